@@ -1,0 +1,58 @@
+# From a bare clone: `make test`. Needs Python 3.11 or 3.12 with venv, and make; everything else comes from requirements.lock.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
+UV ?= uv
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install -qq --disable-pip-version-check --no-input --progress-bar off
+# Content, not time: a checkout of another commit gives every file a new time.
+LOCK_ID := $(shell cksum < requirements.lock | cut -d ' ' -f 1)
+PROJECT_ID := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
+LOCKED := $(VENV)/.locked-$(LOCK_ID)
+INSTALLED := $(VENV)/.installed-$(LOCK_ID)-$(PROJECT_ID)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help test lint format lock install clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \2/p' Makefile
+
+test: install  ## run the tests; ARGS="-k norms -x" goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: install  ## ruff, ruff format --check, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:  ## choose versions again (needs uv); UPGRADE=--upgrade takes the newest
+	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
+
+install: $(INSTALLED)  ## install into .venv without running anything
+
+clean:  ## remove the virtual environments and caches; .abel/, the results of your runs, stays
+	rm -rf $(VENV) build dist abel_sweeps.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(LOCKED):
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in {(3, 11), (3, 12)} or sys.exit(f"Python 3.11 or 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing $$(grep -c '==' requirements.lock) pinned packages into $(VENV): once, 2 to 3 minutes, 2 GB."
+	@# One package comes as source only; it is built with the locked setuptools, so that one goes first.
+	@sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock > $(VENV)/setuptools.lock
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r $(VENV)/setuptools.lock
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes --no-build-isolation -r requirements.lock
+	@rm -f $(VENV)/.locked-*
+	@touch $@
+
+$(INSTALLED): $(LOCKED)
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.installed-*
+	@touch $@

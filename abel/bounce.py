@@ -1,0 +1,75 @@
+"""The state machine of ABEL: has the weight norm bounced? (paper, Algorithm 1)
+
+Give it the squared weight norm of the whole network at the end of every epoch:
+
+>>> state, events = init(), []
+>>> for weight_norm_sq in [10.0, 8.0, 6.0, 5.0, 6.0, 7.0, 8.0, 7.9]:
+...     state, event = update(state, weight_norm_sq)
+...     events.append(event)
+>>> events
+[0, 0, 0, 0, 1, 0, 0, 2]
+
+Only operators touch the values. So Python floats keep their double precision on the host, and the same code runs on JAX
+arrays under `jit`, `vmap` and `lax.scan`.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+import jax
+
+__all__ = ["DECAY", "MINIMUM", "NONE", "BounceState", "init", "update"]
+
+Real = float | jax.Array
+Flag = bool | jax.Array
+
+NONE: Final = 0
+MINIMUM: Final = 1
+DECAY: Final = 2
+
+
+class BounceState(NamedTuple):
+    """What Algorithm 1 remembers between epochs; NaN stands for a norm not seen yet."""
+
+    previous: Real  # f[]
+    before_previous: Real  # f[]
+    reached_minimum: Flag  # bool[]
+    has_fallen: Flag  # bool[]
+
+
+def init() -> BounceState:
+    """Return the state before the first norm, as Python floats and bools."""
+    return BounceState(math.nan, math.nan, False, False)
+
+
+def update(
+    state: BounceState, weight_norm_sq: Real, *, ignore_until_falling: Flag = False
+) -> tuple[BounceState, int | jax.Array]:
+    """Take one more squared norm and say what it shows: NONE, MINIMUM or DECAY (paper, Algorithm 1).
+
+    What counts is that the slope of the norm strictly changes sign from one epoch to the next. The first change marks
+    the minimum, the second asks for a decay, the third marks a minimum again, and so on. Ties and NaNs are no change.
+
+    Args:
+        state: from `init` or the last `update`.
+        weight_norm_sq: squared L2 norm of all weights at the end of this epoch.
+        ignore_until_falling: count no change of sign before the norm has fallen once. The paper counts it, and so takes
+            the top of a norm that rises first for its minimum.
+
+    Returns:
+        The next state and the event, an integer.
+    """
+    slope = weight_norm_sq - state.previous
+    slope_before = state.previous - state.before_previous
+    # Not slope * slope_before < 0: the product of two tiny slopes underflows to zero.
+    changed_sign = ((slope > 0) & (slope_before < 0)) | ((slope < 0) & (slope_before > 0))
+    counted = changed_sign & (state.has_fallen | (ignore_until_falling ^ True))
+    decay = counted & state.reached_minimum
+    minimum = counted & (state.reached_minimum ^ True)
+    following = BounceState(
+        previous=weight_norm_sq,
+        before_previous=state.previous,
+        reached_minimum=state.reached_minimum ^ counted,
+        has_fallen=state.has_fallen | (slope < 0),
+    )
+    return following, MINIMUM * minimum + DECAY * decay

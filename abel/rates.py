@@ -1,0 +1,60 @@
+"""The spelling of a learning rate: `base * factor**decays * shape(position)` in float64, rounded once to float32.
+
+Every schedule plans through this module, on the host. Two spellings of one rate would differ in the last bit, and two
+trials that are one and the same training run would not be seen to be.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abel.plans import EpochPlan
+
+__all__ = ["cosine", "epoch_plan", "positions", "rounded_up", "steps_per_epoch", "warmup"]
+
+
+def rounded_up(epoch: float) -> int:
+    """Return the whole epoch at which a fractional one falls due.
+
+    >>> rounded_up(0.85 * 90)
+    77
+    >>> rounded_up(0.55 * 100)
+    55
+    """
+    # 0.55 * 100 is 55.00000000000001 in floating point, and means 55.
+    return max(1, math.ceil(round(epoch, 9)))
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Return the number of whole batches in an epoch, at least one."""
+    if not 1 <= batch_size <= examples:
+        raise ValueError(f"batch_size must lie between 1 and the {examples} examples of an epoch, got {batch_size!r}")
+    return examples // batch_size
+
+
+def positions(epoch: int, steps: int) -> NDArray[np.float64]:
+    """Return where each step of `epoch` starts, in epochs since training began, f64[steps].
+
+    >>> positions(epoch=3, steps=4).tolist()
+    [2.0, 2.25, 2.5, 2.75]
+    """
+    return (epoch - 1) + np.arange(steps) / steps
+
+
+def warmup(position: NDArray[np.float64], warmup_epochs: int) -> NDArray[np.float64]:
+    """Return the linear warm-up from 0 to 1, `min(1, position / warmup_epochs)`, f64[steps]."""
+    return np.minimum(1.0, position / warmup_epochs) if warmup_epochs else np.ones_like(position)
+
+
+def cosine(position: NDArray[np.float64], warmup_epochs: int, epochs: int) -> NDArray[np.float64]:
+    """Return the cosine from 1 to 0 between the end of the warm-up and of training, 0 from then on, f64[steps]."""
+    progress = np.clip((position - warmup_epochs) / (epochs - warmup_epochs), 0.0, 1.0)
+    return 0.5 * (1.0 + np.cos(np.pi * progress))
+
+
+def epoch_plan(rate: float, shape: NDArray[np.float64], batch_size: int) -> EpochPlan:
+    """Return the plan whose rates are `rate * shape`, rounded to float32 here and nowhere else."""
+    learning_rates = (rate * shape).astype(np.float32)
+    learning_rates.setflags(write=False)
+    return EpochPlan(learning_rates, batch_size)

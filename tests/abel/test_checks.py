@@ -1,0 +1,112 @@
+"""Bad numbers, through the schedules that refuse them: one message each, with the rule and the value."""
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from abel.schedules import Abel, Constant, Cosine, DecayAt, Simple, Step
+
+NAN, INF = float("nan"), float("inf")
+
+BAD_RATES = [(NAN, "nan"), (INF, "inf"), (0, "0"), (-0.1, "-0.1"), (True, "True"), ("0.1", "'0.1'"), (None, "None")]
+BAD_FACTORS = [(1.5, "1.5"), (1, "1"), (0.0, "0.0"), (-0.5, "-0.5"), (NAN, "nan"), (True, "True"), ("1e-1", "'1e-1'")]
+BAD_EPOCHS = [(0, "0"), (-3, "-3"), (2.0, "2.0"), (NAN, "nan"), (True, "True"), ("2", "'2'"), (None, "None")]
+BAD_FRACTIONAL_EPOCHS = [(0, "0"), (-1.5, "-1.5"), (NAN, "nan"), (INF, "inf"), (True, "True"), ("9", "'9'")]
+VALID = {
+    Abel: {"learning_rate": 0.1, "decay_factor": 0.2, "last_decay_epoch": 9},
+    Constant: {"learning_rate": 0.1},
+    Cosine: {"learning_rate": 0.1, "epochs": 10},
+    DecayAt: {"learning_rate": 0.1, "decay_factor": 0.2, "decay_epoch": 9},
+    Simple: {"learning_rate": 0.1, "decay_factor": 0.2, "last_decay_epoch": 9},
+    Step: {"learning_rate": 0.1, "decay_factor": 0.2, "decay_epochs": (3, 9)},
+}
+DECAYING = [schedule for schedule, fields in VALID.items() if "decay_factor" in fields]
+
+
+def refuses(schedule, message: str, **fields) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        schedule(**(VALID[schedule] | fields))
+
+
+@pytest.mark.parametrize(("value", "shown"), BAD_RATES)
+@pytest.mark.parametrize("schedule", VALID)
+def test_learning_rate(schedule, value, shown):
+    refuses(schedule, f"learning_rate must be finite and > 0, got {shown}", learning_rate=value)
+
+
+@pytest.mark.parametrize("value", [1e-60, 1e39])
+def test_learning_rate_in_the_range_of_float32(value):
+    rule = "lie in the range of float32, 1.1754943508222875e-38 to 3.4028234663852886e+38"
+    refuses(Constant, f"learning_rate must {rule}, got {value}", learning_rate=value)
+
+
+@pytest.mark.parametrize(("value", "shown"), BAD_FACTORS)
+@pytest.mark.parametrize("schedule", DECAYING)
+def test_decay_factor(schedule, value, shown):
+    refuses(schedule, f"decay_factor must lie in (0, 1), got {shown}", decay_factor=value)
+
+
+@pytest.mark.parametrize(("value", "shown"), [bad for bad in BAD_EPOCHS if bad != (0, "0")])
+@pytest.mark.parametrize("schedule", VALID)
+def test_warmup_epochs(schedule, value, shown):
+    refuses(schedule, f"warmup_epochs must be an integer >= 0, got {shown}", warmup_epochs=value)
+
+
+@pytest.mark.parametrize(("value", "shown"), BAD_EPOCHS)
+@pytest.mark.parametrize(
+    ("schedule", "name"), [(DecayAt, "decay_epoch"), (Cosine, "epochs"), (Abel, "norm_window_epochs")]
+)
+def test_whole_epochs(schedule, name, value, shown):
+    refuses(schedule, f"{name} must be an integer >= 1, got {shown}", **{name: value})
+
+
+@pytest.mark.parametrize(("value", "shown"), BAD_FRACTIONAL_EPOCHS)
+@pytest.mark.parametrize("schedule", [Abel, Simple])
+def test_last_decay_epoch(schedule, value, shown):
+    refuses(schedule, f"last_decay_epoch must be finite and > 0, got {shown}", last_decay_epoch=value)
+
+
+def test_simple_has_a_last_decay():
+    refuses(Simple, "last_decay_epoch must be finite and > 0, got None", last_decay_epoch=None)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ((), "decay_epochs must be a non-empty sequence of epochs, got ()"),
+        (5, "decay_epochs must be a non-empty sequence of epochs, got 5"),
+        ("35", "decay_epochs must be a non-empty sequence of epochs, got '35'"),
+        ((5, 5), "decay_epochs must be strictly increasing, got (5, 5)"),
+        ((9, 3), "decay_epochs must be strictly increasing, got (9, 3)"),
+        ((3, 4.5), "decay_epochs[1] must be an integer >= 1, got 4.5"),
+        ((0, 3), "decay_epochs[0] must be an integer >= 1, got 0"),
+    ],
+)
+def test_decay_epochs(value, message):
+    refuses(Step, message, decay_epochs=value)
+
+
+def test_warmup_ends_before_a_cosine_does():
+    refuses(Cosine, "warmup_epochs must be < epochs, 10, got 10", warmup_epochs=10)
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_flag(value):
+    refuses(Abel, f"ignore_until_falling must be true or false, got {value!r}", ignore_until_falling=value)
+
+
+def test_a_huge_integer_is_not_finite():
+    refuses(Constant, f"learning_rate must be finite and > 0, got {10**400}", learning_rate=10**400)
+
+
+def test_numbers_become_plain_python_numbers():
+    schedule = Step(
+        learning_rate=1, decay_factor=np.float32(0.5), decay_epochs=[np.int64(2), 4], warmup_epochs=np.int8(1)
+    )
+    assert schedule == Step(learning_rate=1.0, decay_factor=0.5, decay_epochs=(2, 4), warmup_epochs=1)
+    assert repr(schedule) == (
+        "Step(learning_rate=1.0, warmup_epochs=1, decay_factor=0.5, decay_epochs=(2, 4), kind='step')"
+    )
+    assert Simple(learning_rate=0.1, decay_factor=Fraction(1, 4), last_decay_epoch=np.int64(3)).last_decay_epoch == 3.0

@@ -1,0 +1,48 @@
+import doctest
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+import abel
+
+# Names no platform, so that any use of a device would fail.
+NO_BACKEND = {**os.environ, "JAX_PLATFORMS": "none_such"}
+
+
+def run(code: str, env: dict[str, str]) -> str:
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["baselines", "bounce", "norms", "plans", "rates", "schedules"])
+def test_examples_in_docstrings(name):
+    outcome = doctest.testmod(importlib.import_module(f"abel.{name}"))
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+def test_every_public_name_exists_and_is_documented():
+    for name in abel.__all__:
+        assert getattr(abel, name).__doc__ or name == "SCHEDULES"
+
+
+def test_import_brings_in_no_framework():
+    loaded = run("import sys, abel; print(*sys.modules)", dict(os.environ)).split()
+    assert not {"flax", "ray", "mlflow", "optax", "pydantic", "workers", "sweeps", "services"} & set(loaded)
+
+
+def test_schedules_need_no_device():
+    code = """
+from abel.schedules import Abel, Observation
+schedule = Abel(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=3, warmup_epochs=1)
+state = schedule.init()
+for epoch in range(1, 6):
+    plan = schedule.plan(state, epoch, examples=100, batch_size=10)
+    state = schedule.update(state, Observation(10.0 - epoch, 0.5))
+print(state.decays)
+"""
+    assert run(code, NO_BACKEND) == "1\n"

@@ -1,0 +1,210 @@
+"""Abel, the registry, and what all schedules have in common; the baselines alone are in test_baselines.py."""
+
+import dataclasses
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from abel.plans import EpochPlan, Event, Observation, Schedule
+from abel.schedules import SCHEDULES, Abel, Constant, Cosine, DecayAt, Simple, Step, last_epoch_named, replay
+
+FALLS_RISES_FALLS = (10, 8, 6, 5, 6, 7, 8, 7.9, 7.5, 7)
+ONE_OF_EACH: list[Schedule] = [
+    Abel(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=7.5, warmup_epochs=1, norm_window_epochs=2),
+    Constant(learning_rate=0.1, warmup_epochs=2),
+    Cosine(learning_rate=0.1, epochs=10, warmup_epochs=2),
+    DecayAt(learning_rate=0.1, decay_factor=0.2, decay_epoch=4),
+    Simple(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=8.5),
+    Step(learning_rate=0.1, decay_factor=0.2, decay_epochs=(3, 6)),
+]
+
+
+def observe(norms) -> list[Observation]:
+    return [Observation(weight_norm_sq=norm, train_loss=1.0) for norm in norms]
+
+
+def plans(schedule: Schedule, norms, examples: int = 12, batch_size: int = 4) -> list[EpochPlan]:
+    """Plans of every epoch, the one after the last norm included."""
+    states = replay(schedule, observe(norms))
+    return [schedule.plan(state, epoch, examples, batch_size) for epoch, state in enumerate(states, start=1)]
+
+
+def first_rates(schedule: Schedule, norms) -> list[float]:
+    return [float(plan.learning_rates[0]) for plan in plans(schedule, norms)]
+
+
+def events(schedule: Schedule, norms) -> dict[int, Event]:
+    return {state.epoch: state.event for state in replay(schedule, observe(norms)) if state.event}
+
+
+def test_golden_trace(trace):
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None)
+    expected = dict.fromkeys(trace.minima, Event.MINIMUM) | dict.fromkeys(trace.decays, Event.DECAY)
+    assert events(schedule, trace.norms) == expected
+    decays_before = [sum(decay < epoch for decay in trace.decays) for epoch in range(1, len(trace.norms) + 2)]
+    assert first_rates(schedule, trace.norms) == [float(np.float32(0.1**decays)) for decays in decays_before]
+
+
+def test_golden_trace_with_a_last_decay():
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=6)
+    assert events(schedule, FALLS_RISES_FALLS) == {5: Event.MINIMUM, 6: Event.LAST_DECAY, 8: Event.DECAY}
+    expected = [1.0] * 6 + [np.float32(0.1)] * 2 + [np.float32(0.1**2)] * 3
+    assert first_rates(schedule, FALLS_RISES_FALLS) == expected
+
+
+def test_bounce_and_last_decay_in_one_epoch_multiply_twice():
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=8)
+    assert events(schedule, FALLS_RISES_FALLS) == {5: Event.MINIMUM, 8: Event.DECAY | Event.LAST_DECAY}
+    assert first_rates(schedule, FALLS_RISES_FALLS) == [1.0] * 8 + [np.float32(0.1**2)] * 3
+
+
+def test_minimum_and_last_decay_in_one_epoch_decay_once():
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=5)
+    assert events(schedule, FALLS_RISES_FALLS)[5] == Event.MINIMUM | Event.LAST_DECAY
+    assert replay(schedule, observe(FALLS_RISES_FALLS))[5].decays == 1
+
+
+def test_fractional_last_decay_epoch_rounds_up():
+    assert events(Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=76.5), range(1, 91)) == {
+        77: Event.LAST_DECAY
+    }
+
+
+def test_there_is_no_floor():
+    sawtooth = [2 + epoch % 2 for epoch in range(200)]
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None)
+    assert replay(schedule, observe(sawtooth))[-1].decays == 99
+    assert first_rates(schedule, sawtooth)[-1] == 0.0
+
+
+def test_warmup_epochs_are_not_observed():
+    rises_in_warmup = (5, 6, 7, *FALLS_RISES_FALLS)
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, warmup_epochs=3)
+    assert events(schedule, rises_in_warmup) == {8: Event.MINIMUM, 11: Event.DECAY}
+    assert events(dataclasses.replace(schedule, warmup_epochs=0), rises_in_warmup) != events(schedule, rises_in_warmup)
+
+
+def test_last_decay_does_not_wait_for_the_warmup():
+    schedule = Abel(learning_rate=1.0, decay_factor=0.5, last_decay_epoch=2, warmup_epochs=4)
+    assert events(schedule, (9, 8, 7)) == {2: Event.LAST_DECAY}
+
+
+def test_window_averages_blocks_of_epochs():
+    noisy = [norm + noise for norm in FALLS_RISES_FALLS for noise in (0.5, -1.0, 0.5)]
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, norm_window_epochs=3)
+    assert events(schedule, noisy) == {15: Event.MINIMUM, 24: Event.DECAY}
+    assert len(events(dataclasses.replace(schedule, norm_window_epochs=1), noisy)) > 2
+
+
+def test_window_starts_after_the_warmup_and_keeps_double_precision():
+    pairs = [1e8 + offset for offset in (3, 3, 2, 2, 1, 1, 2, 2, 3, 3, 2, 2)]
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, norm_window_epochs=2, warmup_epochs=1)
+    assert events(schedule, [math.nan, *pairs]) == {9: Event.MINIMUM, 13: Event.DECAY}
+
+
+def test_safe_variant_decays_at_no_minimum():
+    rises_first = (5, 6, 7, 6, 5, 6, 7, 6.5)
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, ignore_until_falling=True)
+    assert events(schedule, rises_first) == {6: Event.MINIMUM, 8: Event.DECAY}
+
+
+def test_single_precision_norms_are_compared_in_double():
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None)
+    state = schedule.update(schedule.init(), Observation(np.float32(3.0), 1.0))
+    assert type(state.bounce.previous) is float
+
+
+RATES = [0.25, 0.1, 0.3, 1 / 3, 1e-3, *(float(rate) for rate in np.random.default_rng(0).uniform(1e-3, 2, 35))]
+FACTORS = [0.1, 0.2, 0.5, 1 / 3, 0.7, *(float(factor) for factor in np.random.default_rng(1).uniform(0.01, 0.99, 10))]
+
+
+@pytest.mark.parametrize("warmup_epochs", [0, 3])
+def test_equal_decay_times_give_equal_plans(warmup_epochs):
+    bounceless = tuple(range(1, 8))
+    for rate in RATES:
+        for factor in FACTORS:
+            common = {"learning_rate": rate, "decay_factor": factor, "warmup_epochs": warmup_epochs}
+            alike = [
+                Simple(last_decay_epoch=3.5, **common),
+                DecayAt(decay_epoch=4, **common),
+                Step(decay_epochs=(4,), **common),
+                Abel(last_decay_epoch=4, **common),
+            ]
+            spelt = {tuple(plan.token() for plan in plans(schedule, bounceless)) for schedule in alike}
+            assert len(spelt) == 1, common
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_bouncing_abel_equals_the_step_schedule_it_found(rate):
+    norms = (*FALLS_RISES_FALLS, 6.5, 6)
+    bouncing = Abel(learning_rate=rate, decay_factor=0.3, last_decay_epoch=10)
+    stepped = Step(learning_rate=rate, decay_factor=0.3, decay_epochs=(8, 10))
+    assert [plan.token() for plan in plans(bouncing, norms)] == [plan.token() for plan in plans(stepped, norms)]
+
+
+def test_rates_are_products_in_double_rounded_once():
+    norms = range(1, 8)
+    differs_from_single = 0
+    for rate in RATES:
+        for factor in FACTORS:
+            spelt = first_rates(Step(learning_rate=rate, decay_factor=factor, decay_epochs=(1, 3, 6)), norms)
+            expected = [np.float32(rate * factor**decays) for decays in (0, 1, 1, 2, 2, 2, 3, 3)]
+            assert spelt == expected
+            single = np.float32(rate)
+            for _ in range(3):
+                single *= np.float32(factor)
+            differs_from_single += single != expected[-1]
+    assert differs_from_single > 100, "the test has to tell the two spellings apart"
+
+
+@pytest.mark.parametrize("schedule", ONE_OF_EACH, ids=lambda schedule: schedule.kind)
+class TestEverySchedule:
+    def test_is_a_value(self, schedule):
+        assert hash(dataclasses.replace(schedule)) == hash(schedule)
+        assert dataclasses.replace(schedule) == schedule
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            schedule.learning_rate = 1.0
+
+    def test_goes_through_json(self, schedule):
+        fields = json.loads(json.dumps(dataclasses.asdict(schedule)))
+        assert SCHEDULES[fields["kind"]](**fields) == schedule
+
+    def test_plans_whole_batches(self, schedule):
+        plan = schedule.plan(schedule.init(), 1, examples=107, batch_size=10)
+        assert (plan.learning_rates.shape, plan.learning_rates.dtype, plan.batch_size) == ((10,), np.float32, 10)
+
+    def test_counts_epochs_and_decays(self, schedule):
+        states = replay(schedule, observe(FALLS_RISES_FALLS))
+        assert [state.epoch for state in states] == list(range(len(FALLS_RISES_FALLS) + 1))
+        assert (states[0].decays, states[0].event) == (0, Event.NONE)
+        for before, after in pairwise(states):
+            decayed = after.event & (Event.DECAY | Event.LAST_DECAY | Event.MILESTONE)
+            assert after.decays - before.decays == decayed.bit_count()
+
+    def test_init_is_the_same_every_time(self, schedule):
+        assert schedule.init() == schedule.init()
+
+    def test_plans_only_the_epoch_that_comes_next(self, schedule):
+        state = replay(schedule, observe((10.0, 9.0)))[-1]
+        with pytest.raises(ValueError, match="epoch must be the one after the last observed, 3, got 2"):
+            schedule.plan(state, 2, examples=10, batch_size=5)
+
+
+def test_registry_knows_every_schedule_by_its_kind():
+    assert {schedule.kind: type(schedule) for schedule in ONE_OF_EACH} == SCHEDULES
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epoch"),
+    list(zip(ONE_OF_EACH, [8, None, 10, 4, 9, 6], strict=True)),
+    ids=[schedule.kind for schedule in ONE_OF_EACH],
+)
+def test_last_epoch_named(schedule, epoch):
+    assert last_epoch_named(schedule) == epoch
+
+
+def test_abel_that_is_never_forced_names_no_epoch():
+    assert last_epoch_named(Abel(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=None)) is None

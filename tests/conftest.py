@@ -1,0 +1,148 @@
+"""Every test has a home, an `ABEL_HOME` and a Ray directory of its own, no outside settings, and leaves no process."""
+
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from workers.config import Program
+
+# Before anything imports JAX, which reads these when it starts. Child processes inherit them, and the mark.
+MARK = ("ABEL_TEST_SESSION", uuid.uuid4().hex)
+os.environ.update(
+    {
+        MARK[0]: MARK[1],
+        "JAX_PLATFORMS": "cpu",
+        "NPROC": "1",
+        "MPLBACKEND": "Agg",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+)
+
+OUTSIDE = ("ABEL_", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "TFDS_DATA_DIR")  # names that start so
+GRACE_SECONDS = 10
+
+
+def _ours() -> list[psutil.Process]:
+    """Live processes that descend from this test run, also those whose parent has died."""
+    found = {process.pid: process for process in psutil.Process().children(recursive=True)}
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK[0]) == MARK[1]:
+                found[process.pid] = process
+        except (psutil.Error, OSError):  # another user's, or gone meanwhile
+            continue
+    return [process for process in found.values() if _counts(process)]
+
+
+def _counts(process: psutil.Process) -> bool:
+    try:
+        # Python's own bookkeeper of shared memory lives as long as the process that first needed it.
+        tracker = any("multiprocessing.resource_tracker" in part for part in process.cmdline())
+        return process.status() != psutil.STATUS_ZOMBIE and not tracker
+    except psutil.Error:
+        return False
+
+
+def _reap(grace_seconds: float) -> list[str]:
+    """Wait for our processes to end, kill by pid those that do not; return these as text."""
+    _, alive = psutil.wait_procs(_ours(), timeout=grace_seconds)
+    left = []
+    for process in alive:
+        try:
+            left.append(f"{process.pid} {' '.join(process.cmdline())[:200]}")
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=GRACE_SECONDS)
+    return left
+
+
+@pytest.fixture
+def reap() -> Callable[[], list[str]]:
+    """For tests that kill a command: ends at once, by pid, whatever its death left running."""
+    return lambda: _reap(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_process_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Set up first in a module, so checked after the module's other fixtures have cleaned up."""
+    yield
+    left = _reap(GRACE_SECONDS)
+    assert not left, f"{request.node.nodeid} left processes running (ended now): {left}"
+
+
+@pytest.fixture(scope="session")
+def font_cache() -> Iterator[Path]:
+    """Matplotlib looks through the fonts once a session, not once a process and home."""
+    with tempfile.TemporaryDirectory(prefix="abel-fonts-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(autouse=True)
+def own_directories(font_cache: Path) -> Iterator[Path]:
+    """A directory with `home`, `ray` and, for ABEL_HOME, `abel` (not made yet); the environment is put back after."""
+    before = dict(os.environ)
+    root = Path(tempfile.mkdtemp(prefix="abel-"))  # tmp_path is too long: a socket of Ray's has 107 bytes for its path
+    for name in ("home", "ray"):
+        (root / name).mkdir()
+    for name in [name for name in os.environ if name.startswith(OUTSIDE) and name != MARK[0]]:
+        del os.environ[name]
+    os.environ.update(
+        {
+            "HOME": str(root / "home"),
+            "ABEL_HOME": str(root / "abel"),
+            "RAY_TMPDIR": str(root / "ray"),
+            "MPLCONFIGDIR": str(font_cache),
+        }
+    )
+    yield root
+    os.environ.clear()
+    os.environ.update(before)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def abel_home(own_directories: Path) -> Path:
+    """This test's ABEL_HOME."""
+    return own_directories / "abel"
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Ask the operating system for a port that nobody listens on."""
+
+    def ask() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def tiny_program() -> "Program":
+    """A classification that trains an epoch in milliseconds, with everything random that a pipeline can draw."""
+    from workers.config import from_dict
+
+    return from_dict(
+        {
+            "task": "classify",
+            "model": {"kind": "small_cnn", "width": 4, "dropout": 0.1},
+            "data": {"kind": "digit_pairs", "train": 96, "test": 40},
+            "optimizer": {"kind": "sgd", "momentum": 0.9},
+            "augment": {"flip": True, "crop": 2},
+            "l2": 0.001,
+            "batch_size": 16,
+            "clip": 5.0,
+        }
+    )
