@@ -1,0 +1,124 @@
+import json
+import random
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from workers.checkpoints import CheckpointDamaged, Checkpoints
+
+KEY = "ab" * 32
+STATE = {
+    "weights": [jnp.arange(6, dtype=jnp.float32).reshape(2, 3), jnp.full((3,), -0.0)],
+    "count": jnp.int32(7),
+    "odd": jnp.array([jnp.nan, jnp.inf, 1e-40], jnp.float32),
+}
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Checkpoints:
+    return Checkpoints(tmp_path)
+
+
+def files_of(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def test_a_state_comes_back_bit_for_bit(checkpoints):
+    checkpoints.save(KEY, 3, STATE)
+    restored = checkpoints.restore(KEY, like=STATE)
+    assert np.asarray(restored["weights"][1]).tobytes() == np.asarray(STATE["weights"][1]).tobytes()
+    assert np.asarray(restored["odd"]).tobytes() == np.asarray(STATE["odd"]).tobytes()
+    assert restored["count"] == 7
+    # An array committed to a device would compile the epoch a second time.
+    assert not restored["weights"][0].committed
+
+
+def test_a_missing_checkpoint_is_not_a_damaged_one(checkpoints):
+    assert KEY not in checkpoints
+    with pytest.raises(FileNotFoundError):
+        checkpoints.restore(KEY, like=STATE)
+
+
+def test_saving_twice_keeps_the_first_and_leaves_no_draft(checkpoints, tmp_path):
+    checkpoints.save(KEY, 3, STATE)
+    before = {path: path.read_bytes() for path in files_of(tmp_path)}
+    checkpoints.save(KEY, 3, {**STATE, "count": jnp.int32(8)})
+    assert {path: path.read_bytes() for path in files_of(tmp_path)} == before
+
+
+def test_every_mutation_of_a_file_is_detected(checkpoints, tmp_path):
+    checkpoints.save(KEY, 3, STATE)
+    draw = random.Random(0)
+    files = [path for path in files_of(tmp_path) if path.stat().st_size]
+    for trial in range(60):
+        path = draw.choice(files)
+        whole = path.read_bytes()
+        kind = trial % 3
+        if kind == 0:
+            position = draw.randrange(len(whole))
+            path.write_bytes(
+                whole[:position] + bytes([whole[position] ^ 1 << draw.randrange(8)]) + whole[position + 1 :]
+            )
+        elif kind == 1:
+            path.write_bytes(whole[: draw.randrange(len(whole))])
+        else:
+            path.unlink()
+        if path.name == "manifest.json" and kind == 2:
+            with pytest.raises(FileNotFoundError):
+                checkpoints.restore(KEY, like=STATE)
+        elif not (path.name == "manifest.json" and _same_meaning(path.read_bytes(), whole) if path.exists() else False):
+            with pytest.raises(CheckpointDamaged):
+                checkpoints.restore(KEY, like=STATE)
+        path.write_bytes(whole)
+    checkpoints.restore(KEY, like=STATE)
+
+
+def _same_meaning(changed: bytes, whole: bytes) -> bool:
+    """A flipped bit may turn white space or the epoch of a manifest into other valid text; no state depends on those."""
+    try:
+        ours, theirs = json.loads(changed), json.loads(whole)
+    except ValueError:
+        return False
+    return isinstance(ours, dict) and ours.get("files") == theirs["files"] and ours.get("key") == theirs["key"]
+
+
+def test_a_file_too_many_is_damage(checkpoints, tmp_path):
+    checkpoints.save(KEY, 3, STATE)
+    (tmp_path / KEY[:2] / KEY / "state" / "stray").write_text("x")
+    with pytest.raises(CheckpointDamaged, match="must match its manifest"):
+        checkpoints.restore(KEY, like=STATE)
+
+
+def test_a_state_of_another_program_is_refused(checkpoints):
+    checkpoints.save(KEY, 3, STATE)
+    with pytest.raises(CheckpointDamaged, match="state of this program"):
+        checkpoints.restore(KEY, like={**STATE, "count": jnp.zeros(2, jnp.int32)})
+
+
+def test_a_save_that_breaks_off_leaves_nothing(checkpoints, tmp_path, monkeypatch):
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("workers.checkpoints._sync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save(KEY, 3, STATE)
+    assert KEY not in checkpoints
+    assert files_of(tmp_path) == []
+
+
+def test_a_folder_without_its_manifest_is_no_checkpoint_and_no_obstacle(checkpoints, tmp_path):
+    checkpoints.save(KEY, 3, STATE)
+    (tmp_path / KEY[:2] / KEY / "manifest.json").unlink()
+    assert KEY not in checkpoints
+    checkpoints.save(KEY, 3, STATE)
+    checkpoints.restore(KEY, like=STATE)
+
+
+def test_a_discarded_checkpoint_can_be_saved_anew(checkpoints):
+    checkpoints.save(KEY, 3, STATE)
+    checkpoints.discard(KEY)
+    assert KEY not in checkpoints
+    checkpoints.save(KEY, 3, STATE)
+    assert KEY in checkpoints

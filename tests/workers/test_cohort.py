@@ -1,0 +1,195 @@
+import math
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+
+from abel.schedules import SCHEDULES
+from workers.cohort import Cohort, Damaged, Ended, Forked, Member, Record, Saved, WorkerMismatch, train
+from workers.workshop import Workshop
+
+EPOCHS = 5
+
+
+def schedule(kind, **settings):
+    return SCHEDULES[kind](learning_rate=0.1, **settings)
+
+
+MEMBERS = (
+    Member(trial="constant", schedule=schedule("constant")),
+    Member(trial="at-2", schedule=schedule("decay_at", decay_factor=0.1, decay_epoch=2)),
+    Member(trial="step-2", schedule=schedule("step", decay_factor=0.1, decay_epochs=(2,))),
+    Member(trial="at-4", schedule=schedule("decay_at", decay_factor=0.1, decay_epoch=4)),
+    Member(trial="cosine", schedule=schedule("cosine", epochs=EPOCHS)),
+)
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    return Workshop(checkpoints=tmp_path / "checkpoints", data_dir=None)
+
+
+@pytest.fixture
+def cohort(workshop, tiny_program):
+    return Cohort(identity=workshop.identity(tiny_program), seed=3, epochs=EPOCHS, members=MEMBERS)
+
+
+def records(reports, *, replay=False):
+    return [report for report in reports if isinstance(report, Record) and report.replay == replay]
+
+
+def bits(record):
+    """A record's metrics but for measured times; NaN equals NaN in hex."""
+    times = {"seconds", "examples_per_second"}
+    return {name: value.hex() for name, value in record.metrics.items() if name not in times}
+
+
+def follow(cohort, workshop):
+    """Train a cohort and, like a driver, every cohort that parts from it: (epoch records by key, curve by trial)."""
+    by_key, curves, pending = {}, {}, [cohort]
+    while pending:
+        here = pending.pop()
+        members, seen = list(here.members), list(here.observations)
+        for report in train(here, workshop):
+            match report:
+                case Record(replay=True):
+                    assert bits(report) == bits(by_key[report.key])
+                case Record():
+                    assert report.key not in by_key
+                    by_key[report.key] = report
+                    seen.append(report.observation)
+                case Forked(siblings=siblings):
+                    for group in siblings:
+                        away = tuple(member for member in members if member.trial in group)
+                        members = [member for member in members if member.trial not in group]
+                        pending.append(replace(here, members=away, observations=tuple(seen)))
+                case Ended(trials=trials):
+                    assert trials == tuple(member.trial for member in members)
+                    curves |= dict.fromkeys(trials, report.epoch)
+    return by_key, curves
+
+
+def test_a_cohort_parts_where_plans_part_and_costs_its_distinct_trajectories(cohort, workshop):
+    by_key, curves = follow(cohort, workshop)
+    assert set(curves) == {member.trial for member in MEMBERS}
+    assert set(curves.values()) == {EPOCHS}
+    # constant 5; at-2 and step-2 together 3 more; at-4 one more; cosine five of its own
+    assert len(by_key) == 5 + 3 + 1 + 5
+
+
+def test_sharing_is_invisible_in_the_records(cohort, workshop, tmp_path):
+    by_key, _ = follow(cohort, workshop)
+    for member in MEMBERS:
+        alone = Workshop(checkpoints=tmp_path / member.trial, data_dir=None)
+        for record in records(train(replace(cohort, members=(member,)), alone)):
+            assert bits(record) == bits(by_key[record.key])
+
+
+def test_records_count_epochs_from_one_and_chain(cohort, workshop):
+    found = records(train(replace(cohort, members=MEMBERS[:1]), workshop))
+    assert [record.epoch for record in found] == [1, 2, 3, 4, 5]
+    assert [record.parent for record in found] == [cohort.root, *(record.key for record in found[:-1])]
+    assert found[0].metrics["learning_rate_first"] == pytest.approx(0.1)
+
+
+def test_a_salt_keeps_states_apart_but_not_the_numbers(cohort, workshop):
+    one = replace(cohort, members=MEMBERS[:1])
+    ours, salted = records(train(one, workshop)), records(train(replace(one, salt="x"), workshop))
+    assert {record.key for record in ours}.isdisjoint(record.key for record in salted)
+    assert [bits(record) for record in ours] == [bits(record) for record in salted]
+
+
+def test_closing_saves_and_another_workshop_goes_on_without_a_replay(cohort, workshop, tmp_path):
+    one = replace(cohort, members=MEMBERS[:1])
+    whole = records(train(replace(one, salt=""), Workshop(checkpoints=tmp_path / "other", data_dir=None)))
+    with closing(train(one, workshop)) as reports:
+        begun = list(islice(reports, 3))
+    rest = replace(one, observations=tuple(record.observation for record in begun))
+    again = list(train(rest, workshop))
+    assert records(again, replay=True) == []
+    assert [bits(record) for record in [*begun, *records(again)]] == [bits(record) for record in whole]
+
+
+def test_a_lost_checkpoint_costs_replays_that_equal_the_records(cohort, workshop, tmp_path):
+    one = replace(cohort, members=MEMBERS[:1])
+    whole = records(train(one, workshop))
+    late = replace(one, observations=tuple(record.observation for record in whole[:3]))
+    reports = list(train(late, Workshop(checkpoints=tmp_path / "empty", data_dir=None)))
+    assert [bits(record) for record in records(reports, replay=True)] == [bits(record) for record in whole[:3]]
+    assert [bits(record) for record in records(reports)] == [bits(record) for record in whole[3:]]
+
+
+def test_a_worker_that_contradicts_the_history_stops_and_saves_nothing(cohort, workshop, tmp_path):
+    one = replace(cohort, members=MEMBERS[:1])
+    first, second, *_ = records(train(one, workshop))
+    told = (first.observation, second.observation._replace(train_loss=9.0))
+    empty = Workshop(checkpoints=tmp_path / "empty", data_dir=None)
+    reports = list(train(replace(one, observations=told), empty))
+    assert [(report.epoch, report.replay) for report in reports] == [(1, True), (2, True)]
+    assert second.key not in empty.checkpoints
+
+
+def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_used(cohort, workshop, tmp_path):
+    by_key, _ = follow(cohort, workshop)
+    trunk = records(train(replace(cohort, members=MEMBERS[:1]), Workshop(checkpoints=tmp_path / "x", data_dir=None)))
+    damaged = trunk[3].key
+    stray = tmp_path / "checkpoints" / damaged[:2] / damaged / "state" / "_METADATA"
+    stray.write_bytes(stray.read_bytes() + b" ")
+    late = replace(cohort, members=MEMBERS[:1], observations=tuple(record.observation for record in trunk[:4]))
+    reports = list(train(late, workshop))
+    assert [report.key for report in reports if isinstance(report, Damaged)] == [damaged]
+    # The next checkpoint down the path is the fork after epoch 2.
+    assert [record.epoch for record in records(reports, replay=True)] == [3, 4]
+    assert not stray.exists()
+
+
+def test_saves_come_by_time_at_forks_and_at_the_end(cohort, tmp_path):
+    often = Workshop(checkpoints=tmp_path / "often", data_dir=None, save_every_seconds=0.0)
+    saved = [report.epoch for report in train(replace(cohort, members=MEMBERS[:1]), often) if isinstance(report, Saved)]
+    assert saved == [0, 1, 2, 3, 4, 5]
+    seldom = Workshop(checkpoints=tmp_path / "seldom", data_dir=None)
+    saved = [
+        report.epoch for report in train(replace(cohort, members=MEMBERS[:2]), seldom) if isinstance(report, Saved)
+    ]
+    assert saved == [2, 5]
+
+
+def test_divergence_is_an_outcome(workshop, tiny_program):
+    wild = (
+        Member(trial="a", schedule=replace(schedule("constant"), learning_rate=1e9)),
+        Member(trial="b", schedule=SCHEDULES["decay_at"](learning_rate=1e9, decay_factor=0.1, decay_epoch=3)),
+    )
+    cohort = Cohort(identity=workshop.identity(tiny_program), seed=0, epochs=EPOCHS, members=wild)
+    *found, end = train(cohort, workshop)
+    assert isinstance(end, Ended)
+    assert end.diverged
+    assert set(end.trials) == {"a", "b"}
+    assert not math.isfinite(records(found)[-1].metrics["train_loss"])
+    assert end.epoch == records(found)[-1].epoch < 3
+
+
+def test_a_worker_that_computes_something_else_refuses(cohort, workshop):
+    foreign = replace(cohort.identity, numerics={**cohort.identity.numerics, "threads": "64"})
+    with pytest.raises(WorkerMismatch, match="threads: 64, 1"):
+        next(iter(train(replace(cohort, identity=foreign), workshop)))
+
+
+def _train(cohort, directory):
+    return [bits(record) for record in records(train(cohort, Workshop(checkpoints=directory, data_dir=None)))]
+
+
+def test_a_child_trained_by_another_process_than_its_parent_is_the_same(cohort, workshop, tmp_path):
+    pair = replace(cohort, members=MEMBERS[:2])
+    begun = []
+    with closing(train(pair, Workshop(checkpoints=tmp_path / "shared", data_dir=None))) as reports:
+        for report in reports:
+            if isinstance(report, Forked):
+                break
+            begun.append(report)
+    late = replace(pair, members=MEMBERS[1:2], observations=tuple(record.observation for record in records(begun)))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as elsewhere:
+        theirs = elsewhere.submit(_train, late, tmp_path / "shared").result(timeout=120)
+    assert theirs == _train(replace(pair, members=MEMBERS[1:2]), tmp_path / "alone")[2:]

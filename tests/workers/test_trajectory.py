@@ -1,0 +1,113 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from abel.schedules import EpochPlan
+from workers import trajectory
+from workers.config import to_dict
+from workers.trajectory import Identity, child, code_digest
+
+IDENTITY = Identity(
+    program={"kind": "p"}, data="d" * 64, examples=100, numerics={"jax": "1", "threads": "1"}, code="c" * 64
+)
+PLAN = EpochPlan(np.array([0.1, 0.2], np.float32), batch_size=8)
+
+
+def test_a_root_changes_with_every_part_of_the_identity_and_with_the_seed():
+    others = [
+        replace(IDENTITY, program={"kind": "q"}),
+        replace(IDENTITY, data="e" * 64),
+        replace(IDENTITY, numerics={"jax": "1", "threads": "2"}),
+        replace(IDENTITY, code="d" * 64),
+    ]
+    roots = {identity.root(0) for identity in [IDENTITY, *others]} | {IDENTITY.root(1), IDENTITY.root(0, "salt")}
+    assert len(roots) == len(others) + 3
+    assert IDENTITY.root(0) == replace(IDENTITY).root(0)
+
+
+def test_a_child_changes_with_rates_batch_size_and_parent_alone():
+    root = IDENTITY.root(0)
+    same = EpochPlan(np.array([0.1, 0.2], np.float32), batch_size=8)
+    others = [
+        EpochPlan(np.array([0.1, np.nextafter(np.float32(0.2), np.float32(1))], np.float32), batch_size=8),
+        EpochPlan(np.array([0.1], np.float32), batch_size=8),
+        EpochPlan(np.array([0.1, 0.2], np.float32), batch_size=16),
+    ]
+    assert child(root, PLAN) == child(root, same)
+    assert len({child(root, plan) for plan in [PLAN, *others]} | {child(IDENTITY.root(1), PLAN)}) == 5
+
+
+def test_why_not_names_what_differs():
+    other = replace(IDENTITY, numerics={"jax": "2", "threads": "1"}, code="e" * 64)
+    assert IDENTITY.why_not(other) == ["jax: 1, 2", "code: cccccccccccc, eeeeeeeeeeee"]
+    assert IDENTITY.why_not(IDENTITY) == []
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A package of a user's own with a model that imports a helper inside a function."""
+    package = tmp_path / "gym"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("def scale():\n    return 2\n")
+    net = package / "net.py"
+    net.write_text(
+        '"""A net."""\nfrom dataclasses import dataclass\n\n@dataclass(frozen=True)\nclass Net:\n'
+        '    """Doc."""\n    kind: str = "net"\n\n    def build(self):\n        from gym import helper\n'
+        "        return helper.scale()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield package
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gym"]:
+        del sys.modules[name]
+    trajectory._module.cache_clear()
+
+
+def digest_with(program, package):
+    trajectory._module.cache_clear()
+    import gym.net
+
+    return code_digest(replace(program, model=gym.net.Net()))
+
+
+def test_code_is_what_the_variants_import_without_docstrings_and_comments(plugin, tiny_program):
+    before = digest_with(tiny_program, plugin)
+    net = plugin / "net.py"
+    net.write_text(net.read_text().replace("A net.", "Another text.") + "# a comment\n")
+    assert digest_with(tiny_program, plugin) == before
+    (plugin / "helper.py").write_text("def scale():\n    return 3\n")
+    assert digest_with(tiny_program, plugin) != before
+
+
+def test_schedules_are_no_part_of_the_code(tiny_program):
+    code_digest(tiny_program)
+    followed = {"workers.tasks.classify", "workers.randomness", "workers.ops"}
+    pending, seen = {"workers.tasks.classify", "workers.models.vgg", "workers.randomness"}, set()
+    while pending:
+        name = pending.pop()
+        seen.add(name)
+        pending |= {other for other in trajectory._module(name)[1] if other.startswith("workers")} - seen
+    assert followed <= seen
+    assert "workers.cohort" not in seen
+
+
+def test_a_driver_can_ask_another_process(tiny_program):
+    question = json.dumps({"programs": [to_dict(tiny_program)], "data_dir": None})
+    command = [sys.executable, "-m", "workers.trajectory"]
+    answered = subprocess.run(command, input=question, capture_output=True, text=True, check=True)
+    (values,) = json.loads(answered.stdout)["identities"]
+    ours = trajectory.identify(tiny_program, tiny_program.data.load(None))
+    assert Identity(**values).why_not(ours) == []
+    assert Identity(**values).root(3) == ours.root(3)
+
+
+def test_a_fault_is_an_answer(tiny_program):
+    program = to_dict(tiny_program) | {"augment": {"crop": 10}}
+    question = json.dumps({"programs": [program], "data_dir": None})
+    command = [sys.executable, "-m", "workers.trajectory"]
+    answered = subprocess.run(command, input=question, capture_output=True, text=True, check=True)
+    assert "augment.crop must be below the image's sides (8, 16), got 10" in json.loads(answered.stdout)["fault"]

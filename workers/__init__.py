@@ -1,0 +1,1 @@
+"""Trains cohorts: tasks, models, data and optimisers. Knows nothing of Ray, MLflow or the ledger."""

@@ -1,0 +1,48 @@
+"""Data sources: decoded arrays on the host, and what a task needs to know about them.
+
+Axes: N examples, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """A data set that is missing, not prepared, of the wrong kind or too small; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """One image classification set, decoded. Images are uint8 (0..255, scaled by 1/255 on the device) or float32."""
+
+    name: str
+    train_images: np.ndarray  # uint8 or float32[N, H, W, C]
+    train_labels: np.ndarray  # int32[N]
+    test_images: np.ndarray  # as train_images
+    test_labels: np.ndarray  # int32[N]
+    classes: int
+    mean: tuple[float, ...]  # per channel, of the scaled pixels
+    std: tuple[float, ...]  # per channel; (pixel - mean) / std is what the model sees
+
+    @property
+    def examples(self) -> int:
+        """Number of training examples."""
+        return len(self.train_labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of one image."""
+        _, height, width, channels = self.train_images.shape
+        return height, width, channels
+
+    def digest(self) -> str:
+        """sha256 (hex) over the type, shape and bytes of the four arrays."""
+        hashed = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            hashed.update(f"{array.dtype.str}{array.shape}".encode())
+            hashed.update(np.ascontiguousarray(array).data)
+        return hashed.hexdigest()

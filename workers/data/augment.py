@@ -1,0 +1,42 @@
+"""Augmentation on the device: everything that moves pixels is one gather, drawn from a key.
+
+Axes: N examples, B batch, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from workers.config import Augment
+
+
+def check(augment: Augment, shape: tuple[int, int, int]) -> None:
+    """Refuse an augmentation that the images are too small for; `shape` is (height, width, channels)."""
+    if augment.crop >= min(shape[:2]):
+        raise ValueError(f"augment.crop must be below the image's sides {shape[:2]}, got {augment.crop}")
+
+
+def select(images_NHWC: jax.Array, chosen_B: jax.Array, augment: Augment, key: jax.Array) -> jax.Array:
+    """The chosen images, each flipped, then cropped, then rolled by amounts of its own."""
+    if not (augment.flip or augment.crop or augment.roll):
+        return images_NHWC[chosen_B]
+    _, height, width, _ = images_NHWC.shape
+    flip_key, crop_key, roll_key = jax.random.split(key, 3)
+    batch = chosen_B.shape[0]
+    crops_2B1 = jax.random.randint(crop_key, (2, batch, 1), -augment.crop, augment.crop + 1)
+    rolls_2B1 = jax.random.randint(roll_key, (2, batch, 1), -augment.roll, augment.roll + 1)
+    rows_BH = _source(jnp.arange(height)[None], rolls_2B1[0], crops_2B1[0], height)
+    columns_BW = _source(jnp.arange(width)[None], rolls_2B1[1], crops_2B1[1], width)
+    if augment.flip:
+        flipped_B1 = jax.random.bernoulli(flip_key, 0.5, (batch, 1))
+        columns_BW = jnp.where(flipped_B1, width - 1 - columns_BW, columns_BW)
+    at = (chosen_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :])
+    return images_NHWC.at[at].get(mode="promise_in_bounds")
+
+
+def _source(target_1S: jax.Array, roll_B1: jax.Array, crop_B1: jax.Array, side: int) -> jax.Array:
+    """Where each target pixel of one axis comes from: back through the roll, then through the reflecting crop."""
+    shifted = (target_1S - roll_B1) % side + crop_B1
+    last = side - 1
+    return last - jnp.abs(last - jnp.abs(shifted))

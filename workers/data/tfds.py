@@ -1,0 +1,149 @@
+"""Image classification sets of TensorFlow Datasets, read from array_record files without TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from workers.config import require
+from workers.data import DataError, Dataset
+
+# Per channel, of pixels scaled to 0..1 (the paper's training code).
+_MOMENTS = {
+    "cifar10": ((0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784)),
+    "cifar100": ((0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)),
+    "svhn_cropped": ((0.43090966, 0.4302428, 0.44634357), (0.19759192, 0.20029082, 0.19811132)),
+}
+_BLOCK = 1000  # images decoded at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tfds:
+    """Any set with one image of one shape and one class label per example."""
+
+    kind: Literal["tfds"] = "tfds"
+    name: str = "cifar10"  # as TensorFlow Datasets spells it, with "/config" where it has one
+    subset: int | None = None  # the first so many training images; null for all
+    test_subset: int | None = None
+    train_split: str = "train"
+    test_split: str = "test"
+
+    def __post_init__(self) -> None:
+        require(bool(self.name), "name", "be the name of a data set", self.name)
+        require(self.subset is None or self.subset >= 1, "subset", "be at least 1, or null", self.subset)
+        require(
+            self.test_subset is None or self.test_subset >= 1, "test_subset", "be at least 1, or null", self.test_subset
+        )
+
+    def load(self, data_dir: Path | None) -> Dataset:
+        """Decode the images; `data_dir` holds prepared sets (`abel data prepare NAME`)."""
+        builder = open_prepared(self.name, data_dir)
+        image, label, classes = classification_features(self.name, builder.info.features)
+        train_images, train_labels = _read(builder, self.train_split, self.subset, "subset", image, label)
+        test_images, test_labels = _read(builder, self.test_split, self.test_subset, "test_subset", image, label)
+        if train_images.shape[1:] != test_images.shape[1:]:
+            shapes = f"{train_images.shape[1:]} and {test_images.shape[1:]}"
+            raise DataError(f"{self.name}: training and test images must have one shape, got {shapes}")
+        for labels in (train_labels, test_labels):
+            if labels.min() < 0 or labels.max() >= classes:
+                found = f"{labels.min()}..{labels.max()}"
+                raise DataError(
+                    f"{self.name}: labels must lie in 0..{classes - 1}, got {found} (is the split labelled?)"
+                )
+        mean, std = _MOMENTS.get(self.name) or _moments(train_images)
+        return Dataset(
+            name=self.name,
+            train_images=train_images,
+            train_labels=train_labels,
+            test_images=test_images,
+            test_labels=test_labels,
+            classes=classes,
+            mean=mean,
+            std=std,
+        )
+
+
+def open_prepared(name: str, data_dir: Path | None) -> Any:
+    """The TFDS builder of a set on disk, whether or not TFDS itself knows the name."""
+    import tensorflow_datasets as tfds  # takes seconds, and only those who read data need it
+
+    if data_dir is None:
+        raise DataError(f"{name}: a data directory must be given (--data-dir)")
+    if not Path(data_dir).is_dir():
+        raise DataError(f"{name}: the data directory {data_dir} does not exist")
+    remedy = f"run `abel data prepare {name} --data-dir {data_dir}`"
+    try:
+        builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=str(data_dir))
+    except tfds.core.DatasetNotFoundError:
+        raise DataError(f"{name} is not prepared in {data_dir}: {remedy}") from None
+    if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+        stored = builder.info.file_format.value
+        raise DataError(f"{name} in {data_dir} must be stored as array_record, got {stored}: {remedy}")
+    return builder
+
+
+def classification_features(name: str, features: Any) -> tuple[str, str, int]:
+    """Names of the image and of the label, and the number of classes."""
+    import tensorflow_datasets as tfds
+
+    items = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    images = [key for key, feature in items.items() if type(feature) is tfds.features.Image]
+    labels = [key for key, feature in items.items() if isinstance(feature, tfds.features.ClassLabel)]
+    if len(images) != 1 or len(labels) != 1:
+        found = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in items.items()) or repr(features)
+        raise DataError(
+            f"{name} is not an image classification set: it must have one Image and one ClassLabel, got {found}"
+        )
+    return images[0], labels[0], int(items[labels[0]].num_classes)
+
+
+def _read(
+    builder: Any, split: str, subset: int | None, field: str, image: str, label: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first `subset` images, uint8 or float32[N, H, W, C], and labels, i32[N], of a split; decodes no others."""
+    name = builder.info.name
+    try:
+        source = builder.as_data_source(split=split)
+    except ValueError:
+        raise DataError(f"{name}: split must be one of {', '.join(builder.info.splits)}, got {split!r}") from None
+    count = len(source) if subset is None else subset
+    if not 1 <= count <= len(source):
+        raise DataError(f"{name}: {field} must be at most {len(source)}, the size of split {split!r}, got {count}")
+    images, labels = None, np.empty(count, np.int32)
+    for start in range(0, count, _BLOCK):
+        block = range(start, min(start + _BLOCK, count))
+        for index, example in zip(block, source.__getitems__(list(block)), strict=True):
+            pixels = example[image]
+            if images is None:
+                images = np.empty((count, *pixels.shape), pixels.dtype)
+            _check(name, index, pixels, images)
+            images[index], labels[index] = pixels, example[label]
+    assert images is not None
+    return images, labels
+
+
+def _check(name: str, index: int, pixels: np.ndarray, images: np.ndarray) -> None:
+    if pixels.shape != images.shape[1:]:
+        shapes = f"{images.shape[1:]} and, at image {index}, {pixels.shape}"
+        raise DataError(f"{name}: images must have one shape, got {shapes}")
+    if pixels.dtype not in (np.uint8, np.float32):
+        raise DataError(f"{name}: pixels must be uint8 or float32, got {pixels.dtype}")
+
+
+def _moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of the scaled pixels; a constant channel keeps its scale."""
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    channels = images.shape[-1]
+    total, total_sq = np.zeros(channels), np.zeros(channels)
+    for start in range(0, len(images), _BLOCK):
+        pixels = images[start : start + _BLOCK].reshape(-1, channels).astype(np.float64) / scale
+        total += pixels.sum(axis=0)
+        total_sq += np.square(pixels).sum(axis=0)
+    count = images.size // channels
+    mean = total / count
+    variance = total_sq / count - mean**2
+    std = np.sqrt(np.where(variance > 1e-12, variance, 1.0))
+    return tuple(mean.tolist()), tuple(std.tolist())

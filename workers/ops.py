@@ -1,0 +1,179 @@
+"""Operations whose lowering depends on the backend.
+
+XLA's own convolution is slow on CPU inside a scanned epoch, where matrix products over shifted copies are fast; on GPU
+and TPU XLA's is best. Axes: B batch, H height, W width, C channels in, O channels out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_CACHE_BYTES = 5 * 2**19  # of shifted copies at a time: 1 to 2.5 MiB measured the same, 20 MiB half as fast
+_NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+
+
+def conv_general_dilated(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    **options: Any,
+) -> jax.Array:
+    """`jax.lax.conv_general_dilated`, faster where it can be; for `nnx.Conv(conv_general_dilated=...)`."""
+    plain = all(step == 1 for steps in (window_strides, lhs_dilation or (), rhs_dilation or ()) for step in steps)
+    same = padding == "SAME" and all(side % 2 == 1 for side in rhs.shape[:-2])
+    set_options = [name for name, value in options.items() if value is not None]
+    fits = plain and same and feature_group_count == 1 and dimension_numbers == _NHWC and not set_options
+    if fits and jax.default_backend() == "cpu":
+        same_size: jax.Array = conv_same(lhs, rhs)
+        return same_size
+    output: jax.Array = lax.conv_general_dilated(
+        lhs,
+        rhs,
+        window_strides,
+        padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=feature_group_count,
+        **options,
+    )
+    return output
+
+
+@jax.custom_vjp
+def conv_same(images_BHWC: jax.Array, kernel_hwCO: jax.Array) -> jax.Array:
+    """Convolution of stride 1 with an odd kernel, zero padded to the same size, as matrix products."""
+    product = _split_product if _splits(kernel_hwCO.shape) else _patch_product
+    chunks = _chunks(images_BHWC, kernel_hwCO.shape)
+    if len(chunks) == 1:
+        return product(images_BHWC, kernel_hwCO)
+    outputs: jax.Array = lax.map(lambda chunk: product(chunk, kernel_hwCO), chunks)
+    return outputs.reshape(*images_BHWC.shape[:-1], kernel_hwCO.shape[-1])
+
+
+def _conv_same_forward(images_BHWC: jax.Array, kernel_hwCO: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return conv_same(images_BHWC, kernel_hwCO), (images_BHWC, kernel_hwCO)
+
+
+def _conv_same_backward(saved: tuple[jax.Array, jax.Array], gradient_BHWO: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both gradients as matrix products over shifted copies, which are made again rather than kept."""
+    images_BHWC, kernel_hwCO = saved
+    flipped_hwOC = kernel_hwCO[::-1, ::-1].swapaxes(2, 3)
+    kernel_gradient = _kernel_gradient(images_BHWC, gradient_BHWO, kernel_hwCO.shape)
+    return conv_same(gradient_BHWO, flipped_hwOC), kernel_gradient
+
+
+conv_same.defvjp(_conv_same_forward, _conv_same_backward)
+
+
+def _kernel_gradient(images_BHWC: jax.Array, gradient_BHWO: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    product = _split_gradient if _splits(shape) else _patch_gradient
+    chunks = _chunks(images_BHWC, shape)
+    if len(chunks) == 1:
+        return product(images_BHWC, gradient_BHWO, shape)
+    gradients = gradient_BHWO.reshape(*chunks.shape[:-1], shape[-1])
+
+    def add(total: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        return total + product(*pair, shape), None
+
+    total, _ = lax.scan(add, jnp.zeros(shape, images_BHWC.dtype), (chunks, gradients))
+    return total
+
+
+def _patch_product(images_BHWC: jax.Array, kernel_hwCO: jax.Array) -> jax.Array:
+    rows, columns, _, channels_out = kernel_hwCO.shape
+    patches = _shifts(_shifts(images_BHWC, 2, columns), 1, rows)
+    return patches @ kernel_hwCO.reshape(-1, channels_out)
+
+
+def _patch_gradient(images_BHWC: jax.Array, gradient_BHWO: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    rows, columns, _, channels_out = shape
+    patches = _shifts(_shifts(images_BHWC, 2, columns), 1, rows)
+    return (patches.reshape(-1, patches.shape[-1]).T @ gradient_BHWO.reshape(-1, channels_out)).reshape(shape)
+
+
+def _split_product(images_BHWC: jax.Array, kernel_hwCO: jax.Array) -> jax.Array:
+    """The kernel's columns act on shifted inputs before the product, its rows on shifted outputs after it."""
+    rows, columns, channels_in, channels_out = kernel_hwCO.shape
+    kernel = kernel_hwCO.transpose(1, 2, 0, 3).reshape(columns * channels_in, rows * channels_out)
+    partial = _shifts(images_BHWC, 2, columns) @ kernel
+    padded = jnp.pad(partial, ((0, 0), (rows // 2, rows // 2), (0, 0), (0, 0)))
+    height = images_BHWC.shape[1]
+    parts = [padded[:, row : row + height, :, row * channels_out : (row + 1) * channels_out] for row in range(rows)]
+    return reduce(jnp.add, parts)
+
+
+def _split_gradient(images_BHWC: jax.Array, gradient_BHWO: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    rows, columns, channels_in, channels_out = shape
+    shifted = _shifts(images_BHWC, 2, columns).reshape(-1, columns * channels_in)
+    gradients = _shifts(gradient_BHWO, 1, rows).reshape(-1, rows * channels_out)
+    product = (shifted.T @ gradients).reshape(columns, channels_in, rows, channels_out)
+    return product.transpose(2, 0, 1, 3)[::-1]  # the gradient is shifted against the image
+
+
+def _shifts(images_BHWC: jax.Array, axis: int, count: int) -> jax.Array:
+    """Every pixel's `count` neighbours along one axis, zero outside, side by side as channels."""
+    padding = [(0, 0)] * 4
+    padding[axis] = (count // 2, count // 2)
+    padded, side = jnp.pad(images_BHWC, padding), images_BHWC.shape[axis]
+    return jnp.concatenate([lax.slice_in_dim(padded, start, start + side, axis=axis) for start in range(count)], axis=3)
+
+
+def _splits(shape: tuple[int, ...]) -> bool:
+    """Whether the split product moves no more data than whole patches; not so for few input channels."""
+    rows, columns, channels_in, channels_out = shape
+    return columns * channels_in + rows * channels_out <= rows * columns * channels_in
+
+
+def _chunks(images_BHWC: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The batch in equal parts whose shifted copies stay in the cache: [parts, B / parts, H, W, C]."""
+    batch, height, width, channels = images_BHWC.shape
+    rows, columns, channels_in, channels_out = shape
+    wide = columns * channels_in + rows * channels_out if _splits(shape) else rows * columns * channels_in
+    limit = max(1, _CACHE_BYTES // (height * width * wide * images_BHWC.dtype.itemsize))
+    size = next(size for size in range(min(limit, batch), 0, -1) if batch % size == 0)
+    return images_BHWC.reshape(batch // size, size, height, width, channels)
+
+
+@jax.custom_vjp
+def max_pool(images_BHWC: jax.Array) -> jax.Array:
+    """2x2 max-pooling with stride 2; the sides must be even. The gradient goes to the first of equal pixels."""
+    return _windows(images_BHWC).max((2, 4))
+
+
+def _max_pool_forward(images_BHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return max_pool(images_BHWC), images_BHWC
+
+
+def _max_pool_backward(images_BHWC: jax.Array, gradient_BhwC: jax.Array) -> tuple[jax.Array]:
+    """Selections only: several times faster than the derivative of a maximum over two axes."""
+    windows = _windows(images_BHWC)
+    pixels = [windows[:, :, row, :, column] for row in range(2) for column in range(2)]
+    remaining, parts = gradient_BhwC, []
+    for number, pixel in enumerate(pixels[:-1]):
+        wins = reduce(jnp.logical_and, [pixel >= later for later in pixels[number + 1 :]])
+        parts.append(jnp.where(wins, remaining, 0))
+        remaining = jnp.where(wins, 0, remaining)
+    parts.append(remaining)
+    rows = [jnp.stack(parts[:2], axis=3), jnp.stack(parts[2:], axis=3)]
+    return (jnp.stack(rows, axis=2).reshape(images_BHWC.shape),)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _windows(images_BHWC: jax.Array) -> jax.Array:
+    """[B, H / 2, 2, W / 2, 2, C]."""
+    batch, height, width, channels = images_BHWC.shape
+    return images_BHWC.reshape(batch, height // 2, 2, width // 2, 2, channels)

@@ -1,0 +1,197 @@
+"""The compiled functions of image classification: initialise, train one epoch, evaluate.
+
+The data, and the numbers a grid varies (L2, clip, momentum), are arguments: programs that differ in nothing else share
+one compilation. Axes: N examples, B batch, H height, W width, C channels, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import lax
+
+from abel import norms
+from workers.config import Augment, Model, Optimizer
+from workers.data import augment
+
+Tree = Any  # a pytree of arrays
+
+_EVALUATION_BATCH = 250  # images; the last batch is filled up
+
+
+class TrainState(NamedTuple):
+    """Arrays only, in plain dictionaries by layer, so that any checkpoint library can hold it."""
+
+    params: Tree  # f32
+    slots: Tree  # the optimiser's, such as momentum
+    collections: Tree  # what the model itself carries, such as batch statistics
+
+
+class Resident(NamedTuple):
+    """A data set on the device."""
+
+    train_images: jax.Array  # uint8 or f32[N, H, W, C]
+    train_labels: jax.Array  # i32[N]
+    test_images: jax.Array
+    test_labels: jax.Array
+    mean: jax.Array  # f32[C]
+    std: jax.Array  # f32[C]
+
+
+class TrainSums(NamedTuple):
+    """An epoch step by step, and the weights after it."""
+
+    loss: jax.Array  # f32[steps]: mean over the batch, penalty excluded
+    errors: jax.Array  # i32[steps]: wrong answers before the step
+    grad_norm_sq: jax.Array  # f32[steps]: |g|^2, g without the penalty's part and before the clip
+    grad_dot_weight: jax.Array  # f32[steps]: g.w
+    examples: jax.Array  # i32[]
+    weight_norm_sq: dict[str, jax.Array]  # f32[] by parameter
+
+
+class EvaluationSums(NamedTuple):
+    """The test set batch by batch."""
+
+    loss: jax.Array  # f32[batches]: sum over the batch
+    errors: jax.Array  # i32[batches]
+    examples: jax.Array  # i32[]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What the compiled functions depend on: equal recipes share them."""
+
+    model: Model
+    optimizer: Optimizer
+    augment: Augment
+    shape: tuple[int, int, int]  # of one image: (height, width, channels)
+    classes: int
+
+
+@lru_cache(maxsize=32)
+def _graph(model: Model, shape: tuple[int, int, int], classes: int) -> nnx.GraphDef[nnx.Module]:
+    """The static part of a model; its arrays live in the state."""
+    abstract = nnx.eval_shape(lambda: model.build(shape, classes, nnx.Rngs(0)))
+    graph, *states = nnx.split(abstract, nnx.RngState, ...)
+    if jax.tree.leaves(states[0]):
+        raise ValueError(f"model {model.kind!r} must take its randomness from the argument rngs, it keeps its own")
+    return graph
+
+
+@partial(jax.jit, static_argnames="recipe")
+def init(recipe: Recipe, hyper: dict[str, jax.Array], key: jax.Array) -> TrainState:
+    """The state before the first epoch."""
+    _graph(recipe.model, recipe.shape, recipe.classes)  # refuses a model whose state could not be saved
+    model = recipe.model.build(recipe.shape, recipe.classes, nnx.Rngs(key))
+    weights, others = nnx.state(model, nnx.Param, ...)
+    params = nnx.to_pure_dict(weights)
+    return TrainState(params, recipe.optimizer.transform(hyper).init(params), nnx.to_pure_dict(others))
+
+
+@partial(jax.jit, static_argnames=("recipe", "batch_size"), donate_argnames="state")
+def epoch(
+    recipe: Recipe,
+    state: TrainState,
+    data: Resident,
+    hyper: dict[str, jax.Array],
+    learning_rates: jax.Array,
+    key: jax.Array,
+    batch_size: int,
+) -> tuple[TrainState, TrainSums]:
+    """One epoch: shuffle, then every step; examples beyond the last whole batch sit it out."""
+    steps, examples = learning_rates.shape[0], data.train_labels.shape[0]
+    if not 1 <= steps <= examples // batch_size:
+        raise ValueError(f"steps must lie in 1..{examples // batch_size} at batch size {batch_size}, got {steps}")
+    order_key, steps_key = jax.random.split(key)
+    order = jax.random.permutation(order_key, examples)[: steps * batch_size].reshape(steps, batch_size)
+
+    def step(state: TrainState, inputs: tuple[jax.Array, ...]) -> tuple[TrainState, tuple[jax.Array, ...]]:
+        number, chosen_B, learning_rate = inputs
+        pixels_key, noise_key, model_key = jax.random.split(jax.random.fold_in(steps_key, number), 3)
+        pixels_BHWC = augment.select(data.train_images, chosen_B, recipe.augment, pixels_key)
+        images_BHWC = _standardised(pixels_BHWC, data)
+        if recipe.augment.noise:
+            images_BHWC += recipe.augment.noise * jax.random.normal(noise_key, images_BHWC.shape)
+        return _step(recipe, state, hyper, images_BHWC, data.train_labels[chosen_B], learning_rate, model_key)
+
+    state, columns = lax.scan(step, state, (jnp.arange(steps), order, learning_rates))
+    loss, errors, grad_norm_sq, grad_dot_weight = columns
+    trained = jnp.asarray(steps * batch_size)
+    return state, TrainSums(loss, errors, grad_norm_sq, grad_dot_weight, trained, norms.per_leaf(state.params))
+
+
+def _step(
+    recipe: Recipe,
+    state: TrainState,
+    hyper: dict[str, jax.Array],
+    images_BHWC: jax.Array,
+    labels_B: jax.Array,
+    learning_rate: jax.Array,
+    key: jax.Array,
+) -> tuple[TrainState, tuple[jax.Array, ...]]:
+    """One step, and its loss, errors, |g|^2 and g.w."""
+
+    def loss(params: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
+        model = _model(recipe, params, state.collections)
+        model.train()  # type: ignore[no-untyped-call]
+        logits_BK = model(images_BHWC, rngs=nnx.Rngs(key))
+        losses_B, wrong_B = _losses(logits_BK, labels_B)
+        return losses_B.mean(), (wrong_B.sum(), nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
+
+    (mean_loss, (errors, collections)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+    # The penalty 0.5 * l2 * sum(w**2) adds l2 * w, before the clip (paper's training code).
+    penalised = jax.tree.map(lambda g, w: g + hyper["l2"] * w, gradient, state.params)
+    norm = jnp.sqrt(_dot(penalised, penalised))
+    scale = jnp.where(norm >= hyper["clip"], hyper["clip"] / norm, 1.0)
+    clipped = jax.tree.map(lambda g: scale * g, penalised)
+    updates, slots = recipe.optimizer.transform(hyper).update(clipped, state.slots, state.params)
+    params = jax.tree.map(lambda w, update: w - learning_rate * update, state.params, updates)
+    measured = (mean_loss, errors, _dot(gradient, gradient), _dot(gradient, state.params))
+    return TrainState(params, slots, collections), measured
+
+
+@partial(jax.jit, static_argnames="recipe")
+def evaluate(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationSums:
+    """Sums over the test set, each image counted once."""
+    examples = data.test_labels.shape[0]
+    batch_size = min(_EVALUATION_BATCH, examples)
+    batches = -(-examples // batch_size)
+    model = _model(recipe, state.params, state.collections)
+    model.eval()  # type: ignore[no-untyped-call]
+
+    def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+        index_B = start + jnp.arange(batch_size)
+        counts_B = index_B < examples
+        index_B = jnp.minimum(index_B, examples - 1)
+        logits_BK = model(_standardised(data.test_images[index_B], data))
+        losses_B, wrong_B = _losses(logits_BK, data.test_labels[index_B])
+        return jnp.where(counts_B, losses_B, 0).sum(), jnp.where(counts_B, wrong_B, 0).sum()
+
+    losses, errors = lax.map(batch, jnp.arange(batches) * batch_size)
+    return EvaluationSums(losses, errors, jnp.asarray(examples))
+
+
+def _model(recipe: Recipe, params: Tree, collections: Tree) -> nnx.Module:
+    return nnx.merge(_graph(recipe.model, recipe.shape, recipe.classes), params, collections, copy=True)
+
+
+def _losses(logits_BK: jax.Array, labels_B: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cross-entropy and whether the answer is wrong (0 or 1), per example."""
+    losses_B = optax.softmax_cross_entropy_with_integer_labels(logits_BK, labels_B)
+    return losses_B, (logits_BK.argmax(axis=-1) != labels_B).astype(jnp.int32)
+
+
+def _standardised(pixels: jax.Array, data: Resident) -> jax.Array:
+    scaled = pixels.astype(jnp.float32) / 255 if pixels.dtype == jnp.uint8 else pixels
+    return (scaled - data.mean) / data.std
+
+
+def _dot(left: Tree, right: Tree) -> jax.Array:
+    """Inner product over all leaves of two pytrees."""
+    return jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, left, right))

@@ -1,0 +1,172 @@
+"""State keys: they name a training state the way a git commit names a tree.
+
+    root  = sha256(canonical JSON of program, seed, data, numerics, code)
+    child = sha256(parent | float32 learning rates of the epoch | batch size)
+
+Equal keys mean bit-equal states on CPU, because everything that enters an epoch's arithmetic enters the key.
+
+``python -m workers.trajectory`` reads ``{"programs": [...], "data_dir": ...}`` from standard input and answers with the
+identities as JSON, or with ``{"fault": message}``: a driver asks in a process that has a worker's environment.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from abel.schedules import EpochPlan
+from workers.config import ConfigError, Program, from_dict, to_dict
+from workers.data import DataError, Dataset
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax")
+DRAWS_FROM = "workers.randomness"  # every task's keys come from here, whoever imports it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What decides a program's states besides schedule and seed; ``why_not`` compares two of them."""
+
+    program: Mapping[str, Any]
+    data: str  # sha256 of the decoded arrays
+    examples: int  # training examples, which with the batch size give the steps of an epoch
+    numerics: Mapping[str, str]
+    code: str  # sha256 of the syntax trees
+
+    def root(self, seed: int, salt: str = "") -> str:
+        """The key of the state before epoch 1. A salt keeps a trial's states to itself (``--no-sharing``)."""
+        content = asdict(self) | {"seed": seed} | ({"salt": salt} if salt else {})
+        return _sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+    def why_not(self, other: "Identity") -> list[str]:
+        """The parts in which another identity differs, each as "part: ours, theirs"; empty where states are shared."""
+        parts = {name: (value, other.numerics.get(name, "none")) for name, value in self.numerics.items()}
+        parts |= {"data": (self.data[:12], other.data[:12]), "code": (self.code[:12], other.code[:12])}
+        parts["program"] = (json.dumps(self.program, sort_keys=True), json.dumps(other.program, sort_keys=True))
+        return [f"{name}: {ours}, {theirs}" for name, (ours, theirs) in parts.items() if ours != theirs]
+
+
+def child(parent: str, plan: EpochPlan) -> str:
+    """The key of the state that one epoch with this plan leads to."""
+    return _sha256(bytes.fromhex(parent) + b"|" + plan.token())
+
+
+def identify(program: Program, dataset: Dataset) -> Identity:
+    """The identity of a program trained on this data by this process."""
+    return Identity(
+        program=to_dict(program),
+        data=dataset.digest(),
+        examples=dataset.examples,
+        numerics=numerics(),
+        code=code_digest(program),
+    )
+
+
+@cache
+def numerics() -> Mapping[str, str]:
+    """What decides the bits of this process's arithmetic."""
+    import jax
+
+    device = jax.devices()[0]
+    kind = _processor() if device.platform == "cpu" else device.device_kind
+    return {
+        **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        "device": f"{device.platform}: {kind}",
+        "devices": str(jax.device_count()),
+        "threads": os.environ.get("NPROC", "all"),
+        "dtype": "float64" if jax.config.values["jax_enable_x64"] else "float32",
+        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def code_digest(program: Program) -> str:
+    """sha256 over the docstring-stripped syntax trees of every module that the program's variants import.
+
+    Followed are imports inside ``workers`` and inside the packages of plug-ins; schedules are no part of it: they decide
+    rates, and rates are in the key.
+    """
+    variants = (program.task, program.model, program.data, program.optimizer)
+    pending = {type(variant).__module__ for variant in variants} | {DRAWS_FROM}
+    packages = {name.partition(".")[0] for name in pending}
+    trees: dict[str, str] = {}
+    while pending:
+        name = pending.pop()
+        trees[name], imported = _module(name)
+        pending |= {other for other in imported if other.partition(".")[0] in packages} - trees.keys()
+    return _sha256("\n".join(f"{name} {trees[name]}" for name in sorted(trees)).encode())
+
+
+@cache
+def _module(name: str) -> tuple[str, frozenset[str]]:
+    """A module's syntax tree as text, without docstrings, and the modules that it imports."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return "", frozenset()
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    imported = frozenset(_imports(tree, spec.parent or ""))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree), imported
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if _is_module(alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            yield base
+            yield from (name for alias in node.names if _is_module(name := f"{base}.{alias.name}"))
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _processor() -> str:
+    """CPU model and a digest of its instruction set: XLA compiles for the instructions it finds."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    facts = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+    flags = " ".join(sorted(facts.get("flags", facts.get("Features", "")).split()))
+    return f"{facts.get('model name', platform.machine()).strip()} {_sha256(flags.encode())[:8]}"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def main() -> None:
+    """Answer one question from standard input."""
+    question = json.load(sys.stdin)
+    data_dir = None if question["data_dir"] is None else Path(question["data_dir"])
+    try:
+        programs = [from_dict(values) for values in question["programs"]]
+        datasets = {program.data: program.data.load(data_dir) for program in programs}
+        for program in programs:
+            program.task.build(program, datasets[program.data])
+        answer: dict[str, Any] = {
+            "identities": [asdict(identify(program, datasets[program.data])) for program in programs]
+        }
+    except (ConfigError, DataError, ValueError) as error:
+        answer = {"fault": str(error)}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

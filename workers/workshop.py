@@ -1,0 +1,31 @@
+"""A worker's workshop: what stays at hand between cohorts, so that a reused process neither reads nor compiles twice."""
+
+from functools import cache
+from pathlib import Path
+
+from workers.checkpoints import Checkpoints
+from workers.config import Data, Program
+from workers.data import Dataset
+from workers.tasks import Training
+from workers.trajectory import Identity, identify
+
+
+class Workshop:
+    """Data sets, compiled trainings and checkpoints of one worker process."""
+
+    def __init__(self, *, checkpoints: Path, data_dir: Path | None, save_every_seconds: float = 120.0) -> None:
+        self.checkpoints = Checkpoints(checkpoints)
+        self.save_every_seconds = save_every_seconds
+        self.dataset = cache(self._load)
+        self.training = cache(self._build)
+        self.identity = cache(self._identify)
+        self._data_dir = data_dir
+
+    def _load(self, data: Data) -> Dataset:
+        return data.load(self._data_dir)
+
+    def _build(self, program: Program) -> Training:
+        return program.task.build(program, self.dataset(program.data))
+
+    def _identify(self, program: Program) -> Identity:
+        return identify(program, self.dataset(program.data))
