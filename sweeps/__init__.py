@@ -1,0 +1,9 @@
+"""Grids of trials: what a sweep asks for, what it will cost, what has been trained, and who trains the rest.
+
+    spec ─expand→ trials ─plan→ forecast
+
+Every fault that a user can cause is a `SpecError`, which lists all of them before anything starts:
+
+    ValueError
+    └── SpecError    a spec that cannot be read or asks for what cannot be done
+"""

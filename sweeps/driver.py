@@ -1,0 +1,386 @@
+"""Drives a sweep through Ray Tune: hands ready cohorts to reused actors and writes what they report to the ledger.
+
+Tune executes and nothing more. Its own experiment state is neither read nor kept: after any loss a new Tuner starts from
+the ledger.
+"""
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import Searcher
+
+from sweeps.frontier import Frontier
+from sweeps.identity import IdentityError, WorkerEnvironment
+from sweeps.ledger import Ledger
+from sweeps.rows import SweepStatus, TrialStatus
+from sweeps.spec import Trial
+from sweeps.trainable import CohortTrainable, WorkerSettings
+from workers.config import Program
+from workers.trajectory import Identity
+
+TUNE_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # no tables of Tune's own
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are handled by the command
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
+    "TUNE_RESULT_BUFFER_LENGTH": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+FINISHED: str = Searcher.FINISHED
+# Of the local clusters of this process. Ray reads a token once a process; left alone it makes one in a file that others can read.
+LOCAL_TOKEN = secrets.token_hex(32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a sweep is executed; nothing here changes a result but ``threads``, which is part of the state keys."""
+
+    checkpoints: Path
+    cache: Path
+    data_dir: Path | None = None
+    sharing: bool = True
+    workers: int | None = None
+    threads: int = 1
+    cpu: float = 1
+    gpu: float = 0
+    tpu: float = 0
+    address: str | None = None
+    save_every_seconds: float = 120.0
+    report_every_seconds: float = 2.0
+
+    @property
+    def environment(self) -> WorkerEnvironment:
+        """What each worker process runs with."""
+        return WorkerEnvironment(threads=self.threads, cache=self.cache, gpu=self.gpu > 0 or self.tpu > 0)
+
+    @property
+    def slots(self) -> int:
+        """Workers at once on this machine: measured, one-thread workers on all cores beat one worker with all threads."""
+        return self.workers or max(1, len(psutil.Process().cpu_affinity()) // self.threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a sweep is. Trial-epochs count every trial's epochs; trained epochs are what workers really trained."""
+
+    trials: int
+    ended: int
+    diverged: int
+    failed: int
+    running: int
+    waiting: int
+    trained: int
+    replayed: int
+    covered: int
+    total: int
+    forecast_low: int
+    forecast_high: int
+    elapsed_seconds: float
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an invocation ended. ``seconds`` splits its wall time by what was waited for."""
+
+    status: SweepStatus
+    trained: int
+    replayed: int
+    seconds: Mapping[str, float]
+    error: str | None = None
+
+
+@dataclass
+class _Sweep:
+    """What searcher, callback and stopper share while Tune runs."""
+
+    frontier: Frontier
+    settings: WorkerSettings
+    stop: threading.Event
+    announce: Callable[[], None]
+    cohort_of: dict[str, int] = field(default_factory=dict)
+    staged: set[int] = field(default_factory=set)  # cohorts that Tune holds ready for the next free worker
+    committing_seconds: float = 0.0
+    first_report_at: float | None = None
+    error: str | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher for a restore, and ours is from the ledger."""
+        return {}
+
+
+class CohortSearcher(Searcher):  # type: ignore[misc]
+    """Suggests the next ready cohort; None while only running ones could bring more; FINISHED at the end."""
+
+    def __init__(self, sweep: _Sweep) -> None:
+        super().__init__()
+        self._sweep = sweep
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next cohort's configuration."""
+        sweep = self._sweep
+        if sweep.stop.is_set():
+            return FINISHED
+        taken = sweep.frontier.take()
+        if taken is None:
+            return None if sweep.frontier.running else FINISHED
+        number, cohort = taken
+        sweep.cohort_of[trial_id] = number
+        sweep.staged.add(number)
+        return {"number": number, "cohort": ray.put(cohort), "settings": sweep.settings}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the callback has seen the results, and the ledger has them."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the ledger is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class LedgerCallback(tune.Callback):  # type: ignore[misc]
+    """Writes every report to the ledger. An exception here would end all trials, so faults are noted and drain the sweep."""
+
+    def __init__(self, sweep: _Sweep) -> None:
+        self._sweep = sweep
+
+    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """A worker takes its cohort up."""
+        self._sweep.staged.discard(self._sweep.cohort_of[trial.trial_id])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A worker's report on its cohort."""
+        number = self._sweep.cohort_of[trial.trial_id]
+        with self._guard():
+            self._sweep.first_report_at = self._sweep.first_report_at or time.monotonic()
+            self._sweep.frontier.hear(number, result["reports"])
+            if failure := result.get("failure"):
+                self._sweep.frontier.fail(number, failure)
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """A worker's process is gone."""
+        with self._guard():
+            why = str(trial.get_error() or "its process died").strip().splitlines()[-1]
+            self._sweep.frontier.lose(self._sweep.cohort_of[trial.trial_id], why)
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """Time for a look at the sweep."""
+        with self._guard():
+            self._sweep.announce()
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        except Exception as error:
+            logging.getLogger(__name__).debug("draining the sweep", exc_info=True)
+            self._sweep.error = self._sweep.error or f"{type(error).__name__}: {error}"
+            self._sweep.stop.set()
+        finally:
+            self._sweep.committing_seconds += time.monotonic() - began
+
+
+class DrainStopper(tune.Stopper):  # type: ignore[misc]
+    """Ends each trial at its next report once the sweep is to stop, so that no trained epoch is thrown away."""
+
+    def __init__(self, sweep: _Sweep) -> None:
+        self._sweep = sweep
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether this trial ends with this report."""
+        return self._sweep.stop.is_set()
+
+    def stop_all(self) -> bool:
+        """Never at once: the searcher says when all is done."""
+        return False
+
+
+def run(
+    ledger: Ledger,
+    sweep_id: str,
+    trials: Sequence[Trial],
+    identities: Mapping[Program, Identity],
+    options: Options,
+    *,
+    forecast: tuple[int, int],
+    on_progress: Callable[[Progress], None],
+    stop: threading.Event,
+) -> Outcome:
+    """Run a sweep to its end, or until ``stop`` is set; going on after any interruption is calling this again.
+
+    What the ledger covers already is not trained; where it covers all, Ray is not even started.
+    """
+    began = time.monotonic()
+    ledger.resume_sweep(sweep_id)
+    invocation = ledger.begin_invocation(sweep_id)
+    frontier = Frontier(ledger, sweep_id, invocation, sharing=options.sharing)
+    settings = WorkerSettings(
+        checkpoints=options.checkpoints.absolute(),
+        data_dir=options.data_dir and options.data_dir.absolute(),
+        save_every_seconds=options.save_every_seconds,
+        report_every_seconds=options.report_every_seconds,
+    )
+    staged: set[int] = set()
+    announce = _announcer(frontier, trials, staged, forecast, on_progress, began)
+    sweep = _Sweep(frontier, settings, stop, announce, staged=staged)
+    seconds = {"ray": 0.0, "first_report": 0.0}
+    frontier.open(trials, identities)
+    announce()
+    if frontier.waiting:
+        with _ray(options):
+            seconds["ray"] = time.monotonic() - began
+            _tune(sweep, options, sweep_id)
+    if sweep.first_report_at is not None:
+        seconds["first_report"] = sweep.first_report_at - began
+    seconds |= {"ledger": sweep.committing_seconds, "wall": time.monotonic() - began}
+    status = _status(sweep)
+    ledger.end_invocation(invocation, seconds_committing=seconds["ledger"], seconds_starting=seconds["ray"])
+    ledger.end_sweep(sweep_id, status)
+    announce()
+    return Outcome(
+        status=status, trained=frontier.trained, replayed=frontier.replayed, seconds=seconds, error=sweep.error
+    )
+
+
+def _tune(sweep: _Sweep, options: Options, name: str) -> None:
+    resources = {"CPU": options.cpu, "GPU": options.gpu} | ({"TPU": options.tpu} if options.tpu else {})
+    scratch = Path(tempfile.mkdtemp(prefix="abel-tune-"))
+    try:
+        tune.Tuner(
+            tune.with_resources(CohortTrainable, tune.PlacementGroupFactory([resources])),
+            tune_config=tune.TuneConfig(search_alg=CohortSearcher(sweep), num_samples=-1, reuse_actors=True),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(scratch),
+                callbacks=[LedgerCallback(sweep)],
+                stop=DrainStopper(sweep),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=0),
+                verbose=0,
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _ray(options: Options) -> Iterator[None]:
+    """A Ray cluster: the one at the address, else a local one that lives as long as this block."""
+    os.environ.update(TUNE_ENVIRONMENT | os.environ)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    worker = {"env_vars": options.environment.variables()}
+    if options.address is not None:
+        ray.init(address=options.address, runtime_env=worker, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            _refuse_missing_resources(options)
+            yield
+        finally:
+            ray.shutdown()
+        return
+    directory = tempfile.mkdtemp(prefix="abel-ray-")  # short: a socket's path has 107 bytes at most
+    os.environ.setdefault("RAY_AUTH_TOKEN", LOCAL_TOKEN)
+    others = set(psutil.Process().children(recursive=True))
+    ray.init(
+        num_cpus=max(1, round(options.slots * options.cpu)),
+        runtime_env=worker,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=directory,
+    )
+    helpers = set(psutil.Process().children(recursive=True)) - others
+    try:
+        _refuse_missing_resources(options)
+        yield
+    finally:
+        ray.shutdown()
+        _, alive = psutil.wait_procs(helpers, timeout=10)
+        for process in alive:
+            process.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _refuse_missing_resources(options: Options) -> None:
+    """A cohort that no node can hold would wait for ever."""
+    there = ray.cluster_resources()
+    for name, wanted in {"cpu": options.cpu, "gpu": options.gpu, "tpu": options.tpu}.items():
+        if wanted > (most := there.get(name.upper(), 0)):
+            raise IdentityError(f"resources.{name}: must be at most the {most:g} that Ray offers here, got {wanted:g}")
+
+
+def _announcer(
+    frontier: Frontier,
+    trials: Sequence[Trial],
+    staged: Set[int],
+    forecast: tuple[int, int],
+    on_progress: Callable[[Progress], None],
+    began: float,
+) -> Callable[[], None]:
+    """A function that tells how far the sweep is; the forecast is of the epochs still to be trained at the start."""
+    total = sum(trial.epochs for trial in trials)
+    first: list[tuple[int, float]] = []  # epochs and seconds at the first report: start-up says nothing of the pace
+
+    def announce() -> None:
+        elapsed = time.monotonic() - began
+        statuses = list(frontier.statuses.values())
+        if frontier.trained and not first:
+            first.append((frontier.trained, elapsed))
+        on_progress(
+            Progress(
+                trials=len(statuses),
+                ended=sum(status.final for status in statuses),
+                diverged=statuses.count(TrialStatus.DIVERGED),
+                failed=statuses.count(TrialStatus.FAILED),
+                running=frontier.running - len(staged),
+                waiting=frontier.waiting + len(staged),
+                trained=frontier.trained,
+                replayed=frontier.replayed,
+                covered=frontier.covered,
+                total=total,
+                forecast_low=forecast[0],
+                forecast_high=forecast[1],
+                elapsed_seconds=elapsed,
+                eta_seconds=_eta(frontier.trained, sum(forecast) / 2, elapsed, *first),
+            )
+        )
+
+    return announce
+
+
+def _eta(trained: int, expected: float, elapsed: float, *first: tuple[int, float]) -> float | None:
+    """Seconds to the expected number of epochs at the pace since the first report; None before there is a pace."""
+    if not first or trained <= first[0][0]:
+        return None
+    trained_then, elapsed_then = first[0]
+    return max(0.0, expected - trained) * (elapsed - elapsed_then) / (trained - trained_then)
+
+
+def _status(sweep: _Sweep) -> SweepStatus:
+    statuses = sweep.frontier.statuses.values()
+    if sweep.error is not None:
+        return SweepStatus.FAILED
+    if not all(status.final for status in statuses):
+        return SweepStatus.INTERRUPTED
+    return SweepStatus.FAILED if TrialStatus.FAILED in statuses else SweepStatus.FINISHED

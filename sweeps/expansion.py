@@ -1,0 +1,247 @@
+"""From a spec's arms to its trials: counted first, then every point of every grid built and checked.
+
+A trial is a point of an arm's grid and a seed; numbers run over arms, points and seeds, in the spec's order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from typing import Any
+
+from abel.schedules import SCHEDULES, Schedule, last_epoch_named
+from sweeps import decode
+from sweeps.faults import Faults, join, shown, unknown
+from sweeps.grid import Axis, parse_axis, spelled
+from sweeps.trial import Trial
+from workers.config import Program, from_dict
+
+_EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """A schedule and the fields that its grid varies, by their dotted names."""
+
+    name: str
+    schedule: Any
+    axes: dict[str, Axis]
+
+    @property
+    def path(self) -> str:
+        """Where the arm stands in the spec."""
+        return f"arms.{self.name}"
+
+    @property
+    def points(self) -> int:
+        """How many points its grid has, without making them."""
+        return math.prod(axis.count for axis in self.axes.values())
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """The axes' names as trials show them: the last part, where that is unique and not the trial's own seed."""
+        last = ["seed", *(axis.rpartition(".")[2] for axis in self.axes)]
+        return {
+            axis: short if last.count(short) == 1 else axis for axis, short in zip(self.axes, last[1:], strict=True)
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What trials are made from; `epochs` is None where the spec's number is faulty."""
+
+    program: Any
+    arms: Mapping[str, Any]
+    seeds: Sequence[int]
+    epochs: int | None
+    most_trials: int
+    most_epochs: int
+
+
+def expand(request: Request, faults: Faults) -> list[Trial]:
+    """The trials of a sweep; everything that is wrong with them is noted, and then the list may lack some."""
+    program, found = decode.build(from_dict, request.program)
+    for path, rule in found.items():
+        faults.add(join("program", path) if path else "program", rule)
+    arms = [_arm(name, raw, program, faults) for name, raw in request.arms.items()]
+    within_limits = _within_limits(arms, request, faults)
+    trials: list[Trial] = []
+    for arm in arms:
+        points = _Points(arm, request, program, faults)
+        # The first point tells what is wrong with a schedule even where there are too many to look at.
+        for settings, pair in points.each(most=None if within_limits else 1):
+            trials += _trials(arm, settings, pair, request, len(trials))
+    _check_distinct(trials, request.seeds, faults)
+    return trials
+
+
+def count(request: Request) -> int:
+    """How many trials a faultless request makes, by arithmetic."""
+    return sum(_arm(name, raw, None, Faults()).points for name, raw in request.arms.items()) * len(request.seeds)
+
+
+def _arm(name: str, raw: Any, program: Program | None, faults: Faults) -> Arm:
+    raw = raw if isinstance(raw, Mapping) else {}
+    grid, path = raw.get("grid"), f"arms.{name}.grid"
+    if isinstance(grid, Mapping) and not grid:
+        faults.must(path, "name at least one field, or be left out", grid)
+    axes: dict[str, Axis] = {}
+    for field, values in grid.items() if isinstance(grid, Mapping) else ():
+        axis = parse_axis(values, join(path, field), faults)
+        if fault := _field_fault(field, raw.get("schedule"), program):
+            faults.add(join(path, field), fault)
+        elif axis is not None:
+            axes[field] = axis
+    return Arm(name=name, schedule=raw.get("schedule"), axes=axes)
+
+
+def _field_fault(field: str, schedule: Any, program: Program | None) -> str | None:
+    """What is wrong with the name of an axis, if anything."""
+    top, *parts = field.split(".")
+    if top not in ("schedule", "program") or not parts:
+        return "must be a field of the schedule or the program, such as schedule.learning_rate or program.l2"
+    if parts[-1] == "kind":
+        return "a kind is not for a grid: give each its own arm or sweep"
+    if top == "schedule":
+        kind = schedule.get("kind") if isinstance(schedule, Mapping) else None
+        variant = SCHEDULES.get(kind) if isinstance(kind, str) else None
+        known = [item.name for item in fields(variant) if item.name != "kind"] if variant else None
+        return unknown("field", ".".join(parts), known) if known and ".".join(parts) not in known else None
+    value: Any = program
+    for part in parts if program is not None else ():
+        known = [item.name for item in fields(value)] if is_dataclass(value) else []
+        if part not in known:
+            return unknown("field", part, known)
+        value = getattr(value, part)
+    return "names a group of fields, not one of them" if is_dataclass(value) else None
+
+
+def _within_limits(arms: Iterable[Arm], request: Request, faults: Faults) -> bool:
+    """Whether there are not too many trials, or epochs, to look at one by one."""
+    before = len(faults)
+    trials = sum(arm.points for arm in arms) * len(request.seeds)
+    epochs = trials * (request.epochs or 1)
+    if trials > request.most_trials:
+        # A number of thousands of digits is not for printing.
+        got = f"{trials:,}" if trials < 10**15 else "more than 10^15"
+        faults.add("arms", f"must make at most limits.trials = {request.most_trials:,} trials, got {got}")
+    elif epochs > request.most_epochs:
+        faults.add("arms", f"must take at most limits.epochs = {request.most_epochs:,} epochs in all, got {epochs:,}")
+    return len(faults) == before
+
+
+class _Points:
+    """The points of one arm's grid; programs and schedules are built once for each combination of their own axes."""
+
+    def __init__(self, arm: Arm, request: Request, program: Program | None, faults: Faults) -> None:
+        self._arm, self._request, self._program, self._faults = arm, request, program, faults
+        self._programs: dict[str, Program | None] = {}
+        self._schedules: dict[str, Schedule | None] = {}
+
+    def each(self, most: int | None) -> Iterator[tuple[dict[str, Any], tuple[Program | None, Schedule | None]]]:
+        """Settings by axis, and what they make, from at most so many values of each axis."""
+        values_by_axis = (itertools.islice(axis.values(), most) for axis in self._arm.axes.values())
+        for values in itertools.product(*values_by_axis):
+            settings = dict(zip(self._arm.axes, values, strict=True))
+            yield settings, (self._program_at(settings), self._schedule_at(settings))
+
+    def _program_at(self, settings: dict[str, Any]) -> Program | None:
+        own = {field: value for field, value in settings.items() if field.startswith("program.")}
+        if self._program is None or not own:
+            return self._program
+        if (key := repr(own)) not in self._programs:
+            document = {"program": self._request.program}
+            for field, value in own.items():
+                document = decode.replaced(document, field, value)
+            built, found = decode.build(from_dict, document["program"])
+            self._note("program", found, own)
+            self._programs[key] = built
+        return self._programs[key]
+
+    def _schedule_at(self, settings: dict[str, Any]) -> Schedule | None:
+        own = {field: value for field, value in settings.items() if field.startswith("schedule.")}
+        if (key := repr(own)) not in self._schedules:
+            given = self._arm.schedule
+            if isinstance(given, Mapping):
+                given = {**given, **{field.removeprefix("schedule."): value for field, value in own.items()}}
+            built, found = decode.build(decode.schedule_from_dict, with_defaults(given, self._request.epochs))
+            if built is not None and self._request.epochs is not None:
+                found = _too_late(built, given, self._request.epochs)
+            self._note("schedule", found, own)
+            self._schedules[key] = built
+        return self._schedules[key]
+
+    def _note(self, top: str, found: dict[str, str], own: dict[str, Any]) -> None:
+        for path, rule in found.items():
+            field = join(top, path) if path else top
+            varied = field.partition("[")[0] in own
+            self._faults.add(f"{self._arm.path}{'.grid' if varied else ''}.{field}", rule)
+
+
+def with_defaults(schedule: Any, epochs: int | None) -> Any:
+    """A schedule's dictionary with what it takes from the sweep: a cosine's epochs, the last decay at 85 % of them."""
+    if not isinstance(schedule, Mapping):
+        return schedule
+    kind = schedule.get("kind")
+    variant = SCHEDULES.get(kind) if isinstance(kind, str) else None
+    names = {item.name for item in fields(variant)} if variant else set()
+    length = epochs or 1_000_000
+    # 17/20 and not 0.85, which is not a binary number: 0.85 * 180 is not 153.
+    taken = {"last_decay_epoch": 17 * length / 20, "epochs": length}
+    return {**{name: value for name, value in taken.items() if name in names}, **schedule}
+
+
+def _too_late(schedule: Schedule, given: Mapping[str, Any], epochs: int) -> dict[str, str]:
+    """Fields that the spec gives and that name an epoch at which nothing can happen any more, with their rules."""
+    found: dict[str, str] = {}
+    last = last_epoch_named(schedule)
+    for name in _EPOCH_FIELDS:
+        if last is None or name not in given:
+            continue
+        if name == "epochs" and last > epochs:
+            found[name] = f"must be at most epochs = {epochs}, got {shown(given[name])}"
+        if name != "epochs" and last >= epochs:
+            rule = f"must be less than epochs = {epochs}, as a decay acts after its epoch"
+            found[name] = f"{rule}, got {shown(given[name])}"
+    warmup_epochs = given.get("warmup_epochs", 0)
+    if warmup_epochs > epochs:
+        found["warmup_epochs"] = f"must be at most epochs = {epochs}, got {shown(warmup_epochs)}"
+    return found
+
+
+def _trials(
+    arm: Arm,
+    settings: dict[str, Any],
+    pair: tuple[Program | None, Schedule | None],
+    request: Request,
+    first: int,
+) -> list[Trial]:
+    program, schedule = pair
+    if program is None or schedule is None or request.epochs is None:
+        return []
+    spelt = {field: spelled(value) for field, value in settings.items()}
+    words = [arm.name, *(f"{arm.labels[field]}={value}" for field, value in spelt.items())]
+    return [
+        Trial(
+            number=first + index,
+            name=" ".join([*words, f"seed={seed}"]),
+            arm=arm.name,
+            program=program,
+            schedule=schedule,
+            seed=seed,
+            epochs=request.epochs,
+            settings=spelt,
+        )
+        for index, seed in enumerate(request.seeds)
+    ]
+
+
+def _check_distinct(trials: Iterable[Trial], seeds: Sequence[int], faults: Faults) -> None:
+    """Note trials that are one and the same; looking at one seed is enough, as every point has them all."""
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.seed == seeds[0] and (same := first.setdefault(trial.id, trial)) is not trial:
+            faults.add(f"arms.{trial.arm}", f"trial {trial.name!r} is the same as {same.name!r}")

@@ -1,0 +1,76 @@
+"""What is wrong with a spec: every fault with its path, found in one pass and told at once."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+
+_TOLD = 50  # faults printed; a grid may have thousands
+_SHOWN = 60  # characters of an offending value
+
+
+class SpecError(ValueError):
+    """A spec that cannot be used; `faults` lists each fault as "path: rule, got value"."""
+
+    def __init__(self, faults: Iterable[str], source: str = "spec") -> None:
+        self.faults = list(faults)
+        self.source = source
+        super().__init__(self._told())
+
+    def _told(self) -> str:
+        if len(self.faults) == 1:
+            return f"{self.source}: {self.faults[0]}"
+        more = len(self.faults) - _TOLD
+        lines = [*self.faults[:_TOLD], *([f"… and {more} more"] if more > 0 else [])]
+        return "\n  ".join([f"{self.source}: {len(self.faults)} faults", *lines])
+
+    def __reduce__(self) -> tuple[type[SpecError], tuple[list[str], str]]:
+        return type(self), (self.faults, self.source)
+
+
+class Faults:
+    """Faults in the order found, each once."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, path: str, rule: str) -> None:
+        """Note a fault; an empty path stands for the whole spec."""
+        self._found[f"{path}: {rule}" if path else rule] = None
+
+    def must(self, path: str, rule: str, value: object) -> None:
+        """Note that a value breaks a rule: "epochs: must be an integer, got 'ten'"."""
+        self.add(path, f"must {rule}, got {shown(value)}")
+
+    def raise_if_any(self, source: str) -> None:
+        """Raise `SpecError` with all of them."""
+        if self._found:
+            raise SpecError(self._found, source)
+
+
+def join(path: str, name: object) -> str:
+    """The path of a field or of a list's item: `join("arms", "abel")` is "arms.abel", `join("seeds", 0)` "seeds[0]"."""
+    if isinstance(name, int):
+        return f"{path}[{name}]"
+    return f"{path}.{name}" if path else str(name)
+
+
+def shown(value: object) -> str:
+    """A value as the spec would spell it, on one line and cut short."""
+    try:
+        text = json.dumps(value, ensure_ascii=True) if not isinstance(value, str) else ascii(value)
+    except (TypeError, ValueError):
+        text = ascii(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The rule for a name that is not known: "unknown key, did you mean 'seeds'? (known: …)"."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    guess = f", did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what}{guess} (known: {', '.join(names) or 'none'})"

@@ -1,0 +1,302 @@
+"""The frontier of a sweep: which cohorts are to be trained, which are in training, and what their reports mean.
+
+Pure but for the ledger it is given: no Ray here. A trial moves along its path of states; as far as the ledger holds the
+path it is *covered* without training; where the ledger ends, the trials that stand at one state make a cohort.
+"""
+
+import heapq
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from abel.schedules import EpochPlan, Event
+from sweeps.ledger import Batch, Ledger
+from sweeps.rows import StateRow, TrialRow, TrialStatus
+from sweeps.spec import Trial
+from workers.cohort import Cohort, Damaged, Ended, Forked, Member, Record, Report, Saved, diverged, observation, part
+from workers.trajectory import Identity, child
+
+MEASURED_TIMES = frozenset({"seconds", "examples_per_second"})  # the metrics in which a replay may differ
+
+
+class Nondeterministic(Exception):
+    """A replay differs from the stored record: the machine does not compute the same thing twice."""
+
+
+@dataclass
+class _Branch:
+    """Trials that stand at the state ``key``; ``states`` are their schedules' states there."""
+
+    cohort: Cohort
+    states: list[Any]
+    key: str
+    tries: int = 0
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        return tuple(member.trial for member in self.cohort.members)
+
+    def parted(self, members: Sequence[tuple[Member, Any]]) -> "_Branch":
+        """The branch of some of the members, at the same state."""
+        cohort = replace(self.cohort, members=tuple(member for member, _ in members))
+        return _Branch(cohort, [state for _, state in members], self.key, self.tries)
+
+
+@dataclass
+class _Gathered:
+    """A batch in the making."""
+
+    records: list[Record] = field(default_factory=list)
+    heads: dict[str, tuple[str, int]] = field(default_factory=dict)
+    checkpoints: list[tuple[str, int]] = field(default_factory=list)
+    ended: dict[str, tuple[TrialStatus, str | None]] = field(default_factory=dict)
+    events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    replayed: int = 0
+    forks: int = 0
+    seconds_saving: float = 0.0
+
+    def batch(self) -> Batch:
+        return Batch(**self.__dict__)
+
+
+class Frontier:
+    """All cohorts of one sweep that are waiting or in training."""
+
+    def __init__(
+        self, ledger: Ledger, sweep_id: str, invocation: int, *, sharing: bool = True, retries: int = 3
+    ) -> None:
+        self._ledger = ledger
+        self._sweep_id = sweep_id
+        self._invocation = invocation
+        self._sharing = sharing
+        self._retries = retries
+        self._numbers = itertools.count()
+        self._waiting: list[tuple[int, int, int, _Branch]] = []
+        self._running: dict[int, _Branch] = {}
+        self._rows = {row.id: row for row in ledger.trials(sweep_id)}
+        self._epochs = {row.id: row.epoch for row in self._rows.values()}
+        self._status = {row.id: row.status for row in self._rows.values()}
+        self.trained = 0
+        self.replayed = 0
+
+    # What there is to do
+
+    def open(self, trials: Iterable[Trial], identities: Mapping[Any, Identity]) -> None:
+        """Put every trial without an outcome at the start of its path, and cover what the ledger holds."""
+        by_number = {row.number: row for row in self._rows.values()}
+        roots: dict[tuple[str, int], list[tuple[Trial, TrialRow, Identity]]] = {}
+        for trial in trials:
+            row, identity = by_number[trial.number], identities[trial.program]
+            if not row.status.final:
+                salt = "" if self._sharing else row.id
+                roots.setdefault((identity.root(trial.seed, salt), trial.epochs), []).append((trial, row, identity))
+        for (root, epochs), group in roots.items():
+            members = tuple(Member(trial=row.id, schedule=trial.schedule) for trial, row, _ in group)
+            cohort = Cohort(
+                identity=group[0][2],
+                seed=group[0][0].seed,
+                epochs=epochs,
+                members=members,
+                salt="" if self._sharing else group[0][1].id,
+            )
+            self._cover(_Branch(cohort, [member.schedule.init() for member in members], root))
+
+    def take(self) -> tuple[int, Cohort] | None:
+        """The next cohort to train with its number, or None: the one with the most members, then the least trained."""
+        if not self._waiting:
+            return None
+        *_, number, branch = heapq.heappop(self._waiting)
+        self._running[number] = branch
+        return number, branch.cohort
+
+    @property
+    def waiting(self) -> int:
+        """Cohorts that a worker could train now."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Cohorts in training."""
+        return len(self._running)
+
+    @property
+    def statuses(self) -> Mapping[str, TrialStatus]:
+        """Where each trial of the sweep stands."""
+        return self._status
+
+    @property
+    def covered(self) -> int:
+        """Trial-epochs that are recorded: what the sweep would have cost without sharing so far."""
+        return sum(self._epochs.values())
+
+    # What a worker said
+
+    def hear(self, number: int, reports: Sequence[Report]) -> None:
+        """Take a worker's reports on a cohort into the ledger, as one transaction.
+
+        A cohort whose report could not be taken in is dropped: what memory holds of it is ahead of the ledger.
+
+        Raises:
+            Nondeterministic: a replayed epoch differs from the record; everything before it is in the ledger.
+        """
+        if number not in self._running:
+            return
+        gathered, branch, parted = _Gathered(), self._running[number], []
+        contradiction = None
+        for report in reports:
+            match report:
+                case Record(replay=True):
+                    gathered.replayed += 1
+                    if contradiction := self._contradiction(report):
+                        break  # nothing that follows from a wrong state is a record
+                case Record():
+                    gathered.records.append(report)
+                    self._step(branch, report.key, report.metrics, gathered)
+                case Saved():
+                    gathered.checkpoints.append((report.key, report.epoch))
+                    gathered.seconds_saving += report.seconds
+                case Damaged(message=message):
+                    gathered.events.append(("note", {"text": message}))
+                case Forked(siblings=siblings):
+                    gathered.forks += len(siblings)
+                    branch, away = _split(branch, siblings)
+                    self._running[number] = branch
+                    parted += away
+                case Ended(trials=trials, diverged=broken):
+                    del self._running[number]
+                    self._end(trials, TrialStatus.DIVERGED if broken else TrialStatus.FINISHED, None, gathered)
+        if contradiction is not None:
+            gathered.events.append(("nondeterministic", contradiction))
+        try:
+            self._commit(gathered)
+        except Exception:
+            self._running.pop(number, None)
+            raise
+        for sibling in parted:
+            self._push(sibling)
+        if contradiction is not None:
+            self._running.pop(number, None)
+            raise Nondeterministic(
+                f"epoch {contradiction['epoch']} was trained again and must equal its record, but "
+                f"{contradiction['metric']} was {contradiction['recorded']} and is {contradiction['replayed']}"
+            )
+
+    def fail(self, number: int, error: str) -> None:
+        """A worker raised: the cohort's trials end as failed, the rest of the sweep goes on."""
+        gathered = _Gathered()
+        self._end(self._running.pop(number).trials, TrialStatus.FAILED, error, gathered)
+        self._commit(gathered)
+
+    def lose(self, number: int, why: str) -> None:
+        """A worker died: its cohort waits again, to go on from its deepest checkpoint, unless it died too often."""
+        branch = self._running[number]
+        if branch.tries >= self._retries:
+            self.fail(number, f"lost its worker {branch.tries + 1} times, at last with: {why}")
+            return
+        del self._running[number]
+        branch.tries += 1
+        lost = {"text": f"a worker was lost after epoch {branch.cohort.epoch} of {len(branch.trials)} trials: {why}"}
+        self._commit(_Gathered(events=[("note", lost)]))
+        self._push(branch)
+
+    # How branches grow
+
+    def _cover(self, branch: _Branch) -> None:
+        """Walk a branch through the states that the ledger holds; what parts on the way walks on as a branch of its own."""
+        gathered, walking = _Gathered(), [branch]
+        while walking:
+            here = walking.pop()
+            cohort = here.cohort
+            if self._is_over(here):
+                broken = bool(cohort.observations) and diverged(cohort.observations[-1])
+                self._end(here.trials, TrialStatus.DIVERGED if broken else TrialStatus.FINISHED, None, gathered)
+                continue
+            groups = _plans(here)
+            keys = [child(here.key, plan) for plan, _ in groups]
+            known = self._ledger.states(keys)
+            unknown = [
+                pair for key, (_, members) in zip(keys, groups, strict=True) if key not in known for pair in members
+            ]
+            if unknown:
+                self._push(here.parted(unknown))
+            for key, (_, members) in zip(keys, groups, strict=True):
+                if key in known:
+                    ahead = here.parted(members)
+                    self._step(ahead, key, known[key].metrics, gathered)
+                    walking.append(ahead)
+        self._commit(gathered)
+
+    def _step(self, branch: _Branch, key: str, metrics: Mapping[str, float], gathered: _Gathered) -> None:
+        """Move a branch over one recorded epoch, noting what is news to its trials."""
+        seen, epoch = observation(metrics), branch.cohort.epoch + 1
+        branch.cohort = replace(branch.cohort, observations=(*branch.cohort.observations, seen))
+        branch.key = key
+        if not diverged(seen):
+            pairs = zip(branch.cohort.members, branch.states, strict=True)
+            branch.states = [member.schedule.update(state, seen) for member, state in pairs]
+        news = [trial for trial in branch.trials if self._epochs[trial] < epoch]
+        if not news:
+            return
+        gathered.events.append(("progress", {"trials": news, "keys": [key]}))
+        for member, state in zip(branch.cohort.members, branch.states, strict=True):
+            if member.trial in news:
+                gathered.heads[member.trial] = (key, epoch)
+                self._epochs[member.trial] = epoch
+                if not diverged(seen) and state.event:
+                    gathered.events.append(("schedule", self._turn(branch, member, state, metrics)))
+
+    def _turn(self, branch: _Branch, member: Member, state: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """What a schedule saw or did after an epoch, and the rate before and after it."""
+        cohort = branch.cohort
+        after = metrics["learning_rate_last"]
+        if state.event & ~Event.MINIMUM and cohort.epoch < cohort.epochs:
+            batch_size = int(cohort.identity.program["batch_size"])
+            plan = member.schedule.plan(state, cohort.epoch + 1, cohort.identity.examples, batch_size)
+            after = float(plan.learning_rates[0])
+        rates = {"rate_before": metrics["learning_rate_last"], "rate_after": after}
+        return {"trial": member.trial, "epoch": cohort.epoch, "event": int(state.event)} | rates
+
+    def _is_over(self, branch: _Branch) -> bool:
+        seen = branch.cohort.observations
+        return branch.cohort.epoch >= branch.cohort.epochs or bool(seen and diverged(seen[-1]))
+
+    def _push(self, branch: _Branch) -> None:
+        for trial in branch.trials:
+            self._status[trial] = TrialStatus.WAITING
+        order = (-len(branch.trials), branch.cohort.epoch, next(self._numbers), branch)
+        heapq.heappush(self._waiting, order)
+
+    def _end(self, trials: Iterable[str], status: TrialStatus, error: str | None, gathered: _Gathered) -> None:
+        for trial in trials:
+            self._status[trial] = status
+            gathered.ended[trial] = (status, error)
+            ending = {"trial": trial, "status": status, "epoch": self._epochs[trial], "error": error}
+            gathered.events.append(("trial_ended", ending))
+
+    def _contradiction(self, replayed: Record) -> dict[str, Any] | None:
+        """The first metric in which a replay differs from its record, if any does."""
+        stored: StateRow = self._ledger.states([replayed.key])[replayed.key]
+        for name in stored.metrics.keys() & replayed.metrics.keys() - MEASURED_TIMES:
+            ours, theirs = stored.metrics[name], replayed.metrics[name]
+            if ours != theirs and not (ours != ours and theirs != theirs):
+                return {"epoch": replayed.epoch, "metric": name, "recorded": ours, "replayed": theirs}
+        return None
+
+    def _commit(self, gathered: _Gathered) -> None:
+        self._ledger.commit(self._sweep_id, self._invocation, gathered.batch())
+        self.trained += len(gathered.records)
+        self.replayed += gathered.replayed
+
+
+def _plans(branch: _Branch) -> list[tuple[EpochPlan, list[tuple[Member, Any]]]]:
+    cohort = branch.cohort
+    pairs = list(zip(cohort.members, branch.states, strict=True))
+    return part(pairs, cohort.epoch + 1, cohort.identity.examples, int(cohort.identity.program["batch_size"]))
+
+
+def _split(branch: _Branch, siblings: Sequence[Sequence[str]]) -> tuple[_Branch, list[_Branch]]:
+    """What is left of a branch when siblings go their own way, and theirs."""
+    pairs = {member.trial: (member, state) for member, state in zip(branch.cohort.members, branch.states, strict=True)}
+    away = [branch.parted([pairs.pop(trial) for trial in group]) for group in siblings]
+    return branch.parted(list(pairs.values())), away

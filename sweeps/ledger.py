@@ -1,0 +1,387 @@
+"""The ledger: the one truth about sweeps, trials, states, checkpoints and events (SQLAlchemy; SQLite in WAL mode).
+
+Every write is one short ``BEGIN IMMEDIATE`` transaction, so a process killed at any instant leaves either all of a write or
+nothing of it, and readers never block the writer.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, create_engine, event, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from sweeps import tables
+from sweeps.rows import EventRow, StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, Work
+from sweeps.spec import Trial
+from workers.cohort import Record
+from workers.config import Program, to_dict
+from workers.trajectory import Identity
+
+BUSY_TIMEOUT_MS = 30_000
+WORK_COLUMNS = (
+    *("trained", "replayed", "forks"),
+    *("seconds_training", "seconds_saving", "seconds_committing", "seconds_starting"),
+)
+KEYS_PER_QUERY = 500  # SQLite takes 32,766 variables in a statement; small pages keep each read short
+
+
+class LedgerError(Exception):
+    """The ledger cannot be opened, is of another schema version, or does not hold what was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one report of a worker adds to the ledger, in one transaction.
+
+    ``heads`` moves trials along their paths: trial id to (state key, epoch). ``events`` are (kind, payload) pairs.
+    """
+
+    records: Sequence[Record] = ()
+    heads: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    checkpoints: Sequence[tuple[str, int]] = ()
+    ended: Mapping[str, tuple[TrialStatus, str | None]] = field(default_factory=dict)
+    events: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    replayed: int = 0
+    forks: int = 0
+    seconds_saving: float = 0.0
+
+
+class Ledger:
+    """Reads and writes one ledger; open it once per process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> "Ledger":
+        """Open the ledger at an SQLAlchemy URL and create its tables where there are none.
+
+        Raises:
+            LedgerError: the file cannot be opened, is no ledger, or was written under another schema version.
+        """
+        engine = _engine(url)
+        ledger = cls(engine)
+        try:
+            with ledger._write() as connection:
+                tables.metadata.create_all(connection)
+                row = {"name": "schema_version", "value": str(tables.SCHEMA_VERSION)}
+                connection.execute(upsert(tables.meta).values(row).on_conflict_do_nothing())
+                version = connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "schema_version"))
+        except (DatabaseError, OperationalError) as error:
+            raise LedgerError(f"ledger {url}: cannot be opened: {error.orig}") from None
+        if version != str(tables.SCHEMA_VERSION):
+            raise LedgerError(f"ledger {url}: schema version must be {tables.SCHEMA_VERSION}, got {version}")
+        return ledger
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._engine.connect().execution_options(abel_write=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    # Sweeps and trials
+
+    def create_sweep(
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        trials: Sequence[Trial],
+        identities: Mapping[Program, Identity],
+        *,
+        sharing: bool = True,
+        forecast: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Enter a sweep and its trials; where it is there already, nothing changes. Returns its id."""
+        sweep_id = sweep_identity(name, trials, identities, sharing=sharing)
+        row = {
+            "id": sweep_id,
+            "name": name,
+            "spec": _encode(spec),
+            "sharing": int(sharing),
+            "status": SweepStatus.RUNNING,
+            "created_ms": _now_ms(),
+            "used_ms": _now_ms(),
+            "forecast": None if forecast is None else _encode(forecast),
+            "identities": _encode([asdict(identity) for identity in identities.values()]),
+        }
+        with self._write() as connection:
+            entered = connection.execute(upsert(tables.sweeps).values(row).on_conflict_do_nothing())
+            if entered.rowcount:
+                connection.execute(insert(tables.trials), [_trial_row(sweep_id, trial) for trial in trials])
+                _append(connection, sweep_id, "sweep_started", {})
+        return sweep_id
+
+    def sweeps(self) -> list[SweepRow]:
+        """All sweeps, the one that was run last at the end."""
+        with self._read() as connection:
+            rows = connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms))
+            return [_sweep(row) for row in rows]
+
+    def sweep(self, id_or_name: str) -> SweepRow:
+        """The sweep with this id, or the one of this name that was run last; :class:`LedgerError` where there is none."""
+        known = self.sweeps()
+        matching = [row for row in known if id_or_name in (row.id, row.name)]
+        if not matching:
+            names = ", ".join(sorted({row.name for row in known})) or "none yet"
+            raise LedgerError(f"sweep {id_or_name!r}: must be one that was run here ({names})")
+        return matching[-1]
+
+    def trials(self, sweep_id: str) -> list[TrialRow]:
+        """The trials of a sweep in the order of its spec."""
+        query = select(tables.trials).where(tables.trials.c.sweep_id == sweep_id).order_by(tables.trials.c.number)
+        with self._read() as connection:
+            return [_trial(row) for row in connection.execute(query)]
+
+    def use_sweep(self, sweep_id: str) -> None:
+        """Note that the sweep was asked for now: its name means it from here on."""
+        used = {"used_ms": _now_ms()}
+        with self._write() as connection:
+            connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(used))
+
+    def resume_sweep(self, sweep_id: str) -> None:
+        """Mark a sweep as running again; trials that failed get another chance, outcomes stay."""
+        failed = (tables.trials.c.sweep_id == sweep_id) & (tables.trials.c.status == TrialStatus.FAILED)
+        with self._write() as connection:
+            connection.execute(
+                update(tables.sweeps)
+                .where(tables.sweeps.c.id == sweep_id)
+                .values(status=SweepStatus.RUNNING, used_ms=_now_ms())
+            )
+            connection.execute(update(tables.trials).where(failed).values(status=TrialStatus.WAITING, error=None))
+
+    def end_sweep(self, sweep_id: str, status: SweepStatus) -> None:
+        """Write how an invocation of the sweep ended, as its status and as an event."""
+        with self._write() as connection:
+            connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(status=status))
+            _append(connection, sweep_id, "sweep_ended", {"status": status})
+
+    # States and checkpoints
+
+    def states(self, keys: Iterable[str]) -> dict[str, StateRow]:
+        """The recorded states among these keys."""
+        found: dict[str, StateRow] = {}
+        with self._read() as connection:
+            for page in _pages(list(keys)):
+                rows = connection.execute(select(tables.states).where(tables.states.c.key.in_(page)))
+                found.update({row.key: _state(row) for row in rows})
+        return found
+
+    def curve(self, head: str | None) -> list[StateRow]:
+        """The recorded epochs that lead to a state, first epoch first."""
+        if head is None:
+            return []
+        path = select(tables.states).where(tables.states.c.key == head).cte(recursive=True)
+        path = path.union_all(select(tables.states).join(path, tables.states.c.key == path.c.parent))
+        with self._read() as connection:
+            return [_state(row) for row in connection.execute(select(path).order_by(path.c.epoch))]
+
+    def checkpointed(self, keys: Iterable[str]) -> set[str]:
+        """The keys among these under which a checkpoint was saved (whether it still verifies, restoring tells)."""
+        found: set[str] = set()
+        with self._read() as connection:
+            for page in _pages(list(keys)):
+                query = select(tables.checkpoints.c.key).where(tables.checkpoints.c.key.in_(page))
+                found.update(connection.scalars(query))
+        return found
+
+    # What a driver writes while a sweep runs
+
+    def begin_invocation(self, sweep_id: str) -> int:
+        """Open the account of one ``abel run``; its number goes to :meth:`commit` and :meth:`end_invocation`."""
+        nothing = dict.fromkeys(("trained", "replayed", "forks", "seconds_training", "seconds_saving"), 0)
+        row = nothing | {"sweep_id": sweep_id, "started_ms": _now_ms()}
+        with self._write() as connection:
+            number = connection.execute(insert(tables.invocations).values(row)).inserted_primary_key
+        assert number is not None
+        return int(number[0])
+
+    def end_invocation(self, invocation: int, *, seconds_committing: float, seconds_starting: float) -> None:
+        """Write when the invocation ended, and what its driver spent on this ledger and on starting Ray."""
+        spent = {"seconds_committing": seconds_committing, "seconds_starting": seconds_starting}
+        row = tables.invocations.c.id == invocation
+        with self._write() as connection:
+            connection.execute(update(tables.invocations).where(row).values(ended_ms=_now_ms(), **spent))
+
+    def commit(self, sweep_id: str, invocation: int, batch: Batch) -> None:
+        """Write a batch as one transaction: its states (a state that is there already stays as it is), trials, events."""
+        at = tables.trials.c
+        with self._write() as connection:
+            for record in batch.records:
+                connection.execute(upsert(tables.states).values(_state_row(record)).on_conflict_do_nothing())
+            for key, epoch in batch.checkpoints:
+                row = {"key": key, "epoch": epoch, "saved_at_ms": _now_ms()}
+                connection.execute(upsert(tables.checkpoints).values(row).on_conflict_do_nothing())
+            for trial, (key, epoch) in batch.heads.items():
+                moved = {"head": key, "epoch": epoch, "status": TrialStatus.RUNNING}
+                connection.execute(update(tables.trials).where(at.id == trial).values(moved))
+            for trial, (status, error) in batch.ended.items():
+                connection.execute(update(tables.trials).where(at.id == trial).values(status=status, error=error))
+            for kind, payload in batch.events:
+                _append(connection, sweep_id, kind, payload)
+            _account(connection, invocation, batch)
+
+    # What readers need besides
+
+    def events(self, sweep_id: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
+        """The sweep's next events after an event's id, in order."""
+        at = tables.events.c
+        query = select(tables.events).where(at.sweep_id == sweep_id, at.id > after).order_by(at.id).limit(limit)
+        with self._read() as connection:
+            return [_event(row) for row in connection.execute(query)]
+
+    def work(self, sweep_id: str) -> Work:
+        """What workers did for the sweep so far."""
+        at = tables.invocations.c
+        wall_ms = func.sum(at.ended_ms - at.started_ms)
+        summed = {name: func.sum(at[name]) for name in WORK_COLUMNS} | {"seconds_wall": wall_ms / 1000.0}
+        query = select(
+            func.count().label("invocations"), *(func.coalesce(value, 0).label(name) for name, value in summed.items())
+        ).where(at.sweep_id == sweep_id)
+        with self._read() as connection:
+            return Work(**connection.execute(query).one()._mapping)
+
+    def tracking_offset(self, sweep_id: str, target: str) -> int:
+        """The last event of the sweep that the tracking store at ``target`` has acknowledged."""
+        at = tables.tracking.c
+        query = select(at.event_id).where(at.sweep_id == sweep_id, at.target == target)
+        with self._read() as connection:
+            return connection.scalar(query) or 0
+
+    def save_tracking_offset(self, sweep_id: str, target: str, event_id: int) -> None:
+        """Note that the tracking store at ``target`` has acknowledged the sweep's events up to this one."""
+        row = {"sweep_id": sweep_id, "target": target, "event_id": event_id}
+        statement = upsert(tables.tracking).values(row)
+        moved = statement.on_conflict_do_update(index_elements=["sweep_id", "target"], set_={"event_id": event_id})
+        with self._write() as connection:
+            connection.execute(moved)
+
+
+def sweep_identity(name: str, trials: Sequence[Trial], identities: Mapping[Program, Identity], *, sharing: bool) -> str:
+    """The id of a sweep: twelve hex digits of a hash of its name, its trials, their roots and whether they share."""
+    paths = [(trial.id, identities[trial.program].root(trial.seed)) for trial in trials]
+    content = _encode({"name": name, "sharing": sharing, "trials": paths})
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _engine(url: str) -> Engine:
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url)
+    if engine.dialect.name != "sqlite":
+        raise LedgerError(f"ledger {url}: must be an sqlite:/// URL, got {engine.dialect.name}")
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # the driver must not open transactions of its own: "begin" below does
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A deferred read-then-write is refused at once when another writer came between: writers lock up front.
+        write = connection.get_execution_options().get("abel_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _append(connection: Connection, sweep_id: str, kind: str, payload: Mapping[str, Any]) -> None:
+    row = {"sweep_id": sweep_id, "kind": kind, "payload": _encode(payload), "at_ms": _now_ms()}
+    connection.execute(insert(tables.events).values(row))
+
+
+def _account(connection: Connection, invocation: int, batch: Batch) -> None:
+    at = tables.invocations.c
+    spent = {
+        "trained": at.trained + len(batch.records),
+        "replayed": at.replayed + batch.replayed,
+        "forks": at.forks + batch.forks,
+        "seconds_saving": at.seconds_saving + batch.seconds_saving,
+        "seconds_training": at.seconds_training + sum(record.metrics["seconds"] for record in batch.records),
+    }
+    connection.execute(update(tables.invocations).where(at.id == invocation).values(spent))
+
+
+def _trial_row(sweep_id: str, trial: Trial) -> dict[str, Any]:
+    return {
+        "id": hashlib.sha256(f"{sweep_id}/{trial.id}".encode()).hexdigest()[:16],
+        "sweep_id": sweep_id,
+        "number": trial.number,
+        "name": trial.name,
+        "arm": trial.arm,
+        "seed": trial.seed,
+        "settings": _encode(trial.settings),
+        "program": _encode(to_dict(trial.program)),
+        "schedule": _encode(asdict(trial.schedule)),  # type: ignore[call-overload]
+        "epochs": trial.epochs,
+        "status": TrialStatus.WAITING,
+        "epoch": 0,
+    }
+
+
+def _state_row(record: Record) -> dict[str, Any]:
+    return {
+        "key": record.key,
+        "parent": record.parent,
+        "epoch": record.epoch,
+        "metrics": _encode(record.metrics),
+        "finished_at_ms": record.finished_at_ms,
+        "worker": record.worker,
+    }
+
+
+def _sweep(row: Row[Any]) -> SweepRow:
+    return SweepRow(
+        id=row.id,
+        name=row.name,
+        spec=json.loads(row.spec),
+        sharing=bool(row.sharing),
+        status=SweepStatus(row.status),
+        created_ms=row.created_ms,
+        forecast=None if row.forecast is None else json.loads(row.forecast),
+        identities=tuple(Identity(**values) for values in json.loads(row.identities)),
+    )
+
+
+def _trial(row: Row[Any]) -> TrialRow:
+    values = dict(row._mapping)
+    for name in ("settings", "program", "schedule"):
+        values[name] = json.loads(values[name])
+    return TrialRow(**values | {"status": TrialStatus(row.status)})
+
+
+def _state(row: Row[Any]) -> StateRow:
+    return StateRow(**dict(row._mapping) | {"metrics": json.loads(row.metrics)})
+
+
+def _event(row: Row[Any]) -> EventRow:
+    return EventRow(**dict(row._mapping) | {"payload": json.loads(row.payload)})
+
+
+def _pages(keys: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(keys), KEYS_PER_QUERY):
+        yield keys[start : start + KEYS_PER_QUERY]
+
+
+def _encode(value: Any) -> str:
+    # repr-based floats: JSON text gives every float64 back bit for bit, NaN and the infinities included.
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,111 @@
+"""Which schedules plan the same epochs, and for how long, before anything is trained.
+
+Every schedule is followed through epochs that show it nothing, so that only what it does by the clock happens. Sorted
+by what they plan, schedules make a tree: each shares a prefix with the one before it.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abel.schedules import Abel, Constant, DecayAt, Observation, Schedule, Simple, State, Step, last_epoch_named
+
+Ints = NDArray[np.int64]
+
+# Places in an epoch at which rates are compared: schedules that differ within an epoch differ at one of them.
+_STEPS = 8
+NEVER = 2**40  # an epoch that no trial reaches
+_UNSEEN = Observation(weight_norm_sq=math.nan, train_loss=math.nan)
+
+
+def decay_epochs(schedule: Schedule) -> tuple[int, ...] | None:
+    """The epochs of a schedule's decays by the clock; None where its rate is not constant between decays."""
+    match schedule:
+        case Step(decay_epochs=epochs):
+            return epochs
+        case Abel() | Constant() | DecayAt() | Simple():
+            last = last_epoch_named(schedule)
+            return () if last is None else (last,)
+        case _:
+            return None
+
+
+class Prefixes:
+    """Schedules sorted by what they plan; `row[schedule]` is a schedule's place, the same for equal plans.
+
+    `shared` tells, for each place, for how many epochs it plans what the place before plans, i64[places]; -1 for the
+    first.
+    """
+
+    def __init__(self, schedules: Iterable[Schedule], epochs: int) -> None:
+        self.row: dict[Schedule, int] = {}
+        shared: list[int] = []
+        members = [_Walker(schedule) for schedule in schedules]
+        waiting = [_Group(members, 1, b"", -1)] if members else []
+        while waiting:
+            group = waiting.pop()
+            if len(group.members) == 1 or group.epoch > epochs:
+                self.row |= {member.schedule: len(shared) for member in group.members}
+                shared.append(group.shared)
+            else:
+                waiting += reversed(_parted(group))
+        self.shared: Ints = np.array(shared, np.int64)
+
+    def common(self, one: int, other: int) -> int:
+        """For how many epochs two different places plan the same."""
+        first, second = sorted((one, other))
+        return int(self.shared[first + 1 : second + 1].min())
+
+    def classes(self, depth: int) -> Ints:
+        """A number for each place, equal for exactly those that plan the same for the first `depth` epochs."""
+        return np.cumsum(self.shared < depth)
+
+
+class _Walker:
+    """A schedule on its way."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self._decays = decay_epochs(schedule)
+        self._warmup_epochs = int(getattr(schedule, "warmup_epochs", 0))
+        self._state: Any = schedule.init()
+        self.epoch = 1  # the next one whose plan may differ from the one before
+
+    def token(self) -> bytes:
+        """The plan of the epoch, after which the walker stands at its next."""
+        epoch = self.epoch
+        if self._decays is None:
+            while self._state.epoch < epoch - 1:
+                self._state = self.schedule.update(self._state, _UNSEEN)
+            self.epoch += 1
+        else:
+            decays = bisect_left(self._decays, epoch)
+            self._state = State(epoch=epoch - 1, decays=decays)
+            following = self._decays[decays] + 1 if decays < len(self._decays) else NEVER
+            self.epoch = epoch + 1 if epoch <= self._warmup_epochs else following
+        return self.schedule.plan(self._state, epoch, examples=_STEPS, batch_size=1).token()
+
+
+class _Group(NamedTuple):
+    members: Sequence[_Walker]  # that planned the same before `epoch`
+    epoch: int
+    token: bytes  # of the epoch before
+    shared: int  # epochs in common with the group before
+
+
+def _parted(group: _Group) -> list[_Group]:
+    """The groups that a group falls into at its epoch, in order."""
+    found: dict[bytes, list[_Walker]] = {}
+    for member in group.members:
+        found.setdefault(member.token() if member.epoch == group.epoch else group.token, []).append(member)
+    shared = [group.shared, *([group.epoch - 1] * (len(found) - 1))]
+    return [
+        _Group(members, min(member.epoch for member in members), token, common)
+        for (token, members), common in zip(found.items(), shared, strict=True)
+    ]

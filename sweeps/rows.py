@@ -1,0 +1,108 @@
+"""What the ledger hands to its readers: frozen rows, with JSON columns already decoded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from workers.trajectory import Identity
+
+
+class TrialStatus(StrEnum):
+    """Where a trial stands; the last three are outcomes and final."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether the trial has its outcome."""
+        return self in (TrialStatus.FINISHED, TrialStatus.DIVERGED, TrialStatus.FAILED)
+
+
+class SweepStatus(StrEnum):
+    """Where a sweep stands after its latest invocation."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRow:
+    """A sweep: one set of trials under a name. The same name with other trials, data or numerics is another sweep."""
+
+    id: str
+    name: str
+    spec: Mapping[str, Any]
+    sharing: bool
+    status: SweepStatus
+    created_ms: int
+    forecast: Mapping[str, Any] | None
+    identities: tuple[Identity, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    """A trial and how far it has come: ``epoch`` epochs are recorded, the last of them under the key ``head``."""
+
+    id: str
+    sweep_id: str
+    number: int
+    name: str
+    arm: str
+    seed: int
+    settings: Mapping[str, Any]
+    program: Mapping[str, Any]
+    schedule: Mapping[str, Any]
+    epochs: int
+    status: TrialStatus
+    epoch: int
+    head: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateRow:
+    """One recorded epoch: its metrics as the worker measured them, when (ms since 1970, kept for ever) and where."""
+
+    key: str
+    parent: str
+    epoch: int
+    metrics: Mapping[str, float]
+    finished_at_ms: int
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRow:
+    """One line of the append-only log that the tracking projector tails."""
+
+    id: int
+    sweep_id: str
+    kind: str
+    payload: Mapping[str, Any]
+    at_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What was done for a sweep over all its invocations; epochs and forks are counted by the workers themselves.
+
+    ``seconds_training`` and ``seconds_saving`` (checkpoints) are summed over workers, ``seconds_committing`` (ledger) and
+    ``seconds_starting`` (Ray) are the driver's.
+    """
+
+    invocations: int
+    trained: int
+    replayed: int
+    forks: int
+    seconds_training: float
+    seconds_saving: float
+    seconds_committing: float
+    seconds_starting: float
+    seconds_wall: float

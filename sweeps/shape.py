@@ -1,0 +1,156 @@
+"""The shape of a spec, field by field (pydantic), and its faults in a user's words.
+
+Programs, schedules and grids are open dictionaries here; `sweeps.expansion` builds and checks them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from sweeps.faults import Faults, join, unknown
+
+MAX_EPOCHS = 1_000_000
+MAX_TRIALS = 100_000
+MAX_SEED = 2**32 - 1
+
+_Shape = TypeVar("_Shape", bound=BaseModel)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _name(value: str) -> str:
+    if len(value) > 128 or not _NAME.fullmatch(value):
+        raise ValueError("must be 1 to 128 of A-Z a-z 0-9 . _ -, the first a letter or digit")
+    return value
+
+
+def _prose(value: str) -> str:
+    """Text that looks the same wherever it is shown: no control characters, nothing invisible."""
+    hidden = (character for character in value if unicodedata.category(character) in ("Cc", "Cf", "Cs"))
+    if bad := next((character for character in hidden if character not in "\n\t"), None):
+        raise ValueError(f"must not contain the character U+{ord(bad):04X}")
+    return unicodedata.normalize("NFC", value)
+
+
+def _line(value: str) -> str:
+    if "\n" in value:
+        raise ValueError("must be one line")
+    return _prose(value)
+
+
+def _distinct(value: list[int]) -> list[int]:
+    if len(set(value)) < len(value):
+        raise ValueError("must differ from each other")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]
+Prose = Annotated[str, Field(max_length=10_000), AfterValidator(_prose)]
+Amount = Annotated[float, Field(ge=0, le=1024)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+
+class Part(BaseModel):
+    """A part of a spec: frozen, without unknown keys, without conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Arm(Part):
+    """A schedule, and the grid of its variations."""
+
+    schedule: dict[str, JsonValue] = Field(description="The schedule: its kind and its fields.")
+    grid: dict[str, JsonValue] = Field(
+        default={}, description="Values of fields such as schedule.decay_epoch or program.l2; all combinations are run."
+    )
+
+
+class Resources(Part):
+    """What one worker holds while it trains."""
+
+    cpu: Amount = Field(default=1, description="Processor cores.")
+    gpu: Amount = Field(default=0, description="GPUs, or a part of one.")
+    tpu: Amount = Field(default=0, description="TPU chips.")
+
+
+class Limits(Part):
+    """How much a sweep may ask for; a guard against slips of the keyboard."""
+
+    trials: int = Field(default=10_000, ge=1, le=MAX_TRIALS, description="Trials.")
+    epochs: int = Field(default=10_000_000, ge=1, le=1_000_000_000, description="Epochs of all trials together.")
+
+
+class Document(Part):
+    """A sweep: one program, trained under the schedules of every arm with every seed."""
+
+    name: Name = Field(description="Names the sweep in the ledger and in MLflow.")
+    title: Line = Field(default="", description="One line for headings.")
+    claim: Prose = Field(default="", description="What the sweep is to show, and who says so.")
+    notes: Prose = Field(default="", description="What a reader should know of the setting.")
+    cost: Prose = Field(default="", description="What it costs, on what machine.")
+    figure: Literal["decay_time"] | None = Field(
+        default=None, description="The figure that the report draws; decay_time is the error against the decay's epoch."
+    )
+    program: dict[str, JsonValue] = Field(description="What is trained, on what and how.")
+    epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Length of every trial.")
+    seeds: Annotated[list[Seed], AfterValidator(_distinct)] = Field(
+        min_length=1, description="Every trial is run with each of them."
+    )
+    arms: dict[Name, Arm] = Field(min_length=1, description="Schedules to compare, by name.")
+    resources: Resources = Field(default=Resources(), description="What one worker holds.")
+    limits: Limits = Field(default=Limits(), description="How much the sweep may ask for.")
+
+
+def read(model: type[_Shape], document: Mapping[str, Any], faults: Faults) -> _Shape | None:
+    """The document in its shape, or None with its faults noted."""
+    try:
+        # Through JSON: strict validation of Python values would refuse 1 where a float is due.
+        return model.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            _note(dict(detail), faults)
+        return None
+
+
+def _note(detail: dict[str, Any], faults: Faults) -> None:
+    path = ""
+    for part in detail["loc"]:
+        path = path if part == "[key]" else join(path, part)
+    if detail["type"] == "missing":
+        faults.add(path, "is missing")
+    elif detail["type"] == "extra_forbidden":
+        parent, _, name = path.rpartition(".")
+        models: dict[str, type[Part]] = {"": Document, "resources": Resources, "limits": Limits}
+        faults.add(path, unknown("key", name, models.get(parent, Arm).model_fields))
+    else:
+        faults.must(path, _rule(detail), detail["input"])
+
+
+_RULES = {
+    "int_type": "be an integer",
+    "int_from_float": "be an integer",
+    "float_type": "be a number",
+    "finite_number": "be finite",
+    "string_type": "be text",
+    "dict_type": "be a mapping",
+    "model_type": "be a mapping",
+    "list_type": "be a list",
+    "too_short": "not be empty",
+    "greater_than_equal": "be at least {ge:g}",
+    "less_than_equal": "be at most {le:.10g}",
+    "string_too_long": "have at most {max_length} characters",
+    "literal_error": "be {expected}",
+}
+
+
+def _rule(detail: dict[str, Any]) -> str:
+    context = detail.get("ctx", {})
+    if detail["type"] == "value_error":
+        return str(context["error"]).removeprefix("must ")
+    return _RULES.get(detail["type"], f"be valid ({detail['msg']})").format(**context)

@@ -1,0 +1,101 @@
+"""The ledger's tables: what a sweep is, what its trials are, and every training state that was ever recorded.
+
+A *state* (one epoch's record) belongs to its key and to no sweep: two sweeps that meet at a key share the row. Everything that
+readers must see in order is an *event*; events are only ever appended.
+"""
+
+from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("name", String, primary_key=True), Column("value", String, nullable=False))
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, index=True),
+    Column("spec", Text, nullable=False),
+    Column("sharing", Integer, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_ms", Integer, nullable=False),
+    Column("used_ms", Integer, nullable=False),
+    Column("forecast", Text),
+    Column("identities", Text, nullable=False),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sweep_id", String, nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("name", String, nullable=False),
+    Column("arm", String, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("program", Text, nullable=False),
+    Column("schedule", Text, nullable=False),
+    Column("epochs", Integer, nullable=False),
+    Column("status", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("head", String),
+    Column("error", Text),
+)
+
+states = Table(
+    "states",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("parent", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("metrics", Text, nullable=False),
+    Column("finished_at_ms", Integer, nullable=False),
+    Column("worker", String, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("saved_at_ms", Integer, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("sweep_id", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("at_ms", Integer, nullable=False),
+    Index("events_by_sweep", "sweep_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+invocations = Table(
+    "invocations",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("sweep_id", String, nullable=False, index=True),
+    Column("started_ms", Integer, nullable=False),
+    Column("ended_ms", Integer),
+    Column("trained", Integer, nullable=False),
+    Column("replayed", Integer, nullable=False),
+    Column("forks", Integer, nullable=False),
+    Column("seconds_training", Float, nullable=False),
+    Column("seconds_saving", Float, nullable=False),
+    Column("seconds_committing", Float),
+    Column("seconds_starting", Float),
+)
+
+tracking = Table(
+    "tracking",
+    metadata,
+    Column("sweep_id", String, primary_key=True),
+    Column("target", String, primary_key=True),
+    Column("event_id", Integer, nullable=False),
+)

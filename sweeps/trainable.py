@@ -1,0 +1,70 @@
+"""The Ray side of a worker: one Tune trial is one cohort, trained by :func:`workers.cohort.train`.
+
+A report carries every epoch since the last one. What goes wrong in training is an answer (``failure``), not an exception:
+Tune keeps only a flag of those.
+"""
+
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from workers.cohort import Cohort, Forked, Report, train
+from workers.workshop import Workshop
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What every worker of a sweep is told once."""
+
+    checkpoints: Path
+    data_dir: Path | None
+    save_every_seconds: float
+    report_every_seconds: float
+
+
+class CohortTrainable(tune.Trainable):  # type: ignore[misc]
+    """Trains the cohort that its configuration refers to; a process serves one cohort after the other."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Open the workshop on first use; compiled epochs and data stay in it from cohort to cohort."""
+        settings: WorkerSettings = config["settings"]
+        self._workshop = Workshop(
+            checkpoints=settings.checkpoints,
+            data_dir=settings.data_dir,
+            save_every_seconds=settings.save_every_seconds,
+        )
+        self._report_every_seconds = settings.report_every_seconds
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next cohort, in the same process."""
+        self._reports.close()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train for a little while; at least one epoch."""
+        reports: list[Report] = []
+        until = time.monotonic() + self._report_every_seconds
+        try:
+            for report in self._reports:
+                reports.append(report)
+                if isinstance(report, Forked) or time.monotonic() >= until:  # siblings may find a free worker
+                    return {"reports": reports, "done": False}
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+            return {"reports": reports, "failure": failure, "done": True}
+        return {"reports": reports, "done": True}
+
+    def cleanup(self) -> None:
+        """Save the state that training stands at, if it was stopped early."""
+        self._reports.close()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        cohort: Cohort = ray.get(config["cohort"])
+        self._reports = train(cohort, self._workshop)

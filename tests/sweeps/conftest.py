@@ -1,0 +1,98 @@
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sweeps.frontier import Frontier
+from sweeps.ledger import Ledger
+from sweeps.spec import SweepSpec, parse_document
+from workers.cohort import train
+from workers.config import to_dict
+from workers.workshop import Workshop
+
+MOVING = ("seconds", "examples_per_second")
+
+
+@pytest.fixture
+def spec_of(tiny_program) -> Callable[..., SweepSpec]:
+    """A spec over the tiny program with one arm of every schedule; keywords replace its parts."""
+
+    def build(**parts):
+        rate = {"learning_rate": 0.1}
+        factor = rate | {"decay_factor": 0.1}
+        arms = {
+            "constant": {"schedule": {"kind": "constant"} | rate},
+            "at": {
+                "schedule": {"kind": "decay_at", "decay_epoch": 1} | factor,
+                "grid": {"schedule.decay_epoch": [1, 3]},
+            },
+            "simple": {"schedule": {"kind": "simple", "last_decay_epoch": 3} | factor},
+            "step": {"schedule": {"kind": "step", "decay_epochs": [2, 4]} | factor},
+            "cosine": {"schedule": {"kind": "cosine", "warmup_epochs": 1} | rate},
+            "abel": {"schedule": {"kind": "abel", "last_decay_epoch": 3} | factor},
+        }
+        document = {"name": "tiny", "program": to_dict(tiny_program), "epochs": 5, "seeds": [0, 1], "arms": arms}
+        return parse_document(document | parts)
+
+    return build
+
+
+@dataclass
+class Shop:
+    """A ledger and a workshop in one process: runs sweeps as the driver does, without Ray."""
+
+    directory: Path
+    ledger: Ledger = field(init=False)
+    workshop: Workshop = field(init=False)
+
+    def __post_init__(self):
+        self.ledger = Ledger.open(f"sqlite:///{self.directory}/ledger.db")
+        self.workshop = Workshop(checkpoints=self.directory / "checkpoints", data_dir=None)
+
+    def enter(self, spec, *, sharing=True):
+        trials = spec.expand()
+        identities = {trial.program: self.workshop.identity(trial.program) for trial in trials}
+        return trials, identities, self.ledger.create_sweep(spec.name, {}, trials, identities, sharing=sharing)
+
+    def frontier(self, spec, *, sharing=True):
+        trials, identities, sweep_id = self.enter(spec, sharing=sharing)
+        self.ledger.resume_sweep(sweep_id)
+        invocation = self.ledger.begin_invocation(sweep_id)
+        frontier = Frontier(self.ledger, sweep_id, invocation, sharing=sharing)
+        frontier.open(trials, identities)
+        return sweep_id, frontier
+
+    def run(self, spec, *, sharing=True, most=10**6):
+        """Run a sweep, at most so many reports of it; returns its id and the frontier."""
+        sweep_id, frontier = self.frontier(spec, sharing=sharing)
+        while most > 0 and (taken := frontier.take()):
+            number, cohort = taken
+            with closing(train(cohort, self.workshop)) as reports:
+                for report in reports:
+                    frontier.hear(number, [report])
+                    most -= 1
+                    if most <= 0:
+                        break
+        return sweep_id, frontier
+
+    def curves(self, sweep_id):
+        """Every trial's records bit for bit, but for measured times."""
+        return {
+            row.name: [
+                {name: value.hex() for name, value in state.metrics.items() if name not in MOVING}
+                for state in self.ledger.curve(row.head)
+            ]
+            for row in self.ledger.trials(sweep_id)
+        }
+
+
+@pytest.fixture
+def shop(tmp_path) -> Shop:
+    return Shop(tmp_path)
+
+
+@pytest.fixture
+def another_shop(tmp_path) -> Shop:
+    return Shop(tmp_path / "another")

@@ -1,0 +1,154 @@
+import re
+
+import jsonschema
+import pytest
+
+from abel.schedules import Abel, Constant, DecayAt
+from sweeps import catalog
+from sweeps.faults import Faults
+from sweeps.plan import forecast
+from sweeps.spec import json_schema, load_spec, parse_document, parse_spec
+from sweeps.yaml_loader import load
+from workers.config import to_dict
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return json_schema()
+
+
+def document(text):
+    return load(text, "spec.yaml", Faults())
+
+
+def test_names():
+    assert catalog.names() == ["fig-s6a", "fig-s6a-cifar10", "fig-s6a-digits"]
+
+
+def test_an_unknown_name():
+    with pytest.raises(KeyError):
+        catalog.read("template")
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_an_entry_tells_its_claim_and_its_cost(name):
+    spec = load_spec(name)
+    assert spec.name == name
+    assert spec.figure == "decay_time"
+    assert "figure S6a" in spec.claim
+    assert spec.title and spec.notes
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_the_cost_of_an_entry_is_its_forecast(name):
+    spec = load_spec(name)
+    cost = forecast(spec.expand())
+    most, naive = re.search(r"([\d,]+) distinct epochs.* at most \(([\d,]+) without sharing\)", spec.cost).groups()
+    assert int(most.replace(",", "")) == cost.shared_epochs.high
+    assert int(naive.replace(",", "")) == cost.naive_epochs
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_an_entry_has_one_arm_of_each_kind(name):
+    spec = load_spec(name)
+    kinds = {trial.arm: type(trial.schedule) for trial in spec.expand()}
+    assert kinds == {"constant": Constant, "abel": Abel, "decay-at": DecayAt}
+    assert len({trial.schedule.learning_rate for trial in spec.expand()}) == 1
+    assert {getattr(trial.schedule, "decay_factor", 0.1) for trial in spec.expand()} == {0.1}
+
+
+def settings(name):
+    spec = load_spec(name)
+    (program,) = {trial.program for trial in spec.expand()}
+    epochs = sorted({trial.schedule.decay_epoch for trial in spec.expand() if trial.arm == "decay-at"})
+    (last,) = {trial.schedule.last_decay_epoch for trial in spec.expand() if trial.arm == "abel"}
+    return spec, to_dict(program), epochs, last
+
+
+def test_the_paper_s_setting():
+    spec, program, epochs, last = settings("fig-s6a")
+    assert epochs == [2, *range(5, 76, 5)]
+    assert (spec.epochs, last, spec.seeds) == (80, 68, [0, 1, 2])
+    assert spec.expand()[0].schedule.learning_rate == 0.25
+    assert program["model"] == {
+        "kind": "vgg5",
+        "width": 64,
+        "pools": [True, True, True, True],
+        "init": "lecun_normal",
+    }
+    assert (program["data"]["name"], program["data"]["subset"]) == ("cifar100", None)
+    assert (program["l2"], program["batch_size"], program["clip"]) == (0.005, 128, None)
+    assert program["optimizer"]["momentum"] == 0
+
+
+def test_the_setting_on_cifar10():
+    spec, program, epochs, last = settings("fig-s6a-cifar10")
+    assert epochs == [2, 5, 10, 20, 30, 40, 50]
+    assert (spec.epochs, last) == (60, 51)
+    assert (program["data"]["subset"], program["data"]["test_subset"]) == (5000, 2000)
+    assert (program["l2"], program["batch_size"], program["model"]["width"]) == (0.005, 32, 16)
+    assert (program["augment"]["flip"], program["augment"]["crop"]) == (True, 4)
+
+
+def test_the_setting_on_digit_pairs():
+    spec, program, epochs, last = settings("fig-s6a-digits")
+    assert epochs == [1, 4, 10, 20, 30]
+    assert (spec.epochs, last) == (40, 34)
+    assert program["model"] == {
+        "kind": "vgg5",
+        "width": 16,
+        "pools": [False, True, True, True],
+        "init": "he_normal",
+    }
+    assert (program["l2"], program["batch_size"]) == (0.01, 16)
+    assert program["augment"] == {"flip": False, "crop": 0, "roll": 1, "noise": 0.2}
+
+
+def test_the_template_is_a_spec():
+    assert parse_spec(catalog.template()).count() == 18
+
+
+def test_the_template_says_its_defaults(schema):
+    given = document(catalog.template())
+    again = parse_document({key: given[key] for key in ("name", "program", "epochs", "seeds", "arms")})
+    spec = parse_spec(catalog.template())
+    assert (again.resources, again.limits) == (spec.resources, spec.limits)
+
+
+def test_what_the_template_comments_out_can_be_said():
+    text = re.sub(
+        r"(?m)^( *)# (schedule\.|program\.|last_decay_epoch|simple:|step:|cosine:)", r"\1\2", catalog.template()
+    )
+    assert text.count("cosine") == 2
+    spec = parse_spec(text)
+    assert {"simple", "step", "cosine"} < set(spec.arms)
+    assert spec.count() == 3 * (5 + 4 * 5 * 3)
+
+
+@pytest.mark.parametrize("name", [*catalog.names(), "template"])
+def test_entries_hold_to_the_schema(schema, name):
+    text = catalog.template() if name == "template" else catalog.read(name)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document(text), schema, cls=jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("kind: vgg5", "kind: vgg6"),
+        ("kind: vgg5, width: 16", "kind: vgg5, widht: 16"),
+        ("kind: abel, ", "kind: able, "),
+        ("decay_factor: 0.1}", "decay_facotr: 0.1}"),
+        ("epochs: 40", "epohcs: 40"),
+        ("schedule.decay_epoch: [1, 4, 10, 20, 30]", "decay_epoch: [1]"),
+        ("schedule.decay_epoch: [1, 4, 10, 20, 30]", "schedule.decay_epoch: {range: [1, 2]}"),
+        ("seeds: [0, 1, 2]", "seeds: []"),
+        ("batch_size: 16", "batch_size: '16'"),
+        ("roll: 1", "rol: 1"),
+    ],
+)
+def test_the_schema_refuses_slips(schema, old, new):
+    text = catalog.read("fig-s6a-digits")
+    assert old in text
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document(text.replace(old, new)), schema, cls=jsonschema.Draft202012Validator)

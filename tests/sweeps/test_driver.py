@@ -1,0 +1,164 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from sweeps.driver import Options, run
+from sweeps.identity import IdentityError
+from sweeps.rows import SweepStatus, TrialStatus
+
+# Ray starts its helpers by fork and exec; in the product no JAX backend runs beside the driver, here the oracle's does.
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")]
+
+CONSTANT = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
+LONG = {"epochs": 1200, "arms": {"c": {"schedule": {"kind": "constant", "learning_rate": 0.01}}}}
+# The first report of a long sweep then leaves most of it to be trained, however fast the machine.
+OFTEN = {"report_every_seconds": 0.1}
+
+
+def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=None, **options):
+    """Run a sweep through Ray on two actors, with the numerics of this process."""
+    trials, identities, sweep_id = shop.enter(spec, sharing=sharing)
+    settings = Options(
+        checkpoints=shop.directory / "checkpoints",
+        cache=shop.directory / "cache",
+        sharing=sharing,
+        workers=2,
+        **options,
+    )
+    outcome = run(
+        shop.ledger,
+        sweep_id,
+        trials,
+        identities,
+        settings,
+        forecast=(1, 1),
+        on_progress=on_progress,
+        stop=stop or threading.Event(),
+    )
+    return sweep_id, outcome
+
+
+def workers_of(shop, sweep_id):
+    """The process that trained each state, by key, and each state's parent."""
+    states = [state for row in shop.ledger.trials(sweep_id) for state in shop.ledger.curve(row.head)]
+    return {state.key: state.worker for state in states}, {state.key: state.parent for state in states}
+
+
+def test_sharing_through_ray_on_two_actors_is_invisible_and_costs_the_distinct_trajectories(
+    shop, another_shop, spec_of
+):
+    seen = []
+    sweep_id, outcome = drive(shop, spec_of(), on_progress=seen.append)
+    assert [row.error for row in shop.ledger.trials(sweep_id) if row.error] == []
+    alone, _ = another_shop.run(spec_of(), sharing=False)
+    assert shop.curves(sweep_id) == another_shop.curves(alone)
+    assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 2 * 19, 0)
+    assert len(set(workers_of(shop, sweep_id)[0].values())) == 2
+    assert seen[-1].covered == seen[-1].total == 2 * 7 * 5
+    assert (seen[-1].ended, seen[-1].running, seen[-1].waiting) == (14, 0, 0)
+
+    again, outcome = drive(shop, spec_of())
+    assert again == sweep_id
+    assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 0, 0)
+
+
+def test_a_child_trained_by_another_process_than_its_parent_is_the_same(shop, another_shop, spec_of):
+    drive(shop, spec_of(epochs=3, arms={"constant": CONSTANT}))
+    sweep_id, outcome = drive(shop, spec_of(arms={"constant": CONSTANT}))
+    assert (outcome.trained, outcome.replayed) == (2 * 2, 0)
+    workers, parents = workers_of(shop, sweep_id)
+    assert any(parent in workers and workers[parent] != workers[key] for key, parent in parents.items())
+    alone, _ = another_shop.run(spec_of(arms={"constant": CONSTANT}), sharing=False)
+    assert shop.curves(sweep_id) == another_shop.curves(alone)
+
+
+def test_no_sharing_through_ray_gives_the_same_records(shop, another_shop, spec_of):
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0]), sharing=False)
+    shared, _ = another_shop.run(spec_of(seeds=[0]))
+    assert outcome.trained == 7 * 5
+    assert shop.curves(sweep_id) == another_shop.curves(shared)
+
+
+def test_stopping_drains_and_saves_and_running_again_goes_on(shop, another_shop, spec_of):
+    stop = threading.Event()
+
+    def stop_soon(progress):
+        if progress.trained:
+            stop.set()
+
+    spec = spec_of(seeds=[0], **LONG)
+    sweep_id, outcome = drive(shop, spec, stop=stop, on_progress=stop_soon, **OFTEN)
+    assert outcome.status is SweepStatus.INTERRUPTED
+    assert 1 <= outcome.trained < LONG["epochs"]
+    assert shop.ledger.trials(sweep_id)[0].epoch == outcome.trained
+    _, rest = drive(shop, spec)
+    assert (rest.status, rest.replayed) == (SweepStatus.FINISHED, 0)
+    assert outcome.trained + rest.trained == LONG["epochs"]
+    whole, _ = another_shop.run(spec)
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+
+
+def test_a_killed_worker_is_replaced_and_the_records_are_the_same(shop, another_shop, spec_of):
+    killed = []
+
+    def kill_one(progress):
+        if progress.trained and not killed:
+            sweep = shop.ledger.sweeps()[-1]
+            heads = [row.head for row in shop.ledger.trials(sweep.id) if row.head and not row.status.final]
+            (last, *_) = shop.ledger.states(heads).values()
+            killed.append(last.worker)
+            os.kill(int(last.worker.rpartition(":")[2]), signal.SIGKILL)
+
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0, 1], **LONG), on_progress=kill_one, **OFTEN)
+    assert killed
+    assert outcome.status is SweepStatus.FINISHED
+    (lost,) = (event.payload["text"] for event in shop.ledger.events(sweep_id, limit=10**6) if event.kind == "note")
+    assert "a worker was lost" in lost
+    whole, _ = another_shop.run(spec_of(seeds=[0, 1], **LONG))
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+
+
+def test_a_worker_that_raises_fails_its_trials_with_the_reason(shop, spec_of):
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0]), threads=2)
+    assert outcome.status is SweepStatus.FAILED
+    rows = shop.ledger.trials(sweep_id)
+    assert {row.status for row in rows} == {TrialStatus.FAILED}
+    assert "WorkerMismatch" in rows[0].error
+    assert "threads: 1, 2" in rows[0].error
+
+
+def test_a_ledger_that_fails_drains_the_sweep_and_leaves_no_hole(shop, another_shop, spec_of, monkeypatch):
+    commit = type(shop.ledger).commit
+    failed = []
+
+    def full(self, sweep_id, invocation, batch):
+        if any(record.epoch == 3 for record in batch.records) and not failed:  # ABEL's forced decay falls here
+            failed.append(batch)
+            raise OSError(28, "No space left on device")
+        return commit(self, sweep_id, invocation, batch)
+
+    monkeypatch.setattr(type(shop.ledger), "commit", full)
+    sweep_id, outcome = drive(shop, spec_of(epochs=40))
+    assert outcome.status is SweepStatus.FAILED
+    assert "No space left" in outcome.error
+    monkeypatch.undo()
+    _, rest = drive(shop, spec_of(epochs=40))
+    assert rest.status is SweepStatus.FINISHED
+    whole, undisturbed = another_shop.run(spec_of(epochs=40))
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+    assert outcome.trained + rest.trained == undisturbed.trained
+    assert decisions(shop, sweep_id) == decisions(another_shop, whole)
+
+
+def decisions(shop, sweep_id):
+    """What every schedule did when, whatever order cohorts came in."""
+    names = {row.id: row.name for row in shop.ledger.trials(sweep_id)}
+    events = [event.payload for event in shop.ledger.events(sweep_id, limit=10**6) if event.kind == "schedule"]
+    return sorted((names[event["trial"]], event["epoch"], event["event"]) for event in events)
+
+
+def test_resources_that_are_not_there_are_refused(shop, spec_of):
+    with pytest.raises(IdentityError, match=r"resources.tpu: must be at most the 0 that Ray offers here, got 4"):
+        drive(shop, spec_of(), tpu=4)

@@ -1,0 +1,185 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from sweeps.frontier import Nondeterministic
+from sweeps.rows import TrialStatus
+from workers.cohort import Record, train
+from workers.workshop import Workshop
+
+
+def events(shop, sweep_id, kind):
+    return [event.payload for event in shop.ledger.events(sweep_id) if event.kind == kind]
+
+
+def test_sharing_is_invisible_in_every_record(shop, another_shop, spec_of):
+    shared, frontier = shop.run(spec_of())
+    alone, lone_frontier = another_shop.run(spec_of(), sharing=False)
+    assert shop.curves(shared) == another_shop.curves(alone)
+    assert lone_frontier.trained == 2 * 7 * 5
+    # Per seed: constant 5; at 1: 4; at 3 = simple = abel: 2; step parts after 2: 3; cosine with warm-up: 5.
+    assert frontier.trained == 2 * (5 + 4 + 2 + 3 + 5)
+    assert frontier.replayed == 0
+
+
+def test_without_sharing_nothing_is_reused_either(shop, spec_of):
+    shop.run(spec_of())
+    _, frontier = shop.run(spec_of(), sharing=False)
+    assert frontier.trained == 2 * 7 * 5
+
+
+def test_every_trial_ends_with_its_full_curve(shop, spec_of):
+    sweep_id, frontier = shop.run(spec_of())
+    rows = shop.ledger.trials(sweep_id)
+    assert {row.status for row in rows} == {TrialStatus.FINISHED}
+    assert {len(shop.ledger.curve(row.head)) for row in rows} == {5}
+    assert frontier.covered == len(rows) * 5
+    assert shop.ledger.work(sweep_id).trained == frontier.trained
+
+
+def test_a_finished_sweep_has_nothing_to_do_and_no_news(shop, spec_of):
+    sweep_id, _ = shop.run(spec_of())
+    before = len(shop.ledger.events(sweep_id))
+    again, frontier = shop.run(spec_of())
+    assert again == sweep_id
+    assert (frontier.trained, frontier.replayed, frontier.waiting) == (0, 0, 0)
+    assert len(shop.ledger.events(sweep_id)) == before
+
+
+def test_a_longer_grid_trains_only_from_the_nearest_checkpoint_on(shop, another_shop, spec_of):
+    def at(*epochs):
+        schedule = {"kind": "decay_at", "learning_rate": 0.1, "decay_factor": 0.1, "decay_epoch": 1}
+        return {"at": {"schedule": schedule, "grid": {"schedule.decay_epoch": list(epochs)}}}
+
+    shop.run(spec_of(arms=at(2, 4)))
+    sweep_id, frontier = shop.run(spec_of(arms=at(2, 3, 4)))
+    # The fork after 2 is the nearest checkpoint: epoch 3 is a replay, 4 and 5 are new.
+    assert (frontier.trained, frontier.replayed) == (2 * 2, 2 * 1)
+    fresh, _ = another_shop.run(spec_of(arms=at(2, 3, 4)))
+    assert shop.curves(sweep_id) == another_shop.curves(fresh)
+
+
+def test_a_longer_sweep_goes_on_from_the_end_of_a_shorter_one(shop, spec_of):
+    arms = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}
+    shop.run(spec_of(arms=arms, epochs=3))
+    _, frontier = shop.run(spec_of(arms=arms, epochs=5))
+    assert (frontier.trained, frontier.replayed) == (2 * 2, 0)
+
+
+@pytest.mark.parametrize("most", [1, 4, 7, 12, 23])
+def test_a_sweep_broken_off_anywhere_goes_on_to_the_same_records(shop, another_shop, spec_of, most):
+    shop.run(spec_of(), most=most)
+    sweep_id, frontier = shop.run(spec_of())
+    whole, undisturbed = another_shop.run(spec_of())
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+    assert shop.ledger.work(sweep_id).trained == undisturbed.trained
+    keys = [key for event in events(shop, sweep_id, "progress") for key in event["keys"] for _ in event["trials"]]
+    assert len(keys) == frontier.covered  # every trial hears of every epoch once
+
+
+def test_a_lost_worker_costs_at_most_the_epochs_since_the_checkpoint(shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
+    number, cohort = frontier.take()
+    reports = iter(list(train(cohort, shop.workshop))[:3])
+    frontier.hear(number, list(reports))
+    frontier.lose(number, "SIGKILL")
+    while taken := frontier.take():
+        frontier.hear(taken[0], list(train(taken[1], shop.workshop)))
+    assert {row.status for row in shop.ledger.trials(sweep_id)} == {TrialStatus.FINISHED}
+    assert any("SIGKILL" in event["text"] for event in events(shop, sweep_id, "note"))
+
+
+def test_a_worker_lost_again_and_again_fails_its_trials_only(shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of())
+    seed = None
+    for _ in range(4):
+        number, cohort = frontier.take()
+        while seed is not None and cohort.seed != seed:
+            frontier.hear(number, list(train(cohort, shop.workshop)))
+            number, cohort = frontier.take()
+        seed = cohort.seed
+        frontier.lose(number, "out of memory")
+    while taken := frontier.take():
+        frontier.hear(taken[0], list(train(taken[1], shop.workshop)))
+    by_seed = {row.seed: row for row in shop.ledger.trials(sweep_id)}
+    assert by_seed[seed].status is TrialStatus.FAILED
+    assert "out of memory" in by_seed[seed].error
+    assert by_seed[1 - seed].status is TrialStatus.FINISHED
+
+
+def test_what_failed_gets_another_chance_when_the_sweep_is_run_again(shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
+    number, _ = frontier.take()
+    frontier.fail(number, "ValueError: no")
+    assert {row.status for row in shop.ledger.trials(sweep_id)} == {TrialStatus.FAILED}
+    shop.run(spec_of(seeds=[0]))
+    assert {row.status for row in shop.ledger.trials(sweep_id)} == {TrialStatus.FINISHED}
+
+
+def test_a_replay_that_differs_stops_with_the_metric(shop, spec_of, tmp_path):
+    arms = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}
+    shop.run(spec_of(arms=arms, epochs=3, seeds=[0]))
+    sweep_id, frontier = shop.frontier(spec_of(arms=arms, epochs=5, seeds=[0]))
+    number, cohort = frontier.take()
+    empty = Workshop(checkpoints=tmp_path / "empty", data_dir=None)
+    first, *_ = train(cohort, empty)
+    assert isinstance(first, Record)
+    assert first.replay
+    frontier.hear(number, [first])
+    wrong = replace(first, metrics={**first.metrics, "test_loss": first.metrics["test_loss"] + 1e-12})
+    with pytest.raises(Nondeterministic, match="test_loss"):
+        frontier.hear(number, [wrong])
+    assert events(shop, sweep_id, "nondeterministic")[0]["metric"] == "test_loss"
+
+
+def test_nothing_that_follows_from_a_contradiction_is_kept(shop, spec_of, tmp_path):
+    arms = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}
+    shop.run(spec_of(arms=arms, epochs=3, seeds=[0]))
+    sweep_id, frontier = shop.frontier(spec_of(arms=arms, epochs=5, seeds=[0]))
+    number, cohort = frontier.take()
+    first, *rest = train(cohort, Workshop(checkpoints=tmp_path / "empty", data_dir=None))
+    wrong = replace(first, metrics={**first.metrics, "train_loss": 9.0})
+    with pytest.raises(Nondeterministic, match="train_loss"):
+        frontier.hear(number, [wrong, *rest])
+    frontier.hear(number, rest)
+    assert [row.epoch for row in shop.ledger.trials(sweep_id)] == [3]
+    assert frontier.trained == 0
+
+
+def test_divergence_ends_a_trial_and_leaves_the_others(shop, spec_of):
+    schedule = {"kind": "constant", "learning_rate": 0.1}
+    arms = {"rate": {"schedule": schedule, "grid": {"schedule.learning_rate": [0.1, 1e9]}}}
+    sweep_id, _ = shop.run(spec_of(arms=arms, seeds=[0]))
+    fine, wild = shop.ledger.trials(sweep_id)
+    assert (fine.status, wild.status) == (TrialStatus.FINISHED, TrialStatus.DIVERGED)
+    last = shop.ledger.curve(wild.head)[-1]
+    assert last.epoch == wild.epoch < 5
+    assert not math.isfinite(last.metrics["train_loss"])
+    _, again = shop.run(spec_of(arms=arms, seeds=[0]))
+    assert again.trained == 0
+
+
+def test_a_diverged_record_covers_other_sweeps_as_diverged(shop, spec_of):
+    wild = {"schedule": {"kind": "constant", "learning_rate": 1e9}}
+    shop.run(spec_of(arms={"wild": wild}, seeds=[0]))
+    sweep_id, frontier = shop.run(spec_of(arms={"other": wild}, seeds=[0], name="other"))
+    assert frontier.trained == 0
+    assert shop.ledger.trials(sweep_id)[0].status is TrialStatus.DIVERGED
+
+
+def test_schedules_tell_what_they_did_and_the_rates_around_it(shop, spec_of):
+    sweep_id, _ = shop.run(spec_of(seeds=[0]))
+    names = {row.id: row.name for row in shop.ledger.trials(sweep_id)}
+    told = {(names[event["trial"]].split()[0], event["epoch"]): event for event in events(shop, sweep_id, "schedule")}
+    assert told["step", 2]["rate_before"] == pytest.approx(0.1)
+    assert told["step", 2]["rate_after"] == pytest.approx(0.01)
+    assert told["step", 4]["rate_after"] == pytest.approx(0.001)
+    assert ("abel", 3) in told
+    assert not any(name in ("constant", "cosine") for name, _ in told)
+
+
+def test_two_sweeps_share_their_states(shop, spec_of):
+    shop.run(spec_of())
+    _, frontier = shop.run(spec_of(name="namesake"))
+    assert frontier.trained == 0

@@ -1,0 +1,181 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from sweeps.ledger import Batch, Ledger, LedgerError
+from sweeps.rows import SweepStatus, TrialStatus
+from workers.cohort import Record
+
+METRICS = {
+    "train_loss": 0.1 + 0.2,
+    "weight_norm_sq": 1e-310,
+    "test_loss": float("nan"),
+    "grad_norm_sq": float("inf"),
+    "seconds": 0.5,
+    "zero": -0.0,
+}
+
+
+def record(epoch, *, metrics=METRICS, key=None):
+    name = f"{epoch:064x}" if key is None else key
+    return Record(key=name, parent=f"{epoch - 1:064x}", epoch=epoch, metrics=metrics, finished_at_ms=1000 + epoch)
+
+
+@pytest.fixture
+def entered(shop, spec_of):
+    _, _, sweep_id = shop.enter(spec_of())
+    return shop.ledger, sweep_id, shop.ledger.begin_invocation(sweep_id)
+
+
+def test_metrics_come_back_bit_for_bit(entered):
+    ledger, sweep_id, invocation = entered
+    ledger.commit(sweep_id, invocation, Batch(records=[record(1)]))
+    stored = ledger.states([f"{1:064x}"])[f"{1:064x}"]
+    assert {name: value.hex() for name, value in stored.metrics.items()} == {
+        name: value.hex() for name, value in METRICS.items()
+    }
+    assert stored.finished_at_ms == 1001
+
+
+def test_a_state_is_written_once_and_stays(entered):
+    ledger, sweep_id, invocation = entered
+    ledger.commit(sweep_id, invocation, Batch(records=[record(1)]))
+    ledger.commit(sweep_id, invocation, Batch(records=[record(1, metrics={**METRICS, "train_loss": 9.0})]))
+    assert ledger.states([f"{1:064x}"])[f"{1:064x}"].metrics["train_loss"] == 0.1 + 0.2
+
+
+def test_a_curve_is_the_path_to_a_head(entered):
+    ledger, sweep_id, invocation = entered
+    ledger.commit(sweep_id, invocation, Batch(records=[record(epoch) for epoch in range(1, 301)]))
+    assert [state.epoch for state in ledger.curve(f"{300:064x}")] == list(range(1, 301))
+    assert ledger.curve(None) == []
+
+
+def test_entering_a_sweep_again_changes_nothing(shop, spec_of):
+    _, _, first = shop.enter(spec_of())
+    _, _, again = shop.enter(spec_of())
+    assert again == first
+    assert len(shop.ledger.trials(first)) == 14
+    assert [event.kind for event in shop.ledger.events(first)] == ["sweep_started"]
+
+
+def test_the_same_name_with_other_trials_is_another_sweep_and_the_newest_is_meant(shop, spec_of):
+    _, _, old = shop.enter(spec_of())
+    _, _, new = shop.enter(spec_of(seeds=[0, 1, 2]))
+    assert old != new
+    assert shop.ledger.sweep("tiny").id == new
+    assert shop.ledger.sweep(old).id == old
+
+
+def test_an_unknown_sweep_is_named_with_those_that_are_known(shop, spec_of):
+    shop.enter(spec_of())
+    with pytest.raises(LedgerError, match=r"'nothing'.*\(tiny\)"):
+        shop.ledger.sweep("nothing")
+
+
+def test_events_are_numbered_in_order_and_paged(entered):
+    ledger, sweep_id, invocation = entered
+    ledger.commit(sweep_id, invocation, Batch(events=[("note", {"text": str(number)}) for number in range(5)]))
+    first, *_ = page = ledger.events(sweep_id, after=0, limit=3)
+    assert first.kind == "sweep_started"
+    rest = ledger.events(sweep_id, after=page[-1].id)
+    assert [event.payload["text"] for event in [*page[1:], *rest]] == list("01234")
+
+
+def test_a_tracking_offset_moves(entered):
+    ledger, sweep_id, _ = entered
+    assert ledger.tracking_offset(sweep_id, "here") == 0
+    ledger.save_tracking_offset(sweep_id, "here", 3)
+    ledger.save_tracking_offset(sweep_id, "here", 7)
+    assert ledger.tracking_offset(sweep_id, "here") == 7
+    assert ledger.tracking_offset(sweep_id, "there") == 0
+
+
+def test_a_batch_is_all_or_nothing(entered):
+    ledger, sweep_id, invocation = entered
+    trial = ledger.trials(sweep_id)[0].id
+    poisoned = Batch(
+        records=[record(1)],
+        heads={trial: (f"{1:064x}", 1)},
+        events=[("note", {"text": object()})],  # not JSON
+    )
+    with pytest.raises(TypeError):
+        ledger.commit(sweep_id, invocation, poisoned)
+    assert ledger.states([f"{1:064x}"]) == {}
+    assert ledger.trials(sweep_id)[0].status is TrialStatus.WAITING
+
+
+KILLED_IN_A_TRANSACTION = """
+import os, signal, sys
+from sweeps import ledger as module
+from sweeps.ledger import Batch, Ledger
+from workers.cohort import Record
+ledger = Ledger.open(sys.argv[1])
+module._account = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+record = Record(key="a" * 64, parent="b" * 64, epoch=1, metrics={"seconds": 1.0}, finished_at_ms=1)
+ledger.commit(sys.argv[2], int(sys.argv[3]), Batch(records=[record], events=[("note", {"text": "half"})]))
+"""
+
+
+def test_a_kill_inside_a_transaction_leaves_nothing_of_it(entered, tmp_path):
+    ledger, sweep_id, invocation = entered
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_IN_A_TRANSACTION, url, sweep_id, str(invocation)], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert ledger.states(["a" * 64]) == {}
+    assert [event.kind for event in ledger.events(sweep_id)] == ["sweep_started"]
+    ledger.commit(sweep_id, invocation, Batch(records=[record(1)]))
+
+
+def test_writers_in_several_threads_wait_for_each_other(entered):
+    ledger, sweep_id, invocation = entered
+
+    def write(number):
+        for step in range(20):
+            ledger.commit(sweep_id, invocation, Batch(events=[("note", {"text": f"{number}.{step}"})]))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ledger.events(sweep_id, limit=1000)) == 1 + 6 * 20
+
+
+def test_statuses_of_a_sweep(entered):
+    ledger, sweep_id, invocation = entered
+    ledger.end_invocation(invocation, seconds_committing=0.5, seconds_starting=2.0)
+    ledger.end_sweep(sweep_id, SweepStatus.INTERRUPTED)
+    assert ledger.sweep(sweep_id).status is SweepStatus.INTERRUPTED
+    ledger.resume_sweep(sweep_id)
+    assert ledger.sweep(sweep_id).status is SweepStatus.RUNNING
+    work = ledger.work(sweep_id)
+    assert (work.invocations, work.seconds_committing, work.seconds_starting) == (1, 0.5, 2.0)
+
+
+def test_a_file_that_is_no_ledger_is_refused(tmp_path):
+    (tmp_path / "ledger.db").write_text("not a database, but long enough to be taken for one " * 100)
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
+
+
+def test_a_ledger_of_another_schema_is_refused(shop, tmp_path):
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+    connection.close()
+    with pytest.raises(LedgerError, match="schema version must be 1, got 99"):
+        Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
+
+
+def test_a_place_that_cannot_be_written_is_one_error(tmp_path):
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
+    assert os.listdir(tmp_path / "ledger.db") == []
