@@ -1,9 +1,12 @@
-# From a bare clone: `make test`. Needs Python 3.11 or 3.12 with venv, and make; everything else comes from requirements.lock.
+# From a bare clone: `make demo`. Needs Python 3.11 or 3.12 with venv, and make; everything else comes from requirements.lock.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 UV ?= uv
 ARGS ?=
+# Options for the installation of PyTorch, for example the index of its CPU build.
+TORCH_ARGS ?=
 
 VENV := .venv
+BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check --no-input --progress-bar off
 # Content, not time: a checkout of another commit gives every file a new time.
@@ -11,13 +14,18 @@ LOCK_ID := $(shell cksum < requirements.lock | cut -d ' ' -f 1)
 PROJECT_ID := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 LOCKED := $(VENV)/.locked-$(LOCK_ID)
 INSTALLED := $(VENV)/.installed-$(LOCK_ID)-$(PROJECT_ID)
+TORCH := $(BENCH_VENV)/.torch-$(LOCK_ID)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test lint format lock install clean
+.PHONY: help demo test lint format bench lock install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \2/p' Makefile
+
+demo: install  ## run the decay-time sweep on digit pairs and draw its figure (at most 4 minutes on two cores)
+	$(BIN)/abel run fig-s6a-digits
+	$(BIN)/abel report fig-s6a-digits
 
 test: install  ## run the tests; ARGS="-k norms -x" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
@@ -31,6 +39,9 @@ format: install  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(TORCH)  ## time the training step against PyTorch, and what a sweep adds to it
+	@set -e; for script in $(sort $(wildcard bench/*.py)); do echo "== $$script"; $(BENCH_VENV)/bin/python $$script $(ARGS); done
+
 lock:  ## choose versions again (needs uv); UPGRADE=--upgrade takes the newest
 	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
@@ -38,7 +49,7 @@ lock:  ## choose versions again (needs uv); UPGRADE=--upgrade takes the newest
 install: $(INSTALLED)  ## install into .venv without running anything
 
 clean:  ## remove the virtual environments and caches; .abel/, the results of your runs, stays
-	rm -rf $(VENV) build dist abel_sweeps.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) build dist abel_sweeps.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(LOCKED):
@@ -55,4 +66,14 @@ $(LOCKED):
 $(INSTALLED): $(LOCKED)
 	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+# PyTorch is no dependency and its CPU build is not in the default index: a second environment, which also sees the first.
+$(TORCH): $(INSTALLED)
+	@echo "Installing PyTorch 2.13.0 into $(BENCH_VENV): once."
+	@test -x $(BENCH_VENV)/bin/python || $(BIN)/python -m venv $(BENCH_VENV)
+	@packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+		echo "import site; site.addsitedir('$$($(BIN)/python -c "$$packages")')" > "$$($(BENCH_VENV)/bin/python -c "$$packages")/abel_sweeps_venv.pth"
+	@$(BENCH_VENV)/bin/python $(PIP_INSTALL) torch==2.13.0 $(TORCH_ARGS)
+	@rm -f $(BENCH_VENV)/.torch-*
 	@touch $@

@@ -1,0 +1,67 @@
+"""What a sweep costs besides its training epochs: Ray, ledger, checkpoints, tracking.
+
+Runs the demo's sweep in a directory of its own and reads the figures from its ledger. For a sweep that was run already:
+
+    python bench/overhead.py fig-s6a-cifar10       (in the ABEL_HOME of the environment)
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+from services.settings import Settings
+from sweeps.ledger import Ledger
+
+DEMO = "fig-s6a-digits"
+
+
+def run_demo(home: str) -> Settings:
+    environment = os.environ | {"ABEL_HOME": home}
+    subprocess.run(["abel", "run", DEMO], env=environment, check=True, stdout=sys.stderr)
+    return Settings.from_env(environment)
+
+
+def table(settings: Settings, name: str) -> list[tuple[str, str]]:
+    ledger = Ledger.open(settings.ledger_url)
+    sweep = ledger.sweep(name)
+    work = ledger.work(sweep.id)
+    curves = [ledger.curve(row.head) for row in ledger.trials(sweep.id)]
+    states = {state.key: state for curve in curves for state in curve}
+    workers = len({state.worker for state in states.values()})
+    after_start = work.seconds_wall - work.seconds_starting
+    outside = workers * after_start - work.seconds_training
+    return [
+        ("trials", str(len(curves))),
+        ("epochs, one by one", str(sum(map(len, curves)))),
+        ("epochs trained", str(work.trained)),
+        ("of these distinct", str(len(states))),
+        ("epochs replayed", str(work.replayed)),
+        ("processes that trained", str(workers)),
+        ("wall time, s", f"{work.seconds_wall:.1f}"),
+        ("start-up of Ray, s", f"{work.seconds_starting:.1f}"),
+        ("in training epochs, worker-s", f"{work.seconds_training:.1f}"),
+        ("outside them after start-up", f"{outside / (workers * after_start):.1%} of worker time"),
+        ("forks", str(work.forks)),
+        ("saving, s a checkpoint", f"{work.seconds_saving / max(1, checkpoints(ledger, states)):.3f}"),
+        ("ledger, ms a record", f"{1000 * work.seconds_committing / max(1, work.trained):.2f}"),
+    ]
+
+
+def checkpoints(ledger: Ledger, states: dict[str, object]) -> int:
+    return len(ledger.checkpointed(states))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="abel-overhead-") as home:
+        name = sys.argv[1] if len(sys.argv) > 1 else DEMO
+        settings = Settings.from_env() if len(sys.argv) > 1 else run_demo(home)
+        rows = table(settings, name)
+    width = max(len(label) for label, _ in rows)
+    print(f"{name}")
+    for label, value in rows:
+        print(f"  {label:<{width}}  {value}")
+
+
+if __name__ == "__main__":
+    main()

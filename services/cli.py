@@ -1,0 +1,325 @@
+"""The ``abel`` command: thin skins over :mod:`services.operations`.
+
+The verbs bring JAX, Ray and MLflow with them, which takes seconds. They are therefore imported by the command that
+needs them and not with this module, so that ``abel --help`` and a mistyped command answer at once.
+"""
+
+import importlib.metadata
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console, RenderableType
+from typer.core import TyperGroup
+
+from services import interruption, rendering
+from services.schemas import Request, UiServer, to_json
+from services.settings import Settings
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+EXIT_CODES = {"finished": 0, "nothing to do": 0, "failed": 1, "interrupted": INTERRUPTED}
+
+Result = TypeVar("Result")
+
+
+class Commands(TyperGroup):
+    """Shows an error of the input once, without a traceback, and exits with 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            Console(stderr=True).print("Stopped; what was saved stays. The same command goes on from there.")
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            from services.operations import INPUT_ERRORS
+
+            if not isinstance(error, INPUT_ERRORS):
+                raise
+            Console(stderr=True).print(rendering.error(error), soft_wrap=True)
+            raise typer.Exit(BAD_INPUT) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"abel {importlib.metadata.version('abel-sweeps')}")
+        raise typer.Exit
+
+
+EXAMPLES = """
+First steps:
+
+  abel catalog                    what there is to run
+
+  abel plan fig-s6a-digits        what it would cost
+
+  abel run fig-s6a-digits         run it; again, to go on after a stop
+
+  abel report fig-s6a-digits      write its figure and its page
+
+SPEC is a YAML file or a name from the catalogue. Everything a run leaves behind lies in ABEL_HOME (default: .abel).
+"""
+
+app = typer.Typer(
+    cls=Commands,
+    help="How robust is a learning-rate schedule to its own hyperparameters?\n" + EXAMPLES,
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at data sets, and prepare those that need it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.")]
+DataName = Annotated[str, typer.Argument(metavar="NAME", help="A TFDS set such as cifar10, or a source of our own.")]
+Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="The name or the id of a sweep that was run here.")]
+DataDir = Annotated[Path | None, typer.Option(help="Where prepared TFDS sets lie (default: ABEL_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Workers at once (default: as many as cores / threads).")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of a worker; CPU results depend on it.")]
+NoSharing = Annotated[bool, typer.Option("--no-sharing", help="Train every trial from its first epoch on its own.")]
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
+
+
+@app.callback()
+def options(version: Version = False) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def catalog(
+    name: Annotated[str | None, typer.Argument(help="Print this entry's YAML.")] = None, as_json: AsJson = False
+) -> None:
+    """List the sweeps that ship with this package, or print one as YAML.
+
+    Example: abel catalog fig-s6a-digits > mine.yaml
+    """
+    from services import operations
+
+    if name is not None:
+        typer.echo(operations.catalog_text(name), nl=False)
+        return
+    _show(operations.catalog(), rendering.catalog, as_json)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write; an existing one is never overwritten.")] = Path(
+        "sweep.yaml"
+    ),
+) -> None:
+    """Write a commented spec to start from.
+
+    Example: abel init mine.yaml && abel plan mine.yaml
+    """
+    from services import operations
+
+    operations.init(file)
+    Console().print(rendering.started(file))
+
+
+@app.command()
+def validate(spec: Spec, as_json: AsJson = False) -> None:
+    """Check a spec and list every fault with its place.
+
+    Example: abel validate mine.yaml
+    """
+    from services import operations
+
+    _show(operations.validate(spec), rendering.validation, as_json)
+
+
+@app.command()
+def plan(
+    spec: Spec,
+    data_dir: DataDir = None,
+    no_sharing: NoSharing = False,
+    workers: Workers = None,
+    threads: Threads = 1,
+    seeds: Seeds = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a sweep would cost and what earlier runs spare it. Starts and writes nothing.
+
+    Example: abel plan fig-s6a-cifar10 --data-dir data/tfds
+    """
+    from services import operations
+
+    request = Request(spec=spec, sharing=not no_sharing, workers=workers, threads=threads, seeds=_seeds(seeds))
+    _show(operations.plan(_settings(data_dir), request), rendering.plan, as_json)
+
+
+@app.command()
+def run(
+    spec: Spec,
+    data_dir: DataDir = None,
+    no_sharing: NoSharing = False,
+    workers: Workers = None,
+    threads: Threads = 1,
+    seeds: Seeds = None,
+    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Do not upload to the tracking store.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a sweep, or go on with one that was interrupted. A finished sweep trains nothing again.
+
+    Ctrl-C finishes the epochs under way, saves, and says how to go on; a second Ctrl-C stops at once.
+
+    Exit code: 0 finished, 1 some trial failed, 2 bad input and nothing was started, 130 interrupted.
+
+    Example: abel run fig-s6a-digits --seeds 0,1
+    """
+    from services import operations, progress
+
+    request = Request(
+        spec=spec,
+        sharing=not no_sharing,
+        workers=workers,
+        threads=threads,
+        seeds=_seeds(seeds),
+        tracking=not no_tracking,
+    )
+    with progress.view(Console(stderr=as_json), spec) as view, interruption.on_signals(view.note) as stop:
+        result = operations.run(_settings(data_dir), request, view=view, stop=stop)
+    _show(result, lambda shown: rendering.run_result(shown, shlex.join(["abel", *sys.argv[1:]])), as_json)
+    raise typer.Exit(EXIT_CODES[result.outcome])
+
+
+@app.command()
+def status(
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Show this sweep with its arms.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the sweeps of this ABEL_HOME, or one of them with its arms.
+
+    Example: abel status fig-s6a-digits
+    """
+    from services import operations
+
+    if sweep is None:
+        _show(operations.sweeps(_settings()), rendering.overview, as_json)
+    else:
+        _show(operations.status(_settings(), sweep), rendering.detail, as_json)
+
+
+@app.command()
+def report(
+    sweep: Sweep,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to (default: ABEL_HOME/reports/SWEEP).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a sweep's figure as PNG and everything about it as one HTML page.
+
+    Example: abel report fig-s6a-digits --out figures
+    """
+    from services import operations
+
+    _show(operations.report(_settings(), sweep, out), rendering.report, as_json)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+    sweep: Annotated[str | None, typer.Option(help="Open at this sweep.")] = None,
+) -> None:
+    """Serve the tracking store to a browser on this machine until Ctrl-C.
+
+    Example: abel ui --port 5001
+    """
+    from services import operations
+
+    server = operations.ui(_settings(), port, sweep)
+    Console().print(rendering.ui(server))
+    if server.command is not None:
+        raise typer.Exit(_serve(server))
+
+
+@data_app.command("list")
+def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the data sources, and the prepared sets in a data directory.
+
+    Example: abel data list --data-dir data/tfds
+    """
+    from services import datasets
+
+    _show(datasets.sources(_settings(data_dir).data_dir), rendering.data_sources, as_json)
+
+
+@data_app.command("check")
+def data_check(name: DataName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Read a data set as a sweep would, and say what is in it.
+
+    Example: abel data check cifar10 --data-dir data/tfds
+    """
+    from services import datasets
+
+    _show(datasets.check(name, _settings(data_dir).data_dir), rendering.data_report, as_json)
+
+
+@data_app.command("prepare")
+def data_prepare(name: DataName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Download and prepare a TFDS set. Needs a network, and TensorFlow: pip install 'abel-sweeps\\[prepare]'.
+
+    Example: abel data prepare cifar100 --data-dir data/tfds
+    """
+    from services import datasets
+
+    _show(datasets.prepare(name, _settings(data_dir).data_dir), rendering.data_report, as_json)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a spec, for editors that complete and check YAML.
+
+    Example: abel schema > abel.schema.json
+    """
+    from services import operations
+
+    typer.echo(to_json(operations.schema()))
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="abel")
+
+
+def _settings(data_dir: Path | None = None) -> Settings:
+    settings = Settings.from_env()
+    return settings if data_dir is None else replace(settings, data_dir=data_dir.expanduser().absolute())
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"must be whole numbers with commas, as in 0,1,2, got {text!r}") from None
+
+
+def _show(result: Result, render: Callable[[Result], RenderableType], as_json: bool) -> None:
+    if as_json:
+        typer.echo(to_json(result))
+    else:
+        Console().print(render(result))
+
+
+def _serve(server: UiServer) -> int:
+    assert server.command is not None
+    try:
+        return subprocess.call(server.command, env=os.environ | server.environment)
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The verbs of ``abel data``: which sources there are, what a set holds, and preparing one."""
+
+from pathlib import Path
+
+from services.errors import OperationError
+from services.schemas import DataReport, DataSources
+from workers import plugins
+from workers.data import prepare as preparing
+from workers.data.tfds import Tfds
+
+# Where TFDS puts what it prepared: NAME/VERSION, or NAME/CONFIG/VERSION.
+PREPARED = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")
+
+
+def sources(data_dir: Path | None) -> DataSources:
+    """The installed kinds of source, and the TFDS sets that lie prepared in the directory."""
+    kinds = {kind: _summary(variant) for kind, variant in plugins.variants(plugins.DATA).items()}
+    found = [info for pattern in PREPARED for info in data_dir.glob(pattern)] if data_dir else []
+    prepared = sorted({info.parent.parent.relative_to(data_dir).as_posix() for info in found}) if data_dir else []
+    return DataSources(kinds=kinds, data_dir=data_dir, prepared=tuple(prepared))
+
+
+def check(name: str, data_dir: Path | None) -> DataReport:
+    """Read a set as a sweep would.
+
+    Raises:
+        DataError: it is missing, or no image classification set.
+    """
+    kinds = plugins.variants(plugins.DATA)
+    source = kinds[name]() if name in kinds and name != "tfds" else Tfds(name=name)
+    dataset = source.load(data_dir)
+    return DataReport(
+        name=name,
+        train_examples=dataset.examples,
+        test_examples=len(dataset.test_labels),
+        shape=dataset.shape,
+        classes=dataset.classes,
+        digest=dataset.digest(),
+    )
+
+
+def prepare(name: str, data_dir: Path | None) -> DataReport:
+    """Download and prepare a TFDS set, where it is not there yet, and read it."""
+    if name in plugins.variants(plugins.DATA):
+        return check(name, data_dir)
+    if data_dir is None:
+        raise OperationError(f"{name}: a directory to prepare it in must be given (--data-dir or ABEL_DATA_DIR)")
+    preparing.prepare(name, data_dir)
+    return check(name, data_dir)
+
+
+def _summary(variant: type[object]) -> str:
+    return (variant.__doc__ or "").strip().partition("\n")[0]

@@ -1,0 +1,164 @@
+"""The numbers of the decay-time experiment (paper, figure S6): when is the right moment to decay once?
+
+Every trial of a ``decay_at`` arm decays once, each at another epoch; a ``constant`` arm shows the norm that ABEL would
+watch; an ``abel`` arm says when ABEL decays by itself. *After the bounce* is read off norms alone: it is the first
+epoch of the grid that does not lie before ABEL's own decay. Test errors decide nothing, they are only compared.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+import pandas as pd
+
+from services.runs import Runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Differences between two sets of trials, seed by seed.
+
+    Args:
+        earlier: decay epoch of the first set.
+        later: decay epoch of the second.
+        errors: by seed, minimum test error (%) of the first and of the second.
+    """
+
+    earlier: int
+    later: int
+    errors: Mapping[int, tuple[float, float]]
+
+    @property
+    def differences(self) -> list[float]:
+        """First minus second, in the order of the seeds; points of test error."""
+        return [first - second for _, (first, second) in sorted(self.errors.items())]
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Mean minimum test error of the first and of the second set."""
+        firsts, seconds = zip(*self.errors.values(), strict=True)
+        return fmean(firsts), fmean(seconds)
+
+    @property
+    def mean(self) -> float:
+        """Mean difference."""
+        return fmean(self.differences)
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean difference; NaN with one seed."""
+        count = len(self.errors)
+        return stdev(self.differences) / math.sqrt(count) if count > 1 else math.nan
+
+    @property
+    def t(self) -> float:
+        """Student's t of the mean difference; NaN with one seed, infinite where all differences are equal."""
+        if self.standard_error == 0:
+            return math.copysign(math.inf, self.mean)
+        return self.mean / self.standard_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecayTime:
+    """What the figure shows. Errors are minimum test errors in percent; trials that did not finish are left out.
+
+    Args:
+        grid: one row per trial that decays once: ``decay_epoch``, ``seed``, ``error``.
+        norm: squared weight norm of the constant arm, epochs down, seeds across.
+        constant: error by seed of the constant arm.
+        abel: error by seed of the ABEL arm.
+        bounce_epochs: by seed, where ABEL decayed because the norm bounced.
+        forced_epochs: by seed, where it decayed because its last decay was due.
+        left_out: names and outcomes of the trials that did not finish.
+        paired: decaying at the earliest epoch against the first one after the bounce; None where there is no such pair.
+        no_pair: why there is none.
+    """
+
+    grid: pd.DataFrame
+    norm: pd.DataFrame
+    constant: Mapping[int, float]
+    abel: Mapping[int, float]
+    bounce_epochs: Mapping[int, tuple[int, ...]]
+    forced_epochs: Mapping[int, tuple[int, ...]]
+    left_out: Sequence[str]
+    paired: Paired | None
+    no_pair: str = ""
+
+    @property
+    def bounce_epoch(self) -> float:
+        """ABEL's first decay by itself, averaged over the seeds in which there was one; NaN if there was none."""
+        first = [epochs[0] for epochs in self.bounce_epochs.values() if epochs]
+        return fmean(first) if first else math.nan
+
+
+def decay_time(runs: Runs) -> DecayTime | None:
+    """The experiment's numbers; None where the sweep has no grid of decay epochs, or varies anything beside them."""
+    finished = runs.finished
+    if not _is_decay_time(finished):
+        return None
+    once = finished[finished["kind"] == "decay_at"]
+    grid = pd.DataFrame(
+        {
+            "decay_epoch": [settings["schedule.decay_epoch"] for settings in once["settings"]],
+            "seed": once["seed"].to_numpy(),
+            "error": once["minimum_test_error"].to_numpy(),
+        }
+    ).sort_values(["decay_epoch", "seed"], ignore_index=True)
+    constant, abel = (finished[finished["kind"] == kind] for kind in ("constant", "abel"))
+    bounces = _by_seed(abel, "bounce_epochs")
+    paired, no_pair = _pair(grid, bounces)
+    return DecayTime(
+        grid=grid,
+        norm=_norm(runs, constant),
+        constant=_by_seed(constant, "minimum_test_error"),
+        abel=_by_seed(abel, "minimum_test_error"),
+        bounce_epochs=bounces,
+        forced_epochs=_by_seed(abel, "forced_epochs"),
+        left_out=left_out(runs),
+        paired=paired,
+        no_pair=no_pair,
+    )
+
+
+def left_out(runs: Runs) -> list[str]:
+    """Names and outcomes of the trials that enter no mean."""
+    others = runs.trials[runs.trials["outcome"] != "finished"]
+    return [f"{name} ({outcome})" for name, outcome in zip(others["name"], others["outcome"], strict=True)]
+
+
+def _is_decay_time(finished: pd.DataFrame) -> bool:
+    once = finished[finished["kind"] == "decay_at"]
+    varied = {name for settings in finished["settings"] for name in settings}
+    return len(once) > 0 and varied == {"schedule.decay_epoch"} and once["arm"].nunique() == 1
+
+
+def _norm(runs: Runs, constant: pd.DataFrame) -> pd.DataFrame:
+    seeds = dict(zip(constant["trial_id"], constant["seed"], strict=True))
+    norm = runs.curve("weight_norm_sq")
+    return norm[[trial for trial in norm.columns if trial in seeds]].rename(columns=seeds)
+
+
+def _by_seed(trials: pd.DataFrame, column: str) -> dict[int, Any]:
+    return dict(zip(trials["seed"], trials[column], strict=True))
+
+
+def _pair(grid: pd.DataFrame, bounces: Mapping[int, tuple[int, ...]]) -> tuple[Paired | None, str]:
+    first = [epochs[0] for epochs in bounces.values() if epochs]
+    if not bounces:
+        return None, "the sweep has no finished ABEL trial to say where the bounce is"
+    if not first:
+        return None, "the norm did not bounce: ABEL made no decay of its own"
+    after = [int(epoch) for epoch in sorted(grid["decay_epoch"].unique()) if epoch >= fmean(first)]
+    if not after:
+        return None, f"the grid has no decay epoch at or after ABEL's own decay (epoch {fmean(first):.1f} on average)"
+    earlier, later = int(grid["decay_epoch"].min()), after[0]
+    table = grid.pivot(index="seed", columns="decay_epoch", values="error")
+    if earlier == later:
+        return None, f"the earliest decay epoch of the grid ({earlier}) lies after the bounce already"
+    both = table[[earlier, later]].dropna()
+    if both.empty:
+        return None, f"no seed finished both with a decay at epoch {earlier} and at epoch {later}"
+    errors = {int(str(seed)): (float(row[earlier]), float(row[later])) for seed, row in both.iterrows()}
+    return Paired(earlier=earlier, later=later, errors=errors), ""

@@ -1,0 +1,15 @@
+"""What the verbs raise on purpose.
+
+Exception
+├── SpecError         a spec that cannot be run           (sweeps.spec)
+├── IdentityError     data that does not fit the program  (sweeps.identity)
+├── DataError         a data set that cannot be read      (workers.data)
+├── LedgerError       a ledger that cannot be opened, or lacks the sweep  (sweeps.ledger)
+├── SettingsError     the environment                     (services.settings)
+└── OperationError    whatever else a verb cannot do
+    └── PreflightError    the machine forbids the start   (services.preflight)
+"""
+
+
+class OperationError(Exception):
+    """A verb cannot do what was asked; the message says what, the rule, and what was found."""

@@ -1,0 +1,167 @@
+"""The verb ``run``: everything is checked before anything starts; then the driver trains and a projector uploads."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from services import forecasts, preflight, standing
+from services.interruption import Stop
+from services.news import News
+from services.projector import Projector, projecting
+from services.schemas import Request, RunResult
+from services.settings import Settings, without_credentials
+from sweeps import driver
+from sweeps.driver import Options, Outcome, Progress
+from sweeps.ledger import Ledger, sweep_identity
+from sweeps.rows import SweepStatus
+from sweeps.spec import SweepSpec
+from workers.config import Program
+from workers.trajectory import Identity
+
+NOTHING_TO_DO = "nothing to do"
+
+
+class View(Protocol):
+    """Where the run tells what it does."""
+
+    def note(self, text: str) -> None:
+        """Say something once: a step of the start, a warning."""
+
+    def news(self, trial: str, text: str) -> None:
+        """Say what happened in a trial; a later text of the same trial takes the place of an earlier one."""
+
+    def show(self, progress: Progress) -> None:
+        """Show how far the sweep is."""
+
+
+def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
+    """Run a sweep, or go on with it, until it ends or ``stop`` is set."""
+    preflight.check_home(settings.home)
+    view.note(f"{spec.name}: looking at its data, and at what is known of it already")
+    with standing.opened_if_any(settings) as known:
+        identities = forecasts.identities(settings, request, spec)
+        sweep_id = sweep_identity(spec.name, spec.expand(), identities, sharing=request.sharing)
+        if known is not None and _is_finished(known, sweep_id):
+            return _show_again(settings, request, known, sweep_id)
+        estimate = forecasts.estimate(spec, identities, known, sharing=request.sharing)
+    with preflight.sole_runner(settings.prepare().home, spec.name), standing.opened(settings) as ledger:
+        stop.hold()
+        ledger.create_sweep(
+            *(spec.name, spec.to_dict(), spec.expand(), identities),
+            sharing=request.sharing,
+            forecast=forecasts.as_json(estimate),
+        )
+        ledger.resume_sweep(sweep_id)  # before the projector looks: it ends where no sweep runs
+        with _tracking(settings, request, sweep_id) as projector:
+            watch = _Watch(ledger, sweep_id, projector, view, stop)
+            outcome = _drive(settings, request, spec, identities, estimate.new_epochs, watch)
+            if projector is not None:
+                view.note("waiting for the tracking store to take the rest")
+        return _result(settings, ledger, sweep_id, outcome, projector)
+
+
+class _Watch:
+    """What is done each time the driver tells how far it is."""
+
+    def __init__(self, ledger: Ledger, sweep_id: str, projector: Projector | None, view: View, stop: Stop) -> None:
+        self.ledger, self.sweep_id, self.view, self.stop = ledger, sweep_id, view, stop
+        self._projector = projector
+        names = {trial.id: trial.name for trial in ledger.trials(sweep_id)}
+        self._news = News(ledger=ledger, sweep_id=sweep_id, names=names)
+        self._news.skip()
+
+    def tick(self, progress: Progress) -> None:
+        """Pass on figures, news, and what the projector complains of."""
+        self.stop.hold()
+        for item in self._news.poll():
+            if item.trial is None:
+                self.view.note(item.text)
+            else:
+                self.view.news(item.trial, item.text)
+        for line in self._projector.complaints() if self._projector else ():
+            self.view.note(line)
+        self.view.show(progress)
+
+
+def _drive(
+    settings: Settings,
+    request: Request,
+    spec: SweepSpec,
+    identities: Mapping[Program, Identity],
+    forecast: tuple[int, int],
+    watch: _Watch,
+) -> Outcome:
+    options = Options(
+        checkpoints=settings.checkpoints,
+        cache=settings.cache,
+        data_dir=settings.data_dir,
+        address=settings.ray_address,
+        sharing=request.sharing,
+        workers=request.workers,
+        threads=request.threads,
+        cpu=spec.resources.cpu,
+        gpu=spec.resources.gpu,
+        tpu=spec.resources.tpu,
+    )
+    try:
+        return driver.run(
+            watch.ledger,
+            watch.sweep_id,
+            spec.expand(),
+            identities,
+            options,
+            forecast=forecast,
+            on_progress=watch.tick,
+            stop=watch.stop,
+        )
+    except BaseException:
+        with suppress(Exception):  # the disk may be full, which is then what is told
+            watch.ledger.end_sweep(watch.sweep_id, SweepStatus.INTERRUPTED)
+        raise
+
+
+@contextmanager
+def _tracking(settings: Settings, request: Request, sweep_id: str) -> Iterator[Projector | None]:
+    if request.tracking:
+        with projecting(settings, sweep_id) as projector:
+            yield projector
+    else:
+        yield None
+
+
+def _is_finished(ledger: Ledger, sweep_id: str) -> bool:
+    return any(row.id == sweep_id and row.status is SweepStatus.FINISHED for row in ledger.sweeps())
+
+
+def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: str) -> RunResult:
+    """The result of a finished sweep; what an outage kept from the tracking store is sent now."""
+    ledger.use_sweep(sweep_id)
+    projector = None
+    if request.tracking and not _is_uploaded(settings, ledger, sweep_id):
+        with projecting(settings, sweep_id) as projector:
+            pass
+    return _result(settings, ledger, sweep_id, None, projector)
+
+
+def _is_uploaded(settings: Settings, ledger: Ledger, sweep_id: str) -> bool:
+    """Whether the tracking store has acknowledged all, and, where it is a file, is still there."""
+    uri = settings.tracking_uri
+    if uri.startswith("sqlite:") and not Path(uri.partition(":///")[2].partition("?")[0]).exists():
+        return False
+    offset = ledger.tracking_offset(sweep_id, without_credentials(uri))
+    return not ledger.events(sweep_id, after=offset, limit=1)
+
+
+def _result(
+    settings: Settings, ledger: Ledger, sweep_id: str, outcome: Outcome | None, projector: Projector | None
+) -> RunResult:
+    return RunResult(
+        outcome=NOTHING_TO_DO if outcome is None else outcome.status,
+        trained=outcome.trained if outcome else 0,
+        replayed=outcome.replayed if outcome else 0,
+        seconds=outcome.seconds if outcome else {},
+        error=outcome.error if outcome else None,
+        tracking=projector.pending if projector else None,
+        detail=standing.detail(settings, ledger, ledger.sweep(sweep_id)),
+    )

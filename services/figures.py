@@ -1,0 +1,249 @@
+"""Drawings of a sweep, in a light and a dark theme. Figures are returned; files are the caller's business."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from statistics import fmean, stdev
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from services.decay_time import DecayTime
+from services.runs import Runs
+
+DASHED, DOTTED, DASH_DOTTED = (0, (4, 3)), (0, (1, 1.5)), (0, (5, 2, 1, 2))
+MANY_LINES = 16  # more groups than this share one colour per arm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theme:
+    """Colours that stay apart for colour-blind readers: blue, red and grey differ in lightness too."""
+
+    background: str
+    text: str
+    muted: str
+    rule: str
+    error: str
+    norm: str
+    abel: str
+    arms: tuple[str, ...]
+    sequence: tuple[float, float]  # the part of the viridis map that stands out from the background
+
+
+LIGHT = Theme(
+    background="#ffffff",
+    text="#1b1f24",
+    muted="#5b6470",
+    rule="#e3e6ea",
+    error="#0060a8",
+    norm="#9aa1a9",
+    abel="#d0342c",
+    arms=("#1b1f24", "#0072b2", "#b8860b", "#cc79a7", "#009e73", "#56b4e9"),
+    sequence=(0.0, 0.9),
+)
+DARK = Theme(
+    background="#15181c",
+    text="#e8eaed",
+    muted="#a3abb5",
+    rule="#2c3138",
+    error="#62b5f0",
+    norm="#7a828c",
+    abel="#ff7466",
+    arms=("#e8eaed", "#62b5f0", "#e6b422", "#e39bc4", "#2bc79a", "#9cd3f5"),
+    sequence=(0.2, 1.0),
+)
+
+
+def decay_time_figure(numbers: DecayTime, *, theme: Theme = LIGHT, title: str = "") -> Figure:
+    """Minimum test error against decay epoch, the fixed rate's norm behind it, ABEL's decays (paper, figure S6)."""
+    with _themed(theme):
+        figure, axes = _canvas(title, (8.4, 5.2))
+        behind = axes.twinx()
+        axes.set_zorder(behind.get_zorder() + 1)
+        axes.patch.set_visible(False)
+        handles = [*_errors(axes, numbers, theme), *_levels(axes, numbers, theme)]
+        handles += [*_norm(behind, numbers, theme), *_decays(axes, numbers, theme)]
+        axes.set_xlabel("decay epoch (the rate is lower from the next epoch on)")
+        axes.set_ylabel("minimum test error (%)", color=theme.error)
+        axes.set_xlim(0, max(numbers.grid["decay_epoch"].max(), *numbers.norm.index, 1) + 1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+        axes.grid(axis="y", color=theme.rule, linewidth=0.7)
+        figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, handlelength=2.2)
+        return figure
+
+
+def _errors(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
+    spread = numbers.grid.groupby("decay_epoch")["error"].agg(["mean", "std"]).fillna(0.0)
+    axes.errorbar(
+        spread.index, spread["mean"], spread["std"], color=theme.error, linewidth=2, capsize=3, elinewidth=1.2, zorder=5
+    )
+    axes.scatter(spread.index, spread["mean"], s=26, color=theme.error, zorder=6)
+    seeds = axes.scatter(
+        numbers.grid["decay_epoch"], numbers.grid["error"], s=16, facecolor="none", edgecolor=theme.error, alpha=0.75
+    )
+    seeds.set_zorder(5)
+    count = numbers.grid["seed"].nunique()
+    yield Line2D([], [], color=theme.error, linewidth=2, marker="o", markersize=5, label=_spread_label(count))
+
+
+def _spread_label(seeds: int) -> str:
+    return "one decay: mean ± std, rings: seeds" if seeds > 1 else "one decay, one seed"
+
+
+def _levels(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
+    levels = (("never decayed", numbers.constant, theme.text, DOTTED), ("ABEL", numbers.abel, theme.abel, DASH_DOTTED))
+    for name, errors, color, style in levels:
+        if errors:
+            axes.axhline(fmean(errors.values()), color=color, linewidth=1.4, linestyle=style, zorder=4)
+            label = f"{name}: {percent(errors.values())}"
+            yield Line2D([], [], color=color, linewidth=1.4, linestyle=style, label=label)
+
+
+def _norm(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
+    if numbers.norm.empty:
+        axes.set_yticks([])
+        return
+    mean, low, high = (numbers.norm.agg(how, axis=1) for how in ("mean", "min", "max"))
+    axes.fill_between(numbers.norm.index, low, high, color=theme.norm, alpha=0.28, linewidth=0)
+    axes.plot(numbers.norm.index, mean, color=theme.norm, linewidth=1.8)
+    axes.set_ylabel("squared weight norm, rate never decayed", color=theme.muted)
+    axes.set_ylim(0, high.max() * 1.06)
+    band = Patch(facecolor=theme.norm, alpha=0.55, label="squared weight norm at the fixed rate (right): mean, range")
+    yield band
+
+
+def _decays(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
+    kinds: tuple[tuple[str, Mapping[int, tuple[int, ...]], Any], ...] = (
+        ("ABEL decays after a bounce, by seed", numbers.bounce_epochs, "-"),
+        ("ABEL's last decay, forced", numbers.forced_epochs, DASHED),
+    )
+    for label, by_seed, style in kinds:
+        epochs = [epoch for seed in by_seed.values() for epoch in seed]
+        for epoch in epochs:
+            axes.axvline(epoch, color=theme.abel, linewidth=1.1, linestyle=style, alpha=0.85, zorder=3)
+        if epochs:
+            yield Line2D([], [], color=theme.abel, linewidth=1.1, linestyle=style, label=label)
+
+
+def curves_figure(
+    runs: Runs, metric: str, label: str, *, theme: Theme = LIGHT, log: bool = False, mean: bool = True
+) -> Figure:
+    """A metric against the epoch, one line for each arm and setting: the mean over seeds, or every seed thinly."""
+    with _themed(theme):
+        figure, axes = _canvas("", (8.4, 4.0))
+        table = runs.curve(metric)
+        entries: dict[str, Line2D] = {}
+        for name, kind, color, trials in _groups(runs, theme):
+            known = table[[trial for trial in trials if trial in table.columns]]
+            if known.empty:
+                continue
+            order = 3 if kind == "constant" else 2  # a shared trunk has the colour of those that never part from it
+            if mean:
+                axes.plot(known.index, known.mean(axis=1), color=color, linewidth=1.5, zorder=order)
+            else:
+                axes.plot(known.index, known, color=color, linewidth=1.0, drawstyle="steps-mid", zorder=order)
+            if name not in entries:
+                entries[name] = Line2D([], [], color=color, linewidth=2, label=name)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.set_xlim(left=0)
+        if log:
+            axes.set_yscale("log")
+        axes.grid(axis="y", color=theme.rule, linewidth=0.7)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+        figure.legend(handles=list(entries.values()), loc="outside right upper", frameon=False, handlelength=1.4)
+        return figure
+
+
+def _groups(runs: Runs, theme: Theme) -> Iterator[tuple[str, str, Any, Sequence[str]]]:
+    """Trials that differ in their seeds only: each group's name, kind of schedule, colour and trials."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for _, row in runs.trials.iterrows():
+        settings = in_words(row["settings"])
+        groups.setdefault((row["arm"], row["kind"], settings), []).append(row["trial_id"])
+    colors = _colors(list(groups), theme)
+    for key, trials in groups.items():
+        name = key[0] if len(groups) > MANY_LINES else _name(key[0], key[2])
+        yield name, key[1], colors[key], trials
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """A trial's place in its arm's grid, as text."""
+    return ", ".join(f"{name.rpartition('.')[2].replace('_', ' ')} {value}" for name, value in settings.items())
+
+
+def _name(arm: str, settings: str) -> str:
+    return f"{arm}: {settings}" if settings else arm
+
+
+def _colors(groups: Sequence[tuple[str, str, str]], theme: Theme) -> Mapping[tuple[str, str, str], Any]:
+    graded = [key for key in groups if key[2] and len(groups) <= MANY_LINES and key[1] != "abel"]
+    low, high = theme.sequence
+    shades = mpl.colormaps["viridis"](np.linspace(low, high, max(len(graded), 1)))
+    colors: dict[tuple[str, str, str], Any] = dict(zip(graded, shades, strict=False))
+    plain_groups = sorted((key for key in groups if key not in colors), key=lambda key: key[1] != "constant")
+    arms = list(dict.fromkeys(key[0] for key in plain_groups if key[1] != "abel"))
+    for key in plain_groups:
+        colors[key] = theme.abel if key[1] == "abel" else theme.arms[arms.index(key[0]) % len(theme.arms)]
+    return colors
+
+
+def percent(errors: Any) -> str:
+    """Errors as text: mean ± standard deviation, or the one there is; percent."""
+    values = list(errors)
+    spread = f"\u00a0±\u00a0{stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{fmean(values):.1f}{spread}\u00a0%"
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG for a page or a run."""
+    return _saved(figure, "png")
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG; equal figures give equal bytes."""
+    with mpl.rc_context({"svg.hashsalt": "abel"}):
+        return _saved(figure, "svg")
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
+    buffer = BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {}
+    figure.savefig(buffer, format=kind, dpi=200, facecolor=figure.get_facecolor(), metadata=metadata)
+    return buffer.getvalue()
+
+
+def _canvas(title: str, inches: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=inches, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return figure, axes
+
+
+@contextmanager
+def _themed(theme: Theme) -> Iterator[None]:
+    style: dict[Any, Any] = {
+        "figure.facecolor": theme.background,
+        "axes.facecolor": theme.background,
+        "axes.edgecolor": theme.rule,
+        "axes.labelcolor": theme.text,
+        "axes.spines.top": False,
+        "text.color": theme.text,
+        "xtick.color": theme.muted,
+        "ytick.color": theme.muted,
+        "font.size": 10.5,
+        "legend.fontsize": 9.5,
+        "lines.solid_capstyle": "round",
+    }
+    with mpl.rc_context(style):
+        yield

@@ -1,0 +1,92 @@
+"""What a sweep says, in sentences: from its runs, and from how they compare with the ledger."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from services.decay_time import DecayTime, left_out
+from services.figures import percent
+from services.runs import Runs
+from sweeps.rows import SweepRow, SweepStatus, TrialRow
+
+OUTCOMES = ("finished", "diverged", "failed")
+NAMED_AT_MOST = 8
+
+
+def lagging(shown: Runs, trials: Sequence[TrialRow]) -> str | None:
+    """What the tracking store lacks of the ledger, in a sentence; None where it lacks nothing."""
+    ended, recorded = sum(trial.status.final for trial in trials), sum(trial.epoch for trial in trials)
+    arrived, epochs = int(shown.trials["outcome"].isin(OUTCOMES).sum()), int(shown.trials["epoch"].sum())
+    if arrived >= ended and epochs >= recorded:
+        return None
+    return (
+        f"The tracking store lags behind the ledger: it shows {arrived} of {ended} ended trials and {epochs} of "
+        f"{recorded} recorded epochs. The report holds what it shows. Running the sweep again sends the rest and "
+        "trains nothing twice."
+    )
+
+
+def findings(shown: Runs, numbers: DecayTime | None) -> Iterator[str]:
+    """What the sweep says, in sentences."""
+    if numbers is not None:
+        yield from filter(None, (_cost_of_early_decay(numbers), _bounce(numbers), _abel(numbers)))
+    others = left_out(shown)
+    if others:
+        many = len(others) > 1
+        yield f"{len(others)} trial{'s' * many} did not finish and enter{'s' * (not many)} no mean: {_some(others)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED_AT_MOST]) + ", …" * (len(names) > NAMED_AT_MOST)
+
+
+def _cost_of_early_decay(numbers: DecayTime) -> str:
+    pair = numbers.paired
+    if pair is None:
+        return f"No early decay can be compared with one after the bounce: {numbers.no_pair}."
+    early, late = pair.means
+    seeds = len(pair.errors)
+    sure = f"standard error {pair.standard_error:.2f}, t\u00a0=\u00a0{pair.t:.1f}" if seeds > 1 else "no standard error"
+    return (
+        f"Decaying after epoch {pair.earlier} instead of after epoch {pair.later}, the grid's first after the bounce, "
+        f"{'costs' if pair.mean >= 0 else 'gains'} {abs(pair.mean):.1f} points of test error: {early:.1f} % against "
+        f"{late:.1f} %, paired over {seeds} seed{'s' * (seeds > 1)} ({sure})."
+    )
+
+
+def _bounce(numbers: DecayTime) -> str:
+    if numbers.norm.empty:
+        return ""
+    norm = numbers.norm.mean(axis=1)
+    low, first, last = int(str(norm.idxmin())), int(norm.index[0]), int(norm.index[-1])
+    start = f"At the fixed rate the squared weight norm goes from {norm[first]:.4g} after epoch {first} to"
+    if low in (first, last):
+        return f"{start} {norm[last]:.4g} after epoch {last} without turning: it does not bounce."
+    return f"{start} its minimum, {norm[low]:.4g}, after epoch {low}, and to {norm[last]:.4g} after epoch {last}."
+
+
+def _abel(numbers: DecayTime) -> str:
+    if not numbers.abel:
+        return ""
+    own = [epochs[0] for _, epochs in sorted(numbers.bounce_epochs.items()) if epochs]
+    by_seed = " (by seed)" if len(own) > 1 else ""
+    when = f"decays by itself after epoch {listed(own)}{by_seed}" if own else "does not decay by itself"
+    some = f", in {len(own)} of {len(numbers.abel)} seeds," if 0 < len(own) < len(numbers.abel) else ""
+    never = f"; without any decay it is {percent(numbers.constant.values())}" if numbers.constant else ""
+    return f"ABEL {when}{some} and reaches a minimum test error of {percent(numbers.abel.values())}{never}."
+
+
+def unfinished(row: SweepRow, shown: Runs) -> str:
+    """That the sweep is not finished, and how far it is; empty where it is."""
+    if row.status is SweepStatus.FINISHED:
+        return ""
+    ended = int(shown.trials["outcome"].isin(OUTCOMES).sum())
+    return f"The sweep is {row.status}: {ended} of its {trial_count(shown)} trials have ended. This is what there is."
+
+
+def trial_count(shown: Runs) -> int:
+    """How many trials the sweep has, whether or not they have begun."""
+    return int(shown.about.get("trials", len(shown.trials)))
+
+
+def listed(epochs: Iterable[int]) -> str:
+    """Epochs as text."""
+    return ", ".join(map(str, epochs))

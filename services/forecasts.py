@@ -1,0 +1,152 @@
+"""What a sweep will cost on this machine: the plan's epochs, less what the ledger knows, times measured seconds."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from statistics import fmean, median
+from typing import Any
+
+from services.errors import OperationError
+from services.schemas import ArmPlan, Plan, Request
+from services.settings import Settings
+from sweeps.identity import IdentityError, WorkerEnvironment, identify
+from sweeps.ledger import Ledger, sweep_identity
+from sweeps.plan import Forecast, Span, forecast, wall_seconds
+from sweeps.spec import SweepSpec, Trial
+from workers.cohort import diverged, observation
+from workers.config import Program, to_dict
+from workers.trajectory import Identity, child
+
+# Sweeps whose curves are read for seconds per epoch: the latest say most about the machine as it is.
+SWEEPS_ASKED = 5
+
+
+def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping[Program, Identity]:
+    """What the sweep's programs are on this machine; reads the data, in a process with a worker's environment.
+
+    Raises:
+        IdentityError: the data is missing or does not fit.
+        OperationError: a batch is larger than the data.
+    """
+    accelerated = spec.resources.gpu > 0 or spec.resources.tpu > 0
+    environment = WorkerEnvironment(threads=request.threads, cache=settings.cache, gpu=accelerated)
+    found = identify([trial.program for trial in spec.expand()], environment, settings.data_dir)
+    for program, identity in found.items():
+        if program.batch_size > identity.examples:
+            rule = f"must be at most the {identity.examples} training examples"
+            raise OperationError(f"{spec.name}: program.batch_size: {rule}, got {program.batch_size}")
+    return found
+
+
+def estimate(
+    spec: SweepSpec, known: Mapping[Program, Identity], ledger: Ledger | None, *, sharing: bool = True
+) -> Forecast:
+    """The sweep's cost in epochs, given what the ledger holds; without identities or ledger nothing counts as known."""
+    trials = spec.expand()
+    if not sharing:
+        return _unshared(spec.name, trials, known, ledger)
+    if ledger is None or not known:
+        return forecast(trials)
+    recorded = recorded_epochs(trials, known, ledger)
+    return forecast(trials, lambda trial: recorded[trial.number])
+
+
+def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger | None) -> Plan:
+    """The sweep's cost in epochs and time. A sweep whose data is not here yet has a plan all the same."""
+    try:
+        known, fault = identities(settings, request, spec), None
+    except IdentityError as error:
+        known, fault = {}, f"the data cannot be read: {error}"
+    cost = estimate(spec, known, ledger, sharing=request.sharing)
+    workers = request.workers or max(1, (os.cpu_count() or 1) // request.threads)
+    seconds = seconds_per_epoch(ledger, spec.expand()) if ledger else None
+    measured = f"{seconds:.2g} s an epoch, as measured here" if seconds else ""
+    stated = f"no epoch was measured here; the entry says: {' '.join(spec.cost.split())}" if spec.cost else ""
+    return Plan(
+        name=spec.name,
+        title=spec.title,
+        trials=cost.trials,
+        arms=tuple(
+            ArmPlan(arm=arm.arm, trials=arm.trials, epochs_naive=arm.naive_epochs, epochs_shared=arm.shared_epochs)
+            for arm in cost.arms
+        ),
+        epochs_naive=cost.naive_epochs,
+        epochs_shared=cost.shared_epochs,
+        epochs_known=cost.known_epochs,
+        epochs_remaining=cost.new_epochs,
+        reason=None if cost.known_epochs else fault or why_nothing(known, ledger),
+        workers=workers,
+        seconds=wall_seconds(cost, seconds, workers) if seconds else None,
+        basis=measured or stated or "no epoch was measured here",
+    )
+
+
+def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger) -> Mapping[int, int]:
+    """How many epochs from the first the ledger holds of each trial, by number; a diverged trial is complete."""
+    recorded = {trial.number: 0 for trial in trials}
+    walking = [(trial, trial.schedule.init(), known[trial.program].root(trial.seed)) for trial in trials]
+    for epoch in range(1, max((trial.epochs for trial in trials), default=0) + 1):
+        ahead = []
+        for trial, state, key in walking:
+            plan_ = trial.schedule.plan(state, epoch, known[trial.program].examples, trial.program.batch_size)
+            ahead.append((trial, state, child(key, plan_)))
+        found = ledger.states({key for _, _, key in ahead})
+        walking = []
+        for trial, state, key in ahead:
+            if key not in found:
+                continue
+            seen = observation(found[key].metrics)
+            recorded[trial.number] = trial.epochs if diverged(seen) else epoch
+            if recorded[trial.number] < trial.epochs:
+                walking.append((trial, trial.schedule.update(state, seen), key))
+        if not walking:
+            break
+    return recorded
+
+
+def why_nothing(known: Mapping[Program, Identity], ledger: Ledger | None) -> str:
+    """Why no recorded state serves the sweep."""
+    earlier = [identity for row in reversed(ledger.sweeps()) for identity in row.identities] if ledger else []
+    if not earlier:
+        return "no sweep was run here yet"
+    differences = [ours.why_not(other) for ours in known.values() for other in earlier if ours.program == other.program]
+    if not differences:
+        return "no sweep trained this program here yet"
+    nearest = min(differences, key=len)
+    if not nearest:
+        return "its seeds and first learning rates are new"
+    return "what is recorded has other " + "; ".join(nearest)
+
+
+def seconds_per_epoch(ledger: Ledger, trials: Sequence[Trial]) -> float | None:
+    """The mean over the sweep's programs of their median seconds per recorded epoch; None where none was measured."""
+    wanted = {_canonical(to_dict(trial.program)) for trial in trials}
+    found: dict[str, float] = {}
+    for sweep in reversed(ledger.sweeps()[-SWEEPS_ASKED:]):
+        for row in ledger.trials(sweep.id):
+            program = _canonical(row.program)
+            if program in wanted and program not in found and row.head is not None:
+                found[program] = median(state.metrics["seconds"] for state in ledger.curve(row.head))
+    return fmean(found.values()) if found else None
+
+
+def as_json(cost: Forecast) -> dict[str, Any]:
+    """What the ledger keeps of a forecast."""
+    return asdict(cost)
+
+
+def _unshared(name: str, trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger | None) -> Forecast:
+    """Without sharing every trial trains its own epochs, and only the very same sweep can have recorded them."""
+    sweep_id = sweep_identity(name, trials, known, sharing=False) if known else ""
+    rows = ledger.trials(sweep_id) if ledger else []
+    recorded = {row.number: row.epochs if row.status.final else row.epoch for row in rows}
+    cost = forecast(trials, lambda trial: recorded.get(trial.number, 0))
+    everything = Span(cost.naive_epochs, cost.naive_epochs)
+    left = cost.naive_epochs - cost.known_epochs
+    arms = tuple(replace(arm, shared_epochs=Span(arm.naive_epochs, arm.naive_epochs)) for arm in cost.arms)
+    return replace(cost, shared_epochs=everything, new_epochs=Span(left, left), arms=arms)
+
+
+def _canonical(program: Mapping[str, Any]) -> str:
+    return json.dumps(program, sort_keys=True)

@@ -1,0 +1,152 @@
+"""The verbs behind the command line: each checks its input, does one thing, and returns a frozen value.
+
+The run (Ray) and the report (MLflow, Matplotlib) are imported inside their verbs: each takes seconds to import, and the
+other verbs need neither.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from services import forecasts, standing
+from services.errors import OperationError
+from services.interruption import Stop
+from services.schemas import (
+    CatalogEntry,
+    Plan,
+    ReportFiles,
+    Request,
+    RunResult,
+    SweepDetail,
+    SweepOverview,
+    UiServer,
+    Validation,
+)
+from services.settings import MLFLOW_ENVIRONMENT, Settings, SettingsError, is_server, without_credentials
+from sweeps import catalog as shipped
+from sweeps.identity import IdentityError
+from sweeps.ledger import LedgerError
+from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document
+from workers.data import DataError
+
+if TYPE_CHECKING:
+    from services.execution import View
+
+INPUT_ERRORS = (SpecError, IdentityError, DataError, LedgerError, SettingsError, OperationError)
+
+
+def catalog() -> list[CatalogEntry]:
+    """The sweeps that ship with the package."""
+    specs = (load_spec(name) for name in shipped.names())
+    return [CatalogEntry(name=spec.name, title=spec.title, claim=spec.claim, cost=spec.cost) for spec in specs]
+
+
+def catalog_text(name: str) -> str:
+    """The YAML of a catalogue entry."""
+    if name not in shipped.names():
+        raise OperationError(f"{name}: must be a catalogue entry ({', '.join(shipped.names())})")
+    return shipped.read(name)
+
+
+def init(file: Path) -> None:
+    """Write a commented spec to start from; never over a file that is there."""
+    try:
+        with file.open("x", encoding="utf-8") as target:
+            target.write(shipped.template())
+    except FileExistsError:
+        raise OperationError(f"{file}: must not exist yet; it was left as it is") from None
+    except OSError as error:
+        raise OperationError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a spec."""
+    return json_schema()
+
+
+def validate(spec_name: str) -> Validation:
+    """Check a spec."""
+    spec = load_spec(spec_name)
+    trials = spec.expand()
+    return Validation(
+        name=spec.name,
+        title=spec.title,
+        trials=len(trials),
+        arms={arm: sum(trial.arm == arm for trial in trials) for arm in spec.arms},
+        seeds=tuple(spec.seeds),
+        epochs=spec.epochs,
+    )
+
+
+def plan(settings: Settings, request: Request) -> Plan:
+    """What a sweep would cost; nothing is started or written."""
+    with standing.opened_if_any(settings) as ledger:
+        return forecasts.plan(settings, request, _spec(request), ledger)
+
+
+def run(settings: Settings, request: Request, *, view: "View", stop: Stop) -> RunResult:
+    """Run a sweep, or go on with it, until it ends or ``stop`` is set."""
+    spec = _spec(request)  # before Ray is imported: a slip in a spec is told at once
+
+    from services import execution
+
+    return execution.run(settings, request, spec, view=view, stop=stop)
+
+
+def sweeps(settings: Settings) -> list[SweepOverview]:
+    """Every sweep of the ledger, newest first."""
+    with standing.opened_if_any(settings) as ledger:
+        rows = ledger.sweeps() if ledger else []
+        return [standing.overview(settings, ledger, row) for row in reversed(rows) if ledger]
+
+
+def status(settings: Settings, sweep: str) -> SweepDetail:
+    """One sweep with its arms and trials, by name or id."""
+    with standing.opened_if_any(settings) as ledger:
+        if ledger is None:
+            raise OperationError(f"sweep {sweep!r}: must be one that was run here, but {settings.home} holds none yet")
+        return standing.detail(settings, ledger, ledger.sweep(sweep))
+
+
+def report(settings: Settings, sweep: str, out: Path | None) -> ReportFiles:
+    """Write a sweep's figure and page, and put them on its run in the tracking store."""
+    row = status(settings, sweep).sweep  # before MLflow is imported: a name that is not known is told at once
+
+    from services import report as reports
+    from services.runs import RunsError
+    from services.tracking import TrackingError, attach_figure
+
+    try:
+        written = reports.report(settings, row.id, out)
+    except RunsError as error:
+        raise OperationError(f"{error}; `abel run {row.name}` brings it there") from None
+    except OSError as error:
+        raise OperationError(f"{out or settings.reports}: cannot be written: {error.strerror}") from None
+    note = written.lag
+    try:
+        attach_figure(settings, row.id, written.files)
+    except TrackingError as error:
+        note = f"The files are not on the sweep's run: {error}"
+    return ReportFiles(files=written.files, findings=written.findings, note=note)
+
+
+def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
+    """How to serve the tracking store to a browser on this machine."""
+    rows = sweeps(settings)
+    name = sweep or (rows[0].name if rows else "")
+    page = f"/#/experiments?experimentSearchFilter={quote(name)}" if name else ""
+    if is_server(settings.tracking_uri):
+        return UiServer(url=without_credentials(settings.tracking_uri) + page, command=None, environment={})
+    command = [
+        *(sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", settings.tracking_uri, "--default-artifact-root", str(settings.artifacts)),
+    ]
+    return UiServer(url=f"http://127.0.0.1:{port}{page}", command=tuple(command), environment=MLFLOW_ENVIRONMENT)
+
+
+def _spec(request: Request) -> SweepSpec:
+    spec = load_spec(request.spec)
+    if request.seeds is None:
+        return spec
+    return parse_document({**spec.to_dict(), "seeds": list(request.seeds)}, f"{request.spec} --seeds")

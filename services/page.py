@@ -1,0 +1,91 @@
+"""Pieces of a self-contained HTML page: everything is escaped here, and nothing is fetched from anywhere."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+TEMPLATE = Path(__file__).parent / "templates" / "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A table's column; numbers stand right-aligned."""
+
+    name: str
+    number: bool = False
+
+
+def page(*, title: str, kicker: str, claim: str, body: Iterable[str]) -> str:
+    """The whole document."""
+    text = {"title": escape(title), "kicker": escape(kicker), "claim": escape(claim)}
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(text, body="\n".join(body))
+
+
+def section(heading: str, *parts: str) -> str:
+    """A heading and what stands below it."""
+    return "\n".join((f"<section>\n<h2>{escape(heading)}</h2>", *parts, "</section>"))
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """A paragraph; ``kind`` is a class of the style sheet."""
+    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+
+
+def tiles(facts: Iterable[tuple[str, str]]) -> str:
+    """Figures to see first, each with what it is."""
+    shown = (f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in facts)
+    return f'<div class="tiles">{"".join(shown)}</div>'
+
+
+def picture(light: bytes, dark: bytes, *, text: str, caption: str = "") -> str:
+    """An SVG for light pages and one for dark pages; ``text`` says in words what it shows."""
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return (
+        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{_data(dark)}">'
+        f'<img src="{_data(light)}" alt="{escape(text)}"></picture>{below}</figure>'
+    )
+
+
+def table(columns: Sequence[Column], rows: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
+    """A table; a row is the outcome that colours it, and its cells. The cell that names the outcome stands out.
+
+    Args:
+        kind: a class of the style sheet.
+    """
+    head = "".join(f"<th{_align(column)}>{escape(column.name)}</th>" for column in columns)
+    body = "\n".join(
+        f'<tr class="{escape(outcome)}">'
+        + "".join(_cell(column, cell, outcome) for column, cell in zip(columns, cells, strict=True))
+        + "</tr>"
+        for outcome, cells in rows
+    )
+    table_html = f'<table class="{kind}">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+    return f'<div class="scroll">{table_html}</div>'
+
+
+def facts(known: Mapping[str, str]) -> str:
+    """A list of names and values."""
+    pairs = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in known.items())
+    return f"<dl>{''.join(pairs)}</dl>"
+
+
+def folded(summary: str, content: str) -> str:
+    """Content that a reader opens."""
+    return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
+
+
+def _cell(column: Column, cell: str, outcome: str) -> str:
+    text = escape(cell)
+    shown = f'<span class="outcome-{text}">{text}</span>' if cell and cell == outcome else text
+    return f"<td{_align(column)}>{shown}</td>"
+
+
+def _align(column: Column) -> str:
+    return ' class="number"' if column.number else ""
+
+
+def _data(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"

@@ -1,0 +1,211 @@
+"""What the ledger's rows look like in a tracking store: the names of tags, parameters and points. Pure.
+
+A sweep is a parent run, a trial is a run below it. Tags starting with ``abel.`` carry what a program reads back,
+parameters what a person compares trials by.
+"""
+
+import json
+import math
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, NamedTuple
+
+from abel.schedules import Event
+from sweeps.rows import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
+
+DISTRIBUTIONS = ("abel-sweeps", "numpy", "orbax-checkpoint", "ray", "mlflow")  # those that no state key covers
+TEXT_LIMIT = 5000  # characters of a tag or parameter; MLflow cuts at 6,000 to 8,000 without saying so
+
+# Which epochs of a trial a tag lists, by the flags of the schedule's event.
+EPOCH_TAGS: Mapping[str, Event] = {
+    "abel.decay_epochs": Event.DECAY | Event.LAST_DECAY | Event.MILESTONE,
+    "abel.bounce_epochs": Event.DECAY,
+    "abel.forced_epochs": Event.LAST_DECAY,
+    "abel.minimum_epochs": Event.MINIMUM,
+}
+
+
+class Point(NamedTuple):
+    """One value of a metric. The timestamp is stored with the record, so the same point is the same for ever."""
+
+    key: str
+    value: float
+    timestamp_ms: int
+    step: int
+
+
+@dataclass
+class Change:
+    """What a page of events says about one trial."""
+
+    first_ms: int
+    keys: list[str] = field(default_factory=list)
+    decisions: list[EventRow] = field(default_factory=list)
+    ended: EventRow | None = None
+
+
+def changes(events: Iterable[EventRow]) -> dict[str, Change]:
+    """Sort a page of events by trial, keeping the order in which trials first appear."""
+    found: dict[str, Change] = {}
+    for event in events:
+        for trial in _trials_of(event):
+            change = found.setdefault(trial, Change(first_ms=event.at_ms))
+            match event.kind:
+                case "progress":
+                    change.keys += event.payload["keys"]
+                    change.ended = None
+                case "schedule":
+                    change.decisions.append(event)
+                case "trial_ended":
+                    change.ended = event
+    return found
+
+
+def _trials_of(event: EventRow) -> Iterable[str]:
+    match event.kind:
+        case "progress":
+            return list(event.payload["trials"])
+        case "schedule" | "trial_ended":
+            return [str(event.payload["trial"])]
+        case _:
+            return []
+
+
+def epoch_points(state: StateRow) -> Iterator[Point]:
+    """The points of one recorded epoch; infinities become NaN, for MLflow would turn them into 1.8e308."""
+    for key, value in sorted(state.metrics.items()):
+        yield Point(key, value if math.isfinite(value) else math.nan, state.finished_at_ms, state.epoch)
+
+
+def nonfinite_tags(states: Iterable[StateRow]) -> dict[str, str]:
+    """For every metric that was not finite, the first epoch and the exact value."""
+    tags: dict[str, str] = {}
+    for state in states:
+        for key, value in state.metrics.items():
+            if not math.isfinite(value):
+                tags.setdefault(f"nonfinite.{key}", f"{value} in epoch {state.epoch}")
+    return tags
+
+
+def decision_points(decisions: Iterable[EventRow]) -> Iterator[Point]:
+    """The decays of a trial as a metric: the event's flags (2 bounce, 4 last decay, 8 milestone) at its epoch."""
+    for row in decisions:
+        flags = Event(row.payload["event"])
+        if flags & EPOCH_TAGS["abel.decay_epochs"]:
+            yield Point("decay_event", float(flags), row.at_ms, row.payload["epoch"])
+
+
+def decision_tags(known: Mapping[str, str], decisions: Iterable[EventRow]) -> dict[str, str]:
+    """The tags that list a trial's decay and minimum epochs, these decisions added to what is known."""
+    lists = {name: set(epochs_of(known.get(name, ""))) for name in EPOCH_TAGS}
+    for row in decisions:
+        for name, flags in EPOCH_TAGS.items():
+            if Event(row.payload["event"]) & flags:
+                lists[name].add(row.payload["epoch"])
+    written = {name: ",".join(map(str, sorted(epochs))) for name, epochs in lists.items() if epochs}
+    return {name: text for name, text in written.items() if known.get(name) != text}
+
+
+def epochs_of(text: str) -> tuple[int, ...]:
+    """The epochs that a tag lists."""
+    return tuple(int(epoch) for epoch in text.split(",") if epoch)
+
+
+def trial_tags(trial: TrialRow) -> dict[str, str]:
+    """What a trial is, apart from what becomes of it."""
+    return {
+        "abel.sweep_id": trial.sweep_id,
+        "abel.trial_id": trial.id,
+        "abel.number": str(trial.number),
+        "abel.arm": trial.arm,
+        "abel.kind": str(trial.schedule["kind"]),
+        "abel.seed": str(trial.seed),
+        "abel.epochs": str(trial.epochs),
+        "abel.settings": _text(trial.settings),
+        "abel.outcome": str(TrialStatus.RUNNING),
+    }
+
+
+def trial_parameters(trial: TrialRow) -> dict[str, str]:
+    """Schedule and program, flattened to dotted names; the grid's coordinates are among them."""
+    nested = {"schedule": trial.schedule, "program": trial.program}
+    plain = {"arm": trial.arm, "seed": trial.seed, "epochs": trial.epochs}
+    return {name: _text(value) for name, value in (*plain.items(), *trial.settings.items(), *_leaves(nested))}
+
+
+def trial_update(
+    known: Mapping[str, str], change: Change, news: Sequence[StateRow]
+) -> tuple[list[Point], dict[str, str]]:
+    """What to send for a change of a trial whose run has the tags ``known``, with the records that are news to it."""
+    points = [point for state in news for point in epoch_points(state)]
+    points += decision_points(change.decisions)
+    nonfinite = {name: text for name, text in nonfinite_tags(news).items() if name not in known}
+    epoch = str(news[-1].epoch) if news else known.get("abel.epoch", "0")
+    outcome = {"abel.outcome": str(TrialStatus.RUNNING)} if change.ended is None else outcome_tags(change.ended, epoch)
+    if "abel.error" in known and "abel.error" not in outcome:
+        outcome["abel.error"] = "none; an earlier attempt failed"
+    return points, nonfinite | decision_tags(known, change.decisions) | outcome | {"abel.epoch": epoch}
+
+
+def outcome_tags(ended: EventRow, epoch: str) -> dict[str, str]:
+    """How a trial ended, in which epoch, and why if it failed."""
+    outcome = ended.payload
+    tags = {"abel.outcome": str(outcome["status"]), "abel.outcome_epoch": str(outcome.get("epoch") or epoch)}
+    return tags | ({"abel.error": _text(outcome["error"])} if outcome.get("error") else {})
+
+
+def sweep_tags(sweep: SweepRow, trials: int) -> dict[str, str]:
+    """What a sweep is, and the versions of what runs it."""
+    about = {f"abel.{key}": _text(sweep.spec[key]) for key in ("title", "claim", "cost") if sweep.spec.get(key)}
+    return {
+        "abel.sweep_id": sweep.id,
+        "abel.sweep": sweep.name,
+        "abel.trials": str(trials),
+        "abel.sharing": "on" if sweep.sharing else "off",
+        "abel.figure": str(sweep.spec.get("figure") or ""),
+        "mlflow.note.content": _text(sweep.spec.get("claim") or sweep.spec.get("title") or ""),
+        **about,
+        **{f"abel.version.{name}": text for name, text in versions(sweep).items()},
+    }
+
+
+def cost_tags(trials: Iterable[TrialRow], work: Work) -> dict[str, str]:
+    """What the trials amount to and what was trained for them. Tags, for they change when a sweep is taken up again."""
+    rows = list(trials)
+    counts = {status: sum(row.status is status for row in rows) for status in TrialStatus}
+    return {
+        "abel.outcomes": ", ".join(f"{count} {status}" for status, count in counts.items() if count),
+        "abel.epochs_naive": str(sum(row.epoch for row in rows)),
+        "abel.epochs_trained": str(work.trained),
+        "abel.epochs_replayed": str(work.replayed),
+        "abel.seconds_training": f"{work.seconds_training:.1f}",
+        "abel.seconds_wall": f"{work.seconds_wall:.1f}",
+        "abel.invocations": str(work.invocations),
+    }
+
+
+def incident_tags(events: Iterable[EventRow]) -> dict[str, str]:
+    """The sweep's last incident of each kind: an epoch that came out otherwise when repeated, a note."""
+    kinds = ("nondeterministic", "note")
+    return {f"abel.{event.kind}": _text(event.payload) for event in events if event.kind in kinds}
+
+
+def versions(sweep: SweepRow) -> dict[str, str]:
+    """What decided the sweep's numbers, as its state keys have it, and the versions of what runs it."""
+    numerics = {name: str(text) for identity in sweep.identities for name, text in identity.numerics.items() if text}
+    return numerics | {name: metadata.version(name) for name in DISTRIBUTIONS} | {"python": platform.python_version()}
+
+
+def _leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _text(value: Any) -> str:
+    # JSON spells a float one way only; MLflow refuses a second spelling of a parameter.
+    return (value if isinstance(value, str) else json.dumps(value, sort_keys=True))[:TEXT_LIMIT]

@@ -1,0 +1,102 @@
+"""The tracking projector beside a run: a process of its own, so that an outage never slows or stops training."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.settings import Settings, without_credentials
+
+DRAIN_SECONDS = 120.0  # about 300,000 points at MLflow's pace into SQLite
+STOP_SECONDS = 5.0
+NICENESS = 10  # training has the processors first
+
+# The worker's side of the environment: thread counts and compilers are no business of a process that only uploads.
+NOT_PASSED = ("JAX_", "XLA_", "RAY_", "NPROC", "OMP_", "TF_")
+
+
+@dataclass(kw_only=True)
+class Projector:
+    """A running projector; ``pending`` says what is not in the store yet once :func:`projecting` has been left."""
+
+    process: subprocess.Popen[bytes]
+    target: str
+    log: Path
+    drain_seconds: float = DRAIN_SECONDS
+    pending: str | None = None
+    _heard: int = 0
+
+    def complaints(self) -> list[str]:
+        """What it has said since the last call: that the store is out of reach, that it is back."""
+        with self.log.open("rb") as file:
+            file.seek(self._heard)
+            *lines, _ = file.read().split(b"\n")
+        self._heard += sum(len(line) + 1 for line in lines)
+        return [line.decode(errors="replace") for line in lines if line.strip()]
+
+    def drain(self) -> None:
+        """Wait until all of the sweep is in the store, or give up and say so."""
+        try:
+            code = self.process.wait(self.drain_seconds)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            code = None
+        if code != 0:
+            why = "did not take it all in time" if code is None else (_last_line(self.log) or f"ended with {code}")
+            self.pending = f"Not everything is in the tracking store {self.target}: {why} (log: {self.log})"
+
+    def stop(self) -> None:
+        """End the process; what it has not sent, a later run sends."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def projecting(settings: Settings, sweep_id: str) -> Iterator[Projector]:
+    """Run a projector for the sweep; where the block ends cleanly its work is waited for, else it is stopped."""
+    log = settings.logs / f"tracking-{sweep_id}.log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            command(settings, sweep_id),
+            env=environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            start_new_session=True,  # a Ctrl-C at the terminal is for the run, which then ends this in order
+        )
+    os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+    projector = Projector(process=process, target=without_credentials(settings.tracking_uri), log=log)
+    try:
+        yield projector
+        projector.drain()
+    finally:
+        projector.stop()
+
+
+def command(settings: Settings, sweep_id: str) -> list[str]:
+    """The projector's command line."""
+    return [
+        *(sys.executable, "-P", "-m", "services.tracking"),
+        *("--ledger", settings.ledger_url),
+        *("--sweep", sweep_id),
+        *("--tracking-uri", settings.tracking_uri),
+        *("--artifacts", str(settings.artifacts)),
+        "--follow",
+    ]
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a projector."""
+    return {name: value for name, value in variables.items() if not name.startswith(NOT_PASSED)}
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""

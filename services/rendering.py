@@ -1,0 +1,278 @@
+"""Results as people read them on a terminal. Each function turns one result into something Rich can print."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from services.schemas import (
+    ArmSummary,
+    CatalogEntry,
+    DataReport,
+    DataSources,
+    Plan,
+    ReportFiles,
+    RunResult,
+    SweepDetail,
+    SweepOverview,
+    TrialResult,
+    UiServer,
+    Validation,
+)
+from services.wording import decays, duration, setting, span
+
+STATUS_STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "interrupted": "yellow",
+    "stopped": "yellow",
+    "diverged": "magenta",
+    "failed": "red",
+}
+TROUBLES_SHOWN = 8
+FREE_TEXT = ("sweep", "best at", "decays after")  # columns that may wrap
+
+
+def error(fault: Exception) -> Text:
+    """An error of the input: what is wrong, and that nothing was started."""
+    return Text.assemble(("error: ", "bold red"), str(fault))
+
+
+def catalog(entries: Sequence[CatalogEntry]) -> RenderableType:
+    """The catalogue, one block an entry."""
+    blocks: list[RenderableType] = []
+    for entry in entries:
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(style="dim", min_width=5)
+        rows.add_column()
+        rows.add_row("claim", Text(" ".join(entry.claim.split())))
+        rows.add_row("cost", Text(" ".join(entry.cost.split())))
+        blocks += [Text.assemble((entry.name, "bold cyan"), "  ", entry.title), Padding(rows, (0, 0, 1, 2))]
+    return Group(*blocks, next_steps("abel catalog NAME", "abel plan NAME", "abel run NAME"))
+
+
+def validation(result: Validation) -> RenderableType:
+    """A spec that holds."""
+    arms = ", ".join(f"{arm} {count}" for arm, count in result.arms.items())
+    seeds = ", ".join(map(str, result.seeds))
+    return Group(
+        Text.assemble(("valid  ", "bold green"), (result.name, "bold"), f"  {result.title}"),
+        _facts(
+            {
+                "trials": f"{result.trials} ({arms})",
+                "seeds": seeds,
+                "epochs": f"{result.epochs} per trial, {result.trials * result.epochs} in all before sharing",
+            }
+        ),
+    )
+
+
+def plan(result: Plan) -> RenderableType:
+    """What a sweep will cost."""
+    table = _table("arm", "trials", "epochs, one by one", "epochs, shared")
+    for arm in result.arms:
+        table.add_row(escape(arm.arm), f"{arm.trials}", f"{arm.epochs_naive:,}", span(*arm.epochs_shared))
+    saved = _saved(result.epochs_shared, result.epochs_naive)
+    shared = f"{span(*result.epochs_shared)}{saved}"
+    table.add_row("[bold]all arms[/]", f"{result.trials}", f"{result.epochs_naive:,}", shared)
+    reason = f": {result.reason}" if result.reason else ""
+    facts = {
+        "recorded already": f"{result.epochs_known:,} of {result.epochs_naive:,}{reason}",
+        "left to train": f"{span(*result.epochs_remaining)} epochs",
+        "time": _forecast(result),
+    }
+    return Group(Text.assemble((result.name, "bold"), f"  {result.title}"), table, _facts(facts))
+
+
+def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:
+    """Every sweep of this home, newest first."""
+    if not sweeps:
+        return Group(Text("No sweep was run here yet."), next_steps("abel catalog", "abel run NAME"))
+    table = _table("sweep", "id", "status", "trials", "epochs", "trained", "started")
+    for sweep in sweeps:
+        table.add_row(
+            escape(sweep.name) + ("" if sweep.sharing else " [dim](no sharing)[/]"),
+            sweep.id,
+            status(sweep.status),
+            f"{sweep.ended}/{sweep.trials}" + _ill(sweep),
+            f"{sweep.covered}/{sweep.total}",
+            f"{sweep.trained}",
+            f"{datetime.fromtimestamp(sweep.created_ms / 1e3):%b %d %H:%M}",
+        )
+    return table
+
+
+def detail(result: SweepDetail) -> RenderableType:
+    """A sweep: its figures, its arms, and the trials that need a look."""
+    sweep = result.sweep
+    facts = {
+        "id": sweep.id,
+        "trials": f"{sweep.ended} of {sweep.trials} ended",
+        "epochs": f"{sweep.covered} of {sweep.total} covered by {sweep.trained} trained" + _replayed(sweep.replayed),
+    }
+    parts = [
+        Text.assemble((sweep.name, "bold"), "  ", Text.from_markup(status(sweep.status))),
+        _facts(facts),
+        arms(result.arms),
+        troubles(result.trials),
+    ]
+    if sweep.status in ("interrupted", "stopped", "failed"):
+        parts.append(Text("\nThe command that started it goes on with it."))
+    return Group(*parts)
+
+
+def run_result(result: RunResult, command: str) -> RenderableType:
+    """How a run ended: the table of its arms and what to type next; ``command`` is what was typed to run it."""
+    sweep = result.detail.sweep
+    parts: list[RenderableType] = [Text(_headline(result), style="bold")]
+    parts += [arms(result.detail.arms), troubles(result.detail.trials)]
+    if result.error:
+        parts.append(Text(result.error, style="red"))
+    if result.tracking:
+        parts.append(Text(result.tracking, style="yellow"))
+    if result.outcome == "interrupted":
+        parts.append(next_steps(command, f"abel status {sweep.name}"))
+    else:
+        parts.append(next_steps(f"abel report {sweep.name}", "abel ui", f"abel status {sweep.name}"))
+    return Group(*parts)
+
+
+def arms(summaries: Sequence[ArmSummary]) -> RenderableType:
+    """One line per arm at the best setting of its grid."""
+    table = _table("arm", "trials", "best at", "min error", "final error", "decays after")
+    for arm in summaries:
+        table.add_row(
+            escape(arm.arm),
+            f"{arm.ended}/{arm.trials}" + _ill(arm),
+            "—" if arm.settings is None else escape(setting(arm.settings)),
+            _percent(arm.minimum_error),
+            _percent(arm.final_error) + ("" if arm.final_sd is None else f" ± {arm.final_sd:.2f}"),
+            decays(arm.decays),
+        )
+    table.caption = "Test error in %, mean over seeds (± standard deviation)."
+    return table
+
+
+def troubles(trials: Sequence[TrialResult]) -> RenderableType:
+    """The trials that diverged or failed, with the epoch and the first line of the reason."""
+    ill = [trial for trial in trials if trial.status in ("diverged", "failed")]
+    lines = []
+    for trial in ill[:TROUBLES_SHOWN]:
+        reason = (trial.error or "").strip().splitlines()
+        lines.append(
+            Text.assemble(
+                (trial.status, STATUS_STYLES[trial.status]),
+                f" at epoch {trial.epoch}: {trial.name}" + (f": {reason[0]}" if reason else ""),
+            )
+        )
+    if len(ill) > TROUBLES_SHOWN:
+        lines.append(Text(f"… and {len(ill) - TROUBLES_SHOWN} more", style="dim"))
+    return Group(*lines)
+
+
+def started(file: Path) -> RenderableType:
+    """A fresh spec."""
+    return Group(Text(f"Wrote {file}."), next_steps(f"abel validate {file}", f"abel plan {file}", f"abel run {file}"))
+
+
+def report(result: ReportFiles) -> RenderableType:
+    """Where a report lies."""
+    lines = [Text(f"Wrote {file}") for file in result.files]
+    findings = [Text(finding) for finding in result.findings]
+    return Group(*findings, *lines, *([Text(result.note, style="yellow")] if result.note else []))
+
+
+def ui(server: UiServer) -> RenderableType:
+    """Where to point the browser."""
+    if server.command is None:
+        return Text.assemble("The tracking server is at ", (server.url, "bold"))
+    return Text.assemble("Starting; open ", (server.url, "bold"), " in a few seconds. Ctrl-C ends it.")
+
+
+def data_sources(result: DataSources) -> RenderableType:
+    """Kinds of data source, and prepared sets."""
+    where = f"in {result.data_dir}" if result.data_dir else "no data directory is set: --data-dir, ABEL_DATA_DIR"
+    prepared = ", ".join(result.prepared) or "none"
+    return Group(
+        Text("Sources, for program.data in a spec:", style="dim"),
+        _facts(result.kinds),
+        Text.assemble(("Prepared TFDS sets: ", "dim"), prepared, (f" ({where})", "dim")),
+    )
+
+
+def data_report(report: DataReport) -> RenderableType:
+    """A data set as a sweep would read it."""
+    facts = {
+        "training images": f"{report.train_examples}",
+        "test images": f"{report.test_examples}",
+        "shape": "×".join(map(str, report.shape)),
+        "classes": f"{report.classes}",
+        "digest": report.digest[:16],
+    }
+    return Group(Text.assemble(("ready  ", "bold green"), (report.name, "bold")), _facts(facts))
+
+
+def next_steps(*commands: str) -> RenderableType:
+    """The commands that one would type next."""
+    lines = [Text.assemble("  ", (command, "bold")) for command in commands]
+    return Padding(Group(Text("Next:", style="dim"), *lines), (1, 0, 0, 0))
+
+
+def status(name: str) -> str:
+    """A status in its colour."""
+    return f"[{STATUS_STYLES.get(name, 'dim')}]{name}[/]"
+
+
+def _headline(result: RunResult) -> str:
+    sweep = result.detail.sweep
+    if result.outcome == "nothing to do":
+        return f"{sweep.name}: nothing to do, all {sweep.trials} trials had ended; no epoch was trained."
+    took = f" in {duration(result.seconds['wall'])}" if "wall" in result.seconds else ""
+    return f"{sweep.name}: {result.outcome}; {result.trained} epochs trained{_replayed(result.replayed)}{took}."
+
+
+def _replayed(count: int) -> str:
+    return f" and {count} replayed" if count else ""
+
+
+def _ill(ended: ArmSummary | SweepOverview) -> str:
+    counts = {"diverged": ended.diverged, "failed": ended.failed}
+    return "".join(f" [{STATUS_STYLES[name]}]{count} {name}[/]" for name, count in counts.items() if count)
+
+
+def _forecast(result: Plan) -> str:
+    if result.seconds is None:
+        return result.basis
+    low, high = (duration(seconds) for seconds in result.seconds)
+    return f"{low if low == high else f'{low} to {high}'} on {result.workers} workers  ({result.basis})"
+
+
+def _saved(shared: tuple[int, int], naive: int) -> str:
+    most, least = (f"{1 - epochs / naive:.0%}" for epochs in shared)
+    return f" ({most} saved)" if most == least else f" ({least} to {most} saved)"
+
+
+def _percent(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f}"
+
+
+def _facts(facts: Mapping[str, str]) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    for name, value in facts.items():
+        grid.add_row(name, Text(value))
+    return Padding(grid, (0, 0, 0, 2))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left", caption_style="dim")
+    for column in columns:
+        table.add_column(column, no_wrap=column not in FREE_TEXT)
+    return table

@@ -1,0 +1,165 @@
+"""The only reader of MLflow: a sweep's runs as tidy frames, by trial and by trial, epoch and metric."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from services.patience import reason
+from services.projection import epochs_of
+from services.settings import MLFLOW_ENVIRONMENT, without_credentials
+
+os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+ROWS_PER_PAGE = 1000
+CURVES = (
+    "weight_norm_sq",
+    "test_error",
+    "train_error",
+    "test_loss",
+    "train_loss",
+    "learning_rate_first",
+    "learning_rate_last",
+)
+CURVE_COLUMNS = ("trial_id", "arm", "seed", "epoch", "metric", "value")
+TRIAL_COLUMNS = (
+    *("trial_id", "run_id", "number", "name", "arm", "kind", "seed", "outcome", "epoch", "epochs", "error", "settings"),
+    *("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs"),
+    *("minimum_test_error", "minimum_epoch", "final_test_error"),
+)
+
+
+class RunsError(Exception):
+    """The tracking store cannot be read, or does not hold the sweep."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """A sweep as the tracking store shows it.
+
+    Args:
+        sweep_id: id of the sweep.
+        run_id: MLflow's id of the sweep's own run.
+        about: tags of the sweep's own run, without their prefix ``abel.``.
+        trials: one row per trial, by number; ``settings`` holds dicts, ``*_epochs`` tuples, ``*_error`` percent.
+        curves: one row per trial, epoch (from 1) and metric.
+    """
+
+    sweep_id: str
+    run_id: str
+    about: Mapping[str, str]
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The trials that trained all their epochs; only these enter means."""
+        return self.trials[self.trials["outcome"] == "finished"]
+
+    def curve(self, metric: str) -> pd.DataFrame:
+        """One metric as a table: epochs down, trial ids across."""
+        chosen = self.curves[self.curves["metric"] == metric]
+        return chosen.pivot(index="epoch", columns="trial_id", values="value").sort_index()
+
+
+def load(tracking_uri: str, sweep_id: str, metrics: Sequence[str] = CURVES) -> Runs:
+    """Read a sweep's runs and the full histories of some metrics.
+
+    Raises:
+        RunsError: the store is out of reach or does not know the sweep.
+    """
+    try:
+        runs = list(sweep_runs(MlflowClient(tracking_uri), sweep_id))
+        parent = next((run for run in runs if not is_trial(run)), None)
+        if parent is None:
+            place = without_credentials(tracking_uri)
+            raise RunsError(f"sweep {sweep_id}: must be in the tracking store, but {place} does not show it yet")
+        trials = [run for run in runs if is_trial(run)]
+        curves = pd.DataFrame(_points(MlflowClient(tracking_uri), trials, metrics), columns=list(CURVE_COLUMNS))
+    except (MlflowException, OSError) as error:
+        raise RunsError(f"tracking {without_credentials(tracking_uri)}: {reason(error)}") from None
+    return Runs(
+        sweep_id=sweep_id,
+        run_id=parent.info.run_id,
+        about={name.removeprefix("abel."): text for name, text in parent.data.tags.items() if name.startswith("abel.")},
+        trials=_trials(trials, curves),
+        curves=curves,
+    )
+
+
+def sweep_runs(client: MlflowClient, sweep_id: str) -> Iterator[Run]:
+    """The live runs of a sweep, its own and its trials', oldest first, read in pages."""
+    wanted, order = f"tags.`abel.sweep_id` = '{sweep_id}'", ["attributes.start_time ASC"]
+    experiments = _pages(lambda token: client.search_experiments(page_token=token))
+    known = [experiment.experiment_id for experiment in experiments]  # never empty: MLflow makes a "Default" one
+    yield from _pages(lambda token: client.search_runs(known, wanted, 1, ROWS_PER_PAGE, order, token))
+
+
+def is_trial(run: Run) -> bool:
+    """Whether a run of a sweep is a trial's, not the sweep's own."""
+    return "abel.trial_id" in run.data.tags
+
+
+def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+    page = fetch(None)
+    yield from page
+    while token := getattr(page, "token", None):
+        page = fetch(token)
+        yield from page
+
+
+def _points(client: MlflowClient, runs: Sequence[Run], metrics: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    for run in runs:
+        tags = run.data.tags
+        for metric in metrics:
+            if metric not in run.data.metrics:
+                continue
+            # A step has one point; should a store show more, the first one written is the record.
+            history = sorted(client.get_metric_history(run.info.run_id, metric), key=lambda point: -point.timestamp)
+            for epoch, value in {point.step: point.value for point in history}.items():
+                yield tags["abel.trial_id"], tags["abel.arm"], int(tags["abel.seed"]), epoch, metric, value
+
+
+def _trials(runs: Sequence[Run], curves: pd.DataFrame) -> pd.DataFrame:
+    errors = curves[curves["metric"] == "test_error"].dropna(subset=["value"]).sort_values("epoch")
+    by_trial = {str(trial): group.set_index("epoch")["value"] for trial, group in errors.groupby("trial_id")}
+    rows = [_trial(run, by_trial.get(run.data.tags["abel.trial_id"])) for run in runs]
+    frame = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+    return frame.sort_values("number", ignore_index=True)
+
+
+def _trial(run: Run, errors: "pd.Series[float] | None") -> dict[str, Any]:
+    tags = run.data.tags
+    return {
+        "trial_id": tags["abel.trial_id"],
+        "run_id": run.info.run_id,
+        "number": int(tags["abel.number"]),
+        "name": run.info.run_name,
+        "arm": tags["abel.arm"],
+        "kind": tags["abel.kind"],
+        "seed": int(tags["abel.seed"]),
+        "outcome": tags["abel.outcome"],
+        "epoch": int(tags.get("abel.epoch", "0")),
+        "epochs": int(tags["abel.epochs"]),
+        "error": tags.get("abel.error", "") if tags["abel.outcome"] == "failed" else "",
+        "settings": json.loads(tags["abel.settings"]),
+        **{
+            name: epochs_of(tags.get(f"abel.{name}", ""))
+            for name in ("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs")
+        },
+        **_reached({} if errors is None else {int(str(epoch)): float(error) for epoch, error in errors.items()}),
+    }
+
+
+def _reached(errors: Mapping[int, float]) -> dict[str, Any]:
+    if not errors:
+        return {"minimum_test_error": float("nan"), "minimum_epoch": 0, "final_test_error": float("nan")}
+    best = min(errors, key=lambda epoch: (errors[epoch], epoch))
+    return {"minimum_test_error": errors[best], "minimum_epoch": best, "final_test_error": errors[max(errors)]}

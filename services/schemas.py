@@ -1,0 +1,215 @@
+"""What the verbs take and return: frozen values of plain types, ready to be shown or written as JSON."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A sweep as someone asks for it: a file or catalogue name, and what overrides spec and defaults."""
+
+    spec: str
+    sharing: bool = True
+    workers: int | None = None
+    threads: int = 1
+    seeds: tuple[int, ...] | None = None
+    tracking: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogEntry:
+    """A sweep that ships with the package."""
+
+    name: str
+    title: str
+    claim: str
+    cost: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """A spec that holds, in numbers."""
+
+    name: str
+    title: str
+    trials: int
+    arms: Mapping[str, int]  # trials per arm
+    seeds: tuple[int, ...]
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmPlan:
+    """One arm by itself, as if it were the whole sweep."""
+
+    arm: str
+    trials: int
+    epochs_naive: int
+    epochs_shared: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a sweep will cost. Epochs are ranges (low, high) where forks depend on what training shows.
+
+    Of the naive epochs ``epochs_known`` are recorded, or ``reason`` says why none is; ``epochs_remaining`` are those of
+    the shared ones that are left to train. ``seconds`` forecasts their wall time, and ``basis`` says from what.
+    """
+
+    name: str
+    title: str
+    trials: int
+    arms: tuple[ArmPlan, ...]
+    epochs_naive: int
+    epochs_shared: tuple[int, int]
+    epochs_known: int
+    epochs_remaining: tuple[int, int]
+    reason: str | None
+    workers: int
+    seconds: tuple[float, float] | None
+    basis: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """One trial: test errors in percent, and the epochs after which its schedule decayed the rate."""
+
+    name: str
+    arm: str
+    seed: int
+    settings: Mapping[str, Scalar]
+    status: str
+    epoch: int
+    epochs: int
+    minimum_test_error: float | None
+    final_test_error: float | None
+    decays: tuple[int, ...]
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSummary:
+    """One arm at the setting of its grid with the lowest seed-mean minimum test error; errors in percent.
+
+    ``settings`` and the errors are None until every seed of at least one setting has finished; ``final_sd`` is the
+    sample standard deviation over seeds, None for a single seed. ``decays`` holds the decay epochs there, by seed.
+    """
+
+    arm: str
+    kind: str
+    trials: int
+    ended: int
+    diverged: int
+    failed: int
+    seeds: int
+    settings: Mapping[str, Scalar] | None
+    minimum_error: float | None
+    final_error: float | None
+    final_sd: float | None
+    decays: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOverview:
+    """A sweep as one line of ``abel status``; ``status`` is "stopped" where its process is gone without a word."""
+
+    id: str
+    name: str
+    status: str
+    sharing: bool
+    created_ms: int
+    trials: int
+    ended: int
+    diverged: int
+    failed: int
+    covered: int  # trial-epochs recorded
+    total: int  # trial-epochs
+    trained: int  # epochs that workers trained for it, replays not counted
+    replayed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepDetail:
+    """A sweep with its arms and its trials."""
+
+    sweep: SweepOverview
+    arms: tuple[ArmSummary, ...]
+    trials: tuple[TrialResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """How an invocation of ``abel run`` ended; ``trained`` and ``replayed`` count this invocation's epochs."""
+
+    outcome: str  # "finished", "interrupted", "failed", or "nothing to do"
+    trained: int
+    replayed: int
+    seconds: Mapping[str, float]
+    error: str | None  # why the sweep as a whole stopped, where it did
+    tracking: str | None  # what is not in the tracking store yet and why; None when all of it is
+    detail: SweepDetail
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFiles:
+    """Where a report was written, and what it says."""
+
+    files: tuple[Path, ...]
+    findings: tuple[str, ...]  # what it says, in sentences
+    note: str | None  # what could not be done beside writing them
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSources:
+    """What ``program.data`` can be: kinds of source with what they are, and the sets that are prepared."""
+
+    kinds: Mapping[str, str]
+    data_dir: Path | None
+    prepared: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataReport:
+    """A data set as a sweep would read it."""
+
+    name: str
+    train_examples: int
+    test_examples: int
+    shape: tuple[int, ...]  # height, width, channels
+    classes: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UiServer:
+    """How to serve the tracking store on this machine; ``command`` is None where a server runs already."""
+
+    url: str
+    command: tuple[str, ...] | None
+    environment: Mapping[str, str]
+
+
+def to_json(value: Any) -> str:
+    """A result as JSON text; NaN and the infinities, which JSON has no words for, become null."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

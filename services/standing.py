@@ -1,0 +1,66 @@
+"""Where sweeps stand, as the ledger has it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from services import preflight, summary
+from services.schemas import SweepDetail, SweepOverview
+from services.settings import Settings
+from sweeps.ledger import Ledger
+from sweeps.rows import SweepRow, SweepStatus, TrialStatus
+
+STOPPED = "stopped"  # marked as running, but no process runs it: it was killed, or the machine went down
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Ledger]:
+    """The ledger of this home, created where there is none."""
+    ledger = Ledger.open(settings.ledger_url)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def opened_if_any(settings: Settings) -> Iterator[Ledger | None]:
+    """The ledger of this home, or None where there is none yet: a question must not create it."""
+    if Path(settings.ledger_url.removeprefix("sqlite:///")).exists():
+        with opened(settings) as ledger:
+            yield ledger
+    else:
+        yield None
+
+
+def overview(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepOverview:
+    """A sweep in figures."""
+    trials, work = ledger.trials(sweep.id), ledger.work(sweep.id)
+    alive = sweep.status is not SweepStatus.RUNNING or preflight.is_running(settings.home, sweep.name)
+    statuses = [trial.status for trial in trials]
+    return SweepOverview(
+        id=sweep.id,
+        name=sweep.name,
+        status=sweep.status if alive else STOPPED,
+        sharing=sweep.sharing,
+        created_ms=sweep.created_ms,
+        trials=len(trials),
+        ended=sum(status.final for status in statuses),
+        diverged=statuses.count(TrialStatus.DIVERGED),
+        failed=statuses.count(TrialStatus.FAILED),
+        covered=sum(trial.epoch for trial in trials),
+        total=sum(trial.epochs for trial in trials),
+        trained=work.trained,
+        replayed=work.replayed,
+    )
+
+
+def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
+    """A sweep with its arms and its trials."""
+    trials = ledger.trials(sweep.id)
+    results = [summary.measure(trial, ledger.curve(trial.head)) for trial in trials]
+    return SweepDetail(
+        sweep=overview(settings, ledger, sweep),
+        arms=summary.summarise(trials, results),
+        trials=tuple(results),
+    )

@@ -1,0 +1,31 @@
+"""Numbers and settings as people say them."""
+
+from collections.abc import Mapping, Sequence
+
+from services.schemas import Scalar
+
+
+def setting(settings: Mapping[str, Scalar]) -> str:
+    """Grid coordinates without the paths they have in common: decay_epoch=30."""
+    return " ".join(f"{path.rpartition('.')[2]}={value}" for path, value in settings.items()) or "—"
+
+
+def decays(by_seed: Sequence[Sequence[int]]) -> str:
+    """Decay epochs: once if all seeds agree, else seed by seed."""
+    texts = [", ".join(map(str, epochs)) or "none" for epochs in by_seed]
+    return texts[0] if len(set(texts)) == 1 else " | ".join(texts) or "—"
+
+
+def span(low: int, high: int) -> str:
+    """A whole number, or the range where it is not known yet."""
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it: 8 s, 4 min 10 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

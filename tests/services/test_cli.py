@@ -1,0 +1,221 @@
+"""Tests for `services/cli.py`: what a person or a script sees, and that bad input starts and creates nothing."""
+
+import json
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from services import preflight
+from services.cli import app
+
+Usage = namedtuple("Usage", "total used free")
+
+SPEC = """
+name: tiny
+program:
+  task: classify
+  model: {kind: vgg5, width: 2, pools: [true, false, false, false]}
+  data: {kind: digits, test: 1600}
+  optimizer: sgd
+  batch_size: 64
+epochs: 4
+seeds: [0, 1]
+arms:
+  constant:
+    schedule: {kind: constant, learning_rate: 0.1}
+  decay-at:
+    schedule: {kind: decay_at, learning_rate: 0.1, decay_factor: 0.1}
+    grid: {schedule.decay_epoch: [1, 2]}
+"""
+
+BAD_SPECS = {
+    "unknown key": ("epochs: 4", "epochs: 4\nepoch: 4", "epoch: unknown key, did you mean 'epochs'"),
+    "misspelt schedule": ("kind: constant", "kind: constnat", "did you mean 'constant'"),
+    "rate that is no number": ("{kind: constant, learning_rate: 0.1}", "{kind: constant, learning_rate: .nan}", "nan"),
+    "negative rate": ("{kind: constant, learning_rate: 0.1}", "{kind: constant, learning_rate: -0.1}", "-0.1"),
+    "decay factor of 1": ("decay_factor: 0.1", "decay_factor: 1.0", "must lie in (0, 1), got 1.0"),
+    "decay beyond the end": ("[1, 2]", "[1, 9]", "must be less than epochs = 4"),
+    "empty grid": ("[1, 2]", "[]", "decay_epoch"),
+    "empty grid of fields": ("{schedule.decay_epoch: [1, 2]}", "{}", "must name at least one field"),
+    "duplicate keys": ("epochs: 4", "epochs: 4\nepochs: 5", "epochs"),
+    "huge grid": ("[1, 2]", "{range: [1, 1000000000], step: 1}", "limits.trials = 10,000"),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ABEL_DATA_DIR", "TFDS_DATA_DIR", "ABEL_TRACKING_URI", "MLFLOW_TRACKING_URI", "ABEL_LEDGER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ABEL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    return tmp_path / "home"
+
+
+def abel(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def refused(result: Result, home: Path) -> str:
+    """Check that one error was told and nothing was created; returns it."""
+    assert result.exit_code == 2, result.output
+    assert result.stderr.count("error: ") == 1
+    assert "Traceback" not in result.output
+    assert not home.exists()
+    return result.stderr
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "run"])
+@pytest.mark.parametrize("fault", BAD_SPECS)
+def test_a_bad_spec_is_refused_with_its_fault(command: str, fault: str, home: Path) -> None:
+    old, new, told = BAD_SPECS[fault]
+    assert old in SPEC
+    Path("spec.yaml").write_text(SPEC.replace(old, new))
+    assert told in refused(abel(command, "spec.yaml"), home)
+
+
+def test_every_fault_of_a_spec_is_told_at_once(home: Path) -> None:
+    Path("spec.yaml").write_text(SPEC.replace("epochs: 4", "epochs: -4").replace("kind: vgg5", "kind: vgg6"))
+    told = refused(abel("run", "spec.yaml"), home)
+    assert "epochs: must be at least 1, got -4" in told
+    assert "program.model.kind: unknown kind, did you mean 'vgg5'?" in told
+
+
+def test_a_rate_in_exponent_form_is_a_number(home: Path) -> None:
+    Path("spec.yaml").write_text(SPEC.replace("learning_rate: 0.1", "learning_rate: 1e-3"))
+    assert abel("validate", "spec.yaml").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "told"),
+    [
+        ("{kind: tfds, name: cifar10}", [], "a data directory must be given"),
+        ("{kind: tfds, name: cifar10}", ["--data-dir", "/nowhere"], "does not exist"),
+        ("{kind: tfds, name: cifar10}", ["--data-dir", "."], "is not prepared"),
+        ("{kind: digits, test: 1790}", [], "batch"),
+    ],
+)
+def test_data_that_cannot_be_used_is_refused_before_anything_starts(
+    data: str, options: list[str], told: str, home: Path
+) -> None:
+    Path("spec.yaml").write_text(SPEC.replace("{kind: digits, test: 1600}", data))
+    assert told in refused(abel("run", "spec.yaml", *options), home)
+
+
+def test_a_full_disk_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 2**20))
+    assert "needs 512 MiB of free disk to start, got 1 MiB" in refused(abel("run", "spec.yaml"), home)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("ABEL_TRACKING_URI", "mlruns", "ABEL_TRACKING_URI"),
+        ("ABEL_LEDGER", "postgresql://host/ledger", "ABEL_LEDGER"),
+    ],
+)
+def test_bad_settings_are_refused(
+    variable: str, value: str, told: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert told in refused(abel("run", "spec.yaml"), home)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status", "tiny"), ("report", "tiny"), ("run", "no-such"), ("catalog", "no-such")]
+)
+def test_unknown_names_are_refused(arguments: tuple[str, ...], home: Path) -> None:
+    refused(abel(*arguments), home)
+
+
+@pytest.mark.parametrize("seeds", ["a", "0,", "1.5", ""])
+def test_seeds_must_be_whole_numbers(seeds: str, home: Path) -> None:
+    result = abel("run", "spec.yaml", "--seeds", seeds)
+    assert result.exit_code == 2
+    assert "whole numbers" in result.stderr
+    assert not home.exists()
+
+
+def test_seeds_of_the_command_line_obey_the_rules_of_the_spec(home: Path) -> None:
+    assert "differ" in refused(abel("run", "spec.yaml", "--seeds", "1,1"), home)
+
+
+def test_init_writes_a_spec_that_holds_and_never_overwrites(home: Path) -> None:
+    assert abel("init", "mine.yaml").exit_code == 0
+    assert abel("validate", "mine.yaml").exit_code == 0
+    Path("mine.yaml").write_text("mine")
+    assert "must not exist yet" in refused(abel("init", "mine.yaml"), home)
+    assert Path("mine.yaml").read_text() == "mine"
+
+
+def test_catalog_lists_entries_and_prints_one(home: Path) -> None:
+    listed = abel("catalog", "--json")
+    entries = json.loads(listed.stdout)
+    assert {"fig-s6a", "fig-s6a-cifar10", "fig-s6a-digits"} <= {entry["name"] for entry in entries}
+    assert all(entry["claim"] and entry["cost"] for entry in entries)
+    assert yaml.safe_load(abel("catalog", "fig-s6a-digits").stdout)["name"] == "fig-s6a-digits"
+
+
+def test_plan_tells_the_cost_and_creates_nothing(home: Path) -> None:
+    result = abel("plan", "spec.yaml", "--json")
+    assert result.exit_code == 0, result.output
+    plan = json.loads(result.stdout)
+    assert plan["trials"] == 6
+    assert plan["epochs_naive"] == 24
+    assert plan["epochs_shared"] == [18, 18]  # by seed: epoch 1 is shared by three, then 3, 3 and 2 new ones
+    assert plan["reason"] == "no sweep was run here yet"
+    assert not home.exists()
+
+
+def test_plan_without_the_data_still_counts(home: Path) -> None:
+    result = abel("plan", "fig-s6a-cifar10")
+    assert result.exit_code == 0
+    assert "the data cannot be read" in result.stdout
+
+
+def test_status_of_a_new_home_is_empty_and_creates_nothing(home: Path) -> None:
+    assert "No sweep was run here yet" in abel("status").stdout
+    assert json.loads(abel("status", "--json").stdout) == []
+    assert not home.exists()
+
+
+def test_the_schema_accepts_the_catalogue(home: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(abel("schema").stdout)
+    jsonschema.validate(yaml.safe_load(abel("catalog", "fig-s6a-digits").stdout), schema)
+
+
+def test_data_check_reads_a_set_and_data_list_names_sources(home: Path) -> None:
+    report = json.loads(abel("data", "check", "digits", "--json").stdout)
+    assert (report["train_examples"], report["test_examples"], report["classes"]) == (1297, 500, 10)
+    assert set(json.loads(abel("data", "list", "--json").stdout)["kinds"]) >= {"digits", "digit_pairs", "tfds"}
+    assert "a data directory must be given" in refused(abel("data", "check", "cifar10"), home)
+    assert "--data-dir" in refused(abel("data", "prepare", "cifar10"), home)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from services.cli import app; "
+        "sys.exit(', '.join(sys.modules.keys() & {'jax', 'ray', 'mlflow', 'sqlalchemy', 'pandas', 'matplotlib'}) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["catalog", "init", "validate", "plan", "run", "status", "report", "ui", "schema", "data"]
+)
+def test_help_teaches(command: str) -> None:
+    result = abel(command, "--help")
+    assert result.exit_code == 0
+    assert command == "data" or "Example: abel" in result.stdout
+
+
+def test_version() -> None:
+    assert abel("--version").stdout.startswith("abel 0.")

@@ -1,0 +1,127 @@
+"""kill -9 of the command at five seeded moments, then the same command: it finishes, same records, one run per trial."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from services.runs import MlflowClient, is_trial, sweep_runs
+from sweeps.ledger import Ledger
+from sweeps.rows import SweepStatus
+from workers.cohort import train
+from workers.workshop import Workshop
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SEED = 20210323
+
+# The command, but for one moment at which it kills itself: before a commit ends, or before a report is taken in.
+COMMAND = """
+import os, signal, sys
+from sweeps import frontier, ledger
+from workers.cohort import Forked
+
+moment, number, *arguments = sys.argv[1:]
+calls = 0
+
+def dying(function, applies):
+    def call(*given, **named):
+        global calls
+        calls += applies(given)
+        if calls == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*given, **named)
+    return call
+
+if moment == "transaction":
+    ledger._account = dying(ledger._account, lambda given: bool(given[2].records))
+if moment == "fork":
+    frontier.Frontier.hear = dying(frontier.Frontier.hear, lambda given: any(isinstance(r, Forked) for r in given[2]))
+if moment == "report":
+    frontier.Frontier.hear = dying(frontier.Frontier.hear, lambda given: True)
+sys.argv = ["abel", *arguments]
+from services.cli import main
+main()
+"""
+
+
+def spec(program):
+    rate = {"learning_rate": 0.05, "decay_factor": 0.1}
+    return {
+        "name": "killed",
+        "program": program,
+        "epochs": 60,
+        "seeds": [0, 1],
+        "arms": {
+            "at": {
+                "schedule": {"kind": "decay_at", "decay_epoch": 1} | rate,
+                "grid": {"schedule.decay_epoch": [5, 20, 40]},
+            },
+            "constant": {"schedule": {"kind": "constant", "learning_rate": 0.05}},
+        },
+    }
+
+
+def undisturbed(document, directory):
+    """Every trial trained alone, in this process: its records' metrics by trial name."""
+    from sweeps.spec import parse_document
+    from workers.cohort import Cohort, Member, Record
+
+    workshop, curves = Workshop(checkpoints=directory, data_dir=None), {}
+    for trial in parse_document(document).expand():
+        cohort = Cohort(
+            identity=workshop.identity(trial.program),
+            seed=trial.seed,
+            epochs=trial.epochs,
+            members=(Member(trial=trial.name, schedule=trial.schedule),),
+            salt=trial.name,
+        )
+        curves[trial.name] = [bits(r.metrics) for r in train(cohort, workshop) if isinstance(r, Record)]
+    return curves
+
+
+def bits(metrics):
+    return {name: value.hex() for name, value in metrics.items() if name not in ("seconds", "examples_per_second")}
+
+
+def test_a_command_killed_at_five_moments_finishes_with_the_same_records(tiny_program, abel_home, tmp_path, reap):
+    from workers.config import to_dict
+
+    document = spec(to_dict(tiny_program))
+    path = tmp_path / "killed.json"
+    path.write_text(json.dumps(document))
+    draw = random.Random(SEED)
+    moments = [("report", draw.randint(1, 2)), ("fork", 1), ("transaction", draw.randint(1, 2))]
+    moments += [("report", draw.randint(1, 4)), ("transaction", 1)]
+    draw.shuffle(moments)
+    for moment, number in moments:
+        command = [sys.executable, "-c", COMMAND, moment, str(number), "run", str(path)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert ended.returncode == -signal.SIGKILL, (moments, moment, ended.stdout, ended.stderr)
+        reap()
+    command = [sys.executable, "-m", "services.cli", "run", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+    ledger = Ledger.open(f"sqlite:///{abel_home}/ledger.db")
+    sweep = ledger.sweep("killed")
+    assert sweep.status is SweepStatus.FINISHED
+    curves = {row.name: [bits(s.metrics) for s in ledger.curve(row.head)] for row in ledger.trials(sweep.id)}
+    assert curves == undisturbed(document, tmp_path / "alone")
+    distinct = {state.key for row in ledger.trials(sweep.id) for state in ledger.curve(row.head)}
+    assert ledger.work(sweep.id).trained == len(distinct) == 2 * (60 + 55 + 40 + 20)
+    assert_one_run_per_trial(abel_home, sweep.id, [row.name for row in ledger.trials(sweep.id)])
+
+
+def assert_one_run_per_trial(home, sweep_id, names):
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    runs = list(sweep_runs(client, sweep_id))
+    children = [run for run in runs if is_trial(run)]
+    assert sorted(run.info.run_name for run in children) == sorted(names)
+    assert len(runs) == len(names) + 1
+    for run in children:
+        history = client.get_metric_history(run.info.run_id, "test_error")
+        assert sorted(point.step for point in history) == list(range(1, 61))

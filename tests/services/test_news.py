@@ -1,0 +1,57 @@
+"""Tests for `services/news.py`."""
+
+from typing import Any
+
+from abel.schedules import Event
+from services.news import Item, News
+from sweeps.rows import EventRow
+
+
+class Log:
+    """A ledger's events, as a list."""
+
+    def __init__(self) -> None:
+        self.rows: list[EventRow] = []
+
+    def add(self, kind: str, **payload: Any) -> None:
+        self.rows.append(EventRow(id=len(self.rows) + 1, sweep_id="s", kind=kind, payload=payload, at_ms=0))
+
+    def events(self, sweep_id: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
+        return [row for row in self.rows if row.id > after][:limit]
+
+
+def test_a_trials_events_gather_in_one_text() -> None:
+    log = Log()
+    news = News(ledger=log, sweep_id="s", names={"t": "abel seed=0"})
+    log.add("schedule", trial="t", epoch=9, event=int(Event.MINIMUM))
+    log.add("progress", trials=["t"], keys=["k"])
+    assert list(news.poll()) == [Item(trial="abel seed=0", text="minimum at 9")]
+    log.add("schedule", trial="t", epoch=24, event=int(Event.DECAY | Event.LAST_DECAY))
+    assert list(news.poll()) == [Item(trial="abel seed=0", text="minimum at 9, decay at 24, last decay at 24")]
+    assert list(news.poll()) == []
+
+
+def test_earlier_events_are_taken_in_silently_page_by_page() -> None:
+    log = Log()
+    log.add("schedule", trial="t", epoch=9, event=int(Event.MINIMUM))
+    for _ in range(2500):
+        log.add("progress", trials=["t"], keys=["k"])
+    news = News(ledger=log, sweep_id="s", names={"t": "abel seed=0"})
+    news.skip()
+    log.add("schedule", trial="t", epoch=24, event=int(Event.DECAY))
+    assert list(news.poll()) == [Item(trial="abel seed=0", text="minimum at 9, decay at 24")]
+
+
+def test_what_was_to_be_expected_is_no_news_and_errors_are_told_by_their_first_line() -> None:
+    log = Log()
+    log.add("trial_ended", trial="v", status="finished", epoch=9, error=None)
+    log.add("schedule", trial="v", epoch=4, event=int(Event.MILESTONE))
+    log.add("trial_ended", trial="t", status="failed", epoch=3, error="ValueError: no\nTraceback …")
+    log.add("trial_ended", trial="u", status="diverged", epoch=5, error=None)
+    log.add("note", text="a worker was lost")
+    news = News(ledger=log, sweep_id="s", names={"t": "a", "u": "b"})
+    assert list(news.poll()) == [
+        Item(trial="a", text="failed at epoch 3: ValueError: no"),
+        Item(trial="b", text="diverged at epoch 5"),
+        Item(trial=None, text="a worker was lost"),
+    ]

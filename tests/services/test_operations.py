@@ -1,0 +1,236 @@
+"""Tests for `services/operations.py` and the verb `run` behind it, with a driver that records without training."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services import forecasts, operations
+from services.interruption import Stop
+from services.preflight import PreflightError, sole_runner
+from services.schemas import Request, RunResult, to_json
+from services.settings import Settings
+from sweeps import driver
+from sweeps.driver import Options, Outcome, Progress
+from sweeps.identity import WorkerEnvironment
+from sweeps.ledger import Batch, Ledger
+from sweeps.rows import SweepStatus, TrialStatus
+from sweeps.trial import Trial
+from workers.cohort import Record
+from workers.config import Program, to_dict
+from workers.trajectory import Identity, child
+
+SPEC = """
+name: tiny
+program:
+  task: classify
+  model: {kind: vgg5, width: 2, pools: [true, false, false, false]}
+  data: {kind: digits, test: 1600}
+  optimizer: sgd
+  batch_size: 64
+epochs: 4
+seeds: [0, 1]
+arms:
+  constant:
+    schedule: {kind: constant, learning_rate: 0.1}
+  decay-at:
+    schedule: {kind: decay_at, learning_rate: 0.1, decay_factor: 0.1}
+    grid: {schedule.decay_epoch: [1, 2]}
+"""
+
+
+class Notes:
+    """A view that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.told: list[tuple[str, str]] = []
+        self.shown: list[Progress] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def news(self, trial: str, text: str) -> None:
+        self.told.append((trial, text))
+
+    def show(self, progress: Progress) -> None:
+        self.shown.append(progress)
+
+
+class Recorder:
+    """Stands for the driver: walks every trial to its end and records made-up epochs."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[tuple[int, int], Options]] = []
+        self.interrupt = False
+
+    def run(
+        self,
+        ledger: Ledger,
+        sweep_id: str,
+        trials: Sequence[Trial],
+        identities: Mapping[Program, Identity],
+        options: Options,
+        *,
+        forecast: tuple[int, int],
+        on_progress: Callable[[Progress], None],
+        stop: threading.Event,
+    ) -> Outcome:
+        self.calls.append((forecast, options))
+        if self.interrupt:
+            raise KeyboardInterrupt
+        invocation = ledger.begin_invocation(sweep_id)
+        rows = {row.number: row for row in ledger.trials(sweep_id)}
+        done: set[str] = set()
+        for trial in trials:
+            records = [record for record in _walk(trial, identities[trial.program]) if record.key not in done]
+            done |= {record.key for record in records}
+            head = _walk(trial, identities[trial.program])[-1]
+            row = rows[trial.number]
+            ledger.commit(
+                sweep_id,
+                invocation,
+                Batch(
+                    records=records,
+                    heads={row.id: (head.key, head.epoch)},
+                    ended={row.id: (TrialStatus.FINISHED, None)},
+                ),
+            )
+        ledger.end_invocation(invocation, seconds_committing=0.0, seconds_starting=0.0)
+        ledger.end_sweep(sweep_id, SweepStatus.FINISHED)
+        return Outcome(status=SweepStatus.FINISHED, trained=len(done), replayed=0, seconds={"wall": 1.0})
+
+
+def _walk(trial: Trial, identity: Identity) -> list[Record]:
+    state, key, records = trial.schedule.init(), identity.root(trial.seed), []
+    for epoch in range(1, trial.epochs + 1):
+        plan = trial.schedule.plan(state, epoch, identity.examples, trial.program.batch_size)
+        parent, key = key, child(key, plan)
+        metrics: dict[str, Any] = {
+            "test_error": 50.0 - 5 * epoch + 100 * float(plan.learning_rates[0]) + trial.seed,
+            "train_loss": 1.0,
+            "weight_norm_sq": 1.0,
+            "seconds": 0.5,
+        }
+        records.append(Record(key=key, parent=parent, epoch=epoch, metrics=metrics, finished_at_ms=epoch))
+        state = trial.schedule.update(state, records[-1].observation)
+    return records
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder()
+    monkeypatch.setattr(driver, "run", recorder.run)
+    return recorder
+
+
+def identify(
+    programs: Sequence[Program], environment: WorkerEnvironment, data_dir: Path | None
+) -> Mapping[Program, Identity]:
+    """As `sweeps.identity.identify`, which asks a process that takes seconds to start."""
+    numerics = {"threads": str(environment.threads)}
+    return {
+        program: Identity(program=to_dict(program), data="d", examples=197, numerics=numerics, code="c")
+        for program in programs
+    }
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(forecasts, "identify", identify)
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    return Settings.from_env({"ABEL_HOME": str(tmp_path / "home")})
+
+
+def run(settings: Settings, view: Notes | None = None, **changes: Any) -> RunResult:
+    request = Request(spec="spec.yaml", tracking=False, **changes)
+    return operations.run(settings, request, view=view or Notes(), stop=Stop())
+
+
+def test_a_run_ends_with_its_arms_and_a_second_one_does_nothing(settings: Settings, recorder: Recorder) -> None:
+    first = run(settings)
+    assert (first.outcome, first.trained) == ("finished", 18)
+    assert recorder.calls[0][0] == (18, 18)
+    constant, decay = first.detail.arms
+    assert constant.minimum_error == pytest.approx(40.5)
+    assert decay.settings == {"schedule.decay_epoch": 1}
+    assert decay.minimum_error == pytest.approx(31.5)
+    assert decay.decays == ((1,), (1,))
+    again = run(settings)
+    assert (again.outcome, again.trained) == ("nothing to do", 0)
+    assert again.detail == first.detail
+    assert len(recorder.calls) == 1
+    assert '"outcome": "nothing to do"' in to_json(again)
+
+
+def test_what_earlier_sweeps_recorded_is_not_planned_again(settings: Settings, recorder: Recorder) -> None:
+    run(settings)
+    Path("spec.yaml").write_text(SPEC.replace("[1, 2]", "[1, 2, 3]"))
+    plan = operations.plan(settings, Request(spec="spec.yaml"))
+    assert plan.epochs_known == 30
+    assert plan.epochs_remaining == (2, 2)
+    assert plan.seconds == pytest.approx((0.5, 0.75))
+    assert plan.reason is None
+    fresh = operations.plan(settings, Request(spec="spec.yaml", seeds=(7,)))
+    assert fresh.reason == "its seeds and first learning rates are new"
+    slower = operations.plan(settings, Request(spec="spec.yaml", threads=2))
+    assert slower.reason is not None
+    assert "threads: 2, 1" in slower.reason
+
+
+def test_without_sharing_every_epoch_is_planned(settings: Settings) -> None:
+    plan = operations.plan(settings, Request(spec="spec.yaml", sharing=False))
+    assert plan.epochs_remaining == plan.epochs_shared == (24, 24)
+    assert all(arm.epochs_shared == (arm.epochs_naive, arm.epochs_naive) for arm in plan.arms)
+
+
+def test_a_sweep_that_another_process_runs_is_left_alone(settings: Settings, recorder: Recorder) -> None:
+    with sole_runner(settings.prepare().home, "tiny"), pytest.raises(PreflightError, match="another process"):
+        run(settings)
+    assert recorder.calls == []
+
+
+def test_stopping_at_once_leaves_the_sweep_as_interrupted(settings: Settings, recorder: Recorder) -> None:
+    recorder.interrupt = True
+    with pytest.raises(KeyboardInterrupt):
+        run(settings)
+    assert operations.status(settings, "tiny").sweep.status == "interrupted"
+    recorder.interrupt = False
+    assert run(settings).outcome == "finished"
+
+
+def test_a_sweep_whose_process_is_gone_is_shown_as_stopped(settings: Settings, recorder: Recorder) -> None:
+    run(settings)
+    ledger = Ledger.open(settings.ledger_url)
+    ledger.resume_sweep(ledger.sweep("tiny").id)
+    ledger.close()
+    assert [sweep.status for sweep in operations.sweeps(settings)] == ["stopped"]
+    with sole_runner(settings.home, "tiny"):
+        assert [sweep.status for sweep in operations.sweeps(settings)] == ["running"]
+
+
+def test_options_reach_the_driver(settings: Settings, recorder: Recorder) -> None:
+    run(settings, workers=3, seeds=(5,), sharing=False)
+    forecast, options = recorder.calls[0]
+    assert forecast == (12, 12)
+    assert (options.workers, options.threads, options.sharing) == (3, 1, False)
+
+
+def test_ui_serves_this_machine_only_and_runs_no_jobs(settings: Settings, recorder: Recorder) -> None:
+    run(settings)
+    server = operations.ui(settings, 5001, None)
+    assert server.command is not None
+    assert server.url == "http://127.0.0.1:5001/#/experiments?experimentSearchFilter=tiny"
+    assert server.command[server.command.index("--host") + 1] == "127.0.0.1"
+    assert server.environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    assert server.environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+def test_ui_of_a_server_is_only_its_address(settings: Settings) -> None:
+    remote = Settings.from_env({"ABEL_HOME": str(settings.home), "ABEL_TRACKING_URI": "http://user:word@host:5000"})
+    server = operations.ui(remote, 5000, "tiny")
+    assert server.command is None
+    assert server.url == "http://host:5000/#/experiments?experimentSearchFilter=tiny"

@@ -1,0 +1,128 @@
+"""Tests for `services/report.py`, `services/findings.py` and `services/page.py`, on a real ledger and MLflow store."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.report import report
+from services.runs import RunsError
+from services.settings import Settings
+from services.tracking import Projector
+from sweeps.ledger import LedgerError
+from sweeps.rows import SweepStatus
+
+# MLflow 3.17 loads with a strategy that SQLAlchemy 2.1 deprecates.
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tracking_uri: str) -> Settings:
+    return Settings(home=tmp_path, ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}", tracking_uri=tracking_uri)
+
+
+def project(story: Any, settings: Settings) -> None:
+    projector = Projector(story.ledger, story.sweep_id, settings.tracking_uri, settings.artifacts)
+    while projector.step():
+        pass
+
+
+class Balanced(HTMLParser):
+    """Checks that tags close in order and gathers what a browser would fetch."""
+
+    EMPTY = frozenset({"meta", "img", "source", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def read(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.fetched and all(address.startswith("data:image/svg+xml;base64,") for address in parser.fetched)
+    assert "<script" not in text and "url(" not in text and "@import" not in text
+    return re.sub(r"data:[^\"]+", "", text)
+
+
+def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    written = report(settings, "fig-s6a-digits")
+    folder = settings.reports / "fig-s6a-digits"
+    assert written.files == (folder / "index.html", folder / "decay_time.png")
+    assert written.files[1].read_bytes().startswith(b"\x89PNG")
+    assert written.lag is None
+    cost, bounce, abel = written.findings
+    assert cost.startswith("Decaying after epoch 1 instead of after epoch 30, the grid's first after the bounce, costs")
+    assert "paired over 3 seeds (standard error" in cost
+    assert "to its minimum" in bounce and "after epoch 8" in bounce
+    assert abel.startswith("ABEL decays by itself after epoch 24, 25, 26 (by seed) and reaches")
+    text = read(written.files[0])
+    assert "24 (bounce), 34 (last)" in text
+    assert "epochs saved" in text and "time in training" in text
+    assert "<dt>jax</dt><dd>0.10.2</dd>" in text
+    assert text.count('<tr class="finished">') == 21
+    assert 'class="banner"' not in text
+
+
+def test_diverged_trials_are_in_sight_and_in_no_mean(story: Any, settings: Settings) -> None:
+    story.diverging = True
+    story.begin().tell().end()
+    project(story, settings)
+    written = report(settings, story.sweep_id)
+    assert written.findings[-1] == "1 trial did not finish and enters no mean: constant seed=0 (diverged)."
+    text = read(written.files[0])
+    assert text.count('<tr class="diverged">') == 1
+    assert "12 of 40" in text
+
+
+def test_a_lagging_store_and_an_unfinished_sweep_are_said(story: Any, settings: Settings, tmp_path: Path) -> None:
+    story.epochs = 36
+    story.begin().tell(upto=4)
+    project(story, settings)
+    story.tell(only=lambda name: name.startswith("decay-at")).end(SweepStatus.INTERRUPTED)
+    written = report(settings, story.sweep_id, tmp_path / "out")
+    assert written.lag is not None and "it shows 0 of 15 ended trials and 84 of 564 recorded epochs" in written.lag
+    text = read(tmp_path / "out" / "index.html")
+    assert "The sweep is interrupted: 0 of its 21 trials have ended." in text
+    assert text.count('class="banner"') == 2
+    assert not (tmp_path / "out" / "decay_time.png").exists()
+
+
+def test_other_sweeps_get_the_general_parts(story: Any, settings: Settings) -> None:
+    story.seeds, story.decays = 1, ()
+    story.begin().tell().end()
+    project(story, settings)
+    written = report(settings, story.sweep_id)
+    assert [path.name for path in written.files] == ["index.html"]
+    text = read(written.files[0])
+    assert [heading in text for heading in ("Weight norm", "Learning rate", "Arms", "Trials")] == [True] * 4
+
+
+def test_what_comes_from_a_spec_is_escaped(story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    story.seeds, story.decays = 1, ()
+    monkeypatch.setattr(story, "title", "<b>$title</b> & more")
+    story.begin().tell().end()
+    project(story, settings)
+    assert "<h1>&lt;b&gt;$title&lt;/b&gt; &amp; more</h1>" in read(report(settings, story.sweep_id).files[0])
+
+
+def test_what_is_not_there_is_an_error(story: Any, settings: Settings) -> None:
+    with pytest.raises(LedgerError, match="sweep 'fig-s6a': must be one that was run here"):
+        report(settings, "fig-s6a")
+    story.begin()
+    with pytest.raises(RunsError, match="must be in the tracking store"):
+        report(settings, story.sweep_id)

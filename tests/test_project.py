@@ -1,0 +1,153 @@
+"""The files around the code: the lock, the changelog, the image, and the commands that the README has people type."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer.main
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from services.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+README = (ROOT / "README.md").read_text()
+LOCK = (ROOT / "requirements.lock").read_text()
+PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[0-9][0-9a-z.]*)(?: ; [^/@]+)? \\$")
+HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}(?: \\)?$")
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def _pins() -> dict[str, list[str]]:
+    """Locked versions by name: several where Python versions need different ones."""
+    pins: dict[str, list[str]] = {}
+    for match in filter(None, map(PIN.match, LOCK.splitlines())):
+        pins.setdefault(match["name"], []).append(match["version"])
+    return pins
+
+
+def _commands(markdown: str) -> list[str]:
+    """What a reader would type: the lines of `bash` and `sh` blocks, those after `$ ` in `console` blocks."""
+    commands = []
+    for kind, block in re.findall(r"^```(bash|sh|console)\n(.*?)^```", markdown, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if kind != "console" or line.startswith("$ "):
+                commands.append(line.removeprefix("$ ").strip())
+    return [command for command in commands if command and not command.startswith("#")]
+
+
+def _words(command: str) -> list[str]:
+    """A command's words, without leading variables and the environment's path, up to what a shell would cut off."""
+    words = re.split(r"\s(?:&&|\|\||[|;<>]|&$)", command, maxsplit=1)[0]
+    listed = shlex.split(words, comments=True)
+    while listed and re.match(r"[A-Z_]+=", listed[0]):
+        listed.pop(0)
+    return [listed[0].removeprefix(".venv/bin/"), *listed[1:]] if listed else []
+
+
+def _parse(arguments: list[str]) -> None:
+    """Parse as the command would, subcommand by subcommand, and run nothing."""
+    command, context = typer.main.get_command(app), None
+    name, rest = "abel", arguments
+    while True:
+        context = command.make_context(name, list(rest), parent=context)
+        if not hasattr(command, "resolve_command"):
+            return
+        _, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        name = command.name
+
+
+def test_the_lock_holds_pins_and_hashes_and_nothing_else() -> None:
+    lines = [line for line in LOCK.splitlines() if not line.startswith("# This file was") and line != "#    make lock"]
+    assert [line for line in lines if not PIN.match(line) and not HASH.match(line)] == []
+    assert len(_pins()) > 100
+
+
+def test_the_lock_serves_every_dependency() -> None:
+    wanted = [*PROJECT["build-system"]["requires"], *PROJECT["project"]["dependencies"]]
+    wanted += PROJECT["project"]["optional-dependencies"]["dev"]
+    pins = _pins()
+    for requirement in map(Requirement, wanted):
+        versions = pins.get(canonicalize_name(requirement.name), [])
+        assert versions and all(map(requirement.specifier.contains, versions)), f"{requirement}: locked is {versions}"
+
+
+def test_the_lock_brings_no_accelerator_packages() -> None:
+    """They weigh gigabytes; who has an accelerator adds its JAX plug-in."""
+    heavy = re.compile(r"nvidia-|triton|torch$|tensorflow$|jax-cuda|jax-rocm|libtpu")
+    assert [name for name in _pins() if heavy.match(name)] == []
+
+
+def test_the_changelog_knows_the_version() -> None:
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert headings[1] == PROJECT["project"]["version"]
+
+
+def test_every_package_is_installed_and_in_the_image() -> None:
+    layers = ("abel", "workers", "sweeps", "services")
+    found = {file.parent.relative_to(ROOT) for layer in layers for file in (ROOT / layer).rglob("*.py")}
+    assert {".".join(folder.parts) for folder in found} == set(PROJECT["tool"]["setuptools"]["packages"])
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    assert all(f"COPY {layer} {layer}\n" in dockerfile for layer in layers)
+
+
+def test_every_plugin_of_ours_is_where_its_entry_point_says() -> None:
+    for group, points in PROJECT["project"]["entry-points"].items():
+        for kind, target in points.items():
+            module, _, name = target.partition(":")
+            source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text()
+            assert re.search(rf"^class {name}\b", source, re.MULTILINE), f"{group}: {kind} = {target}"
+
+
+def test_the_readme_starts_with_the_demo_and_a_run() -> None:
+    typed = [_words(command) for command in _commands(README)]
+    assert ["make", "demo"] in typed
+    assert any(words[:2] == ["abel", "run"] for words in typed)
+
+
+def test_the_readme_is_finished_and_its_files_are_there() -> None:
+    assert re.findall(r"@[A-Z_]+@", README) == []
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert [path for path in linked if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("command", [c for c in _commands(README) if _words(c)[:1] == ["make"]])
+def test_a_make_command_of_the_readme_exists(command: str) -> None:
+    targets = [word for word in _words(command)[1:] if "=" not in word and not word.startswith("-")]
+    assert set(targets) <= TARGETS
+
+
+@pytest.mark.parametrize("command", [c for c in _commands(README) if _words(c)[:1] == ["abel"]])
+def test_an_abel_command_of_the_readme_parses(command: str) -> None:
+    _parse(_words(command)[1:])
+
+
+@pytest.mark.parametrize("arguments", [["rnu"], ["run", "--no-such-option", "fig-s6a-digits"], ["report"]])
+def test_a_command_that_does_not_exist_does_not_parse(arguments: list[str]) -> None:
+    with pytest.raises(Exception, match=r"No such|Missing"):
+        _parse(arguments)
+
+
+def test_commands_are_read_out_of_blocks() -> None:
+    text = r"""
+```console
+$ A=1 abel run x \
+  --seeds 2 | tee log
+output
+```
+```bash
+# why
+make test ARGS='-k x'
+```
+```yaml
+a: b
+```
+"""
+    assert [_words(command) for command in _commands(text)] == [
+        ["abel", "run", "x", "--seeds", "2"],
+        ["make", "test", "ARGS=-k x"],
+    ]
