@@ -5,6 +5,7 @@ Runs the demo's sweep in a directory of its own and reads the figures from its l
     python bench/overhead.py fig-s6a-cifar10       (in the ABEL_HOME of the environment)
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -53,12 +54,14 @@ def checkpoints(ledger: Ledger, states: dict[str, object]) -> int:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sweep", nargs="?", help="a sweep that was run already; without it the demo's is run")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="abel-overhead-") as home:
-        name = sys.argv[1] if len(sys.argv) > 1 else DEMO
-        settings = Settings.from_env() if len(sys.argv) > 1 else run_demo(home)
-        rows = table(settings, name)
+        settings = Settings.from_env() if options.sweep else run_demo(home)
+        rows = table(settings, options.sweep or DEMO)
     width = max(len(label) for label, _ in rows)
-    print(f"{name}")
+    print(options.sweep or DEMO)
     for label, value in rows:
         print(f"  {label:<{width}}  {value}")
 

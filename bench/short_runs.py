@@ -1,0 +1,93 @@
+"""What a user waits for, and how to use the cores: short sweeps over the program of a catalogue entry, through `abel run`.
+
+    python bench/short_runs.py                                          (fig-s6a-digits)
+    python bench/short_runs.py fig-s6a-cifar10 --data-dir DIR --epochs 4
+
+First table: seconds from starting the command to the first recorded epoch, with an empty compilation cache and with a
+warm one. Second table: epochs a second, between the first record and the last, of two workers with one thread against one
+worker with two; the two alternate.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from services.settings import Settings
+from sweeps.ledger import Ledger
+from sweeps.spec import load_spec
+
+SPLITS = ((2, 1), (1, 2))  # workers, threads of each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    first_epoch_seconds: float
+    epochs_per_second: float
+
+
+class Home:
+    """An ABEL_HOME of its own, in which every sweep has new seeds."""
+
+    def __init__(self, directory: Path, entry: str, epochs: int, data_dir: str | None) -> None:
+        self._directory, self._epochs = directory, epochs
+        self._data = ["--data-dir", data_dir] if data_dir else []
+        self._spec = load_spec(entry).to_dict()
+        self._seed = 0
+
+    def run(self, cohorts: int, workers: int, threads: int) -> Timing:
+        """Train so many cohorts of one seed each."""
+        seeds = list(range(self._seed, self._seed + cohorts))
+        self._seed += cohorts
+        arms = {"constant": self._spec["arms"]["constant"]}
+        document = self._spec | {"name": f"short-{self._seed}", "seeds": seeds, "epochs": self._epochs, "arms": arms}
+        path = self._directory / "short.json"
+        path.write_text(json.dumps(document))
+        environment = os.environ | {"ABEL_HOME": str(self._directory / "home")}
+        began = time.time()
+        command = ["abel", "run", str(path), "--workers", str(workers), "--threads", str(threads), "--no-tracking"]
+        subprocess.run([*command, *self._data], env=environment, check=True, stdout=subprocess.DEVNULL)
+        return _timing(Ledger.open(Settings.from_env(environment).ledger_url), document["name"], began)
+
+
+def _timing(ledger: Ledger, name: str, began: float) -> Timing:
+    states = [state for row in ledger.trials(ledger.sweep(name).id) for state in ledger.curve(row.head)]
+    moments: dict[str, list[float]] = {}
+    for state in states:
+        moments.setdefault(state.worker, []).append(state.finished_at_ms / 1000)
+    # The first epoch of a process holds its compilation, or the reading of it from the cache.
+    warm_from = max(min(own) for own in moments.values())
+    later = [moment for own in moments.values() for moment in own if moment > warm_from]
+    first = min(min(own) for own in moments.values())
+    return Timing(first_epoch_seconds=first - began, epochs_per_second=len(later) / (max(later) - warm_from))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("entry", nargs="?", default="fig-s6a-digits")
+    parser.add_argument("--data-dir")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="abel-short-") as directory:
+        home = Home(Path(directory), options.entry, options.epochs, options.data_dir)
+        cold, *warm = (home.run(1, 1, 1).first_epoch_seconds for _ in range(1 + options.rounds))
+        print(f"{options.entry}: seconds to the first recorded epoch\n| cache | seconds |\n|---|---|")
+        print(f"| empty | {cold:.1f} |\n| warm | {', '.join(f'{seconds:.1f}' for seconds in warm)} |\n")
+        rates: dict[tuple[int, int], list[float]] = {split: [] for split in SPLITS}
+        for _ in range(options.rounds):
+            for split in SPLITS:
+                rates[split].append(home.run(4, *split).epochs_per_second)
+    print("| workers | threads | epochs a second, median | each round |\n|---|---|---|---|")
+    for (workers, threads), measured in rates.items():
+        each = ", ".join(f"{rate:.2f}" for rate in measured)
+        print(f"| {workers} | {threads} | {median(measured):.2f} | {each} |")
+
+
+if __name__ == "__main__":
+    main()
