@@ -87,6 +87,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 Workers = Annotated[int | None, typer.Option(min=1, help="Workers at once (default: as many as cores / threads).")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of a worker; CPU results depend on it.")]
 NoSharing = Annotated[bool, typer.Option("--no-sharing", help="Train every trial from its first epoch on its own.")]
+AllowNondeterminism = Annotated[
+    bool,
+    typer.Option(
+        "--allow-nondeterminism", help="Go on where an epoch trained again differs from its record, as on some GPUs."
+    ),
+]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
 
@@ -168,6 +174,7 @@ def run(
     threads: Threads = 1,
     seeds: Seeds = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Do not upload to the tracking store.")] = False,
+    allow_nondeterminism: AllowNondeterminism = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep, or go on with one that was interrupted. A finished sweep trains nothing again.
@@ -187,6 +194,7 @@ def run(
         threads=threads,
         seeds=_seeds(seeds),
         tracking=not no_tracking,
+        allow_nondeterminism=allow_nondeterminism,
     )
     with progress.view(Console(stderr=as_json), spec) as view, interruption.on_signals(view.note) as stop:
         result = operations.run(_settings(data_dir), request, view=view, stop=stop)
@@ -310,7 +318,7 @@ def _show(result: Result, render: Callable[[Result], RenderableType], as_json: b
     if as_json:
         typer.echo(to_json(result))
     else:
-        Console().print(render(result))
+        Console().print(render(result), crop=False)
 
 
 def _serve(server: UiServer) -> int:

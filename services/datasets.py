@@ -35,7 +35,7 @@ def check(name: str, data_dir: Path | None) -> DataReport:
         test_examples=len(dataset.test_labels),
         shape=dataset.shape,
         classes=dataset.classes,
-        digest=dataset.digest(),
+        digest=dataset.digest,
     )
 
 

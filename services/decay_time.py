@@ -2,7 +2,8 @@
 
 Every trial of a ``decay_at`` arm decays once, each at another epoch; a ``constant`` arm shows the norm that ABEL would
 watch; an ``abel`` arm says when ABEL decays by itself. *After the bounce* is read off norms alone: it is the first
-epoch of the grid that does not lie before ABEL's own decay. Test errors decide nothing, they are only compared.
+epoch of the grid that lies before no seed's first decay by ABEL itself. Test errors decide nothing, they are only
+compared.
 """
 
 import math
@@ -86,15 +87,12 @@ class DecayTime:
     paired: Paired | None
     no_pair: str = ""
 
-    @property
-    def bounce_epoch(self) -> float:
-        """ABEL's first decay by itself, averaged over the seeds in which there was one; NaN if there was none."""
-        first = [epochs[0] for epochs in self.bounce_epochs.values() if epochs]
-        return fmean(first) if first else math.nan
-
 
 def decay_time(runs: Runs) -> DecayTime | None:
-    """The experiment's numbers; None where the sweep has no grid of decay epochs, or varies anything beside them."""
+    """The experiment's numbers; None where the sweep has no grid of decay epochs, or varies anything beside them.
+
+    Varying anything includes two arms of one of the three kinds: the figure has one line for each.
+    """
     finished = runs.finished
     if not _is_decay_time(finished):
         return None
@@ -129,9 +127,10 @@ def left_out(runs: Runs) -> list[str]:
 
 
 def _is_decay_time(finished: pd.DataFrame) -> bool:
-    once = finished[finished["kind"] == "decay_at"]
     varied = {name for settings in finished["settings"] for name in settings}
-    return len(once) > 0 and varied == {"schedule.decay_epoch"} and once["arm"].nunique() == 1
+    arms = finished.groupby("kind")["arm"].nunique()
+    one_of_each = all(arms.get(kind, 0) <= 1 for kind in ("decay_at", "constant", "abel"))
+    return bool(arms.get("decay_at", 0)) and one_of_each and varied == {"schedule.decay_epoch"}
 
 
 def _norm(runs: Runs, constant: pd.DataFrame) -> pd.DataFrame:
@@ -150,9 +149,12 @@ def _pair(grid: pd.DataFrame, bounces: Mapping[int, tuple[int, ...]]) -> tuple[P
         return None, "the sweep has no finished ABEL trial to say where the bounce is"
     if not first:
         return None, "the norm did not bounce: ABEL made no decay of its own"
-    after = [int(epoch) for epoch in sorted(grid["decay_epoch"].unique()) if epoch >= fmean(first)]
+    after = [int(epoch) for epoch in sorted(grid["decay_epoch"].unique()) if epoch >= max(first)]
     if not after:
-        return None, f"the grid has no decay epoch at or after ABEL's own decay (epoch {fmean(first):.1f} on average)"
+        return (
+            None,
+            f"the grid has no decay epoch at or after ABEL's own first decays (the latest after epoch {max(first)})",
+        )
     earlier, later = int(grid["decay_epoch"].min()), after[0]
     table = grid.pivot(index="seed", columns="decay_epoch", values="error")
     if earlier == later:

@@ -43,7 +43,8 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
         identities = forecasts.identities(settings, request, spec)
         sweep_id = sweep_identity(spec.name, spec.expand(), identities, sharing=request.sharing)
         if known is not None and _is_finished(known, sweep_id):
-            return _show_again(settings, request, known, sweep_id)
+            known.describe_sweep(sweep_id, spec.to_dict())
+            return _show_again(settings, request, known, sweep_id, stop)
         estimate = forecasts.estimate(spec, identities, known, sharing=request.sharing)
     with preflight.sole_runner(settings.prepare().home, spec.name), standing.opened(settings) as ledger:
         stop.hold()
@@ -53,7 +54,7 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
             forecast=forecasts.as_json(estimate),
         )
         ledger.resume_sweep(sweep_id)  # before the projector looks: it ends where no sweep runs
-        with _tracking(settings, request, sweep_id) as projector:
+        with _tracking(settings, request, sweep_id, stop) as projector:
             watch = _Watch(ledger, sweep_id, projector, view, stop)
             outcome = _drive(settings, request, spec, identities, estimate.new_epochs, watch)
             if projector is not None:
@@ -100,6 +101,7 @@ def _drive(
         sharing=request.sharing,
         workers=request.workers,
         threads=request.threads,
+        allow_nondeterminism=request.allow_nondeterminism,
         cpu=spec.resources.cpu,
         gpu=spec.resources.gpu,
         tpu=spec.resources.tpu,
@@ -122,9 +124,9 @@ def _drive(
 
 
 @contextmanager
-def _tracking(settings: Settings, request: Request, sweep_id: str) -> Iterator[Projector | None]:
+def _tracking(settings: Settings, request: Request, sweep_id: str, stop: Stop) -> Iterator[Projector | None]:
     if request.tracking:
-        with projecting(settings, sweep_id) as projector:
+        with projecting(settings, sweep_id, stop) as projector:
             yield projector
     else:
         yield None
@@ -134,12 +136,12 @@ def _is_finished(ledger: Ledger, sweep_id: str) -> bool:
     return any(row.id == sweep_id and row.status is SweepStatus.FINISHED for row in ledger.sweeps())
 
 
-def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: str) -> RunResult:
+def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: str, stop: Stop) -> RunResult:
     """The result of a finished sweep; what an outage kept from the tracking store is sent now."""
     ledger.use_sweep(sweep_id)
     projector = None
     if request.tracking and not _is_uploaded(settings, ledger, sweep_id):
-        with projecting(settings, sweep_id) as projector:
+        with projecting(settings, sweep_id, stop) as projector:
             pass
     return _result(settings, ledger, sweep_id, None, projector)
 

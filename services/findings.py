@@ -9,6 +9,10 @@ from sweeps.rows import SweepRow, SweepStatus, TrialRow
 
 OUTCOMES = ("finished", "diverged", "failed")
 NAMED_AT_MOST = 8
+NO_DECAY_TIME = (
+    "There is no figure of decay times: it needs finished trials of one arm of decay_at whose grid varies "
+    "schedule.decay_epoch alone, beside at most one arm of constant and one of abel."
+)
 
 
 def lagging(shown: Runs, trials: Sequence[TrialRow]) -> str | None:
@@ -28,6 +32,8 @@ def findings(shown: Runs, numbers: DecayTime | None) -> Iterator[str]:
     """What the sweep says, in sentences."""
     if numbers is not None:
         yield from filter(None, (_cost_of_early_decay(numbers), _bounce(numbers), _abel(numbers)))
+    elif shown.about.get("figure") == "decay_time":
+        yield NO_DECAY_TIME
     others = left_out(shown)
     if others:
         many = len(others) > 1

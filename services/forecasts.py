@@ -1,7 +1,6 @@
 """What a sweep will cost on this machine: the plan's epochs, less what the ledger knows, times measured seconds."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean, median
@@ -10,7 +9,7 @@ from typing import Any
 from services.errors import OperationError
 from services.schemas import ArmPlan, Plan, Request
 from services.settings import Settings
-from sweeps.identity import IdentityError, WorkerEnvironment, identify
+from sweeps.identity import IdentityError, WorkerEnvironment, identify, workers_at_once
 from sweeps.ledger import Ledger, sweep_identity
 from sweeps.plan import Forecast, Span, forecast, wall_seconds
 from sweeps.spec import SweepSpec, Trial
@@ -59,10 +58,9 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
     except IdentityError as error:
         known, fault = {}, f"the data cannot be read: {error}"
     cost = estimate(spec, known, ledger, sharing=request.sharing)
-    workers = request.workers or max(1, (os.cpu_count() or 1) // request.threads)
-    seconds = seconds_per_epoch(ledger, spec.expand()) if ledger else None
-    measured = f"{seconds:.2g} s an epoch, as measured here" if seconds else ""
-    stated = f"no epoch was measured here; the entry says: {' '.join(spec.cost.split())}" if spec.cost else ""
+    workers = request.workers or workers_at_once(request.threads, spec.resources.cpu)
+    measured = seconds_per_epoch(ledger, spec.expand()) if ledger else None
+    seconds = measured or spec.epoch_seconds
     return Plan(
         name=spec.name,
         title=spec.title,
@@ -78,7 +76,7 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
         reason=None if cost.known_epochs else fault or why_nothing(known, ledger),
         workers=workers,
         seconds=wall_seconds(cost, seconds, workers) if seconds else None,
-        basis=measured or stated or "no epoch was measured here",
+        basis=_basis(spec, measured),
     )
 
 
@@ -146,6 +144,16 @@ def _unshared(name: str, trials: Sequence[Trial], known: Mapping[Program, Identi
     left = cost.naive_epochs - cost.known_epochs
     arms = tuple(replace(arm, shared_epochs=Span(arm.naive_epochs, arm.naive_epochs)) for arm in cost.arms)
     return replace(cost, shared_epochs=everything, new_epochs=Span(left, left), arms=arms)
+
+
+def _basis(spec: SweepSpec, measured: float | None) -> str:
+    """What the time is computed from, or why there is none."""
+    if measured:
+        return f"{measured:.2g} s an epoch, as measured here"
+    if spec.epoch_seconds:
+        return f"{spec.epoch_seconds:.2g} s an epoch, as the spec says; none was measured here yet"
+    stated = f"; the spec says: {' '.join(spec.cost.split())}" if spec.cost else ""
+    return f"no epoch was measured here yet{stated}"
 
 
 def _canonical(program: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ class Patience:
 
     rest_seconds: float = 5.0
     longest_pause_seconds: float = 10.0
-    give_up_after_seconds: float = 60.0
+    give_up_after_seconds: float = 20.0
 
 
 @dataclass

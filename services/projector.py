@@ -3,14 +3,18 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.settings import Settings, without_credentials
 
 DRAIN_SECONDS = 120.0  # about 300,000 points at MLflow's pace into SQLite
+INTERRUPTED_DRAIN_SECONDS = 10.0  # who pressed Ctrl-C wants the prompt back; what is left, a later run sends
+LOOK_SECONDS = 0.5
 STOP_SECONDS = 5.0
 NICENESS = 10  # training has the processors first
 
@@ -25,7 +29,6 @@ class Projector:
     process: subprocess.Popen[bytes]
     target: str
     log: Path
-    drain_seconds: float = DRAIN_SECONDS
     pending: str | None = None
     _heard: int = 0
 
@@ -37,13 +40,15 @@ class Projector:
         self._heard += sum(len(line) + 1 for line in lines)
         return [line.decode(errors="replace") for line in lines if line.strip()]
 
-    def drain(self) -> None:
-        """Wait until all of the sweep is in the store, or give up and say so."""
-        try:
-            code = self.process.wait(self.drain_seconds)
-        except subprocess.TimeoutExpired:
-            self.stop()
-            code = None
+    def drain(self, stop: threading.Event) -> None:
+        """Wait until all of the sweep is in the store, not long once ``stop`` is set; or give up and say so."""
+        began, code = time.monotonic(), None
+        while code is None and time.monotonic() - began < (
+            INTERRUPTED_DRAIN_SECONDS if stop.is_set() else DRAIN_SECONDS
+        ):
+            with suppress(subprocess.TimeoutExpired):
+                code = self.process.wait(LOOK_SECONDS)
+        self.stop()
         if code != 0:
             why = "did not take it all in time" if code is None else (_last_line(self.log) or f"ended with {code}")
             self.pending = f"Not everything is in the tracking store {self.target}: {why} (log: {self.log})"
@@ -59,7 +64,7 @@ class Projector:
 
 
 @contextmanager
-def projecting(settings: Settings, sweep_id: str) -> Iterator[Projector]:
+def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iterator[Projector]:
     """Run a projector for the sweep; where the block ends cleanly its work is waited for, else it is stopped."""
     log = settings.logs / f"tracking-{sweep_id}.log"
     with log.open("wb") as stderr:
@@ -75,7 +80,7 @@ def projecting(settings: Settings, sweep_id: str) -> Iterator[Projector]:
     projector = Projector(process=process, target=without_credentials(settings.tracking_uri), log=log)
     try:
         yield projector
-        projector.drain()
+        projector.drain(stop)
     finally:
         projector.stop()
 

@@ -183,7 +183,7 @@ def started(file: Path) -> RenderableType:
 
 def report(result: ReportFiles) -> RenderableType:
     """Where a report lies."""
-    lines = [Text(f"Wrote {file}") for file in result.files]
+    lines = [_whole("Wrote ", str(file)) for file in result.files]
     findings = [Text(finding) for finding in result.findings]
     return Group(*findings, *lines, *([Text(result.note, style="yellow")] if result.note else []))
 
@@ -220,8 +220,12 @@ def data_report(report: DataReport) -> RenderableType:
 
 def next_steps(*commands: str) -> RenderableType:
     """The commands that one would type next."""
-    lines = [Text.assemble("  ", (command, "bold")) for command in commands]
-    return Padding(Group(Text("Next:", style="dim"), *lines), (1, 0, 0, 0))
+    return Group(Text("\nNext:", style="dim"), *(_whole("  ", (command, "bold")) for command in commands))
+
+
+def _whole(*parts: str | tuple[str, str]) -> Text:
+    """A line that is copied as a whole, so never broken, however narrow the terminal."""
+    return Text.assemble(*parts, no_wrap=True, overflow="ignore")
 
 
 def status(name: str) -> str:

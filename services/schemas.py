@@ -21,6 +21,7 @@ class Request:
     threads: int = 1
     seeds: tuple[int, ...] | None = None
     tracking: bool = True
+    allow_nondeterminism: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,10 +131,14 @@ class Projector:
         self.offset = self._ledger.tracking_offset(self._sweep.id, self._target) if parent else 0
         parent = parent or self._make_parent()
         if "abel.spec" not in parent.tags:
-            self._client.log_dict(parent.run_id, dict(self._sweep.spec), "spec.yaml")
-            self._send(parent, tags={"abel.spec": "spec.yaml"})
+            self._describe(parent)
         self._parent = parent
         return parent
+
+    def _describe(self, parent: _Shown) -> None:
+        """Show what the spec says, as a file and in the tags of the sweep's run."""
+        self._client.log_dict(parent.run_id, dict(self._sweep.spec), "spec.yaml")
+        self._send(parent, tags=projection.sweep_tags(self._sweep, len(self._rows)) | {"abel.spec": "spec.yaml"})
 
     def _find_experiment(self) -> str:
         experiment = self._client.get_experiment_by_name(self._sweep.name)
@@ -182,19 +186,24 @@ class Projector:
         return news
 
     def _show_sweep(self, parent: _Shown, page: Sequence[EventRow]) -> None:
+        if any(event.kind == "sweep_described" for event in page):
+            self._sweep = self._ledger.sweep(self._sweep.id)
+            self._describe(parent)
         tags = projection.incident_tags(page)
-        if page[-1].kind != "sweep_ended":
+        work = [event for event in page if event.kind != "sweep_described"]
+        if not work or work[-1].kind != "sweep_ended":
             self._send(parent, tags=tags)
-            self._set_status(parent, "RUNNING")
+            if work:
+                self._set_status(parent, "RUNNING")
             return
-        status = SweepStatus(page[-1].payload["status"])
+        status = SweepStatus(work[-1].payload["status"])
         cost = projection.cost_tags(self._ledger.trials(self._sweep.id), self._ledger.work(self._sweep.id))
         self._send(parent, tags=tags | cost)
         for shown in self._trials.values():
             if shown.status == "RUNNING":
                 self._send(shown, tags={"abel.outcome": str(status)})
-                self._set_status(shown, "KILLED", page[-1].at_ms)
-        self._set_status(parent, SHOWN_AS[status], page[-1].at_ms)
+                self._set_status(shown, "KILLED", work[-1].at_ms)
+        self._set_status(parent, SHOWN_AS[status], work[-1].at_ms)
 
     def _send(
         self,

@@ -5,6 +5,7 @@ the ledger.
 """
 
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
 from sweeps.frontier import Frontier
-from sweeps.identity import IdentityError, WorkerEnvironment
+from sweeps.identity import IdentityError, WorkerEnvironment, workers_at_once
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from sweeps.spec import Trial
@@ -51,7 +52,9 @@ LOCAL_TOKEN = secrets.token_hex(32)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a sweep is executed; nothing here changes a result but ``threads``, which is part of the state keys."""
+    """How a sweep is executed. Of results it changes none, but for ``threads``, which is part of the state keys, and for
+    ``allow_nondeterminism``: then an epoch trained again may differ from its record, which is kept, and training goes on.
+    """
 
     checkpoints: Path
     cache: Path
@@ -65,6 +68,7 @@ class Options:
     address: str | None = None
     save_every_seconds: float = 120.0
     report_every_seconds: float = 2.0
+    allow_nondeterminism: bool = False
 
     @property
     def environment(self) -> WorkerEnvironment:
@@ -73,8 +77,8 @@ class Options:
 
     @property
     def slots(self) -> int:
-        """Workers at once on this machine: measured, one-thread workers on all cores beat one worker with all threads."""
-        return self.workers or max(1, len(psutil.Process().cpu_affinity()) // self.threads)
+        """Workers at once on this machine."""
+        return self.workers or workers_at_once(self.threads, self.cpu)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,12 +239,17 @@ def run(
     began = time.monotonic()
     ledger.resume_sweep(sweep_id)
     invocation = ledger.begin_invocation(sweep_id)
-    frontier = Frontier(ledger, sweep_id, invocation, sharing=options.sharing)
+    frontier = Frontier(
+        *(ledger, sweep_id, invocation),
+        sharing=options.sharing,
+        allow_nondeterminism=options.allow_nondeterminism,
+    )
     settings = WorkerSettings(
         checkpoints=options.checkpoints.absolute(),
         data_dir=options.data_dir and options.data_dir.absolute(),
         save_every_seconds=options.save_every_seconds,
         report_every_seconds=options.report_every_seconds,
+        allow_nondeterminism=options.allow_nondeterminism,
     )
     staged: set[int] = set()
     announce = _announcer(frontier, trials, staged, forecast, on_progress, began)
@@ -291,25 +300,29 @@ def _ray(options: Options) -> Iterator[None]:
     os.environ.update(TUNE_ENVIRONMENT | os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
     worker = {"env_vars": options.environment.variables()}
+    directory = tempfile.mkdtemp(prefix="abel-ray-")  # short: a socket's path has 107 bytes at most
+    quiet = {"runtime_env": worker, "log_to_driver": False, "logging_level": logging.ERROR}
     if options.address is not None:
-        ray.init(address=options.address, runtime_env=worker, log_to_driver=False, logging_level=logging.ERROR)
         try:
+            with chdir(directory):
+                ray.init(address=options.address, **quiet)
             _refuse_missing_resources(options)
             yield
         finally:
             ray.shutdown()
+            shutil.rmtree(directory, ignore_errors=True)
         return
-    directory = tempfile.mkdtemp(prefix="abel-ray-")  # short: a socket's path has 107 bytes at most
     os.environ.setdefault("RAY_AUTH_TOKEN", LOCAL_TOKEN)
     others = set(psutil.Process().children(recursive=True))
-    ray.init(
-        num_cpus=max(1, round(options.slots * options.cpu)),
-        runtime_env=worker,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=directory,
-    )
+    # Workers import from the directory that Ray is started in: a user's own `workers/` must not take the place of ours.
+    with chdir(directory):
+        ray.init(
+            address="local",  # else RAY_ADDRESS would be joined
+            num_cpus=math.ceil(options.slots * options.cpu),
+            include_dashboard=False,
+            _temp_dir=directory,
+            **quiet,
+        )
     helpers = set(psutil.Process().children(recursive=True)) - others
     try:
         _refuse_missing_resources(options)

@@ -64,13 +64,21 @@ class Frontier:
     """All cohorts of one sweep that are waiting or in training."""
 
     def __init__(
-        self, ledger: Ledger, sweep_id: str, invocation: int, *, sharing: bool = True, retries: int = 3
+        self,
+        ledger: Ledger,
+        sweep_id: str,
+        invocation: int,
+        *,
+        sharing: bool = True,
+        retries: int = 3,
+        allow_nondeterminism: bool = False,
     ) -> None:
         self._ledger = ledger
         self._sweep_id = sweep_id
         self._invocation = invocation
         self._sharing = sharing
         self._retries = retries
+        self._allow_nondeterminism = allow_nondeterminism
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, int, _Branch]] = []
         self._running: dict[int, _Branch] = {}
@@ -138,7 +146,8 @@ class Frontier:
         A cohort whose report could not be taken in is dropped: what memory holds of it is ahead of the ledger.
 
         Raises:
-            Nondeterministic: a replayed epoch differs from the record; everything before it is in the ledger.
+            Nondeterministic: a replayed epoch differs from the record, which is not allowed; everything before it is in
+                the ledger.
         """
         if number not in self._running:
             return
@@ -148,8 +157,11 @@ class Frontier:
             match report:
                 case Record(replay=True):
                     gathered.replayed += 1
-                    if contradiction := self._contradiction(report):
-                        break  # nothing that follows from a wrong state is a record
+                    if differs := self._contradiction(report):
+                        gathered.events.append(("nondeterministic", differs))
+                        if not self._allow_nondeterminism:
+                            contradiction = differs
+                            break  # nothing that follows from a wrong state is a record
                 case Record():
                     gathered.records.append(report)
                     self._step(branch, report.key, report.metrics, gathered)
@@ -166,8 +178,6 @@ class Frontier:
                 case Ended(trials=trials, diverged=broken):
                     del self._running[number]
                     self._end(trials, TrialStatus.DIVERGED if broken else TrialStatus.FINISHED, None, gathered)
-        if contradiction is not None:
-            gathered.events.append(("nondeterministic", contradiction))
         try:
             self._commit(gathered)
         except Exception:
@@ -179,7 +189,8 @@ class Frontier:
             self._running.pop(number, None)
             raise Nondeterministic(
                 f"epoch {contradiction['epoch']} was trained again and must equal its record, but "
-                f"{contradiction['metric']} was {contradiction['recorded']} and is {contradiction['replayed']}"
+                f"{contradiction['metric']} was {contradiction['recorded']} and is {contradiction['replayed']}; "
+                "--allow-nondeterminism goes on all the same, with the records as they are"
             )
 
     def fail(self, number: int, error: str) -> None:

@@ -36,6 +36,15 @@ class WorkerEnvironment:
         return variables if self.gpu else variables | {"JAX_PLATFORMS": "cpu"}
 
 
+def workers_at_once(threads: int, cpu: float) -> int:
+    """Workers that the cores of this process can hold, at least one.
+
+    Measured, one-thread workers on all cores beat one worker with all threads.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(cores / max(threads, cpu)))
+
+
 def identify(
     programs: Sequence[Program], environment: WorkerEnvironment, data_dir: Path | None
 ) -> dict[Program, Identity]:

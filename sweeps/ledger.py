@@ -106,7 +106,7 @@ class Ledger:
         sharing: bool = True,
         forecast: Mapping[str, Any] | None = None,
     ) -> str:
-        """Enter a sweep and its trials; where it is there already, nothing changes. Returns its id."""
+        """Enter a sweep and its trials; of one that is there already, take the description. Returns its id."""
         sweep_id = sweep_identity(name, trials, identities, sharing=sharing)
         row = {
             "id": sweep_id,
@@ -124,7 +124,14 @@ class Ledger:
             if entered.rowcount:
                 connection.execute(insert(tables.trials), [_trial_row(sweep_id, trial) for trial in trials])
                 _append(connection, sweep_id, "sweep_started", {})
+            else:
+                _describe(connection, sweep_id, spec)
         return sweep_id
+
+    def describe_sweep(self, sweep_id: str, spec: Mapping[str, Any]) -> None:
+        """Take what a spec says beside its trials, such as title and figure, where that was changed."""
+        with self._write() as connection:
+            _describe(connection, sweep_id, spec)
 
     def sweeps(self) -> list[SweepRow]:
         """All sweeps, the one that was run last at the end."""
@@ -273,7 +280,7 @@ class Ledger:
 
 def sweep_identity(name: str, trials: Sequence[Trial], identities: Mapping[Program, Identity], *, sharing: bool) -> str:
     """The id of a sweep: twelve hex digits of a hash of its name, its trials, their roots and whether they share."""
-    paths = [(trial.id, identities[trial.program].root(trial.seed)) for trial in trials]
+    paths = [(trial.name, trial.id, identities[trial.program].root(trial.seed)) for trial in trials]
     content = _encode({"name": name, "sharing": sharing, "trials": paths})
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -298,6 +305,13 @@ def _engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _describe(connection: Connection, sweep_id: str, spec: Mapping[str, Any]) -> None:
+    at, text = tables.sweeps.c, _encode(spec)
+    changed = update(tables.sweeps).where(at.id == sweep_id, at.spec != text).values(spec=text)
+    if connection.execute(changed).rowcount:
+        _append(connection, sweep_id, "sweep_described", {})
 
 
 def _append(connection: Connection, sweep_id: str, kind: str, payload: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ a sweep with ABEL costs something between two bounds, whatever the norms do (`sw
 - *At least*: ABEL follows some other schedule for as long as it could, which is as a rule until its last decay, and
   trials of ABEL share everything until the decay in which they cannot be equal.
 
-Both assume that no rate underflows float32.
+Both assume that no trial diverges, which ends it early, and that no rate underflows float32.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Arm(Part):
 class Resources(Part):
     """What one worker holds while it trains."""
 
-    cpu: Amount = Field(default=1, description="Processor cores.")
+    cpu: Annotated[float, Field(gt=0, le=1024)] = Field(default=1, description="Processor cores.")
     gpu: Amount = Field(default=0, description="GPUs, or a part of one.")
     tpu: Amount = Field(default=0, description="TPU chips.")
 
@@ -94,6 +94,11 @@ class Document(Part):
     claim: Prose = Field(default="", description="What the sweep is to show, and who says so.")
     notes: Prose = Field(default="", description="What a reader should know of the setting.")
     cost: Prose = Field(default="", description="What it costs, on what machine.")
+    epoch_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="How long one worker takes for an epoch; `abel plan` uses it until an epoch was measured here.",
+    )
     figure: Literal["decay_time"] | None = Field(
         default=None, description="The figure that the report draws; decay_time is the error against the decay's epoch."
     )
@@ -142,6 +147,7 @@ _RULES = {
     "model_type": "be a mapping",
     "list_type": "be a list",
     "too_short": "not be empty",
+    "greater_than": "be above {gt:g}",
     "greater_than_equal": "be at least {ge:g}",
     "less_than_equal": "be at most {le:.10g}",
     "string_too_long": "have at most {max_length} characters",

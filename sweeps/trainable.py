@@ -25,6 +25,7 @@ class WorkerSettings:
     data_dir: Path | None
     save_every_seconds: float
     report_every_seconds: float
+    allow_nondeterminism: bool
 
 
 class CohortTrainable(tune.Trainable):  # type: ignore[misc]
@@ -37,6 +38,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             checkpoints=settings.checkpoints,
             data_dir=settings.data_dir,
             save_every_seconds=settings.save_every_seconds,
+            allow_nondeterminism=settings.allow_nondeterminism,
         )
         self._report_every_seconds = settings.report_every_seconds
         self._begin(config)

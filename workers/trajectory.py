@@ -63,7 +63,7 @@ def identify(program: Program, dataset: Dataset) -> Identity:
     """The identity of a program trained on this data by this process."""
     return Identity(
         program=to_dict(program),
-        data=dataset.digest(),
+        data=dataset.digest,
         examples=dataset.examples,
         numerics=numerics(),
         code=code_digest(program),
@@ -84,6 +84,8 @@ def numerics() -> Mapping[str, str]:
         "threads": os.environ.get("NPROC", "all"),
         "dtype": "float64" if jax.config.values["jax_enable_x64"] else "float32",
         "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
+        "random": f"{jax.config.values['jax_default_prng_impl']}"
+        + ("" if jax.config.values["jax_threefry_partitionable"] else ", not partitionable"),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
@@ -91,17 +93,18 @@ def numerics() -> Mapping[str, str]:
 def code_digest(program: Program) -> str:
     """sha256 over the docstring-stripped syntax trees of every module that the program's variants import.
 
-    Followed are imports inside ``workers`` and inside the packages of plug-ins; schedules are no part of it: they decide
-    rates, and rates are in the key.
+    Followed are imports inside ``workers``, inside the packages of plug-ins, and of modules of ``abel`` such as its norms.
+    Schedules are no part of it: no task imports them, they decide rates, and rates are in the key.
     """
     variants = (program.task, program.model, program.data, program.optimizer)
     pending = {type(variant).__module__ for variant in variants} | {DRAWS_FROM}
-    packages = {name.partition(".")[0] for name in pending}
+    packages = {name.partition(".")[0] for name in pending} | {"abel"}
     trees: dict[str, str] = {}
     while pending:
         name = pending.pop()
         trees[name], imported = _module(name)
-        pending |= {other for other in imported if other.partition(".")[0] in packages} - trees.keys()
+        followed = {other for other in imported if other.partition(".")[0] in packages}
+        pending |= followed - {"abel"} - trees.keys()  # the package itself only lists what it has, schedules too
     return _sha256("\n".join(f"{name} {trees[name]}" for name in sorted(trees)).encode())
 
 
@@ -157,7 +160,7 @@ def main() -> None:
     data_dir = None if question["data_dir"] is None else Path(question["data_dir"])
     try:
         programs = [from_dict(values) for values in question["programs"]]
-        datasets = {program.data: program.data.load(data_dir) for program in programs}
+        datasets = {data: data.load(data_dir) for data in dict.fromkeys(program.data for program in programs)}
         for program in programs:
             program.task.build(program, datasets[program.data])
         answer: dict[str, Any] = {

@@ -13,9 +13,17 @@ from workers.trajectory import Identity, identify
 class Workshop:
     """Data sets, compiled trainings and checkpoints of one worker process."""
 
-    def __init__(self, *, checkpoints: Path, data_dir: Path | None, save_every_seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        *,
+        checkpoints: Path,
+        data_dir: Path | None,
+        save_every_seconds: float = 120.0,
+        allow_nondeterminism: bool = False,
+    ) -> None:
         self.checkpoints = Checkpoints(checkpoints)
         self.save_every_seconds = save_every_seconds
+        self.allow_nondeterminism = allow_nondeterminism
         self.dataset = cache(self._load)
         self.training = cache(self._build)
         self.identity = cache(self._identify)

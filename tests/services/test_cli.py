@@ -108,6 +108,22 @@ def test_data_that_cannot_be_used_is_refused_before_anything_starts(
     assert told in refused(abel("run", "spec.yaml", *options), home)
 
 
+def test_a_set_that_is_not_image_classification_is_refused(home: Path) -> None:
+    folder = Path("tfds/reviews/1.0.0")
+    folder.mkdir(parents=True)
+    split = {"name": "train", "numBytes": "1", "shardLengths": ["1"], "filepathTemplate": "{DATASET}-{SPLIT}"}
+    info = {"fileFormat": "array_record", "name": "reviews", "version": "1.0.0", "splits": [split]}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    package = "tensorflow_datasets.core.features."
+    text = {"pythonClassName": f"{package}text_feature.Text", "text": {}}
+    tree = {"pythonClassName": f"{package}features_dict.FeaturesDict", "featuresDict": {"features": {"review": text}}}
+    (folder / "features.json").write_text(json.dumps(tree))
+    Path("spec.yaml").write_text(SPEC.replace("{kind: digits, test: 1600}", "{kind: tfds, name: reviews}"))
+    told = refused(abel("run", "spec.yaml", "--data-dir", "tfds"), home)
+    assert "reviews is not an image classification set" in told
+    assert "got review: Text" in told
+
+
 def test_a_full_disk_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 2**20))
     assert "needs 512 MiB of free disk to start, got 1 MiB" in refused(abel("run", "spec.yaml"), home)

@@ -36,15 +36,17 @@ CONSTANT = [trial("constant", 0, 25.0), trial("constant", 1, 27.0)]
 ABEL = [trial("abel", 0, 21.0, bounce_epochs=(9, 15)), trial("abel", 1, 22.0, bounce_epochs=(12,), forced_epochs=(18,))]
 
 
-def test_after_the_bounce_is_the_first_grid_epoch_at_or_after_abels_mean_decay() -> None:
+def test_after_the_bounce_is_the_first_grid_epoch_before_no_seeds_first_decay_by_abel() -> None:
     numbers = decay_time(runs(GRID + CONSTANT + ABEL))
     assert numbers is not None and numbers.paired is not None
-    assert numbers.bounce_epoch == 10.5
     pair = numbers.paired
     assert (pair.earlier, pair.later) == (2, 20)
     assert pair.differences == [30, 32]
     assert pair.means == (52, 21)
     assert (pair.mean, pair.standard_error, pair.t) == (31, 1, 31)
+    mean_before_it = [trial("abel", 0, 21.0, bounce_epochs=(5,)), trial("abel", 1, 22.0, bounce_epochs=(13,))]
+    one_later = decay_time(runs(GRID + mean_before_it))
+    assert one_later is not None and one_later.paired is not None and one_later.paired.later == 20
     on_it = decay_time(runs(GRID + [trial("abel", 0, 21.0, bounce_epochs=(10,))]))
     assert on_it is not None and on_it.paired is not None and on_it.paired.later == 10
 
@@ -81,7 +83,7 @@ def test_equal_differences_have_an_infinite_t() -> None:
     [
         ([], "no finished ABEL trial"),
         ([trial("abel", 0, 21.0, forced_epochs=(18,))], "the norm did not bounce"),
-        ([trial("abel", 0, 21.0, bounce_epochs=(21,))], "no decay epoch at or after ABEL's own decay"),
+        ([trial("abel", 0, 21.0, bounce_epochs=(21,))], "no decay epoch at or after ABEL's own first decays"),
         ([trial("abel", 0, 21.0, bounce_epochs=(1,))], "lies after the bounce already"),
     ],
 )
@@ -93,5 +95,7 @@ def test_where_there_is_no_pair_it_says_why(abel: list[dict[str, Any]], why: str
 
 def test_other_sweeps_are_none_of_its_business() -> None:
     assert decay_time(runs(CONSTANT + ABEL)) is None
+    for extra in (trial("abel", 0, 55.0, arm="abel-window"), trial("constant", 0, 30.0, arm="faster")):
+        assert decay_time(runs([*GRID, *CONSTANT, *ABEL, extra])) is None
     more = [row | {"settings": row["settings"] | {"program.l2": 0.1}} for row in GRID]
     assert decay_time(runs(more)) is None

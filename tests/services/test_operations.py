@@ -181,6 +181,22 @@ def test_what_earlier_sweeps_recorded_is_not_planned_again(settings: Settings, r
     assert "threads: 2, 1" in slower.reason
 
 
+def test_before_anything_was_measured_the_spec_says_how_long_an_epoch_takes(settings: Settings) -> None:
+    request = Request(spec="spec.yaml", workers=2)
+    unknown = operations.plan(settings, request)
+    assert (unknown.seconds, unknown.basis) == (None, "no epoch was measured here yet")
+    Path("spec.yaml").write_text(f"{SPEC}epoch_seconds: 3\n")
+    stated = operations.plan(settings, request)
+    assert stated.seconds == pytest.approx((3 * 18 / 2, 3 * (18 / 2 + 4 / 2)))
+    assert stated.basis == "3 s an epoch, as the spec says; none was measured here yet"
+
+
+def test_what_was_measured_here_counts_more_than_what_the_spec_says(settings: Settings, recorder: Recorder) -> None:
+    Path("spec.yaml").write_text(f"{SPEC}epoch_seconds: 3\n")
+    run(settings)
+    assert operations.plan(settings, Request(spec="spec.yaml")).basis == "0.5 s an epoch, as measured here"
+
+
 def test_without_sharing_every_epoch_is_planned(settings: Settings) -> None:
     plan = operations.plan(settings, Request(spec="spec.yaml", sharing=False))
     assert plan.epochs_remaining == plan.epochs_shared == (24, 24)

@@ -99,6 +99,21 @@ def test_abels_decisions_are_told_apart(story: Any, tracking_uri: str, tmp_path:
     assert tags["abel.decay_epochs"] == "24,34"
 
 
+def test_a_changed_description_reaches_the_sweeps_run(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+    small.tell().end()
+    project(small, tracking_uri, tmp_path)
+    before = points(tracking_uri, small)
+    spec = dict(small.ledger.sweep(small.sweep_id).spec) | {"title": "Another title"}
+    small.ledger.describe_sweep(small.sweep_id, spec)
+    project(small, tracking_uri, tmp_path)
+    parent, _ = shown(tracking_uri, small)
+    assert parent.data.tags["abel.title"] == "Another title"
+    assert parent.info.status == "FINISHED"
+    folder = MlflowClient(tracking_uri).download_artifacts(parent.info.run_id, "spec.yaml", str(tmp_path))
+    assert "Another title" in Path(folder).read_text()
+    assert points(tracking_uri, small) == before
+
+
 def test_projecting_everything_again_adds_nothing(small: Any, tracking_uri: str, tmp_path: Path) -> None:
     small.tell().end()
     project(small, tracking_uri, tmp_path)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from abel.schedules import Observation, replay
+from sweeps.decode import schedule_from_dict
 from sweeps.frontier import Frontier
 from sweeps.ledger import Ledger
 from sweeps.spec import SweepSpec, parse_document
@@ -39,6 +41,20 @@ def spec_of(tiny_program) -> Callable[..., SweepSpec]:
     return build
 
 
+@pytest.fixture
+def bouncing_spec(tiny_program) -> SweepSpec:
+    """A spec whose forks come out of the data: under this L2 the norm bounces, in each seed at another epoch."""
+    rate = {"learning_rate": 0.1}
+    abel = {"schedule": {"kind": "abel", "decay_factor": 0.1, "last_decay_epoch": None} | rate}
+    arms = {
+        "constant": {"schedule": {"kind": "constant"} | rate},
+        "abel": abel | {"grid": {"schedule.decay_factor": [0.1, 0.5]}},
+        "late": {"schedule": {"kind": "abel", "decay_factor": 0.1, "last_decay_epoch": 10} | rate},
+    }
+    program = to_dict(tiny_program) | {"l2": 0.1}
+    return parse_document({"name": "bounce", "program": program, "epochs": 15, "seeds": [0, 1], "arms": arms})
+
+
 @dataclass
 class Shop:
     """A ledger and a workshop in one process: runs sweeps as the driver does, without Ray."""
@@ -54,13 +70,17 @@ class Shop:
     def enter(self, spec, *, sharing=True):
         trials = spec.expand()
         identities = {trial.program: self.workshop.identity(trial.program) for trial in trials}
-        return trials, identities, self.ledger.create_sweep(spec.name, {}, trials, identities, sharing=sharing)
+        return (
+            trials,
+            identities,
+            self.ledger.create_sweep(spec.name, spec.to_dict(), trials, identities, sharing=sharing),
+        )
 
-    def frontier(self, spec, *, sharing=True):
+    def frontier(self, spec, *, sharing=True, **options):
         trials, identities, sweep_id = self.enter(spec, sharing=sharing)
         self.ledger.resume_sweep(sweep_id)
         invocation = self.ledger.begin_invocation(sweep_id)
-        frontier = Frontier(self.ledger, sweep_id, invocation, sharing=sharing)
+        frontier = Frontier(self.ledger, sweep_id, invocation, sharing=sharing, **options)
         frontier.open(trials, identities)
         return sweep_id, frontier
 
@@ -86,6 +106,23 @@ class Shop:
             ]
             for row in self.ledger.trials(sweep_id)
         }
+
+    def decisions(self, sweep_id):
+        """What every schedule did when, whatever order cohorts came in: (trial, epoch, event)."""
+        names = {row.id: row.name for row in self.ledger.trials(sweep_id)}
+        events = [event.payload for event in self.ledger.events(sweep_id, limit=10**6) if event.kind == "schedule"]
+        return sorted((names[event["trial"]], event["epoch"], event["event"]) for event in events)
+
+    def by_algorithm_1(self, sweep_id):
+        """The decisions of ABEL's trials, from Algorithm 1 over the norms that are recorded of each."""
+        found = []
+        for row in self.ledger.trials(sweep_id):
+            if row.schedule["kind"] == "abel":
+                metrics = [state.metrics for state in self.ledger.curve(row.head)]
+                seen = [Observation(values["weight_norm_sq"], values["train_loss"]) for values in metrics]
+                states = replay(schedule_from_dict(row.schedule), seen)
+                found += [(row.name, state.epoch, int(state.event)) for state in states if state.event]
+        return sorted(found)
 
 
 @pytest.fixture

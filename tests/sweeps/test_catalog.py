@@ -6,7 +6,7 @@ import pytest
 from abel.schedules import Abel, Constant, DecayAt
 from sweeps import catalog
 from sweeps.faults import Faults
-from sweeps.plan import forecast
+from sweeps.plan import forecast, wall_seconds
 from sweeps.spec import json_schema, load_spec, parse_document, parse_spec
 from sweeps.yaml_loader import load
 from workers.config import to_dict
@@ -46,6 +46,12 @@ def test_the_cost_of_an_entry_is_its_forecast(name):
     most, naive = re.search(r"([\d,]+) distinct epochs.* at most \(([\d,]+) without sharing\)", spec.cost).groups()
     assert int(most.replace(",", "")) == cost.shared_epochs.high
     assert int(naive.replace(",", "")) == cost.naive_epochs
+
+
+@pytest.mark.parametrize(("name", "minutes"), [("fig-s6a-digits", 4), ("fig-s6a-cifar10", 90)])
+def test_an_entry_fits_its_time_on_two_cores(name, minutes):
+    spec = load_spec(name)
+    assert wall_seconds(forecast(spec.expand()), spec.epoch_seconds, workers=2).high <= 60 * minutes
 
 
 @pytest.mark.parametrize("name", catalog.names())

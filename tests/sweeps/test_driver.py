@@ -64,6 +64,15 @@ def test_sharing_through_ray_on_two_actors_is_invisible_and_costs_the_distinct_t
     assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 0, 0)
 
 
+def test_forks_that_come_out_of_the_data_are_invisible_through_ray(shop, another_shop, bouncing_spec):
+    sweep_id, outcome = drive(shop, bouncing_spec)
+    alone, _ = another_shop.run(bouncing_spec, sharing=False)
+    assert shop.curves(sweep_id) == another_shop.curves(alone)
+    assert shop.decisions(sweep_id) == shop.by_algorithm_1(sweep_id) == another_shop.decisions(alone)
+    distinct = {state.key for row in shop.ledger.trials(sweep_id) for state in shop.ledger.curve(row.head)}
+    assert outcome.trained == len(distinct)
+
+
 def test_a_child_trained_by_another_process_than_its_parent_is_the_same(shop, another_shop, spec_of):
     drive(shop, spec_of(epochs=3, arms={"constant": CONSTANT}))
     sweep_id, outcome = drive(shop, spec_of(arms={"constant": CONSTANT}))
@@ -149,14 +158,20 @@ def test_a_ledger_that_fails_drains_the_sweep_and_leaves_no_hole(shop, another_s
     whole, undisturbed = another_shop.run(spec_of(epochs=40))
     assert shop.curves(sweep_id) == another_shop.curves(whole)
     assert outcome.trained + rest.trained == undisturbed.trained
-    assert decisions(shop, sweep_id) == decisions(another_shop, whole)
+    assert shop.decisions(sweep_id) == another_shop.decisions(whole)
 
 
-def decisions(shop, sweep_id):
-    """What every schedule did when, whatever order cohorts came in."""
-    names = {row.id: row.name for row in shop.ledger.trials(sweep_id)}
-    events = [event.payload for event in shop.ledger.events(sweep_id, limit=10**6) if event.kind == "schedule"]
-    return sorted((names[event["trial"]], event["epoch"], event["event"]) for event in events)
+def test_a_cluster_of_the_environment_and_packages_where_one_stands_are_none_of_its_business(
+    shop, spec_of, tmp_path, monkeypatch
+):
+    for package in ("abel", "workers", "sweeps"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise ImportError('a package of the user, not ours')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0], arms={"constant": CONSTANT}))
+    assert [row.error for row in shop.ledger.trials(sweep_id) if row.error] == []
+    assert outcome.status is SweepStatus.FINISHED
 
 
 def test_resources_that_are_not_there_are_refused(shop, spec_of):

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from abel.schedules import Event
 from sweeps.frontier import Nondeterministic
 from sweeps.rows import TrialStatus
 from workers.cohort import Record, train
@@ -21,6 +22,18 @@ def test_sharing_is_invisible_in_every_record(shop, another_shop, spec_of):
     # Per seed: constant 5; at 1: 4; at 3 = simple = abel: 2; step parts after 2: 3; cosine with warm-up: 5.
     assert frontier.trained == 2 * (5 + 4 + 2 + 3 + 5)
     assert frontier.replayed == 0
+
+
+def test_sharing_is_invisible_where_abel_bounces(shop, another_shop, bouncing_spec):
+    shared, frontier = shop.run(bouncing_spec)
+    alone, _ = another_shop.run(bouncing_spec, sharing=False)
+    assert shop.curves(shared) == another_shop.curves(alone)
+    assert shop.decisions(shared) == shop.by_algorithm_1(shared) == another_shop.decisions(alone)
+    bounced = {name: epoch for name, epoch, event in shop.decisions(shared) if event & Event.DECAY}
+    assert {f"abel decay_factor={factor} seed={seed}" for factor in (0.1, 0.5) for seed in (0, 1)} <= bounced.keys()
+    assert max(bounced.values()) < bouncing_spec.epochs  # so that an epoch was trained behind every fork
+    distinct = {state.key for row in shop.ledger.trials(shared) for state in shop.ledger.curve(row.head)}
+    assert frontier.trained == len(distinct) < 2 * 4 * 15
 
 
 def test_without_sharing_nothing_is_reused_either(shop, spec_of):
@@ -131,6 +144,26 @@ def test_a_replay_that_differs_stops_with_the_metric(shop, spec_of, tmp_path):
     with pytest.raises(Nondeterministic, match="test_loss"):
         frontier.hear(number, [wrong])
     assert events(shop, sweep_id, "nondeterministic")[0]["metric"] == "test_loss"
+
+
+def test_a_replay_may_differ_where_that_is_allowed(shop, spec_of, tmp_path):
+    arms = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}
+    shop.run(spec_of(arms=arms, epochs=3, seeds=[0]))
+    sweep_id, frontier = shop.frontier(spec_of(arms=arms, epochs=5, seeds=[0]), allow_nondeterminism=True)
+    number, cohort = frontier.take()
+    observed = cohort.observations[0]
+    other = replace(cohort, observations=(observed._replace(train_loss=9.0), *cohort.observations[1:]))
+    strict = Workshop(checkpoints=tmp_path / "strict", data_dir=None)
+    assert len(list(train(other, strict))) == 1
+    lenient = Workshop(checkpoints=tmp_path / "lenient", data_dir=None, allow_nondeterminism=True)
+    first, *rest = train(other, lenient)
+    wrong = replace(first, metrics={**first.metrics, "train_loss": 9.0})
+    before = shop.ledger.states([first.key])
+    frontier.hear(number, [wrong, *rest])
+    assert events(shop, sweep_id, "nondeterministic")[0]["metric"] == "train_loss"
+    assert (frontier.trained, frontier.replayed) == (2, 3)
+    assert shop.ledger.states([first.key]) == before
+    assert shop.ledger.trials(sweep_id)[0].status is TrialStatus.FINISHED
 
 
 def test_nothing_that_follows_from_a_contradiction_is_kept(shop, spec_of, tmp_path):

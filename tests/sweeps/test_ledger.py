@@ -64,6 +64,22 @@ def test_entering_a_sweep_again_changes_nothing(shop, spec_of):
     assert [event.kind for event in shop.ledger.events(first)] == ["sweep_started"]
 
 
+def test_a_changed_description_is_taken_and_is_news(shop, spec_of):
+    _, _, sweep_id = shop.enter(spec_of())
+    _, _, again = shop.enter(spec_of(title="Another title", figure="decay_time"))
+    assert again == sweep_id
+    assert shop.ledger.sweep(sweep_id).spec["title"] == "Another title"
+    shop.ledger.describe_sweep(sweep_id, spec_of(title="Another title", figure="decay_time").to_dict())
+    assert [event.kind for event in shop.ledger.events(sweep_id)] == ["sweep_started", "sweep_described"]
+
+
+def test_another_name_of_an_arm_is_another_sweep(shop, spec_of):
+    constant = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
+    _, _, one = shop.enter(spec_of(arms={"fixed": constant}))
+    _, _, other = shop.enter(spec_of(arms={"constant": constant}))
+    assert one != other
+
+
 def test_the_same_name_with_other_trials_is_another_sweep_and_the_newest_is_meant(shop, spec_of):
     _, _, old = shop.enter(spec_of())
     _, _, new = shop.enter(spec_of(seeds=[0, 1, 2]))

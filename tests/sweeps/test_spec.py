@@ -134,8 +134,8 @@ def test_every_fault_is_told_with_its_path():
         "name: duplicate key in line 4",
         "name: must be 1 to 128 of A-Z a-z 0-9 . _ -, the first a letter or digit, got 'good/'",
         "seeds[1]: must be at least 0, got -1",
-        "titel: unknown key, did you mean 'title'? (known: name, title, claim, notes, cost, figure, program, epochs, "
-        "seeds, arms, resources, limits)",
+        "titel: unknown key, did you mean 'title'? (known: name, title, claim, notes, cost, epoch_seconds, figure, program, "
+        "epochs, seeds, arms, resources, limits)",
         "program.model.kind: unknown kind, did you mean 'vgg5'? (known: small_cnn, vgg5)",
         "program.optimizer.momentum: must lie in [0, 1), got 1.0",
         "program.batch_size: must be a whole number, got True",
@@ -159,6 +159,7 @@ def test_every_fault_is_told_with_its_path():
         ({"epochs": 40.5}, "epochs: must be an integer, got 40.5"),
         ({"epochs": True}, "epochs: must be an integer, got true"),
         ({"epochs": "40"}, "epochs: must be an integer, got '40'"),
+        ({"epoch_seconds": 0}, "epoch_seconds: must be above 0, got 0"),
         ({"seeds": []}, "seeds: must not be empty, got []"),
         ({"seeds": [0, 1, 0]}, "seeds: must differ from each other, got [0, 1, 0]"),
         ({"seeds": [True]}, "seeds[0]: must be an integer, got true"),
@@ -168,7 +169,8 @@ def test_every_fault_is_told_with_its_path():
         ({"arms": []}, "arms: must be a mapping, got []"),
         ({"arms": {"a": {"schedule": {"kind": "constant"}}}}, "arms.a.schedule.learning_rate: is missing"),
         ({"figure": "decay"}, "figure: must be 'decay_time', got 'decay'"),
-        ({"resources": {"cpu": -1}}, "resources.cpu: must be at least 0, got -1"),
+        ({"resources": {"cpu": 0}}, "resources.cpu: must be above 0, got 0"),
+        ({"resources": {"gpu": -1}}, "resources.gpu: must be at least 0, got -1"),
         ({"resources": {"gpu": 10**6}}, "resources.gpu: must be at most 1024, got 1000000"),
         ({"resources": {"cpu": float("nan")}}, "resources.cpu: must be finite, got NaN"),
         ({"resources": {"cpus": 1}}, "resources.cpus: unknown key, did you mean 'cpu'? (known: cpu, gpu, tpu)"),

@@ -1,6 +1,7 @@
 """Data sources: what the arrays hold, and what is said when there are none."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -61,13 +62,17 @@ def test_pairs_are_two_digits_side_by_side_from_their_own_half():
             assert label == 10 * left + right
 
 
-def test_digest_names_the_arrays():
+def test_digest_names_the_arrays_and_what_scales_and_counts_them():
     one = DigitPairs(train=20, test=10).load(None)
-    assert one.digest() == DigitPairs(train=20, test=10).load(None).digest()
-    assert one.digest() != DigitPairs(train=20, test=10, seed=1).load(None).digest()
-    before = one.digest()
-    one.test_labels[0] += 1
-    assert one.digest() != before
+    assert one.digest == DigitPairs(train=20, test=10).load(None).digest
+    assert one.digest != DigitPairs(train=20, test=10, seed=1).load(None).digest
+    others = [
+        replace(one, test_labels=one.test_labels + 1),
+        replace(one, mean=(0.25,)),
+        replace(one, std=(0.5,)),
+        replace(one, classes=101),
+    ]
+    assert len({dataset.digest for dataset in [one, *others]}) == 5
 
 
 # --- tfds

@@ -1,4 +1,6 @@
+import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -83,31 +85,56 @@ def test_code_is_what_the_variants_import_without_docstrings_and_comments(plugin
     assert digest_with(tiny_program, plugin) != before
 
 
-def test_schedules_are_no_part_of_the_code(tiny_program):
+def test_the_norms_are_part_of_the_code_and_schedules_are_not(tiny_program, monkeypatch):
+    read, parse = [], trajectory._module
+    monkeypatch.setattr(trajectory, "_module", lambda name: read.append(name) or parse(name))
     code_digest(tiny_program)
-    followed = {"workers.tasks.classify", "workers.randomness", "workers.ops"}
-    pending, seen = {"workers.tasks.classify", "workers.models.vgg", "workers.randomness"}, set()
-    while pending:
-        name = pending.pop()
-        seen.add(name)
-        pending |= {other for other in trajectory._module(name)[1] if other.startswith("workers")} - seen
-    assert followed <= seen
-    assert "workers.cohort" not in seen
+    assert {"workers.tasks.classify", "workers.randomness", "workers.ops", "abel.norms"} <= set(read)
+    assert set(read) & {"workers.cohort", "abel", "abel.schedules", "abel.baselines"} == set()
+
+
+def answered(program, **environment):
+    """The answer of another process."""
+    question = json.dumps({"programs": [program], "data_dir": None})
+    command = [sys.executable, "-m", "workers.trajectory"]
+    done = subprocess.run(
+        command, input=question, capture_output=True, text=True, check=True, env=os.environ | environment
+    )
+    return json.loads(done.stdout)
 
 
 def test_a_driver_can_ask_another_process(tiny_program):
-    question = json.dumps({"programs": [to_dict(tiny_program)], "data_dir": None})
-    command = [sys.executable, "-m", "workers.trajectory"]
-    answered = subprocess.run(command, input=question, capture_output=True, text=True, check=True)
-    (values,) = json.loads(answered.stdout)["identities"]
+    (values,) = answered(to_dict(tiny_program))["identities"]
     ours = trajectory.identify(tiny_program, tiny_program.data.load(None))
     assert Identity(**values).why_not(ours) == []
     assert Identity(**values).root(3) == ours.root(3)
 
 
+@pytest.mark.parametrize(
+    ("environment", "what"),
+    [
+        ({"NPROC": "2"}, "threads: 1, 2"),
+        ({"JAX_DEFAULT_MATMUL_PRECISION": "highest"}, "matmul_precision: None, highest"),
+        ({"JAX_DEFAULT_PRNG_IMPL": "rbg"}, "random: threefry2x32, rbg"),
+        ({"JAX_THREEFRY_PARTITIONABLE": "0"}, "random: threefry2x32, threefry2x32, not partitionable"),
+    ],
+)
+def test_settings_that_change_bits_change_the_keys(tiny_program, environment, what):
+    ours = trajectory.identify(tiny_program, tiny_program.data.load(None))
+    (values,) = answered(to_dict(tiny_program), **environment)["identities"]
+    assert ours.why_not(Identity(**values)) == [what]
+
+
+def test_a_data_set_is_read_once_for_all_programs_over_it(tiny_program, monkeypatch, capsys):
+    loads, load = [], type(tiny_program.data).load
+    monkeypatch.setattr(type(tiny_program.data), "load", lambda self, path: loads.append(self) or load(self, path))
+    programs = [to_dict(replace(tiny_program, l2=l2)) for l2 in (0.0, 0.1, 0.2)]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"programs": programs, "data_dir": None})))
+    trajectory.main()
+    assert len(json.loads(capsys.readouterr().out)["identities"]) == 3
+    assert len(loads) == 1
+
+
 def test_a_fault_is_an_answer(tiny_program):
     program = to_dict(tiny_program) | {"augment": {"crop": 10}}
-    question = json.dumps({"programs": [program], "data_dir": None})
-    command = [sys.executable, "-m", "workers.trajectory"]
-    answered = subprocess.run(command, input=question, capture_output=True, text=True, check=True)
-    assert "augment.crop must be below the image's sides (8, 16), got 10" in json.loads(answered.stdout)["fault"]
+    assert "augment.crop must be below the image's sides (8, 16), got 10" in answered(program)["fault"]

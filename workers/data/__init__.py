@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,9 +40,10 @@ class Dataset:
         _, height, width, channels = self.train_images.shape
         return height, width, channels
 
+    @cached_property
     def digest(self) -> str:
-        """sha256 (hex) over the type, shape and bytes of the four arrays."""
-        hashed = hashlib.sha256()
+        """sha256 (hex) over the type, shape and bytes of the four arrays, and over what scales and counts them."""
+        hashed = hashlib.sha256(repr((self.classes, self.mean, self.std)).encode())
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             hashed.update(f"{array.dtype.str}{array.shape}".encode())
             hashed.update(np.ascontiguousarray(array).data)
