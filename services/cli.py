@@ -246,7 +246,7 @@ def ui(
     from services import operations
 
     server = operations.ui(_settings(), port, sweep)
-    Console().print(rendering.ui(server))
+    Console().print(rendering.ui(server), crop=False)
     if server.command is not None:
         raise typer.Exit(_serve(server))
 

@@ -7,7 +7,6 @@ other verbs need neither.
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from services import forecasts, standing
 from services.errors import OperationError
@@ -132,10 +131,10 @@ def report(settings: Settings, sweep: str, out: Path | None) -> ReportFiles:
 
 
 def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
-    """How to serve the tracking store to a browser on this machine."""
+    """How to serve the tracking store to a browser on this machine, and where a sweep, else the last one, is shown."""
     rows = sweeps(settings)
-    name = sweep or (rows[0].name if rows else "")
-    page = f"/#/experiments?experimentSearchFilter={quote(name)}" if name else ""
+    shown = status(settings, sweep).sweep if sweep else next(iter(rows), None)
+    page = _page(settings, shown) if shown else ""
     if is_server(settings.tracking_uri):
         return UiServer(url=without_credentials(settings.tracking_uri) + page, command=None, environment={})
     command = [
@@ -143,6 +142,15 @@ def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
         *("--backend-store-uri", settings.tracking_uri, "--default-artifact-root", str(settings.artifacts)),
     ]
     return UiServer(url=f"http://127.0.0.1:{port}{page}", command=tuple(command), environment=MLFLOW_ENVIRONMENT)
+
+
+def _page(settings: Settings, sweep: SweepOverview) -> str:
+    from services import runs
+
+    try:
+        return runs.comparison(settings.tracking_uri, sweep.name, sweep.id)
+    except runs.RunsError:
+        return ""  # nothing was uploaded yet, or the store is out of reach: MLflow's own first page says more
 
 
 def _spec(request: Request) -> SweepSpec:

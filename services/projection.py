@@ -74,8 +74,12 @@ def _trials_of(event: EventRow) -> Iterable[str]:
 
 
 def epoch_points(state: StateRow) -> Iterator[Point]:
-    """The points of one recorded epoch; infinities become NaN, for MLflow would turn them into 1.8e308."""
-    for key, value in sorted(state.metrics.items()):
+    """The points of one recorded epoch; infinities become NaN, for MLflow would turn them into 1.8e308.
+
+    A layer's metric has dots for slashes: MLflow gives every prefix a section of its own, above the sweep's main curves.
+    """
+    for name, value in sorted(state.metrics.items()):
+        key = name.replace("/", ".")
         yield Point(key, value if math.isfinite(value) else math.nan, state.finished_at_ms, state.epoch)
 
 

@@ -191,8 +191,8 @@ def report(result: ReportFiles) -> RenderableType:
 def ui(server: UiServer) -> RenderableType:
     """Where to point the browser."""
     if server.command is None:
-        return Text.assemble("The tracking server is at ", (server.url, "bold"))
-    return Text.assemble("Starting; open ", (server.url, "bold"), " in a few seconds. Ctrl-C ends it.")
+        return Group(Text("The tracking server is at"), _whole("  ", (server.url, "bold")))
+    return Group(Text("Starting; in a few seconds open"), _whole("  ", (server.url, "bold")), Text("Ctrl-C ends it."))
 
 
 def data_sources(result: DataSources) -> RenderableType:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pandas as pd
 
@@ -100,6 +101,29 @@ def sweep_runs(client: MlflowClient, sweep_id: str) -> Iterator[Run]:
     experiments = _pages(lambda token: client.search_experiments(page_token=token))
     known = [experiment.experiment_id for experiment in experiments]  # never empty: MLflow makes a "Default" one
     yield from _pages(lambda token: client.search_runs(known, wanted, 1, ROWS_PER_PAGE, order, token))
+
+
+def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
+    """Where below its address MLflow's UI compares a sweep's trials: one line each, with their curves.
+
+    Raises:
+        RunsError: the store is out of reach or does not know the sweep.
+    """
+    try:
+        experiment = MlflowClient(tracking_uri).get_experiment_by_name(name)
+    except (MlflowException, OSError) as error:
+        raise RunsError(f"tracking {without_credentials(tracking_uri)}: {reason(error)}") from None
+    if experiment is None:
+        place = without_credentials(tracking_uri)
+        raise RunsError(f"sweep {name!r}: must be in the tracking store, but {place} does not show it yet")
+    query = {
+        "workflowType": "machine_learning",
+        "compareRunsMode": "CHART",
+        "searchFilter": f"tags.`abel.sweep_id` = '{sweep_id}' and tags.`abel.arm` LIKE '%'",
+        "orderByKey": "tags.`mlflow.runName`",  # by time of creation it would fold trials away below the sweep's own run
+        "orderByAsc": "true",
+    }
+    return f"/#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
 def is_trial(run: Run) -> bool:

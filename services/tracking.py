@@ -143,7 +143,9 @@ class Projector:
     def _find_experiment(self) -> str:
         experiment = self._client.get_experiment_by_name(self._sweep.name)
         if experiment is None:
-            return str(self._client.create_experiment(self._sweep.name, artifact_location=self._location))
+            # Without its kind MLflow takes an experiment for one of language models, and opens it on an empty page.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return str(self._client.create_experiment(self._sweep.name, artifact_location=self._location, tags=kind))
         if experiment.lifecycle_stage == "deleted":
             cure = f"`mlflow experiments restore --experiment-id {experiment.experiment_id}` brings it back"
             raise TrackingError(f"experiment {self._sweep.name!r} in {self._target}: must not be deleted; {cure}")

@@ -14,8 +14,6 @@ from services.tracking import Projector
 from sweeps.ledger import LedgerError
 from sweeps.rows import SweepStatus
 
-# MLflow 3.17 loads with a strategy that SQLAlchemy 2.1 deprecates.
-
 
 @pytest.fixture
 def settings(tmp_path: Path, tracking_uri: str) -> Settings:

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from services.runs import RunsError, load
+from services.runs import MlflowClient, RunsError, comparison, load
 from services.tracking import Projector
-
-# MLflow 3.17 loads with a strategy that SQLAlchemy 2.1 deprecates.
 
 
 @pytest.fixture
@@ -46,6 +45,23 @@ def test_decays_are_read_with_their_reasons(told: Any, tracking_uri: str) -> Non
     abel, once = trials.loc["abel seed=1"], trials.loc["decay-at decay_epoch=10 seed=0"]
     assert (abel["minimum_epochs"], abel["bounce_epochs"], abel["forced_epochs"]) == ((9,), (25,), (34,))
     assert (abel["decay_epochs"], once["decay_epochs"], once["bounce_epochs"]) == ((25, 34), (10,), ())
+
+
+def test_the_ui_shows_the_trials_of_one_sweep_each_on_a_line(told: Any, tracking_uri: str) -> None:
+    page = urlsplit(comparison(tracking_uri, told.name, told.sweep_id).removeprefix("/#"))
+    experiment = MlflowClient(tracking_uri).get_experiment_by_name(told.name)
+    assert page.path == f"/experiments/{experiment.experiment_id}/runs"
+    query = parse_qs(page.query)
+    (found,) = query["searchFilter"]
+    shown = MlflowClient(tracking_uri).search_runs([experiment.experiment_id], found, order_by=query["orderByKey"])
+    assert {run.info.run_name for run in shown} == {row.name for row in told.ledger.trials(told.sweep_id)}
+    assert query["workflowType"] == ["machine_learning"]
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_the_ui_has_no_page_of_what_was_not_uploaded(tracking_uri: str) -> None:
+    with pytest.raises(RunsError, match="sweep 'none': must be in the tracking store"):
+        comparison(tracking_uri, "none", "0123")
 
 
 def test_what_the_store_does_not_show_is_an_error(tracking_uri: str) -> None:

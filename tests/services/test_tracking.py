@@ -24,8 +24,6 @@ from services.tracking import Projector, TrackingError, attach_figure, main
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
 
-# MLflow 3.17 loads with a strategy that SQLAlchemy 2.1 deprecates.
-
 
 def project(story: Any, uri: str, tmp_path: Path) -> Projector:
     projector = Projector(story.ledger, story.sweep_id, uri, tmp_path / "artifacts")
@@ -80,7 +78,11 @@ def test_every_trial_is_a_run_with_its_full_curves(small: Any, tracking_uri: str
         assert run.data.params["program.model.width"] == "16"
         for state in small.ledger.curve(row.head):
             for key, value in state.metrics.items():
-                assert found[row.name, key][state.epoch - 1] == (state.epoch, value, state.finished_at_ms)
+                assert found[row.name, key.replace("/", ".")][state.epoch - 1] == (
+                    state.epoch,
+                    value,
+                    state.finished_at_ms,
+                )
         assert {len(curve) for (name, key), curve in found.items() if name == row.name and key != "decay_event"} == {6}
     decayed = trials["decay-at decay_epoch=2 seed=0"]
     assert decayed.data.tags["abel.decay_epochs"] == "2"
