@@ -10,9 +10,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
+from itertools import pairwise
+from statistics import median
 
 from services.settings import Settings
 from sweeps.ledger import Ledger
+from sweeps.rows import StateRow
 
 DEMO = "fig-s6a-digits"
 
@@ -44,9 +48,24 @@ def table(settings: Settings, name: str) -> list[tuple[str, str]]:
         ("in training epochs, worker-s", f"{work.seconds_training:.1f}"),
         ("outside them after start-up", f"{outside / (workers * after_start):.1%} of worker time"),
         ("forks", str(work.forks)),
+        ("to take up another cohort, s", "{:.2f} (median), {:.2f} (longest)".format(*changes(states.values()))),
         ("saving, s a checkpoint", f"{work.seconds_saving / max(1, checkpoints(ledger, states)):.3f}"),
         ("ledger, ms a record", f"{1000 * work.seconds_committing / max(1, work.trained):.2f}"),
     ]
+
+
+def changes(states: Iterable[StateRow]) -> tuple[float, float]:
+    """Median and longest time of a worker between the last epoch of one cohort and the first of the next."""
+    by_worker: dict[str, list[StateRow]] = {}
+    for state in sorted(states, key=lambda state: state.finished_at_ms):
+        by_worker.setdefault(state.worker, []).append(state)
+    waits = [
+        (later.finished_at_ms - earlier.finished_at_ms) / 1000 - later.metrics["seconds"]
+        for own in by_worker.values()
+        for earlier, later in pairwise(own)
+        if later.parent != earlier.key
+    ]
+    return (median(waits), max(waits)) if waits else (0.0, 0.0)
 
 
 def checkpoints(ledger: Ledger, states: dict[str, object]) -> int:

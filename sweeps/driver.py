@@ -14,20 +14,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import ray
 from ray import tune
-from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.search import Searcher
 
 from sweeps.frontier import Frontier
 from sweeps.identity import IdentityError, WorkerEnvironment, workers_at_once
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus, TrialStatus
+from sweeps.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
 from sweeps.spec import Trial
 from sweeps.trainable import CohortTrainable, WorkerSettings
 from workers.config import Program
@@ -45,7 +43,6 @@ TUNE_ENVIRONMENT = {
 }
 
 
-FINISHED: str = Searcher.FINISHED
 # Of the local clusters of this process. Ray reads a token once a process; left alone it makes one in a file that others can read.
 LOCAL_TOKEN = secrets.token_hex(32)
 
@@ -112,115 +109,6 @@ class Outcome:
     error: str | None = None
 
 
-@dataclass
-class _Sweep:
-    """What searcher, callback and stopper share while Tune runs."""
-
-    frontier: Frontier
-    settings: WorkerSettings
-    stop: threading.Event
-    announce: Callable[[], None]
-    cohort_of: dict[str, int] = field(default_factory=dict)
-    staged: set[int] = field(default_factory=set)  # cohorts that Tune holds ready for the next free worker
-    committing_seconds: float = 0.0
-    first_report_at: float | None = None
-    error: str | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher for a restore, and ours is from the ledger."""
-        return {}
-
-
-class CohortSearcher(Searcher):  # type: ignore[misc]
-    """Suggests the next ready cohort; None while only running ones could bring more; FINISHED at the end."""
-
-    def __init__(self, sweep: _Sweep) -> None:
-        super().__init__()
-        self._sweep = sweep
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next cohort's configuration."""
-        sweep = self._sweep
-        if sweep.stop.is_set():
-            return FINISHED
-        taken = sweep.frontier.take()
-        if taken is None:
-            return None if sweep.frontier.running else FINISHED
-        number, cohort = taken
-        sweep.cohort_of[trial_id] = number
-        sweep.staged.add(number)
-        return {"number": number, "cohort": ray.put(cohort), "settings": sweep.settings}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the callback has seen the results, and the ledger has them."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the ledger is the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
-
-
-class LedgerCallback(tune.Callback):  # type: ignore[misc]
-    """Writes every report to the ledger. An exception here would end all trials, so faults are noted and drain the sweep."""
-
-    def __init__(self, sweep: _Sweep) -> None:
-        self._sweep = sweep
-
-    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """A worker takes its cohort up."""
-        self._sweep.staged.discard(self._sweep.cohort_of[trial.trial_id])
-
-    def on_trial_result(
-        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
-    ) -> None:
-        """A worker's report on its cohort."""
-        number = self._sweep.cohort_of[trial.trial_id]
-        with self._guard():
-            self._sweep.first_report_at = self._sweep.first_report_at or time.monotonic()
-            self._sweep.frontier.hear(number, result["reports"])
-            if failure := result.get("failure"):
-                self._sweep.frontier.fail(number, failure)
-
-    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """A worker's process is gone."""
-        with self._guard():
-            why = str(trial.get_error() or "its process died").strip().splitlines()[-1]
-            self._sweep.frontier.lose(self._sweep.cohort_of[trial.trial_id], why)
-
-    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        """Time for a look at the sweep."""
-        with self._guard():
-            self._sweep.announce()
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        except Exception as error:
-            logging.getLogger(__name__).debug("draining the sweep", exc_info=True)
-            self._sweep.error = self._sweep.error or f"{type(error).__name__}: {error}"
-            self._sweep.stop.set()
-        finally:
-            self._sweep.committing_seconds += time.monotonic() - began
-
-
-class DrainStopper(tune.Stopper):  # type: ignore[misc]
-    """Ends each trial at its next report once the sweep is to stop, so that no trained epoch is thrown away."""
-
-    def __init__(self, sweep: _Sweep) -> None:
-        self._sweep = sweep
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether this trial ends with this report."""
-        return self._sweep.stop.is_set()
-
-    def stop_all(self) -> bool:
-        """Never at once: the searcher says when all is done."""
-        return False
-
-
 def run(
     ledger: Ledger,
     sweep_id: str,
@@ -253,7 +141,7 @@ def run(
     )
     staged: set[int] = set()
     announce = _announcer(frontier, trials, staged, forecast, on_progress, began)
-    sweep = _Sweep(frontier, settings, stop, announce, staged=staged)
+    sweep = Shared(frontier, settings, stop, announce, staged=staged)
     seconds = {"ray": 0.0, "first_report": 0.0}
     frontier.open(trials, identities)
     announce()
@@ -273,7 +161,7 @@ def run(
     )
 
 
-def _tune(sweep: _Sweep, options: Options, name: str) -> None:
+def _tune(sweep: Shared, options: Options, name: str) -> None:
     resources = {"CPU": options.cpu, "GPU": options.gpu} | ({"TPU": options.tpu} if options.tpu else {})
     scratch = Path(tempfile.mkdtemp(prefix="abel-tune-"))
     try:
@@ -390,7 +278,7 @@ def _eta(trained: int, expected: float, elapsed: float, *first: tuple[int, float
     return max(0.0, expected - trained) * (elapsed - elapsed_then) / (trained - trained_then)
 
 
-def _status(sweep: _Sweep) -> SweepStatus:
+def _status(sweep: Shared) -> SweepStatus:
     statuses = sweep.frontier.statuses.values()
     if sweep.error is not None:
         return SweepStatus.FAILED
