@@ -24,8 +24,8 @@ from services.schemas import (
 )
 from services.settings import MLFLOW_ENVIRONMENT, Settings, SettingsError, is_server, without_credentials
 from sweeps import catalog as shipped
+from sweeps.database import LedgerError
 from sweeps.identity import IdentityError
-from sweeps.ledger import LedgerError
 from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document
 from workers.data import DataError
 

@@ -28,7 +28,8 @@ from services.patience import Ending, Patience, Stop, persist, reason, sole
 from services.projection import Change, Point
 from services.runs import is_trial, sweep_runs
 from services.settings import MLFLOW_ENVIRONMENT, Settings, is_server, without_credentials
-from sweeps.ledger import Ledger, LedgerError
+from sweeps.database import LedgerError
+from sweeps.ledger import Ledger
 from sweeps.rows import EventRow, StateRow, SweepStatus, TrialRow, TrialStatus
 
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there

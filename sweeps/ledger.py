@@ -5,35 +5,29 @@ nothing of it, and readers never block the writer.
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, create_engine, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from sweeps import tables
-from sweeps.rows import EventRow, StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, Work
+from sweeps import database, tables
+from sweeps.database import LedgerError
+from sweeps.rows import EventRow, StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, Work, encode
 from sweeps.spec import Trial
 from workers.cohort import Record
 from workers.config import Program, to_dict
 from workers.trajectory import Identity
 
-BUSY_TIMEOUT_MS = 30_000
 WORK_COLUMNS = (
     *("trained", "replayed", "forks"),
     *("seconds_training", "seconds_saving", "seconds_committing", "seconds_starting"),
 )
 KEYS_PER_QUERY = 500  # SQLite takes 32,766 variables in a statement; small pages keep each read short
-
-
-class LedgerError(Exception):
-    """The ledger cannot be opened, is of another schema version, or does not hold what was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +60,7 @@ class Ledger:
         Raises:
             LedgerError: the file cannot be opened, is no ledger, or was written under another schema version.
         """
-        engine = _engine(url)
+        engine = database.engine(url)
         ledger = cls(engine)
         try:
             with ledger._write() as connection:
@@ -111,13 +105,13 @@ class Ledger:
         row = {
             "id": sweep_id,
             "name": name,
-            "spec": _encode(spec),
+            "spec": encode(spec),
             "sharing": int(sharing),
             "status": SweepStatus.RUNNING,
             "created_ms": _now_ms(),
             "used_ms": _now_ms(),
-            "forecast": None if forecast is None else _encode(forecast),
-            "identities": _encode([asdict(identity) for identity in identities.values()]),
+            "forecast": None if forecast is None else encode(forecast),
+            "identities": encode([asdict(identity) for identity in identities.values()]),
         }
         with self._write() as connection:
             entered = connection.execute(upsert(tables.sweeps).values(row).on_conflict_do_nothing())
@@ -137,7 +131,7 @@ class Ledger:
         """All sweeps, the one that was run last at the end."""
         with self._read() as connection:
             rows = connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms))
-            return [_sweep(row) for row in rows]
+            return [SweepRow.read(row) for row in rows]
 
     def sweep(self, id_or_name: str) -> SweepRow:
         """The sweep with this id, or the one of this name that was run last; :class:`LedgerError` where there is none."""
@@ -152,7 +146,7 @@ class Ledger:
         """The trials of a sweep in the order of its spec."""
         query = select(tables.trials).where(tables.trials.c.sweep_id == sweep_id).order_by(tables.trials.c.number)
         with self._read() as connection:
-            return [_trial(row) for row in connection.execute(query)]
+            return [TrialRow.read(row) for row in connection.execute(query)]
 
     def use_sweep(self, sweep_id: str) -> None:
         """Note that the sweep was asked for now: its name means it from here on."""
@@ -185,7 +179,7 @@ class Ledger:
         with self._read() as connection:
             for page in _pages(list(keys)):
                 rows = connection.execute(select(tables.states).where(tables.states.c.key.in_(page)))
-                found.update({row.key: _state(row) for row in rows})
+                found.update({row.key: StateRow.read(row) for row in rows})
         return found
 
     def curve(self, head: str | None) -> list[StateRow]:
@@ -195,7 +189,7 @@ class Ledger:
         path = select(tables.states).where(tables.states.c.key == head).cte(recursive=True)
         path = path.union_all(select(tables.states).join(path, tables.states.c.key == path.c.parent))
         with self._read() as connection:
-            return [_state(row) for row in connection.execute(select(path).order_by(path.c.epoch))]
+            return [StateRow.read(row) for row in connection.execute(select(path).order_by(path.c.epoch))]
 
     def checkpointed(self, keys: Iterable[str]) -> set[str]:
         """The keys among these under which a checkpoint was saved (whether it still verifies, restoring tells)."""
@@ -249,7 +243,7 @@ class Ledger:
         at = tables.events.c
         query = select(tables.events).where(at.sweep_id == sweep_id, at.id > after).order_by(at.id).limit(limit)
         with self._read() as connection:
-            return [_event(row) for row in connection.execute(query)]
+            return [EventRow.read(row) for row in connection.execute(query)]
 
     def work(self, sweep_id: str) -> Work:
         """What workers did for the sweep so far."""
@@ -281,41 +275,19 @@ class Ledger:
 def sweep_identity(name: str, trials: Sequence[Trial], identities: Mapping[Program, Identity], *, sharing: bool) -> str:
     """The id of a sweep: twelve hex digits of a hash of its name, its trials, their roots and whether they share."""
     paths = [(trial.name, trial.id, identities[trial.program].root(trial.seed)) for trial in trials]
-    content = _encode({"name": name, "sharing": sharing, "trials": paths})
+    content = encode({"name": name, "sharing": sharing, "trials": paths})
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def _engine(url: str) -> Engine:
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url)
-    if engine.dialect.name != "sqlite":
-        raise LedgerError(f"ledger {url}: must be an sqlite:/// URL, got {engine.dialect.name}")
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # the driver must not open transactions of its own: "begin" below does
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_TIMEOUT_MS}"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A deferred read-then-write is refused at once when another writer came between: writers lock up front.
-        write = connection.get_execution_options().get("abel_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
-
-
 def _describe(connection: Connection, sweep_id: str, spec: Mapping[str, Any]) -> None:
-    at, text = tables.sweeps.c, _encode(spec)
+    at, text = tables.sweeps.c, encode(spec)
     changed = update(tables.sweeps).where(at.id == sweep_id, at.spec != text).values(spec=text)
     if connection.execute(changed).rowcount:
         _append(connection, sweep_id, "sweep_described", {})
 
 
 def _append(connection: Connection, sweep_id: str, kind: str, payload: Mapping[str, Any]) -> None:
-    row = {"sweep_id": sweep_id, "kind": kind, "payload": _encode(payload), "at_ms": _now_ms()}
+    row = {"sweep_id": sweep_id, "kind": kind, "payload": encode(payload), "at_ms": _now_ms()}
     connection.execute(insert(tables.events).values(row))
 
 
@@ -339,9 +311,9 @@ def _trial_row(sweep_id: str, trial: Trial) -> dict[str, Any]:
         "name": trial.name,
         "arm": trial.arm,
         "seed": trial.seed,
-        "settings": _encode(trial.settings),
-        "program": _encode(to_dict(trial.program)),
-        "schedule": _encode(asdict(trial.schedule)),  # type: ignore[call-overload]
+        "settings": encode(trial.settings),
+        "program": encode(to_dict(trial.program)),
+        "schedule": encode(asdict(trial.schedule)),  # type: ignore[call-overload]
         "epochs": trial.epochs,
         "status": TrialStatus.WAITING,
         "epoch": 0,
@@ -353,48 +325,15 @@ def _state_row(record: Record) -> dict[str, Any]:
         "key": record.key,
         "parent": record.parent,
         "epoch": record.epoch,
-        "metrics": _encode(record.metrics),
+        "metrics": encode(record.metrics),
         "finished_at_ms": record.finished_at_ms,
         "worker": record.worker,
     }
 
 
-def _sweep(row: Row[Any]) -> SweepRow:
-    return SweepRow(
-        id=row.id,
-        name=row.name,
-        spec=json.loads(row.spec),
-        sharing=bool(row.sharing),
-        status=SweepStatus(row.status),
-        created_ms=row.created_ms,
-        forecast=None if row.forecast is None else json.loads(row.forecast),
-        identities=tuple(Identity(**values) for values in json.loads(row.identities)),
-    )
-
-
-def _trial(row: Row[Any]) -> TrialRow:
-    values = dict(row._mapping)
-    for name in ("settings", "program", "schedule"):
-        values[name] = json.loads(values[name])
-    return TrialRow(**values | {"status": TrialStatus(row.status)})
-
-
-def _state(row: Row[Any]) -> StateRow:
-    return StateRow(**dict(row._mapping) | {"metrics": json.loads(row.metrics)})
-
-
-def _event(row: Row[Any]) -> EventRow:
-    return EventRow(**dict(row._mapping) | {"payload": json.loads(row.payload)})
-
-
 def _pages(keys: list[str]) -> Iterator[list[str]]:
     for start in range(0, len(keys), KEYS_PER_QUERY):
         yield keys[start : start + KEYS_PER_QUERY]
-
-
-def _encode(value: Any) -> str:
-    # repr-based floats: JSON text gives every float64 back bit for bit, NaN and the infinities included.
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _now_ms() -> int:

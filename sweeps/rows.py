@@ -1,5 +1,6 @@
 """What the ledger hands to its readers: frozen rows, with JSON columns already decoded."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -45,6 +46,20 @@ class SweepRow:
     forecast: Mapping[str, Any] | None
     identities: tuple[Identity, ...]
 
+    @classmethod
+    def read(cls, row: Any) -> "SweepRow":
+        """From a row of the table."""
+        return cls(
+            id=row.id,
+            name=row.name,
+            spec=json.loads(row.spec),
+            sharing=bool(row.sharing),
+            status=SweepStatus(row.status),
+            created_ms=row.created_ms,
+            forecast=None if row.forecast is None else json.loads(row.forecast),
+            identities=tuple(Identity(**values) for values in json.loads(row.identities)),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
@@ -65,6 +80,12 @@ class TrialRow:
     head: str | None
     error: str | None
 
+    @classmethod
+    def read(cls, row: Any) -> "TrialRow":
+        """From a row of the table."""
+        texts = {name: json.loads(row._mapping[name]) for name in ("settings", "program", "schedule")}
+        return cls(**dict(row._mapping) | texts | {"status": TrialStatus(row.status)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class StateRow:
@@ -77,6 +98,11 @@ class StateRow:
     finished_at_ms: int
     worker: str
 
+    @classmethod
+    def read(cls, row: Any) -> "StateRow":
+        """From a row of the table."""
+        return cls(**dict(row._mapping) | {"metrics": json.loads(row.metrics)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class EventRow:
@@ -87,6 +113,11 @@ class EventRow:
     kind: str
     payload: Mapping[str, Any]
     at_ms: int
+
+    @classmethod
+    def read(cls, row: Any) -> "EventRow":
+        """From a row of the table."""
+        return cls(**dict(row._mapping) | {"payload": json.loads(row.payload)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,3 +137,8 @@ class Work:
     seconds_committing: float
     seconds_starting: float
     seconds_wall: float
+
+
+def encode(value: Any) -> str:
+    """The text of a JSON column: gives every float64 back bit for bit, NaN and the infinities included."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -31,7 +31,7 @@ DOORS = {
     "ray": ("sweeps/driver.py", "sweeps/searcher.py", "sweeps/trainable.py"),
     "rich": ("services/*",),
     "sklearn": ("workers/data/*",),
-    "sqlalchemy": ("sweeps/ledger.py", "sweeps/tables.py", "services/tracking.py"),  # MLflow raises its errors
+    "sqlalchemy": ("sweeps/ledger.py", "sweeps/tables.py", "sweeps/database.py", "services/tracking.py"),
     "tensorflow": ("workers/data/*",),
     "tensorflow_datasets": ("workers/data/*",),
     "typer": ("services/cli*.py",),

@@ -11,7 +11,7 @@ from services.report import report
 from services.runs import RunsError
 from services.settings import Settings
 from services.tracking import Projector
-from sweeps.ledger import LedgerError
+from sweeps.database import LedgerError
 from sweeps.rows import SweepStatus
 
 

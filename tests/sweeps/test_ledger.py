@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from sweeps.ledger import Batch, Ledger, LedgerError
+from sweeps.database import LedgerError
+from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from workers.cohort import Record
 
