@@ -21,6 +21,7 @@ import psutil
 import ray
 from ray import tune
 
+from sweeps.database import LedgerError
 from sweeps.frontier import Frontier
 from sweeps.identity import IdentityError, WorkerEnvironment, workers_at_once
 from sweeps.ledger import Ledger
@@ -152,12 +153,18 @@ def run(
     if sweep.first_report_at is not None:
         seconds["first_report"] = sweep.first_report_at - began
     seconds |= {"ledger": sweep.committing_seconds, "wall": time.monotonic() - began}
-    status = _status(sweep)
-    ledger.end_invocation(invocation, seconds_committing=seconds["ledger"], seconds_starting=seconds["ray"])
-    ledger.end_sweep(sweep_id, status)
+    try:
+        ledger.end_invocation(invocation, seconds_committing=seconds["ledger"], seconds_starting=seconds["ray"])
+        ledger.end_sweep(sweep_id, _status(sweep))
+    except LedgerError as error:  # the disk is full: what is recorded stays, and the next run goes on from it
+        sweep.error = sweep.error or str(error)
     announce()
     return Outcome(
-        status=status, trained=frontier.trained, replayed=frontier.replayed, seconds=seconds, error=sweep.error
+        status=_status(sweep),
+        trained=frontier.trained,
+        replayed=frontier.replayed,
+        seconds=seconds,
+        error=sweep.error,
     )
 
 

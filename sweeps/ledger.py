@@ -48,7 +48,7 @@ class Batch:
 
 
 class Ledger:
-    """Reads and writes one ledger; open it once per process."""
+    """Reads and writes one ledger; open it once per process. What cannot be written raises :class:`LedgerError`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -68,7 +68,7 @@ class Ledger:
                 row = {"name": "schema_version", "value": str(tables.SCHEMA_VERSION)}
                 connection.execute(upsert(tables.meta).values(row).on_conflict_do_nothing())
                 version = connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "schema_version"))
-        except (DatabaseError, OperationalError) as error:
+        except DatabaseError as error:
             raise LedgerError(f"ledger {url}: cannot be opened: {error.orig}") from None
         if version != str(tables.SCHEMA_VERSION):
             raise LedgerError(f"ledger {url}: schema version must be {tables.SCHEMA_VERSION}, got {version}")
@@ -80,8 +80,11 @@ class Ledger:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with self._engine.connect().execution_options(abel_write=True) as connection, connection.begin():
-            yield connection
+        try:
+            with self._engine.connect().execution_options(abel_write=True) as connection, connection.begin():
+                yield connection
+        except OperationalError as error:  # a full disk, a lock held too long
+            raise LedgerError(f"ledger {self._engine.url}: cannot be opened or written: {error.orig}") from error
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

@@ -43,6 +43,19 @@ def test_metrics_come_back_bit_for_bit(entered):
     assert stored.finished_at_ms == 1001
 
 
+def test_what_does_not_fit_on_the_disk_is_told_and_leaves_nothing_behind(entered):
+    ledger, sweep_id, invocation = entered
+    ledger.commit(sweep_id, invocation, Batch(records=[record(1)]))
+    with ledger._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")  # SQLite's own full disk, kept by this connection
+    with pytest.raises(
+        LedgerError, match=r"ledger sqlite:///.*: cannot be opened or written: database or disk is full"
+    ):
+        ledger.commit(sweep_id, invocation, Batch(records=[record(epoch) for epoch in range(2, 300)]))
+    assert list(ledger.states([f"{epoch:064x}" for epoch in range(1, 300)])) == [f"{1:064x}"]
+
+
 def test_a_state_is_written_once_and_stays(entered):
     ledger, sweep_id, invocation = entered
     ledger.commit(sweep_id, invocation, Batch(records=[record(1)]))
