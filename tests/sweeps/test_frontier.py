@@ -17,16 +17,17 @@ def test_sharing_is_invisible_in_every_record(shop, another_shop, spec_of):
     shared, frontier = shop.run(spec_of())
     alone, lone_frontier = another_shop.run(spec_of(), sharing=False)
     assert shop.curves(shared) == another_shop.curves(alone)
-    assert lone_frontier.trained == 2 * 7 * 5
-    # Per seed: constant 5; at 1: 4; at 3 = simple = abel: 2; step parts after 2: 3; cosine with warm-up: 5.
-    assert frontier.trained == 2 * (5 + 4 + 2 + 3 + 5)
+    assert lone_frontier.trained == 2 * 10 * 5
+    # Per seed: constant 5; at 1: 4; at 3 = simple = abel: 2; step parts after 2: 3; cosine with warm-up: 5; linear goes
+    # with it in the warm-up: 4; plateau decays after 2 as step does, and by itself after 3: 2; grow parts after 2: 3.
+    assert frontier.trained == 2 * (5 + 4 + 2 + 3 + 5 + 4 + 2 + 3)
     assert frontier.replayed == 0
 
 
 def test_without_sharing_nothing_is_reused_either(shop, spec_of):
     shop.run(spec_of())
     _, frontier = shop.run(spec_of(), sharing=False)
-    assert frontier.trained == 2 * 7 * 5
+    assert frontier.trained == 2 * 10 * 5
 
 
 def test_every_trial_ends_with_its_full_curve(shop, spec_of):
