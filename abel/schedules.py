@@ -159,8 +159,8 @@ class Abel(Decaying):
         return state._replace(loss_before=min(state.loss_before, since), loss_since=math.inf)
 
 
-Known = Abel | Constant | Cosine | DecayAt | GrowBatch | Linear | Plateau | Simple | Step
-SCHEDULES: Final[dict[str, type[Known]]] = {
+_Known = Abel | Constant | Cosine | DecayAt | GrowBatch | Linear | Plateau | Simple | Step
+SCHEDULES: Final[dict[str, type[_Known]]] = {
     schedule.kind: schedule for schedule in (Abel, Constant, Cosine, DecayAt, GrowBatch, Linear, Plateau, Simple, Step)
 }
 

@@ -3,6 +3,7 @@
 A cohort is a set of trials that share one training state, because everything that has entered their arithmetic so far is
 equal. It trains as one. After each epoch every member's schedule sees the record and plans its next epoch; members whose
 plans differ part: the state is saved, the siblings are handed to the caller, and training goes on with the largest group.
+A schedule can also be finished before the last epoch; its member then ends there, and the others go on.
 
     with closing(train(cohort, workshop)) as reports:
         for report in reports:

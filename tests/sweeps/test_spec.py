@@ -119,6 +119,11 @@ def test_a_threshold_of_gain_stands_for_the_last_decay():
     assert (by_gain.schedule.last_decay_epoch, by_gain.schedule.gain_threshold) == (None, 0.05)
 
 
+def test_a_threshold_of_gain_is_not_for_every_schedule():
+    (found,) = faults(document(arms=arm({"kind": "simple", "decay_factor": 0.1, "gain_threshold": 0.1})))
+    assert found.startswith("arms.a.schedule.gain_threshold: unknown key")
+
+
 def test_null_is_no_last_decay():
     arms = arm({"kind": "abel", "decay_factor": 0.1}, schedule__last_decay_epoch=[None, 20])
     never, at_20 = parse_document(document(arms=arms, seeds=[0])).expand()
