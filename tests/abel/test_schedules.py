@@ -177,6 +177,12 @@ def test_a_gain_is_a_fall_below_the_lowest_loss_before():
     assert gaining(falls)[8].event is Event.LAST_DECAY, "0.3 since the decay at 6, 0.1 before"
 
 
+def test_a_negative_loss_is_held_against_the_lowest_too():
+    losses = [-1.0] * 4 + [-0.95] * 2 + [-0.88] * 2  # a tenth of leeway on -1 is -0.9
+    states = gaining(losses)
+    assert (states[6].event, states[8].event) == (Event.DECAY, Event.LAST_DECAY)
+
+
 def test_exactly_the_threshold_is_too_little():
     losses = [1.0] * 4 + [0.5] * 2
     assert gaining(losses, gain_threshold=0.5)[6].event is Event.LAST_DECAY
@@ -186,6 +192,7 @@ def test_exactly_the_threshold_is_too_little():
 
 def test_the_first_decay_has_none_before_it_to_judge():
     assert gaining([1.0] * 4)[4].event is Event.DECAY
+    assert gaining([math.nan] * 6)[4].event is Event.DECAY
 
 
 def test_without_a_bounce_there_is_no_end():

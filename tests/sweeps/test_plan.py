@@ -148,6 +148,8 @@ def test_growing_batches_are_known_beforehand_and_capped_where_the_examples_are_
     assert cost(*both) == Span(100, 100)
     assert cost(*both, examples=lambda trial: EXAMPLES) == Span(70, 70), "all examples are one batch in either"
     assert len(set().union(*states(trials_of([Constant(**RATE), *both]), float))) == 70
+    halves = [GrowBatch(**grow, decay_factor=factor) for factor in (0.5, 0.25)]
+    assert cost(*halves, examples=lambda trial: 30) == Span(70, 70), "32 and 64 of 30"
     assert cost(Step(**FACTOR, decay_epochs=(10,)), GrowBatch(**grow, decay_factor=0.1)) == Span(100, 100)
     assert cost(GrowBatch(**grow, decay_factor=0.5, warmup_epochs=3)) == Span(80, 80)
 
