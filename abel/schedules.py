@@ -79,6 +79,16 @@ class Abel(Decaying):
     The two are independent: in one epoch they multiply twice, and there is no floor. The defaults are the paper; each
     argument from `warmup_epochs` on says how its other values depart from it.
 
+    Without a fixed budget, on a norm that bounces every other epoch and a loss that gains nothing:
+
+    >>> free = {"last_decay_epoch": None, "gain_threshold": 0.01, "epochs_after_last_decay": 2}
+    >>> schedule = Abel(learning_rate=0.1, decay_factor=0.1, **free)
+    >>> states = replay(schedule, (Observation(2.0 + epoch % 2, train_loss=0.5) for epoch in range(8)))
+    >>> {state.epoch: state.event.name for state in states if state.event & DECAYS}
+    {4: 'DECAY', 6: 'LAST_DECAY'}
+    >>> [state.finished for state in states[6:]]
+    [False, False, True]
+
     Args:
         learning_rate: base rate, reached at the end of the warm-up.
         decay_factor: that of the reference step-wise schedule; the paper takes 0.2 for CIFAR and 0.1 elsewhere.
