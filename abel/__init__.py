@@ -1,9 +1,10 @@
 """ABEL, the learning-rate schedule that decays when the weight norm bounces, as a library for any training loop.
 
     bounce      Algorithm 1: a squared weight norm in, an event out; on Python floats, and under jit and vmap
-    norms       the squared L2 norm of a pytree, per leaf and in total
+    norms       the squared L2 norm of a pytree, per leaf and in total, of all parameters or some
     schedules   Abel, all schedules by name, and replay: every schedule is init, plan, update
-    baselines   Constant, Simple, DecayAt, Step, Cosine
+    baselines   by the clock alone: Constant, Simple, DecayAt, Step, Cosine, Linear, GrowBatch
+    plateau     Plateau, which watches the training loss
     plans       what passes between schedule and training loop: EpochPlan, Observation, Event
     rates       the one spelling of a learning rate
     checks      what the numbers of a schedule must satisfy
@@ -12,13 +13,16 @@ Paper: A. Lewkowycz, "How to decay your learning rate", arXiv 2103.12682.
 """
 
 from abel import bounce, norms, schedules
-from abel.plans import EpochPlan, Event, Observation, Schedule, ScheduleState
+from abel.plans import DECAYS, EpochPlan, Event, Observation, Schedule, ScheduleState
 from abel.schedules import (
     SCHEDULES,
     Abel,
     Constant,
     Cosine,
     DecayAt,
+    GrowBatch,
+    Linear,
+    Plateau,
     Simple,
     Step,
     last_epoch_named,
@@ -26,6 +30,7 @@ from abel.schedules import (
 )
 
 __all__ = [
+    "DECAYS",
     "SCHEDULES",
     "Abel",
     "Constant",
@@ -33,7 +38,10 @@ __all__ = [
     "DecayAt",
     "EpochPlan",
     "Event",
+    "GrowBatch",
+    "Linear",
     "Observation",
+    "Plateau",
     "Schedule",
     "ScheduleState",
     "Simple",

@@ -9,7 +9,20 @@ from numpy.typing import NDArray
 from abel import checks, rates
 from abel.plans import EpochPlan, Event, Observation, ScheduleState
 
-__all__ = ["Constant", "Cosine", "DecayAt", "Decaying", "Planned", "Simple", "State", "Step", "Timed"]
+__all__ = [
+    "Constant",
+    "Cosine",
+    "DecayAt",
+    "Decaying",
+    "GrowBatch",
+    "Linear",
+    "Milestones",
+    "Planned",
+    "Simple",
+    "State",
+    "Step",
+    "Timed",
+]
 
 
 class State(NamedTuple):
@@ -18,6 +31,11 @@ class State(NamedTuple):
     epoch: int = 0
     decays: int = 0
     event: Event = Event.NONE
+
+    @property
+    def finished(self) -> bool:
+        """Never: the loop says when training ends."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +55,9 @@ class Planned:
     def _rate(self, decays: int) -> float:
         return self.learning_rate
 
+    def _batch_size(self, decays: int, examples: int, batch_size: int) -> int:
+        return batch_size
+
     def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
         return rates.warmup(position, self.warmup_epochs)
 
@@ -44,6 +65,7 @@ class Planned:
         """Plan `epoch`, the one after the last observed, with `examples // batch_size` steps."""
         if epoch != state.epoch + 1:
             raise ValueError(f"epoch must be the one after the last observed, {state.epoch + 1}, got {epoch!r}")
+        batch_size = self._batch_size(state.decays, examples, batch_size)
         position = rates.positions(epoch, rates.steps_per_epoch(examples, batch_size))
         return rates.epoch_plan(self._rate(state.decays), self._shape(position), batch_size)
 
@@ -125,17 +147,10 @@ class DecayAt(Timed, Decaying):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step(Timed, Decaying):
-    """A decay after each of some epochs; the paper's step-wise reference (supplement B.1).
-
-    >>> schedule = Step(learning_rate=1.0, decay_factor=0.5, decay_epochs=(1, 3))
-    >>> state = schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))
-    >>> schedule.plan(state, epoch=2, examples=4, batch_size=2).learning_rates.tolist()
-    [0.5, 0.5]
-    """
+class Milestones(Timed):
+    """A schedule that does something after each of some epochs."""
 
     decay_epochs: tuple[int, ...]
-    kind: Literal["step"] = "step"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,11 +161,62 @@ class Step(Timed, Decaying):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cosine(Timed):
-    """A cosine from the base rate, at the end of the warm-up, to 0 after `epochs`; a new rate at every step."""
+class Step(Milestones, Decaying):
+    """A decay after each of some epochs; the paper's step-wise reference (supplement B.1).
+
+    The first step of epoch t + 1 is the first at the new rate, as with `optax.piecewise_constant_schedule` and the
+    boundary `t * steps`. The stepped schedule of Flax in 2021 switches one step later.
+
+    >>> schedule = Step(learning_rate=1.0, decay_factor=0.5, decay_epochs=(1, 3))
+    >>> state = schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))
+    >>> schedule.plan(state, epoch=2, examples=4, batch_size=2).learning_rates.tolist()
+    [0.5, 0.5]
+    """
+
+    kind: Literal["step"] = "step"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowBatch(Milestones, Decaying):
+    """A larger batch wherever `Step` would decay (Smith, Kindermans, Ying and Le, arXiv 1711.00489); not in the paper.
+
+    The rate stays. After k of the epochs the batch has `batch_size / decay_factor**k` examples, rounded to the nearest
+    integer (halves to the even one) and never more than an epoch has; a batch at that limit stays, and so does the
+    rate. Updates per epoch fall by the factor by which the batch grows. Its events are milestones, counted as decays.
+
+    >>> schedule = GrowBatch(learning_rate=0.1, decay_factor=0.2, decay_epochs=(1, 2))
+    >>> state = schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))
+    >>> plan = schedule.plan(state, epoch=2, examples=1000, batch_size=50)
+    >>> plan.batch_size, len(plan.learning_rates)
+    (250, 4)
+    >>> [schedule.grown(50, growths, examples=1000) for growths in (0, 1, 2)]
+    [50, 250, 1000]
+
+    Args:
+        decay_factor: that of the step-wise schedule it stands for; each growth divides the batch size by it.
+        decay_epochs: the epochs after which the batch grows.
+    """
+
+    kind: Literal["grow_batch"] = "grow_batch"
+
+    def grown(self, batch_size: int, growths: int, examples: int) -> int:
+        """Return the size of a batch that has grown so many times, of an epoch of so many examples."""
+        shrunk = self.decay_factor**growths
+        # The comparison comes first: after many growths the quotient is infinite, or the divisor 0.
+        return round(batch_size / shrunk) if batch_size < examples * shrunk else max(batch_size, examples)
+
+    def _batch_size(self, decays: int, examples: int, batch_size: int) -> int:
+        return self.grown(batch_size, decays, examples)
+
+    def _rate(self, decays: int) -> float:
+        return self.learning_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ending(Timed):
+    """A schedule that has a new rate at every step and reaches 0 at the end of training."""
 
     epochs: int
-    kind: Literal["cosine"] = "cosine"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,5 +224,32 @@ class Cosine(Timed):
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs must be < epochs, {self.epochs}, got {self.warmup_epochs}")
 
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine(_Ending):
+    """A cosine from the base rate, at the end of the warm-up, to 0 after `epochs`; a new rate at every step."""
+
+    kind: Literal["cosine"] = "cosine"
+
     def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
         return rates.warmup(position, self.warmup_epochs) * rates.cosine(position, self.warmup_epochs, self.epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(_Ending):
+    """A line from the base rate, at the end of the warm-up, to 0 after `epochs`; a new rate at every step.
+
+    The paper's complex schedule for language and reinforcement learning, of which it prints no formula. ALBERT's code,
+    which its GLUE runs use, counts the fall from the first step, so that there the rate drops where the warm-up ends;
+    without a warm-up the two are the same.
+
+    >>> schedule = Linear(learning_rate=1.0, epochs=3, warmup_epochs=1)
+    >>> state = schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))
+    >>> schedule.plan(state, epoch=2, examples=4, batch_size=1).learning_rates.tolist()
+    [1.0, 0.875, 0.75, 0.625]
+    """
+
+    kind: Literal["linear"] = "linear"
+
+    def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        return rates.warmup(position, self.warmup_epochs) * rates.linear(position, self.warmup_epochs, self.epochs)

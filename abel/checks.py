@@ -42,6 +42,22 @@ def decay_factor(name: str, value: Any) -> float:
     return factor
 
 
+def share(name: str, value: Any) -> float:
+    """Return a relative amount: at least 0 and less than 1."""
+    amount = _real(value)
+    if not 0 <= amount < 1:
+        raise _fault(name, "lie in [0, 1)", value)
+    return amount
+
+
+def not_negative(name: str, value: Any) -> float:
+    """Return a finite number that is not below 0."""
+    number = _real(value)
+    if not 0 <= number < math.inf:
+        raise _fault(name, "be finite and >= 0", value)
+    return number
+
+
 def fractional_epoch(name: str, value: Any) -> float:
     """Return an epoch that need not be whole, such as 85 % of 90 epochs."""
     epoch = _real(value)
@@ -72,3 +88,10 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise _fault(name, "be true or false", value)
     return value
+
+
+def choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return one of some words."""
+    if value not in choices:
+        raise _fault(name, f"be one of {', '.join(choices)}", value)
+    return str(value)

@@ -10,31 +10,70 @@ its changes are tiny beside its size:
 {'conv1/bias': 0.0, 'conv1/kernel': 36.0}
 >>> total(leaves)
 36.0
+
+Which parameters count, the paper leaves open; here all do, as in its training code's own penalty. A loop that wants
+others passes a filter:
+
+>>> sorted(per_leaf(params, where=matrices(params))), sorted(per_leaf(params, where=matching("conv1/bias$")))
+(['conv1/kernel'], ['conv1/bias'])
+
+Schedules see one number and know of no filter: a loop chooses what it sums. A sweep always sums all parameters. The
+choice is no part of a program, since training is the same whatever is watched.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-__all__ = ["per_leaf", "total"]
+__all__ = ["Where", "all_parameters", "matching", "matrices", "per_leaf", "total"]
+
+Where = Callable[[str], bool]
 
 
-def per_leaf(params: Any, where: Callable[[str], bool] | None = None) -> dict[str, jax.Array]:
+def all_parameters(path: str) -> bool:
+    """Keep every parameter: the reading of the paper that is the default here."""
+    return True
+
+
+def matrices(params: Any) -> Where:
+    """Return the filter that keeps the leaves of `params` with more than one dimension: no biases, no batch norm.
+
+    Flax's ImageNet example of the paper's time penalises exactly these. A departure: the paper names no exception.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return frozenset(_path(key_path) for key_path, leaf in leaves if jnp.ndim(leaf) > 1).__contains__
+
+
+def matching(pattern: str) -> Where:
+    """Return the filter that keeps the paths in which a regular expression is found; a departure from the paper.
+
+    >>> [matching("^conv[0-9]+/kernel$")(path) for path in ("conv1/kernel", "conv1/bias", "head/kernel")]
+    [True, False, False]
+    """
+    try:
+        found = re.compile(pattern).search
+    except re.error as error:
+        raise ValueError(f"pattern must be a regular expression, got {pattern!r} ({error})") from None
+    return lambda path: found(path) is not None
+
+
+def per_leaf(params: Any, where: Where | None = None) -> dict[str, jax.Array]:
     """Return the sum of squares of every leaf of a pytree of arrays, by path, such as "conv1/kernel"; jittable.
 
     Args:
         params: nested dicts, lists or other pytree nodes of real arrays.
-        where: keeps a leaf by its path; by default all count.
+        where: keeps a leaf by its path: `all_parameters` (the default), `matrices(params)`, `matching(pattern)` or your own.
 
     Returns:
         f32[] for each path (sums of float64 leaves stay float64).
     """
     norms: dict[str, jax.Array] = {}
     for key_path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        path = jax.tree_util.keystr(key_path, simple=True, separator="/")
+        path = _path(key_path)
         if where is not None and not where(path):
             continue
         if path in norms:
@@ -43,6 +82,10 @@ def per_leaf(params: Any, where: Callable[[str], bool] | None = None) -> dict[st
     if not norms:
         raise ValueError("the weight norm must have at least one parameter, got none that counts")
     return norms
+
+
+def _path(key_path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(key_path, simple=True, separator="/")
 
 
 def _sum_of_squares(path: str, leaf: Any) -> jax.Array:

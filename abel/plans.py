@@ -1,14 +1,14 @@
 """What passes between a schedule and a training loop: plans go down, observations come up, events tell why."""
 
 from enum import IntFlag
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from abel import bounce
 
-__all__ = ["EpochPlan", "Event", "Observation", "Schedule", "ScheduleState"]
+__all__ = ["DECAYS", "EpochPlan", "Event", "Observation", "Schedule", "ScheduleState"]
 
 
 class Event(IntFlag):
@@ -19,6 +19,11 @@ class Event(IntFlag):
     DECAY = bounce.DECAY
     LAST_DECAY = 4
     MILESTONE = 8
+    PLATEAU = 16
+
+
+# What counts as a decay; a growth of the batch, which stands for one, is a milestone.
+DECAYS: Final = Event.DECAY | Event.LAST_DECAY | Event.MILESTONE | Event.PLATEAU
 
 
 class Observation(NamedTuple):
@@ -60,6 +65,10 @@ class ScheduleState(Protocol):
     @property
     def event(self) -> Event:
         """What the last update did."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the schedule wants no more epochs; most leave the end of training to the loop."""
 
 
 class Schedule(Protocol):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from abel.plans import EpochPlan
 
-__all__ = ["cosine", "epoch_plan", "positions", "rounded_up", "steps_per_epoch", "warmup"]
+__all__ = ["cosine", "epoch_plan", "linear", "positions", "rounded_up", "steps_per_epoch", "warmup"]
 
 
 def rounded_up(epoch: float) -> int:
@@ -49,8 +49,20 @@ def warmup(position: NDArray[np.float64], warmup_epochs: int) -> NDArray[np.floa
 
 def cosine(position: NDArray[np.float64], warmup_epochs: int, epochs: int) -> NDArray[np.float64]:
     """Return the cosine from 1 to 0 between the end of the warm-up and of training, 0 from then on, f64[steps]."""
-    progress = np.clip((position - warmup_epochs) / (epochs - warmup_epochs), 0.0, 1.0)
-    return 0.5 * (1.0 + np.cos(np.pi * progress))
+    return 0.5 * (1.0 + np.cos(np.pi * _progress(position, warmup_epochs, epochs)))
+
+
+def linear(position: NDArray[np.float64], warmup_epochs: int, epochs: int) -> NDArray[np.float64]:
+    """Return the line from 1 to 0 between the end of the warm-up and of training, 0 from then on, f64[steps].
+
+    >>> linear(positions(epoch=3, steps=4), warmup_epochs=1, epochs=5).tolist()
+    [0.75, 0.6875, 0.625, 0.5625]
+    """
+    return 1.0 - _progress(position, warmup_epochs, epochs)
+
+
+def _progress(position: NDArray[np.float64], warmup_epochs: int, epochs: int) -> NDArray[np.float64]:
+    return np.clip((position - warmup_epochs) / (epochs - warmup_epochs), 0.0, 1.0)
 
 
 def epoch_plan(rate: float, shape: NDArray[np.float64], batch_size: int) -> EpochPlan:

@@ -22,10 +22,12 @@ from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 from abel import bounce, checks, rates
-from abel.baselines import Constant, Cosine, DecayAt, Decaying, Simple, State, Step
-from abel.plans import EpochPlan, Event, Observation, Schedule, ScheduleState
+from abel.baselines import Constant, Cosine, DecayAt, Decaying, GrowBatch, Linear, Milestones, Simple, State, Step
+from abel.plans import DECAYS, EpochPlan, Event, Observation, Schedule, ScheduleState
+from abel.plateau import Plateau, PlateauState
 
 __all__ = [
+    "DECAYS",
     "SCHEDULES",
     "Abel",
     "AbelState",
@@ -34,7 +36,11 @@ __all__ = [
     "DecayAt",
     "EpochPlan",
     "Event",
+    "GrowBatch",
+    "Linear",
     "Observation",
+    "Plateau",
+    "PlateauState",
     "Schedule",
     "ScheduleState",
     "Simple",
@@ -46,33 +52,67 @@ __all__ = [
 
 
 class AbelState(NamedTuple):
-    """State of `Abel`: the counters, the memory of Algorithm 1, and the norms of the window that is still open."""
+    """State of `Abel`: the counters, the memory of Algorithm 1, the norms in the window, and what the last decay gained.
+
+    The losses are the lowest training losses up to the last decay of a bounce, and since; infinite for none yet.
+    """
 
     epoch: int
     decays: int
     event: Event
     bounce: bounce.BounceState
     window: tuple[float, ...]
+    loss_before: float = math.inf
+    loss_since: float = math.inf
+    stop_epoch: int | None = None  # the epoch that `gain_threshold` has made the last one
+
+    @property
+    def finished(self) -> bool:
+        """Whether training is to stop, which only `gain_threshold` asks for."""
+        return self.stop_epoch is not None and self.epoch >= self.stop_epoch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Abel(Decaying):
     """A decay whenever the weight norm has bounced, and one last decay (paper, Algorithm 1).
 
-    The two are independent: in one epoch they multiply twice, and there is no floor.
+    The two are independent: in one epoch they multiply twice, and there is no floor. The defaults are the paper; each
+    argument from `warmup_epochs` on says how its other values depart from it.
+
+    Without a fixed budget, on a norm that bounces every other epoch and a loss that gains nothing:
+
+    >>> free = {"last_decay_epoch": None, "gain_threshold": 0.01, "epochs_after_last_decay": 2}
+    >>> schedule = Abel(learning_rate=0.1, decay_factor=0.1, **free)
+    >>> states = replay(schedule, (Observation(2.0 + epoch % 2, train_loss=0.5) for epoch in range(8)))
+    >>> {state.epoch: state.event.name for state in states if state.event & DECAYS}
+    {4: 'DECAY', 6: 'LAST_DECAY'}
+    >>> [state.finished for state in states[6:]]
+    [False, False, True]
 
     Args:
         learning_rate: base rate, reached at the end of the warm-up.
         decay_factor: that of the reference step-wise schedule; the paper takes 0.2 for CIFAR and 0.1 elsewhere.
         last_decay_epoch: the epoch of the forced decay, 85 % of training in the paper, rounded up; None for never.
         warmup_epochs: linear warm-up; its norms are not observed, as they say nothing of equilibration.
-        norm_window_epochs: observe the mean over each block of so many epochs (supplement: 5, for PyramidNet only).
-        ignore_until_falling: observe no bounce before the norm has fallen once; the paper does observe it.
+        norm_window_epochs: observe a mean over so many epochs (supplement: 5, for PyramidNet only).
+        norm_window: "block" observes the mean of each block of them, once; "sliding" that of the last of them, every
+            epoch. The supplement's "averaged every five epochs" reads like the first; the second is a departure.
+        ignore_until_falling: a departure, safe where the norm rises first: observe no bounce before it has fallen once.
+            The paper does observe it, and so decays at minima.
+        gain_threshold: train without a fixed budget (paper, end of section 2), and so without a `last_decay_epoch`: a
+            bounce decays for the last time where the decay before it has gained too little, that is where since then
+            no training loss was less than `(1 - gain_threshold)` times the lowest one before. The paper looks at the
+            accuracy and names no threshold. Here it is the training loss, a departure, since the test set must decide
+            nothing. None for never.
+        epochs_after_last_decay: train so many epochs more after that decay, then stop; "a few" in the paper.
     """
 
     last_decay_epoch: float | None
     norm_window_epochs: int = 1
+    norm_window: Literal["block", "sliding"] = "block"
     ignore_until_falling: bool = False
+    gain_threshold: float | None = None
+    epochs_after_last_decay: int = 5
     kind: Literal["abel"] = "abel"
 
     def __post_init__(self) -> None:
@@ -80,7 +120,15 @@ class Abel(Decaying):
         if self.last_decay_epoch is not None:
             self._set("last_decay_epoch", checks.fractional_epoch("last_decay_epoch", self.last_decay_epoch))
         self._set("norm_window_epochs", checks.whole("norm_window_epochs", self.norm_window_epochs, at_least=1))
+        self._set("norm_window", checks.choice("norm_window", self.norm_window, ("block", "sliding")))
         self._set("ignore_until_falling", checks.flag("ignore_until_falling", self.ignore_until_falling))
+        if self.gain_threshold is not None:
+            self._set("gain_threshold", checks.share("gain_threshold", self.gain_threshold))
+            if self.last_decay_epoch is not None:
+                rule = f"must be None where last_decay_epoch is given, {self.last_decay_epoch}"
+                raise ValueError(f"gain_threshold {rule}, got {self.gain_threshold}")
+        after = checks.whole("epochs_after_last_decay", self.epochs_after_last_decay, at_least=1)
+        self._set("epochs_after_last_decay", after)
 
     def init(self) -> AbelState:
         """Return the state before the first epoch."""
@@ -89,21 +137,41 @@ class Abel(Decaying):
     def update(self, state: AbelState, observation: Observation) -> AbelState:
         """Observe the norm at the end of an epoch, then see whether the last decay is due."""
         epoch = state.epoch + 1
-        memory, window, event = state.bounce, state.window, Event.NONE
-        if epoch > self.warmup_epochs:
-            window += (float(observation.weight_norm_sq),)
-        if len(window) == self.norm_window_epochs:
-            mean = math.fsum(window) / len(window)
-            memory, bounced = bounce.update(memory, mean, ignore_until_falling=self.ignore_until_falling)
-            window, event = (), Event(int(bounced))
+        if state.stop_epoch is not None:
+            return state._replace(epoch=epoch, event=Event.NONE)
+        state = self._observed(state._replace(epoch=epoch, event=Event.NONE), float(observation.weight_norm_sq))
+        if self.gain_threshold is not None:
+            state = self._weighed(state, float(observation.train_loss), self.gain_threshold)
         if self.last_decay_epoch is not None and epoch == rates.rounded_up(self.last_decay_epoch):
-            event |= Event.LAST_DECAY
-        decays = state.decays + bool(event & Event.DECAY) + bool(event & Event.LAST_DECAY)
-        return AbelState(epoch, decays, event, memory, window)
+            state = state._replace(event=state.event | Event.LAST_DECAY)
+        return state._replace(decays=state.decays + (state.event & DECAYS).bit_count())
+
+    def _observed(self, state: AbelState, weight_norm_sq: float) -> AbelState:
+        """Algorithm 1's bounce test, if the window is full."""
+        if state.epoch <= self.warmup_epochs:
+            return state
+        window = (*state.window, weight_norm_sq)
+        if len(window) < self.norm_window_epochs:
+            return state._replace(window=window)
+        mean = math.fsum(window) / len(window)
+        memory, bounced = bounce.update(state.bounce, mean, ignore_until_falling=self.ignore_until_falling)
+        kept = window[1:] if self.norm_window == "sliding" else ()
+        return state._replace(bounce=memory, window=kept, event=Event(int(bounced)))
+
+    def _weighed(self, state: AbelState, train_loss: float, gain_threshold: float) -> AbelState:
+        """The lowest losses with one more, and a decay made the last one if that before it gained too little."""
+        since = min(state.loss_since, train_loss)
+        if state.event is not Event.DECAY:
+            return state._replace(loss_since=since)
+        if state.decays and not since < state.loss_before * (1.0 - gain_threshold):
+            stop_epoch = state.epoch + self.epochs_after_last_decay
+            return state._replace(event=Event.LAST_DECAY, stop_epoch=stop_epoch)
+        return state._replace(loss_before=min(state.loss_before, since), loss_since=math.inf)
 
 
-SCHEDULES: Final[dict[str, type[Abel | Constant | Cosine | DecayAt | Simple | Step]]] = {
-    schedule.kind: schedule for schedule in (Abel, Constant, Cosine, DecayAt, Simple, Step)
+_Known = Abel | Constant | Cosine | DecayAt | GrowBatch | Linear | Plateau | Simple | Step
+SCHEDULES: Final[dict[str, type[_Known]]] = {
+    schedule.kind: schedule for schedule in (Abel, Constant, Cosine, DecayAt, GrowBatch, Linear, Plateau, Simple, Step)
 }
 
 
@@ -116,9 +184,9 @@ def last_epoch_named(schedule: Schedule) -> int | None:
     match schedule:
         case Simple(last_decay_epoch=last) | Abel(last_decay_epoch=float(last)):
             return rates.rounded_up(last)
-        case DecayAt(decay_epoch=epoch) | Cosine(epochs=epoch):
+        case DecayAt(decay_epoch=epoch) | Cosine(epochs=epoch) | Linear(epochs=epoch):
             return epoch
-        case Step(decay_epochs=epochs):
+        case Milestones(decay_epochs=epochs):
             return epochs[-1]
         case _:
             return None

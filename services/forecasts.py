@@ -45,10 +45,10 @@ def estimate(
     trials = spec.expand()
     if not sharing:
         return _unshared(spec.name, trials, known, ledger)
-    if ledger is None or not known:
+    if not known:
         return forecast(trials)
-    recorded = recorded_epochs(trials, known, ledger)
-    return forecast(trials, lambda trial: recorded[trial.number])
+    recorded = recorded_epochs(trials, known, ledger) if ledger else {}
+    return forecast(trials, lambda trial: recorded.get(trial.number, 0), lambda trial: known[trial.program].examples)
 
 
 def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger | None) -> Plan:
@@ -81,7 +81,7 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
 
 
 def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger) -> Mapping[int, int]:
-    """How many epochs from the first the ledger holds of each trial, by number; a diverged trial is complete."""
+    """How many epochs from the first the ledger holds of each trial, by number; one that ended early is complete."""
     recorded = {trial.number: 0 for trial in trials}
     walking = [(trial, trial.schedule.init(), known[trial.program].root(trial.seed)) for trial in trials]
     for epoch in range(1, max((trial.epochs for trial in trials), default=0) + 1):
@@ -95,9 +95,10 @@ def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], 
             if key not in found:
                 continue
             seen = observation(found[key].metrics)
-            recorded[trial.number] = trial.epochs if diverged(seen) else epoch
+            after = trial.schedule.update(state, seen)
+            recorded[trial.number] = trial.epochs if diverged(seen) or after.finished else epoch
             if recorded[trial.number] < trial.epochs:
-                walking.append((trial, trial.schedule.update(state, seen), key))
+                walking.append((trial, after, key))
         if not walking:
             break
     return recorded
@@ -140,10 +141,10 @@ def _unshared(name: str, trials: Sequence[Trial], known: Mapping[Program, Identi
     rows = ledger.trials(sweep_id) if ledger else []
     recorded = {row.number: row.epochs if row.status.final else row.epoch for row in rows}
     cost = forecast(trials, lambda trial: recorded.get(trial.number, 0))
-    everything = Span(cost.naive_epochs, cost.naive_epochs)
-    left = cost.naive_epochs - cost.known_epochs
-    arms = tuple(replace(arm, shared_epochs=Span(arm.naive_epochs, arm.naive_epochs)) for arm in cost.arms)
-    return replace(cost, shared_epochs=everything, new_epochs=Span(left, left), arms=arms)
+    everything = Span(cost.sure_epochs, cost.naive_epochs)
+    left = Span(max(0, cost.sure_epochs - cost.known_epochs), cost.naive_epochs - cost.known_epochs)
+    arms = tuple(replace(arm, shared_epochs=Span(arm.sure_epochs, arm.naive_epochs)) for arm in cost.arms)
+    return replace(cost, shared_epochs=everything, new_epochs=left, arms=arms)
 
 
 def _basis(spec: SweepSpec, measured: float | None) -> str:

@@ -9,7 +9,12 @@ from sweeps.rows import EventRow, TrialStatus
 
 PAGE = 1000
 # What training decides; a milestone was known before and is no news, nor is that a trial finished.
-DEEDS = {Event.MINIMUM: "minimum", Event.DECAY: "decay", Event.LAST_DECAY: "last decay"}
+DEEDS = {
+    Event.MINIMUM: "minimum",
+    Event.DECAY: "decay",
+    Event.LAST_DECAY: "last decay",
+    Event.PLATEAU: "decay on a plateau",
+}
 
 
 class Events(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from abel.schedules import Event
+from abel.schedules import DECAYS, Event
 from sweeps.rows import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
 
 DISTRIBUTIONS = ("abel-sweeps", "numpy", "orbax-checkpoint", "ray", "mlflow")  # those that no state key covers
@@ -20,7 +20,7 @@ TEXT_LIMIT = 5000  # characters of a tag or parameter; MLflow cuts at 6,000 to 8
 
 # Which epochs of a trial a tag lists, by the flags of the schedule's event.
 EPOCH_TAGS: Mapping[str, Event] = {
-    "abel.decay_epochs": Event.DECAY | Event.LAST_DECAY | Event.MILESTONE,
+    "abel.decay_epochs": DECAYS,
     "abel.bounce_epochs": Event.DECAY,
     "abel.forced_epochs": Event.LAST_DECAY,
     "abel.minimum_epochs": Event.MINIMUM,
@@ -94,7 +94,7 @@ def nonfinite_tags(states: Iterable[StateRow]) -> dict[str, str]:
 
 
 def decision_points(decisions: Iterable[EventRow]) -> Iterator[Point]:
-    """The decays of a trial as a metric: the event's flags (2 bounce, 4 last decay, 8 milestone) at its epoch."""
+    """The decays of a trial as a metric: the event's flags (2 bounce, 4 last decay, 8 milestone, 16 plateau) at its epoch."""
     for row in decisions:
         flags = Event(row.payload["event"])
         if flags & EPOCH_TAGS["abel.decay_epochs"]:

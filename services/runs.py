@@ -61,7 +61,7 @@ class Runs:
 
     @property
     def finished(self) -> pd.DataFrame:
-        """The trials that trained all their epochs; only these enter means."""
+        """The trials that came to their end, by the epochs or by their schedule; only these enter means."""
         return self.trials[self.trials["outcome"] == "finished"]
 
     def curve(self, metric: str) -> pd.DataFrame:

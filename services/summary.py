@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from abel.schedules import Event, Observation, replay
+from abel.schedules import DECAYS, replay
 from services.schemas import ArmSummary, TrialResult
 from sweeps.decode import schedule_from_dict
 from sweeps.rows import StateRow, TrialRow, TrialStatus
+from workers.cohort import observation
 
 
 def measure(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
@@ -32,10 +33,8 @@ def measure(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
 
 def decay_epochs(schedule: Mapping[str, Any], curve: Sequence[StateRow]) -> tuple[int, ...]:
     """The epochs after which the schedule decayed, from replaying it over what it saw."""
-    seen = [Observation(state.metrics["weight_norm_sq"], state.metrics["train_loss"]) for state in curve]
-    decayed = Event.DECAY | Event.LAST_DECAY | Event.MILESTONE
-    states = replay(schedule_from_dict(schedule), seen)
-    return tuple(state.epoch for state in states[1:] if state.event & decayed)
+    states = replay(schedule_from_dict(schedule), [observation(state.metrics) for state in curve])
+    return tuple(state.epoch for state in states[1:] if state.event & DECAYS)
 
 
 def summarise(trials: Sequence[TrialRow], results: Sequence[TrialResult]) -> tuple[ArmSummary, ...]:

@@ -182,7 +182,7 @@ class _Points:
 
 
 def with_defaults(schedule: Any, epochs: int | None) -> Any:
-    """A schedule's dictionary with what it takes from the sweep: a cosine's epochs, the last decay at 85 % of them."""
+    """A schedule's dictionary with what it takes from the sweep: where a cosine or a line ends, the last decay at 85 %."""
     if not isinstance(schedule, Mapping):
         return schedule
     kind = schedule.get("kind")
@@ -190,7 +190,9 @@ def with_defaults(schedule: Any, epochs: int | None) -> Any:
     names = {item.name for item in fields(variant)} if variant else set()
     length = epochs or 1_000_000
     # 17/20 and not 0.85, which is not a binary number: 0.85 * 180 is not 153.
-    taken = {"last_decay_epoch": 17 * length / 20, "epochs": length}
+    taken: dict[str, Any] = {"last_decay_epoch": 17 * length / 20, "epochs": length}
+    if "gain_threshold" in names and schedule.get("gain_threshold") is not None:
+        taken["last_decay_epoch"] = None  # its last decay comes out of the training
     return {**{name: value for name, value in taken.items() if name in names}, **schedule}
 
 

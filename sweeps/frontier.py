@@ -10,11 +10,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from abel.schedules import EpochPlan, Event
+from abel.schedules import Event
+from sweeps.branches import Branch
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import StateRow, TrialRow, TrialStatus
 from sweeps.spec import Trial
-from workers.cohort import Cohort, Damaged, Ended, Forked, Member, Record, Report, Saved, diverged, observation, part
+from workers.cohort import (
+    Cohort,
+    Damaged,
+    Ended,
+    Forked,
+    Member,
+    Record,
+    Report,
+    Saved,
+    diverged,
+    finished,
+    observation,
+    part,
+)
 from workers.trajectory import Identity, child
 
 MEASURED_TIMES = frozenset({"seconds", "examples_per_second"})  # the metrics in which a replay may differ
@@ -22,25 +36,6 @@ MEASURED_TIMES = frozenset({"seconds", "examples_per_second"})  # the metrics in
 
 class Nondeterministic(Exception):
     """A replay differs from the stored record: the machine does not compute the same thing twice."""
-
-
-@dataclass
-class _Branch:
-    """Trials that stand at the state ``key``; ``states`` are their schedules' states there."""
-
-    cohort: Cohort
-    states: list[Any]
-    key: str
-    tries: int = 0
-
-    @property
-    def trials(self) -> tuple[str, ...]:
-        return tuple(member.trial for member in self.cohort.members)
-
-    def parted(self, members: Sequence[tuple[Member, Any]]) -> "_Branch":
-        """The branch of some of the members, at the same state."""
-        cohort = replace(self.cohort, members=tuple(member for member, _ in members))
-        return _Branch(cohort, [state for _, state in members], self.key, self.tries)
 
 
 @dataclass
@@ -80,8 +75,8 @@ class Frontier:
         self._retries = retries
         self._allow_nondeterminism = allow_nondeterminism
         self._numbers = itertools.count()
-        self._waiting: list[tuple[int, int, int, _Branch]] = []
-        self._running: dict[int, _Branch] = {}
+        self._waiting: list[tuple[int, int, int, Branch]] = []
+        self._running: dict[int, Branch] = {}
         self._rows = {row.id: row for row in ledger.trials(sweep_id)}
         self._epochs = {row.id: row.epoch for row in self._rows.values()}
         self._status = {row.id: row.status for row in self._rows.values()}
@@ -108,7 +103,7 @@ class Frontier:
                 members=members,
                 salt="" if self._sharing else group[0][1].id,
             )
-            self._cover(_Branch(cohort, [member.schedule.init() for member in members], root))
+            self._cover(Branch(cohort, [member.schedule.init() for member in members], root))
 
     def take(self) -> tuple[int, Cohort] | None:
         """The next cohort to train with its number, or None: the one with the most members, then the least trained."""
@@ -172,11 +167,14 @@ class Frontier:
                     gathered.events.append(("note", {"text": message}))
                 case Forked(siblings=siblings):
                     gathered.forks += len(siblings)
-                    branch, away = _split(branch, siblings)
+                    branch, away = branch.split(siblings)
                     self._running[number] = branch
                     parted += away
                 case Ended(trials=trials, diverged=broken):
-                    del self._running[number]
+                    branch, _ = branch.split([trials])
+                    self._running[number] = branch
+                    if not branch.trials:
+                        del self._running[number]
                     self._end(trials, TrialStatus.DIVERGED if broken else TrialStatus.FINISHED, None, gathered)
         try:
             self._commit(gathered)
@@ -213,7 +211,7 @@ class Frontier:
 
     # How branches grow
 
-    def _cover(self, branch: _Branch) -> None:
+    def _cover(self, branch: Branch) -> None:
         """Walk a branch through the states that the ledger holds; what parts on the way walks on as a branch of its own."""
         gathered, walking = _Gathered(), [branch]
         while walking:
@@ -223,7 +221,9 @@ class Frontier:
                 broken = bool(cohort.observations) and diverged(cohort.observations[-1])
                 self._end(here.trials, TrialStatus.DIVERGED if broken else TrialStatus.FINISHED, None, gathered)
                 continue
-            groups = _plans(here)
+            done, going = finished(here.pairs)
+            self._end([member.trial for member, _ in done], TrialStatus.FINISHED, None, gathered)
+            groups = part(going, cohort.epoch + 1, cohort.identity.examples, int(cohort.identity.program["batch_size"]))
             keys = [child(here.key, plan) for plan, _ in groups]
             known = self._ledger.states(keys)
             unknown = [
@@ -238,26 +238,25 @@ class Frontier:
                     walking.append(ahead)
         self._commit(gathered)
 
-    def _step(self, branch: _Branch, key: str, metrics: Mapping[str, float], gathered: _Gathered) -> None:
+    def _step(self, branch: Branch, key: str, metrics: Mapping[str, float], gathered: _Gathered) -> None:
         """Move a branch over one recorded epoch, noting what is news to its trials."""
         seen, epoch = observation(metrics), branch.cohort.epoch + 1
         branch.cohort = replace(branch.cohort, observations=(*branch.cohort.observations, seen))
         branch.key = key
         if not diverged(seen):
-            pairs = zip(branch.cohort.members, branch.states, strict=True)
-            branch.states = [member.schedule.update(state, seen) for member, state in pairs]
+            branch.states = [member.schedule.update(state, seen) for member, state in branch.pairs]
         news = [trial for trial in branch.trials if self._epochs[trial] < epoch]
         if not news:
             return
         gathered.events.append(("progress", {"trials": news, "keys": [key]}))
-        for member, state in zip(branch.cohort.members, branch.states, strict=True):
+        for member, state in branch.pairs:
             if member.trial in news:
                 gathered.heads[member.trial] = (key, epoch)
                 self._epochs[member.trial] = epoch
                 if not diverged(seen) and state.event:
                     gathered.events.append(("schedule", self._turn(branch, member, state, metrics)))
 
-    def _turn(self, branch: _Branch, member: Member, state: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
+    def _turn(self, branch: Branch, member: Member, state: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What a schedule saw or did after an epoch, and the rate before and after it."""
         cohort = branch.cohort
         after = metrics["learning_rate_last"]
@@ -268,11 +267,11 @@ class Frontier:
         rates = {"rate_before": metrics["learning_rate_last"], "rate_after": after}
         return {"trial": member.trial, "epoch": cohort.epoch, "event": int(state.event)} | rates
 
-    def _is_over(self, branch: _Branch) -> bool:
+    def _is_over(self, branch: Branch) -> bool:
         seen = branch.cohort.observations
         return branch.cohort.epoch >= branch.cohort.epochs or bool(seen and diverged(seen[-1]))
 
-    def _push(self, branch: _Branch) -> None:
+    def _push(self, branch: Branch) -> None:
         for trial in branch.trials:
             self._status[trial] = TrialStatus.WAITING
         order = (-len(branch.trials), branch.cohort.epoch, next(self._numbers), branch)
@@ -298,16 +297,3 @@ class Frontier:
         self._ledger.commit(self._sweep_id, self._invocation, gathered.batch())
         self.trained += len(gathered.records)
         self.replayed += gathered.replayed
-
-
-def _plans(branch: _Branch) -> list[tuple[EpochPlan, list[tuple[Member, Any]]]]:
-    cohort = branch.cohort
-    pairs = list(zip(cohort.members, branch.states, strict=True))
-    return part(pairs, cohort.epoch + 1, cohort.identity.examples, int(cohort.identity.program["batch_size"]))
-
-
-def _split(branch: _Branch, siblings: Sequence[Sequence[str]]) -> tuple[_Branch, list[_Branch]]:
-    """What is left of a branch when siblings go their own way, and theirs."""
-    pairs = {member.trial: (member, state) for member, state in zip(branch.cohort.members, branch.states, strict=True)}
-    away = [branch.parted([pairs.pop(trial) for trial in group]) for group in siblings]
-    return branch.parted(list(pairs.values())), away

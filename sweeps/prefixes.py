@@ -1,7 +1,7 @@
 """Which schedules plan the same epochs, and for how long, before anything is trained.
 
 Every schedule is followed through epochs that show it nothing, so that only what it does by the clock happens. Sorted
-by what they plan, schedules make a tree: each shares a prefix with the one before it.
+by what they plan, courses make a tree: each shares a prefix with the one before it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from abel.schedules import Abel, Constant, DecayAt, Observation, Schedule, Simple, State, Step, last_epoch_named
+from abel.schedules import (
+    Abel,
+    Constant,
+    DecayAt,
+    GrowBatch,
+    Observation,
+    Plateau,
+    Schedule,
+    Simple,
+    State,
+    Step,
+    last_epoch_named,
+)
 
 Ints = NDArray[np.int64]
 
@@ -24,12 +36,20 @@ NEVER = 2**40  # an epoch that no trial reaches
 _UNSEEN = Observation(weight_norm_sq=math.nan, train_loss=math.nan)
 
 
+class Course(NamedTuple):
+    """A schedule in a program: the first batch size, and the examples of an epoch (`NEVER` where they are not known)."""
+
+    schedule: Schedule
+    batch_size: int
+    examples: int = NEVER
+
+
 def decay_epochs(schedule: Schedule) -> tuple[int, ...] | None:
-    """The epochs of a schedule's decays by the clock; None where its rate is not constant between decays."""
+    """The epochs of a schedule's decays, or growths, by the clock; None where its rate is not constant between them."""
     match schedule:
-        case Step(decay_epochs=epochs):
+        case Step(decay_epochs=epochs) | GrowBatch(decay_epochs=epochs):
             return epochs
-        case Abel() | Constant() | DecayAt() | Simple():
+        case Abel() | Constant() | DecayAt() | Plateau() | Simple():
             last = last_epoch_named(schedule)
             return () if last is None else (last,)
         case _:
@@ -37,21 +57,21 @@ def decay_epochs(schedule: Schedule) -> tuple[int, ...] | None:
 
 
 class Prefixes:
-    """Schedules sorted by what they plan; `row[schedule]` is a schedule's place, the same for equal plans.
+    """Courses sorted by what they plan; `row[course]` is a course's place, the same for equal plans.
 
     `shared` tells, for each place, for how many epochs it plans what the place before plans, i64[places]; -1 for the
     first.
     """
 
-    def __init__(self, schedules: Iterable[Schedule], epochs: int) -> None:
-        self.row: dict[Schedule, int] = {}
+    def __init__(self, courses: Iterable[Course], epochs: int) -> None:
+        self.row: dict[Course, int] = {}
         shared: list[int] = []
-        members = [_Walker(schedule) for schedule in schedules]
+        members = [_Walker(course) for course in courses]
         waiting = [_Group(members, 1, b"", -1)] if members else []
         while waiting:
             group = waiting.pop()
             if len(group.members) == 1 or group.epoch > epochs:
-                self.row |= {member.schedule: len(shared) for member in group.members}
+                self.row |= {member.course: len(shared) for member in group.members}
                 shared.append(group.shared)
             else:
                 waiting += reversed(_parted(group))
@@ -68,28 +88,32 @@ class Prefixes:
 
 
 class _Walker:
-    """A schedule on its way."""
+    """A course on its way."""
 
-    def __init__(self, schedule: Schedule) -> None:
-        self.schedule = schedule
-        self._decays = decay_epochs(schedule)
-        self._warmup_epochs = int(getattr(schedule, "warmup_epochs", 0))
-        self._state: Any = schedule.init()
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self._decays = decay_epochs(course.schedule)
+        self._warmup_epochs = int(getattr(course.schedule, "warmup_epochs", 0))
+        self._state: Any = course.schedule.init()
         self.epoch = 1  # the next one whose plan may differ from the one before
 
     def token(self) -> bytes:
-        """The plan of the epoch, after which the walker stands at its next."""
-        epoch = self.epoch
+        """What is planned for the epoch, after which the walker stands at its next."""
+        epoch, (schedule, batch_size, examples) = self.epoch, self.course
         if self._decays is None:
             while self._state.epoch < epoch - 1:
-                self._state = self.schedule.update(self._state, _UNSEEN)
+                self._state = schedule.update(self._state, _UNSEEN)
             self.epoch += 1
         else:
             decays = bisect_left(self._decays, epoch)
-            self._state = State(epoch=epoch - 1, decays=decays)
             following = self._decays[decays] + 1 if decays < len(self._decays) else NEVER
             self.epoch = epoch + 1 if epoch <= self._warmup_epochs else following
-        return self.schedule.plan(self._state, epoch, examples=_STEPS, batch_size=1).token()
+            if isinstance(schedule, GrowBatch):
+                # Its rates know nothing of its growths, and are compared at the same places as all others.
+                batch_size, decays = schedule.grown(batch_size, decays, examples), 0
+            self._state = State(epoch=epoch - 1, decays=decays)
+        plan = schedule.plan(self._state, epoch, examples=_STEPS, batch_size=1)
+        return plan._replace(batch_size=batch_size).token()
 
 
 class _Group(NamedTuple):

@@ -3,6 +3,7 @@
 A cohort is a set of trials that share one training state, because everything that has entered their arithmetic so far is
 equal. It trains as one. After each epoch every member's schedule sees the record and plans its next epoch; members whose
 plans differ part: the state is saved, the siblings are handed to the caller, and training goes on with the largest group.
+A schedule can also be finished before the last epoch; its member then ends there, and the others go on.
 
     with closing(train(cohort, workshop)) as reports:
         for report in reports:
@@ -40,6 +41,9 @@ class Member:
 
     trial: str
     schedule: Schedule
+
+
+Pair = tuple[Member, Any]  # a member and the state of its schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,7 @@ class Forked:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """The remaining members are done, because all epochs are trained or because the loss is no longer finite."""
+    """These members are done: by the epochs, by their schedule, or because the loss is no longer finite. Others go on."""
 
     trials: tuple[str, ...]
     epoch: int
@@ -153,11 +157,14 @@ def diverged(seen: Observation) -> bool:
     return not (math.isfinite(seen.train_loss) and math.isfinite(seen.weight_norm_sq))
 
 
-def part(
-    members: Sequence[tuple[Member, Any]], epoch: int, examples: int, batch_size: int
-) -> list[tuple[EpochPlan, list[tuple[Member, Any]]]]:
-    """Group (member, schedule state) pairs by their plan for an epoch, largest group first, else in the members' order."""
-    groups: dict[bytes, tuple[EpochPlan, list[tuple[Member, Any]]]] = {}
+def finished(members: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Members whose schedule wants no more epochs, and the others."""
+    return [pair for pair in members if pair[1].finished], [pair for pair in members if not pair[1].finished]
+
+
+def part(members: Sequence[Pair], epoch: int, examples: int, batch_size: int) -> list[tuple[EpochPlan, list[Pair]]]:
+    """Group members by their plan for an epoch, largest group first, else in the members' order."""
+    groups: dict[bytes, tuple[EpochPlan, list[Pair]]] = {}
     for member, state in members:
         plan = member.schedule.plan(state, epoch, examples, batch_size)
         groups.setdefault(plan.token(), (plan, []))[1].append((member, state))
@@ -218,6 +225,12 @@ def _continue(run: _Run, cohort: Cohort, program: Program) -> Iterator[Report]:
     members = [(member, replay(member.schedule, cohort.observations)[-1]) for member in cohort.members]
     seen = cohort.observations[-1] if cohort.observations else None
     while run.epoch < cohort.epochs and not (seen and diverged(seen)):
+        done, members = finished(members)
+        if not members:
+            members = done
+            break
+        if done:
+            yield Ended(trials=_trials(done), epoch=run.epoch, diverged=False)
         (plan, members), *siblings = part(members, run.epoch + 1, run.training.examples, program.batch_size)
         if siblings:
             yield run.save()
@@ -277,7 +290,7 @@ def _pace(plan: EpochPlan, seconds: float) -> dict[str, float]:
     }
 
 
-def _trials(group: Sequence[tuple[Member, Any]]) -> tuple[str, ...]:
+def _trials(group: Sequence[Pair]) -> tuple[str, ...]:
     return tuple(member.trial for member, _ in group)
 
 

@@ -1,10 +1,13 @@
 import math
 
+import jax
 import numpy as np
+import optax
 import pytest
 
-from abel.baselines import Constant, Cosine, DecayAt, Simple, Step
+from abel.baselines import Constant, Cosine, DecayAt, GrowBatch, Linear, Simple, Step
 from abel.plans import Event, Observation
+from abel.schedules import replay
 
 
 def train(schedule, epochs: int, examples: int = 28, batch_size: int = 4):
@@ -84,3 +87,113 @@ def test_cosine_without_warmup_is_the_usual_formula_over_steps():
     rates, _ = train(Cosine(learning_rate=0.1, epochs=10), epochs=10)
     steps = np.arange(70)
     np.testing.assert_allclose(rates.ravel(), 0.1 * 0.5 * (1 + np.cos(np.pi * steps / 70)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.25, 1 / 3])
+@pytest.mark.parametrize("warmup_epochs", [0, 1, 5])
+def test_linear_is_the_formula_in_double_rounded_once(rate, warmup_epochs):
+    epochs = 12
+    rates, events = train(Linear(learning_rate=rate, epochs=epochs, warmup_epochs=warmup_epochs), epochs)
+    expected = []
+    for epoch in range(1, epochs + 1):
+        for step in range(7):
+            position = (epoch - 1) + step / 7
+            progress = max(0.0, position - warmup_epochs) / (epochs - warmup_epochs)
+            expected.append(np.float32(rate * (warmup(position, warmup_epochs) * (1 - progress))))
+    np.testing.assert_array_equal(rates.ravel(), np.array(expected, np.float32))
+    assert events == {}
+
+
+def test_linear_stays_at_zero_after_the_end():
+    rates, _ = train(Linear(learning_rate=0.1, epochs=3), epochs=5)
+    assert rates[2, -1] > 0
+    assert np.all(rates[3:] == 0)
+
+
+STEPS, EPOCHS = 28 // 4, 30  # of `train`
+
+
+def optax_rates(schedule: optax.Schedule) -> np.ndarray:
+    """What optax says of every step, computed in double and rounded once, f32[epochs, steps]."""
+    with jax.enable_x64():
+        rates = np.asarray(jax.vmap(schedule)(np.arange(STEPS * EPOCHS)), np.float64)
+    return rates.astype(np.float32).reshape(EPOCHS, STEPS)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.25, 1 / 3])
+@pytest.mark.parametrize("warmup_epochs", [0, 1, 5])
+def test_cosine_and_linear_are_optax_s(rate, warmup_epochs):
+    warm, total = warmup_epochs * STEPS, EPOCHS * STEPS
+    ours, _ = train(Cosine(learning_rate=rate, epochs=EPOCHS, warmup_epochs=warmup_epochs), EPOCHS)
+    cosine = optax.cosine_decay_schedule(rate, total - warm)
+    linear = optax.linear_schedule(rate, 0.0, total - warm)
+    up = optax.linear_schedule(0.0, rate, max(warm, 1))
+    theirs = optax_rates(optax.join_schedules([up, cosine], [warm]))
+    np.testing.assert_array_max_ulp(ours, theirs, maxulp=1)
+    ours, _ = train(Linear(learning_rate=rate, epochs=EPOCHS, warmup_epochs=warmup_epochs), EPOCHS)
+    theirs = optax_rates(optax.join_schedules([up, linear], [warm]))
+    np.testing.assert_array_max_ulp(ours, theirs, maxulp=1)
+
+
+def test_in_single_precision_optax_is_off_by_a_rounding_of_the_base_rate():
+    ours, _ = train(Cosine(learning_rate=0.1, epochs=EPOCHS), EPOCHS)
+    theirs = jax.jit(jax.vmap(optax.cosine_decay_schedule(0.1, EPOCHS * STEPS)))(np.arange(EPOCHS * STEPS))
+    assert theirs.dtype == np.float32
+    np.testing.assert_allclose(ours.ravel(), theirs, rtol=0, atol=2 * np.spacing(np.float32(0.1)))
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.2, 1 / 3])
+def test_step_is_optax_s_to_the_step(factor):
+    ours, _ = train(Step(learning_rate=0.3, decay_factor=factor, decay_epochs=(9, 18, 24)), EPOCHS)
+    boundaries = {epoch * STEPS: factor for epoch in (9, 18, 24)}
+    theirs = optax_rates(optax.piecewise_constant_schedule(0.3, boundaries))
+    np.testing.assert_array_max_ulp(ours, theirs, maxulp=1)
+    # Flax's stepped schedule of 2021 took step > boundary for optax's step >= boundary: the first step of an epoch.
+    flax = optax_rates(optax.piecewise_constant_schedule(0.3, {step + 1: factor for step in boundaries}))
+    assert np.argwhere(ours != flax).tolist() == [[9, 0], [18, 0], [24, 0]]
+
+
+def grow(epochs: int, schedule: GrowBatch, examples: int, batch_size: int) -> list[tuple[int, int]]:
+    """Batch size and steps of every epoch."""
+    state, sizes = schedule.init(), []
+    for epoch in range(1, epochs + 1):
+        plan = schedule.plan(state, epoch, examples, batch_size)
+        assert np.all(plan.learning_rates == np.float32(0.1)), "the rate stays"
+        sizes.append((plan.batch_size, len(plan.learning_rates)))
+        state = schedule.update(state, Observation(weight_norm_sq=math.nan, train_loss=math.nan))
+    return sizes
+
+
+def test_the_batch_grows_where_a_step_would_decay_and_updates_fall():
+    schedule = GrowBatch(learning_rate=0.1, decay_factor=0.2, decay_epochs=(2, 4))
+    assert grow(6, schedule, examples=50_000, batch_size=128) == [(128, 390)] * 2 + [(640, 78)] * 2 + [(3200, 15)] * 2
+
+
+def test_a_growth_is_a_milestone():
+    schedule = GrowBatch(learning_rate=0.1, decay_factor=0.5, decay_epochs=(1, 3))
+    states = replay(schedule, [Observation(weight_norm_sq=1.0, train_loss=1.0)] * 4)
+    assert {state.epoch: state.event for state in states if state.event} == dict.fromkeys((1, 3), Event.MILESTONE)
+
+
+def test_a_batch_is_rounded_from_its_first_size_and_stays_below_the_examples():
+    schedule = GrowBatch(learning_rate=0.1, decay_factor=0.3, decay_epochs=(1, 2, 3, 4))
+    # 16 / 0.3 = 53.3, 16 / 0.09 = 177.8, 16 / 0.027 = 592.6, then all that there are
+    assert grow(5, schedule, examples=1000, batch_size=16) == [(16, 62), (53, 18), (178, 5), (593, 1), (1000, 1)]
+
+
+@pytest.mark.parametrize(
+    ("factor", "growths", "size"),
+    [(0.1, 2, 1600), (1e-200, 2, 10**6), (0.5, 10**6, 10**6), (0.99, 1, 16), (0.4, 1, 40)],
+)
+def test_the_size_of_a_grown_batch(factor, growths, size):
+    schedule = GrowBatch(learning_rate=0.1, decay_factor=factor, decay_epochs=(1,))
+    assert schedule.grown(16, growths, examples=10**6) == size
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("batch_size", [0, 11])
+def test_a_growing_batch_starts_within_the_examples(epoch, batch_size):
+    schedule = GrowBatch(learning_rate=0.1, decay_factor=0.1, decay_epochs=(1,))
+    state = schedule.init() if epoch == 1 else schedule.update(schedule.init(), Observation(1.0, 1.0))
+    with pytest.raises(ValueError, match="batch_size must lie between 1 and the 10 examples of an epoch, got"):
+        schedule.plan(state, epoch, examples=10, batch_size=batch_size)

@@ -6,19 +6,24 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from abel.schedules import Abel, Constant, Cosine, DecayAt, Simple, Step
+from abel.schedules import Abel, Constant, Cosine, DecayAt, GrowBatch, Linear, Plateau, Simple, Step
 
 NAN, INF = float("nan"), float("inf")
 
 BAD_RATES = [(NAN, "nan"), (INF, "inf"), (0, "0"), (-0.1, "-0.1"), (True, "True"), ("0.1", "'0.1'"), (None, "None")]
 BAD_FACTORS = [(1.5, "1.5"), (1, "1"), (0.0, "0.0"), (-0.5, "-0.5"), (NAN, "nan"), (True, "True"), ("1e-1", "'1e-1'")]
 BAD_EPOCHS = [(0, "0"), (-3, "-3"), (2.0, "2.0"), (NAN, "nan"), (True, "True"), ("2", "'2'"), (None, "None")]
+BAD_SHARES = [(1, "1"), (-0.1, "-0.1"), (NAN, "nan"), (INF, "inf"), (True, "True"), ("0.1", "'0.1'")]
+BAD_AMOUNTS = [(-1e-9, "-1e-09"), (NAN, "nan"), (INF, "inf"), (False, "False"), ("0", "'0'"), (None, "None")]
 BAD_FRACTIONAL_EPOCHS = [(0, "0"), (-1.5, "-1.5"), (NAN, "nan"), (INF, "inf"), (True, "True"), ("9", "'9'")]
 VALID = {
     Abel: {"learning_rate": 0.1, "decay_factor": 0.2, "last_decay_epoch": 9},
     Constant: {"learning_rate": 0.1},
     Cosine: {"learning_rate": 0.1, "epochs": 10},
     DecayAt: {"learning_rate": 0.1, "decay_factor": 0.2, "decay_epoch": 9},
+    GrowBatch: {"learning_rate": 0.1, "decay_factor": 0.2, "decay_epochs": (3, 9)},
+    Linear: {"learning_rate": 0.1, "epochs": 10},
+    Plateau: {"learning_rate": 0.1, "decay_factor": 0.2},
     Simple: {"learning_rate": 0.1, "decay_factor": 0.2, "last_decay_epoch": 9},
     Step: {"learning_rate": 0.1, "decay_factor": 0.2, "decay_epochs": (3, 9)},
 }
@@ -56,7 +61,14 @@ def test_warmup_epochs(schedule, value, shown):
 
 @pytest.mark.parametrize(("value", "shown"), BAD_EPOCHS)
 @pytest.mark.parametrize(
-    ("schedule", "name"), [(DecayAt, "decay_epoch"), (Cosine, "epochs"), (Abel, "norm_window_epochs")]
+    ("schedule", "name"),
+    [
+        (DecayAt, "decay_epoch"),
+        (Cosine, "epochs"),
+        (Linear, "epochs"),
+        (Abel, "norm_window_epochs"),
+        (Abel, "epochs_after_last_decay"),
+    ],
 )
 def test_whole_epochs(schedule, name, value, shown):
     refuses(schedule, f"{name} must be an integer >= 1, got {shown}", **{name: value})
@@ -72,6 +84,7 @@ def test_simple_has_a_last_decay():
     refuses(Simple, "last_decay_epoch must be finite and > 0, got None", last_decay_epoch=None)
 
 
+@pytest.mark.parametrize("schedule", [Step, GrowBatch])
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -84,12 +97,44 @@ def test_simple_has_a_last_decay():
         ((0, 3), "decay_epochs[0] must be an integer >= 1, got 0"),
     ],
 )
-def test_decay_epochs(value, message):
-    refuses(Step, message, decay_epochs=value)
+def test_decay_epochs(schedule, value, message):
+    refuses(schedule, message, decay_epochs=value)
 
 
-def test_warmup_ends_before_a_cosine_does():
-    refuses(Cosine, "warmup_epochs must be < epochs, 10, got 10", warmup_epochs=10)
+@pytest.mark.parametrize("schedule", [Cosine, Linear])
+def test_warmup_ends_before_a_cosine_or_a_line_does(schedule):
+    refuses(schedule, "warmup_epochs must be < epochs, 10, got 10", warmup_epochs=10)
+
+
+@pytest.mark.parametrize(("value", "shown"), [bad for bad in BAD_EPOCHS if bad != (0, "0")])
+@pytest.mark.parametrize("name", ["patience", "cooldown"])
+def test_epochs_of_a_plateau(name, value, shown):
+    refuses(Plateau, f"{name} must be an integer >= 0, got {shown}", **{name: value})
+
+
+@pytest.mark.parametrize(("value", "shown"), BAD_SHARES)
+@pytest.mark.parametrize(("schedule", "name"), [(Plateau, "threshold"), (Abel, "gain_threshold")])
+def test_thresholds(schedule, name, value, shown):
+    refuses(schedule, f"{name} must lie in [0, 1), got {shown}", **{name: value})
+
+
+@pytest.mark.parametrize(("value", "shown"), BAD_AMOUNTS)
+@pytest.mark.parametrize("name", ["min_learning_rate", "eps"])
+def test_amounts(name, value, shown):
+    refuses(Plateau, f"{name} must be finite and >= 0, got {shown}", **{name: value})
+
+
+def test_the_floor_lies_below_the_base_rate():
+    refuses(Plateau, "min_learning_rate must be < learning_rate, 0.1, got 0.1", min_learning_rate=0.1)
+
+
+def test_a_budget_and_a_threshold_of_gain_exclude_each_other():
+    refuses(Abel, "gain_threshold must be None where last_decay_epoch is given, 9.0, got 0.1", gain_threshold=0.1)
+
+
+@pytest.mark.parametrize("value", ["blocks", 5, None, ["block"]])
+def test_norm_window(value):
+    refuses(Abel, f"norm_window must be one of block, sliding, got {value!r}", norm_window=value)
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])

@@ -1,3 +1,4 @@
+import re
 from functools import partial
 
 import jax
@@ -40,6 +41,33 @@ def test_sums_of_squares_by_path(params, transform):
 def test_filter_by_path(params):
     kernels = jax.jit(partial(norms.per_leaf, where=lambda path: path.endswith("kernel")))(params)
     assert kernels.keys() == {"conv1/kernel", "dense/kernel"}
+
+
+def test_all_parameters_is_the_default(params):
+    assert norms.per_leaf(params, where=norms.all_parameters) == norms.per_leaf(params)
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_matrices_are_the_leaves_of_more_than_one_dimension(params, transform):
+    by_path = transform(lambda params: norms.per_leaf(params, where=norms.matrices(params)))(params)
+    assert by_path.keys() == {"conv1/kernel", "dense/kernel"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [
+        ("bias", {"conv1/bias"}),
+        ("^blocks/[01]/", {"blocks/0/scale", "blocks/1/scale"}),
+        ("^(?!.*(bias|scale)$)", {"conv1/kernel", "dense/kernel"}),
+    ],
+)
+def test_paths_that_match_a_pattern(params, pattern, kept):
+    assert norms.per_leaf(params, where=norms.matching(pattern)).keys() == kept
+
+
+def test_a_pattern_that_is_none():
+    with pytest.raises(ValueError, match=re.escape("pattern must be a regular expression, got '(' (missing )")):
+        norms.matching("(")
 
 
 def test_half_precision_weights_are_summed_in_single_precision():

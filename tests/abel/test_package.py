@@ -18,7 +18,7 @@ def run(code: str, env: dict[str, str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["baselines", "bounce", "norms", "plans", "rates", "schedules"])
+@pytest.mark.parametrize("name", ["baselines", "bounce", "norms", "plans", "plateau", "rates", "schedules"])
 def test_examples_in_docstrings(name):
     outcome = doctest.testmod(importlib.import_module(f"abel.{name}"))
     assert outcome.attempted > 0
@@ -27,7 +27,7 @@ def test_examples_in_docstrings(name):
 
 def test_every_public_name_exists_and_is_documented():
     for name in abel.__all__:
-        assert getattr(abel, name).__doc__ or name == "SCHEDULES"
+        assert getattr(abel, name).__doc__ or name in ("DECAYS", "SCHEDULES")
 
 
 def test_import_brings_in_no_framework():

@@ -8,8 +8,21 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from abel.plans import EpochPlan, Event, Observation, Schedule
-from abel.schedules import SCHEDULES, Abel, Constant, Cosine, DecayAt, Simple, Step, last_epoch_named, replay
+from abel.plans import DECAYS, EpochPlan, Event, Observation, Schedule
+from abel.schedules import (
+    SCHEDULES,
+    Abel,
+    Constant,
+    Cosine,
+    DecayAt,
+    GrowBatch,
+    Linear,
+    Plateau,
+    Simple,
+    Step,
+    last_epoch_named,
+    replay,
+)
 
 FALLS_RISES_FALLS = (10, 8, 6, 5, 6, 7, 8, 7.9, 7.5, 7)
 ONE_OF_EACH: list[Schedule] = [
@@ -17,6 +30,9 @@ ONE_OF_EACH: list[Schedule] = [
     Constant(learning_rate=0.1, warmup_epochs=2),
     Cosine(learning_rate=0.1, epochs=10, warmup_epochs=2),
     DecayAt(learning_rate=0.1, decay_factor=0.2, decay_epoch=4),
+    GrowBatch(learning_rate=0.1, decay_factor=0.2, decay_epochs=(3, 5)),
+    Linear(learning_rate=0.1, epochs=10, warmup_epochs=2),
+    Plateau(learning_rate=0.1, decay_factor=0.2, patience=3),
     Simple(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=8.5),
     Step(learning_rate=0.1, decay_factor=0.2, decay_epochs=(3, 6)),
 ]
@@ -105,6 +121,91 @@ def test_window_starts_after_the_warmup_and_keeps_double_precision():
     assert events(schedule, [math.nan, *pairs]) == {9: Event.MINIMUM, 13: Event.DECAY}
 
 
+def test_a_sliding_window_observes_its_mean_every_epoch():
+    schedule = Abel(
+        learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, norm_window_epochs=3, norm_window="sliding"
+    )
+    norms = (9, 9, 9, 6, 6, 6, 9, 9, 9, 8, 7)
+    # means of epochs 3 to 11: 9, 8, 7, 6, 7, 8, 9, 8.67, 8
+    assert events(schedule, norms) == {7: Event.MINIMUM, 10: Event.DECAY}
+    assert events(dataclasses.replace(schedule, norm_window="block"), norms) == {9: Event.MINIMUM}
+
+
+def test_a_sliding_window_starts_after_the_warmup():
+    schedule = Abel(
+        learning_rate=1.0,
+        decay_factor=0.1,
+        last_decay_epoch=None,
+        warmup_epochs=2,
+        norm_window_epochs=2,
+        norm_window="sliding",
+    )
+    assert events(schedule, (math.nan, math.nan, 9, 9, 7, 10, 9, 7)) == {6: Event.MINIMUM, 8: Event.DECAY}
+
+
+def test_a_window_of_one_epoch_is_the_paper_in_either_reading(trace):
+    block, sliding = (
+        Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, norm_window=reading)
+        for reading in ("block", "sliding")
+    )
+    assert replay(block, observe(trace.norms)) == replay(sliding, observe(trace.norms))
+
+
+ZIGZAG = tuple(2.0 + epoch % 2 for epoch in range(40))  # minimum at 3, decay at 4, minimum at 5, decay at 6, …
+
+
+def gaining(losses, **settings):
+    """States of ABEL without a fixed budget on norms that bounce every other epoch."""
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, **{"gain_threshold": 0.1} | settings)
+    return replay(schedule, map(Observation, ZIGZAG, losses))
+
+
+def test_a_decay_that_gains_too_little_makes_the_next_one_the_last():
+    losses = [1.0] * 4 + [0.5] * 2 + [0.46] * 10  # the decay at 4 halves the loss, that at 6 brings 8 % and less
+    states = gaining(losses, epochs_after_last_decay=3)
+    deeds = {state.epoch: state.event for state in states if state.event & DECAYS}
+    assert deeds == {4: Event.DECAY, 6: Event.DECAY, 8: Event.LAST_DECAY}
+    assert [state.epoch for state in states if state.finished] == [11, 12, 13, 14, 15, 16]
+    assert states[-1].decays == 3
+
+
+def test_a_gain_is_a_fall_below_the_lowest_loss_before():
+    rises = [0.5, 0.2, 1.0, 1.0, 0.3, 0.3, 0.1, 0.1]
+    assert gaining(rises)[6].event is Event.LAST_DECAY, "0.3 is less than the losses of 3 and 4, not than 0.2"
+    falls = [0.5, 0.2, 1.0, 1.0, 0.1, 0.3, 0.3, 0.3]
+    assert gaining(falls)[6].event is Event.DECAY
+    assert gaining(falls)[8].event is Event.LAST_DECAY, "0.3 since the decay at 6, 0.1 before"
+
+
+def test_a_negative_loss_is_held_against_the_lowest_too():
+    losses = [-1.0] * 4 + [-0.95] * 2 + [-0.88] * 2  # a tenth of leeway on -1 is -0.9
+    states = gaining(losses)
+    assert (states[6].event, states[8].event) == (Event.DECAY, Event.LAST_DECAY)
+
+
+def test_exactly_the_threshold_is_too_little():
+    losses = [1.0] * 4 + [0.5] * 2
+    assert gaining(losses, gain_threshold=0.5)[6].event is Event.LAST_DECAY
+    assert gaining(losses, gain_threshold=0.49)[6].event is Event.DECAY
+    assert gaining([1.0] * 6, gain_threshold=0.0)[6].event is Event.LAST_DECAY
+
+
+def test_the_first_decay_has_none_before_it_to_judge():
+    assert gaining([1.0] * 4)[4].event is Event.DECAY
+    assert gaining([math.nan] * 6)[4].event is Event.DECAY
+
+
+def test_without_a_bounce_there_is_no_end():
+    schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, gain_threshold=0.1)
+    assert not any(state.finished or state.event for state in replay(schedule, observe(range(1, 100))))
+
+
+def test_after_the_last_decay_nothing_more_decays():
+    states = gaining([1.0] * 20, epochs_after_last_decay=10)
+    assert (states[6].event, states[6].decays, states[20].decays) == (Event.LAST_DECAY, 2, 2)
+    assert not any(state.event for state in states[7:])
+
+
 def test_safe_variant_decays_at_no_minimum():
     rises_first = (5, 6, 7, 6, 5, 6, 7, 6.5)
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, ignore_until_falling=True)
@@ -181,8 +282,12 @@ class TestEverySchedule:
         assert [state.epoch for state in states] == list(range(len(FALLS_RISES_FALLS) + 1))
         assert (states[0].decays, states[0].event) == (0, Event.NONE)
         for before, after in pairwise(states):
-            decayed = after.event & (Event.DECAY | Event.LAST_DECAY | Event.MILESTONE)
-            assert after.decays - before.decays == decayed.bit_count()
+            assert after.decays - before.decays == (after.event & DECAYS).bit_count()
+        constant = isinstance(schedule, Constant | Cosine | Linear)
+        assert (states[-1].decays == 0) == constant, "the others decay at least once here"
+
+    def test_leaves_the_end_of_training_to_the_loop(self, schedule):
+        assert not any(state.finished for state in replay(schedule, observe(FALLS_RISES_FALLS)))
 
     def test_init_is_the_same_every_time(self, schedule):
         assert schedule.init() == schedule.init()
@@ -199,7 +304,7 @@ def test_registry_knows_every_schedule_by_its_kind():
 
 @pytest.mark.parametrize(
     ("schedule", "epoch"),
-    list(zip(ONE_OF_EACH, [8, None, 10, 4, 9, 6], strict=True)),
+    list(zip(ONE_OF_EACH, [8, None, 10, 4, 5, 10, None, 9, 6], strict=True)),
     ids=[schedule.kind for schedule in ONE_OF_EACH],
 )
 def test_last_epoch_named(schedule, epoch):

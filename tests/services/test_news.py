@@ -31,6 +31,13 @@ def test_a_trials_events_gather_in_one_text() -> None:
     assert list(news.poll()) == []
 
 
+def test_a_decay_on_a_plateau_is_news() -> None:
+    log = Log()
+    news = News(ledger=log, sweep_id="s", names={"t": "plateau seed=0"})
+    log.add("schedule", trial="t", epoch=12, event=int(Event.PLATEAU))
+    assert list(news.poll()) == [Item(trial="plateau seed=0", text="decay on a plateau at 12")]
+
+
 def test_earlier_events_are_taken_in_silently_page_by_page() -> None:
     log = Log()
     log.add("schedule", trial="t", epoch=9, event=int(Event.MINIMUM))

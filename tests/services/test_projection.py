@@ -4,7 +4,15 @@ import math
 from typing import Any
 
 from abel.schedules import Event
-from services.projection import Point, changes, decision_tags, epoch_points, nonfinite_tags, trial_update
+from services.projection import (
+    Point,
+    changes,
+    decision_points,
+    decision_tags,
+    epoch_points,
+    nonfinite_tags,
+    trial_update,
+)
 from sweeps.rows import EventRow, StateRow
 
 
@@ -47,6 +55,12 @@ def test_a_bounce_in_the_epoch_of_the_last_decay_is_both() -> None:
     tags = decision_tags({"abel.decay_epochs": "9"}, [decision(12, Event.DECAY | Event.LAST_DECAY)])
     assert tags == {"abel.decay_epochs": "9,12", "abel.bounce_epochs": "12", "abel.forced_epochs": "12"}
     assert decision_tags(tags, [decision(12, Event.DECAY)]) == {}
+
+
+def test_a_plateau_decays_and_does_not_bounce() -> None:
+    decisions = [decision(12, Event.PLATEAU), decision(23, Event.PLATEAU)]
+    assert decision_tags({}, decisions) == {"abel.decay_epochs": "12,23"}
+    assert [(point.value, point.step) for point in decision_points(decisions)] == [(16.0, 12), (16.0, 23)]
 
 
 def test_only_the_first_epoch_that_is_not_finite_is_told() -> None:

@@ -47,6 +47,10 @@ def test_decays_are_replayed_from_what_the_schedule_saw() -> None:
         {"kind": "step", "learning_rate": 0.1, "decay_factor": 0.1, "decay_epochs": [2]}, curve([1.0] * 3)
     ) == (2,)
     assert decay_epochs({"kind": "constant", "learning_rate": 0.1}, curve([1.0] * 3)) == ()
+    plateau = {"kind": "plateau", "learning_rate": 0.1, "decay_factor": 0.1, "patience": 1}
+    assert decay_epochs(plateau, curve([1.0] * 6)) == (3, 5)
+    grow = {"kind": "grow_batch", "learning_rate": 0.1, "decay_factor": 0.1, "decay_epochs": [2]}
+    assert decay_epochs(grow, curve([1.0] * 3)) == (2,)
 
 
 def test_the_best_setting_has_the_lowest_mean_minimum_over_seeds() -> None:

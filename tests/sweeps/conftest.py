@@ -34,6 +34,10 @@ def spec_of(tiny_program) -> Callable[..., SweepSpec]:
             "step": {"schedule": {"kind": "step", "decay_epochs": [2, 4]} | factor},
             "cosine": {"schedule": {"kind": "cosine", "warmup_epochs": 1} | rate},
             "abel": {"schedule": {"kind": "abel", "last_decay_epoch": 3} | factor},
+            "linear": {"schedule": {"kind": "linear", "warmup_epochs": 1} | rate},
+            # No loss falls by 99 % in an epoch, so it decays after every epoch but the first.
+            "plateau": {"schedule": {"kind": "plateau", "patience": 0, "threshold": 0.99} | factor},
+            "grow": {"schedule": {"kind": "grow_batch", "decay_epochs": [2, 4]} | rate | {"decay_factor": 0.5}},
         }
         document = {"name": "tiny", "program": to_dict(tiny_program), "epochs": 5, "seeds": [0, 1], "arms": arms}
         return parse_document(document | parts)

@@ -123,12 +123,15 @@ def test_the_template_says_its_defaults(schema):
 
 def test_what_the_template_comments_out_can_be_said():
     text = re.sub(
-        r"(?m)^( *)# (schedule\.|program\.|last_decay_epoch|simple:|step:|cosine:)", r"\1\2", catalog.template()
+        r"(?m)^( *)# (schedule\.|program\.|last_decay_epoch|simple:|step:|cosine:|linear:|plateau:|grow-batch:)",
+        r"\1\2",
+        catalog.template(),
     )
-    assert text.count("cosine") == 2
     spec = parse_spec(text)
-    assert {"simple", "step", "cosine"} < set(spec.arms)
-    assert spec.count() == 3 * (5 + 4 * 5 * 3)
+    assert {"simple", "step", "cosine", "linear", "plateau", "grow-batch"} < set(spec.arms)
+    assert spec.count() == 3 * (8 + 4 * 5 * 3)
+    by_gain = text.replace("last_decay_epoch: 17 ", "# ").replace("# gain_threshold", "gain_threshold")
+    assert parse_spec(by_gain).arms["abel"].schedule["gain_threshold"] == 0.05
 
 
 @pytest.mark.parametrize("name", [*catalog.names(), "template"])

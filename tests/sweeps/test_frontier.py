@@ -1,13 +1,28 @@
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 
-from abel.schedules import Event
+from abel.schedules import Abel, Event
 from sweeps.frontier import Nondeterministic
 from sweeps.rows import TrialStatus
 from workers.cohort import Record, train
 from workers.workshop import Workshop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping(Abel):
+    """ABEL as after a last decay that gained too little: its rate stays, and it ends training after an epoch."""
+
+    stop_epoch: int
+
+    def init(self):
+        return super().init()._replace(stop_epoch=self.stop_epoch)
+
+
+def stopping(epoch):
+    return Stopping(learning_rate=0.1, decay_factor=0.1, last_decay_epoch=None, stop_epoch=epoch)
 
 
 def events(shop, sweep_id, kind):
@@ -18,9 +33,10 @@ def test_sharing_is_invisible_in_every_record(shop, another_shop, spec_of):
     shared, frontier = shop.run(spec_of())
     alone, lone_frontier = another_shop.run(spec_of(), sharing=False)
     assert shop.curves(shared) == another_shop.curves(alone)
-    assert lone_frontier.trained == 2 * 7 * 5
-    # Per seed: constant 5; at 1: 4; at 3 = simple = abel: 2; step parts after 2: 3; cosine with warm-up: 5.
-    assert frontier.trained == 2 * (5 + 4 + 2 + 3 + 5)
+    assert lone_frontier.trained == 2 * 10 * 5
+    # Per seed: constant 5; at 1: 4; at 3 = simple = abel: 2; step parts after 2: 3; cosine with warm-up: 5; linear goes
+    # with it in the warm-up: 4; plateau decays after 2 as step does, and by itself after 3: 2; grow parts after 2: 3.
+    assert frontier.trained == 2 * (5 + 4 + 2 + 3 + 5 + 4 + 2 + 3)
     assert frontier.replayed == 0
 
 
@@ -39,7 +55,7 @@ def test_sharing_is_invisible_where_abel_bounces(shop, another_shop, bouncing_sp
 def test_without_sharing_nothing_is_reused_either(shop, spec_of):
     shop.run(spec_of())
     _, frontier = shop.run(spec_of(), sharing=False)
-    assert frontier.trained == 2 * 7 * 5
+    assert frontier.trained == 2 * 10 * 5
 
 
 def test_every_trial_ends_with_its_full_curve(shop, spec_of):
@@ -180,6 +196,54 @@ def test_nothing_that_follows_from_a_contradiction_is_kept(shop, spec_of, tmp_pa
     assert frontier.trained == 0
 
 
+@pytest.fixture
+def stopping_early(spec_of):
+    """One seed of a constant rate for five epochs, and of two schedules that plan the same and end after 2 and 4."""
+    (trial,) = spec_of(arms={"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}, seeds=[0]).expand()
+    early = [replace(trial, number=i, name=f"stop {i}", schedule=stopping(2 * i)) for i in (1, 2)]
+    return SimpleNamespace(name="early", expand=lambda: [trial, *early])
+
+
+def test_a_schedule_ends_its_trial_and_leaves_the_others(shop, another_shop, stopping_early):
+    sweep_id, frontier = shop.run(stopping_early)
+    rows = shop.ledger.trials(sweep_id)
+    assert [(row.status, row.epoch) for row in rows] == [(TrialStatus.FINISHED, epoch) for epoch in (5, 2, 4)]
+    assert (frontier.trained, frontier.covered, frontier.running) == (5, 5 + 2 + 4, 0)
+    ended = events(shop, sweep_id, "trial_ended")
+    assert sorted(event["epoch"] for event in ended) == [2, 4, 5], "each once"
+    alone, lone_frontier = another_shop.run(stopping_early, sharing=False)
+    assert lone_frontier.trained == 5 + 2 + 4
+    assert shop.curves(sweep_id) == another_shop.curves(alone)
+
+
+def test_what_the_ledger_covers_ends_where_the_schedule_says(shop, stopping_early):
+    shop.run(SimpleNamespace(name="whole", expand=lambda: stopping_early.expand()[:1]))
+    sweep_id, frontier = shop.run(stopping_early)
+    assert [row.epoch for row in shop.ledger.trials(sweep_id)] == [5, 2, 4]
+    assert (frontier.trained, frontier.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 6])
+def test_a_sweep_with_early_ends_broken_off_anywhere_goes_on(shop, stopping_early, most):
+    shop.run(stopping_early, most=most)
+    sweep_id, _ = shop.run(stopping_early)
+    assert [(row.status, row.epoch) for row in shop.ledger.trials(sweep_id)] == [
+        (TrialStatus.FINISHED, epoch) for epoch in (5, 2, 4)
+    ]
+    assert shop.ledger.work(sweep_id).trained == 5
+    assert sorted(event["epoch"] for event in events(shop, sweep_id, "trial_ended")) == [2, 4, 5]
+
+
+def test_the_ledger_records_the_batch_size(shop, spec_of):
+    sweep_id, _ = shop.run(spec_of(seeds=[0]))
+    sizes = {
+        row.name: [state.metrics["batch_size"] for state in shop.ledger.curve(row.head)]
+        for row in shop.ledger.trials(sweep_id)
+    }
+    assert sizes.pop("grow seed=0") == [16.0, 16.0, 32.0, 32.0, 64.0]
+    assert {tuple(size) for size in sizes.values()} == {(16.0,) * 5}
+
+
 def test_divergence_ends_a_trial_and_leaves_the_others(shop, spec_of):
     schedule = {"kind": "constant", "learning_rate": 0.1}
     arms = {"rate": {"schedule": schedule, "grid": {"schedule.learning_rate": [0.1, 1e9]}}}
@@ -208,8 +272,11 @@ def test_schedules_tell_what_they_did_and_the_rates_around_it(shop, spec_of):
     assert told["step", 2]["rate_before"] == pytest.approx(0.1)
     assert told["step", 2]["rate_after"] == pytest.approx(0.01)
     assert told["step", 4]["rate_after"] == pytest.approx(0.001)
+    assert [told["plateau", epoch]["event"] for epoch in (2, 3, 4)] == [Event.PLATEAU] * 3
+    assert told["plateau", 3]["rate_after"] == pytest.approx(0.001)
+    assert told["grow", 2]["rate_before"] == told["grow", 2]["rate_after"] == pytest.approx(0.1)
     assert ("abel", 3) in told
-    assert not any(name in ("constant", "cosine") for name, _ in told)
+    assert not any(name in ("constant", "cosine", "linear") for name, _ in told)
 
 
 def test_two_sweeps_share_their_states(shop, spec_of):

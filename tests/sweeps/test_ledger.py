@@ -74,7 +74,7 @@ def test_entering_a_sweep_again_changes_nothing(shop, spec_of):
     _, _, first = shop.enter(spec_of())
     _, _, again = shop.enter(spec_of())
     assert again == first
-    assert len(shop.ledger.trials(first)) == 14
+    assert len(shop.ledger.trials(first)) == 20
     assert [event.kind for event in shop.ledger.events(first)] == ["sweep_started"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from abel.schedules import Abel, Cosine, DecayAt, Simple
+from abel.schedules import Abel, Cosine, DecayAt, Linear, Simple
 from sweeps import catalog
 from sweeps.spec import SpecError, load_spec, parse_document, parse_spec
 
@@ -104,11 +104,24 @@ def test_a_grid_over_lists():
 def test_what_schedules_take_from_the_sweep(epochs, last):
     factor = {"learning_rate": 0.1, "decay_factor": 0.1}
     arms = {kind: {"schedule": {"kind": kind} | factor} for kind in ("abel", "simple")}
-    arms["cosine"] = {"schedule": {"kind": "cosine", "learning_rate": 0.1}}
-    abel, simple, cosine = parse_document(document(arms=arms, epochs=epochs, seeds=[0])).expand()
+    arms |= {kind: {"schedule": {"kind": kind, "learning_rate": 0.1}} for kind in ("cosine", "linear")}
+    abel, simple, cosine, linear = parse_document(document(arms=arms, epochs=epochs, seeds=[0])).expand()
     assert abel.schedule == Abel(**factor, last_decay_epoch=last)
     assert simple.schedule == Simple(**factor, last_decay_epoch=last)
     assert cosine.schedule == Cosine(learning_rate=0.1, epochs=epochs)
+    assert linear.schedule == Linear(learning_rate=0.1, epochs=epochs)
+
+
+def test_a_threshold_of_gain_stands_for_the_last_decay():
+    arms = arm({"kind": "abel", "decay_factor": 0.1}, schedule__gain_threshold=[None, 0.05])
+    at_85_percent, by_gain = parse_document(document(arms=arms, seeds=[0])).expand()
+    assert (at_85_percent.schedule.last_decay_epoch, at_85_percent.schedule.gain_threshold) == (34.0, None)
+    assert (by_gain.schedule.last_decay_epoch, by_gain.schedule.gain_threshold) == (None, 0.05)
+
+
+def test_a_threshold_of_gain_is_not_for_every_schedule():
+    (found,) = faults(document(arms=arm({"kind": "simple", "decay_factor": 0.1, "gain_threshold": 0.1})))
+    assert found.startswith("arms.a.schedule.gain_threshold: unknown key")
 
 
 def test_null_is_no_last_decay():
@@ -141,7 +154,7 @@ def test_every_fault_is_told_with_its_path():
         "program.batch_size: must be a whole number, got True",
         "program.l2: must be finite and at least 0, got -0.01",
         "arms.constant.schedule.kind: unknown schedule, did you mean 'constant'? "
-        "(known: abel, constant, cosine, decay_at, simple, step)",
+        "(known: abel, constant, cosine, decay_at, grow_batch, linear, plateau, simple, step)",
         "arms.decay-at.schedule.decay_epohc: unknown key, did you mean 'decay_epoch'? "
         "(known: learning_rate, warmup_epochs, decay_factor, decay_epoch, kind)",
         "arms.decay-at.schedule.learning_rate: must be finite and > 0, got -inf",
@@ -238,6 +251,27 @@ def test_one_fault(parts, expected):
         ),
         ({"kind": "cosine", "epochs": 41}, {}, "arms.a.schedule.epochs: must be at most epochs = 40, got 41"),
         ({"kind": "cosine", "warmup_epochs": 40}, {}, "arms.a.schedule.warmup_epochs: must be < epochs, 40, got 40"),
+        ({"kind": "linear", "epochs": 41}, {}, "arms.a.schedule.epochs: must be at most epochs = 40, got 41"),
+        (
+            {"kind": "grow_batch", "decay_factor": 0.2, "decay_epochs": [10, 40]},
+            {},
+            "arms.a.schedule.decay_epochs: must be less than epochs = 40, as a decay acts after its epoch, got [10, ",
+        ),
+        (
+            {"kind": "plateau", "decay_factor": 0.1},
+            {"schedule__patience": [10, -1]},
+            "arms.a.grid.schedule.patience: must be an integer >= 0, got -1",
+        ),
+        (
+            {"kind": "abel", "decay_factor": 0.1, "last_decay_epoch": 20, "gain_threshold": 0.1},
+            {},
+            "arms.a.schedule.gain_threshold: must be None where last_decay_epoch is given, 20.0, got 0.1",
+        ),
+        (
+            {"kind": "abel", "decay_factor": 0.1, "norm_window": "blocks"},
+            {},
+            "arms.a.schedule.norm_window: must be one of block, sliding, got 'blocks'",
+        ),
         ({"kind": "constant", "warmup_epochs": 41}, {}, "arms.a.schedule.warmup_epochs: must be at most epochs = 40"),
         ({"kind": 3}, {}, "arms.a.schedule.kind: must be one of abel, constant,"),
         (

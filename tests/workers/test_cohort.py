@@ -2,12 +2,13 @@ import math
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
+import numpy as np
 import pytest
 
-from abel.schedules import SCHEDULES
+from abel.schedules import SCHEDULES, Abel
 from workers.cohort import Cohort, Damaged, Ended, Forked, Member, Record, Saved, WorkerMismatch, train
 from workers.workshop import Workshop
 
@@ -25,6 +26,20 @@ MEMBERS = (
     Member(trial="at-4", schedule=schedule("decay_at", decay_factor=0.1, decay_epoch=4)),
     Member(trial="cosine", schedule=schedule("cosine", epochs=EPOCHS)),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping(Abel):
+    """ABEL as after a last decay that gained too little: its rate stays, and it ends training after an epoch."""
+
+    stop_epoch: int
+
+    def init(self):
+        return super().init()._replace(stop_epoch=self.stop_epoch)
+
+
+def stopping(epoch):
+    return Stopping(learning_rate=0.1, decay_factor=0.1, last_decay_epoch=None, stop_epoch=epoch)
 
 
 @pytest.fixture
@@ -67,8 +82,9 @@ def follow(cohort, workshop):
                         members = [member for member in members if member.trial not in group]
                         pending.append(replace(here, members=away, observations=tuple(seen)))
                 case Ended(trials=trials):
-                    assert trials == tuple(member.trial for member in members)
+                    members = [member for member in members if member.trial not in trials]
                     curves |= dict.fromkeys(trials, report.epoch)
+        assert members == []
     return by_key, curves
 
 
@@ -86,6 +102,44 @@ def test_sharing_is_invisible_in_the_records(cohort, workshop, tmp_path):
         alone = Workshop(checkpoints=tmp_path / member.trial, data_dir=None)
         for record in records(train(replace(cohort, members=(member,)), alone)):
             assert bits(record) == bits(by_key[record.key])
+
+
+def test_members_whose_schedule_is_finished_end_and_the_others_go_on(cohort, workshop):
+    two, four = (Member(trial=f"stop-{epoch}", schedule=stopping(epoch)) for epoch in (2, 4))
+    by_key, curves = follow(replace(cohort, members=(two, MEMBERS[0], four)), workshop)
+    assert curves == {"stop-2": 2, "stop-4": 4, "constant": EPOCHS}
+    assert len(by_key) == EPOCHS
+
+
+def test_a_cohort_of_finished_schedules_trains_no_epoch_more(cohort, workshop):
+    pair = tuple(Member(trial=trial, schedule=stopping(2)) for trial in "ab")
+    *found, saved, end = train(replace(cohort, members=pair), workshop)
+    assert [record.epoch for record in records(found)] == [1, 2]
+    assert isinstance(saved, Saved)
+    assert end == Ended(trials=("a", "b"), epoch=2, diverged=False)
+    # Taken up again, as after a worker that was lost before it could say so, it says the same at once.
+    told = tuple(record.observation for record in records(found))
+    assert list(train(replace(cohort, members=pair, observations=told), workshop))[-1] == end
+
+
+def test_a_batch_that_grows_takes_fewer_steps(workshop, tiny_program):
+    grow = Member(trial="g", schedule=schedule("grow_batch", decay_factor=0.5, decay_epochs=(1, 3)))
+    cohort = Cohort(identity=workshop.identity(tiny_program), seed=0, epochs=4, members=(grow,))
+    training, sizes = workshop.training(tiny_program), []
+    trained = type(training).epoch
+
+    def counting(self, state, data, hyper, learning_rates, key, batch_size):
+        sizes.append((batch_size, len(learning_rates)))
+        return trained(self, state, data, hyper, learning_rates, key, batch_size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(training), "epoch", counting)
+        found = records(train(cohort, workshop))
+    assert sizes == [(16, 6), (32, 3), (32, 3), (64, 1)]
+    assert [record.metrics["batch_size"] for record in found] == [16.0, 32.0, 32.0, 64.0]
+    assert {record.metrics["learning_rate_last"] for record in found} == {float(np.float32(0.1))}
+    # 64 of 96 examples in the last epoch: errors are counted over what was trained.
+    assert (found[-1].metrics["train_error"] * 64 / 100).is_integer()
 
 
 def test_records_count_epochs_from_one_and_chain(cohort, workshop):

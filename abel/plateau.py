@@ -1,0 +1,101 @@
+"""Decays when the loss has stopped falling: the paper's ReduceLROnPlateau (supplement B.3), which is PyTorch's."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from abel import checks
+from abel.baselines import Decaying
+from abel.plans import Event, Observation
+
+__all__ = ["Plateau", "PlateauState"]
+
+
+class PlateauState(NamedTuple):
+    """State of `Plateau`: the counters, and PyTorch's best, num_bad_epochs and cooldown_counter."""
+
+    epoch: int = 0
+    decays: int = 0
+    event: Event = Event.NONE
+    best: float = math.inf
+    bad_epochs: int = 0
+    cooldown_epochs: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """Never: the loop says when training ends."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau(Decaying):
+    """A decay when the training loss has not improved for more than `patience` epochs, as in PyTorch 2.13.
+
+    An epoch is good if its mean loss is less than `best * (1 - threshold)`, and its loss is then the best; else it is
+    bad, a NaN too. The decay comes with bad epoch `patience + 1`, which starts the count anew. A constant loss decays
+    after epochs 12, 23 and 34:
+
+    >>> schedule = Plateau(learning_rate=0.1, decay_factor=0.1)
+    >>> state, decays = schedule.init(), []
+    >>> for epoch in range(1, 40):
+    ...     state = schedule.update(state, Observation(weight_norm_sq=9.0, train_loss=1.0))
+    ...     decays += [epoch] if state.event is Event.PLATEAU else []
+    >>> decays
+    [12, 23, 34]
+
+    `optax.contrib.reduce_on_plateau` decays with bad epoch `patience`, so its 11 is the 10 here and in PyTorch.
+
+    The rate after k decays is `learning_rate * decay_factor**k`, the one spelling of all schedules, where PyTorch
+    multiplies again and again; the two differ by rounding. Like PyTorch, it makes no decay that would lower the rate by
+    no more than `eps`: with the defaults a factor of 0.1 leaves rates below 1.1e-8 alone. The count starts anew all
+    the same, but nothing is reported, as no rate changes.
+
+    The paper does not say which loss it watches. Epochs of a warm-up count like all others.
+
+    Args:
+        decay_factor: 0.1 for ImageNet and 0.2 for CIFAR in the paper; its other settings are PyTorch's defaults.
+        patience: bad epochs that are borne, 0 for none.
+        threshold: relative fall of the loss that counts as an improvement (PyTorch's threshold_mode "rel").
+        cooldown: epochs after a decay in which no bad epoch is counted.
+        min_learning_rate: the rate never decays below it.
+        eps: smallest decrease of the rate that is made.
+    """
+
+    patience: int = 10
+    threshold: float = 1e-4
+    cooldown: int = 0
+    min_learning_rate: float = 0.0
+    eps: float = 1e-8
+    kind: Literal["plateau"] = "plateau"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set("patience", checks.whole("patience", self.patience, at_least=0))
+        self._set("threshold", checks.share("threshold", self.threshold))
+        self._set("cooldown", checks.whole("cooldown", self.cooldown, at_least=0))
+        self._set("min_learning_rate", checks.not_negative("min_learning_rate", self.min_learning_rate))
+        if self.min_learning_rate >= self.learning_rate:
+            rule = f"must be < learning_rate, {self.learning_rate}"
+            raise ValueError(f"min_learning_rate {rule}, got {self.min_learning_rate}")
+        self._set("eps", checks.not_negative("eps", self.eps))
+
+    def _rate(self, decays: int) -> float:
+        return max(super()._rate(decays), self.min_learning_rate)
+
+    def init(self) -> PlateauState:
+        """Return the state before the first epoch."""
+        return PlateauState()
+
+    def update(self, state: PlateauState, observation: Observation) -> PlateauState:
+        """Judge the mean training loss of an epoch at its end."""
+        loss, epoch = float(observation.train_loss), state.epoch + 1
+        good = loss < state.best * (1.0 - self.threshold)
+        best = loss if good else state.best
+        if state.cooldown_epochs:
+            return PlateauState(epoch, state.decays, best=best, cooldown_epochs=state.cooldown_epochs - 1)
+        bad_epochs = 0 if good else state.bad_epochs + 1
+        if bad_epochs <= self.patience:
+            return PlateauState(epoch, state.decays, best=best, bad_epochs=bad_epochs)
+        decays = state.decays + (self._rate(state.decays) - self._rate(state.decays + 1) > self.eps)
+        event = Event.PLATEAU if decays > state.decays else Event.NONE
+        return PlateauState(epoch, decays, event, best, cooldown_epochs=self.cooldown)
