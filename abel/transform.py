@@ -48,15 +48,31 @@ _SCALE: Final = 2.0**40
 
 
 class ScaleByAbelState(NamedTuple):
-    """State of `scale_by_abel`, scalar arrays only; `optax.tree_utils.tree_get(state, name)` finds one in a chain's."""
+    """State of `scale_by_abel`: three arrays rather than a dozen, as each costs every step some microseconds."""
 
     learning_rate: jax.Array  # f32[], of the last step; before the first step, of the first
-    epoch: jax.Array  # i32[], epochs whose end was seen
-    step: jax.Array  # i32[], steps taken since
-    decays: jax.Array  # i32[], so far
-    event: jax.Array  # i32[], what the last end of an epoch brought, flags of abel.Event
-    bounce: bounce.BounceState  # the memory of Algorithm 1; its norms are DoubleFloat
-    power: DoubleFloat  # decay_factor**decays * 2**40
+    counts: jax.Array  # i32[6], epochs ended, steps since, decays, event, reached_minimum, has_fallen
+    memory: jax.Array  # f32[3, 2], the last norm, the one before, decay_factor**decays * 2**40: DoubleFloat
+
+    @property
+    def epoch(self) -> jax.Array:
+        """Epochs whose end was seen, i32[]."""
+        return self.counts[..., 0]
+
+    @property
+    def decays(self) -> jax.Array:
+        """Decays so far, i32[]."""
+        return self.counts[..., 2]
+
+    @property
+    def event(self) -> jax.Array:
+        """What the last end of an epoch brought, flags of `abel.Event`, i32[]."""
+        return self.counts[..., 3]
+
+    @property
+    def weight_norm_sq(self) -> jax.Array:
+        """The last norm that was observed, NaN before the first, f32[]."""
+        return self.memory[..., 0, 0]
 
 
 def scale_by_abel(
@@ -117,10 +133,9 @@ class _Abel:
     def init(self, params: Any) -> ScaleByAbelState:
         """Return the state before the first step, once the parameters are seen to have a norm."""
         jax.eval_shape(self._norm, params)
-        count, power = jnp.zeros([], jnp.int32), double_float.of(_SCALE)
-        never = double_float.of(jnp.nan)
-        memory = bounce.BounceState(never, never, jnp.zeros([], bool), jnp.zeros([], bool))  # type: ignore[arg-type]
-        return ScaleByAbelState(self._rate(power, count, count), count, count, count, count, memory, power)
+        counts, never = jnp.zeros(6, jnp.int32), double_float.of(jnp.nan)
+        memory = jnp.array([never, never, double_float.of(_SCALE)])
+        return ScaleByAbelState(self._rate(counts, memory), counts, memory)
 
     def update(
         self, updates: Any, state: ScaleByAbelState, params: Any = None, *, weight_norm_sq: Any = None, **_: Any
@@ -130,40 +145,44 @@ class _Abel:
             norm = partial(self._norm, _checked_params(params, updates))
         else:
             norm = partial(double_float.of, _checked_norm(weight_norm_sq))
-        ended = state.step >= self.steps_per_epoch
-        state = jax.lax.cond(ended, lambda: self._observe(state, norm()), lambda: state)
-        rate = self._rate(state.power, state.epoch, state.step)
+        counts, memory = state.counts, state.memory
+        ended = counts[1] >= self.steps_per_epoch
+        counts, memory = jax.lax.cond(ended, lambda: self._observe(counts, memory, norm()), lambda: (counts, memory))
+        rate = self._rate(counts, memory)
         scaled = jax.tree.map(lambda update: (-rate).astype(jnp.result_type(update)) * update, updates)
-        return scaled, state._replace(learning_rate=rate, step=state.step + 1)
+        return scaled, ScaleByAbelState(rate, counts.at[1].add(1), memory)
 
     def _norm(self, params: Any) -> DoubleFloat:
         return double_float.total(norms.per_leaf(params, self.where).values())
 
-    def _observe(self, state: ScaleByAbelState, norm: DoubleFloat) -> ScaleByAbelState:
-        """Return the state after the end of an epoch: `Abel.update` on arrays."""
-        epoch = state.epoch + 1
+    def _observe(self, counts: jax.Array, memory: jax.Array, norm: Any) -> tuple[jax.Array, jax.Array]:
+        """Return counts and memory after the end of an epoch: `Abel.update` on arrays."""
+        epoch, _, decays, _, reached_minimum, has_fallen = counts
+        previous, before_previous, power = (DoubleFloat(*parts) for parts in memory)
+        before = bounce.BounceState(previous, before_previous, reached_minimum > 0, has_fallen > 0)  # type: ignore[arg-type]
+        after, event = bounce.update(before, norm, ignore_until_falling=self.ignore_until_falling)
+        epoch += 1
         observed = epoch > self.warmup_epochs
-        memory, bounced = bounce.update(state.bounce, norm, ignore_until_falling=self.ignore_until_falling)  # type: ignore[arg-type]
-        memory = jax.tree.map(partial(jnp.where, observed), memory, state.bounce)
-        event = jnp.where(observed, bounced, bounce.NONE).astype(jnp.int32)
-        decays, power = state.decays, state.power
+        after = jax.tree.map(partial(jnp.where, observed), after, before)
+        event = jnp.where(observed, event, bounce.NONE)
         last = epoch == (-1 if self.last_decay_epoch is None else self.last_decay_epoch)
         for decayed in (event == bounce.DECAY, last):
             decays += decayed
             smaller = double_float.product(power, double_float.of(self.decay_factor))
             power = jax.tree.map(partial(jnp.where, decayed), smaller, power)
-        event |= int(Event.LAST_DECAY) * last.astype(jnp.int32)
-        return ScaleByAbelState(state.learning_rate, epoch, jnp.zeros_like(epoch), decays, event, memory, power)
+        event += int(Event.LAST_DECAY) * last
+        counts = jnp.array([epoch, 0, decays, event, after.reached_minimum, after.has_fallen], jnp.int32)
+        return counts, jnp.array([after.previous, after.before_previous, power])
 
-    def _rate(self, power: DoubleFloat, epoch: jax.Array, step: jax.Array) -> jax.Array:
-        """Return the rate of a step, f32[]: what `abel.rates` spells, rounded to float32 at the end."""
+    def _rate(self, counts: jax.Array, memory: jax.Array) -> jax.Array:
+        """Return the rate of the next step, f32[]: what `abel.rates` spells, rounded to float32 at the end."""
+        epoch, step, power = counts[0], counts[1], DoubleFloat(*memory[2])
         warmup_steps = jnp.asarray(self.warmup_epochs * self.steps_per_epoch, jnp.int32)
         steps = jnp.minimum(epoch, self.warmup_epochs) * self.steps_per_epoch + step
-        # Without a warm-up both are 0 in the first step; then the quotient is not used.
+        # Without a warm-up the divisor would be 0, and the quotient is not used.
         shape = double_float.quotient(*(jnp.float32(n) for n in (steps, jnp.maximum(warmup_steps, 1))))
-        shaped = double_float.product(power, shape)
-        power = jax.tree.map(partial(jnp.where, steps < warmup_steps), shaped, power)
-        return double_float.product(power, double_float.of(self.learning_rate)).high / _SCALE
+        warm = jax.tree.map(partial(jnp.where, steps < warmup_steps), double_float.product(power, shape), power)
+        return double_float.product(warm, double_float.of(self.learning_rate)).high / _SCALE
 
 
 def _number(check: Callable[[str, Any], Any], name: str, value: Any) -> Scalar:
@@ -172,7 +191,7 @@ def _number(check: Callable[[str, Any], Any], name: str, value: Any) -> Scalar:
         raise ValueError(f"{name} must be a scalar (vmap over several), got shape {np.shape(value)}")
     if isinstance(value, jax.core.Tracer):
         return value
-    return check(name, value.item() if isinstance(value, jax.Array | np.ndarray) else value)
+    return check(name, value.item() if isinstance(value, jax.Array | np.ndarray | np.generic) else value)
 
 
 def _rate_in_range(name: str, value: Any) -> float:
