@@ -2,9 +2,10 @@
 
     python bench/transform.py --rounds 40
 
-Cross-entropy, gradient and plain SGD on data in memory, one call a step, all sides in one process. Each round runs an
-epoch of every side, in an order that turns from round to round; the ratio to the fixed rate is taken within the round.
-Epochs have 25 steps, fewer than real ones, so that the norm is taken more often than it would be.
+Cross-entropy, gradient and plain SGD on data in memory, one call a step, one thread, all sides in one process. The sides
+alternate step by step, in an order that turns; a round is an epoch of every side, and ratios to the fixed rate are taken
+within a round. Times are CPU time of the process, which other work on the machine hardly stretches. Epochs have 25 steps,
+fewer than real ones, so that the norm is taken more often than it would be.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ class Problem:
         self.loss = loss
 
 
-Round = Callable[[], None]
+Step = Callable[[int], None]  # trains on the batch of that number, and waits for the end
 
 
-def with_optimizer(optimizer: optax.GradientTransformation, problem: Problem) -> Round:
-    """An epoch of plain steps with an optax optimiser."""
+def with_optimizer(optimizer: optax.GradientTransformation, problem: Problem) -> Step:
+    """A plain step with an optax optimiser."""
     import jax
     import optax
 
@@ -85,22 +86,21 @@ def with_optimizer(optimizer: optax.GradientTransformation, problem: Problem) ->
 
     params, state = problem.params, optimizer.init(problem.params)
 
-    def run() -> None:
+    def run(number: int) -> None:
         nonlocal params, state
-        for images_BHWC, labels_B in zip(problem.images_SBHWC, problem.labels_SB, strict=True):
-            params, state, loss = step(params, state, images_BHWC, labels_B)
-        jax.block_until_ready((params, state, loss))
+        params, state, loss = step(params, state, problem.images_SBHWC[number], problem.labels_SB[number])
+        loss.block_until_ready()
 
     return run
 
 
-def fixed_rate(problem: Problem) -> Round:
+def fixed_rate(problem: Problem) -> Step:
     import optax
 
     return with_optimizer(optax.sgd(RATE), problem)
 
 
-def abel_transform(problem: Problem) -> Round:
+def abel_transform(problem: Problem) -> Step:
     from abel.transform import scale_by_abel
 
     abel = scale_by_abel(RATE, decay_factor=0.5, last_decay_epoch=None, steps_per_epoch=STEPS, warmup_epochs=1)
@@ -108,42 +108,44 @@ def abel_transform(problem: Problem) -> Round:
 
 
 # The first is what the others are measured by; the number is the most that a ratio may be.
-SIDES: dict[str, tuple[Callable[[Problem], Round], float]] = {
+SIDES: dict[str, tuple[Callable[[Problem], Step], float]] = {
     "fixed rate": (fixed_rate, 1.0),
     "scale_by_abel": (abel_transform, 1.03),
 }
 
 
 def measure(problem: Problem, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds a step of every side, round by round."""
+    """Milliseconds of CPU time a step of every side, round by round; the first round, which compiles, is left out."""
     sides = {name: build(problem) for name, (build, _) in SIDES.items()}
-    for run in sides.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds):
-        names = list(sides)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            start = time.perf_counter()
-            sides[name]()
-            times[name].append(1e3 * (time.perf_counter() - start) / STEPS)
-    return times
+    names = list(sides)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds + 1):
+        seconds = dict.fromkeys(names, 0.0)
+        for number in range(STEPS):
+            names = [*names[1:], names[0]]
+            for name in names:
+                start = time.process_time()
+                sides[name](number)
+                seconds[name] += time.process_time() - start
+        for name in names:
+            times[name].append(1e3 * seconds[name] / STEPS)
+    return {name: values[1:] for name, values in times.items()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--size", choices=SIZES, nargs="+", default=list(SIZES))
     options = parser.parse_args()
-    os.environ.update({"NPROC": str(options.threads), "JAX_PLATFORMS": "cpu"})  # read when JAX starts
-    print(f"Milliseconds a training step of VGG-5 on {options.threads} thread(s), medians of {options.rounds} rounds.")
+    os.environ.update({"NPROC": "1", "JAX_PLATFORMS": "cpu"})  # read when JAX starts
+    print(f"Milliseconds of CPU time a training step of VGG-5 on one thread, medians of {options.rounds} rounds.")
     print("Ratio to the fixed rate: median of the ratios within rounds, and their quartiles.")
     print("| size | side | ms | ratio | quartiles | at most |")
     print("|---|---|---|---|---|---|")
     kept = True
     for name in options.size:
         times = measure(Problem(SIZES[name]), options.rounds)
-        baseline = next(iter(times.values()))
+        baseline = times[next(iter(SIDES))]
         for side, (_, most) in SIDES.items():
             ratios = [ours / base for ours, base in zip(times[side], baseline, strict=True)]
             low, middle, high = statistics.quantiles(ratios, n=4)
