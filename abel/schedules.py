@@ -68,6 +68,11 @@ class Abel(Decaying):
         warmup_epochs: linear warm-up; its norms are not observed, as they say nothing of equilibration.
         norm_window_epochs: observe the mean over each block of so many epochs (supplement: 5, for PyramidNet only).
         ignore_until_falling: observe no bounce before the norm has fallen once; the paper does observe it.
+
+    >>> schedule = Abel(learning_rate=0.5, decay_factor=0.25, last_decay_epoch=0.85 * 6)
+    >>> norms_sq = [9.0, 8.0, 9.0, 10.0, 9.5, 9.0]
+    >>> [state.decays for state in replay(schedule, [Observation(norm_sq, train_loss=0.1) for norm_sq in norms_sq])]
+    [0, 0, 0, 0, 0, 1, 2]
     """
 
     last_decay_epoch: float | None
@@ -125,5 +130,9 @@ def last_epoch_named(schedule: Schedule) -> int | None:
 
 
 def replay(schedule: Schedule, observations: Iterable[Observation]) -> list[ScheduleState]:
-    """Return the states before and after each observation, one more than there are observations."""
+    """Return the states before and after each observation, one more than there are observations.
+
+    >>> [state.epoch for state in replay(Constant(learning_rate=0.1), [Observation(9.0, 0.1), Observation(8.0, 0.1)])]
+    [0, 1, 2]
+    """
     return list(accumulate(observations, schedule.update, initial=schedule.init()))

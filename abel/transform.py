@@ -1,24 +1,8 @@
 """ABEL inside one's own jitted step, and the schedules that look at the clock alone as `optax.Schedule`; needs optax.
 
-Last in a chain, like `optax.scale_by_learning_rate`. Here an epoch is one step, and the weights are set by hand:
-
->>> abel = scale_by_abel(0.5, decay_factor=0.25, last_decay_epoch=None, steps_per_epoch=1)
->>> optimizer = optax.chain(optax.trace(decay=0.9), abel)
->>> state = optimizer.init(jnp.zeros(1))
->>> for weight in [3.5, 3.0, 2.0, 3.0, 4.0, 3.5, 3.0]:
-...     updates, state = optimizer.update(jnp.ones(1), state, jnp.full(1, weight))
-...     print(weight, int(state[-1].epoch), Event(int(state[-1].event)).name, float(state[-1].learning_rate))
-3.5 0 NONE 0.5
-3.0 1 NONE 0.5
-2.0 2 NONE 0.5
-3.0 3 MINIMUM 0.5
-4.0 4 NONE 0.5
-3.5 5 DECAY 0.125
-3.0 6 NONE 0.125
-
-The weights at the end of epoch t are those that the first step of epoch t + 1 is given (and the initial ones, 3.5 above, are
-no epoch's). So that step takes their norm before anything else, and its own rate is the decayed one already: what
-`abel.Abel` plans, to the step.
+The weights at the end of epoch t are those that the first step of epoch t + 1 is given. So that step takes their norm before
+anything else, and its own rate is the decayed one already: what `abel.Abel` plans, to the step. The initial weights are
+no epoch's.
 """
 
 import math
@@ -85,7 +69,24 @@ def scale_by_abel(
     ignore_until_falling: Scalar = False,
     where: Callable[..., bool] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Multiply updates by minus the learning rate of `abel.Abel` (paper, Algorithm 1), counting epochs in steps.
+    """Multiply updates by minus the rate of `abel.Abel` (paper, Algorithm 1), counting epochs in steps.
+
+    The rate is `learning_rate * decay_factor**decays * min(1, epochs_passed / warmup_epochs)`. The transform goes last in a
+    chain, like `optax.scale_by_learning_rate`. Here an epoch is one step, and the weights are set by hand:
+
+    >>> rule = scale_by_abel(0.5, decay_factor=0.25, last_decay_epoch=None, steps_per_epoch=1)
+    >>> optimizer = optax.chain(optax.trace(decay=0.9), rule)
+    >>> state = optimizer.init(jnp.zeros(1))
+    >>> for weight in [9.9, 3.0, 2.0, 3.0, 4.0, 3.5]:
+    ...     updates, state = optimizer.update(jnp.ones(1), state, jnp.full(1, weight))
+    ...     abel = state[-1]
+    ...     print(int(abel.epoch), float(abel.weight_norm_sq), Event(int(abel.event)).name, float(abel.learning_rate))
+    0 nan NONE 0.5
+    1 9.0 NONE 0.5
+    2 4.0 NONE 0.5
+    3 9.0 MINIMUM 0.5
+    4 16.0 NONE 0.5
+    5 12.25 DECAY 0.125
 
     `update` needs the parameters; or `weight_norm_sq=`, f[], their squared norm before this update, from a caller who has
     it already or sees more of them than this transform does (under `optax.partition`, `optax.masked`, `jax.shard_map`).

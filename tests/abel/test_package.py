@@ -1,5 +1,6 @@
 import doctest
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -35,6 +36,17 @@ def test_examples_in_docstrings(name):
 def test_every_public_name_exists_and_is_documented():
     for name in abel.__all__:
         assert getattr(abel, name).__doc__ or name == "SCHEDULES"
+
+
+NOT_TO_BE_SHOWN = {"SCHEDULES", "Schedule", "ScheduleState"}  # a table and two protocols
+
+
+@pytest.mark.parametrize("name", sorted(set(abel.__all__) - NOT_TO_BE_SHOWN))
+def test_every_public_name_is_shown_at_work(name):
+    """In a doctest of its own, or as a module in that of its functions."""
+    public = getattr(abel, name)
+    shown = [public, *vars(public).values()] if inspect.ismodule(public) or name == "EpochPlan" else [public]
+    assert any(">>>" in (each.__doc__ or "") for each in shown)
 
 
 def test_import_brings_in_no_framework():

@@ -1,5 +1,6 @@
 """ABEL inside a jitted step against `Abel` outside it, and the wrappers of optax and JAX that people put around it."""
 
+import dataclasses
 import math
 import os
 import re
@@ -14,10 +15,10 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from abel import norms
+from abel import bounce, norms
 from abel.baselines import Timed
 from abel.plans import EpochPlan, Event, Observation
-from abel.schedules import Abel, Constant, Cosine, DecayAt, Simple, Step
+from abel.schedules import SCHEDULES, Abel, Constant, Cosine, DecayAt, Simple, Step
 from abel.transform import as_optax, scale_by_abel
 
 TINY = float(np.finfo(np.float32).tiny)  # XLA on CPU takes what is smaller for 0
@@ -82,6 +83,22 @@ def test_rates_in_a_jitted_scan_are_those_of_the_schedule(seed):
     assert ulps(rates, expected) <= 1
     assert events.tolist() == expected_events and any(expected_events)
     np.testing.assert_array_equal(scales, rates)
+
+
+def test_events_of_thousands_of_adversarial_norms_at_once():
+    random = np.random.default_rng(0)
+    levels = random.integers(0, 4, (2000, 40)).astype(np.float32)  # ties and turns
+    rough = random.normal(size=(2000, 40)).astype(np.float32) ** 2
+    rough[random.uniform(size=rough.shape) < 0.1] = np.nan
+    norms_TE = np.concatenate([levels, rough])
+    train = partial(scanned, steps_per_epoch=2, **PAPER)
+    _, _, events_TE = jax.jit(jax.vmap(train))(norms_TE)
+    for norms_E, events_E in zip(norms_TE.tolist(), events_TE.tolist(), strict=True):
+        state, expected = bounce.init(), []
+        for norm in norms_E:
+            state, event = bounce.update(state, norm)
+            expected.append(event)
+        assert events_E == expected
 
 
 def test_a_hundred_decays_do_not_drift():
@@ -227,7 +244,7 @@ def run(optimizer, params, data, state=None):
 NOISY = {"learning_rate": 0.2, "decay_factor": 0.7, "last_decay_epoch": 35.5, "warmup_epochs": 2}
 
 
-def test_in_a_chain_it_is_the_epoch_level_loop_bit_for_bit():
+def test_in_a_chain_it_is_the_epoch_level_loop():
     steps, epochs, schedule, rule = 5, 40, Abel(**NOISY), optax.trace(decay=0.9, nesterov=True)
     data = batches(steps * epochs)
     ours, state, _ = run(optax.chain(rule, scale_by_abel(steps_per_epoch=steps, **NOISY)), network(), data)
@@ -445,14 +462,31 @@ def test_bad_updates(params, extra, message):
         abel.update(tree, abel.init(tree), params, **extra)
 
 
-CLOCKS = [
-    Constant(learning_rate=0.1),
-    Constant(learning_rate=0.1, warmup_epochs=3),
-    Cosine(learning_rate=0.3, epochs=9, warmup_epochs=2),
-    DecayAt(learning_rate=0.1, decay_factor=0.2, decay_epoch=4, warmup_epochs=6),
-    Simple(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=7.5),
-    Step(learning_rate=0.1, decay_factor=0.2, decay_epochs=(3, 6)),
-]
+FIELDS = {
+    "learning_rate": 0.3,
+    "decay_factor": 0.2,
+    "decay_epoch": 4,
+    "decay_epochs": (3, 6),
+    "last_decay_epoch": 7.5,
+    "epochs": 9,
+}
+
+
+def clocks() -> list[Timed]:
+    """Every schedule that looks at the clock alone, with and without a warm-up, as far as it is made of these fields."""
+    found = []
+    for schedule in SCHEDULES.values():
+        names = {field.name for field in dataclasses.fields(schedule)} - {"kind", "warmup_epochs"}
+        if issubclass(schedule, Timed) and names <= FIELDS.keys():
+            found += [schedule(**{name: FIELDS[name] for name in names}, warmup_epochs=warmup) for warmup in (0, 2)]
+    return found
+
+
+CLOCKS = [*clocks(), DecayAt(learning_rate=0.3, decay_factor=0.2, decay_epoch=4, warmup_epochs=6)]
+
+
+def test_the_baselines_are_clocks():
+    assert {Constant, Cosine, DecayAt, Simple, Step} <= {type(schedule) for schedule in CLOCKS}
 
 
 def rates_of_plans(schedule, steps: int, epochs: int) -> np.ndarray:
