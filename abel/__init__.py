@@ -7,6 +7,8 @@
     plateau     Plateau, which watches the training loss
     plans       what passes between schedule and training loop: EpochPlan, Observation, Event
     rates       the one spelling of a learning rate
+    transform   ABEL inside one's own jitted step; needs optax, so `import abel` leaves it out
+    double_float  sums and products with 48 bits where float64 is off
     checks      what the numbers of a schedule must satisfy
 
 Paper: A. Lewkowycz, "How to decay your learning rate", arXiv 2103.12682.

@@ -103,7 +103,7 @@ class Timed(Planned):
 
 @dataclass(frozen=True, kw_only=True)
 class Constant(Timed):
-    """One rate throughout.
+    """One rate throughout, after a warm-up: `learning_rate * min(1, epochs_passed / warmup_epochs)`.
 
     >>> schedule = Constant(learning_rate=0.5, warmup_epochs=1)
     >>> schedule.plan(schedule.init(), epoch=1, examples=4, batch_size=1).learning_rates.tolist()
@@ -115,9 +115,13 @@ class Constant(Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Simple(Timed, Decaying):
-    """One decay near the end, usually at 85 % of training; the simple decay of the paper.
+    """One decay near the end, usually at 85 % of training; the simple decay of the paper (table 2).
 
     A fractional `last_decay_epoch` is rounded up: of 90 epochs, 76.5 becomes 77.
+
+    >>> schedule = Simple(learning_rate=1.0, decay_factor=0.5, last_decay_epoch=0.85 * 2)
+    >>> schedule.plan(State(epoch=2, decays=1), epoch=3, examples=4, batch_size=2).learning_rates.tolist()
+    [0.5, 0.5]
     """
 
     last_decay_epoch: float
@@ -133,7 +137,12 @@ class Simple(Timed, Decaying):
 
 @dataclass(frozen=True, kw_only=True)
 class DecayAt(Timed, Decaying):
-    """One decay after a chosen epoch; what the paper varies in figure S6a."""
+    """One decay after a chosen epoch; what the paper varies in figure S6a.
+
+    >>> schedule = DecayAt(learning_rate=1.0, decay_factor=0.5, decay_epoch=1)
+    >>> schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))
+    State(epoch=1, decays=1, event=<Event.MILESTONE: 8>)
+    """
 
     decay_epoch: int
     kind: Literal["decay_at"] = "decay_at"
@@ -164,8 +173,9 @@ class Milestones(Timed):
 class Step(Milestones, Decaying):
     """A decay after each of some epochs; the paper's step-wise reference (supplement B.1).
 
-    The first step of epoch t + 1 is the first at the new rate, as with `optax.piecewise_constant_schedule` and the
-    boundary `t * steps`. The stepped schedule of Flax in 2021 switches one step later.
+    `learning_rate * decay_factor**decays`, where `decays` counts the decay epochs passed. The first step of epoch t + 1 is
+    the first at the new rate, as with `optax.piecewise_constant_schedule` and the boundary `t * steps`. The stepped
+    schedule of Flax in 2021 switches one step later.
 
     >>> schedule = Step(learning_rate=1.0, decay_factor=0.5, decay_epochs=(1, 3))
     >>> state = schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))
@@ -227,7 +237,15 @@ class _Ending(Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine(_Ending):
-    """A cosine from the base rate, at the end of the warm-up, to 0 after `epochs`; a new rate at every step."""
+    """A cosine from the base rate, at the end of the warm-up, to 0 after `epochs`; a new rate at every step.
+
+    `learning_rate * (1 + cos(pi * progress)) / 2`, where `progress` goes from 0 to 1. The paper gives no formula; this is
+    that of the Flax examples which the supplement says its code came from.
+
+    >>> schedule = Cosine(learning_rate=1.0, epochs=1)
+    >>> schedule.plan(schedule.init(), epoch=1, examples=2, batch_size=1).learning_rates.tolist()
+    [1.0, 0.5]
+    """
 
     kind: Literal["cosine"] = "cosine"
 

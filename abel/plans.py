@@ -12,7 +12,11 @@ __all__ = ["DECAYS", "EpochPlan", "Event", "Observation", "Schedule", "ScheduleS
 
 
 class Event(IntFlag):
-    """What a schedule did with an epoch; a bounce and the last decay can fall in one epoch."""
+    """What a schedule did with an epoch; a bounce and the last decay can fall in one epoch.
+
+    >>> Event.DECAY | Event.LAST_DECAY
+    <Event.DECAY|LAST_DECAY: 6>
+    """
 
     NONE = bounce.NONE
     MINIMUM = bounce.MINIMUM
@@ -27,7 +31,11 @@ DECAYS: Final = Event.DECAY | Event.LAST_DECAY | Event.MILESTONE | Event.PLATEAU
 
 
 class Observation(NamedTuple):
-    """What a schedule sees of an epoch when it has ended."""
+    """What a schedule sees of an epoch when it has ended.
+
+    >>> Observation(weight_norm_sq=9.0, train_loss=0.1)
+    Observation(weight_norm_sq=9.0, train_loss=0.1)
+    """
 
     weight_norm_sq: float  # of all weights, at the end of the epoch
     train_loss: float  # mean over the epoch

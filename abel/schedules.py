@@ -105,6 +105,11 @@ class Abel(Decaying):
             accuracy and names no threshold. Here it is the training loss, a departure, since the test set must decide
             nothing. None for never.
         epochs_after_last_decay: train so many epochs more after that decay, then stop; "a few" in the paper.
+
+    >>> schedule = Abel(learning_rate=0.5, decay_factor=0.25, last_decay_epoch=0.85 * 6)
+    >>> norms_sq = [9.0, 8.0, 9.0, 10.0, 9.5, 9.0]
+    >>> [state.decays for state in replay(schedule, [Observation(norm_sq, train_loss=0.1) for norm_sq in norms_sq])]
+    [0, 0, 0, 0, 0, 1, 2]
     """
 
     last_decay_epoch: float | None
@@ -193,5 +198,9 @@ def last_epoch_named(schedule: Schedule) -> int | None:
 
 
 def replay(schedule: Schedule, observations: Iterable[Observation]) -> list[ScheduleState]:
-    """Return the states before and after each observation, one more than there are observations."""
+    """Return the states before and after each observation, one more than there are observations.
+
+    >>> [state.epoch for state in replay(Constant(learning_rate=0.1), [Observation(9.0, 0.1), Observation(8.0, 0.1)])]
+    [0, 1, 2]
+    """
     return list(accumulate(observations, schedule.update, initial=schedule.init()))

@@ -1,5 +1,6 @@
 import doctest
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import abel
 
 # Names no platform, so that any use of a device would fail.
 NO_BACKEND = {**os.environ, "JAX_PLATFORMS": "none_such"}
+FRAMEWORKS = {"flax", "ray", "mlflow", "optax", "pydantic", "tensorflow_datasets", "workers", "sweeps", "services"}
 
 
 def run(code: str, env: dict[str, str]) -> str:
@@ -18,7 +20,13 @@ def run(code: str, env: dict[str, str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["baselines", "bounce", "norms", "plans", "plateau", "rates", "schedules"])
+def loaded_by(code: str) -> set[str]:
+    return set(run(f"{code}; import sys; print(*sys.modules)", dict(os.environ)).split())
+
+
+@pytest.mark.parametrize(
+    "name", ["baselines", "bounce", "double_float", "norms", "plans", "plateau", "rates", "schedules", "transform"]
+)
 def test_examples_in_docstrings(name):
     outcome = doctest.testmod(importlib.import_module(f"abel.{name}"))
     assert outcome.attempted > 0
@@ -30,9 +38,23 @@ def test_every_public_name_exists_and_is_documented():
         assert getattr(abel, name).__doc__ or name in ("DECAYS", "SCHEDULES")
 
 
+NOT_TO_BE_SHOWN = {"SCHEDULES", "Schedule", "ScheduleState"}  # a table and two protocols
+
+
+@pytest.mark.parametrize("name", sorted(set(abel.__all__) - NOT_TO_BE_SHOWN))
+def test_every_public_name_is_shown_at_work(name):
+    """In a doctest of its own, or as a module in that of its functions."""
+    public = getattr(abel, name)
+    shown = [public, *vars(public).values()] if inspect.ismodule(public) or name == "EpochPlan" else [public]
+    assert any(">>>" in (each.__doc__ or "") for each in shown)
+
+
 def test_import_brings_in_no_framework():
-    loaded = run("import sys, abel; print(*sys.modules)", dict(os.environ)).split()
-    assert not {"flax", "ray", "mlflow", "optax", "pydantic", "workers", "sweeps", "services"} & set(loaded)
+    assert not FRAMEWORKS & loaded_by("import abel")
+
+
+def test_the_transform_brings_in_optax_alone():
+    assert FRAMEWORKS & loaded_by("import abel.transform") == {"optax"}
 
 
 def test_schedules_need_no_device():

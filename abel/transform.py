@@ -1,0 +1,260 @@
+"""ABEL inside one's own jitted step, and the schedules that look at the clock alone as `optax.Schedule`; needs optax.
+
+The weights at the end of epoch t are those that the first step of epoch t + 1 is given. So that step takes their norm before
+anything else, and its own rate is the decayed one already: what `abel.Abel` plans, to the step. The initial weights are
+no epoch's.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from numpy.typing import NDArray
+
+from abel import bounce, checks, double_float, norms, rates
+from abel.baselines import Timed
+from abel.double_float import DoubleFloat
+from abel.plans import Event, Observation, Schedule
+from abel.schedules import last_epoch_named
+
+__all__ = ["ScaleByAbelState", "as_optax", "scale_by_abel"]
+
+Scalar = Any  # a number or a scalar array, traced or not
+
+# decay_factor**decays is held so many times too large: its low part is not to underflow before the rate does.
+_SCALE: Final = 2.0**40
+
+
+class ScaleByAbelState(NamedTuple):
+    """State of `scale_by_abel`: three arrays rather than a dozen, as each costs every step some microseconds."""
+
+    learning_rate: jax.Array  # f32[], of the last step; before the first step, of the first
+    counts: jax.Array  # i32[6], epochs ended, steps since, decays, event, reached_minimum, has_fallen
+    memory: jax.Array  # f32[3, 2], the last norm, the one before, decay_factor**decays * 2**40: DoubleFloat
+
+    @property
+    def epoch(self) -> jax.Array:
+        """Epochs whose end was seen, i32[]."""
+        return self.counts[..., 0]
+
+    @property
+    def decays(self) -> jax.Array:
+        """Decays so far, i32[]."""
+        return self.counts[..., 2]
+
+    @property
+    def event(self) -> jax.Array:
+        """What the last end of an epoch brought, flags of `abel.Event`, i32[]."""
+        return self.counts[..., 3]
+
+    @property
+    def weight_norm_sq(self) -> jax.Array:
+        """The last norm that was observed, NaN before the first, f32[]."""
+        return self.memory[..., 0, 0]
+
+
+def scale_by_abel(
+    learning_rate: Scalar,
+    *,
+    decay_factor: Scalar,
+    last_decay_epoch: Scalar | None,
+    steps_per_epoch: Scalar,
+    warmup_epochs: Scalar = 0,
+    ignore_until_falling: Scalar = False,
+    where: Callable[..., bool] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Multiply updates by minus the rate of `abel.Abel` (paper, Algorithm 1), counting epochs in steps.
+
+    The rate is `learning_rate * decay_factor**decays * min(1, epochs_passed / warmup_epochs)`. The transform goes last in a
+    chain, like `optax.scale_by_learning_rate`. Here an epoch is one step, and the weights are set by hand:
+
+    >>> rule = scale_by_abel(0.5, decay_factor=0.25, last_decay_epoch=None, steps_per_epoch=1)
+    >>> optimizer = optax.chain(optax.trace(decay=0.9), rule)
+    >>> state = optimizer.init(jnp.zeros(1))
+    >>> for weight in [9.9, 3.0, 2.0, 3.0, 4.0, 3.5]:
+    ...     updates, state = optimizer.update(jnp.ones(1), state, jnp.full(1, weight))
+    ...     abel = state[-1]
+    ...     print(int(abel.epoch), float(abel.weight_norm_sq), Event(int(abel.event)).name, float(abel.learning_rate))
+    0 nan NONE 0.5
+    1 9.0 NONE 0.5
+    2 4.0 NONE 0.5
+    3 9.0 MINIMUM 0.5
+    4 16.0 NONE 0.5
+    5 12.25 DECAY 0.125
+
+    `update` needs the parameters; or `weight_norm_sq=`, f[], their squared norm before this update, from a caller who has
+    it already or sees more of them than this transform does (under `optax.partition`, `optax.masked`, `jax.shard_map`).
+    The norm of arrays that are sharded under `jit` is that of the whole. It is looked at in an epoch's first step only.
+
+    Rates are within one unit in the last place of those that `abel.Abel` plans from the same norms. The norm is the sum,
+    with 48 bits, of what `abel.norms.per_leaf` gives: sums over leaves in float32, or in float64 for leaves of float64.
+
+    Every number may be a traced scalar, so that a function of hyperparameters which builds, initialises and updates the
+    transform can be vmapped. Values that are traced cannot be checked, and start as float32 where they are not float64.
+
+    Args:
+        learning_rate: base rate, reached at the end of the warm-up; below 2**80.
+        decay_factor: that of the reference step-wise schedule; the paper takes 0.2 for CIFAR and 0.1 elsewhere.
+        last_decay_epoch: the epoch of the forced decay, rounded up; None for never (infinity if traced).
+        steps_per_epoch: updates in an epoch; with `optax.MultiSteps`, of the optimiser, not mini-batches.
+        warmup_epochs: linear warm-up; its norms are not observed, as they say nothing of equilibration.
+        ignore_until_falling: observe no bounce before the norm has fallen once; the paper does observe it.
+        where: keeps a parameter in the norm, as in `abel.norms.per_leaf`; by default all count.
+    """
+    rule = _Abel(
+        _number(_rate_in_range, "learning_rate", learning_rate),
+        _number(checks.decay_factor, "decay_factor", decay_factor),
+        _last_epoch(last_decay_epoch),
+        _number(partial(checks.whole, at_least=1), "steps_per_epoch", steps_per_epoch),
+        _number(partial(checks.whole, at_least=0), "warmup_epochs", warmup_epochs),
+        _number(checks.flag, "ignore_until_falling", ignore_until_falling),
+        where,
+    )
+    return optax.GradientTransformationExtraArgs(rule.init, rule.update)
+
+
+@dataclass(frozen=True)
+class _Abel:
+    """What `scale_by_abel` was given, checked."""
+
+    learning_rate: Scalar
+    decay_factor: Scalar
+    last_decay_epoch: Scalar | None
+    steps_per_epoch: Scalar
+    warmup_epochs: Scalar
+    ignore_until_falling: Scalar
+    where: Callable[..., bool] | None
+
+    def init(self, params: Any) -> ScaleByAbelState:
+        """Return the state before the first step, once the parameters are seen to have a norm."""
+        jax.eval_shape(self._norm, params)
+        counts, never = jnp.zeros(6, jnp.int32), double_float.of(jnp.nan)
+        memory = jnp.array([never, never, double_float.of(_SCALE)])
+        return ScaleByAbelState(self._rate(counts, memory), counts, memory)
+
+    def update(
+        self, updates: Any, state: ScaleByAbelState, params: Any = None, *, weight_norm_sq: Any = None, **_: Any
+    ) -> tuple[Any, ScaleByAbelState]:
+        """Scale the updates of one step; if it is the first of an epoch, see first what the one before has brought."""
+        if weight_norm_sq is None:
+            norm = partial(self._norm, _checked_params(params, updates))
+        else:
+            norm = partial(double_float.of, _checked_norm(weight_norm_sq))
+        counts, memory = state.counts, state.memory
+        ended = counts[1] >= self.steps_per_epoch
+        counts, memory = jax.lax.cond(ended, lambda: self._observe(counts, memory, norm()), lambda: (counts, memory))
+        rate = self._rate(counts, memory)
+        scaled = jax.tree.map(lambda update: (-rate).astype(jnp.result_type(update)) * update, updates)
+        return scaled, ScaleByAbelState(rate, counts.at[1].add(1), memory)
+
+    def _norm(self, params: Any) -> DoubleFloat:
+        return double_float.total(norms.per_leaf(params, self.where).values())
+
+    def _observe(self, counts: jax.Array, memory: jax.Array, norm: Any) -> tuple[jax.Array, jax.Array]:
+        """Return counts and memory after the end of an epoch: `Abel.update` on arrays."""
+        epoch, _, decays, _, reached_minimum, has_fallen = counts
+        previous, before_previous, power = (DoubleFloat(*parts) for parts in memory)
+        before = bounce.BounceState(previous, before_previous, reached_minimum > 0, has_fallen > 0)  # type: ignore[arg-type]
+        after, event = bounce.update(before, norm, ignore_until_falling=self.ignore_until_falling)
+        epoch += 1
+        observed = epoch > self.warmup_epochs
+        after = jax.tree.map(partial(jnp.where, observed), after, before)
+        event = jnp.where(observed, event, bounce.NONE)
+        last = epoch == (-1 if self.last_decay_epoch is None else self.last_decay_epoch)
+        for decayed in (event == bounce.DECAY, last):
+            decays += decayed
+            smaller = double_float.product(power, double_float.of(self.decay_factor))
+            power = jax.tree.map(partial(jnp.where, decayed), smaller, power)
+        event += int(Event.LAST_DECAY) * last
+        counts = jnp.array([epoch, 0, decays, event, after.reached_minimum, after.has_fallen], jnp.int32)
+        return counts, jnp.array([after.previous, after.before_previous, power])
+
+    def _rate(self, counts: jax.Array, memory: jax.Array) -> jax.Array:
+        """Return the rate of the next step, f32[]: what `abel.rates` spells, rounded to float32 at the end."""
+        epoch, step, power = counts[0], counts[1], DoubleFloat(*memory[2])
+        warmup_steps = jnp.asarray(self.warmup_epochs * self.steps_per_epoch, jnp.int32)
+        steps = jnp.minimum(epoch, self.warmup_epochs) * self.steps_per_epoch + step
+        # Without a warm-up the divisor would be 0, and the quotient is not used.
+        shape = double_float.quotient(*(jnp.float32(n) for n in (steps, jnp.maximum(warmup_steps, 1))))
+        warm = jax.tree.map(partial(jnp.where, steps < warmup_steps), double_float.product(power, shape), power)
+        return double_float.product(warm, double_float.of(self.learning_rate)).high / _SCALE
+
+
+def _number(check: Callable[[str, Any], Any], name: str, value: Any) -> Scalar:
+    """Return a number checked, and a traced one as it is."""
+    if np.shape(value) != ():
+        raise ValueError(f"{name} must be a scalar (vmap over several), got shape {np.shape(value)}")
+    if isinstance(value, jax.core.Tracer):
+        return value
+    return check(name, value.item() if isinstance(value, jax.Array | np.ndarray | np.generic) else value)
+
+
+def _rate_in_range(name: str, value: Any) -> float:
+    rate = checks.learning_rate(name, value)
+    if rate >= 2.0**80:
+        raise ValueError(f"{name} must be < 2**80, got {value!r}")
+    return rate
+
+
+def _last_epoch(value: Any) -> Scalar | None:
+    if value is None:
+        return None
+    epoch = _number(checks.fractional_epoch, "last_decay_epoch", value)
+    if isinstance(epoch, jax.core.Tracer):
+        return jnp.maximum(1, jnp.ceil(epoch * (1 - 1e-6)))  # float32's 0.55 * 100 may lie above 55, and means it
+    return rates.rounded_up(epoch)
+
+
+def _checked_params(params: Any, updates: Any) -> Any:
+    if params is None:
+        raise ValueError("params (or weight_norm_sq) must be given to update, as ABEL looks at their norm, got None")
+    shapes, expected = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (params, updates))
+    if shapes != expected:
+        raise ValueError(f"params must have leaves like those of the updates, {expected}, got {shapes}")
+    return params
+
+
+def _checked_norm(weight_norm_sq: Any) -> Any:
+    if np.shape(weight_norm_sq) != ():
+        raise ValueError(f"weight_norm_sq must be a scalar, got shape {np.shape(weight_norm_sq)}")
+    if not isinstance(weight_norm_sq, jax.Array) and weight_norm_sq < 0:
+        raise ValueError(f"weight_norm_sq must be >= 0, got {weight_norm_sq!r}")
+    return weight_norm_sq
+
+
+def as_optax(schedule: Schedule, steps_per_epoch: int) -> optax.Schedule:
+    """Return a schedule that looks at the clock alone as an `optax.Schedule`: steps, from 0, to rates, f32[].
+
+    Its rates are those of the schedule's plans to the bit, up to the last epoch that the schedule names, and the last of
+    them from then on. They are held as a table, 4 bytes a step.
+
+    >>> from abel import DecayAt
+    >>> schedule = as_optax(DecayAt(learning_rate=0.5, decay_factor=0.5, decay_epoch=2), steps_per_epoch=3)
+    >>> [float(schedule(step)) for step in (0, 5, 6, 1000)]
+    [0.5, 0.5, 0.25, 0.25]
+    """
+    if not isinstance(schedule, Timed):
+        raise ValueError(
+            f"schedule must look at the clock alone, got {schedule!r}; ABEL, which looks at the norm, is scale_by_abel"
+        )
+    constant_from = 1 + max(last_epoch_named(schedule) or 0, schedule.warmup_epochs)
+    table = _table(schedule, constant_from, checks.whole("steps_per_epoch", steps_per_epoch, at_least=1))
+    return lambda step: jnp.take(table, step, mode="clip")
+
+
+def _table(schedule: Schedule, constant_from: int, steps_per_epoch: int) -> NDArray[np.float32]:
+    """Rates of all steps up to the first of the epoch from which on they are constant, f32[steps]."""
+    state, planned = schedule.init(), []
+    for epoch in range(1, constant_from + 1):
+        plan = schedule.plan(state, epoch, examples=steps_per_epoch, batch_size=1)
+        if plan.batch_size != 1:
+            raise ValueError(f"schedule must leave the batch size as it is, got {schedule!r}")
+        planned.append(plan.learning_rates)
+        state = schedule.update(state, Observation(weight_norm_sq=math.nan, train_loss=math.nan))
+    return np.concatenate([*planned[:-1], planned[-1][:1]])
