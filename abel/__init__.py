@@ -6,12 +6,14 @@
     baselines   Constant, Simple, DecayAt, Step, Cosine
     plans       what passes between schedule and training loop: EpochPlan, Observation, Event
     rates       the one spelling of a learning rate
+    dynamics    the weight-norm equation: the terms of a step's d|w|^2, their residual, the ratio r, the rotation
+    curves      what a recorded curve of the norm shows: minima, decays, depth
     checks      what the numbers of a schedule must satisfy
 
 Paper: A. Lewkowycz, "How to decay your learning rate", arXiv 2103.12682.
 """
 
-from abel import bounce, norms, schedules
+from abel import bounce, curves, dynamics, norms, schedules
 from abel.plans import EpochPlan, Event, Observation, Schedule, ScheduleState
 from abel.schedules import (
     SCHEDULES,
@@ -39,6 +41,8 @@ __all__ = [
     "Simple",
     "Step",
     "bounce",
+    "curves",
+    "dynamics",
     "last_epoch_named",
     "norms",
     "replay",

@@ -42,6 +42,14 @@ def decay_factor(name: str, value: Any) -> float:
     return factor
 
 
+def not_negative(name: str, value: Any) -> float:
+    """Return a number such as a strength of L2: finite and >= 0."""
+    number = _real(value)
+    if not 0 <= number < math.inf:
+        raise _fault(name, "be finite and >= 0", value)
+    return number
+
+
 def fractional_epoch(name: str, value: Any) -> float:
     """Return an epoch that need not be whole, such as 85 % of 90 epochs."""
     epoch = _real(value)

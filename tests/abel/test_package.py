@@ -18,7 +18,7 @@ def run(code: str, env: dict[str, str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["baselines", "bounce", "norms", "plans", "rates", "schedules"])
+@pytest.mark.parametrize("name", ["baselines", "bounce", "curves", "dynamics", "norms", "plans", "rates", "schedules"])
 def test_examples_in_docstrings(name):
     outcome = doctest.testmod(importlib.import_module(f"abel.{name}"))
     assert outcome.attempted > 0
