@@ -84,7 +84,10 @@ def test_the_equation_s_experiment_from_training_to_its_sentences(measured: Runs
     identity, approximation, *others = shown.findings
     assert identity.startswith("The identity holds to the rounding of float32")
     assert "% at most with L2 0.01" in approximation and "% at most without L2" in approximation
-    assert any(text.startswith("Without L2 ABEL makes no decay of its own: it is simple decay") for text in others)
+    for where in ("With L2 0.01", "Without L2"):
+        assert [text.startswith(f"{where} the squared norm") for text in others].count(True) == 1
+        assert [text.startswith(f"{where} ABEL") for text in others].count(True) == 1
+    assert sum("The ratio r of growth to decay" in text for text in others) == 1
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
