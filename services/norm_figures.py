@@ -21,10 +21,10 @@ def norm_curves_figure(courses: Sequence[Course], *, theme: Theme = LIGHT, title
         panels = figure.subplots(1, len(courses), sharey=True, squeeze=False)[0]
         handles: dict[str, Any] = {}
         for axes, course in zip(panels, courses, strict=True):
-            _heading(axes, f"rate {course.value:g}, {course.epochs} epochs")
+            _heading(axes, f"rate {course.value:g}, {course.epochs} epochs", course.epochs)
             handles |= _norm(axes, course, theme)
             axes.set_xlabel("epoch")
-            axes.set_ylim(bottom=0)
+        _from_zero(panels, courses)
         panels[0].set_ylabel("squared weight norm")
         _legend(figure, handles)
         return figure
@@ -37,22 +37,29 @@ def norm_equation_figure(courses: Sequence[Course], *, theme: Theme = LIGHT, tit
         grid = figure.subplots(3, len(courses), sharex="col", squeeze=False, height_ratios=(1.1, 1.4, 0.8))
         handles: dict[str, Any] = {}
         for (upper, middle, lower), course in zip(grid.T, courses, strict=True):
-            _heading(upper, f"L2 {course.value:g}" if course.value else "no L2")
+            _heading(upper, f"L2 {course.value:g}" if course.value else "no L2", course.epochs)
             handles |= _norm(upper, course, theme)
-            upper.set_ylim(bottom=0)
             handles |= _terms(middle, course, theme)
             handles |= _residual(lower, course, theme)
             lower.set_xlabel("epoch")
-        for axes, label in zip(grid[:, 0], ("squared norm", "change in an epoch", "exact less terms"), strict=True):
+        _from_zero(grid[0], courses)
+        for axes, label in zip(grid[:, 0], ("squared norm", "change in an epoch", "measured less sum"), strict=True):
             axes.set_ylabel(label)
         _legend(figure, handles)
         return figure
 
 
-def _heading(axes: Axes, text: str) -> None:
+def _heading(axes: Axes, text: str, epochs: int) -> None:
     axes.set_title(text, loc="left", fontsize=10.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, epochs + 1)
+
+
+def _from_zero(panels: Sequence[Axes], courses: Sequence[Course]) -> None:
+    """One scale for the norms of all panels, so that a bounce of 1 % does not look like one of half."""
+    highest = max(float(table.max().max()) for course in courses for table in (course.norm, course.abel) if len(table))
+    for axes in panels:
+        axes.set_ylim(0, 1.06 * highest)
 
 
 def _norm(axes: Axes, course: Course, theme: Theme) -> Mapping[str, Any]:
@@ -99,10 +106,10 @@ def _terms(axes: Axes, course: Course, theme: Theme) -> Mapping[str, Any]:
 def _residual(axes: Axes, course: Course, theme: Theme) -> Mapping[str, Any]:
     table = course.equation["residual"]
     axes.axhline(0, color=theme.muted, linewidth=0.7)
-    axes.plot(table.index, table, color=theme.arms[3], linewidth=0.8, alpha=0.6)
-    axes.plot(table.index, table.mean(axis=1), color=theme.arms[3], linewidth=1.8)
+    axes.plot(table.index, table, color=theme.arms[5], linewidth=0.8, alpha=0.8)
+    axes.plot(table.index, table.mean(axis=1), color=theme.arms[5], linewidth=1.8)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    return {"measured less sum, thin: each seed": Line2D([], [], color=theme.arms[3], linewidth=0.9)}
+    return {"measured less sum: mean, each seed": Line2D([], [], color=theme.arms[5], linewidth=1.8)}
 
 
 def _legend(figure: Figure, handles: Mapping[str, Any]) -> None:

@@ -191,6 +191,7 @@ def test_rates_are_told_apart_though_their_arms_differ_in_length() -> None:
     assert isinstance(shown, Exhibit) and shown.file == "norm_curves.png"
     figure = shown.draw(theme=LIGHT)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["rate 0.1, 60 epochs", "rate 0.02, 300 epochs"]
+    assert [axes.get_xlim() for axes in figure.axes] == [(0, 61), (0, 301)]
     assert any("it is simple decay, after epoch 255" in text for text in shown.findings)
 
 
