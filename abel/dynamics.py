@@ -21,7 +21,8 @@ With momentum, a clip or Adam a step is not of this form. What always holds is t
 -5.0375
 
 Two slips of the paper are not followed: its exact line (S2) lacks a factor eta in the last term, and without L2 the norm
-rises where eta > 2 g.w / |g|^2, of which it prints the reciprocal. Everything here is pure, jits and vmaps.
+rises where eta > 2 g.w / |g|^2, of which it prints the reciprocal. Everything here is pure, jits and vmaps, but for
+`bounces`, which reads a recorded curve on the host (`abel.curves`).
 """
 
 import math
@@ -34,11 +35,15 @@ import jax
 import jax.numpy as jnp
 
 from abel import checks, norms
+from abel.curves import Bounce, Bounces, bounces
 
 __all__ = [
+    "Bounce",
+    "Bounces",
     "Displacement",
     "Rotation",
     "Terms",
+    "bounces",
     "displacements",
     "relaxation_steps",
     "rotation",

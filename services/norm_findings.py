@@ -1,13 +1,14 @@
 """What the experiments on the weight norm say, in sentences; every claim is told seed by seed."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import pandas as pd
 
-from abel.curves import Bounces
 from services.findings import listed
 from services.norm_curves import Course
+
+ROUNDING = 1e-4  # of the terms' magnitudes, after an epoch's steps in float32
 
 
 def norm_equation_findings(courses: Sequence[Course]) -> Iterator[str]:
@@ -33,10 +34,13 @@ def norm_curves_findings(courses: Sequence[Course]) -> Iterator[str]:
 def _identity(courses: Sequence[Course]) -> str:
     steps = max(_largest(c.equation["change_sgd"] - c.equation["change_steps"], c.size) for c in courses)
     norms = max(_largest(c.equation["change"] - c.equation["change_steps"], c.norm) for c in courses)
+    holds = (
+        "holds to the rounding of float32" if steps < ROUNDING else "does not hold, as these steps are not plain SGD"
+    )
     return (
-        "The identity holds to the rounding of float32: in no epoch does what plain SGD must change differ from what its "
-        f"steps changed by more than {steps:.1e} of the terms' magnitudes, nor these steps from the norms before and "
-        f"after by more than {norms:.1e} of the norm."
+        f"The exact identity of plain SGD {holds}: what it asks for and what the steps changed differ by at most "
+        f"{steps:.1e} of the terms' magnitudes in an epoch. The steps account for the norms before and after an epoch to "
+        f"within {norms:.1e} of the norm."
     )
 
 
@@ -56,22 +60,29 @@ def _largest(difference: pd.DataFrame, beside: pd.DataFrame) -> float:
 
 
 def _bounce(course: Course) -> str:
-    seen = list(course.bounces.values())
-    bounced = [one for one in seen if one.bounced]
-    falls = sum(bool((curve.dropna().diff() < 0).any()) for _, curve in course.norm.items())
-    if not falls:
-        grown = _each(seen, lambda one: f"{100 * one.whole.rise:.0f}")
-        return f"the squared norm rises in every epoch in {_of(seen, seen)}, by {grown} % in all."
-    if not bounced:
-        shrunk = _each(seen, lambda one: f"{100 * one.whole.fall:.0f}")
-        return f"the squared norm falls and does not turn in {_of(seen, seen)}: it falls by {shrunk} %."
-    return (
-        f"the squared norm bounces in {_of(bounced, seen)}: it falls by "
-        f"{_each(bounced, lambda one: f'{100 * one.whole.fall:.1f}')} % to its minimum after epoch "
-        f"{_each(bounced, lambda one: str(one.whole.minimum))} and rises by "
-        f"{_each(bounced, lambda one: f'{100 * one.whole.rise:.1f}')} % until epoch "
-        f"{_each(bounced, lambda one: str(one.whole.peak))}."
-    )
+    """What the norm does at the fixed rate: the seeds in which it bounces, only rises, only falls."""
+    seen = course.bounces
+    bounced = [one for one in seen.values() if one.bounced]
+    rising = {seed: one for seed, one in seen.items() if one.whole.minimum == 1}
+    falling = [one for seed, one in seen.items() if not one.bounced and seed not in rising]
+    told = []
+    if bounced:
+        told.append(
+            f"bounces in {_of(bounced, seen)}: it falls by {_percents(one.whole.fall for one in bounced)} to its minimum "
+            f"after epoch {listed(one.whole.minimum for one in bounced)} and then rises by "
+            f"{_percents(one.whole.rise for one in bounced)}"
+        )
+    if rising:
+        fallen = [int((course.norm[seed].diff() < 0).sum()) for seed in rising]
+        told.append(
+            f"is lowest at the start in {_of(rising, seen)}: it rises by "
+            f"{_percents(one.whole.rise for one in rising.values())}, and falls in {listed(fallen)} of its epochs"
+        )
+    if falling:
+        told.append(
+            f"does not turn in {_of(falling, seen)}: it falls by {_percents(one.whole.fall for one in falling)}"
+        )
+    return f"the squared norm {'; it '.join(told)}."
 
 
 def _ratio(course: Course) -> str:
@@ -121,5 +132,5 @@ def _of(some: Iterable[object], all_of_them: Iterable[object]) -> str:
     return f"{len(list(some))} of {count} seed{'s' * (count != 1)}"
 
 
-def _each(seen: Sequence[Bounces], tell: Callable[[Bounces], str]) -> str:
-    return ", ".join(map(tell, seen))
+def _percents(parts: Iterable[float]) -> str:
+    return ", ".join(f"{100 * part:.1f}" for part in parts) + " %"

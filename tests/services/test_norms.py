@@ -82,7 +82,7 @@ def test_the_equation_s_experiment_from_training_to_its_sentences(measured: Runs
         beside = course.size.abs()
         assert ((course.approximation - course.equation["change_steps"]).abs() <= 0.01 * beside).all(axis=None)
     identity, approximation, *others = shown.findings
-    assert identity.startswith("The identity holds to the rounding of float32")
+    assert identity.startswith("The exact identity of plain SGD holds to the rounding of float32")
     assert "% at most with L2 0.01" in approximation and "% at most without L2" in approximation
     for where in ("With L2 0.01", "Without L2"):
         assert [text.startswith(f"{where} the squared norm") for text in others].count(True) == 1
@@ -128,7 +128,7 @@ def test_a_bounce_is_told_by_seed_and_its_decays_with_what_followed() -> None:
     bounce, abel, after = norm_curves_findings([course(0.1, DEEP, TWICE, bounce_epochs={0: (4,)})])
     assert bounce == (
         "At rate 0.1, in 6 epochs, the squared norm bounces in 2 of 2 seeds: it falls by 40.0, 50.0 % to its minimum after "
-        "epoch 3, 3 and rises by 50.0, 80.0 % until epoch 6, 6."
+        "epoch 3, 3 and then rises by 50.0, 80.0 %."
     )
     assert abel == "At rate 0.1 ABEL decays by itself in 1 of 1 seed, after epochs 4 (by seed)."
     assert after == "After 1 of its 1 bounce decays the norm falls again, and after 0 it then turns again."
@@ -142,13 +142,24 @@ def test_a_turn_after_a_decay_counts() -> None:
 def test_no_bounce_is_told_and_abel_is_simple_decay() -> None:
     falling = frame([3.0, 2.0, 1.0])
     bounce, abel = norm_curves_findings([course(0.02, falling, falling)])
-    assert "falls and does not turn in 1 of 1 seed: it falls by 67 %" in bounce
+    assert bounce.endswith("the squared norm does not turn in 1 of 1 seed: it falls by 66.7 %.")
     assert abel == "At rate 0.02 ABEL makes no decay of its own: it is simple decay, after epoch 5."
 
 
-def test_a_norm_that_never_falls() -> None:
-    (rises,) = norm_curves_findings([course(0.1, frame([1.0, 2.0, 3.0]), pd.DataFrame())])
-    assert rises.endswith("the squared norm rises in every epoch in 1 of 1 seed, by 200 % in all.")
+def test_seeds_that_differ_are_told_apart() -> None:
+    norm = frame([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], [2.0, 1.0, 3.0])
+    (told,) = norm_curves_findings([course(0.1, norm, pd.DataFrame())])
+    assert told.endswith(
+        "the squared norm bounces in 1 of 3 seeds: it falls by 50.0 % to its minimum after epoch 2 and then rises by "
+        "200.0 %; it is lowest at the start in 2 of 3 seeds: it rises by 200.0, 200.0 %, and falls in 0, 1 of its epochs."
+    )
+
+
+def test_steps_that_are_not_plain_sgd_break_its_identity() -> None:
+    names = ("growth", "decay", "alignment", "residual", "change", "change_steps", "ratio", "balance")
+    equation = dict.fromkeys(names, DEEP) | {"change_sgd": 1.1 * DEEP}
+    told = next(iter(norm_equation_findings([course(0.01, DEEP, pd.DataFrame(), equation=equation)])))
+    assert told.startswith("The exact identity of plain SGD does not hold, as these steps are not plain SGD")
 
 
 def test_where_the_ratio_crosses_one() -> None:
