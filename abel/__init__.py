@@ -9,12 +9,14 @@
     rates       the one spelling of a learning rate
     transform   ABEL inside one's own jitted step; needs optax, so `import abel` leaves it out
     double_float  sums and products with 48 bits where float64 is off
+    dynamics    the weight-norm equation: the terms of a step's d|w|^2, their residual, the ratio r, the rotation
+    curves      what a recorded curve of the norm shows: minima, decays, depth
     checks      what the numbers of a schedule must satisfy
 
 Paper: A. Lewkowycz, "How to decay your learning rate", arXiv 2103.12682.
 """
 
-from abel import bounce, norms, schedules
+from abel import bounce, curves, dynamics, norms, schedules
 from abel.plans import DECAYS, EpochPlan, Event, Observation, Schedule, ScheduleState
 from abel.schedules import (
     SCHEDULES,
@@ -49,6 +51,8 @@ __all__ = [
     "Simple",
     "Step",
     "bounce",
+    "curves",
+    "dynamics",
     "last_epoch_named",
     "norms",
     "replay",

@@ -105,15 +105,15 @@ def decay_time(runs: Runs) -> DecayTime | None:
         }
     ).sort_values(["decay_epoch", "seed"], ignore_index=True)
     constant, abel = (finished[finished["kind"] == kind] for kind in ("constant", "abel"))
-    bounces = _by_seed(abel, "bounce_epochs")
+    bounces = of_seed(abel, "bounce_epochs")
     paired, no_pair = _pair(grid, bounces)
     return DecayTime(
         grid=grid,
-        norm=_norm(runs, constant),
-        constant=_by_seed(constant, "minimum_test_error"),
-        abel=_by_seed(abel, "minimum_test_error"),
+        norm=runs.by_seed("weight_norm_sq", constant),
+        constant=of_seed(constant, "minimum_test_error"),
+        abel=of_seed(abel, "minimum_test_error"),
         bounce_epochs=bounces,
-        forced_epochs=_by_seed(abel, "forced_epochs"),
+        forced_epochs=of_seed(abel, "forced_epochs"),
         left_out=left_out(runs),
         paired=paired,
         no_pair=no_pair,
@@ -133,13 +133,8 @@ def _is_decay_time(finished: pd.DataFrame) -> bool:
     return bool(arms.get("decay_at", 0)) and one_of_each and varied == {"schedule.decay_epoch"}
 
 
-def _norm(runs: Runs, constant: pd.DataFrame) -> pd.DataFrame:
-    seeds = dict(zip(constant["trial_id"], constant["seed"], strict=True))
-    norm = runs.curve("weight_norm_sq")
-    return norm[[trial for trial in norm.columns if trial in seeds]].rename(columns=seeds)
-
-
-def _by_seed(trials: pd.DataFrame, column: str) -> dict[int, Any]:
+def of_seed(trials: pd.DataFrame, column: str) -> dict[int, Any]:
+    """A column of trials that differ in their seeds only, by seed."""
     return dict(zip(trials["seed"], trials[column], strict=True))
 
 

@@ -1,16 +1,12 @@
 """Drawings of a sweep, in a light and a dark theme. Figures are returned; files are the caller's business."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO
 from statistics import fmean, stdev
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -18,54 +14,15 @@ from matplotlib.ticker import MaxNLocator
 
 from services.decay_time import DecayTime
 from services.runs import Runs
+from services.themes import DASH_DOTTED, DASHED, DOTTED, LIGHT, Theme, canvas, themed
 
-DASHED, DOTTED, DASH_DOTTED = (0, (4, 3)), (0, (1, 1.5)), (0, (5, 2, 1, 2))
 MANY_LINES = 16  # more groups than this share one colour per arm
-
-
-@dataclass(frozen=True, kw_only=True)
-class Theme:
-    """Colours that stay apart for colour-blind readers: blue, red and grey differ in lightness too."""
-
-    background: str
-    text: str
-    muted: str
-    rule: str
-    error: str
-    norm: str
-    abel: str
-    arms: tuple[str, ...]
-    sequence: tuple[float, float]  # the part of the viridis map that stands out from the background
-
-
-LIGHT = Theme(
-    background="#ffffff",
-    text="#1b1f24",
-    muted="#5b6470",
-    rule="#e3e6ea",
-    error="#0060a8",
-    norm="#9aa1a9",
-    abel="#d0342c",
-    arms=("#1b1f24", "#0072b2", "#b8860b", "#cc79a7", "#009e73", "#56b4e9"),
-    sequence=(0.0, 0.9),
-)
-DARK = Theme(
-    background="#15181c",
-    text="#e8eaed",
-    muted="#a3abb5",
-    rule="#2c3138",
-    error="#62b5f0",
-    norm="#7a828c",
-    abel="#ff7466",
-    arms=("#e8eaed", "#62b5f0", "#e6b422", "#e39bc4", "#2bc79a", "#9cd3f5"),
-    sequence=(0.2, 1.0),
-)
 
 
 def decay_time_figure(numbers: DecayTime, *, theme: Theme = LIGHT, title: str = "") -> Figure:
     """Minimum test error against decay epoch, the fixed rate's norm behind it, ABEL's decays (paper, figure S6)."""
-    with _themed(theme):
-        figure, axes = _canvas(title, (8.4, 5.2))
+    with themed(theme):
+        figure, axes = canvas(title, (8.4, 5.2))
         behind = axes.twinx()
         axes.set_zorder(behind.get_zorder() + 1)
         axes.patch.set_visible(False)
@@ -137,8 +94,8 @@ def curves_figure(
     runs: Runs, metric: str, label: str, *, theme: Theme = LIGHT, log: bool = False, mean: bool = True
 ) -> Figure:
     """A metric against the epoch, one line for each arm and setting: the mean over seeds, or every seed thinly."""
-    with _themed(theme):
-        figure, axes = _canvas("", (8.4, 4.0))
+    with themed(theme):
+        figure, axes = canvas("", (8.4, 4.0))
         table = runs.curve(metric)
         entries: dict[str, Line2D] = {}
         for name, kind, color, trials in _groups(runs, theme):
@@ -201,49 +158,3 @@ def percent(errors: Any) -> str:
     values = list(errors)
     spread = f"\u00a0±\u00a0{stdev(values):.1f}" if len(values) > 1 else ""
     return f"{fmean(values):.1f}{spread}\u00a0%"
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG for a page or a run."""
-    return _saved(figure, "png")
-
-
-def svg(figure: Figure) -> bytes:
-    """The figure as an SVG; equal figures give equal bytes."""
-    with mpl.rc_context({"svg.hashsalt": "abel"}):
-        return _saved(figure, "svg")
-
-
-def _saved(figure: Figure, kind: str) -> bytes:
-    buffer = BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {}
-    figure.savefig(buffer, format=kind, dpi=200, facecolor=figure.get_facecolor(), metadata=metadata)
-    return buffer.getvalue()
-
-
-def _canvas(title: str, inches: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=inches, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
-    return figure, axes
-
-
-@contextmanager
-def _themed(theme: Theme) -> Iterator[None]:
-    style: dict[Any, Any] = {
-        "figure.facecolor": theme.background,
-        "axes.facecolor": theme.background,
-        "axes.edgecolor": theme.rule,
-        "axes.labelcolor": theme.text,
-        "axes.spines.top": False,
-        "text.color": theme.text,
-        "xtick.color": theme.muted,
-        "ytick.color": theme.muted,
-        "font.size": 10.5,
-        "legend.fontsize": 9.5,
-        "lines.solid_capstyle": "round",
-    }
-    with mpl.rc_context(style):
-        yield

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from abel.curves import bounces
 from services.decay_time import DecayTime, left_out
 from services.figures import percent
 from services.runs import Runs
@@ -9,10 +10,6 @@ from sweeps.rows import SweepRow, SweepStatus, TrialRow
 
 OUTCOMES = ("finished", "diverged", "failed")
 NAMED_AT_MOST = 8
-NO_DECAY_TIME = (
-    "There is no figure of decay times: it needs finished trials of one arm of decay_at whose grid varies "
-    "schedule.decay_epoch alone, beside at most one arm of constant and one of abel."
-)
 
 
 def lagging(shown: Runs, trials: Sequence[TrialRow]) -> str | None:
@@ -28,12 +25,13 @@ def lagging(shown: Runs, trials: Sequence[TrialRow]) -> str | None:
     )
 
 
-def findings(shown: Runs, numbers: DecayTime | None) -> Iterator[str]:
-    """What the sweep says, in sentences."""
-    if numbers is not None:
-        yield from filter(None, (_cost_of_early_decay(numbers), _bounce(numbers), _abel(numbers)))
-    elif shown.about.get("figure") == "decay_time":
-        yield NO_DECAY_TIME
+def decay_time_findings(numbers: DecayTime) -> Iterator[str]:
+    """What the decay-time experiment says, in sentences."""
+    yield from filter(None, (_cost_of_early_decay(numbers), _bounce(numbers), _abel(numbers)))
+
+
+def unheard(shown: Runs) -> Iterator[str]:
+    """Which trials enter no mean."""
     others = left_out(shown)
     if others:
         many = len(others) > 1
@@ -61,12 +59,13 @@ def _cost_of_early_decay(numbers: DecayTime) -> str:
 def _bounce(numbers: DecayTime) -> str:
     if numbers.norm.empty:
         return ""
-    norm = numbers.norm.mean(axis=1)
-    low, first, last = int(str(norm.idxmin())), int(norm.index[0]), int(norm.index[-1])
-    start = f"At the fixed rate the squared weight norm goes from {norm[first]:.4g} after epoch {first} to"
-    if low in (first, last):
-        return f"{start} {norm[last]:.4g} after epoch {last} without turning: it does not bounce."
-    return f"{start} its minimum, {norm[low]:.4g}, after epoch {low}, and to {norm[last]:.4g} after epoch {last}."
+    norm = numbers.norm.mean(axis=1).tolist()
+    seen, last = bounces(norm), len(norm)
+    start = f"At the fixed rate the squared weight norm goes from {norm[0]:.4g} after epoch 1 to"
+    if not seen.bounced:
+        return f"{start} {norm[-1]:.4g} after epoch {last} without turning: it does not bounce."
+    low = seen.whole.minimum
+    return f"{start} its minimum, {norm[low - 1]:.4g}, after epoch {low}, and to {norm[-1]:.4g} after epoch {last}."
 
 
 def _abel(numbers: DecayTime) -> str:

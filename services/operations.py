@@ -74,7 +74,8 @@ def validate(spec_name: str) -> Validation:
         trials=len(trials),
         arms={arm: sum(trial.arm == arm for trial in trials) for arm in spec.arms},
         seeds=tuple(spec.seeds),
-        epochs=spec.epochs,
+        epochs=max(trial.epochs for trial in trials),
+        epochs_naive=sum(trial.epochs for trial in trials),
     )
 
 

@@ -10,8 +10,10 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import takewhile
 from typing import Any, NamedTuple
 
+from abel.curves import bounces
 from abel.schedules import DECAYS, Event
 from sweeps.rows import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
 
@@ -91,6 +93,20 @@ def nonfinite_tags(states: Iterable[StateRow]) -> dict[str, str]:
             if not math.isfinite(value):
                 tags.setdefault(f"nonfinite.{key}", f"{value} in epoch {state.epoch}")
     return tags
+
+
+def bounce_points(curve: Sequence[StateRow]) -> Iterator[Point]:
+    """How the squared norm of a trial that has ended bounced, as metrics at its last epoch with a finite norm.
+
+    By how much it fell to its lowest, and rose after it, as parts of the norm; and the epoch of the lowest.
+    """
+    finite = list(takewhile(lambda state: math.isfinite(state.metrics["weight_norm_sq"]), curve))
+    if not finite:
+        return
+    whole = bounces(state.metrics["weight_norm_sq"] for state in finite).whole
+    found = {"norm_fall": whole.fall, "norm_minimum_epoch": float(whole.minimum), "norm_rise": whole.rise}
+    for key, value in found.items():
+        yield Point(key, value, finite[-1].finished_at_ms, finite[-1].epoch)
 
 
 def decision_points(decisions: Iterable[EventRow]) -> Iterator[Point]:

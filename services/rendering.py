@@ -67,7 +67,7 @@ def validation(result: Validation) -> RenderableType:
             {
                 "trials": f"{result.trials} ({arms})",
                 "seeds": seeds,
-                "epochs": f"{result.epochs} per trial, {result.trials * result.epochs} in all before sharing",
+                "epochs": f"{_lengths(result)}, {result.epochs_naive} in all before sharing",
             }
         ),
     )
@@ -231,6 +231,11 @@ def _whole(*parts: str | tuple[str, str]) -> Text:
 def status(name: str) -> str:
     """A status in its colour."""
     return f"[{STATUS_STYLES.get(name, 'dim')}]{name}[/]"
+
+
+def _lengths(result: Validation) -> str:
+    alike = result.epochs_naive == result.trials * result.epochs
+    return f"{result.epochs} per trial" if alike else f"{result.epochs} in the longest trial"
 
 
 def _headline(result: RunResult) -> str:

@@ -1,4 +1,4 @@
-"""A sweep's report: ``decay_time.png`` where it has that figure, and one self-contained page, from the tracking store.
+"""A sweep's report: its main figure as a PNG where it has one, and one self-contained page, from the tracking store.
 
 The ledger is asked only which sweep is meant and how far it has come, so that the page can say what the store lacks.
 """
@@ -11,17 +11,18 @@ from typing import Any
 
 import pandas as pd
 
-from services import figures, page, runs
-from services.decay_time import DecayTime, decay_time
-from services.figures import DARK, LIGHT, in_words, percent
-from services.findings import findings, lagging, listed, trial_count, unfinished
+from services import figures, page, runs, themes
+from services.exhibits import Exhibit, exhibit, missing
+from services.figures import in_words, percent
+from services.findings import lagging, listed, trial_count, unfinished, unheard
 from services.page import Column
 from services.runs import Runs
 from services.settings import Settings
+from services.themes import DARK, LIGHT
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
 
-PAGE, FIGURE = "index.html", "decay_time.png"
+PAGE = "index.html"
 FOLD_ABOVE = 60  # a longer table of trials is folded away
 PANELS = (
     ("Weight norm", "weight_norm_sq", "squared weight norm", False, True),
@@ -59,28 +60,29 @@ def report(settings: Settings, sweep: str, out: Path | None = None) -> Report:
     finally:
         ledger.close()
     shown = runs.load(settings.tracking_uri, row.id)
-    numbers = decay_time(shown) if shown.about.get("figure") == "decay_time" else None
-    lag, found = lagging(shown, trials), tuple(findings(shown, numbers))
+    main = exhibit(shown)
+    lag, said = lagging(shown, trials), main.findings if main else (missing(shown),)
+    found = (*filter(None, said), *unheard(shown))
     folder = settings.reports / row.name if out is None else out
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / PAGE]
-    if numbers is not None:
-        files.append(folder / FIGURE)
-        files[-1].write_bytes(figures.png(figures.decay_time_figure(numbers, title=shown.about.get("title", row.name))))
-    files[0].write_text(document(row, shown, numbers, found, lag), encoding="utf-8")
+    if main is not None:
+        files.append(folder / main.file)
+        files[-1].write_bytes(themes.png(main.draw(title=shown.about.get("title", row.name))))
+    files[0].write_text(document(row, shown, main, found, lag), encoding="utf-8")
     return Report(files=tuple(files), findings=found, lag=lag)
 
 
-def document(row: SweepRow, shown: Runs, numbers: DecayTime | None, found: Sequence[str], lag: str | None) -> str:
+def document(row: SweepRow, shown: Runs, main: Exhibit | None, found: Sequence[str], lag: str | None) -> str:
     """The page."""
     about = shown.about
     body = [page.paragraph(text, "banner") for text in (unfinished(row, shown), lag) if text]
-    body += [page.tiles(_tiles(shown, numbers)), *(page.paragraph(text) for text in found)]
-    if numbers is not None:
-        body.append(_main_figure(numbers))
+    body += [page.tiles(_tiles(shown, main)), *(page.paragraph(text) for text in found)]
+    if main is not None:
+        body.append(_main_figure(main))
     for heading, metric, label, log, mean in PANELS:
         light, dark = (
-            figures.svg(figures.curves_figure(shown, metric, label, theme=theme, log=log, mean=mean))
+            themes.svg(figures.curves_figure(shown, metric, label, theme=theme, log=log, mean=mean))
             for theme in (LIGHT, DARK)
         )
         caption = "Mean over seeds." if mean else "One line for each trial."
@@ -95,29 +97,17 @@ def document(row: SweepRow, shown: Runs, numbers: DecayTime | None, found: Seque
     return page.page(title=about.get("title", row.name), kicker=kicker, claim=about.get("claim", ""), body=body)
 
 
-def _tiles(shown: Runs, numbers: DecayTime | None) -> Iterator[tuple[str, str]]:
-    if numbers is not None and numbers.paired is not None:
-        pair = numbers.paired
-        error = "" if math.isnan(pair.standard_error) else f" ± {pair.standard_error:.1f}"
-        moment = f"decaying after epoch {pair.earlier}, not {pair.later}"
-        yield f"{pair.mean:+.1f}{error}", f"points of test error (± standard error) for {moment}"
-    if numbers is not None and numbers.abel:
-        yield percent(numbers.abel.values()), "minimum test error with ABEL"
+def _tiles(shown: Runs, main: Exhibit | None) -> Iterator[tuple[str, str]]:
+    yield from main.tiles if main else ()
     naive, trained = (int(shown.about.get(name, "0")) for name in ("epochs_naive", "epochs_trained"))
     if naive and trained:
         yield f"{1 - trained / naive:.0%}", f"of epochs saved by sharing: {trained:,} trained, {naive:,} without"
     yield f"{len(shown.finished)} of {trial_count(shown)}", "trials finished"
 
 
-def _main_figure(numbers: DecayTime) -> str:
-    title = "Minimum test error against the epoch of the one decay"
-    light, dark = (figures.svg(figures.decay_time_figure(numbers, theme=theme)) for theme in (LIGHT, DARK))
-    caption = (
-        "Each trial decays its rate once, after the epoch on the horizontal axis; the error is the smallest of all its "
-        "epochs. Grey: the norm that ABEL watches, in runs that never decay. Red: when ABEL decays."
-    )
-    text = f"{title}, with the squared weight norm and ABEL's decays"
-    return page.section(title, page.picture(light, dark, text=text, caption=caption))
+def _main_figure(main: Exhibit) -> str:
+    light, dark = (themes.svg(main.draw(theme=theme)) for theme in (LIGHT, DARK))
+    return page.section(main.heading, page.picture(light, dark, text=main.heading, caption=main.caption))
 
 
 def _arms(shown: Runs) -> str:

@@ -28,6 +28,8 @@ CURVES = (
     "train_loss",
     "learning_rate_first",
     "learning_rate_last",
+    *(f"dynamics/{name}" for name in ("growth", "decay", "alignment", "residual", "ratio", "balance")),
+    *(f"dynamics/{name}" for name in ("change_sgd", "change_steps", "change")),
 )
 CURVE_COLUMNS = ("trial_id", "arm", "seed", "epoch", "metric", "value")
 TRIAL_COLUMNS = (
@@ -68,6 +70,13 @@ class Runs:
         """One metric as a table: epochs down, trial ids across."""
         chosen = self.curves[self.curves["metric"] == metric]
         return chosen.pivot(index="epoch", columns="trial_id", values="value").sort_index()
+
+    def by_seed(self, metric: str, trials: pd.DataFrame) -> pd.DataFrame:
+        """One metric of some trials that differ in their seeds only: epochs down, seeds across."""
+        seeds = dict(zip(trials["trial_id"], trials["seed"], strict=True))
+        table = self.curve(metric)
+        known = table[[trial for trial in table.columns if trial in seeds]].rename(columns=seeds)
+        return known.sort_index(axis=1).dropna(how="all")
 
 
 def load(tracking_uri: str, sweep_id: str, metrics: Sequence[str] = CURVES) -> Runs:

@@ -43,7 +43,8 @@ class Validation:
     trials: int
     arms: Mapping[str, int]  # trials per arm
     seeds: tuple[int, ...]
-    epochs: int
+    epochs: int  # of the longest trial
+    epochs_naive: int
 
 
 @dataclass(frozen=True, kw_only=True)

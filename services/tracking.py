@@ -173,6 +173,8 @@ class Projector:
     def _show_trial(self, row: TrialRow, shown: _Shown, change: Change, states: Mapping[str, StateRow]) -> None:
         news = self._news(row, shown, change, states)
         points, tags = projection.trial_update(shown.tags, change, news)
+        if change.ended:
+            points += projection.bounce_points(self._ledger.curve(self._head(row, change, states)))
         self._send(shown, points, tags, {} if shown.has_parameters else projection.trial_parameters(row))
         status = "RUNNING" if change.ended is None else ENDED_AS.get(tags["abel.outcome"], "FAILED")
         self._set_status(shown, status, change.ended.at_ms if change.ended else None)
@@ -184,9 +186,16 @@ class Projector:
         if [state.epoch for state in news] != list(range(shown.epoch + 1, last + 1)):
             news = [state for state in self._ledger.curve(change.keys[-1]) if state.epoch > shown.epoch]
         if change.ended and (change.ended.payload.get("epoch") or 0) > last:
-            head = {row.id: row for row in self._ledger.trials(row.sweep_id)}[row.id].head
+            head = self._head(row, change, states)
             news = [state for state in self._ledger.curve(head) if state.epoch > shown.epoch]
         return news
+
+    def _head(self, row: TrialRow, change: Change, states: Mapping[str, StateRow]) -> str | None:
+        """The last state of a trial that has ended: that of its last event, or the ledger's where that comes later."""
+        ended = change.ended.payload.get("epoch") if change.ended else None
+        if change.keys and states[change.keys[-1]].epoch == ended:
+            return change.keys[-1]
+        return {row.id: row for row in self._ledger.trials(row.sweep_id)}[row.id].head
 
     def _show_sweep(self, parent: _Shown, page: Sequence[EventRow]) -> None:
         if any(event.kind == "sweep_described" for event in page):

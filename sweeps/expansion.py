@@ -24,11 +24,15 @@ _EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """A schedule and the fields that its grid varies, by their dotted names."""
+    """A schedule, the fields that its grid varies, by their dotted names, and the length of its trials.
+
+    `epochs` is None where the spec's number is faulty.
+    """
 
     name: str
     schedule: Any
     axes: dict[str, Axis]
+    epochs: int | None
 
     @property
     def path(self) -> str:
@@ -66,24 +70,25 @@ def expand(request: Request, faults: Faults) -> list[Trial]:
     program, found = decode.build(from_dict, request.program)
     for path, rule in found.items():
         faults.add(join("program", path) if path else "program", rule)
-    arms = [_arm(name, raw, program, faults) for name, raw in request.arms.items()]
+    arms = [_arm(name, raw, program, request.epochs, faults) for name, raw in request.arms.items()]
     within_limits = _within_limits(arms, request, faults)
     trials: list[Trial] = []
     for arm in arms:
-        points = _Points(arm, request, program, faults)
+        points = _Points(arm, request.program, program, faults)
         # The first point tells what is wrong with a schedule even where there are too many to look at.
         for settings, pair in points.each(most=None if within_limits else 1):
-            trials += _trials(arm, settings, pair, request, len(trials))
+            trials += _trials(arm, settings, pair, request.seeds, len(trials))
     _check_distinct(trials, request.seeds, faults)
     return trials
 
 
 def count(request: Request) -> int:
     """How many trials a faultless request makes, by arithmetic."""
-    return sum(_arm(name, raw, None, Faults()).points for name, raw in request.arms.items()) * len(request.seeds)
+    arms = (_arm(name, raw, None, None, Faults()) for name, raw in request.arms.items())
+    return sum(arm.points for arm in arms) * len(request.seeds)
 
 
-def _arm(name: str, raw: Any, program: Program | None, faults: Faults) -> Arm:
+def _arm(name: str, raw: Any, program: Program | None, epochs: int | None, faults: Faults) -> Arm:
     raw = raw if isinstance(raw, Mapping) else {}
     grid, path = raw.get("grid"), f"arms.{name}.grid"
     if isinstance(grid, Mapping) and not grid:
@@ -95,7 +100,10 @@ def _arm(name: str, raw: Any, program: Program | None, faults: Faults) -> Arm:
             faults.add(join(path, field), fault)
         elif axis is not None:
             axes[field] = axis
-    return Arm(name=name, schedule=raw.get("schedule"), axes=axes)
+    own = raw.get("epochs")
+    if own is not None:
+        epochs = own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else None
+    return Arm(name=name, schedule=raw.get("schedule"), axes=axes, epochs=epochs)
 
 
 def _field_fault(field: str, schedule: Any, program: Program | None) -> str | None:
@@ -121,9 +129,9 @@ def _field_fault(field: str, schedule: Any, program: Program | None) -> str | No
 
 def _within_limits(arms: Iterable[Arm], request: Request, faults: Faults) -> bool:
     """Whether there are not too many trials, or epochs, to look at one by one."""
-    before = len(faults)
+    arms, before = list(arms), len(faults)
     trials = sum(arm.points for arm in arms) * len(request.seeds)
-    epochs = trials * (request.epochs or 1)
+    epochs = sum(arm.points * (arm.epochs or 1) for arm in arms) * len(request.seeds)
     if trials > request.most_trials:
         # A number of thousands of digits is not for printing.
         got = f"{trials:,}" if trials < 10**15 else "more than 10^15"
@@ -136,8 +144,8 @@ def _within_limits(arms: Iterable[Arm], request: Request, faults: Faults) -> boo
 class _Points:
     """The points of one arm's grid; programs and schedules are built once for each combination of their own axes."""
 
-    def __init__(self, arm: Arm, request: Request, program: Program | None, faults: Faults) -> None:
-        self._arm, self._request, self._program, self._faults = arm, request, program, faults
+    def __init__(self, arm: Arm, given: Any, program: Program | None, faults: Faults) -> None:
+        self._arm, self._given, self._program, self._faults = arm, given, program, faults
         self._programs: dict[str, Program | None] = {}
         self._schedules: dict[str, Schedule | None] = {}
 
@@ -153,7 +161,7 @@ class _Points:
         if self._program is None or not own:
             return self._program
         if (key := repr(own)) not in self._programs:
-            document = {"program": self._request.program}
+            document = {"program": self._given}
             for field, value in own.items():
                 document = decode.replaced(document, field, value)
             built, found = decode.build(from_dict, document["program"])
@@ -167,9 +175,9 @@ class _Points:
             given = self._arm.schedule
             if isinstance(given, Mapping):
                 given = {**given, **{field.removeprefix("schedule."): value for field, value in own.items()}}
-            built, found = decode.build(decode.schedule_from_dict, with_defaults(given, self._request.epochs))
-            if built is not None and self._request.epochs is not None:
-                found = _too_late(built, given, self._request.epochs)
+            built, found = decode.build(decode.schedule_from_dict, with_defaults(given, self._arm.epochs))
+            if built is not None and self._arm.epochs is not None:
+                found = _too_late(built, given, self._arm.epochs)
             self._note("schedule", found, own)
             self._schedules[key] = built
         return self._schedules[key]
@@ -218,11 +226,11 @@ def _trials(
     arm: Arm,
     settings: dict[str, Any],
     pair: tuple[Program | None, Schedule | None],
-    request: Request,
+    seeds: Sequence[int],
     first: int,
 ) -> list[Trial]:
     program, schedule = pair
-    if program is None or schedule is None or request.epochs is None:
+    if program is None or schedule is None or arm.epochs is None:
         return []
     spelt = {field: spelled(value) for field, value in settings.items()}
     words = [arm.name, *(f"{arm.labels[field]}={value}" for field, value in spelt.items())]
@@ -234,10 +242,10 @@ def _trials(
             program=program,
             schedule=schedule,
             seed=seed,
-            epochs=request.epochs,
+            epochs=arm.epochs,
             settings=spelt,
         )
-        for index, seed in enumerate(request.seeds)
+        for index, seed in enumerate(seeds)
     ]
 
 

@@ -69,6 +69,9 @@ class Arm(Part):
     grid: dict[str, JsonValue] = Field(
         default={}, description="Values of fields such as schedule.decay_epoch or program.l2; all combinations are run."
     )
+    epochs: int | None = Field(
+        default=None, ge=1, le=MAX_EPOCHS, description="Length of the arm's trials; that of the sweep where left out."
+    )
 
 
 class Resources(Part):
@@ -99,11 +102,13 @@ class Document(Part):
         gt=0,
         description="How long one worker takes for an epoch; `abel plan` uses it until an epoch was measured here.",
     )
-    figure: Literal["decay_time"] | None = Field(
-        default=None, description="The figure that the report draws; decay_time is the error against the decay's epoch."
+    figure: Literal["decay_time", "norm_curves", "norm_equation"] | None = Field(
+        default=None,
+        description="The figure that the report draws: the error against the decay's epoch, the squared norm by rate, "
+        "or the terms of its equation.",
     )
     program: dict[str, JsonValue] = Field(description="What is trained, on what and how.")
-    epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Length of every trial.")
+    epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Length of every trial, but where an arm has its own.")
     seeds: Annotated[list[Seed], AfterValidator(_distinct)] = Field(
         min_length=1, description="Every trial is run with each of them."
     )

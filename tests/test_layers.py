@@ -20,7 +20,7 @@ DOORS = {
     "fastapi": ("services/api.py",),
     "flax": ("workers/*",),
     "jax": ("abel/*", "workers/*"),
-    "matplotlib": ("services/figures.py", "services/report.py"),
+    "matplotlib": ("services/*figures.py", "services/themes.py", "services/exhibits.py"),
     "mlflow": ("services/tracking.py", "services/runs.py"),
     "numpy": ("*",),
     "optax": ("abel/transform.py", "workers/*"),
@@ -139,7 +139,7 @@ def test_a_planted_breach_is_found(tmp_path: Path, path: str, source: str, fault
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("services/report.py", "import abel, workers, sweeps\nimport matplotlib.pyplot as plt\nfrom . import runs"),
+        ("services/figures.py", "import abel, workers, sweeps\nimport matplotlib.pyplot as plt\nfrom . import runs"),
         ("sweeps/tables.py", "import json\nfrom sqlalchemy import Table\nfrom workers.config import Program"),
         ("workers/data/tfds.py", "import cv2\nimport tensorflow_datasets as tfds"),
         ("services/settings.py", "import os\nhome = os.environ['HOME']"),

@@ -25,7 +25,20 @@ def loaded_by(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["baselines", "bounce", "double_float", "norms", "plans", "plateau", "rates", "schedules", "transform"]
+    "name",
+    [
+        "baselines",
+        "bounce",
+        "curves",
+        "double_float",
+        "dynamics",
+        "norms",
+        "plans",
+        "plateau",
+        "rates",
+        "schedules",
+        "transform",
+    ],
 )
 def test_examples_in_docstrings(name):
     outcome = doctest.testmod(importlib.import_module(f"abel.{name}"))

@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from services.decay_time import DecayTime
-from services.figures import DARK, LIGHT, MANY_LINES, Theme, curves_figure, decay_time_figure, percent, png, svg
+from services.figures import MANY_LINES, curves_figure, decay_time_figure, percent
 from services.runs import CURVE_COLUMNS, Runs
+from services.themes import DARK, LIGHT, Theme, png, svg
 
 NUMBERS = DecayTime(
     grid=pd.DataFrame({"decay_epoch": [2, 2, 10, 10], "seed": [0, 1, 0, 1], "error": [50.0, 54.0, 30.0, 31.0]}),

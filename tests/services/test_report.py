@@ -106,6 +106,9 @@ def test_other_sweeps_get_the_general_parts(story: Any, settings: Settings) -> N
     project(story, settings)
     written = report(settings, story.sweep_id)
     assert [path.name for path in written.files] == ["index.html"]
+    assert written.findings[0].startswith(
+        "There is no figure decay_time: it needs finished trials of one arm of decay_at"
+    )
     text = read(written.files[0])
     assert [heading in text for heading in ("Weight norm", "Learning rate", "Arms", "Trials")] == [True] * 4
 

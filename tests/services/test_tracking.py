@@ -83,7 +83,12 @@ def test_every_trial_is_a_run_with_its_full_curves(small: Any, tracking_uri: str
                     value,
                     state.finished_at_ms,
                 )
-        assert {len(curve) for (name, key), curve in found.items() if name == row.name and key != "decay_event"} == {6}
+        once = ("decay_event", "norm_fall", "norm_minimum_epoch", "norm_rise")
+        assert {len(curve) for (name, key), curve in found.items() if name == row.name and key not in once} == {6}
+        norms = [state.metrics["weight_norm_sq"] for state in small.ledger.curve(row.head)]
+        (fall,), (minimum,) = found[row.name, "norm_fall"], found[row.name, "norm_minimum_epoch"]
+        assert fall[:2] == (6, pytest.approx(1 - min(norms) / norms[0]))
+        assert norms[int(minimum[1]) - 1] == min(norms)
     decayed = trials["decay-at decay_epoch=2 seed=0"]
     assert decayed.data.tags["abel.decay_epochs"] == "2"
     assert decayed.data.params["schedule.decay_epoch"] == "2"

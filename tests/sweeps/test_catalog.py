@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -10,6 +11,7 @@ from sweeps.plan import forecast, wall_seconds
 from sweeps.spec import json_schema, load_spec, parse_document, parse_spec
 from sweeps.yaml_loader import load
 from workers.config import to_dict
+from workers.tasks.classify import Classify
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +23,12 @@ def document(text):
     return load(text, "spec.yaml", Faults())
 
 
+DECAY_TIME = ["fig-s6a", "fig-s6a-cifar10", "fig-s6a-digits"]
+EQUATION = ["norm-equation", "norm-equation-digits"]
+
+
 def test_names():
-    assert catalog.names() == ["fig-s6a", "fig-s6a-cifar10", "fig-s6a-digits"]
+    assert catalog.names() == ["fig-s5-cifar10", *DECAY_TIME, *EQUATION]
 
 
 def test_an_unknown_name():
@@ -34,8 +40,7 @@ def test_an_unknown_name():
 def test_an_entry_tells_its_claim_and_its_cost(name):
     spec = load_spec(name)
     assert spec.name == name
-    assert spec.figure == "decay_time"
-    assert "figure S6a" in spec.claim
+    assert "Paper," in spec.claim
     assert spec.title and spec.notes
 
 
@@ -48,15 +53,25 @@ def test_the_cost_of_an_entry_is_its_forecast(name):
     assert int(naive.replace(",", "")) == cost.naive_epochs
 
 
-@pytest.mark.parametrize(("name", "minutes"), [("fig-s6a-digits", 4), ("fig-s6a-cifar10", 90)])
+@pytest.mark.parametrize(
+    ("name", "minutes"),
+    [
+        ("fig-s6a-digits", 4),
+        ("norm-equation-digits", 4),
+        ("fig-s6a-cifar10", 90),
+        ("fig-s5-cifar10", 90),
+        ("norm-equation", 90),
+    ],
+)
 def test_an_entry_fits_its_time_on_two_cores(name, minutes):
     spec = load_spec(name)
     assert wall_seconds(forecast(spec.expand()), spec.epoch_seconds, workers=2).high <= 60 * minutes
 
 
-@pytest.mark.parametrize("name", catalog.names())
-def test_an_entry_has_one_arm_of_each_kind(name):
+@pytest.mark.parametrize("name", DECAY_TIME)
+def test_a_decay_time_entry_has_one_arm_of_each_kind(name):
     spec = load_spec(name)
+    assert spec.figure == "decay_time" and "figure S6a" in spec.claim
     kinds = {trial.arm: type(trial.schedule) for trial in spec.expand()}
     assert kinds == {"constant": Constant, "abel": Abel, "decay-at": DecayAt}
     assert len({trial.schedule.learning_rate for trial in spec.expand()}) == 1
@@ -108,6 +123,31 @@ def test_the_setting_on_digit_pairs():
     }
     assert (program["l2"], program["batch_size"]) == (0.01, 16)
     assert program["augment"] == {"flip": False, "crop": 0, "roll": 1, "noise": 0.2}
+
+
+@pytest.mark.parametrize(("name", "like"), [("norm-equation", "cifar10"), ("norm-equation-digits", "digits")])
+def test_the_equation_s_setting_is_that_of_the_decay_times_with_and_without_l2(name, like):
+    spec, other = load_spec(name), load_spec(f"fig-s6a-{like}")
+    assert spec.figure == "norm_equation"
+    assert (spec.epochs, spec.seeds) == (other.epochs, other.seeds)
+    cells = {(trial.arm, trial.program.l2): trial for trial in spec.expand()}
+    given = other.expand()[0].program
+    assert cells.keys() == {(arm, l2) for arm in ("constant", "abel") for l2 in (given.l2, 0.0)}
+    for trial in cells.values():
+        assert trial.program == replace(given, l2=trial.program.l2, task=Classify(dynamics=True))
+        assert trial.schedule.learning_rate == 0.1
+
+
+def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long():
+    spec = load_spec("fig-s5-cifar10")
+    assert spec.figure == "norm_curves"
+    trials = {trial.arm: trial for trial in spec.expand()}
+    for kind in (Constant, Abel):
+        large, small = (trials[arm] for arm in trials if type(trials[arm].schedule) is kind)
+        assert small.schedule.learning_rate == pytest.approx(large.schedule.learning_rate / 5)
+        assert (large.epochs, small.epochs) == (60, 300)
+    shared = {trial.id for trial in load_spec("fig-s6a-cifar10").expand()}
+    assert {trials[arm].id for arm in ("constant", "abel")} <= shared
 
 
 def test_the_template_is_a_spec():

@@ -124,6 +124,35 @@ def test_a_threshold_of_gain_is_not_for_every_schedule():
     assert found.startswith("arms.a.schedule.gain_threshold: unknown key")
 
 
+def test_an_arm_may_have_its_own_length():
+    long = {"schedule": {"kind": "abel", "learning_rate": 0.1, "decay_factor": 0.1}, "epochs": 300}
+    spec = parse_document(document(arms={**document()["arms"], "long": long}))
+    trials = spec.expand()
+    assert {trial.epochs for trial in trials if trial.arm == "long"} == {300}
+    assert {trial.epochs for trial in trials if trial.arm != "long"} == {40}
+    assert {trial.schedule.last_decay_epoch for trial in trials if trial.arm == "long"} == {255}
+    assert parse_document(spec.to_dict()).expand() == trials
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        (0, "arms.a.epochs: must be at least 1, got 0"),
+        (1.5, "arms.a.epochs: must be an integer, got 1.5"),
+        (True, "arms.a.epochs: must be an integer, got true"),
+        (9, "arms.a.schedule.decay_epoch: must be less than epochs = 9, as a decay acts after its epoch, got 10"),
+    ],
+)
+def test_a_faulty_length_of_an_arm(epochs, expected):
+    assert fault(arms={"a": {**arm({**DECAY_AT, "decay_epoch": 10})["a"], "epochs": epochs}}) == expected
+
+
+def test_the_limit_counts_each_arm_by_its_own_length():
+    long = {"schedule": {"kind": "constant", "learning_rate": 0.1}, "epochs": 300}
+    found = fault(arms={**document()["arms"], "long": long}, limits={"epochs": 839})
+    assert found == "arms: must take at most limits.epochs = 839 epochs in all, got 840"
+
+
 def test_null_is_no_last_decay():
     arms = arm({"kind": "abel", "decay_factor": 0.1}, schedule__last_decay_epoch=[None, 20])
     never, at_20 = parse_document(document(arms=arms, seeds=[0])).expand()
@@ -181,9 +210,9 @@ def test_every_fault_is_told_with_its_path():
         ({"arms": {}}, "arms: must not be empty, got {}"),
         ({"arms": []}, "arms: must be a mapping, got []"),
         ({"arms": {"a": {"schedule": {"kind": "constant"}}}}, "arms.a.schedule.learning_rate: is missing"),
-        ({"figure": "decay"}, "figure: must be 'decay_time', got 'decay'"),
         ({"resources": {"cpu": 0}}, "resources.cpu: must be above 0, got 0"),
         ({"resources": {"gpu": -1}}, "resources.gpu: must be at least 0, got -1"),
+        ({"figure": "decay"}, "figure: must be 'decay_time', 'norm_curves' or 'norm_equation', got 'decay'"),
         ({"resources": {"gpu": 10**6}}, "resources.gpu: must be at most 1024, got 1000000"),
         ({"resources": {"cpu": float("nan")}}, "resources.cpu: must be finite, got NaN"),
         ({"resources": {"cpus": 1}}, "resources.cpus: unknown key, did you mean 'cpu'? (known: cpu, gpu, tpu)"),

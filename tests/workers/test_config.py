@@ -48,7 +48,7 @@ def test_dictionaries_round_trip_through_json(program):
 
 def test_dictionary_holds_every_field_and_its_kind():
     assert to_dict(PROGRAM) == {
-        "task": {"kind": "classify"},
+        "task": {"kind": "classify", "dynamics": False},
         "model": {"kind": "vgg5", "width": 16, "pools": [False, True, True, True], "init": "he_normal"},
         "data": {"kind": "digit_pairs", "train": 1500, "test": 1000, "seed": 0},
         "optimizer": {"kind": "sgd", "momentum": 0.9, "nesterov": True},

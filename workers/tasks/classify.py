@@ -20,15 +20,20 @@ import numpy as np
 from abel import norms
 from workers.config import Program
 from workers.data import Dataset, augment
-from workers.tasks import compiled
+from workers.tasks import compiled, equation
 from workers.tasks.compiled import EvaluationSums, Recipe, Resident, TrainState, TrainSums
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classify:
-    """Cross-entropy over the classes of a labelled image set."""
+    """Cross-entropy over the classes of a labelled image set.
+
+    Args:
+        dynamics: record the terms of the weight-norm equation, as metrics named dynamics/...
+    """
 
     kind: Literal["classify"] = "classify"
+    dynamics: bool = False
 
     def build(self, program: Program, dataset: Dataset) -> Classification:
         """Bind the task to a program and its data."""
@@ -39,6 +44,7 @@ class Classify:
             augment=program.augment,
             shape=dataset.shape,
             classes=dataset.classes,
+            dynamics=self.dynamics,
         )
         hyper = {"l2": program.l2, "clip": math.inf if program.clip is None else program.clip}
         return Classification(recipe=recipe, dataset=dataset, numbers=hyper | program.optimizer.hyper())
@@ -103,6 +109,7 @@ class Classification:
             "grad_dot_weight": float(np.mean(train.grad_dot_weight, dtype=np.float64)),
             "weight_norm_sq": norms.total(train.weight_norm_sq),
             **{f"weight_norm_sq/{name}": float(value) for name, value in train.weight_norm_sq.items()},
+            **equation.metrics(train.equation, train.weight_norm_sq),
         }
 
 

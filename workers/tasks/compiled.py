@@ -19,6 +19,8 @@ from jax import lax
 from abel import norms
 from workers.config import Augment, Model, Optimizer
 from workers.data import augment
+from workers.tasks import equation
+from workers.tasks.equation import Equation
 
 Tree = Any  # a pytree of arrays
 
@@ -53,6 +55,7 @@ class TrainSums(NamedTuple):
     grad_dot_weight: jax.Array  # f32[steps]: g.w
     examples: jax.Array  # i32[]
     weight_norm_sq: dict[str, jax.Array]  # f32[] by parameter
+    equation: Equation | None  # where it is recorded
 
 
 class EvaluationSums(NamedTuple):
@@ -72,6 +75,7 @@ class Recipe:
     augment: Augment
     shape: tuple[int, int, int]  # of one image: (height, width, channels)
     classes: int
+    dynamics: bool = False  # whether the terms of the weight-norm equation are recorded
 
 
 @lru_cache(maxsize=32)
@@ -111,7 +115,7 @@ def epoch(
     order_key, steps_key = jax.random.split(key)
     order = jax.random.permutation(order_key, examples)[: steps * batch_size].reshape(steps, batch_size)
 
-    def step(state: TrainState, inputs: tuple[jax.Array, ...]) -> tuple[TrainState, tuple[jax.Array, ...]]:
+    def step(state: TrainState, inputs: tuple[jax.Array, ...]) -> tuple[TrainState, tuple[Any, ...]]:
         number, chosen_B, learning_rate = inputs
         pixels_key, noise_key, model_key = jax.random.split(jax.random.fold_in(steps_key, number), 3)
         pixels_BHWC = augment.select(data.train_images, chosen_B, recipe.augment, pixels_key)
@@ -120,10 +124,12 @@ def epoch(
             images_BHWC += recipe.augment.noise * jax.random.normal(noise_key, images_BHWC.shape)
         return _step(recipe, state, hyper, images_BHWC, data.train_labels[chosen_B], learning_rate, model_key)
 
+    began = norms.per_leaf(state.params) if recipe.dynamics else {}
     state, columns = lax.scan(step, state, (jnp.arange(steps), order, learning_rates))
-    loss, errors, grad_norm_sq, grad_dot_weight = columns
-    trained = jnp.asarray(steps * batch_size)
-    return state, TrainSums(loss, errors, grad_norm_sq, grad_dot_weight, trained, norms.per_leaf(state.params))
+    loss, errors, grad_norm_sq, grad_dot_weight, parts = columns
+    trained, ended = jnp.asarray(steps * batch_size), norms.per_leaf(state.params)
+    recorded = Equation(parts, began) if recipe.dynamics else None
+    return state, TrainSums(loss, errors, grad_norm_sq, grad_dot_weight, trained, ended, recorded)
 
 
 def _step(
@@ -134,8 +140,8 @@ def _step(
     labels_B: jax.Array,
     learning_rate: jax.Array,
     key: jax.Array,
-) -> tuple[TrainState, tuple[jax.Array, ...]]:
-    """One step, and its loss, errors, |g|^2 and g.w."""
+) -> tuple[TrainState, tuple[Any, ...]]:
+    """One step, and its loss, errors, |g|^2, g.w and, where asked for, its part of the weight-norm equation."""
 
     def loss(params: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
         model = _model(recipe, params, state.collections)
@@ -152,7 +158,8 @@ def _step(
     clipped = jax.tree.map(lambda g: scale * g, penalised)
     updates, slots = recipe.optimizer.transform(hyper).update(clipped, state.slots, state.params)
     params = jax.tree.map(lambda w, update: w - learning_rate * update, state.params, updates)
-    measured = (mean_loss, errors, _dot(gradient, gradient), _dot(gradient, state.params))
+    parts = equation.parts(state.params, gradient, params, learning_rate, hyper["l2"]) if recipe.dynamics else None
+    measured = (mean_loss, errors, _dot(gradient, gradient), _dot(gradient, state.params), parts)
     return TrainState(params, slots, collections), measured
 
 

@@ -1,0 +1,84 @@
+"""What a recorded curve of the squared weight norm shows: where it bounced, how deeply, and what ABEL would have done.
+
+>>> seen = bounces([10.0, 8.0, 6.0, 5.0, 6.0, 7.0, 8.0, 7.9, 7.5, 7.0])
+>>> seen.minima, seen.decays
+((5,), (8,))
+>>> seen.bounced, seen.whole
+(True, Bounce(start=1, minimum=4, peak=7, fall=0.5, rise=0.6))
+
+Epochs count from 1. Algorithm 1 notices a turn one epoch after it.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from abel import bounce
+
+__all__ = ["Bounce", "Bounces", "bounces"]
+
+
+class Bounce(NamedTuple):
+    """A fall of the norm and the rise after it, by epochs; `start` and `peak` are its highest norms on either side."""
+
+    start: int
+    minimum: int
+    peak: int
+    fall: float  # from start to minimum, as a part of the norm at start
+    rise: float  # from minimum to peak, as a part of the norm at the minimum
+
+
+class Bounces(NamedTuple):
+    """What a curve shows; `minima` and `decays` are where Algorithm 1 notices them."""
+
+    minima: tuple[int, ...]
+    decays: tuple[int, ...]
+    each: tuple[Bounce, ...]  # one for each of the minima
+    whole: Bounce  # the curve as one: around its lowest norm
+
+    @property
+    def bounced(self) -> bool:
+        """Whether the lowest norm has higher ones on both sides, however little."""
+        return self.whole.fall > 0 and self.whole.rise > 0
+
+
+def bounces(norms: Iterable[float], *, ignore_until_falling: bool = False) -> Bounces:
+    """Return what the squared norms at the ends of epochs 1, 2, … show (paper, Algorithm 1, without its last decay).
+
+    The rate that the curve was recorded at does not follow these decays unless ABEL set it. Where a norm rises
+    first, what Algorithm 1 takes for a minimum is the top: a bounce without fall and rise.
+
+    Args:
+        norms: finite, >= 0, at least one; cut the curve of a run that diverged.
+        ignore_until_falling: as in `bounce.update`.
+    """
+    curve = [float(norm) for norm in norms]
+    if not curve:
+        raise ValueError("norms must have at least one epoch, got none")
+    for epoch, norm in enumerate(curve, start=1):
+        if not 0 <= norm < math.inf:
+            raise ValueError(f"norms must be finite and >= 0, got {norm!r} at epoch {epoch}")
+    minima, decays = _events(curve, ignore_until_falling)
+    starts = (1, *(epoch - 1 for epoch in decays))
+    ends = (*(epoch - 1 for epoch in decays), len(curve))
+    each = tuple(_around(curve, epoch - 1, start, end) for epoch, start, end in zip(minima, starts, ends, strict=False))
+    return Bounces(minima, decays, each, _around(curve, curve.index(min(curve)) + 1, 1, len(curve)))
+
+
+def _events(curve: Sequence[float], ignore_until_falling: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    state, found = bounce.init(), {bounce.MINIMUM: list[int](), bounce.DECAY: list[int]()}
+    for epoch, norm in enumerate(curve, start=1):
+        state, event = bounce.update(state, norm, ignore_until_falling=ignore_until_falling)
+        if event:
+            found[int(event)].append(epoch)
+    return tuple(found[bounce.MINIMUM]), tuple(found[bounce.DECAY])
+
+
+def _around(curve: Sequence[float], minimum: int, start: int, end: int) -> Bounce:
+    """The bounce with this minimum, between the highest norms from `start` to it and from it to `end`."""
+    highest = max(range(start, minimum + 1), key=lambda epoch: curve[epoch - 1])
+    peak = max(range(minimum, end + 1), key=lambda epoch: curve[epoch - 1])
+    top, low, later = (curve[epoch - 1] for epoch in (highest, minimum, peak))
+    fall = (top - low) / top if top else 0.0
+    rise = (later - low) / low if low else (math.inf if later > low else 0.0)
+    return Bounce(highest, minimum, peak, fall, rise)

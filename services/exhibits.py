@@ -1,0 +1,112 @@
+"""A sweep's main figure with all that the report says about it; the spec's `figure` names which."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from matplotlib.figure import Figure
+
+from services.decay_time import DecayTime, decay_time
+from services.figures import decay_time_figure, percent
+from services.findings import decay_time_findings
+from services.norm_curves import Course, by_l2, by_rate
+from services.norm_figures import norm_curves_figure, norm_equation_figure
+from services.norm_findings import norm_curves_findings, norm_equation_findings
+from services.runs import Runs
+
+_Numbers = TypeVar("_Numbers")
+
+# What a figure is drawn from, for a sweep that asks for it and has something else.
+_NEEDS = {
+    "decay_time": "one arm of decay_at whose grid varies schedule.decay_epoch alone, beside at most one arm of constant and "
+    "one of abel",
+    "norm_curves": "at most one trial of constant and one of abel for each rate and seed",
+    "norm_equation": "arms of constant and abel whose grids vary program.l2 alone, with the task's field dynamics",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exhibit:
+    """A main figure.
+
+    Args:
+        file: the name of its PNG.
+        heading: what it shows, in a line.
+        caption: how to read it.
+        draw: draws it, given `theme` and `title`.
+        findings: what it says, in sentences.
+        tiles: figures to see first, each with what it is.
+    """
+
+    file: str
+    heading: str
+    caption: str
+    draw: Callable[..., Figure]
+    findings: tuple[str, ...]
+    tiles: tuple[tuple[str, str], ...] = ()
+
+
+def exhibit(runs: Runs) -> Exhibit | None:
+    """The figure that the sweep asks for; None where it asks for none or has not the trials for it."""
+    match runs.about.get("figure"):
+        case "decay_time":
+            return _shown(decay_time(runs), _decay_time)
+        case "norm_curves":
+            return _shown(by_rate(runs), _norm_curves)
+        case "norm_equation":
+            return _shown(by_l2(runs), _norm_equation)
+        case _:
+            return None
+
+
+def missing(runs: Runs) -> str:
+    """Why a sweep that asks for a figure has none, in a sentence; empty where it asks for none."""
+    figure = runs.about.get("figure", "")
+    return f"There is no figure {figure}: it needs finished trials of {_NEEDS[figure]}." if figure in _NEEDS else ""
+
+
+def _shown(numbers: _Numbers | None, show: Callable[[_Numbers], Exhibit]) -> Exhibit | None:
+    return None if numbers is None else show(numbers)
+
+
+def _decay_time(numbers: DecayTime) -> Exhibit:
+    tiles = []
+    if numbers.paired is not None:
+        pair = numbers.paired
+        error = f" ± {pair.standard_error:.1f}" if len(pair.errors) > 1 else ""
+        moment = f"decaying after epoch {pair.earlier}, not {pair.later}"
+        tiles.append((f"{pair.mean:+.1f}{error}", f"points of test error (± standard error) for {moment}"))
+    if numbers.abel:
+        tiles.append((percent(numbers.abel.values()), "minimum test error with ABEL"))
+    return Exhibit(
+        file="decay_time.png",
+        heading="Minimum test error against the epoch of the one decay",
+        caption="Each trial decays its rate once, after the epoch on the horizontal axis; the error is the smallest of all "
+        "its epochs. Grey: the norm that ABEL watches, in runs that never decay. Red: when ABEL decays.",
+        draw=partial(decay_time_figure, numbers),
+        findings=tuple(decay_time_findings(numbers)),
+        tiles=tuple(tiles),
+    )
+
+
+def _norm_curves(courses: Sequence[Course]) -> Exhibit:
+    return Exhibit(
+        file="norm_curves.png",
+        heading="The squared weight norm at each rate",
+        caption="Grey: the rate stays. Red: ABEL, and when it decays.",
+        draw=partial(norm_curves_figure, courses),
+        findings=tuple(norm_curves_findings(courses)),
+    )
+
+
+def _norm_equation(courses: Sequence[Course]) -> Exhibit:
+    return Exhibit(
+        file="norm_equation.png",
+        heading="What changes the squared weight norm in each epoch",
+        caption="Above: the norm at the fixed rate and under ABEL. Middle: at the fixed rate, what the norm was measured to "
+        "change in each epoch, and the terms of the paper's equation 1, summed over its steps, as means over seeds. Below: "
+        "what these terms leave unexplained.",
+        draw=partial(norm_equation_figure, courses),
+        findings=tuple(norm_equation_findings(courses)),
+    )

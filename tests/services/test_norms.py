@@ -1,0 +1,225 @@
+"""Tests for `services/norm_curves.py`, `norm_findings.py`, `norm_figures.py` and `exhibits.py`."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from abel.schedules import Event, Observation, replay
+from services.exhibits import Exhibit, exhibit
+from services.norm_curves import Course, by_l2, by_rate
+from services.norm_findings import norm_curves_findings, norm_equation_findings
+from services.runs import CURVE_COLUMNS, CURVES, TRIAL_COLUMNS, Runs
+from services.themes import DARK, LIGHT, Theme, png
+from sweeps.decode import replaced
+from sweeps.spec import Trial, load_spec, parse_document
+from workers.cohort import Cohort, Member, Record, train
+from workers.workshop import Workshop
+
+
+def trained(trial: Trial, workshop: Workshop) -> list[Mapping[str, float]]:
+    member = Member(trial=trial.name, schedule=trial.schedule)
+    identity = workshop.identity(trial.program)
+    cohort = Cohort(identity=identity, seed=trial.seed, epochs=trial.epochs, members=(member,))
+    with closing(train(cohort, workshop)) as reports:
+        return [report.metrics for report in reports if isinstance(report, Record)]
+
+
+def as_runs(figure: str, curves: Mapping[Trial, list[Mapping[str, float]]]) -> Runs:
+    """Records as the tracking store would show them."""
+    rows, points = [], []
+    for trial, records in curves.items():
+        seen = [Observation(record["weight_norm_sq"], record["train_loss"]) for record in records]
+        states = replay(trial.schedule, seen)[1:]
+        after = {
+            name: tuple(state.epoch for state in states if state.event & flags)
+            for name, flags in (("bounce_epochs", Event.DECAY), ("forced_epochs", Event.LAST_DECAY))
+        }
+        about = {"trial_id": trial.id, "name": trial.name, "arm": trial.arm, "kind": trial.schedule.kind}
+        rows.append(about | {"seed": trial.seed, "outcome": "finished", "settings": trial.settings} | after)
+        for epoch, record in enumerate(records, start=1):
+            for name in CURVES:
+                if name in record:
+                    points.append((trial.id, trial.arm, trial.seed, epoch, name, record[name]))
+    return Runs(
+        sweep_id="s",
+        run_id="r",
+        about={"figure": figure},
+        trials=pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)),
+        curves=pd.DataFrame(points, columns=list(CURVE_COLUMNS)),
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The catalogue's digit entry, made small enough to train here."""
+    document: Any = load_spec("norm-equation-digits").to_dict()
+    for path, value in {
+        "program.model.width": 2,
+        "program.data": {"kind": "digit_pairs", "train": 96, "test": 20},
+        "epochs": 8,
+        "seeds": [0, 1],
+    }.items():
+        document = replaced(document, path, value)
+    workshop = Workshop(checkpoints=tmp_path_factory.mktemp("checkpoints"), data_dir=None)
+    trials = parse_document(document).expand()
+    return as_runs("norm_equation", {trial: trained(trial, workshop) for trial in trials})
+
+
+def test_the_equation_s_experiment_from_training_to_its_sentences(measured: Runs) -> None:
+    shown = exhibit(measured)
+    assert shown is not None and shown.file == "norm_equation.png"
+    courses = by_l2(measured)
+    assert courses is not None and [course.value for course in courses] == [0.01, 0.0]
+    for course in courses:
+        assert course.norm.shape == course.abel.shape == (8, 2)
+        change = course.norm.diff().iloc[1:]
+        np.testing.assert_allclose(course.equation["change"].iloc[1:], change, rtol=1e-6, atol=1e-9)
+        beside = course.size.abs()
+        assert ((course.approximation - course.equation["change_steps"]).abs() <= 0.01 * beside).all(axis=None)
+    identity, approximation, *others = shown.findings
+    assert identity.startswith("The exact identity of plain SGD holds to the rounding of float32")
+    assert "% at most with L2 0.01" in approximation and "% at most without L2" in approximation
+    for where in ("With L2 0.01", "Without L2"):
+        assert [text.startswith(f"{where} the squared norm") for text in others].count(True) == 1
+        assert [text.startswith(f"{where} ABEL") for text in others].count(True) == 1
+    assert sum("The ratio r of growth to decay" in text for text in others) == 1
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_the_equation_s_figure_holds_a_column_for_each_strength(measured: Runs, theme: Theme) -> None:
+    shown = exhibit(measured)
+    assert shown is not None
+    figure = shown.draw(theme=theme, title="T")
+    assert len(figure.axes) == 6
+    middle = figure.axes[2]
+    courses = by_l2(measured)
+    assert courses is not None
+    drawn = [np.asarray(line.get_ydata(), float) for line in middle.lines if len(line.get_xdata()) == 8]
+    expected = [
+        courses[0].equation["change"],
+        *(courses[0].equation[name] for name in ("growth", "decay", "alignment")),
+    ]
+    for line, table in zip(drawn, [*expected, courses[0].approximation], strict=True):
+        np.testing.assert_allclose(line, table.mean(axis=1))
+    residual = figure.axes[4].lines
+    np.testing.assert_allclose(residual[1].get_ydata(), courses[0].equation["residual"][0])
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def frame(*curves: list[float]) -> pd.DataFrame:
+    return pd.DataFrame(dict(enumerate(curves)), index=range(1, len(curves[0]) + 1))
+
+
+def course(value: float, norm: pd.DataFrame, abel: pd.DataFrame, **others: Any) -> Course:
+    empty: Any = {"bounce_epochs": {0: ()}, "forced_epochs": {0: (5,)}, "equation": {}}
+    return Course(value=value, norm=norm, abel=abel, **(empty | others))
+
+
+DEEP = frame([10.0, 8.0, 6.0, 7.0, 8.0, 9.0], [10.0, 8.0, 5.0, 7.0, 8.0, 9.0])
+TWICE = frame([10.0, 8.0, 9.0, 8.5, 8.0, 8.2])
+
+
+def test_a_bounce_is_told_by_seed_and_its_decays_with_what_followed() -> None:
+    bounce, abel, after = norm_curves_findings([course(0.1, DEEP, TWICE, bounce_epochs={0: (4,)})])
+    assert bounce == (
+        "At rate 0.1, in 6 epochs, the squared norm bounces in 2 of 2 seeds: it falls by 40.0, 50.0 % to its minimum after "
+        "epoch 3, 3 and then rises by 50.0, 80.0 %."
+    )
+    assert abel == "At rate 0.1 ABEL decays by itself in 1 of 1 seed, after epochs 4 (by seed)."
+    assert after == "After 1 of its 1 bounce decays the norm falls again, and after 0 it then turns again."
+
+
+def test_a_turn_after_a_decay_counts() -> None:
+    *_, after = norm_curves_findings([course(0.1, DEEP, TWICE, bounce_epochs={0: (4,)}, forced_epochs={0: ()})])
+    assert after == "After 1 of its 1 bounce decays the norm falls again, and after 1 it then turns again."
+
+
+def test_no_bounce_is_told_and_abel_is_simple_decay() -> None:
+    falling = frame([3.0, 2.0, 1.0])
+    bounce, abel = norm_curves_findings([course(0.02, falling, falling)])
+    assert bounce.endswith("the squared norm does not turn in 1 of 1 seed: it falls by 66.7 %.")
+    assert abel == "At rate 0.02 ABEL makes no decay of its own: it is simple decay, after epoch 5."
+
+
+def test_seeds_that_differ_are_told_apart() -> None:
+    norm = frame([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], [2.0, 1.0, 3.0])
+    (told,) = norm_curves_findings([course(0.1, norm, pd.DataFrame())])
+    assert told.endswith(
+        "the squared norm bounces in 1 of 3 seeds: it falls by 50.0 % to its minimum after epoch 2 and then rises by "
+        "200.0 %; it is lowest at the start in 2 of 3 seeds: it rises by 200.0, 200.0 %, and falls in 0, 1 of its epochs."
+    )
+
+
+def test_steps_that_are_not_plain_sgd_break_its_identity() -> None:
+    names = ("growth", "decay", "alignment", "residual", "change", "change_steps", "ratio", "balance")
+    equation = dict.fromkeys(names, DEEP) | {"change_sgd": 1.1 * DEEP}
+    told = next(iter(norm_equation_findings([course(0.01, DEEP, pd.DataFrame(), equation=equation)])))
+    assert told.startswith("The exact identity of plain SGD does not hold, as these steps are not plain SGD")
+
+
+def test_where_the_ratio_crosses_one() -> None:
+    names = ("growth", "decay", "alignment", "residual", "change", "change_sgd", "change_steps")
+    equation = dict.fromkeys(names, DEEP) | {"ratio": DEEP / 7.5, "balance": DEEP / 1e3}
+    told = list(norm_equation_findings([course(0.01, DEEP, pd.DataFrame(), equation=equation)]))
+    assert told[3] == (
+        "The ratio r of growth to decay first exceeds 1 in epoch 1, 1; counted with -2 eta g.w, in epoch none, none; the "
+        "norm's minimum is after epoch 3, 3 (by seed)."
+    )
+
+
+def rates_apart(**changes: Any) -> tuple[Runs, list[Trial]]:
+    spec = parse_document({**load_spec("fig-s5-cifar10").to_dict(), "seeds": [0, 1], **changes})
+    trials = spec.expand()
+    curves = {}
+    for trial in trials:
+        small = trial.schedule.learning_rate < 0.1
+        rate = float(np.float32(trial.schedule.learning_rate))
+        curves[trial] = [
+            {
+                "weight_norm_sq": 10.0 / epoch if small else 10 + abs(epoch - 9),
+                "train_loss": 1.0,
+                "test_error": 50.0,
+                "learning_rate_first": rate,
+                "learning_rate_last": rate,
+            }
+            for epoch in range(1, trial.epochs + 1)
+        ]
+    return as_runs("norm_curves", curves), trials
+
+
+def test_rates_are_told_apart_though_their_arms_differ_in_length() -> None:
+    runs, _ = rates_apart()
+    courses = by_rate(runs)
+    assert courses is not None
+    assert [(course.value, course.epochs) for course in courses] == [(0.1, 60), (0.02, 300)]
+    assert courses[1].norm.shape == (300, 2) and courses[0].norm.shape == (60, 2)
+    shown = exhibit(runs)
+    assert isinstance(shown, Exhibit) and shown.file == "norm_curves.png"
+    figure = shown.draw(theme=LIGHT)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["rate 0.1, 60 epochs", "rate 0.02, 300 epochs"]
+    assert [axes.get_xlim() for axes in figure.axes] == [(0, 61), (0, 301)]
+    assert any("it is simple decay, after epoch 255" in text for text in shown.findings)
+
+
+def test_what_cannot_be_told_apart_has_no_figure() -> None:
+    runs, _ = rates_apart(
+        arms={
+            "a": {
+                "schedule": {"kind": "constant", "learning_rate": 0.1},
+                "grid": {"program.l2": [0.1, 0.2]},
+            }
+        }
+    )
+    assert by_rate(runs) is None
+    assert by_l2(runs) is None  # L2 varies, but nothing was recorded of the equation
+    assert exhibit(runs) is None
+
+
+def test_a_sweep_without_a_figure(measured: Runs, tmp_path: Path) -> None:
+    bare = Runs(sweep_id="s", run_id="r", about={}, trials=measured.trials, curves=measured.curves)
+    assert exhibit(bare) is None
