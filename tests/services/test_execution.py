@@ -17,6 +17,10 @@ from workers.config import to_dict
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ABEL = [sys.executable, "-m", "services.cli"]
+# A process that a test run started in the background has SIGINT ignored, which its children inherit.
+LISTENING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from services.cli import main; main()"
+)
 
 
 @pytest.fixture
@@ -43,12 +47,11 @@ def interrupted(path, **environment):
     """The command after a Ctrl-C once the first epochs are recorded."""
     ledger = Path(os.environ["ABEL_HOME"]) / "ledger.db"
     running = subprocess.Popen(
-        [*ABEL, "run", str(path)],
+        [sys.executable, "-c", LISTENING, "run", str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not (ledger.exists() and epochs(ledger)):
         assert running.poll() is None, running.communicate()

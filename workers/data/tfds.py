@@ -93,7 +93,9 @@ def classification_features(name: str, features: Any) -> tuple[str, str, int]:
     images = [key for key, feature in items.items() if type(feature) is tfds.features.Image]
     labels = [key for key, feature in items.items() if isinstance(feature, tfds.features.ClassLabel)]
     if len(images) != 1 or len(labels) != 1:
-        found = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in items.items()) or repr(features)
+        found = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in sorted(items.items())) or repr(
+            features
+        )
         raise DataError(
             f"{name} is not an image classification set: it must have one Image and one ClassLabel, got {found}"
         )
