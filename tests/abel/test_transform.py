@@ -101,9 +101,10 @@ def test_events_of_thousands_of_adversarial_norms_at_once():
         assert events_E == expected
 
 
-def test_a_hundred_decays_do_not_drift():
+@pytest.mark.parametrize("learning_rate", [1e20, 0.1, 1e-22])  # the last ends near the smallest normal float32
+def test_a_hundred_decays_do_not_drift(learning_rate):
     sawtooth = [2 + epoch % 2 for epoch in range(200)]
-    fields = {"learning_rate": 0.1, "decay_factor": 0.7, "last_decay_epoch": None}
+    fields = {"learning_rate": learning_rate, "decay_factor": 0.7, "last_decay_epoch": None}
     _, rates, _ = jax.jit(partial(scanned, steps_per_epoch=1, **fields))(sawtooth)
     assert ulps(rates, planned(sawtooth, 1, **fields)[0]) <= 1
     drifting = np.cumprod([np.float32(0.1)] + [np.float32(0.7)] * 99, dtype=np.float32)
@@ -195,7 +196,15 @@ def test_vmap_over_hyperparameters():
         assert events[index].tolist() == expected_events
 
 
-def test_vmap_over_steps_per_epoch_and_states_reads_by_name():
+def test_a_traced_share_of_100_epochs_is_the_epoch_it_names():
+    shares = jnp.asarray(np.arange(1, 101) / 100, jnp.float32)
+    assert np.any(shares * 100 > np.arange(1, 101)), "float32 alone must not do"
+    train = lambda last: scanned(jnp.ones(100), 1, **PAPER | {"last_decay_epoch": last})[2]  # noqa: E731
+    events_TE = jax.jit(jax.vmap(train))(shares * 100)
+    np.testing.assert_array_equal(events_TE, int(Event.LAST_DECAY) * np.eye(100, dtype=np.int32))
+
+
+def test_vmap_over_steps_per_epoch_gives_states_that_read_alike():
     def train(steps_per_epoch):
         abel = scale_by_abel(steps_per_epoch=steps_per_epoch, **PAPER)
         step = lambda state, norm: (abel.update(norm, state, weight_norm_sq=norm)[1], None)  # noqa: E731
