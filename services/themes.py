@@ -1,5 +1,6 @@
 """A light and a dark theme, empty figures in them, and figures as bytes."""
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+TITLE_LETTERS_PER_INCH = 10.2
 DASHED, DOTTED, DASH_DOTTED = (0, (4, 3)), (0, (1, 1.5)), (0, (5, 2, 1, 2))
 
 
@@ -82,7 +84,8 @@ def blank(title: str, inches: tuple[float, float]) -> Figure:
     figure = Figure(figsize=inches, layout="constrained")
     FigureCanvasAgg(figure)
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+        lines = textwrap.fill(title, int(TITLE_LETTERS_PER_INCH * figure.get_figwidth()))
+        figure.suptitle(lines, x=0.01, ha="left", fontweight="bold", fontsize=12)
     return figure
 
 

@@ -36,6 +36,15 @@ def test_the_decay_time_figure_holds_everything_it_is_about(theme: Theme) -> Non
     assert front.get_zorder() > behind.get_zorder()
 
 
+def test_a_long_title_stays_inside() -> None:
+    title = "Why the weight norm bounces: the terms of its equation, with and without L2, on 5,000 images of CIFAR-10"
+    figure = decay_time_figure(NUMBERS, title=title)
+    figure.draw_without_rendering()
+    (drawn,) = (text for text in figure.texts if text.get_text().startswith("Why"))
+    assert drawn.get_text().split() == title.split()
+    assert drawn.get_window_extent().x1 <= figure.bbox.x1
+
+
 def test_it_is_drawn_without_norm_abel_and_spread_too() -> None:
     bare = DecayTime(
         grid=NUMBERS.grid[NUMBERS.grid["seed"] == 0],
