@@ -63,7 +63,7 @@ def by_rate(runs: Runs) -> list[Course] | None:
     """The course at each base rate, highest first; None where no rate stands alone for its trials."""
     rates = runs.curve("learning_rate_first").max()
     # Rates are recorded as float32 numbers: 0.1 as 0.10000000149.
-    return _courses(runs, {str(trial): float(f"{rate:.6g}") for trial, rate in rates.items()}, equation=False)
+    return _courses(runs, {str(trial): float(f"{rate:.6g}") for trial, rate in rates.items()})
 
 
 def by_l2(runs: Runs) -> list[Course] | None:
@@ -72,23 +72,23 @@ def by_l2(runs: Runs) -> list[Course] | None:
     strengths = {trial: settings.get("program.l2") for trial, settings in named}
     if None in strengths.values():
         return None
-    courses = _courses(runs, {trial: float(l2) for trial, l2 in strengths.items()}, equation=True)
+    courses = _courses(runs, {trial: float(l2) for trial, l2 in strengths.items()})
     return courses if courses and all(course.equation for course in courses) else None
 
 
-def _courses(runs: Runs, values: Mapping[str, float], *, equation: bool) -> list[Course] | None:
+def _courses(runs: Runs, values: Mapping[str, float]) -> list[Course] | None:
     finished = runs.finished[runs.finished["kind"].isin(["constant", "abel"])]
     finished = finished[finished["trial_id"].isin(values)]
     value = finished["trial_id"].map(values)
     if finished.assign(value=value).duplicated(["value", "kind", "seed"]).any():
         return None
-    courses = [_course(runs, float(one), finished[value == one], equation) for one in sorted(set(value), reverse=True)]
+    courses = [_course(runs, float(one), finished[value == one]) for one in sorted(set(value), reverse=True)]
     return [course for course in courses if not course.norm.empty] or None
 
 
-def _course(runs: Runs, value: float, trials: pd.DataFrame, equation: bool) -> Course:
+def _course(runs: Runs, value: float, trials: pd.DataFrame) -> Course:
     constant, abel = (trials[trials["kind"] == kind] for kind in ("constant", "abel"))
-    names = [name for name in CURVES if name.startswith(PREFIX)] if equation else []
+    names = [name for name in CURVES if name.startswith(PREFIX)]
     sums = {name.removeprefix(PREFIX): runs.by_seed(name, constant) for name in names}
     return Course(
         value=value,

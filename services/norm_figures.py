@@ -42,7 +42,8 @@ def norm_equation_figure(courses: Sequence[Course], *, theme: Theme = LIGHT, tit
             handles |= _terms(middle, course, theme)
             handles |= _residual(lower, course, theme)
             lower.set_xlabel("epoch")
-        _from_zero(grid[0], courses)
+        for axes, course in zip(grid[0], courses, strict=True):
+            _from_zero([axes], [course])
         for axes, label in zip(grid[:, 0], ("squared norm", "change in an epoch", "measured less sum"), strict=True):
             axes.set_ylabel(label)
         _legend(figure, handles)
@@ -56,7 +57,7 @@ def _heading(axes: Axes, text: str, epochs: int) -> None:
 
 
 def _from_zero(panels: Sequence[Axes], courses: Sequence[Course]) -> None:
-    """One scale for the norms of all panels, so that a bounce of 1 % does not look like one of half."""
+    """One scale for the norms of some panels, so that a bounce of 1 % does not look like one of half."""
     highest = max(float(table.max().max()) for course in courses for table in (course.norm, course.abel) if len(table))
     for axes in panels:
         axes.set_ylim(0, 1.06 * highest)

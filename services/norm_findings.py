@@ -28,6 +28,8 @@ def norm_curves_findings(courses: Sequence[Course]) -> Iterator[str]:
     for course in courses:
         where = f"At rate {course.value:g}"
         yield f"{where}, in {course.epochs} epochs, {_bounce(course)}"
+        if "ratio" in course.equation:
+            yield _ratio(course)
         yield from _abel(course, where)
 
 
@@ -102,18 +104,25 @@ def _first_above_one(ratio: "pd.Series[float]") -> str:
 
 
 def _abel(course: Course, where: str) -> Iterator[str]:
+    """When ABEL decays by itself, and what the norm does then; what it does after its last decay is told apart."""
     if course.abel.empty:
         return
-    own = {seed: epochs for seed, epochs in sorted(course.bounce_epochs.items()) if epochs}
+    last = {seed: max(course.forced_epochs.get(seed, ()), default=course.epochs) for seed in course.bounce_epochs}
+    own = {seed: [epoch for epoch in epochs if epoch < last[seed]] for seed, epochs in course.bounce_epochs.items()}
+    later = sum(len(epochs) for epochs in course.bounce_epochs.values()) - sum(map(len, own.values()))
+    also = f", and {later} more after it, in all seeds together" if later else ""
+    own = {seed: epochs for seed, epochs in sorted(own.items()) if epochs}
     if not own:
         forced = sorted({epoch for epochs in course.forced_epochs.values() for epoch in epochs})
-        yield f"{where} ABEL makes no decay of its own: it is simple decay, after epoch {listed(forced)}."
+        simple = f"until its last, after epoch {listed(forced)}: so far it is simple decay"
+        yield f"{where} ABEL makes no decay of its own {simple}{also}."
         return
     each = "; ".join(listed(epochs) for epochs in own.values())
-    yield f"{where} ABEL decays by itself in {_of(own, course.bounce_epochs)}, after epochs {each} (by seed)."
+    many = f"in {_of(own, course.bounce_epochs)}, after epochs {each} (by seed)"
+    yield f"{where} ABEL decays by itself before its last decay {many}{also}."
     answers = [answer for seed, epochs in own.items() for answer in _after(course, seed, epochs)]
     fell, turned = (sum(answer[index] for answer in answers) for index in (0, 1))
-    yield f"After {fell} of its {len(answers)} bounce decays the norm falls again, and after {turned} it then turns again."
+    yield f"After {fell} of these {len(answers)} decays the norm falls again, and after {turned} it rises again before the next."
 
 
 def _after(course: Course, seed: int, decays: Sequence[int]) -> Iterator[tuple[bool, bool]]:

@@ -130,20 +130,27 @@ def test_a_bounce_is_told_by_seed_and_its_decays_with_what_followed() -> None:
         "At rate 0.1, in 6 epochs, the squared norm bounces in 2 of 2 seeds: it falls by 40.0, 50.0 % to its minimum after "
         "epoch 3, 3 and then rises by 50.0, 80.0 %."
     )
-    assert abel == "At rate 0.1 ABEL decays by itself in 1 of 1 seed, after epochs 4 (by seed)."
-    assert after == "After 1 of its 1 bounce decays the norm falls again, and after 0 it then turns again."
+    assert abel == "At rate 0.1 ABEL decays by itself before its last decay in 1 of 1 seed, after epochs 4 (by seed)."
+    assert after == "After 1 of these 1 decays the norm falls again, and after 0 it rises again before the next."
 
 
 def test_a_turn_after_a_decay_counts() -> None:
     *_, after = norm_curves_findings([course(0.1, DEEP, TWICE, bounce_epochs={0: (4,)}, forced_epochs={0: ()})])
-    assert after == "After 1 of its 1 bounce decays the norm falls again, and after 1 it then turns again."
+    assert after == "After 1 of these 1 decays the norm falls again, and after 1 it rises again before the next."
 
 
 def test_no_bounce_is_told_and_abel_is_simple_decay() -> None:
     falling = frame([3.0, 2.0, 1.0])
     bounce, abel = norm_curves_findings([course(0.02, falling, falling)])
     assert bounce.endswith("the squared norm does not turn in 1 of 1 seed: it falls by 66.7 %.")
-    assert abel == "At rate 0.02 ABEL makes no decay of its own: it is simple decay, after epoch 5."
+    assert abel == (
+        "At rate 0.02 ABEL makes no decay of its own until its last, after epoch 5: so far it is simple decay."
+    )
+
+
+def test_decays_after_the_last_are_told_apart() -> None:
+    _, abel = norm_curves_findings([course(0.1, DEEP, TWICE, bounce_epochs={0: (6,)})])
+    assert abel.endswith("so far it is simple decay, and 1 more after it, in all seeds together.")
 
 
 def test_seeds_that_differ_are_told_apart() -> None:
@@ -203,7 +210,7 @@ def test_rates_are_told_apart_though_their_arms_differ_in_length() -> None:
     figure = shown.draw(theme=LIGHT)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["rate 0.1, 60 epochs", "rate 0.02, 300 epochs"]
     assert [axes.get_xlim() for axes in figure.axes] == [(0, 61), (0, 301)]
-    assert any("it is simple decay, after epoch 255" in text for text in shown.findings)
+    assert any("until its last, after epoch 255: so far it is simple decay" in text for text in shown.findings)
 
 
 def test_what_cannot_be_told_apart_has_no_figure() -> None:
