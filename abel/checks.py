@@ -61,8 +61,8 @@ def not_negative(name: str, value: Any) -> float:
 def fractional_epoch(name: str, value: Any) -> float:
     """Return an epoch that need not be whole, such as 85 % of 90 epochs."""
     epoch = _real(value)
-    if not 0 < epoch < math.inf:
-        raise _fault(name, "be finite and > 0", value)
+    if not 1 <= epoch < math.inf:
+        raise _fault(name, "be finite and >= 1", value)
     return epoch
 
 

@@ -83,7 +83,7 @@ class Terms(NamedTuple):
         >>> float(Terms(growth=0.5, decay=-2.0, alignment=0.0, residual=0.0).ratio)
         0.25
         """
-        return jnp.divide(self.growth, -self.decay)
+        return jnp.divide(self.growth, jnp.abs(self.decay))
 
     @property
     def balance(self) -> jax.Array:
@@ -92,7 +92,7 @@ class Terms(NamedTuple):
         >>> float(Terms(growth=0.5, decay=-2.0, alignment=1.5, residual=0.0).balance)
         1.0
         """
-        return jnp.divide(self.growth + self.alignment, -self.decay)
+        return jnp.divide(self.growth + self.alignment, jnp.abs(self.decay))
 
 
 class Displacement(NamedTuple):
@@ -110,7 +110,7 @@ class Displacement(NamedTuple):
 class Rotation(NamedTuple):
     """By how much a step turns the weights, in radians."""
 
-    angle: jax.Array  # f32[]: between w and w'
+    angle: jax.Array  # f32[]: between w and w'; NaN where one of them is zero, as a bias may be at first
     from_norms: jax.Array  # f32[]: as equation S4 has it from the norms alone; NaN where the norm fell
 
 

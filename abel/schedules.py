@@ -140,10 +140,15 @@ class Abel(Decaying):
         return AbelState(epoch=0, decays=0, event=Event.NONE, bounce=bounce.init(), window=())
 
     def update(self, state: AbelState, observation: Observation) -> AbelState:
-        """Observe the norm at the end of an epoch, then see whether the last decay is due."""
+        """Observe the norm at the end of an epoch, then see whether the last decay is due.
+
+        A norm that is NaN or infinite makes no turn; a negative one is a `ValueError`.
+        """
         epoch = state.epoch + 1
         if state.stop_epoch is not None:
             return state._replace(epoch=epoch, event=Event.NONE)
+        if observation.weight_norm_sq < 0:
+            raise ValueError(f"weight_norm_sq must be >= 0, got {observation.weight_norm_sq!r}")
         state = self._observed(state._replace(epoch=epoch, event=Event.NONE), float(observation.weight_norm_sq))
         if self.gain_threshold is not None:
             state = self._weighed(state, float(observation.train_loss), self.gain_threshold)

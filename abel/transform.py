@@ -18,7 +18,7 @@ import optax
 from numpy.typing import NDArray
 
 from abel import bounce, checks, double_float, norms, rates
-from abel.baselines import Timed
+from abel.baselines import GrowBatch, Timed
 from abel.double_float import DoubleFloat
 from abel.plans import Event, Observation, Schedule
 from abel.schedules import last_epoch_named
@@ -223,7 +223,7 @@ def _checked_params(params: Any, updates: Any) -> Any:
 def _checked_norm(weight_norm_sq: Any) -> Any:
     if np.shape(weight_norm_sq) != ():
         raise ValueError(f"weight_norm_sq must be a scalar, got shape {np.shape(weight_norm_sq)}")
-    if not isinstance(weight_norm_sq, jax.Array) and weight_norm_sq < 0:
+    if not isinstance(weight_norm_sq, jax.core.Tracer) and weight_norm_sq < 0:
         raise ValueError(f"weight_norm_sq must be >= 0, got {weight_norm_sq!r}")
     return weight_norm_sq
 
@@ -239,6 +239,8 @@ def as_optax(schedule: Schedule, steps_per_epoch: int) -> optax.Schedule:
     >>> [float(schedule(step)) for step in (0, 5, 6, 1000)]
     [0.5, 0.5, 0.25, 0.25]
     """
+    if isinstance(schedule, GrowBatch):
+        raise ValueError(f"schedule must leave the batch size as it is, got {schedule!r}")
     if not isinstance(schedule, Timed):
         raise ValueError(
             f"schedule must look at the clock alone, got {schedule!r}; ABEL, which looks at the norm, is scale_by_abel"

@@ -8,6 +8,7 @@ import pandas as pd
 from services.findings import listed
 from services.norm_curves import Course
 
+LEAST_RISE = 0.01  # a norm that ends within 1 % above its minimum has levelled, it did not bounce
 ROUNDING = 1e-4  # of the terms' magnitudes, after an epoch's steps in float32
 
 
@@ -64,9 +65,9 @@ def _largest(difference: pd.DataFrame, beside: pd.DataFrame) -> float:
 def _bounce(course: Course) -> str:
     """What the norm does at the fixed rate: the seeds in which it bounces, only rises, only falls."""
     seen = course.bounces
-    bounced = [one for one in seen.values() if one.bounced]
+    bounced = [one for one in seen.values() if one.bounced and one.whole.rise >= LEAST_RISE]
     rising = {seed: one for seed, one in seen.items() if one.whole.minimum == 1}
-    falling = [one for seed, one in seen.items() if not one.bounced and seed not in rising]
+    falling = [one for seed, one in seen.items() if one not in bounced and seed not in rising]
     told = []
     if bounced:
         told.append(
@@ -82,7 +83,8 @@ def _bounce(course: Course) -> str:
         )
     if falling:
         told.append(
-            f"does not turn in {_of(falling, seen)}: it falls by {_percents(one.whole.fall for one in falling)}"
+            f"does not bounce in {_of(falling, seen)}: it falls by {_percents(one.whole.fall for one in falling)} and ends "
+            f"{_percents(one.whole.rise for one in falling)} above its minimum"
         )
     return f"the squared norm {'; it '.join(told)}."
 
@@ -114,8 +116,8 @@ def _abel(course: Course, where: str) -> Iterator[str]:
     own = {seed: epochs for seed, epochs in sorted(own.items()) if epochs}
     if not own:
         forced = sorted({epoch for epochs in course.forced_epochs.values() for epoch in epochs})
-        simple = f"until its last, after epoch {listed(forced)}: so far it is simple decay"
-        yield f"{where} ABEL makes no decay of its own {simple}{also}."
+        simple = f" until its last, after epoch {listed(forced)}: so far it is simple decay" if forced else ""
+        yield f"{where} ABEL makes no decay of its own{simple}{also}."
         return
     each = "; ".join(listed(epochs) for epochs in own.values())
     many = f"in {_of(own, course.bounce_epochs)}, after epochs {each} (by seed)"

@@ -198,7 +198,7 @@ def with_defaults(schedule: Any, epochs: int | None) -> Any:
     names = {item.name for item in fields(variant)} if variant else set()
     length = epochs or 1_000_000
     # 17/20 and not 0.85, which is not a binary number: 0.85 * 180 is not 153.
-    taken: dict[str, Any] = {"last_decay_epoch": 17 * length / 20, "epochs": length}
+    taken: dict[str, Any] = {"last_decay_epoch": max(1.0, 17 * length / 20), "epochs": length}
     if "gain_threshold" in names and schedule.get("gain_threshold") is not None:
         taken["last_decay_epoch"] = None  # its last decay comes out of the training
     return {**{name: value for name, value in taken.items() if name in names}, **schedule}

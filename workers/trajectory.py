@@ -29,6 +29,8 @@ from workers.data import DataError, Dataset
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax")
 DRAWS_FROM = "workers.randomness"  # every task's keys come from here, whoever imports it
+# What tasks compute with of `abel`; what these modules import besides, such as checks of numbers, decides no state.
+COMPUTES = frozenset({"abel.norms", "abel.dynamics"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +95,19 @@ def numerics() -> Mapping[str, str]:
 def code_digest(program: Program) -> str:
     """sha256 over the docstring-stripped syntax trees of every module that the program's variants import.
 
-    Followed are imports inside ``workers``, inside the packages of plug-ins, and of modules of ``abel`` such as its norms.
-    Schedules are no part of it: no task imports them, they decide rates, and rates are in the key.
+    Followed are imports inside ``workers``, inside the packages of plug-ins, and of what tasks compute with of ``abel``.
+    Schedules are no part of it: they decide rates, and rates are in the key.
     """
     variants = (program.task, program.model, program.data, program.optimizer)
     pending = {type(variant).__module__ for variant in variants} | {DRAWS_FROM}
-    packages = {name.partition(".")[0] for name in pending} | {"abel"}
+    packages = {name.partition(".")[0] for name in pending}
     trees: dict[str, str] = {}
     while pending:
         name = pending.pop()
         trees[name], imported = _module(name)
-        followed = {other for other in imported if other.partition(".")[0] in packages}
-        pending |= followed - {"abel"} - trees.keys()  # the package itself only lists what it has, schedules too
+        pending |= {
+            other for other in imported if other in COMPUTES or other.partition(".")[0] in packages
+        } - trees.keys()
     return _sha256("\n".join(f"{name} {trees[name]}" for name in sorted(trees)).encode())
 
 

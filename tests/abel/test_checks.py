@@ -15,7 +15,15 @@ BAD_FACTORS = [(1.5, "1.5"), (1, "1"), (0.0, "0.0"), (-0.5, "-0.5"), (NAN, "nan"
 BAD_EPOCHS = [(0, "0"), (-3, "-3"), (2.0, "2.0"), (NAN, "nan"), (True, "True"), ("2", "'2'"), (None, "None")]
 BAD_SHARES = [(1, "1"), (-0.1, "-0.1"), (NAN, "nan"), (INF, "inf"), (True, "True"), ("0.1", "'0.1'")]
 BAD_AMOUNTS = [(-1e-9, "-1e-09"), (NAN, "nan"), (INF, "inf"), (False, "False"), ("0", "'0'"), (None, "None")]
-BAD_FRACTIONAL_EPOCHS = [(0, "0"), (-1.5, "-1.5"), (NAN, "nan"), (INF, "inf"), (True, "True"), ("9", "'9'")]
+BAD_FRACTIONAL_EPOCHS = [
+    (0.85, "0.85"),
+    (0, "0"),
+    (-1.5, "-1.5"),
+    (NAN, "nan"),
+    (INF, "inf"),
+    (True, "True"),
+    ("9", "'9'"),
+]
 VALID = {
     Abel: {"learning_rate": 0.1, "decay_factor": 0.2, "last_decay_epoch": 9},
     Constant: {"learning_rate": 0.1},
@@ -77,11 +85,11 @@ def test_whole_epochs(schedule, name, value, shown):
 @pytest.mark.parametrize(("value", "shown"), BAD_FRACTIONAL_EPOCHS)
 @pytest.mark.parametrize("schedule", [Abel, Simple])
 def test_last_decay_epoch(schedule, value, shown):
-    refuses(schedule, f"last_decay_epoch must be finite and > 0, got {shown}", last_decay_epoch=value)
+    refuses(schedule, f"last_decay_epoch must be finite and >= 1, got {shown}", last_decay_epoch=value)
 
 
 def test_simple_has_a_last_decay():
-    refuses(Simple, "last_decay_epoch must be finite and > 0, got None", last_decay_epoch=None)
+    refuses(Simple, "last_decay_epoch must be finite and >= 1, got None", last_decay_epoch=None)
 
 
 @pytest.mark.parametrize("schedule", [Step, GrowBatch])

@@ -313,3 +313,10 @@ def test_last_epoch_named(schedule, epoch):
 
 def test_abel_that_is_never_forced_names_no_epoch():
     assert last_epoch_named(Abel(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=None)) is None
+
+
+def test_a_negative_norm_is_refused_and_an_odd_one_makes_no_turn():
+    schedule = Abel(learning_rate=0.1, decay_factor=0.1, last_decay_epoch=None)
+    with pytest.raises(ValueError, match=r"^weight_norm_sq must be >= 0, got -1\.0$"):
+        schedule.update(schedule.init(), Observation(weight_norm_sq=-1.0, train_loss=1.0))
+    assert events(schedule, [3.0, 2.0, math.nan, 3.0, math.inf, math.inf]) == {}

@@ -18,7 +18,7 @@ import pytest
 from abel import bounce, norms
 from abel.baselines import Timed
 from abel.plans import EpochPlan, Event, Observation
-from abel.schedules import SCHEDULES, Abel, Constant, Cosine, DecayAt, Simple, Step
+from abel.schedules import SCHEDULES, Abel, Constant, Cosine, DecayAt, GrowBatch, Simple, Step
 from abel.transform import as_optax, scale_by_abel
 
 TINY = float(np.finfo(np.float32).tiny)  # XLA on CPU takes what is smaller for 0
@@ -422,8 +422,8 @@ def test_sharded_parameters_have_one_norm():
         ({"learning_rate": 1e30}, "learning_rate must be < 2**80, got 1e+30"),
         ({"decay_factor": 1.5}, "decay_factor must lie in (0, 1), got 1.5"),
         ({"decay_factor": "0.1"}, "decay_factor must lie in (0, 1), got '0.1'"),
-        ({"last_decay_epoch": 0}, "last_decay_epoch must be finite and > 0, got 0"),
-        ({"last_decay_epoch": math.inf}, "last_decay_epoch must be finite and > 0, got inf"),
+        ({"last_decay_epoch": 0}, "last_decay_epoch must be finite and >= 1, got 0"),
+        ({"last_decay_epoch": math.inf}, "last_decay_epoch must be finite and >= 1, got inf"),
         ({"steps_per_epoch": 0}, "steps_per_epoch must be an integer >= 1, got 0"),
         ({"steps_per_epoch": 2.5}, "steps_per_epoch must be an integer >= 1, got 2.5"),
         ({"warmup_epochs": -1}, "warmup_epochs must be an integer >= 0, got -1"),
@@ -491,7 +491,10 @@ def clocks() -> list[Timed]:
     return found
 
 
-CLOCKS = [*clocks(), DecayAt(learning_rate=0.3, decay_factor=0.2, decay_epoch=4, warmup_epochs=6)]
+CLOCKS = [
+    *(clock for clock in clocks() if not isinstance(clock, GrowBatch)),
+    DecayAt(learning_rate=0.3, decay_factor=0.2, decay_epoch=4, warmup_epochs=6),
+]
 
 
 def test_the_baselines_are_clocks():
@@ -528,6 +531,13 @@ def test_a_schedule_that_looks_at_the_norm_is_no_clock():
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         as_optax(Abel(**PAPER), steps_per_epoch=3)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_batch_that_grows_is_no_rate(steps):
+    growing = GrowBatch(learning_rate=0.1, decay_factor=0.7, decay_epochs=(1,))
+    with pytest.raises(ValueError, match="schedule must leave the batch size as it is, got GrowBatch"):
+        as_optax(growing, steps)
 
 
 def test_a_schedule_that_changes_the_batch_size_is_no_rate():

@@ -142,10 +142,18 @@ def test_a_turn_after_a_decay_counts() -> None:
 def test_no_bounce_is_told_and_abel_is_simple_decay() -> None:
     falling = frame([3.0, 2.0, 1.0])
     bounce, abel = norm_curves_findings([course(0.02, falling, falling)])
-    assert bounce.endswith("the squared norm does not turn in 1 of 1 seed: it falls by 66.7 %.")
+    assert bounce.endswith(
+        "the squared norm does not bounce in 1 of 1 seed: it falls by 66.7 % and ends 0.0 % above its minimum."
+    )
     assert abel == (
         "At rate 0.02 ABEL makes no decay of its own until its last, after epoch 5: so far it is simple decay."
     )
+
+
+def test_a_norm_that_levels_does_not_bounce() -> None:
+    level = frame([100.0, 90.0, 80.0, 79.9, 80.0])
+    (told,) = norm_curves_findings([course(0.02, level, pd.DataFrame())])
+    assert told.endswith("does not bounce in 1 of 1 seed: it falls by 20.1 % and ends 0.1 % above its minimum.")
 
 
 def test_decays_after_the_last_are_told_apart() -> None:

@@ -85,12 +85,17 @@ def test_code_is_what_the_variants_import_without_docstrings_and_comments(plugin
     assert digest_with(tiny_program, plugin) != before
 
 
-def test_the_norms_are_part_of_the_code_and_schedules_are_not(tiny_program, monkeypatch):
+def test_what_tasks_compute_with_is_part_of_the_code_and_schedules_are_not(tiny_program, monkeypatch):
     read, parse = [], trajectory._module
     monkeypatch.setattr(trajectory, "_module", lambda name: read.append(name) or parse(name))
     code_digest(tiny_program)
-    assert {"workers.tasks.classify", "workers.randomness", "workers.ops", "abel.norms"} <= set(read)
-    assert set(read) & {"workers.cohort", "abel", "abel.schedules", "abel.baselines"} == set()
+    assert {"workers.tasks.classify", "workers.randomness", "workers.ops"} <= set(read)
+    assert "workers.cohort" not in read
+    assert {name for name in read if name.startswith("abel")} == trajectory.COMPUTES
+    taken = {
+        other for name in read if name.startswith("workers") for other in parse(name)[1] if other.startswith("abel.")
+    }
+    assert taken == trajectory.COMPUTES
 
 
 def answered(program, **environment):
