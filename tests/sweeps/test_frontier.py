@@ -201,7 +201,7 @@ def stopping_early(spec_of):
     """One seed of a constant rate for five epochs, and of two schedules that plan the same and end after 2 and 4."""
     (trial,) = spec_of(arms={"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}, seeds=[0]).expand()
     early = [replace(trial, number=i, name=f"stop {i}", schedule=stopping(2 * i)) for i in (1, 2)]
-    return SimpleNamespace(name="early", expand=lambda: [trial, *early])
+    return SimpleNamespace(name="early", expand=lambda: [trial, *early], to_dict=dict)
 
 
 def test_a_schedule_ends_its_trial_and_leaves_the_others(shop, another_shop, stopping_early):
@@ -217,7 +217,7 @@ def test_a_schedule_ends_its_trial_and_leaves_the_others(shop, another_shop, sto
 
 
 def test_what_the_ledger_covers_ends_where_the_schedule_says(shop, stopping_early):
-    shop.run(SimpleNamespace(name="whole", expand=lambda: stopping_early.expand()[:1]))
+    shop.run(SimpleNamespace(name="whole", expand=lambda: stopping_early.expand()[:1], to_dict=dict))
     sweep_id, frontier = shop.run(stopping_early)
     assert [row.epoch for row in shop.ledger.trials(sweep_id)] == [5, 2, 4]
     assert (frontier.trained, frontier.waiting) == (0, 0)
