@@ -255,7 +255,7 @@ NORMS = {
     "none": lambda draw: lambda epoch: math.nan,
     "rising": lambda draw: float,
     "noise": lambda draw: lambda epoch: draw.random(),
-    "zigzag": lambda draw: lambda epoch: (-1) ** epoch + 0.1 * draw.random(),
+    "zigzag": lambda draw: lambda epoch: 2 + (-1) ** epoch + 0.1 * draw.random(),
     "bounce": lambda draw: lambda epoch: abs(epoch - draw.choice([3, 4, 5])) + 0.01 * draw.random(),
     "ties": lambda draw: lambda epoch: [3, 2, 3, 2, 3, 2, 3][epoch % 7] if draw.random() < 0.9 else 4 * draw.random(),
 }
