@@ -125,7 +125,7 @@ class Projector:
     def _connect(self) -> _Shown:
         """Learn what the store shows already; where the sweep's own run is gone, everything is shown again."""
         self._experiment = self._find_experiment()
-        self._rows = {row.id: row for row in self._ledger.trials(self._sweep.id)}
+        self._rows = self._read_rows()
         known = list(sweep_runs(self._client, self._sweep.id))
         self._trials = {run.data.tags["abel.trial_id"]: _Shown.of(run) for run in known if is_trial(run)}
         parent = next((_Shown.of(run) for run in known if not is_trial(run)), None)
@@ -140,6 +140,9 @@ class Projector:
         """Show what the spec says, as a file and in the tags of the sweep's run."""
         self._client.log_dict(parent.run_id, dict(self._sweep.spec), "spec.yaml")
         self._send(parent, tags=projection.sweep_tags(self._sweep, len(self._rows)) | {"abel.spec": "spec.yaml"})
+
+    def _read_rows(self) -> dict[str, TrialRow]:
+        return {row.id: row for row in self._ledger.trials(self._sweep.id)}
 
     def _find_experiment(self) -> str:
         experiment = self._client.get_experiment_by_name(self._sweep.name)
@@ -163,6 +166,8 @@ class Projector:
 
     def _show(self, parent: _Shown, page: Sequence[EventRow]) -> None:
         changes = projection.changes(page)
+        if any(change.ended for change in changes.values()):
+            self._rows = self._read_rows()  # for the heads of those that have ended
         states = self._ledger.states({key for change in changes.values() for key in change.keys})
         for trial, change in changes.items():
             if trial not in self._trials:
@@ -195,7 +200,7 @@ class Projector:
         ended = change.ended.payload.get("epoch") if change.ended else None
         if change.keys and states[change.keys[-1]].epoch == ended:
             return change.keys[-1]
-        return {row.id: row for row in self._ledger.trials(row.sweep_id)}[row.id].head
+        return row.head
 
     def _show_sweep(self, parent: _Shown, page: Sequence[EventRow]) -> None:
         if any(event.kind == "sweep_described" for event in page):
