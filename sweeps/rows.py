@@ -79,6 +79,10 @@ class TrialRow:
     epoch: int
     head: str | None
     error: str | None
+    final_epoch: int = 0
+    failure: str | None = None
+    attempts: int = 0
+    cancel_asked_ms: int | None = None
 
     @classmethod
     def read(cls, row: Any) -> "TrialRow":

@@ -6,7 +6,7 @@ readers must see in order is an *event*; events are only ever appended.
 
 from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -24,6 +24,10 @@ sweeps = Table(
     Column("used_ms", Integer, nullable=False),
     Column("forecast", Text),
     Column("identities", Text, nullable=False),
+    # The lease: the one invocation that may write for this sweep, who holds it, and until when.
+    Column("invocation", Integer, nullable=False, server_default="0"),
+    Column("holder", String),
+    Column("lease_until_ms", Integer, nullable=False, server_default="0"),
 )
 
 trials = Table(
@@ -43,6 +47,10 @@ trials = Table(
     Column("epoch", Integer, nullable=False),
     Column("head", String),
     Column("error", Text),
+    Column("final_epoch", Integer, nullable=False, server_default="0"),  # up to it, records are covered by a checkpoint
+    Column("failure", String),  # the class of the last failure
+    Column("attempts", Integer, nullable=False, server_default="0"),  # how often it was taken up again after a failure
+    Column("cancel_asked_ms", Integer),
 )
 
 states = Table(
@@ -62,6 +70,7 @@ checkpoints = Table(
     Column("key", String, primary_key=True),
     Column("epoch", Integer, nullable=False),
     Column("saved_at_ms", Integer, nullable=False),
+    Column("pruned_ms", Integer),  # the files are gone; what they covered stays final
 )
 
 events = Table(

@@ -200,7 +200,7 @@ def test_a_ledger_of_another_schema_is_refused(shop, tmp_path):
     with sqlite3.connect(tmp_path / "ledger.db") as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
     connection.close()
-    with pytest.raises(LedgerError, match="schema version must be 1, got 99"):
+    with pytest.raises(LedgerError, match="schema version must be 2, got 99"):
         Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
 
 
