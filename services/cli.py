@@ -24,7 +24,14 @@ from services.settings import Settings
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-EXIT_CODES = {"finished": 0, "nothing to do": 0, "failed": 1, "interrupted": INTERRUPTED}
+EXIT_CODES = {
+    "finished": 0,
+    "nothing to do": 0,
+    "cancelled": 0,
+    "failed": 1,
+    "no_space": 1,
+    "interrupted": INTERRUPTED,
+}
 
 Result = TypeVar("Result")
 
@@ -94,6 +101,8 @@ AllowNondeterminism = Annotated[
     ),
 ]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.")]
+OneTrial = Annotated[str | None, typer.Option("--trial", help="Only the trial of this name, as `abel status` has it.")]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
 
 
@@ -181,7 +190,8 @@ def run(
 
     Ctrl-C finishes the epochs under way, saves, and says how to go on; a second Ctrl-C stops at once.
 
-    Exit code: 0 finished, 1 some trial failed, 2 bad input and nothing was started, 130 interrupted.
+    Exit code: 0 finished or cancelled, 1 some trial failed or the disk stayed full, 2 bad input and nothing was
+    started, 130 interrupted.
 
     Example: abel run fig-s6a-digits --seeds 0,1
     """
@@ -217,6 +227,28 @@ def status(
         _show(operations.sweeps(_settings()), rendering.overview, as_json)
     else:
         _show(operations.status(_settings(), sweep), rendering.detail, as_json)
+
+
+@app.command()
+def cancel(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJson = False) -> None:
+    """End a sweep, an arm or a trial for good; what is recorded stays. Works while the sweep runs, from any terminal.
+
+    Example: abel cancel fig-s6a-digits --arm constant
+    """
+    from services import commands
+
+    _show(commands.cancel(_settings(), sweep, arm, trial), rendering.cancelled, as_json)
+
+
+@app.command()
+def retry(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJson = False) -> None:
+    """Have trials that failed or were cancelled trained by the next run of the sweep.
+
+    Example: abel retry fig-s6a-digits --arm constant
+    """
+    from services import commands
+
+    _show(commands.retry(_settings(), sweep, arm, trial), rendering.retried, as_json)
 
 
 @app.command()

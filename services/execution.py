@@ -20,6 +20,7 @@ from workers.config import Program
 from workers.trajectory import Identity
 
 NOTHING_TO_DO = "nothing to do"
+LOOK_SECONDS = 5.0
 
 
 class View(Protocol):
@@ -46,20 +47,32 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
             known.describe_sweep(sweep_id, spec.to_dict())
             return _show_again(settings, request, known, sweep_id, stop)
         estimate = forecasts.estimate(spec, identities, known, sharing=request.sharing)
-    with preflight.sole_runner(settings.prepare().home, spec.name), standing.opened(settings) as ledger:
+    with standing.opened(settings.prepare()) as ledger:
         stop.hold()
         ledger.create_sweep(
             *(spec.name, spec.to_dict(), spec.expand(), identities),
             sharing=request.sharing,
             forecast=forecasts.as_json(estimate),
         )
-        ledger.resume_sweep(sweep_id)  # before the projector looks: it ends where no sweep runs
-        with _tracking(settings, request, sweep_id, stop) as projector:
-            watch = _Watch(ledger, sweep_id, projector, view, stop)
-            outcome = _drive(settings, request, spec, identities, estimate.new_epochs, watch)
-            if projector is not None:
-                view.note("waiting for the tracking store to take the rest")
-        return _result(settings, ledger, sweep_id, outcome, projector)
+        while True:
+            invocation = ledger.begin_invocation(sweep_id)  # before the projector looks: it ends where no sweep runs
+            with _tracking(settings, request, sweep_id, stop) as projector:
+                watch = _Watch(ledger, sweep_id, projector, view, stop)
+                outcome = _drive(settings, request, spec, identities, estimate.new_epochs, watch, invocation)
+                if projector is not None:
+                    view.note("waiting for the tracking store to take the rest")
+            if outcome.status is not SweepStatus.NO_SPACE or not _room_comes(settings, outcome, view, stop):
+                return _result(settings, ledger, sweep_id, outcome, projector)
+
+
+def _room_comes(settings: Settings, outcome: Outcome, view: View, stop: Stop) -> bool:
+    """Wait for room on the disk; False once ``stop`` is set."""
+    view.note(f"{outcome.error}; waiting for {preflight.MINIMUM_FREE_BYTES // 2**20} MiB in {settings.home}")
+    while not preflight.has_room(settings.home):
+        if stop.wait(LOOK_SECONDS):
+            return False
+    view.note("there is room again; going on")
+    return True
 
 
 class _Watch:
@@ -92,6 +105,7 @@ def _drive(
     identities: Mapping[Program, Identity],
     forecast: tuple[int, int],
     watch: _Watch,
+    invocation: int,
 ) -> Outcome:
     options = Options(
         checkpoints=settings.checkpoints,
@@ -110,6 +124,7 @@ def _drive(
         return driver.run(
             watch.ledger,
             watch.sweep_id,
+            invocation,
             spec.expand(),
             identities,
             options,
@@ -119,7 +134,7 @@ def _drive(
         )
     except BaseException:
         with suppress(Exception):  # the disk may be full, which is then what is told
-            watch.ledger.end_sweep(watch.sweep_id, SweepStatus.INTERRUPTED)
+            watch.ledger.end_invocation(watch.sweep_id, invocation, SweepStatus.INTERRUPTED)
         raise
 
 

@@ -68,10 +68,19 @@ class News:
                 yield Item(trial=self.names[payload["trial"]], text=_ending(payload))
             case "nondeterministic":
                 yield Item(trial=None, text=f"an epoch that was trained again differs from its record: {dict(payload)}")
-            case "note":
+            case "incident":
+                yield Item(trial=None, text=_incident(payload))
+            case "note":  # as earlier versions wrote it
                 yield Item(trial=None, text=payload["text"])
             case _:
                 return
+
+
+def _incident(payload: Mapping[str, Any]) -> str:
+    """What befell a cohort, and what is done about it."""
+    trials = len(payload["trials"])
+    then = "going on from the last checkpoint" if payload["again"] else "given up"
+    return f"{payload['text']} (epoch {payload['epoch']}, {trials} trial{'s' * (trials != 1)}): {then}"
 
 
 def _ending(payload: Mapping[str, Any]) -> str:

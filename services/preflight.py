@@ -1,11 +1,7 @@
-"""What must hold before a sweep starts: a home that takes files, room on its disk, no other process at the sweep."""
+"""What must hold before a sweep starts: a home that takes files, and room on its disk."""
 
-import fcntl
-import hashlib
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from services.errors import OperationError
@@ -39,7 +35,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 
 class PreflightError(OperationError):
-    """Something outside the spec forbids the start: the disk, the file system, or another process."""
+    """Something outside the spec forbids the start: the disk or the file system."""
 
 
 def check_home(
@@ -58,9 +54,8 @@ def check_home(
     kind = file_system(place, mounts)
     if kind in NETWORK_FILE_SYSTEMS:
         raise PreflightError(f"ABEL_HOME {home}: must lie on a local disk (the ledger is an SQLite file), got {kind}")
-    free = shutil.disk_usage(place).free
-    if free < minimum_free_bytes:
-        need = minimum_free_bytes // 2**20
+    if not has_room(home, minimum_free_bytes=minimum_free_bytes):
+        need, free = minimum_free_bytes // 2**20, shutil.disk_usage(place).free
         raise PreflightError(f"ABEL_HOME {home}: needs {need} MiB of free disk to start, got {free // 2**20} MiB")
 
 
@@ -80,43 +75,9 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
     return None if best is None else best[1]
 
 
-@contextmanager
-def sole_runner(home: Path, name: str) -> Iterator[None]:
-    """Hold the sweep's lock; the kernel drops it when the process ends, however it ends.
-
-    Raises:
-        PreflightError: another process holds it.
-    """
-    path = _lock_path(home, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        if not _locked(file.fileno()):
-            raise PreflightError(
-                f"sweep {name!r}: is being run by another process (lock {path}); wait for it or stop it"
-            )
-        yield
-
-
-def is_running(home: Path, name: str) -> bool:
-    """Whether some process runs the sweep right now."""
-    path = _lock_path(home, name)
-    if not path.exists():
-        return False
-    with path.open("a") as file:
-        return not _locked(file.fileno())
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _lock_path(home: Path, name: str) -> Path:
-    # Sweep names are for people and never become part of a path.
-    return home / "locks" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+def has_room(home: Path, *, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> bool:
+    """Whether the disk of ``home`` has what a sweep needs to start or go on."""
+    return shutil.disk_usage(_existing(home)).free >= minimum_free_bytes
 
 
 def _existing(path: Path) -> Path:

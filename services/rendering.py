@@ -14,8 +14,10 @@ from rich.text import Text
 from services.schemas import (
     ArmSummary,
     CatalogEntry,
+    Command,
     DataReport,
     DataSources,
+    Incident,
     Plan,
     ReportFiles,
     RunResult,
@@ -32,11 +34,13 @@ STATUS_STYLES = {
     "running": "cyan",
     "interrupted": "yellow",
     "stopped": "yellow",
+    "no_space": "red",
+    "cancelled": "yellow",
     "diverged": "magenta",
     "failed": "red",
 }
 TROUBLES_SHOWN = 8
-FREE_TEXT = ("sweep", "best at", "decays after")  # columns that may wrap
+FREE_TEXT = ("sweep", "best at", "decays after", "what")  # columns that may wrap
 
 
 def error(fault: Exception) -> Text:
@@ -122,7 +126,9 @@ def detail(result: SweepDetail) -> RenderableType:
         arms(result.arms),
         troubles(result.trials),
     ]
-    if sweep.status in ("interrupted", "stopped", "failed"):
+    if result.incidents:
+        parts.append(incidents(result.incidents))
+    if sweep.status in ("interrupted", "stopped", "failed", "no_space"):
         parts.append(Text("\nThe command that started it goes on with it."))
     return Group(*parts)
 
@@ -161,7 +167,7 @@ def arms(summaries: Sequence[ArmSummary]) -> RenderableType:
 
 def troubles(trials: Sequence[TrialResult]) -> RenderableType:
     """The trials that diverged or failed, with the epoch and the first line of the reason."""
-    ill = [trial for trial in trials if trial.status in ("diverged", "failed")]
+    ill = [trial for trial in trials if trial.status in ("diverged", "failed", "cancelled")]
     lines = []
     for trial in ill[:TROUBLES_SHOWN]:
         reason = (trial.error or "").strip().splitlines()
@@ -174,6 +180,29 @@ def troubles(trials: Sequence[TrialResult]) -> RenderableType:
     if len(ill) > TROUBLES_SHOWN:
         lines.append(Text(f"… and {len(ill) - TROUBLES_SHOWN} more", style="dim"))
     return Group(*lines)
+
+
+def incidents(found: Sequence[Incident]) -> RenderableType:
+    """What befell the sweep's cohorts, how often, and how often they were taken up again."""
+    table = _table("incident", "times", "taken up again", "last at", "what")
+    for incident in found:
+        where = f"{incident.last_trial}, epoch {incident.last_epoch}" + (
+            f" and {incident.trials - 1} more" if incident.trials > 1 else ""
+        )
+        times = (f"{incident.times}", f"{incident.retried}")
+        table.add_row(incident.kind.replace("_", " "), *times, escape(where), escape(incident.text))
+    return table
+
+
+def cancelled(result: Command) -> RenderableType:
+    """How many trials a cancellation ends, and when."""
+    when = "they end with their next report" if result.running else "they have ended"
+    return _whole(f"{result.sweep}: {result.trials} trials cancelled; {when}. What is recorded of them stays.")
+
+
+def retried(result: Command) -> RenderableType:
+    """How many trials wait again."""
+    return _whole(f"{result.sweep}: {result.trials} trials wait again; the command that started the sweep trains them.")
 
 
 def started(file: Path) -> RenderableType:

@@ -94,6 +94,8 @@ class TrialResult:
     final_test_error: float | None
     decays: tuple[int, ...]
     error: str | None
+    failure: str | None  # the class of the last failure, if any
+    attempts: int  # how often it was taken up again after one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,7 @@ class SweepOverview:
     ended: int
     diverged: int
     failed: int
+    cancelled: int
     covered: int  # trial-epochs recorded
     total: int  # trial-epochs
     trained: int  # epochs that workers trained for it, replays not counted
@@ -138,19 +141,43 @@ class SweepOverview:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Incident:
+    """One thing that went wrong while cohorts trained, however often: how many trials it hit, and when last."""
+
+    kind: str  # its class, as "infrastructure"
+    text: str
+    times: int
+    retried: int
+    trials: int
+    last_trial: str
+    last_epoch: int
+    last_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What a command to end or to retry trials did; ``running`` tells whether a process runs the sweep."""
+
+    sweep: str
+    trials: int
+    running: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepDetail:
-    """A sweep with its arms and its trials."""
+    """A sweep with its arms, its trials and what befell them."""
 
     sweep: SweepOverview
     arms: tuple[ArmSummary, ...]
     trials: tuple[TrialResult, ...]
+    incidents: tuple[Incident, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
     """How an invocation of ``abel run`` ended; ``trained`` and ``replayed`` count this invocation's epochs."""
 
-    outcome: str  # "finished", "interrupted", "failed", or "nothing to do"
+    outcome: str  # a status of the sweep, or "nothing to do"
     trained: int
     replayed: int
     seconds: Mapping[str, float]

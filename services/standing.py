@@ -1,14 +1,16 @@
 """Where sweeps stand, as the ledger has it."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services import preflight, summary
-from services.schemas import SweepDetail, SweepOverview
+from services import summary
+from services.schemas import Incident, SweepDetail, SweepOverview
 from services.settings import Settings
+from sweeps import leases
 from sweeps.ledger import Ledger
-from sweeps.rows import SweepRow, SweepStatus, TrialStatus
+from sweeps.rows import EventRow, SweepRow, SweepStatus, TrialStatus
 
 STOPPED = "stopped"  # marked as running, but no process runs it: it was killed, or the machine went down
 
@@ -36,7 +38,7 @@ def opened_if_any(settings: Settings) -> Iterator[Ledger | None]:
 def overview(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepOverview:
     """A sweep in figures."""
     trials, work = ledger.trials(sweep.id), ledger.work(sweep.id)
-    alive = sweep.status is not SweepStatus.RUNNING or preflight.is_running(settings.home, sweep.name)
+    alive = sweep.status is not SweepStatus.RUNNING or leases.is_held(sweep.holder, sweep.lease_until_ms)
     statuses = [trial.status for trial in trials]
     return SweepOverview(
         id=sweep.id,
@@ -48,6 +50,7 @@ def overview(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepOvervi
         ended=sum(status.final for status in statuses),
         diverged=statuses.count(TrialStatus.DIVERGED),
         failed=statuses.count(TrialStatus.FAILED),
+        cancelled=statuses.count(TrialStatus.CANCELLED),
         covered=sum(trial.epoch for trial in trials),
         total=sum(trial.epochs for trial in trials),
         trained=work.trained,
@@ -63,4 +66,27 @@ def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
         sweep=overview(settings, ledger, sweep),
         arms=summary.summarise(trials, results),
         trials=tuple(results),
+        incidents=incidents(ledger, sweep.id),
     )
+
+
+def incidents(ledger: Ledger, sweep_id: str) -> tuple[Incident, ...]:
+    """What befell the sweep's cohorts, by class and text, the most frequent first."""
+    names = {trial.id: trial.name for trial in ledger.trials(sweep_id)}
+    seen: dict[tuple[str, str], list[EventRow]] = defaultdict(list)
+    for event in ledger.events_of(sweep_id, "incident"):
+        seen[event.payload["class"], event.payload["text"]].append(event)
+    found = [
+        Incident(
+            kind=kind,
+            text=text,
+            times=len(events),
+            retried=sum(bool(event.payload["again"]) for event in events),
+            trials=len({trial for event in events for trial in event.payload["trials"]}),
+            last_trial=names[events[-1].payload["trials"][0]],
+            last_epoch=events[-1].payload["epoch"],
+            last_ms=events[-1].at_ms,
+        )
+        for (kind, text), events in seen.items()
+    ]
+    return tuple(sorted(found, key=lambda incident: -incident.times))

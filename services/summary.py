@@ -28,6 +28,8 @@ def measure(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
         final_test_error=errors[-1] if errors else None,
         decays=decay_epochs(trial.schedule, curve),
         error=trial.error,
+        failure=trial.failure,
+        attempts=trial.attempts,
     )
 
 

@@ -9,12 +9,16 @@ from workers.cohort import Cohort, Pair
 
 @dataclass
 class Branch:
-    """Trials that stand at the state ``key``; ``states`` are their schedules' states there."""
+    """Trials that stand at the state ``key``; ``states`` are their schedules' states there.
+
+    ``tries`` counts how often it was taken up since it last came further; before ``ready_at`` it is not taken up again.
+    """
 
     cohort: Cohort
     states: list[Any]
     key: str
     tries: int = 0
+    ready_at: float = 0.0
 
     @property
     def trials(self) -> tuple[str, ...]:

@@ -21,7 +21,9 @@ import psutil
 import ray
 from ray import tune
 
+from sweeps import leases
 from sweeps.database import LedgerError
+from sweeps.failures import FailureClass
 from sweeps.frontier import Frontier
 from sweeps.identity import IdentityError, WorkerEnvironment, workers_at_once
 from sweeps.ledger import Ledger
@@ -29,6 +31,7 @@ from sweeps.rows import SweepStatus, TrialStatus
 from sweeps.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
 from sweeps.spec import Trial
 from sweeps.trainable import CohortTrainable, WorkerSettings
+from workers.checkpoints import Checkpoints
 from workers.config import Program
 from workers.trajectory import Identity
 
@@ -113,6 +116,7 @@ class Outcome:
 def run(
     ledger: Ledger,
     sweep_id: str,
+    invocation: int,
     trials: Sequence[Trial],
     identities: Mapping[Program, Identity],
     options: Options,
@@ -123,11 +127,11 @@ def run(
 ) -> Outcome:
     """Run a sweep to its end, or until ``stop`` is set; going on after any interruption is calling this again.
 
-    What the ledger covers already is not trained; where it covers all, Ray is not even started.
+    What the ledger covers already is not trained; where it covers all, Ray is not even started. ``invocation`` is that of
+    :meth:`~sweeps.ledger.Ledger.begin_invocation` and ends here. Where another process took the sweep over, nothing more is
+    written, and the outcome says so.
     """
     began = time.monotonic()
-    ledger.resume_sweep(sweep_id)
-    invocation = ledger.begin_invocation(sweep_id)
     frontier = Frontier(
         *(ledger, sweep_id, invocation),
         sharing=options.sharing,
@@ -142,22 +146,36 @@ def run(
     )
     staged: set[int] = set()
     announce = _announcer(frontier, trials, staged, forecast, on_progress, began)
-    sweep = Shared(frontier, settings, stop, announce, staged=staged)
+
+    def look() -> None:
+        frontier.cancel(ledger.cancellations(sweep_id))
+
+    sweep = Shared(frontier, settings, stop, announce, look, staged=staged)
     seconds = {"ray": 0.0, "first_report": 0.0}
-    frontier.open(trials, identities)
-    announce()
-    if frontier.waiting:
-        with _ray(options):
-            seconds["ray"] = time.monotonic() - began
-            _tune(sweep, options, sweep_id)
+    with leases.kept(lambda: ledger.renew_lease(sweep_id, invocation), sweep.end):
+        try:
+            frontier.cancel(ledger.cancellations(sweep_id))
+            frontier.open(trials, identities)
+            announce()
+            if frontier.waiting:
+                with _ray(options):
+                    seconds["ray"] = time.monotonic() - began
+                    _tune(sweep, options, sweep_id)
+            if sweep.failure is not FailureClass.NO_SPACE:
+                frontier.settle_saved(Checkpoints(settings.checkpoints).__contains__)
+        except LedgerError as error:
+            sweep.end(error)
     if sweep.first_report_at is not None:
         seconds["first_report"] = sweep.first_report_at - began
     seconds |= {"ledger": sweep.committing_seconds, "wall": time.monotonic() - began}
     try:
-        ledger.end_invocation(invocation, seconds_committing=seconds["ledger"], seconds_starting=seconds["ray"])
-        ledger.end_sweep(sweep_id, _status(sweep))
+        ledger.end_invocation(
+            *(sweep_id, invocation, _status(sweep)),
+            seconds_committing=seconds["ledger"],
+            seconds_starting=seconds["ray"],
+        )
     except LedgerError as error:  # the disk is full: what is recorded stays, and the next run goes on from it
-        sweep.error = sweep.error or str(error)
+        sweep.end(error)
     announce()
     return Outcome(
         status=_status(sweep),
@@ -287,8 +305,12 @@ def _eta(trained: int, expected: float, elapsed: float, *first: tuple[int, float
 
 def _status(sweep: Shared) -> SweepStatus:
     statuses = sweep.frontier.statuses.values()
+    if sweep.failure is FailureClass.NO_SPACE:
+        return SweepStatus.NO_SPACE
     if sweep.error is not None:
         return SweepStatus.FAILED
     if not all(status.final for status in statuses):
         return SweepStatus.INTERRUPTED
-    return SweepStatus.FAILED if TrialStatus.FAILED in statuses else SweepStatus.FINISHED
+    if TrialStatus.FAILED in statuses:
+        return SweepStatus.FAILED
+    return SweepStatus.CANCELLED if TrialStatus.CANCELLED in statuses else SweepStatus.FINISHED

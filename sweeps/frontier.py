@@ -6,12 +6,15 @@ path it is *covered* without training; where the ledger ends, the trials that st
 
 import heapq
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from abel.schedules import Event
 from sweeps.branches import Branch
+from sweeps.failures import FailureClass, RetryPolicy
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import StateRow, TrialRow, TrialStatus
 from sweeps.spec import Trial
@@ -31,6 +34,7 @@ from workers.cohort import (
 )
 from workers.trajectory import Identity, child
 
+PATIENT = RetryPolicy()
 MEASURED_TIMES = frozenset({"seconds", "examples_per_second"})  # the metrics in which a replay may differ
 
 
@@ -44,7 +48,9 @@ class _Gathered:
 
     records: list[Record] = field(default_factory=list)
     heads: dict[str, tuple[str, int]] = field(default_factory=dict)
+    final: dict[str, int] = field(default_factory=dict)
     checkpoints: list[tuple[str, int]] = field(default_factory=list)
+    failures: dict[str, tuple[str, int]] = field(default_factory=dict)
     ended: dict[str, tuple[TrialStatus, str | None]] = field(default_factory=dict)
     events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     replayed: int = 0
@@ -56,7 +62,11 @@ class _Gathered:
 
 
 class Frontier:
-    """All cohorts of one sweep that are waiting or in training."""
+    """All cohorts of one sweep that are waiting or in training.
+
+    A record is *provisional* until a checkpoint covers it or its trial ends: the ledger has it, but no event tells of it
+    yet, so that nothing outside ever saw an epoch that a crash may cause to be trained again.
+    """
 
     def __init__(
         self,
@@ -65,21 +75,27 @@ class Frontier:
         invocation: int,
         *,
         sharing: bool = True,
-        retries: int = 3,
+        retry: RetryPolicy = PATIENT,
         allow_nondeterminism: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._sweep_id = sweep_id
         self._invocation = invocation
         self._sharing = sharing
-        self._retries = retries
+        self._retry = retry
         self._allow_nondeterminism = allow_nondeterminism
+        self._clock = clock
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, int, Branch]] = []
         self._running: dict[int, Branch] = {}
         self._rows = {row.id: row for row in ledger.trials(sweep_id)}
         self._epochs = {row.id: row.epoch for row in self._rows.values()}
+        self._final = {row.id: row.final_epoch for row in self._rows.values()}
         self._status = {row.id: row.status for row in self._rows.values()}
+        self._attempts = {row.id: row.attempts for row in self._rows.values()}
+        self._provisional: dict[str, list[str]] = defaultdict(list)  # trial to the keys of its provisional records
+        self._turns: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         self.trained = 0
         self.replayed = 0
 
@@ -106,17 +122,28 @@ class Frontier:
             self._cover(Branch(cohort, [member.schedule.init() for member in members], root))
 
     def take(self) -> tuple[int, Cohort] | None:
-        """The next cohort to train with its number, or None: the one with the most members, then the least trained."""
-        if not self._waiting:
-            return None
-        *_, number, branch = heapq.heappop(self._waiting)
-        self._running[number] = branch
-        return number, branch.cohort
+        """The next cohort to train with its number, or None: the one with the most members, then the least trained.
+
+        One that failed a moment ago rests first.
+        """
+        now, resting = self._clock(), []
+        taken = None
+        while self._waiting and taken is None:
+            entry = heapq.heappop(self._waiting)
+            *_, number, branch = entry
+            if branch.ready_at > now:
+                resting.append(entry)
+            elif pairs := [pair for pair in branch.pairs if not self._status[pair[0].trial].final]:
+                self._running[number] = branch.parted(pairs)
+                taken = number, self._running[number].cohort
+        for entry in resting:
+            heapq.heappush(self._waiting, entry)
+        return taken
 
     @property
     def waiting(self) -> int:
-        """Cohorts that a worker could train now."""
-        return len(self._waiting)
+        """Cohorts that wait for a worker, or rest after a failure."""
+        return sum(any(not self._status[trial].final for trial in branch.trials) for *_, branch in self._waiting)
 
     @property
     def running(self) -> int:
@@ -159,12 +186,14 @@ class Frontier:
                             break  # nothing that follows from a wrong state is a record
                 case Record():
                     gathered.records.append(report)
+                    branch.tries = 0
                     self._step(branch, report.key, report.metrics, gathered)
                 case Saved():
                     gathered.checkpoints.append((report.key, report.epoch))
                     gathered.seconds_saving += report.seconds
+                    self._settle(branch.trials, gathered)
                 case Damaged(message=message):
-                    gathered.events.append(("note", {"text": message}))
+                    gathered.events.append(_incident("damaged", message, branch))
                 case Forked(siblings=siblings):
                     gathered.forks += len(siblings)
                     branch, away = branch.split(siblings)
@@ -191,23 +220,48 @@ class Frontier:
                 "--allow-nondeterminism goes on all the same, with the records as they are"
             )
 
-    def fail(self, number: int, error: str) -> None:
-        """A worker raised: the cohort's trials end as failed, the rest of the sweep goes on."""
+    def fail(self, number: int, failure: FailureClass, error: str) -> None:
+        """The cohort came to harm: it waits again, to go on from its deepest checkpoint, or its trials end as failed.
+
+        The rest of the sweep goes on in either case; the retry policy says which it is. ``error`` has a first line for
+        people and may go on with a traceback.
+        """
+        branch, gathered = self._running.pop(number), _Gathered()
+        again = self._retry.allows(failure, branch.tries)
+        if failure is not FailureClass.PREEMPTED:
+            for trial in branch.trials:
+                self._attempts[trial] += again
+                gathered.failures[trial] = (failure, self._attempts[trial])
+        gathered.events.append(_incident(failure, _first_line(error), branch, again=again))
+        if not again:
+            self._end(branch.trials, TrialStatus.FAILED, error, gathered)
+        self._commit(gathered)
+        if again:
+            branch.ready_at = self._clock() + self._retry.pause(failure, branch.tries)
+            branch.tries += failure is not FailureClass.PREEMPTED
+            self._push(branch)
+
+    def cancel(self, trials: Iterable[str]) -> None:
+        """End trials that someone no longer wants. A cohort without other members is not taken up, or is let go."""
         gathered = _Gathered()
-        self._end(self._running.pop(number).trials, TrialStatus.FAILED, error, gathered)
+        self._end([trial for trial in trials if trial in self._status], TrialStatus.CANCELLED, None, gathered)
+        for number, branch in list(self._running.items()):
+            if all(self._status[trial].final for trial in branch.trials):
+                del self._running[number]
         self._commit(gathered)
 
-    def lose(self, number: int, why: str) -> None:
-        """A worker died: its cohort waits again, to go on from its deepest checkpoint, unless it died too often."""
-        branch = self._running[number]
-        if branch.tries >= self._retries:
-            self.fail(number, f"lost its worker {branch.tries + 1} times, at last with: {why}")
-            return
-        del self._running[number]
-        branch.tries += 1
-        lost = {"text": f"a worker was lost after epoch {branch.cohort.epoch} of {len(branch.trials)} trials: {why}"}
-        self._commit(_Gathered(events=[("note", lost)]))
-        self._push(branch)
+    def is_wanted(self, number: int) -> bool:
+        """Whether a cohort in training still has a trial to train for."""
+        return number in self._running
+
+    def settle_saved(self, saved: Callable[[str], bool]) -> None:
+        """Make final what workers saved on their way out, when nobody listened any more."""
+        gathered = _Gathered()
+        for branch in self._running.values():
+            if saved(branch.key):
+                gathered.checkpoints.append((branch.key, branch.cohort.epoch))
+                self._settle(branch.trials, gathered)
+        self._commit(gathered)
 
     # How branches grow
 
@@ -225,7 +279,7 @@ class Frontier:
             self._end([member.trial for member, _ in done], TrialStatus.FINISHED, None, gathered)
             groups = part(going, cohort.epoch + 1, cohort.identity.examples, int(cohort.identity.program["batch_size"]))
             keys = [child(here.key, plan) for plan, _ in groups]
-            known = self._ledger.states(keys)
+            known, saved = self._ledger.states(keys), self._ledger.checkpointed(keys)
             unknown = [
                 pair for key, (_, members) in zip(keys, groups, strict=True) if key not in known for pair in members
             ]
@@ -235,6 +289,8 @@ class Frontier:
                 if key in known:
                     ahead = here.parted(members)
                     self._step(ahead, key, known[key].metrics, gathered)
+                    if key in saved:
+                        self._settle(ahead.trials, gathered)
                     walking.append(ahead)
         self._commit(gathered)
 
@@ -245,16 +301,29 @@ class Frontier:
         branch.key = key
         if not diverged(seen):
             branch.states = [member.schedule.update(state, seen) for member, state in branch.pairs]
-        news = [trial for trial in branch.trials if self._epochs[trial] < epoch]
-        if not news:
-            return
-        gathered.events.append(("progress", {"trials": news, "keys": [key]}))
         for member, state in branch.pairs:
-            if member.trial in news:
-                gathered.heads[member.trial] = (key, epoch)
-                self._epochs[member.trial] = epoch
+            trial = member.trial
+            if self._status[trial].final:
+                continue  # cancelled
+            if epoch > self._epochs[trial]:
+                gathered.heads[trial] = (key, epoch)
+                self._epochs[trial] = epoch
+            if epoch > self._final[trial]:
+                self._provisional[trial].append(key)
                 if not diverged(seen) and state.event:
-                    gathered.events.append(("schedule", self._turn(branch, member, state, metrics)))
+                    self._turns[trial].append(self._turn(branch, member, state, metrics))
+
+    def _settle(self, trials: Iterable[str], gathered: _Gathered) -> None:
+        """Make the trials' records final, and tell of them."""
+        alike: dict[tuple[str, ...], list[str]] = {}
+        turns: list[Mapping[str, Any]] = []
+        for trial in trials:
+            if keys := self._provisional.pop(trial, None):
+                alike.setdefault(tuple(keys), []).append(trial)
+                turns += self._turns.pop(trial, [])
+                self._final[trial] = gathered.final[trial] = self._epochs[trial]
+        gathered.events += [("progress", {"trials": group, "keys": list(keys)}) for keys, group in alike.items()]
+        gathered.events += [("schedule", turn) for turn in turns]
 
     def _turn(self, branch: Branch, member: Member, state: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What a schedule saw or did after an epoch, and the rate before and after it."""
@@ -273,12 +342,15 @@ class Frontier:
 
     def _push(self, branch: Branch) -> None:
         for trial in branch.trials:
-            self._status[trial] = TrialStatus.WAITING
+            if not self._status[trial].final:
+                self._status[trial] = TrialStatus.WAITING
         order = (-len(branch.trials), branch.cohort.epoch, next(self._numbers), branch)
         heapq.heappush(self._waiting, order)
 
     def _end(self, trials: Iterable[str], status: TrialStatus, error: str | None, gathered: _Gathered) -> None:
-        for trial in trials:
+        going = [trial for trial in trials if not self._status[trial].final]
+        self._settle(going, gathered)
+        for trial in going:
             self._status[trial] = status
             gathered.ended[trial] = (status, error)
             ending = {"trial": trial, "status": status, "epoch": self._epochs[trial], "error": error}
@@ -297,3 +369,13 @@ class Frontier:
         self._ledger.commit(self._sweep_id, self._invocation, gathered.batch())
         self.trained += len(gathered.records)
         self.replayed += gathered.replayed
+
+
+def _incident(kind: str, text: str, branch: Branch, *, again: bool = True) -> tuple[str, Mapping[str, Any]]:
+    """An event that says what befell a cohort, and whether it is taken up again."""
+    where = {"trials": list(branch.trials), "epoch": branch.cohort.epoch, "attempt": branch.tries + 1}
+    return "incident", {"class": str(kind), "text": text, "again": again} | where
+
+
+def _first_line(error: str) -> str:
+    return error.strip().partition("\n")[0]

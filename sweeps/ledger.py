@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from sweeps import database, tables
+from sweeps import database, leases, tables
 from sweeps.database import LedgerError
 from sweeps.rows import EventRow, StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, Work, encode
 from sweeps.spec import Trial
@@ -27,6 +27,7 @@ WORK_COLUMNS = (
     *("trained", "replayed", "forks"),
     *("seconds_training", "seconds_saving", "seconds_committing", "seconds_starting"),
 )
+OUTCOMES = tuple(status for status in TrialStatus if status.final)
 KEYS_PER_QUERY = 500  # SQLite takes 32,766 variables in a statement; small pages keep each read short
 
 
@@ -34,12 +35,16 @@ KEYS_PER_QUERY = 500  # SQLite takes 32,766 variables in a statement; small page
 class Batch:
     """What one report of a worker adds to the ledger, in one transaction.
 
-    ``heads`` moves trials along their paths: trial id to (state key, epoch). ``events`` are (kind, payload) pairs.
+    ``heads`` moves trials along their paths: trial id to (state key, epoch); ``final`` says up to which epoch a trial's
+    records are covered by a checkpoint. ``failures`` maps trials to the class of what befell them and how often they have
+    been taken up since. ``events`` are (kind, payload) pairs.
     """
 
     records: Sequence[Record] = ()
     heads: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    final: Mapping[str, int] = field(default_factory=dict)
     checkpoints: Sequence[tuple[str, int]] = ()
+    failures: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     ended: Mapping[str, tuple[TrialStatus, str | None]] = field(default_factory=dict)
     events: Sequence[tuple[str, Mapping[str, Any]]] = ()
     replayed: int = 0
@@ -157,22 +162,53 @@ class Ledger:
         with self._write() as connection:
             connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(used))
 
-    def resume_sweep(self, sweep_id: str) -> None:
-        """Mark a sweep as running again; trials that failed get another chance, outcomes stay."""
-        failed = (tables.trials.c.sweep_id == sweep_id) & (tables.trials.c.status == TrialStatus.FAILED)
-        with self._write() as connection:
-            connection.execute(
-                update(tables.sweeps)
-                .where(tables.sweeps.c.id == sweep_id)
-                .values(status=SweepStatus.RUNNING, used_ms=_now_ms())
-            )
-            connection.execute(update(tables.trials).where(failed).values(status=TrialStatus.WAITING, error=None))
+    # Commands, which are not the driver's to give
 
-    def end_sweep(self, sweep_id: str, status: SweepStatus) -> None:
-        """Write how an invocation of the sweep ended, as its status and as an event."""
+    def cancel_trials(self, sweep_id: str, trials: Iterable[str]) -> int:
+        """Ask for the end of trials; those of a sweep that nobody runs end at once. Returns how many had no outcome yet."""
+        at = tables.trials.c
         with self._write() as connection:
-            connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(status=status))
-            _append(connection, sweep_id, "sweep_ended", {"status": status})
+            asked = 0
+            for page in _pages(list(trials)):
+                open_ones = (at.sweep_id == sweep_id) & at.id.in_(page) & at.status.not_in(OUTCOMES)
+                statement = update(tables.trials).where(open_ones).values(cancel_asked_ms=_now_ms())
+                asked += connection.execute(statement).rowcount
+            if not leases.is_held(*_lease(connection, sweep_id)):
+                self._end_cancelled(connection, sweep_id)
+        return asked
+
+    def retry_trials(self, sweep_id: str, trials: Iterable[str]) -> int:
+        """Take back that trials failed or were cancelled: the next invocation trains them. Returns how many there were.
+
+        Raises:
+            SweepBusy: a process runs the sweep.
+        """
+        at, retried = tables.trials.c, 0
+        again = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0, "cancel_asked_ms": None}
+        with self._write() as connection:
+            leases.refuse_held(connection, sweep_id)
+            for page in _pages(list(trials)):
+                ended = at.id.in_(page) & at.status.in_((TrialStatus.FAILED, TrialStatus.CANCELLED))
+                retried += connection.execute(update(tables.trials).where(ended).values(again)).rowcount
+            if retried:
+                status = {"status": SweepStatus.INTERRUPTED}
+                connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(status))
+        return retried
+
+    def cancellations(self, sweep_id: str) -> list[str]:
+        """The trials whose end was asked for and that have no outcome yet."""
+        at = tables.trials.c
+        asked = (at.sweep_id == sweep_id) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)
+        with self._read() as connection:
+            return list(connection.scalars(select(at.id).where(asked)))
+
+    def _end_cancelled(self, connection: Connection, sweep_id: str) -> None:
+        at = tables.trials.c
+        asked = (at.sweep_id == sweep_id) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)
+        for row in connection.execute(select(at.id, at.epoch).where(asked)).all():
+            ending = {"trial": row.id, "status": TrialStatus.CANCELLED, "epoch": row.epoch, "error": None}
+            _append(connection, sweep_id, "trial_ended", ending)
+            connection.execute(update(tables.trials).where(at.id == row.id).values(status=TrialStatus.CANCELLED))
 
     # States and checkpoints
 
@@ -206,25 +242,59 @@ class Ledger:
     # What a driver writes while a sweep runs
 
     def begin_invocation(self, sweep_id: str) -> int:
-        """Open the account of one ``abel run``; its number goes to :meth:`commit` and :meth:`end_invocation`."""
+        """Take the sweep's lease and open the account of one ``abel run``; its number is the fence of all its writes.
+
+        Trials that failed get another chance; other outcomes stay.
+
+        Raises:
+            SweepBusy: another process runs the sweep.
+        """
         nothing = dict.fromkeys(("trained", "replayed", "forks", "seconds_training", "seconds_saving"), 0)
         row = nothing | {"sweep_id": sweep_id, "started_ms": _now_ms()}
+        failed = (tables.trials.c.sweep_id == sweep_id) & (tables.trials.c.status == TrialStatus.FAILED)
+        again = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0}
+        running = {"status": SweepStatus.RUNNING, "used_ms": _now_ms()}
         with self._write() as connection:
             number = connection.execute(insert(tables.invocations).values(row)).inserted_primary_key
-        assert number is not None
+            assert number is not None
+            leases.take(connection, sweep_id, int(number[0]))
+            connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(running))
+            connection.execute(update(tables.trials).where(failed).values(again))
         return int(number[0])
 
-    def end_invocation(self, invocation: int, *, seconds_committing: float, seconds_starting: float) -> None:
-        """Write when the invocation ended, and what its driver spent on this ledger and on starting Ray."""
+    def renew_lease(self, sweep_id: str, invocation: int) -> None:
+        """Say that the invocation is alive; :class:`~sweeps.leases.Fenced` where another has taken the sweep over."""
+        with self._write() as connection:
+            leases.renew(connection, sweep_id, invocation)
+
+    def end_invocation(
+        self,
+        sweep_id: str,
+        invocation: int,
+        status: SweepStatus,
+        *,
+        seconds_committing: float = 0.0,
+        seconds_starting: float = 0.0,
+    ) -> None:
+        """Write how and when the invocation ended, and what its driver spent on this ledger and on starting Ray."""
         spent = {"seconds_committing": seconds_committing, "seconds_starting": seconds_starting}
         row = tables.invocations.c.id == invocation
         with self._write() as connection:
+            leases.renew(connection, sweep_id, invocation)
             connection.execute(update(tables.invocations).where(row).values(ended_ms=_now_ms(), **spent))
+            connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(status=status))
+            _append(connection, sweep_id, "sweep_ended", {"status": status})
+            leases.release(connection, sweep_id)
 
     def commit(self, sweep_id: str, invocation: int, batch: Batch) -> None:
-        """Write a batch as one transaction: its states (a state that is there already stays as it is), trials, events."""
+        """Write a batch as one transaction: its states (a state that is there already stays as it is), trials, events.
+
+        Raises:
+            Fenced: another invocation has the sweep; nothing was written.
+        """
         at = tables.trials.c
         with self._write() as connection:
+            leases.renew(connection, sweep_id, invocation)
             for record in batch.records:
                 connection.execute(upsert(tables.states).values(_state_row(record)).on_conflict_do_nothing())
             for key, epoch in batch.checkpoints:
@@ -233,6 +303,11 @@ class Ledger:
             for trial, (key, epoch) in batch.heads.items():
                 moved = {"head": key, "epoch": epoch, "status": TrialStatus.RUNNING}
                 connection.execute(update(tables.trials).where(at.id == trial).values(moved))
+            for trial, epoch in batch.final.items():
+                connection.execute(update(tables.trials).where(at.id == trial).values(final_epoch=epoch))
+            for trial, (failure, attempts) in batch.failures.items():
+                failed = {"failure": failure, "attempts": attempts}
+                connection.execute(update(tables.trials).where(at.id == trial).values(failed))
             for trial, (status, error) in batch.ended.items():
                 connection.execute(update(tables.trials).where(at.id == trial).values(status=status, error=error))
             for kind, payload in batch.events:
@@ -245,6 +320,13 @@ class Ledger:
         """The sweep's next events after an event's id, in order."""
         at = tables.events.c
         query = select(tables.events).where(at.sweep_id == sweep_id, at.id > after).order_by(at.id).limit(limit)
+        with self._read() as connection:
+            return [EventRow.read(row) for row in connection.execute(query)]
+
+    def events_of(self, sweep_id: str, kind: str) -> list[EventRow]:
+        """All the sweep's events of one kind, in order."""
+        at = tables.events.c
+        query = select(tables.events).where(at.sweep_id == sweep_id, at.kind == kind).order_by(at.id)
         with self._read() as connection:
             return [EventRow.read(row) for row in connection.execute(query)]
 
@@ -287,6 +369,12 @@ def _describe(connection: Connection, sweep_id: str, spec: Mapping[str, Any]) ->
     changed = update(tables.sweeps).where(at.id == sweep_id, at.spec != text).values(spec=text)
     if connection.execute(changed).rowcount:
         _append(connection, sweep_id, "sweep_described", {})
+
+
+def _lease(connection: Connection, sweep_id: str) -> tuple[str | None, int]:
+    at = tables.sweeps.c
+    row = connection.execute(select(at.holder, at.lease_until_ms).where(at.id == sweep_id).with_for_update()).one()
+    return row.holder, row.lease_until_ms
 
 
 def _append(connection: Connection, sweep_id: str, kind: str, payload: Mapping[str, Any]) -> None:

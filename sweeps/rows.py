@@ -10,18 +10,19 @@ from workers.trajectory import Identity
 
 
 class TrialStatus(StrEnum):
-    """Where a trial stands; the last three are outcomes and final."""
+    """Where a trial stands; the last four are outcomes and final."""
 
     WAITING = "waiting"
     RUNNING = "running"
     FINISHED = "finished"
     DIVERGED = "diverged"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
     @property
     def final(self) -> bool:
         """Whether the trial has its outcome."""
-        return self in (TrialStatus.FINISHED, TrialStatus.DIVERGED, TrialStatus.FAILED)
+        return self not in (TrialStatus.WAITING, TrialStatus.RUNNING)
 
 
 class SweepStatus(StrEnum):
@@ -30,6 +31,8 @@ class SweepStatus(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
+    NO_SPACE = "no_space"
+    CANCELLED = "cancelled"
     FAILED = "failed"
 
 
@@ -45,6 +48,8 @@ class SweepRow:
     created_ms: int
     forecast: Mapping[str, Any] | None
     identities: tuple[Identity, ...]
+    holder: str | None = None
+    lease_until_ms: int = 0
 
     @classmethod
     def read(cls, row: Any) -> "SweepRow":
@@ -58,6 +63,8 @@ class SweepRow:
             created_ms=row.created_ms,
             forecast=None if row.forecast is None else json.loads(row.forecast),
             identities=tuple(Identity(**values) for values in json.loads(row.identities)),
+            holder=row.holder,
+            lease_until_ms=row.lease_until_ms,
         )
 
 

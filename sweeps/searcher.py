@@ -11,14 +11,18 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
+from sweeps.database import LedgerError
+from sweeps.failures import FailureClass, classify
 from sweeps.frontier import Frontier
 from sweeps.trainable import WorkerSettings
 
 FINISHED: str = Searcher.FINISHED
-ANNOUNCE_SECONDS = 0.5
+LOOK_SECONDS = 0.5
+DRAIN_SECONDS = 12.0  # Tune takes 5 s more to end its actors; whoever sends SIGTERM waits for 20 to 30
 
 
 @dataclass
@@ -27,13 +31,27 @@ class Shared:
 
     frontier: Frontier
     settings: WorkerSettings
-    stop: threading.Event
+    told: threading.Event  # that somebody wants the sweep to stop
     announce: Callable[[], None]
+    look: Callable[[], None]
     cohort_of: dict[str, int] = field(default_factory=dict)
     staged: set[int] = field(default_factory=set)  # cohorts that Tune holds ready for the next free worker
     committing_seconds: float = 0.0
     first_report_at: float | None = None
+    stopped_at: float | None = None  # when it was first seen that the sweep is to stop
+    failure: FailureClass | None = None  # why the sweep as a whole stops, where it does
     error: str | None = None
+
+    def end(self, error: Exception) -> None:
+        """Drain the sweep because of an error that is no trial's own; the first one is told."""
+        if self.error is None:
+            self.error = str(error) if isinstance(error, LedgerError) else f"{type(error).__name__}: {error}"
+            self.failure = classify(error)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no more cohorts are handed out: somebody said so, or something failed that is no trial's own."""
+        return self.told.is_set() or self.error is not None
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher for a restore, and ours is from the ledger."""
@@ -50,11 +68,11 @@ class CohortSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next cohort's configuration."""
         sweep = self._sweep
-        if sweep.stop.is_set():
+        if sweep.stopping:
             return FINISHED
         taken = sweep.frontier.take()
         if taken is None:
-            return None if sweep.frontier.running else FINISHED
+            return None if sweep.frontier.running or sweep.frontier.waiting else FINISHED
         number, cohort = taken
         sweep.cohort_of[trial_id] = number
         sweep.staged.add(number)
@@ -89,19 +107,26 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         with self._guard(), self._timed():
             self._sweep.first_report_at = self._sweep.first_report_at or time.monotonic()
             self._sweep.frontier.hear(number, result["reports"])
-            if failure := result.get("failure"):
-                self._sweep.frontier.fail(number, failure)
+            if (failure := result.get("failure")) and self._sweep.frontier.is_wanted(number):
+                self._fail(number, FailureClass(result["failure_class"]), failure)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A worker's process is gone."""
+        number = self._sweep.cohort_of[trial.trial_id]
         with self._guard(), self._timed():
-            why = str(trial.get_error() or "its process died").strip().splitlines()[-1]
-            self._sweep.frontier.lose(self._sweep.cohort_of[trial.trial_id], why)
+            if self._sweep.frontier.is_wanted(number):
+                self._fail(number, *_loss(trial))
+
+    def _fail(self, number: int, failure: FailureClass, error: str) -> None:
+        self._sweep.frontier.fail(number, failure, error)
+        if failure is FailureClass.NO_SPACE:
+            self._sweep.failure, self._sweep.error = failure, error.strip().partition("\n")[0]
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Time for a look at the sweep; Tune takes ten steps a second."""
-        if time.monotonic() - self._announced_at >= ANNOUNCE_SECONDS:
+        if time.monotonic() - self._announced_at >= LOOK_SECONDS:
             with self._guard():
+                self._sweep.look()
                 self._sweep.announce()
             self._announced_at = time.monotonic()
 
@@ -111,8 +136,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
             yield
         except Exception as error:
             logging.getLogger(__name__).debug("draining the sweep", exc_info=True)
-            self._sweep.error = self._sweep.error or f"{type(error).__name__}: {error}"
-            self._sweep.stop.set()
+            self._sweep.end(error)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -130,9 +154,23 @@ class DrainStopper(tune.Stopper):  # type: ignore[misc]
         self._sweep = sweep
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether this trial ends with this report."""
-        return self._sweep.stop.is_set()
+        """Whether this trial ends with this report: because the sweep does, or because nobody wants the cohort any more."""
+        return self._sweep.stopping or not self._sweep.frontier.is_wanted(self._sweep.cohort_of[trial_id])
 
     def stop_all(self) -> bool:
-        """Never at once: the searcher says when all is done."""
-        return False
+        """Whether to wait for no more reports: an epoch under way would outlast the time that a drain may take."""
+        if not self._sweep.stopping:
+            return False
+        self._sweep.stopped_at = self._sweep.stopped_at or time.monotonic()
+        return time.monotonic() - self._sweep.stopped_at > DRAIN_SECONDS
+
+
+def _loss(trial: TuneTrial) -> tuple[FailureClass, str]:
+    """What became of a worker that died, as far as Ray knows."""
+    error = trial.get_pickled_error()
+    why = str(trial.get_error() or "its process died").strip().splitlines()[-1]
+    if isinstance(error, RayActorError) and error.preempted:
+        return FailureClass.PREEMPTED, f"its machine was taken away: {why}"
+    if isinstance(error, OutOfMemoryError) or "OutOfMemoryError" in why:
+        return FailureClass.OUT_OF_MEMORY, f"a worker was ended for want of memory: {why}"
+    return FailureClass.INFRASTRUCTURE, f"a worker was lost: {why}"

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from sweeps.failures import classify
 from workers.cohort import Cohort, Forked, Report, train
 from workers.workshop import Workshop
 
@@ -60,7 +61,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
                     return {"reports": reports, "done": False}
         except Exception as error:
             failure = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-            return {"reports": reports, "failure": failure, "done": True}
+            return {"reports": reports, "failure": failure, "failure_class": str(classify(error)), "done": True}
         return {"reports": reports, "done": True}
 
     def cleanup(self) -> None:

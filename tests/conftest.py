@@ -1,11 +1,15 @@
 """Every test has a home, an `ABEL_HOME` and a Ray directory of its own, no outside settings, and leaves no process."""
 
+import contextlib
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,6 +131,53 @@ def free_port() -> Callable[[], int]:
             return port
 
     return ask
+
+
+RUNNER = """
+import sys
+from sweeps.ledger import Ledger
+
+ledger = Ledger.open(sys.argv[1])
+print(ledger.begin_invocation(sys.argv[2]), flush=True)
+for line in sys.stdin:
+    try:
+        ledger.renew_lease(sys.argv[2], int(line))
+        print("renewed", flush=True)
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+"""
+
+
+@dataclass
+class Runner:
+    """Another process that has taken a sweep; it writes only when told to."""
+
+    process: subprocess.Popen[str]
+    invocation: int
+
+    def renew(self) -> str:
+        """Have it renew its lease; what it says."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{self.invocation}\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def another_process() -> Iterator[Callable[[str, str], Runner]]:
+    """Start a process that takes the sweep with this id in the ledger at this URL."""
+    with contextlib.ExitStack() as started:
+
+        def start(url: str, sweep_id: str) -> Runner:
+            command = [sys.executable, "-c", RUNNER, url, sweep_id]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            started.enter_context(process)
+            started.callback(process.kill)
+            assert process.stdout is not None
+            return Runner(process, int(process.stdout.readline()))
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -128,8 +128,11 @@ class Story:
         return self
 
     def end(self, status: SweepStatus = SweepStatus.FINISHED) -> "Story":
-        self.ledger.end_invocation(self.invocation, seconds_committing=0.0, seconds_starting=0.0)
-        self.ledger.end_sweep(self.sweep_id, status)
+        self.ledger.end_invocation(self.sweep_id, self.invocation, status)
+        return self
+
+    def resume(self) -> "Story":
+        self.invocation = self.ledger.begin_invocation(self.sweep_id)
         return self
 
     def _path(self, schedule: Mapping[str, Any], seed: int, last: int, diverges: bool) -> Iterator[Record]:

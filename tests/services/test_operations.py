@@ -1,5 +1,7 @@
 """Tests for `services/operations.py` and the verb `run` behind it, with a driver that records without training."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,10 +11,10 @@ import pytest
 
 from services import forecasts, operations
 from services.interruption import Stop
-from services.preflight import PreflightError, sole_runner
 from services.schemas import Request, RunResult, to_json
 from services.settings import Settings
 from sweeps import driver
+from sweeps.database import LedgerError
 from sweeps.driver import Options, Outcome, Progress
 from sweeps.identity import WorkerEnvironment
 from sweeps.ledger import Batch, Ledger
@@ -70,6 +72,7 @@ class Recorder:
         self,
         ledger: Ledger,
         sweep_id: str,
+        invocation: int,
         trials: Sequence[Trial],
         identities: Mapping[Program, Identity],
         options: Options,
@@ -81,7 +84,6 @@ class Recorder:
         self.calls.append((forecast, options))
         if self.interrupt:
             raise KeyboardInterrupt
-        invocation = ledger.begin_invocation(sweep_id)
         rows = {row.number: row for row in ledger.trials(sweep_id)}
         done: set[str] = set()
         for trial in trials:
@@ -98,8 +100,7 @@ class Recorder:
                     ended={row.id: (TrialStatus.FINISHED, None)},
                 ),
             )
-        ledger.end_invocation(invocation, seconds_committing=0.0, seconds_starting=0.0)
-        ledger.end_sweep(sweep_id, SweepStatus.FINISHED)
+        ledger.end_invocation(sweep_id, invocation, SweepStatus.FINISHED)
         return Outcome(status=SweepStatus.FINISHED, trained=len(done), replayed=0, seconds={"wall": 1.0})
 
 
@@ -203,10 +204,20 @@ def test_without_sharing_every_epoch_is_planned(settings: Settings) -> None:
     assert all(arm.epochs_shared == (arm.epochs_naive, arm.epochs_naive) for arm in plan.arms)
 
 
-def test_a_sweep_that_another_process_runs_is_left_alone(settings: Settings, recorder: Recorder) -> None:
-    with sole_runner(settings.prepare().home, "tiny"), pytest.raises(PreflightError, match="another process"):
+def test_a_sweep_that_another_process_runs_is_left_alone(
+    settings: Settings, recorder: Recorder, another_process: Callable[[str, str], Any]
+) -> None:
+    recorder.interrupt = True
+    with pytest.raises(KeyboardInterrupt):
         run(settings)
-    assert recorder.calls == []
+    ledger = Ledger.open(settings.ledger_url)
+    another_process(settings.ledger_url, ledger.sweep("tiny").id)
+    with pytest.raises(
+        LedgerError, match=r"sweep 'tiny': is being run by process \d+ on .*its lease runs out 30 s after"
+    ):
+        run(settings)
+    assert len(recorder.calls) == 1
+    assert [sweep.status for sweep in operations.sweeps(settings)] == ["running"]
 
 
 def test_stopping_at_once_leaves_the_sweep_as_interrupted(settings: Settings, recorder: Recorder) -> None:
@@ -221,11 +232,10 @@ def test_stopping_at_once_leaves_the_sweep_as_interrupted(settings: Settings, re
 def test_a_sweep_whose_process_is_gone_is_shown_as_stopped(settings: Settings, recorder: Recorder) -> None:
     run(settings)
     ledger = Ledger.open(settings.ledger_url)
-    ledger.resume_sweep(ledger.sweep("tiny").id)
+    begin = "import sys; from sweeps.ledger import Ledger; Ledger.open(sys.argv[1]).begin_invocation(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", begin, settings.ledger_url, ledger.sweep("tiny").id], check=True)
     ledger.close()
     assert [sweep.status for sweep in operations.sweeps(settings)] == ["stopped"]
-    with sole_runner(settings.home, "tiny"):
-        assert [sweep.status for sweep in operations.sweeps(settings)] == ["running"]
 
 
 def test_options_reach_the_driver(settings: Settings, recorder: Recorder) -> None:

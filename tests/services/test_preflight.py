@@ -1,14 +1,12 @@
 """Tests for `services/preflight.py`."""
 
-import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 from services import preflight
-from services.preflight import PreflightError, check_home, file_system, is_running, sole_runner
+from services.preflight import PreflightError, check_home, file_system
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -51,35 +49,3 @@ def test_the_deepest_and_then_the_latest_mount_decides(tmp_path: Path) -> None:
     assert file_system(Path("/database"), mounts) == "ext4"
     assert file_system(Path("/with space/home"), mounts) == "tmpfs"
     assert file_system(Path("/data"), tmp_path / "none") is None
-
-
-HOLDER = """
-import sys, pathlib
-from services.preflight import sole_runner
-with sole_runner(pathlib.Path(sys.argv[1]), "a sweep"):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_sweep_has_one_runner_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        assert is_running(tmp_path, "a sweep")
-        with pytest.raises(PreflightError, match="being run by another process"), sole_runner(tmp_path, "a sweep"):
-            pass
-        with sole_runner(tmp_path, "another sweep"):
-            pass
-        holder.kill()
-    assert not is_running(tmp_path, "a sweep")
-    with sole_runner(tmp_path, "a sweep"):
-        pass
-
-
-def test_asking_creates_nothing(tmp_path: Path) -> None:
-    assert not is_running(tmp_path / "home", "a sweep")
-    assert list(tmp_path.iterdir()) == []

@@ -139,8 +139,7 @@ def test_a_sweep_that_is_taken_up_again_goes_on_in_the_same_runs(small: Any, tra
     parent, trials = shown(tracking_uri, small)
     assert parent.info.status == "KILLED"
     assert {(run.info.status, run.data.tags["abel.outcome"]) for run in trials.values()} == {("KILLED", "interrupted")}
-    small.ledger.resume_sweep(small.sweep_id)
-    small.tell(upto=4)
+    small.resume().tell(upto=4)
     project(small, tracking_uri, tmp_path)
     again, going = shown(tracking_uri, small)
     assert {again.info.status, *(run.info.status for run in going.values())} == {"RUNNING"}

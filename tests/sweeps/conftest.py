@@ -82,7 +82,6 @@ class Shop:
 
     def frontier(self, spec, *, sharing=True, **options):
         trials, identities, sweep_id = self.enter(spec, sharing=sharing)
-        self.ledger.resume_sweep(sweep_id)
         invocation = self.ledger.begin_invocation(sweep_id)
         frontier = Frontier(self.ledger, sweep_id, invocation, sharing=sharing, **options)
         frontier.open(trials, identities)

@@ -30,6 +30,7 @@ def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=N
     outcome = run(
         shop.ledger,
         sweep_id,
+        shop.ledger.begin_invocation(sweep_id),
         trials,
         identities,
         settings,
@@ -124,7 +125,7 @@ def test_a_killed_worker_is_replaced_and_the_records_are_the_same(shop, another_
     sweep_id, outcome = drive(shop, spec_of(seeds=[0, 1], **LONG), on_progress=kill_one, **OFTEN)
     assert killed
     assert outcome.status is SweepStatus.FINISHED
-    (lost,) = (event.payload["text"] for event in shop.ledger.events(sweep_id, limit=10**6) if event.kind == "note")
+    (lost,) = (event.payload["text"] for event in shop.ledger.events(sweep_id, limit=10**6) if event.kind == "incident")
     assert "a worker was lost" in lost
     whole, _ = another_shop.run(spec_of(seeds=[0, 1], **LONG))
     assert shop.curves(sweep_id) == another_shop.curves(whole)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from abel.schedules import Abel, Event
+from sweeps.failures import FailureClass, RetryPolicy
 from sweeps.frontier import Nondeterministic
 from sweeps.rows import TrialStatus
 from workers.cohort import Record, train
@@ -112,15 +113,19 @@ def test_a_lost_worker_costs_at_most_the_epochs_since_the_checkpoint(shop, spec_
     number, cohort = frontier.take()
     reports = iter(list(train(cohort, shop.workshop))[:3])
     frontier.hear(number, list(reports))
-    frontier.lose(number, "SIGKILL")
+    frontier.fail(number, FailureClass.INFRASTRUCTURE, "SIGKILL")
     while taken := frontier.take():
         frontier.hear(taken[0], list(train(taken[1], shop.workshop)))
     assert {row.status for row in shop.ledger.trials(sweep_id)} == {TrialStatus.FINISHED}
-    assert any("SIGKILL" in event["text"] for event in events(shop, sweep_id, "note"))
+    (incident,) = events(shop, sweep_id, "incident")
+    assert (incident["text"], incident["class"], incident["again"]) == ("SIGKILL", "infrastructure", True)
+    hit = {row.id for row in shop.ledger.trials(sweep_id) if row.attempts == 1}
+    assert hit == set(incident["trials"])
 
 
 def test_a_worker_lost_again_and_again_fails_its_trials_only(shop, spec_of):
-    sweep_id, frontier = shop.frontier(spec_of())
+    at_once = RetryPolicy(infrastructure=3, first_pause_seconds=0.0)
+    sweep_id, frontier = shop.frontier(spec_of(), retry=at_once)
     seed = None
     for _ in range(4):
         number, cohort = frontier.take()
@@ -128,19 +133,20 @@ def test_a_worker_lost_again_and_again_fails_its_trials_only(shop, spec_of):
             frontier.hear(number, list(train(cohort, shop.workshop)))
             number, cohort = frontier.take()
         seed = cohort.seed
-        frontier.lose(number, "out of memory")
+        frontier.fail(number, FailureClass.INFRASTRUCTURE, "it died")
     while taken := frontier.take():
         frontier.hear(taken[0], list(train(taken[1], shop.workshop)))
     by_seed = {row.seed: row for row in shop.ledger.trials(sweep_id)}
     assert by_seed[seed].status is TrialStatus.FAILED
-    assert "out of memory" in by_seed[seed].error
+    assert by_seed[seed].error == "it died"
+    assert (by_seed[seed].failure, by_seed[seed].attempts) == ("infrastructure", 3)
     assert by_seed[1 - seed].status is TrialStatus.FINISHED
 
 
 def test_what_failed_gets_another_chance_when_the_sweep_is_run_again(shop, spec_of):
     sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
     number, _ = frontier.take()
-    frontier.fail(number, "ValueError: no")
+    frontier.fail(number, FailureClass.USER, "ValueError: no")
     assert {row.status for row in shop.ledger.trials(sweep_id)} == {TrialStatus.FAILED}
     shop.run(spec_of(seeds=[0]))
     assert {row.status for row in shop.ledger.trials(sweep_id)} == {TrialStatus.FINISHED}

@@ -181,13 +181,12 @@ def test_writers_in_several_threads_wait_for_each_other(entered):
 
 def test_statuses_of_a_sweep(entered):
     ledger, sweep_id, invocation = entered
-    ledger.end_invocation(invocation, seconds_committing=0.5, seconds_starting=2.0)
-    ledger.end_sweep(sweep_id, SweepStatus.INTERRUPTED)
+    ledger.end_invocation(sweep_id, invocation, SweepStatus.INTERRUPTED, seconds_committing=0.5, seconds_starting=2.0)
     assert ledger.sweep(sweep_id).status is SweepStatus.INTERRUPTED
-    ledger.resume_sweep(sweep_id)
-    assert ledger.sweep(sweep_id).status is SweepStatus.RUNNING
     work = ledger.work(sweep_id)
     assert (work.invocations, work.seconds_committing, work.seconds_starting) == (1, 0.5, 2.0)
+    ledger.begin_invocation(sweep_id)
+    assert ledger.sweep(sweep_id).status is SweepStatus.RUNNING
 
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path):

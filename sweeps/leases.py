@@ -1,0 +1,158 @@
+"""Leases with a fence: one invocation at a time may write for a sweep.
+
+An invocation that takes a sweep puts its number into the sweep's row. Each of its writes first looks, inside the same
+transaction, whether that number still stands there; so a process that was stopped past its lease and goes on after another
+took the sweep over writes nothing more. A lease runs by the clocks of the machines, which must agree to a few seconds; the
+fence does not depend on them.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import psutil
+from sqlalchemy import Connection, select, update
+
+from sweeps.database import LedgerError
+from sweeps.tables import sweeps
+
+LEASE_SECONDS = 30.0
+RENEW_SECONDS = 5.0
+
+
+class SweepBusy(LedgerError):
+    """Another process runs the sweep."""
+
+
+class Fenced(LedgerError):
+    """Another process has taken the sweep over; what this one still had to write is not wanted."""
+
+
+class Holder(NamedTuple):
+    """A process as others can look it up: a number alone may be given to another process."""
+
+    host: str
+    namespace: int
+    pid: int
+    born: int
+
+    @classmethod
+    def here(cls) -> "Holder":
+        """This process."""
+        return cls(socket.gethostname(), _namespace(), os.getpid(), round(psutil.Process().create_time()))
+
+    @classmethod
+    def read(cls, text: str) -> "Holder":
+        """From the ledger."""
+        host, *numbers = text.split("/")
+        return cls(host, *map(int, numbers))
+
+    def __str__(self) -> str:
+        return "/".join(map(str, self))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is known to have ended; of another machine nothing is known."""
+        if (self.host, self.namespace) != (socket.gethostname(), _namespace()):
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            return round(process.create_time()) != self.born or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+
+def is_held(holder: str | None, until_ms: int) -> bool:
+    """Whether a lease stands: it has not run out, and its holder is not known to have ended."""
+    return holder is not None and until_ms > _now_ms() and not Holder.read(holder).is_gone
+
+
+def refuse_held(connection: Connection, sweep_id: str) -> None:
+    """Lock the sweep's row for the caller's transaction, where nobody holds the sweep.
+
+    Raises:
+        SweepBusy: another process holds it.
+    """
+    at = sweeps.c
+    query = select(at.name, at.holder, at.lease_until_ms).where(at.id == sweep_id).with_for_update()
+    row = connection.execute(query).one()
+    if is_held(row.holder, row.lease_until_ms):
+        other = Holder.read(row.holder)
+        raise SweepBusy(
+            f"sweep {row.name!r}: is being run by process {other.pid} on {other.host}; wait for it, stop it, "
+            f"or, if it hangs, end it: its lease runs out {LEASE_SECONDS:.0f} s after its last sign of life"
+        )
+
+
+def take(connection: Connection, sweep_id: str, invocation: int) -> None:
+    """Give the sweep to an invocation, in the caller's transaction.
+
+    Raises:
+        SweepBusy: another process holds it.
+    """
+    here = str(Holder.here())
+    # A process may take over from itself: with a full disk it could not write that its last invocation had ended.
+    if connection.scalar(select(sweeps.c.holder).where(sweeps.c.id == sweep_id).with_for_update()) != here:
+        refuse_held(connection, sweep_id)
+    held = {"invocation": invocation, "holder": here, "lease_until_ms": _until_ms()}
+    connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(held))
+
+
+def renew(connection: Connection, sweep_id: str, invocation: int) -> None:
+    """The fence: goes on with the lease, in the transaction of the write that it protects.
+
+    Raises:
+        Fenced: another invocation has the sweep.
+    """
+    ours = (sweeps.c.id == sweep_id) & (sweeps.c.invocation == invocation)
+    if not connection.execute(update(sweeps).where(ours).values(lease_until_ms=_until_ms())).rowcount:
+        raise Fenced(f"sweep {sweep_id}: another process has taken it over; this one ends and writes nothing more")
+
+
+def release(connection: Connection, sweep_id: str) -> None:
+    """Let the sweep go; the fence stays, so that nothing of the invocation comes after."""
+    free = {"invocation": 0, "holder": None, "lease_until_ms": 0}
+    connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(free))
+
+
+@contextmanager
+def kept(renewal: Callable[[], None], lost: Callable[[Fenced], None]) -> Iterator[None]:
+    """Renew a lease every few seconds while the block runs, however long an epoch takes."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(RENEW_SECONDS):
+            try:
+                renewal()
+            except Fenced as error:
+                lost(error)
+                return
+            except LedgerError:
+                continue  # a full disk is told by the next record; the lease may run out, the fence holds
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _namespace() -> int:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0  # no such thing on this system
+
+
+def _until_ms() -> int:
+    return _now_ms() + round(LEASE_SECONDS * 1000)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

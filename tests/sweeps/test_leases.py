@@ -1,0 +1,100 @@
+import os
+import signal
+
+import pytest
+
+from sweeps import leases
+from sweeps.leases import Fenced, Holder, SweepBusy, is_held
+from sweeps.ledger import Batch
+from sweeps.rows import SweepStatus
+
+
+@pytest.fixture
+def entered(shop, spec_of):
+    _, _, sweep_id = shop.enter(spec_of())
+    return shop.ledger, sweep_id, f"sqlite:///{shop.directory}/ledger.db"
+
+
+def expire(monkeypatch):
+    """Let time pass for this process, beyond any lease."""
+    now = leases._now_ms
+    monkeypatch.setattr(leases, "_now_ms", lambda: now() + 31_000)
+
+
+def test_a_sweep_that_another_process_runs_cannot_be_taken(entered, another_process):
+    ledger, sweep_id, url = entered
+    runner = another_process(url, sweep_id)
+    with pytest.raises(SweepBusy, match=f"is being run by process {runner.process.pid} on"):
+        ledger.begin_invocation(sweep_id)
+    assert runner.renew() == "renewed"
+    assert ledger.work(sweep_id).invocations == 1  # the refused one left nothing
+
+
+def test_a_process_that_was_killed_is_followed_at_once(entered, another_process):
+    ledger, sweep_id, url = entered
+    runner = another_process(url, sweep_id)
+    runner.process.kill()
+    runner.process.wait()
+    assert ledger.begin_invocation(sweep_id) > runner.invocation
+
+
+def test_a_process_stopped_past_its_lease_is_followed_and_then_writes_nothing(entered, another_process, monkeypatch):
+    ledger, sweep_id, url = entered
+    runner = another_process(url, sweep_id)
+    os.kill(runner.process.pid, signal.SIGSTOP)
+    with pytest.raises(SweepBusy):
+        ledger.begin_invocation(sweep_id)
+    expire(monkeypatch)
+    ours = ledger.begin_invocation(sweep_id)
+    os.kill(runner.process.pid, signal.SIGCONT)
+    assert runner.renew().startswith("Fenced: ")
+    ledger.commit(sweep_id, ours, Batch(events=[("note", {"text": "ours"})]))
+
+
+def test_nothing_of_a_fenced_batch_is_written(entered):
+    ledger, sweep_id, _ = entered
+    stale = ledger.begin_invocation(sweep_id)
+    ledger.begin_invocation(sweep_id)
+    before = len(ledger.events(sweep_id))
+    with pytest.raises(Fenced, match="another process has taken it over"):
+        ledger.commit(sweep_id, stale, Batch(events=[("note", {"text": "stale"})], checkpoints=[("k", 1)]))
+    with pytest.raises(Fenced):
+        ledger.end_invocation(sweep_id, stale, SweepStatus.FINISHED)
+    assert len(ledger.events(sweep_id)) == before
+    assert ledger.checkpointed(["k"]) == set()
+    assert ledger.sweep(sweep_id).status is SweepStatus.RUNNING
+
+
+def test_an_ended_invocation_lets_the_sweep_go(entered, another_process):
+    ledger, sweep_id, url = entered
+    ours = ledger.begin_invocation(sweep_id)
+    ledger.end_invocation(sweep_id, ours, SweepStatus.INTERRUPTED)
+    with pytest.raises(Fenced):
+        ledger.commit(sweep_id, ours, Batch(events=[("note", {"text": "late"})]))
+    assert another_process(url, sweep_id).invocation > ours
+
+
+def test_a_lease_is_renewed_while_an_epoch_takes_long_and_its_loss_is_told(monkeypatch):
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.001)
+    renewals, lost = [], []
+
+    def renew():
+        renewals.append(1)
+        if len(renewals) == 3:
+            raise Fenced("gone")
+
+    with leases.kept(renew, lost.append):
+        while not lost:
+            os.sched_yield()
+    assert len(renewals) == 3
+    assert isinstance(lost[0], Fenced)
+
+
+def test_of_a_process_elsewhere_nothing_is_known():
+    here = Holder.here()
+    assert not here.is_gone
+    assert here._replace(born=here.born - 100).is_gone  # the number was given to another process
+    assert not here._replace(host="elsewhere", born=0).is_gone
+    assert Holder.read(str(here)) == here
+    assert not is_held(str(here._replace(host="elsewhere")), 0)
+    assert not is_held(None, 10**15)
