@@ -49,7 +49,7 @@ class RetryPolicy:
         """Seconds until then: nothing the first time, for most losses are of one process, then doubling."""
         if failure is not FailureClass.INFRASTRUCTURE or tries == 0:
             return 0.0
-        return min(self.longest_pause_seconds, self.first_pause_seconds * 2 ** min(tries - 1, 20))
+        return min(self.longest_pause_seconds, self.first_pause_seconds * 2.0 ** min(tries - 1, 20))
 
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -14,8 +14,9 @@ from typing import Any
 
 from abel.schedules import Event
 from sweeps.branches import Branch
-from sweeps.failures import FailureClass, RetryPolicy
+from sweeps.failures import FailureClass
 from sweeps.ledger import Batch, Ledger
+from sweeps.retries import RetryPolicy
 from sweeps.rows import StateRow, TrialRow, TrialStatus
 from sweeps.spec import Trial
 from workers.cohort import (

@@ -152,7 +152,7 @@ def test_a_ledger_that_fails_drains_the_sweep_and_leaves_no_hole(shop, another_s
 
     monkeypatch.setattr(type(shop.ledger), "commit", full)
     sweep_id, outcome = drive(shop, spec_of(epochs=40))
-    assert outcome.status is SweepStatus.FAILED
+    assert outcome.status is SweepStatus.NO_SPACE
     assert "No space left" in outcome.error
     monkeypatch.undo()
     _, rest = drive(shop, spec_of(epochs=40))

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 from abel.schedules import Abel, Event
-from sweeps.failures import FailureClass, RetryPolicy
+from sweeps.failures import FailureClass
 from sweeps.frontier import Nondeterministic
-from sweeps.rows import TrialStatus
-from workers.cohort import Record, train
+from sweeps.retries import RetryPolicy
+from sweeps.rows import SweepStatus, TrialStatus
+from workers.cohort import Record, Saved, train
 from workers.workshop import Workshop
 
 
@@ -141,6 +142,127 @@ def test_a_worker_lost_again_and_again_fails_its_trials_only(shop, spec_of):
     assert by_seed[seed].error == "it died"
     assert (by_seed[seed].failure, by_seed[seed].attempts) == ("infrastructure", 3)
     assert by_seed[1 - seed].status is TrialStatus.FINISHED
+
+
+ALONE = {"arms": {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}, "seeds": [0]}
+
+
+def test_out_of_memory_is_tried_once_more_and_a_fault_of_the_program_never(shop, spec_of):
+    for failure, tries in ((FailureClass.OUT_OF_MEMORY, 2), (FailureClass.USER, 1)):
+        sweep_id, frontier = shop.frontier(spec_of(**ALONE))
+        taken = 0
+        while next_one := frontier.take():
+            taken += 1
+            frontier.fail(next_one[0], failure, "no\nTraceback")
+        assert taken == tries
+        (row,) = shop.ledger.trials(sweep_id)
+        assert (row.status, row.failure, row.attempts) == (TrialStatus.FAILED, str(failure), tries - 1)
+        assert [event["again"] for event in events(shop, sweep_id, "incident")][-tries:] == [True] * (tries - 1) + [
+            False
+        ]
+
+
+def test_a_preemption_is_no_failure_however_often(shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(**ALONE))
+    for _ in range(30):
+        number, _ = frontier.take()
+        frontier.fail(number, FailureClass.PREEMPTED, "its machine was taken away")
+    (row,) = shop.ledger.trials(sweep_id)
+    assert (row.status, row.failure, row.attempts) == (TrialStatus.WAITING, None, 0)
+
+
+def test_a_cohort_rests_after_repeated_losses_and_progress_renews_its_tries(shop, spec_of):
+    now = [0.0]
+    _, frontier = shop.frontier(spec_of(**ALONE), clock=lambda: now[0], retry=RetryPolicy(infrastructure=2))
+    reports = list(train(frontier.take()[1], shop.workshop))
+    number = 0
+    for round_ in range(3):
+        frontier.fail(number, FailureClass.INFRASTRUCTURE, "lost")
+        number, _ = frontier.take()  # at once the first time
+        frontier.fail(number, FailureClass.INFRASTRUCTURE, "lost")
+        assert frontier.take() is None
+        assert frontier.waiting == 1
+        now[0] += 0.5
+        number, _ = frontier.take()
+        frontier.hear(number, [reports[round_]])
+    assert frontier.running == 1
+
+
+def test_a_record_is_told_of_only_when_a_checkpoint_covers_it(shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(**ALONE))
+    number, cohort = frontier.take()
+    reports = list(train(cohort, shop.workshop))
+    records = [report for report in reports if isinstance(report, Record)]
+    frontier.hear(number, records[:2])
+    (row,) = shop.ledger.trials(sweep_id)
+    assert (row.epoch, row.final_epoch) == (2, 0)
+    assert events(shop, sweep_id, "progress") == []
+    frontier.hear(number, [Saved(key=records[1].key, epoch=2, seconds=0.1), records[2]])
+    (row,) = shop.ledger.trials(sweep_id)
+    assert (row.epoch, row.final_epoch) == (3, 2)
+    assert [event["keys"] for event in events(shop, sweep_id, "progress")] == [[record.key for record in records[:2]]]
+    # A crash: what was provisional is trained again, and told of once a checkpoint covers it.
+    _, frontier = shop.frontier(spec_of(**ALONE))
+    while taken := frontier.take():
+        frontier.hear(taken[0], list(train(taken[1], shop.workshop)))
+    told = [key for event in events(shop, sweep_id, "progress") for key in event["keys"]]
+    assert told == [record.key for record in records]
+
+
+def test_what_workers_saved_on_their_way_out_is_told_of(shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(**ALONE))
+    number, cohort = frontier.take()
+    reports = train(cohort, shop.workshop)
+    frontier.hear(number, [next(reports), next(reports)])
+    reports.close()
+    frontier.settle_saved(shop.workshop.checkpoints.__contains__)
+    assert [row.final_epoch for row in shop.ledger.trials(sweep_id)] == [2]
+    assert len(events(shop, sweep_id, "progress")) == 1
+
+
+def test_cancelled_trials_end_and_the_others_are_as_if_they_had_been_alone(shop, another_shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
+    doomed = [row.id for row in shop.ledger.trials(sweep_id) if row.arm in ("abel", "simple", "constant")]
+    while taken := frontier.take():
+        for report in train(taken[1], shop.workshop):
+            frontier.hear(taken[0], [report])
+            if isinstance(report, Record) and report.epoch == 2 and doomed:
+                shop.ledger.cancel_trials(sweep_id, doomed)
+                frontier.cancel(shop.ledger.cancellations(sweep_id))
+                doomed = []
+            if not frontier.is_wanted(taken[0]):
+                break
+    rows = {row.arm: row for row in shop.ledger.trials(sweep_id)}
+    gone = {arm for arm, row in rows.items() if row.status is TrialStatus.CANCELLED}
+    assert gone == {"abel", "simple", "constant"}
+    assert {row.status for arm, row in rows.items() if arm not in gone} == {TrialStatus.FINISHED}
+    whole, _ = another_shop.run(spec_of(seeds=[0]))
+    alone = another_shop.curves(whole)
+    for name, curve in shop.curves(sweep_id).items():
+        assert curve == alone[name][: len(curve)]
+    assert len(events(shop, sweep_id, "trial_ended")) == len(shop.ledger.trials(sweep_id))
+
+
+def test_a_cancelled_trial_stays_so_until_it_is_retried(shop, another_shop, spec_of):
+    _, _, sweep_id = shop.enter(spec_of(seeds=[0]))
+    rows = shop.ledger.trials(sweep_id)
+    assert shop.ledger.cancel_trials(sweep_id, [rows[0].id]) == 1
+    assert shop.ledger.trials(sweep_id)[0].status is TrialStatus.CANCELLED  # nobody runs the sweep: at once
+    shop.run(spec_of(seeds=[0]))
+    assert shop.ledger.cancel_trials(sweep_id, [rows[1].id]) == 0  # it has finished
+    assert [row.status for row in shop.ledger.trials(sweep_id)][:2] == [TrialStatus.CANCELLED, TrialStatus.FINISHED]
+
+
+def test_a_retried_trial_is_trained_as_any_other(shop, another_shop, spec_of):
+    _, _, sweep_id = shop.enter(spec_of(seeds=[0]))
+    shop.ledger.cancel_trials(sweep_id, [row.id for row in shop.ledger.trials(sweep_id)])
+    assert shop.run(spec_of(seeds=[0]))[1].trained == 0
+    shop.ledger.end_invocation(sweep_id, shop.ledger.begin_invocation(sweep_id), SweepStatus.CANCELLED)
+    count = len(shop.ledger.trials(sweep_id))
+    assert shop.ledger.retry_trials(sweep_id, [row.id for row in shop.ledger.trials(sweep_id)]) == count
+    shop.run(spec_of(seeds=[0]))
+    whole, _ = another_shop.run(spec_of(seeds=[0]))
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
 
 
 def test_what_failed_gets_another_chance_when_the_sweep_is_run_again(shop, spec_of):
