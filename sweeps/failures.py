@@ -1,0 +1,75 @@
+"""What kind of failure an exception is: whose fault, and so whether trying again can help.
+
+Read from types and texts alone: neither JAX nor Ray is imported here. Both wrap what the system told them in errors of their
+own, so the whole chain of causes is looked at.
+"""
+
+import errno
+from collections.abc import Iterator
+from enum import StrEnum
+
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+# Orbax and tensorstore pass the system's words on in a ValueError, under the status that JAX has for a lack of memory.
+FULL_TEXTS = ("No space left on device", "Disk quota exceeded")
+XLA_ERRORS = frozenset(("XlaRuntimeError", "JaxRuntimeError"))
+
+
+class FailureClass(StrEnum):
+    """Why a cohort stopped before its end."""
+
+    USER = "user"  # the program itself: the same again would fail again
+    OUT_OF_MEMORY = "out_of_memory"
+    INFRASTRUCTURE = "infrastructure"  # the machine, the network, Ray
+    PREEMPTED = "preempted"  # the machine was taken away, with or without notice
+    NO_SPACE = "no_space"  # the disk is full: nothing is wrong but that
+
+
+def classify(error: BaseException) -> FailureClass:
+    """The class of an exception. A lack of space or memory counts wherever it stands in the chain of causes."""
+    chain = list(_causes(error))
+    if any(_no_space(link) for link in chain):
+        return FailureClass.NO_SPACE
+    if any(_out_of_memory(link) for link in chain):
+        return FailureClass.OUT_OF_MEMORY
+    # Of the rest only what was raised counts: code that meets an OSError and raises an error of its own has dealt with it.
+    raised = next(link for link in chain if not _wraps(link))
+    if getattr(raised, "preempted", False):
+        return FailureClass.PREEMPTED
+    if isinstance(raised, OSError) or _is_from_ray(raised):
+        return FailureClass.INFRASTRUCTURE
+    return FailureClass.USER
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        if _wraps(error):
+            error = getattr(error, "cause", None)
+        else:
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _no_space(error: BaseException) -> bool:
+    full = isinstance(error, OSError) and error.errno in FULL
+    return full or "OutOfDiskError" in _names(error) or any(text in str(error) for text in FULL_TEXTS)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    names = _names(error)
+    by_xla = bool(names & XLA_ERRORS) and "RESOURCE_EXHAUSTED" in str(error)
+    return by_xla or isinstance(error, MemoryError) or "OutOfMemoryError" in names
+
+
+def _wraps(error: BaseException) -> bool:
+    """Whether it is Ray's envelope around what a remote function raised; it may pass for the type of its cause as well."""
+    return "RayTaskError" in _names(error) and isinstance(getattr(error, "cause", None), BaseException)
+
+
+def _is_from_ray(error: BaseException) -> bool:
+    return any(kind.__module__.partition(".")[0] == "ray" for kind in type(error).__mro__)
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
