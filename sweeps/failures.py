@@ -1,79 +1,79 @@
-"""What can go wrong while a cohort trains, and what is done about each: the classes of failure and their retry policy.
+"""What kind of failure an exception is: whose fault, and so whether trying again can help.
 
-Divergence is not among them: a loss that is no longer finite is a result.
+Read from types and texts alone: neither JAX nor Ray is imported here. Both wrap what the system told them in errors of their
+own, so the whole chain of causes is looked at.
 """
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+# Orbax and tensorstore pass the system's words on in a ValueError, under the status that JAX has for a lack of memory.
+# SQLite and PostgreSQL have words of their own.
+FULL_TEXTS = (
+    *("No space left on device", "Disk quota exceeded"),
+    *("database or disk is full", "could not extend file"),
+)
+XLA_ERRORS = frozenset(("XlaRuntimeError", "JaxRuntimeError"))
 
 
 class FailureClass(StrEnum):
-    """Whose fault it was, which decides what is done next."""
+    """Why a cohort stopped before its end."""
 
-    USER = "user"  # the program raises: it would again
+    USER = "user"  # the program itself: the same again would fail again
     OUT_OF_MEMORY = "out_of_memory"
-    INFRASTRUCTURE = "infrastructure"  # a process or machine died, a file or network failed
-    PREEMPTED = "preempted"  # the machine was taken away, as was agreed
-    NO_SPACE = "no_space"  # the sweep stops as a whole, until there is room
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """How often a cohort is taken up again without having come further, and after which pause.
-
-    A preemption is no failure and is not counted. Infrastructure comes back, but a program that kills its process looks
-    the same, so patience ends; a cohort that records an epoch has it anew.
-    """
-
-    out_of_memory: int = 1
-    infrastructure: int = 10
-    first_pause_seconds: float = 0.5
-    longest_pause_seconds: float = 15.0
-
-    def allows(self, failure: FailureClass, tries: int) -> bool:
-        """Whether a cohort that was taken up ``tries`` times since it last came further is taken up once more."""
-        match failure:
-            case FailureClass.PREEMPTED | FailureClass.NO_SPACE:
-                return True
-            case FailureClass.INFRASTRUCTURE:
-                return tries < self.infrastructure
-            case FailureClass.OUT_OF_MEMORY:
-                return tries < self.out_of_memory
-            case _:
-                return False
-
-    def pause(self, failure: FailureClass, tries: int) -> float:
-        """Seconds until then: nothing the first time, for most losses are of one process, then doubling."""
-        if failure is not FailureClass.INFRASTRUCTURE or tries == 0:
-            return 0.0
-        return min(self.longest_pause_seconds, self.first_pause_seconds * 2.0 ** min(tries - 1, 20))
-
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-FULL_TEXTS = ("no space left on device", "disk quota exceeded", "database or disk is full", "could not extend file")
-MEMORY_TEXTS = ("resource_exhausted", "out of memory", "outofmemoryerror")
+    INFRASTRUCTURE = "infrastructure"  # the machine, the network, Ray
+    PREEMPTED = "preempted"  # the machine was taken away, with or without notice
+    NO_SPACE = "no_space"  # the disk is full: nothing is wrong but that
 
 
 def classify(error: BaseException) -> FailureClass:
-    """The class of an exception, by itself and by what caused it."""
-    for link in _chain(error):
-        text = f"{type(link).__name__}: {link}".lower()
-        if (isinstance(link, OSError) and link.errno in FULL) or any(known in text for known in FULL_TEXTS):
-            return FailureClass.NO_SPACE
-        if isinstance(link, MemoryError) or any(known in text for known in MEMORY_TEXTS):
-            return FailureClass.OUT_OF_MEMORY
-        if isinstance(link, OSError) or type(link).__module__.startswith("ray."):
-            return FailureClass.INFRASTRUCTURE
+    """The class of an exception. A lack of space or memory counts wherever it stands in the chain of causes."""
+    chain = list(_causes(error))
+    if any(_no_space(link) for link in chain):
+        return FailureClass.NO_SPACE
+    if any(_out_of_memory(link) for link in chain):
+        return FailureClass.OUT_OF_MEMORY
+    # Of the rest only what was raised counts: code that meets an OSError and raises an error of its own has dealt with it.
+    raised = next(link for link in chain if not _wraps(link))
+    if getattr(raised, "preempted", False):
+        return FailureClass.PREEMPTED
+    if isinstance(raised, OSError) or _is_from_ray(raised):
+        return FailureClass.INFRASTRUCTURE
     return FailureClass.USER
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        if _wraps(error):
+            error = getattr(error, "cause", None)
+        else:
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _no_space(error: BaseException) -> bool:
+    full = isinstance(error, OSError) and error.errno in FULL
+    return full or "OutOfDiskError" in _names(error) or any(text in str(error) for text in FULL_TEXTS)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    names = _names(error)
+    by_xla = bool(names & XLA_ERRORS) and "RESOURCE_EXHAUSTED" in str(error)
+    return by_xla or isinstance(error, MemoryError) or "OutOfMemoryError" in names
+
+
+def _wraps(error: BaseException) -> bool:
+    """Whether it is Ray's envelope around what a remote function raised; it may pass for the type of its cause as well."""
+    return "RayTaskError" in _names(error) and isinstance(getattr(error, "cause", None), BaseException)
+
+
+def _is_from_ray(error: BaseException) -> bool:
+    return any(kind.__module__.partition(".")[0] == "ray" for kind in type(error).__mro__)
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}

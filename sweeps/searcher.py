@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import RayError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
@@ -168,9 +168,6 @@ class DrainStopper(tune.Stopper):  # type: ignore[misc]
 def _loss(trial: TuneTrial) -> tuple[FailureClass, str]:
     """What became of a worker that died, as far as Ray knows."""
     error = trial.get_pickled_error()
-    why = str(trial.get_error() or "its process died").strip().splitlines()[-1]
-    if isinstance(error, RayActorError) and error.preempted:
-        return FailureClass.PREEMPTED, f"its machine was taken away: {why}"
-    if isinstance(error, OutOfMemoryError) or "OutOfMemoryError" in why:
-        return FailureClass.OUT_OF_MEMORY, f"a worker was ended for want of memory: {why}"
-    return FailureClass.INFRASTRUCTURE, f"a worker was lost: {why}"
+    failure = classify(error) if isinstance(error, RayError) else FailureClass.INFRASTRUCTURE
+    why = str(error or trial.get_error() or "its process died").strip().splitlines()[0]
+    return failure, f"a worker was lost: {why}"

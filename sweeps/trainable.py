@@ -1,9 +1,11 @@
 """The Ray side of a worker: one Tune trial is one cohort, trained by :func:`workers.cohort.train`.
 
-A report carries every epoch since the last one. What goes wrong in training is an answer (``failure``), not an exception:
-Tune keeps only a flag of those.
+A report carries every epoch since the last one. What goes wrong in training is an answer (``failure`` and its class), not an
+exception: Tune keeps only a flag of those. SIGTERM says that the machine is being taken away: the epoch under way is finished,
+its state saved, and the answer is ``preempted``; asked for more, the process ends.
 """
 
+import signal
 import time
 import traceback
 from dataclasses import dataclass
@@ -13,9 +15,11 @@ from typing import Any
 import ray
 from ray import tune
 
-from sweeps.failures import classify
+from sweeps.failures import FailureClass, classify
 from workers.cohort import Cohort, Forked, Report, train
 from workers.workshop import Workshop
+
+PREEMPTED = "the machine was taken away: the worker got SIGTERM, saved, and left"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             allow_nondeterminism=settings.allow_nondeterminism,
         )
         self._report_every_seconds = settings.report_every_seconds
+        self._preempted = False
+        signal.signal(signal.SIGTERM, self._leave)  # in place of Ray's, which ends the process where it stands
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -52,6 +58,8 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train for a little while; at least one epoch."""
+        if self._preempted:
+            ray.actor.exit_actor()  # not before: Tune would hand the next cohort to a process that it holds for idle
         reports: list[Report] = []
         until = time.monotonic() + self._report_every_seconds
         try:
@@ -61,12 +69,19 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
                     return {"reports": reports, "done": False}
         except Exception as error:
             failure = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-            return {"reports": reports, "failure": failure, "failure_class": str(classify(error)), "done": True}
+            return {"reports": reports, "failure": failure, "failure_class": classify(error), "done": True}
+        self._preempted = self._workshop.leaving.is_set()
+        if self._preempted:
+            taken = {"failure": PREEMPTED, "failure_class": FailureClass.PREEMPTED}
+            return {"reports": reports, "preempted": True, "done": False} | taken
         return {"reports": reports, "done": True}
 
     def cleanup(self) -> None:
         """Save the state that training stands at, if it was stopped early."""
         self._reports.close()
+
+    def _leave(self, *_: object) -> None:
+        self._workshop.leaving.set()
 
     def _begin(self, config: dict[str, Any]) -> None:
         cohort: Cohort = ray.get(config["cohort"])

@@ -9,7 +9,8 @@ A schedule can also be finished before the last epoch; its member then ends ther
         for report in reports:
             ...
 
-Closing the generator early saves the state it stands at.
+Closing the generator early saves the state it stands at. A workshop that is leaving lets the epoch under way finish, has the
+state saved and reported, and ends the generator without an end of its members.
 """
 
 import math
@@ -129,6 +130,8 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
     Raises:
         WorkerMismatch: this process does not compute what the cohort's keys name.
     """
+    if workshop.leaving.is_set():
+        return
     program = from_dict(cohort.identity.program)
     training = workshop.training(program)
     _refuse_other_numerics(cohort, workshop.identity(program))
@@ -140,6 +143,10 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
         yield replace(record, replay=True)
         if record.observation != cohort.observations[run.epoch - 1] and not workshop.allow_nondeterminism:
             return  # the machine contradicts its own record, as the caller has seen: nothing of it may be saved
+        if run.save_is_due or workshop.leaving.is_set():
+            run.save()  # unreported: a report of it would say that all recorded epochs are safe
+        if workshop.leaving.is_set():
+            return
     try:
         yield from _continue(run, cohort, program)
     except GeneratorExit:
@@ -237,6 +244,9 @@ def _continue(run: _Run, cohort: Cohort, program: Program) -> Iterator[Report]:
             yield Forked(epoch=run.epoch, siblings=tuple(_trials(group) for _, group in siblings))
         elif run.save_is_due:
             yield run.save()
+        if run.workshop.leaving.is_set():
+            yield run.save()
+            return
         record = run.advance(plan)
         yield record
         seen = record.observation

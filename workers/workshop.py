@@ -1,5 +1,6 @@
 """A worker's workshop: what stays at hand between cohorts, so that a reused process neither reads nor compiles twice."""
 
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class Workshop:
         self.checkpoints = Checkpoints(checkpoints)
         self.save_every_seconds = save_every_seconds
         self.allow_nondeterminism = allow_nondeterminism
+        # Set when this process is about to be ended: training saves after the epoch under way, and stops.
+        self.leaving = threading.Event()
         self.dataset = cache(self._load)
         self.training = cache(self._build)
         self.identity = cache(self._identify)

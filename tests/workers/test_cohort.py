@@ -1,5 +1,9 @@
+import json
 import math
 import multiprocessing
+import signal
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -10,6 +14,7 @@ import pytest
 
 from abel.schedules import SCHEDULES, Abel
 from workers.cohort import Cohort, Damaged, Ended, Forked, Member, Record, Saved, WorkerMismatch, train
+from workers.config import to_dict
 from workers.workshop import Workshop
 
 EPOCHS = 5
@@ -209,6 +214,92 @@ def test_saves_come_by_time_at_forks_and_at_the_end(cohort, tmp_path):
         report.epoch for report in train(replace(cohort, members=MEMBERS[:2]), seldom) if isinstance(report, Saved)
     ]
     assert saved == [2, 5]
+
+
+def test_saves_come_when_so_many_seconds_have_passed_and_not_before(cohort, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("workers.cohort.time.monotonic", lambda: now[0])
+    workshop = Workshop(checkpoints=tmp_path / "timed", data_dir=None)
+    assert workshop.save_every_seconds == 120.0
+    saved, long = [], replace(cohort, epochs=12, members=MEMBERS[:1])
+    for report in train(long, workshop):
+        match report:
+            case Record():
+                now[0] += 50.0  # an epoch's
+            case Saved():
+                saved.append(report.epoch)
+    assert saved == [3, 6, 9, 12]
+
+
+def test_a_workshop_that_is_leaving_saves_after_its_epoch_and_the_next_one_goes_on_there(cohort, workshop, tmp_path):
+    one = replace(cohort, members=MEMBERS[:1])
+    whole = records(train(one, Workshop(checkpoints=tmp_path / "whole", data_dir=None)))
+    begun = []
+    for report in train(one, workshop):
+        begun.append(report)
+        if len(begun) == 3:
+            workshop.leaving.set()
+    assert [type(report) for report in begun] == [Record, Record, Record, Saved]
+    assert begun[-1].key == begun[-2].key
+    assert list(train(one, workshop)) == []  # nor does it begin anything
+
+    rest = replace(one, observations=tuple(record.observation for record in records(begun)))
+    again = list(train(rest, Workshop(checkpoints=tmp_path / "checkpoints", data_dir=None)))
+    assert records(again, replay=True) == []
+    assert [bits(record) for record in [*records(begun), *records(again)]] == [bits(record) for record in whole]
+
+
+def test_a_workshop_that_is_leaving_while_it_replays_leaves_the_rest_to_the_next(cohort, workshop, tmp_path):
+    one = replace(cohort, members=MEMBERS[:1])
+    whole = records(train(one, Workshop(checkpoints=tmp_path / "whole", data_dir=None)))
+    late = replace(one, observations=tuple(record.observation for record in whole[:4]))
+    begun = []
+    for report in train(late, workshop):
+        begun.append(report)
+        if len(begun) == 2:
+            workshop.leaving.set()
+    assert [(record.epoch, record.replay) for record in begun] == [(1, True), (2, True)]
+    again = list(train(late, Workshop(checkpoints=tmp_path / "checkpoints", data_dir=None)))
+    assert [record.epoch for record in records(again, replay=True)] == [3, 4]
+    assert [bits(record) for record in records(again)] == [bits(record) for record in whole[4:]]
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from abel.schedules import Constant
+from workers.cohort import Cohort, Member, Record, train
+from workers.config import from_dict
+from workers.config import to_dict
+from workers.workshop import Workshop
+
+directory, program, seconds, epochs = sys.argv[1], from_dict(json.loads(sys.argv[2])), float(sys.argv[3]), int(sys.argv[4])
+workshop = Workshop(checkpoints=Path(directory), data_dir=None, save_every_seconds=seconds)
+member = Member(trial="constant", schedule=Constant(learning_rate=0.1))
+cohort = Cohort(identity=workshop.identity(program), seed=3, epochs=10**6, members=(member,))
+for report in train(cohort, workshop):
+    print(json.dumps([type(report).__name__, report.epoch]), flush=True)
+    if isinstance(report, Record) and report.epoch == epochs:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05])
+def test_after_a_kill_only_the_epochs_since_the_last_checkpoint_are_trained_again(
+    cohort, tiny_program, tmp_path, seconds
+):
+    one, died_after = replace(cohort, epochs=42, members=MEMBERS[:1]), 40
+    arguments = [str(tmp_path / "killed"), json.dumps(to_dict(tiny_program)), str(seconds), str(died_after)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    told = [json.loads(line) for line in killed.stdout.splitlines()]
+    last = max(epoch for kind, epoch in told if kind == "Saved")
+
+    whole = records(train(one, Workshop(checkpoints=tmp_path / "whole", data_dir=None)))
+    late = replace(one, observations=tuple(record.observation for record in whole[:died_after]))
+    reports = list(train(late, Workshop(checkpoints=tmp_path / "killed", data_dir=None)))
+    assert [record.epoch for record in records(reports, replay=True)] == list(range(last + 1, died_after + 1))
+    assert [bits(record) for record in records(reports)] == [bits(record) for record in whole[died_after:]]
 
 
 def test_divergence_is_an_outcome(workshop, tiny_program):
