@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import secrets
-import shutil
 import tempfile
 import threading
 import time
@@ -17,7 +16,6 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import ray
 from ray import tune
 
@@ -26,6 +24,7 @@ from sweeps.database import LedgerError
 from sweeps.failures import FailureClass
 from sweeps.frontier import Frontier
 from sweeps.identity import IdentityError, WorkerEnvironment, workers_at_once
+from sweeps.janitor import cleaned
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from sweeps.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
@@ -158,9 +157,9 @@ def run(
             frontier.open(trials, identities)
             announce()
             if frontier.waiting:
-                with _ray(options):
+                with _ray(options) as directory:
                     seconds["ray"] = time.monotonic() - began
-                    _tune(sweep, options, sweep_id)
+                    _tune(sweep, options, sweep_id, directory)
             if sweep.failure is not FailureClass.NO_SPACE:
                 frontier.settle_saved(Checkpoints(settings.checkpoints).__contains__)
         except LedgerError as error:
@@ -186,66 +185,54 @@ def run(
     )
 
 
-def _tune(sweep: Shared, options: Options, name: str) -> None:
+def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
     resources = {"CPU": options.cpu, "GPU": options.gpu} | ({"TPU": options.tpu} if options.tpu else {})
-    scratch = Path(tempfile.mkdtemp(prefix="abel-tune-"))
-    try:
-        tune.Tuner(
-            tune.with_resources(CohortTrainable, tune.PlacementGroupFactory([resources])),
-            tune_config=tune.TuneConfig(search_alg=CohortSearcher(sweep), num_samples=-1, reuse_actors=True),
-            run_config=tune.RunConfig(
-                name=name,
-                storage_path=str(scratch),
-                callbacks=[LedgerCallback(sweep)],
-                stop=DrainStopper(sweep),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=0),
-                verbose=0,
-            ),
-        ).fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    tune.Tuner(
+        tune.with_resources(CohortTrainable, tune.PlacementGroupFactory([resources])),
+        tune_config=tune.TuneConfig(search_alg=CohortSearcher(sweep), num_samples=-1, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(directory / "tune"),
+            callbacks=[LedgerCallback(sweep)],
+            stop=DrainStopper(sweep),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=0),
+            verbose=0,
+        ),
+    ).fit()
 
 
 @contextmanager
-def _ray(options: Options) -> Iterator[None]:
-    """A Ray cluster: the one at the address, else a local one that lives as long as this block."""
+def _ray(options: Options) -> Iterator[Path]:
+    """A Ray cluster: the one at the address, else a local one that lives as long as this block. Yields a directory to use."""
     os.environ.update(TUNE_ENVIRONMENT | os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    worker = {"env_vars": options.environment.variables()}
-    directory = tempfile.mkdtemp(prefix="abel-ray-")  # short: a socket's path has 107 bytes at most
-    quiet = {"runtime_env": worker, "log_to_driver": False, "logging_level": logging.ERROR}
-    if options.address is not None:
+    directory = Path(tempfile.mkdtemp(prefix="abel-ray-"))  # short: a socket's path has 107 bytes at most
+    with cleaned(directory):
         try:
+            # Workers import from the directory that Ray is started in: a user's own `workers/` must not take ours' place.
             with chdir(directory):
-                ray.init(address=options.address, **quiet)
+                _start(options, directory)
             _refuse_missing_resources(options)
-            yield
+            yield directory
         finally:
             ray.shutdown()
-            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _start(options: Options, directory: Path) -> None:
+    worker = {"env_vars": options.environment.variables()}
+    quiet = {"runtime_env": worker, "log_to_driver": False, "logging_level": logging.ERROR}
+    if options.address is not None:
+        ray.init(address=options.address, **quiet)
         return
     os.environ.setdefault("RAY_AUTH_TOKEN", LOCAL_TOKEN)
-    others = set(psutil.Process().children(recursive=True))
-    # Workers import from the directory that Ray is started in: a user's own `workers/` must not take the place of ours.
-    with chdir(directory):
-        ray.init(
-            address="local",  # else RAY_ADDRESS would be joined
-            num_cpus=math.ceil(options.slots * options.cpu),
-            include_dashboard=False,
-            _temp_dir=directory,
-            **quiet,
-        )
-    helpers = set(psutil.Process().children(recursive=True)) - others
-    try:
-        _refuse_missing_resources(options)
-        yield
-    finally:
-        ray.shutdown()
-        _, alive = psutil.wait_procs(helpers, timeout=10)
-        for process in alive:
-            process.kill()
-        shutil.rmtree(directory, ignore_errors=True)
+    ray.init(
+        address="local",  # else RAY_ADDRESS would be joined
+        num_cpus=math.ceil(options.slots * options.cpu),
+        include_dashboard=False,
+        _temp_dir=str(directory),
+        **quiet,
+    )
 
 
 def _refuse_missing_resources(options: Options) -> None:
