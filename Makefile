@@ -18,7 +18,7 @@ TORCH := $(BENCH_VENV)/.torch-$(LOCK_ID)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench lock install clean
+.PHONY: help demo test chaos lint format bench lock install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -29,6 +29,9 @@ demo: install  ## run the decay-time sweep on digit pairs and draw its figure (a
 
 test: install  ## run the tests; ARGS="-k norms -x" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: install  ## kill 100 workers and 25 drivers of a sweep and compare every record; ARGS="--seed 7"
+	$(BIN)/python tests/chaos/run.py $(ARGS)
 
 lint: install  ## ruff, ruff format --check, mypy
 	$(BIN)/ruff check .

@@ -184,6 +184,10 @@ def run(
     seeds: Seeds = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Do not upload to the tracking store.")] = False,
     allow_nondeterminism: AllowNondeterminism = False,
+    save_every: Annotated[
+        float,
+        typer.Option(min=0.0, metavar="SECONDS", help="Between a worker's checkpoints; it saves at every fork too."),
+    ] = 120.0,
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep, or go on with one that was interrupted. A finished sweep trains nothing again.
@@ -205,6 +209,7 @@ def run(
         seeds=_seeds(seeds),
         tracking=not no_tracking,
         allow_nondeterminism=allow_nondeterminism,
+        save_every_seconds=save_every,
     )
     with progress.view(Console(stderr=as_json), spec) as view, interruption.on_signals(view.note) as stop:
         result = operations.run(_settings(data_dir), request, view=view, stop=stop)

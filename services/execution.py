@@ -116,6 +116,7 @@ def _drive(
         workers=request.workers,
         threads=request.threads,
         allow_nondeterminism=request.allow_nondeterminism,
+        save_every_seconds=request.save_every_seconds,
         cpu=spec.resources.cpu,
         gpu=spec.resources.gpu,
         tpu=spec.resources.tpu,

@@ -22,6 +22,7 @@ class Request:
     seeds: tuple[int, ...] | None = None
     tracking: bool = True
     allow_nondeterminism: bool = False
+    save_every_seconds: float = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
