@@ -272,6 +272,21 @@ def report(
 
 
 @app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False, as_json: AsJson = False
+) -> None:
+    """Remove checkpoints that no sweep needs any more. Every sweep can still be resumed and extended.
+
+    Kept are the last checkpoint of every trial, forks on the way of trials without a result, and all of running sweeps.
+
+    Example: abel gc --dry-run
+    """
+    from services import operations
+
+    _show(operations.gc(_settings(), dry_run=dry_run), rendering.collected, as_json)
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
     sweep: Annotated[str | None, typer.Option(help="Open at this sweep.")] = None,

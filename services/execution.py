@@ -5,12 +5,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from services import forecasts, preflight, standing
+from services import forecasts, preflight, standing, storage
 from services.interruption import Stop
 from services.news import News
 from services.projector import Projector, projecting
 from services.schemas import Request, RunResult
 from services.settings import Settings, without_credentials
+from services.wording import size
 from sweeps import driver
 from sweeps.driver import Options, Outcome, Progress
 from sweeps.ledger import Ledger, sweep_identity
@@ -46,6 +47,7 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
         if known is not None and _is_finished(known, sweep_id):
             known.describe_sweep(sweep_id, spec.to_dict())
             return _show_again(settings, request, known, sweep_id, stop)
+        preflight.check_room(settings.checkpoints, _needed(settings, known, sweep_id))
         estimate = forecasts.estimate(spec, identities, known, sharing=request.sharing)
     with standing.opened(settings.prepare()) as ledger:
         stop.hold()
@@ -61,14 +63,19 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
                 outcome = _drive(settings, request, spec, identities, estimate.new_epochs, watch, invocation)
                 if projector is not None:
                     view.note("waiting for the tracking store to take the rest")
-            if outcome.status is not SweepStatus.NO_SPACE or not _room_comes(settings, outcome, view, stop):
+            needed = _needed(settings, ledger, sweep_id)
+            if outcome.status is not SweepStatus.NO_SPACE or not _room_comes(settings, needed, outcome, view, stop):
                 return _result(settings, ledger, sweep_id, outcome, projector)
 
 
-def _room_comes(settings: Settings, outcome: Outcome, view: View, stop: Stop) -> bool:
+def _needed(settings: Settings, ledger: Ledger | None, sweep_id: str) -> int:
+    return preflight.needed_bytes(storage.largest(settings, ledger, sweep_id))
+
+
+def _room_comes(settings: Settings, needed: int, outcome: Outcome, view: View, stop: Stop) -> bool:
     """Wait for room on the disk; False once ``stop`` is set."""
-    view.note(f"{outcome.error}; waiting for {preflight.MINIMUM_FREE_BYTES // 2**20} MiB in {settings.home}")
-    while not preflight.has_room(settings.home):
+    view.note(f"{outcome.error}; waiting for {size(needed)} in {settings.home}")
+    while not preflight.has_room(settings.home, needed):
         if stop.wait(LOOK_SECONDS):
             return False
     view.note("there is room again; going on")

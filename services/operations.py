@@ -13,6 +13,7 @@ from services.errors import OperationError
 from services.interruption import Stop
 from services.schemas import (
     CatalogEntry,
+    Collected,
     Plan,
     ReportFiles,
     Request,
@@ -129,6 +130,13 @@ def report(settings: Settings, sweep: str, out: Path | None) -> ReportFiles:
     except TrackingError as error:
         note = f"The files are not on the sweep's run: {error}"
     return ReportFiles(files=written.files, findings=written.findings, note=note)
+
+
+def gc(settings: Settings, *, dry_run: bool) -> Collected:
+    """Remove the checkpoints that no sweep needs any more; a dry run only says which."""
+    from services import storage  # brings JAX, for the checkpoints
+
+    return storage.collect(settings, dry_run=dry_run)
 
 
 def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:

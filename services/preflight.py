@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 
 from services.errors import OperationError
+from services.wording import size
 
-# One checkpoint of the widest catalogue model is about 20 MB and a cohort holds two at a time; below this, a sweep that
-# forks often may stop in the middle, and SQLite with it.
-MINIMUM_FREE_BYTES = 512 * 2**20
+RESERVE_BYTES = 200 * 10**6  # for the ledger, the tracking store, logs and compiled programs
+# What the first checkpoint in a home is taken for; of the widest catalogue model it is about 20 MB.
+UNKNOWN_CHECKPOINT_BYTES = 150 * 10**6
 
 # File systems without the shared memory and locks that SQLite's write-ahead log and our own locks stand on.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -38,13 +39,11 @@ class PreflightError(OperationError):
     """Something outside the spec forbids the start: the disk or the file system."""
 
 
-def check_home(
-    home: Path, *, minimum_free_bytes: int = MINIMUM_FREE_BYTES, mounts: Path = Path("/proc/mounts")
-) -> None:
+def check_home(home: Path, *, mounts: Path = Path("/proc/mounts")) -> None:
     """Check, without creating anything, that a sweep can keep its files in ``home``.
 
     Raises:
-        PreflightError: it is not a writable directory, lies on a network file system, or its disk is too full.
+        PreflightError: it is not a writable directory, or lies on a network file system.
     """
     place = _existing(home)
     if not place.is_dir():
@@ -54,9 +53,28 @@ def check_home(
     kind = file_system(place, mounts)
     if kind in NETWORK_FILE_SYSTEMS:
         raise PreflightError(f"ABEL_HOME {home}: must lie on a local disk (the ledger is an SQLite file), got {kind}")
-    if not has_room(home, minimum_free_bytes=minimum_free_bytes):
-        need, free = minimum_free_bytes // 2**20, shutil.disk_usage(place).free
-        raise PreflightError(f"ABEL_HOME {home}: needs {need} MiB of free disk to start, got {free // 2**20} MiB")
+
+
+def needed_bytes(largest: int | None) -> int:
+    """The free disk that a sweep needs to train: twice its largest checkpoint, one old and one new, and a reserve."""
+    return 2 * (UNKNOWN_CHECKPOINT_BYTES if largest is None else largest) + RESERVE_BYTES
+
+
+def check_room(path: Path, needed: int) -> None:
+    """Check that the disk of ``path``, which need not exist yet, has so many bytes free.
+
+    Raises:
+        PreflightError: it has not.
+    """
+    if not has_room(path, needed):
+        rule = f"needs {size(needed)} of free disk, twice the largest checkpoint and {size(RESERVE_BYTES)}"
+        free = shutil.disk_usage(_existing(path)).free
+        raise PreflightError(f"{path}: {rule}, got {size(free)}; `abel gc` frees what no sweep needs")
+
+
+def has_room(path: Path, needed: int) -> bool:
+    """Whether the disk of ``path`` has so many bytes free."""
+    return shutil.disk_usage(_existing(path)).free >= needed
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
@@ -73,11 +91,6 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
         if path.is_relative_to(mounted) and (best is None or len(mounted.parts) >= best[0]):
             best = (len(mounted.parts), kind)
     return None if best is None else best[1]
-
-
-def has_room(home: Path, *, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> bool:
-    """Whether the disk of ``home`` has what a sweep needs to start or go on."""
-    return shutil.disk_usage(_existing(home)).free >= minimum_free_bytes
 
 
 def _existing(path: Path) -> Path:

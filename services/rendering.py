@@ -14,6 +14,7 @@ from rich.text import Text
 from services.schemas import (
     ArmSummary,
     CatalogEntry,
+    Collected,
     Command,
     DataReport,
     DataSources,
@@ -27,7 +28,7 @@ from services.schemas import (
     UiServer,
     Validation,
 )
-from services.wording import decays, duration, setting, span
+from services.wording import decays, duration, setting, size, span
 
 STATUS_STYLES = {
     "finished": "green",
@@ -222,6 +223,21 @@ def ui(server: UiServer) -> RenderableType:
     if server.command is None:
         return Group(Text("The tracking server is at"), _whole("  ", (server.url, "bold")))
     return Group(Text("Starting; in a few seconds open"), _whole("  ", (server.url, "bold")), Text("Ctrl-C ends it."))
+
+
+def collected(result: Collected) -> RenderableType:
+    """Which checkpoints stay and which go."""
+    if not result.groups:
+        return Text("There is no checkpoint here.")
+    pruned = "would go" if result.dry_run else "gone"
+    table = _table("checkpoints", "", "count", "size")
+    for group in result.groups:
+        verdict = "[green]kept[/]" if group.kept else f"[yellow]{pruned}[/]"
+        table.add_row(verdict, group.what, f"{group.count:,}", size(group.bytes))
+    freed = f"{'Would free' if result.dry_run else 'Freed'} {size(result.freed)}."
+    return Group(
+        table, Text(freed, style="bold"), *([next_steps("abel gc")] if result.dry_run and result.freed else [])
+    )
 
 
 def data_sources(result: DataSources) -> RenderableType:

@@ -226,6 +226,25 @@ class UiServer:
     environment: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """Checkpoints of one kind: what they are, whether they stay, how many there are and what they weigh."""
+
+    what: str
+    kept: bool
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """What ``abel gc`` found; in a dry run, ``freed`` is what it would free."""
+
+    dry_run: bool
+    groups: tuple[Pruned, ...]
+    freed: int  # bytes
+
+
 def to_json(value: Any) -> str:
     """A result as JSON text; NaN and the infinities, which JSON has no words for, become null."""
     return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)

@@ -231,11 +231,12 @@ class Ledger:
             return [StateRow.read(row) for row in connection.execute(select(path).order_by(path.c.epoch))]
 
     def checkpointed(self, keys: Iterable[str]) -> set[str]:
-        """The keys among these under which a checkpoint was saved (whether it still verifies, restoring tells)."""
+        """The keys among these under which a checkpoint was saved and not pruned (that it verifies, restoring tells)."""
         found: set[str] = set()
+        at = tables.checkpoints.c
         with self._read() as connection:
             for page in _pages(list(keys)):
-                query = select(tables.checkpoints.c.key).where(tables.checkpoints.c.key.in_(page))
+                query = select(at.key).where(at.key.in_(page), at.pruned_ms.is_(None))
                 found.update(connection.scalars(query))
         return found
 
@@ -299,7 +300,9 @@ class Ledger:
                 connection.execute(upsert(tables.states).values(_state_row(record)).on_conflict_do_nothing())
             for key, epoch in batch.checkpoints:
                 row = {"key": key, "epoch": epoch, "saved_at_ms": _now_ms()}
-                connection.execute(upsert(tables.checkpoints).values(row).on_conflict_do_nothing())
+                again = {"saved_at_ms": row["saved_at_ms"], "pruned_ms": None}
+                statement = upsert(tables.checkpoints).values(row)
+                connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=again))
             for trial, (key, epoch) in batch.heads.items():
                 moved = {"head": key, "epoch": epoch, "status": TrialStatus.RUNNING}
                 connection.execute(update(tables.trials).where(at.id == trial).values(moved))
@@ -355,6 +358,33 @@ class Ledger:
         moved = statement.on_conflict_do_update(index_elements=["sweep_id", "target"], set_={"event_id": event_id})
         with self._write() as connection:
             connection.execute(moved)
+
+    # What pruning needs
+
+    def checkpoints(self) -> set[str]:
+        """The keys of all checkpoints that were saved and not pruned."""
+        with self._read() as connection:
+            at = tables.checkpoints.c
+            return set(connection.scalars(select(at.key).where(at.pruned_ms.is_(None))))
+
+    def paths(self, sweep_id: str) -> dict[str, list[str]]:
+        """The keys of the states that each trial of a sweep went through, first epoch first, by the trial's id."""
+        states, trials = tables.states, tables.trials.c
+        heads = select(trials.id, trials.head).where(trials.sweep_id == sweep_id)
+        last = select(trials.head).where(trials.sweep_id == sweep_id)
+        way = select(states.c.key, states.c.parent).where(states.c.key.in_(last)).cte(recursive=True)
+        way = way.union(select(states.c.key, states.c.parent).join(way, states.c.key == way.c.parent))
+        with self._read() as connection:
+            parents = {row.key: row.parent for row in connection.execute(select(way))}
+            return {row.id: _path(row.head, parents) for row in connection.execute(heads)}
+
+    def prune_checkpoints(self, keys: Iterable[str]) -> None:
+        """Note that checkpoints are no more; what they covered stays final."""
+        at = tables.checkpoints.c
+        with self._write() as connection:
+            for page in _pages(list(keys)):
+                gone = at.key.in_(page) & at.pruned_ms.is_(None)
+                connection.execute(update(tables.checkpoints).where(gone).values(pruned_ms=_now_ms()))
 
 
 def sweep_identity(name: str, trials: Sequence[Trial], identities: Mapping[Program, Identity], *, sharing: bool) -> str:
@@ -420,6 +450,14 @@ def _state_row(record: Record) -> dict[str, Any]:
         "finished_at_ms": record.finished_at_ms,
         "worker": record.worker,
     }
+
+
+def _path(head: str | None, parents: Mapping[str, str]) -> list[str]:
+    keys = []
+    while head is not None:
+        keys.append(head)
+        head = parents.get(head)
+    return keys[::-1]
 
 
 def _pages(keys: list[str]) -> Iterator[list[str]]:

@@ -1,17 +1,22 @@
 """Tests for `services/cli.py`: what a person or a script sees, and that bad input starts and creates nothing."""
 
 import json
+import re
 import subprocess
 import sys
 from collections import namedtuple
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
 from services import preflight
 from services.cli import app
+from sweeps.ledger import Ledger
+from workers.checkpoints import Checkpoints
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -126,7 +131,9 @@ def test_a_set_that_is_not_image_classification_is_refused(home: Path) -> None:
 
 def test_a_full_disk_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 2**20))
-    assert "needs 512 MiB of free disk to start, got 1 MiB" in refused(abel("run", "spec.yaml"), home)
+    told = refused(abel("run", "spec.yaml"), home)
+    assert f"{home}/checkpoints: needs 500 MB of free disk" in told
+    assert "got 1.05 MB" in told
 
 
 @pytest.mark.parametrize(
@@ -201,6 +208,25 @@ def test_status_of_a_new_home_is_empty_and_creates_nothing(home: Path) -> None:
     assert not home.exists()
 
 
+def test_gc_of_a_new_home_finds_nothing_and_creates_nothing(home: Path) -> None:
+    assert "There is no checkpoint here" in abel("gc").stdout
+    assert json.loads(abel("gc", "--json", "--dry-run").stdout) == {"dry_run": True, "groups": [], "freed": 0}
+    assert not home.exists()
+
+
+def test_gc_says_what_would_go_and_then_what_is_gone(home: Path) -> None:
+    with closing(Ledger.open(f"sqlite:///{home}/ledger.db")):
+        pass
+    Checkpoints(home / "checkpoints").save("ab" * 32, 1, {"weights": np.zeros(1000)})
+    told = abel("gc", "--dry-run").stdout
+    assert re.search(r"would go +of no sweep +1 +[0-9.]+ kB", told)
+    assert "Would free" in told
+    assert (home / "checkpoints" / "ab" / ("ab" * 32)).exists()
+    assert re.search(r"gone +of no sweep +1 ", done := abel("gc").stdout)
+    assert "Freed" in done
+    assert list((home / "checkpoints" / "ab").iterdir()) == []
+
+
 def test_the_schema_accepts_the_catalogue(home: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads(abel("schema").stdout)
@@ -225,7 +251,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["catalog", "init", "validate", "plan", "run", "status", "report", "ui", "schema", "data"]
+    "command", ["catalog", "init", "validate", "plan", "run", "status", "gc", "report", "ui", "schema", "data"]
 )
 def test_help_teaches(command: str) -> None:
     result = abel(command, "--help")

@@ -1,25 +1,42 @@
 """Tests for `services/preflight.py`."""
 
+import shutil
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 from services import preflight
-from services.preflight import PreflightError, check_home, file_system
+from services.preflight import PreflightError, check_home, check_room, file_system
 
 Usage = namedtuple("Usage", "total used free")
 
 
 def test_a_home_that_does_not_exist_yet_is_checked_where_it_would_lie(tmp_path: Path) -> None:
-    check_home(tmp_path / "deep" / "home", minimum_free_bytes=1)
+    check_home(tmp_path / "deep" / "home")
+    check_room(tmp_path / "deep" / "home", 1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_refused_with_both_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 100 * 2**20))
-    with pytest.raises(PreflightError, match="needs 512 MiB of free disk to start, got 100 MiB"):
-        check_home(tmp_path / "home")
+def test_room_is_needed_for_two_of_the_largest_checkpoint_and_the_rest() -> None:
+    assert preflight.needed_bytes(10**9) == 2_200_000_000
+    assert preflight.needed_bytes(0) == 200_000_000
+    assert preflight.needed_bytes(None) == 500_000_000  # before there is one
+
+
+def test_a_full_disk_is_refused_with_place_rule_and_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 2_199_999_999))
+    place = tmp_path / "home" / "checkpoints"
+    rule = "needs 2.2 GB of free disk, twice the largest checkpoint and 200 MB, got 2.2 GB"
+    with pytest.raises(PreflightError, match=f"^{place}: {rule}; `abel gc`"):
+        check_room(place, preflight.needed_bytes(10**9))
+    check_room(place, preflight.needed_bytes(999_999_999))
+
+
+def test_room_is_looked_for_on_the_disk_itself(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    assert preflight.has_room(tmp_path / "not" / "there", free // 2)
+    assert not preflight.has_room(tmp_path / "not" / "there", free * 2)
 
 
 def test_a_file_in_place_of_the_home_is_refused(tmp_path: Path) -> None:

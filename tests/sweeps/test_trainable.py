@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 from itertools import islice
@@ -11,8 +12,9 @@ import ray
 from ray.exceptions import RayActorError
 
 from abel.schedules import Constant
-from sweeps.driver import Options, _ray
+from sweeps.driver import Options, _ray, run
 from sweeps.failures import FailureClass
+from sweeps.rows import SweepStatus
 from sweeps.trainable import CohortTrainable, WorkerSettings
 from workers.checkpoints import Checkpoints
 from workers.cohort import Cohort, Member, Record, Saved, train
@@ -106,3 +108,38 @@ def test_what_a_program_raises_is_an_answer_with_its_class(worker, cohort):
     result = ray.get(worker.train.remote(), timeout=60)
     assert (result["done"], result["failure_class"]) == (True, FailureClass.USER)
     assert result["failure"].startswith("WorkerMismatch: ")
+
+
+def test_a_worker_that_leaves_in_a_sweep_costs_nothing_but_its_process(shop, another_shop, spec_of):
+    """Its cohort goes on elsewhere, without a retry spent, and no other cohort is handed to a process that ends."""
+    arms = {"c": {"schedule": {"kind": "constant", "learning_rate": 0.01}}}
+    spec, told = spec_of(epochs=1200, arms=arms), []
+
+    def tell_one(progress):
+        if progress.trained and not told:
+            heads = [row.head for row in shop.ledger.trials(sweep_id) if row.head and not row.status.final]
+            (last, *_) = shop.ledger.states(heads).values()
+            told.append(int(last.worker.rpartition(":")[2]))
+            os.kill(told[0], signal.SIGTERM)
+
+    trials, identities, sweep_id = shop.enter(spec)
+    options = Options(
+        checkpoints=shop.directory / "checkpoints",
+        cache=shop.directory / "cache",
+        workers=2,
+        report_every_seconds=0.1,
+    )
+    outcome = run(
+        *(shop.ledger, sweep_id, shop.ledger.begin_invocation(sweep_id), trials, identities, options),
+        forecast=(1, 1),
+        on_progress=tell_one,
+        stop=threading.Event(),
+    )
+    assert told
+    assert (outcome.status, outcome.replayed) == (SweepStatus.FINISHED, 0)
+    events = shop.ledger.events(sweep_id, limit=10**6)
+    incidents = [event.payload for event in events if event.kind == "incident"]
+    assert [(incident["class"], incident["again"]) for incident in incidents] == [(FailureClass.PREEMPTED, True)]
+    assert {(row.attempts, row.failure) for row in shop.ledger.trials(sweep_id)} == {(0, None)}
+    whole, _ = another_shop.run(spec)
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
