@@ -7,7 +7,6 @@ path it is *covered* without training; where the ledger ends, the trials that st
 import heapq
 import itertools
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +15,7 @@ from abel.schedules import Event
 from sweeps.branches import Branch
 from sweeps.failures import FailureClass
 from sweeps.ledger import Batch, Ledger
+from sweeps.provisional import Provisional
 from sweeps.retries import RetryPolicy
 from sweeps.rows import StateRow, TrialRow, TrialStatus
 from sweeps.spec import Trial
@@ -95,8 +95,7 @@ class Frontier:
         self._final = {row.id: row.final_epoch for row in self._rows.values()}
         self._status = {row.id: row.status for row in self._rows.values()}
         self._attempts = {row.id: row.attempts for row in self._rows.values()}
-        self._provisional: dict[str, list[str]] = defaultdict(list)  # trial to the keys of its provisional records
-        self._turns: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        self._provisional = Provisional()
         self.trained = 0
         self.replayed = 0
 
@@ -310,21 +309,15 @@ class Frontier:
                 gathered.heads[trial] = (key, epoch)
                 self._epochs[trial] = epoch
             if epoch > self._final[trial]:
-                self._provisional[trial].append(key)
-                if not diverged(seen) and state.event:
-                    self._turns[trial].append(self._turn(branch, member, state, metrics))
+                happened = not diverged(seen) and state.event
+                self._provisional.add(trial, key, self._turn(branch, member, state, metrics) if happened else None)
 
     def _settle(self, trials: Iterable[str], gathered: _Gathered) -> None:
         """Make the trials' records final, and tell of them."""
-        alike: dict[tuple[str, ...], list[str]] = {}
-        turns: list[Mapping[str, Any]] = []
-        for trial in trials:
-            if keys := self._provisional.pop(trial, None):
-                alike.setdefault(tuple(keys), []).append(trial)
-                turns += self._turns.pop(trial, [])
-                self._final[trial] = gathered.final[trial] = self._epochs[trial]
-        gathered.events += [("progress", {"trials": group, "keys": list(keys)}) for keys, group in alike.items()]
-        gathered.events += [("schedule", turn) for turn in turns]
+        settled, told = self._provisional.settle(trials)
+        for trial in settled:
+            self._final[trial] = gathered.final[trial] = self._epochs[trial]
+        gathered.events += told
 
     def _turn(self, branch: Branch, member: Member, state: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What a schedule saw or did after an epoch, and the rate before and after it."""

@@ -1,0 +1,38 @@
+"""Provisional records: trained and in the ledger, but covered by no checkpoint yet, so that nobody is told of them.
+
+A crash may have them trained again; what was told outside is never contradicted by that.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Event = tuple[str, Mapping[str, Any]]
+
+
+class Provisional:
+    """The provisional records of a sweep's trials, and what their schedules did in them."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, list[str]] = defaultdict(list)
+        self._turns: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+
+    def add(self, trial: str, key: str, turn: Mapping[str, Any] | None) -> None:
+        """A trial came to the state ``key``; ``turn`` is what its schedule saw or did there."""
+        self._keys[trial].append(key)
+        if turn is not None:
+            self._turns[trial].append(turn)
+
+    def settle(self, trials: Iterable[str]) -> tuple[list[str], list[Event]]:
+        """A checkpoint covers what these trials recorded. Returns whose records became final, and the events to tell so.
+
+        Trials that went the same way are told of together.
+        """
+        alike: dict[tuple[str, ...], list[str]] = {}
+        turns: list[Event] = []
+        for trial in trials:
+            if keys := self._keys.pop(trial, None):
+                alike.setdefault(tuple(keys), []).append(trial)
+                turns += [("schedule", turn) for turn in self._turns.pop(trial, [])]
+        told: list[Event] = [("progress", {"trials": group, "keys": list(keys)}) for keys, group in alike.items()]
+        return [trial for group in alike.values() for trial in group], told + turns
