@@ -10,7 +10,7 @@ from services.interruption import Stop
 from services.news import News
 from services.projector import Projector, projecting
 from services.schemas import Request, RunResult
-from services.settings import Settings, without_credentials
+from services.settings import Settings
 from sweeps import driver
 from sweeps.driver import Options, Outcome, Progress
 from sweeps.ledger import Ledger, sweep_identity
@@ -151,19 +151,21 @@ def _is_uploaded(settings: Settings, ledger: Ledger, sweep_id: str) -> bool:
     uri = settings.tracking_uri
     if uri.startswith("sqlite:") and not Path(uri.partition(":///")[2].partition("?")[0]).exists():
         return False
-    offset = ledger.tracking_offset(sweep_id, without_credentials(uri))
-    return not ledger.events(sweep_id, after=offset, limit=1)
+    return not standing.lag(settings, ledger, sweep_id)
 
 
 def _result(
     settings: Settings, ledger: Ledger, sweep_id: str, outcome: Outcome | None, projector: Projector | None
 ) -> RunResult:
+    pending = projector.pending if projector else None
+    if pending is not None:
+        pending += f"; `abel track {ledger.sweep(sweep_id).name}` sends the rest"
     return RunResult(
         outcome=NOTHING_TO_DO if outcome is None else outcome.status,
         trained=outcome.trained if outcome else 0,
         replayed=outcome.replayed if outcome else 0,
         seconds=outcome.seconds if outcome else {},
         error=outcome.error if outcome else None,
-        tracking=projector.pending if projector else None,
+        tracking=pending,
         detail=standing.detail(settings, ledger, ledger.sweep(sweep_id)),
     )
