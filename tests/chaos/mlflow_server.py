@@ -26,8 +26,10 @@ class MlflowServer:
     def __init__(self, store: str, directory: Path, port: int | None = None) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.store = store
         self.pid = 0
         environment = {
+            "HOME": str(directory),
             "_MLFLOW_SERVER_FILE_STORE": store,
             "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
             "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",

@@ -67,11 +67,6 @@ class Draw:
         return not any(self.left.values())
 
 
-def once(fault: Fault, path: str, times: int = 1) -> Draw:
-    """A plan that deals a fault to the first requests whose path ends so."""
-    return Draw(0, {(fault, path): times}, 1.0)
-
-
 class Proxy:
     """Listens on a port of its own and passes on to the server; ``plan`` decides for every request."""
 
