@@ -1,5 +1,6 @@
 """The verb ``run``: everything is checked before anything starts; then the driver trains and a projector uploads."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -107,20 +108,34 @@ def _drive(
         tpu=spec.resources.tpu,
     )
     try:
-        return driver.run(
-            watch.ledger,
-            watch.sweep_id,
-            spec.expand(),
-            identities,
-            options,
-            forecast=forecast,
-            on_progress=watch.tick,
-            stop=watch.stop,
-        )
+        with _barred("mlflow"):
+            return driver.run(
+                watch.ledger,
+                watch.sweep_id,
+                spec.expand(),
+                identities,
+                options,
+                forecast=forecast,
+                on_progress=watch.tick,
+                stop=watch.stop,
+            )
     except BaseException:
         with suppress(Exception):  # the disk may be full, which is then what is told
             watch.ledger.end_sweep(watch.sweep_id, SweepStatus.INTERRUPTED)
         raise
+
+
+@contextmanager
+def _barred(name: str) -> Iterator[None]:
+    """Keep a library out of this process: Ray Tune imports MLflow, where there is one, to count who uses it with Ray."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # which has an import fail, and Ray goes on without
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
 
 LOOK_SECONDS = 1.0
+GIVE_UP_SECONDS = Patience().give_up_after_seconds
 LOCK_SECONDS = 5.0  # a projector whose run was killed a moment ago ends within them
 
 
@@ -68,7 +69,14 @@ def _catch_up(
         say(line)
 
     try:
-        ending = persist(mirror.step, lambda: False, faults=FAULTS, refused=is_refusal, say=tell)
+        ending = persist(
+            mirror.step,
+            lambda: False,
+            faults=FAULTS,
+            refused=is_refusal,
+            say=tell,
+            patience=Patience(give_up_after_seconds=GIVE_UP_SECONDS),
+        )
     except TrackingError as error:
         return str(error)
     return None if ending is Ending.DONE else told[-1]
@@ -136,7 +144,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--give-up-after",
         type=float,
-        default=Patience().give_up_after_seconds,
+        default=GIVE_UP_SECONDS,
         metavar="SECONDS",
         help="how long to try an unreachable store once the sweep has ended (default: %(default).0f)",
     )

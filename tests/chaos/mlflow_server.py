@@ -5,6 +5,7 @@ Importing the server takes MLflow seconds. That is done once, in a process that 
     python tests/chaos/mlflow_server.py PORT      (a line on its standard input starts a server, whose pid it prints)
 """
 
+import ctypes
 import os
 import resource
 import signal
@@ -18,6 +19,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 START_SECONDS = 60
+PR_SET_PDEATHSIG = 1  # a server dies with the process that forked it
 
 
 class MlflowServer:
@@ -128,6 +130,7 @@ def nurse(port: int) -> None:
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
             os._exit(0)
         print(pid, flush=True)

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from services.settings import without_credentials
 from services.tracking import Store, TrackingError
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
+
+Everything = Callable[[str, str], dict[str, Any]]
 
 
 def project(story: Any, uri: str, tmp_path: Path, *, rebuild: bool = False) -> Mirror:
@@ -201,27 +204,6 @@ def test_the_ledger_is_only_read_and_the_offset_moved(small: Any, tracking_uri: 
     other.close()
 
 
-def everything(uri: str, story: Any) -> Any:
-    """All that a store shows of a sweep, without the ids that it draws itself."""
-    client = MlflowClient(uri)
-    parent, trials = shown(uri, story)
-    names = {run.info.run_id: run.info.run_name for run in (parent, *trials.values())}
-    return {
-        run.info.run_name: (
-            run.info.status,
-            run.info.start_time,
-            run.info.end_time,
-            run.data.params,
-            {tag: names.get(text, text) for tag, text in run.data.tags.items()},
-            {
-                key: [(p.step, repr(p.value), p.timestamp) for p in client.get_metric_history(run.info.run_id, key)]
-                for key in run.data.metrics
-            },
-        )
-        for run in (parent, *trials.values())
-    }
-
-
 @pytest.fixture
 def eventful(story: Any) -> Any:
     """A sweep to which everything happens, shown by nobody yet: a stop, a failure, incidents, a divergence."""
@@ -244,7 +226,7 @@ def go_on(story: Any) -> None:
 
 
 def test_the_store_comes_out_the_same_however_its_events_were_read(
-    eventful: Any, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+    eventful: Any, everything: Everything, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live, small_pages, at_once = (f"sqlite:///{shutil.copy(empty_store, tmp_path / f'{i}.db')}" for i in range(3))
     project(eventful, live, tmp_path)
@@ -253,23 +235,23 @@ def test_the_store_comes_out_the_same_however_its_events_were_read(
     project(eventful, at_once, tmp_path)
     monkeypatch.setattr(mirrors, "EVENTS_PER_PAGE", 1)
     project(eventful, small_pages, tmp_path)
-    expected = everything(live, eventful)
-    assert everything(at_once, eventful) == expected
-    assert everything(small_pages, eventful) == expected
-    tags = expected["decay-at decay_epoch=2 seed=0"][4]
+    expected = everything(live, eventful.sweep_id)
+    assert everything(at_once, eventful.sweep_id) == expected
+    assert everything(small_pages, eventful.sweep_id) == expected
+    tags = expected["decay-at decay_epoch=2 seed=0"]["tags"]
     assert tags["abel.error"] == "none; an earlier attempt failed"
     assert (tags["abel.incidents"], tags["abel.incident"]) == ("1", "a worker is gone")
-    assert expected["sweep fig-s6a-digits"][4]["abel.incidents"] == "1"
+    assert expected["sweep fig-s6a-digits"]["tags"]["abel.incidents"] == "1"
 
 
 def test_a_rebuild_repairs_what_is_missing_and_doubles_nothing(
-    eventful: Any, tracking_uri: str, tmp_path: Path
+    eventful: Any, everything: Everything, tracking_uri: str, tmp_path: Path
 ) -> None:
     go_on(eventful)
     project(eventful, tracking_uri, tmp_path)
-    expected = everything(tracking_uri, eventful)
+    expected = everything(tracking_uri, eventful.sweep_id)
     project(eventful, tracking_uri, tmp_path, rebuild=True)
-    assert everything(tracking_uri, eventful) == expected
+    assert everything(tracking_uri, eventful.sweep_id) == expected
     client = MlflowClient(tracking_uri)
     gone = shown(tracking_uri, eventful)[1]["abel seed=1"].info.run_id
     client.delete_run(gone)
@@ -278,10 +260,12 @@ def test_a_rebuild_repairs_what_is_missing_and_doubles_nothing(
     assert "abel seed=1" not in shown(tracking_uri, eventful)[1]
     client.delete_tag(shown(tracking_uri, eventful)[1]["abel seed=0"].info.run_id, "abel.decay_epochs")
     project(eventful, tracking_uri, tmp_path, rebuild=True)
-    assert everything(tracking_uri, eventful) == expected
+    assert everything(tracking_uri, eventful.sweep_id) == expected
 
 
-def test_a_store_from_a_backup_is_brought_up_to_date(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_a_store_from_a_backup_is_brought_up_to_date(
+    small: Any, everything: Everything, tracking_uri: str, tmp_path: Path
+) -> None:
     small.tell(upto=2)
     project(small, tracking_uri, tmp_path)
     backup = f"sqlite:///{shutil.copy(tmp_path / 'mlflow.db', tmp_path / 'backup.db')}"
@@ -289,7 +273,7 @@ def test_a_store_from_a_backup_is_brought_up_to_date(small: Any, tracking_uri: s
     project(small, tracking_uri, tmp_path)
     small.ledger.save_tracking_offset(small.sweep_id, backup, small.ledger.events(small.sweep_id)[-1].id)
     project(small, backup, tmp_path)
-    assert everything(backup, small) == everything(tracking_uri, small)
+    assert everything(backup, small.sweep_id) == everything(tracking_uri, small.sweep_id)
 
 
 @pytest.mark.parametrize(
