@@ -287,6 +287,34 @@ def gc(
 
 
 @app.command()
+def track(
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="The name or the id of a sweep.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every sweep of this ABEL_HOME.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Show everything again from the ledger, whatever the store says it has.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a sweep into the tracking store, as after an outage; nothing is trained.
+
+    A run does this by itself. With --rebuild MLflow is made again from the ledger: in an empty store, or in one that lost
+    some runs; what it still has stays as it is and is not doubled.
+
+    Exit code: 0 the store shows everything, 1 it is out of reach or refuses, 2 bad input.
+
+    Example: abel track fig-s6a-digits
+    """
+    from services import operations
+
+    if (sweep is None) != every:
+        raise typer.BadParameter("name a SWEEP or give --all, one of them", param_hint="SWEEP")
+    console = Console(stderr=True)
+    done = operations.track(_settings(), sweep, rebuild=rebuild, say=lambda line: console.print(line, markup=False))
+    _show(done, rendering.tracked, as_json)
+    raise typer.Exit(int(any(result.error for result in done)))
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
     sweep: Annotated[str | None, typer.Option(help="Open at this sweep.")] = None,

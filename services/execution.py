@@ -1,5 +1,6 @@
 """The verb ``run``: everything is checked before anything starts; then the driver trains and a projector uploads."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from services.interruption import Stop
 from services.news import News
 from services.projector import Projector, projecting
 from services.schemas import Request, RunResult
-from services.settings import Settings, without_credentials
+from services.settings import Settings
 from services.wording import size
 from sweeps import driver
 from sweeps.driver import Options, Outcome, Progress
@@ -129,21 +130,35 @@ def _drive(
         tpu=spec.resources.tpu,
     )
     try:
-        return driver.run(
-            watch.ledger,
-            watch.sweep_id,
-            invocation,
-            spec.expand(),
-            identities,
-            options,
-            forecast=forecast,
-            on_progress=watch.tick,
-            stop=watch.stop,
-        )
+        with _barred("mlflow"):
+            return driver.run(
+                watch.ledger,
+                watch.sweep_id,
+                invocation,
+                spec.expand(),
+                identities,
+                options,
+                forecast=forecast,
+                on_progress=watch.tick,
+                stop=watch.stop,
+            )
     except BaseException:
         with suppress(Exception):  # the disk may be full, which is then what is told
             watch.ledger.end_invocation(watch.sweep_id, invocation, SweepStatus.INTERRUPTED)
         raise
+
+
+@contextmanager
+def _barred(name: str) -> Iterator[None]:
+    """Keep a library out of this process: Ray Tune imports MLflow, where there is one, to count who uses it with Ray."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # which has an import fail, and Ray goes on without
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 @contextmanager
@@ -174,19 +189,21 @@ def _is_uploaded(settings: Settings, ledger: Ledger, sweep_id: str) -> bool:
     uri = settings.tracking_uri
     if uri.startswith("sqlite:") and not Path(uri.partition(":///")[2].partition("?")[0]).exists():
         return False
-    offset = ledger.tracking_offset(sweep_id, without_credentials(uri))
-    return not ledger.events(sweep_id, after=offset, limit=1)
+    return not standing.lag(settings, ledger, sweep_id)
 
 
 def _result(
     settings: Settings, ledger: Ledger, sweep_id: str, outcome: Outcome | None, projector: Projector | None
 ) -> RunResult:
+    pending = projector.pending if projector else None
+    if pending is not None:
+        pending += f"; `abel track {ledger.sweep(sweep_id).name}` sends the rest"
     return RunResult(
         outcome=NOTHING_TO_DO if outcome is None else outcome.status,
         trained=outcome.trained if outcome else 0,
         replayed=outcome.replayed if outcome else 0,
         seconds=outcome.seconds if outcome else {},
         error=outcome.error if outcome else None,
-        tracking=projector.pending if projector else None,
+        tracking=pending,
         detail=standing.detail(settings, ledger, ledger.sweep(sweep_id)),
     )

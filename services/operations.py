@@ -5,6 +5,7 @@ other verbs need neither.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from services.schemas import (
     RunResult,
     SweepDetail,
     SweepOverview,
+    Tracked,
     UiServer,
     Validation,
 )
@@ -137,6 +139,29 @@ def gc(settings: Settings, *, dry_run: bool) -> Collected:
     from services import storage  # brings JAX, for the checkpoints
 
     return storage.collect(settings, dry_run=dry_run)
+
+
+def track(settings: Settings, sweep: str | None, *, rebuild: bool, say: Callable[[str], None]) -> tuple[Tracked, ...]:
+    """Bring a sweep, or every sweep, into the tracking store as far as it is not there; ends with one that fails.
+
+    Args:
+        rebuild: show everything again from the ledger's first event, whatever the store says that it holds.
+    """
+    with standing.opened_if_any(settings) as ledger:
+        if ledger is None:
+            raise OperationError(
+                f"sweep {sweep or ''!r}: must be one that was run here, but {settings.home} holds none yet"
+            )
+        rows = ledger.sweeps() if sweep is None else [ledger.sweep(sweep)]
+
+        from services import uploading
+
+        done: list[Tracked] = []
+        for row in rows:
+            done.append(uploading.track(settings, ledger, row, rebuild=rebuild, say=say))
+            if done[-1].error:
+                break
+        return tuple(done)
 
 
 def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:

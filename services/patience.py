@@ -80,7 +80,7 @@ def persist(
         except faults as error:
             fault = _again(fault, error, more, refused, say)
             if _hopeless(fault, patience):
-                say(f"gave up: {reason(error)}; what is missing is kept: run this again to go on")
+                say(f"gave up: {reason(error)}; what is missing is kept")
                 return Ending.GAVE_UP
             pause = min(patience.longest_pause_seconds, FIRST_PAUSE_SECONDS * 2 ** min(fault.tries, 20))
             sleep(pause * random.uniform(0.5, 1.0))  # spread, so that many clients do not come back at once
@@ -107,7 +107,7 @@ def _again(
 ) -> Fault:
     if fault is None:
         fault = Fault(since=time.monotonic())
-        say(f"out of reach: {reason(error)}; trying again, training goes on")
+        say(f"out of reach: {reason(error)}; trying again" + (", training goes on" if more else ""))
     fault.tries += 1
     fault.refusals = fault.refusals + 1 if refused(error) else 0
     if more:

@@ -7,18 +7,27 @@ parameters what a person compares trials by.
 import json
 import math
 import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 from abel.curves import bounces
 from abel.schedules import DECAYS, Event
+from services.acts import Change
 from sweeps.rows import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
 
 DISTRIBUTIONS = ("abel-sweeps", "numpy", "orbax-checkpoint", "ray", "mlflow")  # those that no state key covers
 TEXT_LIMIT = 5000  # characters of a tag or parameter; MLflow cuts at 6,000 to 8,000 without saying so
+NAME_LIMIT = 240  # characters of a metric's name; MLflow takes 250, and a tag puts a prefix before it
+
+NOTES = ("note", "nondeterministic")
+
+# MLflow's colours: a trial that diverged or failed is red in its list. What is not known here is shown like a failure.
+TRIALS_AS = {"finished": "FINISHED", "cancelled": "KILLED"}
+SWEEPS_AS = {"finished": "FINISHED", "interrupted": "KILLED", "cancelled": "KILLED", "no_space": "KILLED"}
+FAILED = "FAILED"
 
 # Which epochs of a trial a tag lists, by the flags of the schedule's event.
 EPOCH_TAGS: Mapping[str, Event] = {
@@ -38,51 +47,18 @@ class Point(NamedTuple):
     step: int
 
 
-@dataclass
-class Change:
-    """What a page of events says about one trial."""
-
-    first_ms: int
-    keys: list[str] = field(default_factory=list)
-    decisions: list[EventRow] = field(default_factory=list)
-    ended: EventRow | None = None
-
-
-def changes(events: Iterable[EventRow]) -> dict[str, Change]:
-    """Sort a page of events by trial, keeping the order in which trials first appear."""
-    found: dict[str, Change] = {}
-    for event in events:
-        for trial in _trials_of(event):
-            change = found.setdefault(trial, Change(first_ms=event.at_ms))
-            match event.kind:
-                case "progress":
-                    change.keys += event.payload["keys"]
-                    change.ended = None
-                case "schedule":
-                    change.decisions.append(event)
-                case "trial_ended":
-                    change.ended = event
-    return found
-
-
-def _trials_of(event: EventRow) -> Iterable[str]:
-    match event.kind:
-        case "progress":
-            return list(event.payload["trials"])
-        case "schedule" | "trial_ended":
-            return [str(event.payload["trial"])]
-        case _:
-            return []
-
-
 def epoch_points(state: StateRow) -> Iterator[Point]:
-    """The points of one recorded epoch; infinities become NaN, for MLflow would turn them into 1.8e308.
+    """The points of one recorded epoch; infinities become NaN, for MLflow would turn them into 1.8e308."""
+    for name, value in sorted(state.metrics.items()):
+        yield Point(metric_key(name), value if math.isfinite(value) else math.nan, state.finished_at_ms, state.epoch)
+
+
+def metric_key(name: str) -> str:
+    """A metric's name in MLflow, which refuses a request for a bracket in one of its names.
 
     A layer's metric has dots for slashes: MLflow gives every prefix a section of its own, above the sweep's main curves.
     """
-    for name, value in sorted(state.metrics.items()):
-        key = name.replace("/", ".")
-        yield Point(key, value if math.isfinite(value) else math.nan, state.finished_at_ms, state.epoch)
+    return re.sub(r"[^\w .:-]", ".", name)[:NAME_LIMIT]
 
 
 def nonfinite_tags(states: Iterable[StateRow]) -> dict[str, str]:
@@ -91,7 +67,7 @@ def nonfinite_tags(states: Iterable[StateRow]) -> dict[str, str]:
     for state in states:
         for key, value in state.metrics.items():
             if not math.isfinite(value):
-                tags.setdefault(f"nonfinite.{key}", f"{value} in epoch {state.epoch}")
+                tags.setdefault(f"nonfinite.{metric_key(key)}", f"{value} in epoch {state.epoch}")
     return tags
 
 
@@ -163,10 +139,15 @@ def trial_update(
     points += decision_points(change.decisions)
     nonfinite = {name: text for name, text in nonfinite_tags(news).items() if name not in known}
     epoch = str(news[-1].epoch) if news else known.get("abel.epoch", "0")
-    outcome = {"abel.outcome": str(TrialStatus.RUNNING)} if change.ended is None else outcome_tags(change.ended, epoch)
-    if "abel.error" in known and "abel.error" not in outcome:
+    outcome: dict[str, str] = {}
+    if change.ended is not None:
+        outcome = outcome_tags(change.ended, epoch)
+    elif change.trained:
+        outcome = {"abel.outcome": str(TrialStatus.RUNNING)}
+    if outcome and "abel.error" in known and "abel.error" not in outcome:
         outcome["abel.error"] = "none; an earlier attempt failed"
-    return points, nonfinite | decision_tags(known, change.decisions) | outcome | {"abel.epoch": epoch}
+    happened = incident_tags(known, change.incidents) | decision_tags(known, change.decisions)
+    return points, happened | nonfinite | outcome | {"abel.epoch": epoch}
 
 
 def outcome_tags(ended: EventRow, epoch: str) -> dict[str, str]:
@@ -206,10 +187,21 @@ def cost_tags(trials: Iterable[TrialRow], work: Work) -> dict[str, str]:
     }
 
 
-def incident_tags(events: Iterable[EventRow]) -> dict[str, str]:
-    """The sweep's last incident of each kind: an epoch that came out otherwise when repeated, a note."""
-    kinds = ("nondeterministic", "note")
-    return {f"abel.{event.kind}": _text(event.payload) for event in events if event.kind in kinds}
+def incident_tags(known: Mapping[str, str], incidents: Iterable[EventRow]) -> dict[str, str]:
+    """How many incidents there were, and the text of the last; one that ``known`` counts already is not counted again."""
+    new = [event for event in incidents if event.id > int(known.get("abel.incident_event", "0"))]
+    if not new:
+        return {}
+    return {
+        "abel.incidents": str(int(known.get("abel.incidents", "0")) + len(new)),
+        "abel.incident": _text(new[-1].payload["text"]),
+        "abel.incident_event": str(new[-1].id),
+    }
+
+
+def note_tags(events: Iterable[EventRow]) -> dict[str, str]:
+    """The sweep's last note and its last epoch that came out otherwise when repeated: what older ledgers call incidents."""
+    return {f"abel.{event.kind}": _text(event.payload) for event in events if event.kind in NOTES}
 
 
 def versions(sweep: SweepRow) -> dict[str, str]:
@@ -228,4 +220,5 @@ def _leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _text(value: Any) -> str:
     # JSON spells a float one way only; MLflow refuses a second spelling of a parameter.
-    return (value if isinstance(value, str) else json.dumps(value, sort_keys=True))[:TEXT_LIMIT]
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text[:TEXT_LIMIT].encode(errors="replace").decode()  # half a surrogate pair, as from a path, has no UTF-8

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ from services.settings import Settings, without_credentials
 
 DRAIN_SECONDS = 120.0  # about 300,000 points at MLflow's pace into SQLite
 INTERRUPTED_DRAIN_SECONDS = 10.0  # who pressed Ctrl-C wants the prompt back; what is left, a later run sends
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.1
 STOP_SECONDS = 5.0
+RESTART_SECONDS = 5.0  # between two starts of a projector that something kills
 NICENESS = 10  # training has the processors first
 
 # The worker's side of the environment: thread counts and compilers are no business of a process that only uploads.
@@ -26,14 +27,42 @@ NOT_PASSED = ("JAX_", "XLA_", "RAY_", "NPROC", "OMP_", "TF_")
 class Projector:
     """A running projector; ``pending`` says what is not in the store yet once :func:`projecting` has been left."""
 
-    process: subprocess.Popen[bytes]
+    command: Sequence[str]
     target: str
     log: Path
     pending: str | None = None
     _heard: int = 0
 
+    def __post_init__(self) -> None:
+        self.log.write_bytes(b"")
+        self._start()
+
+    def _start(self) -> None:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                env=environment(os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # a Ctrl-C at the terminal is for the run, which then ends this in order
+            )
+        self._started = time.monotonic()
+        with suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, self.process.pid, NICENESS)
+
+    def keep(self) -> int | None:
+        """Its exit code, if it has ended by itself; one that was killed, as for its memory, is started again."""
+        code = self.process.poll()
+        if code is None or code >= 0:
+            return code
+        if time.monotonic() - self._started > RESTART_SECONDS:
+            self._start()
+        return None
+
     def complaints(self) -> list[str]:
         """What it has said since the last call: that the store is out of reach, that it is back."""
+        self.keep()
         with self.log.open("rb") as file:
             file.seek(self._heard)
             *lines, _ = file.read().split(b"\n")
@@ -42,12 +71,11 @@ class Projector:
 
     def drain(self, stop: threading.Event) -> None:
         """Wait until all of the sweep is in the store, not long once ``stop`` is set; or give up and say so."""
-        began, code = time.monotonic(), None
-        while code is None and time.monotonic() - began < (
+        began = time.monotonic()
+        while (code := self.keep()) is None and time.monotonic() - began < (
             INTERRUPTED_DRAIN_SECONDS if stop.is_set() else DRAIN_SECONDS
         ):
-            with suppress(subprocess.TimeoutExpired):
-                code = self.process.wait(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
         self.stop()
         if code != 0:
             why = "did not take it all in time" if code is None else (_last_line(self.log) or f"ended with {code}")
@@ -66,18 +94,8 @@ class Projector:
 @contextmanager
 def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iterator[Projector]:
     """Run a projector for the sweep; where the block ends cleanly its work is waited for, else it is stopped."""
-    log = settings.logs / f"tracking-{sweep_id}.log"
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            command(settings, sweep_id),
-            env=environment(os.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=stderr,
-            stderr=stderr,
-            start_new_session=True,  # a Ctrl-C at the terminal is for the run, which then ends this in order
-        )
-    os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-    projector = Projector(process=process, target=without_credentials(settings.tracking_uri), log=log)
+    target, log = without_credentials(settings.tracking_uri), settings.logs / f"tracking-{sweep_id}.log"
+    projector = Projector(command=command(settings, sweep_id), target=target, log=log)
     try:
         yield projector
         projector.drain(stop)
@@ -88,7 +106,7 @@ def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iter
 def command(settings: Settings, sweep_id: str) -> list[str]:
     """The projector's command line."""
     return [
-        *(sys.executable, "-P", "-m", "services.tracking"),
+        *(sys.executable, "-P", "-m", "services.uploading"),
         *("--ledger", settings.ledger_url),
         *("--sweep", sweep_id),
         *("--tracking-uri", settings.tracking_uri),

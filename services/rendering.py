@@ -24,6 +24,7 @@ from services.schemas import (
     RunResult,
     SweepDetail,
     SweepOverview,
+    Tracked,
     TrialResult,
     UiServer,
     Validation,
@@ -148,6 +149,19 @@ def run_result(result: RunResult, command: str) -> RenderableType:
     else:
         parts.append(next_steps(f"abel report {sweep.name}", "abel ui", f"abel status {sweep.name}"))
     return Group(*parts)
+
+
+def tracked(results: Sequence[Tracked]) -> RenderableType:
+    """For each sweep, whether the tracking store shows all of it."""
+    lines = [
+        Text(f"{result.name} ({result.id}): not everything is in {result.target}: {result.error}", style="yellow")
+        if result.error
+        else Text(f"{result.name} ({result.id}): all of it is in {result.target}")
+        for result in results
+    ]
+    if any(result.error for result in results):
+        lines.append(Text("The same command goes on from there."))
+    return Group(*lines)
 
 
 def arms(summaries: Sequence[ArmSummary]) -> RenderableType:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -86,12 +86,12 @@ def load(tracking_uri: str, sweep_id: str, metrics: Sequence[str] = CURVES) -> R
         RunsError: the store is out of reach or does not know the sweep.
     """
     try:
-        runs = list(sweep_runs(MlflowClient(tracking_uri), sweep_id))
-        parent = next((run for run in runs if not is_trial(run)), None)
+        runs, _ = one_each(sweep_runs(MlflowClient(tracking_uri), sweep_id))
+        parent = runs.pop("", None)
         if parent is None:
             place = without_credentials(tracking_uri)
             raise RunsError(f"sweep {sweep_id}: must be in the tracking store, but {place} does not show it yet")
-        trials = [run for run in runs if is_trial(run)]
+        trials = list(runs.values())
         curves = pd.DataFrame(_points(MlflowClient(tracking_uri), trials, metrics), columns=list(CURVE_COLUMNS))
     except (MlflowException, OSError) as error:
         raise RunsError(f"tracking {without_credentials(tracking_uri)}: {reason(error)}") from None
@@ -133,6 +133,28 @@ def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
         "orderByAsc": "true",
     }
     return f"/#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
+
+
+def one_each(runs: Iterable[Run], prefer: Container[str] = ()) -> tuple[dict[str, Run], list[Run]]:
+    """The run of each trial by the trial's id, the sweep's own by the empty id; and the runs that are one too many.
+
+    A request that was given up may be carried out late, and then a trial has two runs. The one with an id among
+    ``prefer`` is the trial's, else the one that shows more, else the first.
+    """
+    chosen: dict[str, Run] = {}
+    extra = []
+    for run in sorted(runs, key=lambda run: (run.info.run_id in prefer, *_shows(run)), reverse=True):
+        name = run.data.tags.get("abel.trial_id", "")
+        if name in chosen:
+            extra.append(run)
+        else:
+            chosen[name] = run
+    return chosen, extra
+
+
+def _shows(run: Run) -> tuple[int, int]:
+    tags = run.data.tags
+    return int(tags.get("abel.epoch") or tags.get("abel.event") or 0), len(tags) + len(run.data.params)
 
 
 def is_trial(run: Run) -> bool:

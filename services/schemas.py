@@ -188,6 +188,17 @@ class RunResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tracked:
+    """What ``abel track`` brought about for one sweep."""
+
+    id: str
+    name: str
+    target: str  # the tracking store, without credentials
+    lacking: int  # events of the ledger that the store does not show yet; counted up to a thousand
+    error: str | None  # why it lacks some
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportFiles:
     """Where a report was written, and what it says."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services import summary
 from services.schemas import Incident, SweepDetail, SweepOverview
-from services.settings import Settings
+from services.settings import Settings, without_credentials
 from sweeps import leases
 from sweeps.ledger import Ledger
 from sweeps.rows import EventRow, SweepRow, SweepStatus, TrialStatus
@@ -33,6 +33,12 @@ def opened_if_any(settings: Settings) -> Iterator[Ledger | None]:
             yield ledger
     else:
         yield None
+
+
+def lag(settings: Settings, ledger: Ledger, sweep_id: str) -> int:
+    """How many of a sweep's events the tracking store has not acknowledged; from a thousand on, a thousand."""
+    offset = ledger.tracking_offset(sweep_id, without_credentials(settings.tracking_uri))
+    return len(ledger.events(sweep_id, after=offset, limit=1000))
 
 
 def overview(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepOverview:

@@ -207,3 +207,30 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tracking_uri(tmp_path: Path, empty_store: Path) -> str:
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def everything() -> Callable[[str, str], dict[str, Any]]:
+    """All that a store shows of a sweep, by the runs' names and without the ids that a store draws itself."""
+    from services.runs import MlflowClient, sweep_runs
+
+    def read(uri: str, sweep_id: str) -> dict[str, Any]:
+        client = MlflowClient(uri)
+        runs = list(sweep_runs(client, sweep_id))
+        names = {run.info.run_id: run.info.run_name for run in runs}
+        assert len(set(names.values())) == len(runs)
+        return {
+            run.info.run_name: {
+                "status": (run.info.status, run.info.start_time, run.info.end_time),
+                "parameters": run.data.params,
+                "tags": {tag: names.get(text, text) for tag, text in run.data.tags.items()},
+                "files": [item.path for item in client.list_artifacts(run.info.run_id)],
+                "points": {
+                    key: [(p.step, repr(p.value), p.timestamp) for p in client.get_metric_history(run.info.run_id, key)]
+                    for key in run.data.metrics
+                },
+            }
+            for run in runs
+        }
+
+    return read

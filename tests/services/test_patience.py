@@ -88,7 +88,7 @@ def test_when_no_more_is_expected_it_gives_up_after_the_stated_time(clock: Clock
     ending, said = run(clock, itertools.repeat(Down("no route")), lambda: clock.now < 100, patience=limits)
     assert ending is Ending.GAVE_UP
     assert 130 < clock.now < 155
-    assert said[-1] == "gave up: no route; what is missing is kept: run this again to go on"
+    assert said[-1] == "gave up: no route; what is missing is kept"
 
 
 def test_a_store_that_refuses_is_not_asked_for_ever(clock: Clock) -> None:

@@ -4,12 +4,13 @@ import math
 from typing import Any
 
 from abel.schedules import Event
+from services.acts import changes
 from services.projection import (
     Point,
-    changes,
     decision_points,
     decision_tags,
     epoch_points,
+    incident_tags,
     nonfinite_tags,
     trial_update,
 )
@@ -28,27 +29,6 @@ def state(epoch: int, **metrics: float) -> StateRow:
     return StateRow(
         key=f"k{epoch}", parent="p", epoch=epoch, metrics=metrics, finished_at_ms=epoch * 10, worker="host:1"
     )
-
-
-def test_a_page_is_sorted_by_trial() -> None:
-    page = [
-        event(1, "sweep_started"),
-        event(2, "progress", trials=["a", "b"], keys=["k1", "k2"]),
-        decision(2, Event.DECAY),
-        event(3, "progress", trials=["b"], keys=["k3"]),
-        event(4, "trial_ended", trial="b", status="finished", epoch=3, error=None),
-        event(5, "note", text="hello"),
-    ]
-    found = changes(page)
-    assert list(found) == ["a", "b"]
-    assert (found["a"].keys, found["b"].keys) == (["k1", "k2"], ["k1", "k2", "k3"])
-    assert [row.payload["epoch"] for row in found["a"].decisions] == [2]
-    assert found["a"].first_ms == 1002 and found["a"].ended is None and found["b"].ended == page[4]
-
-
-def test_a_failed_trial_that_goes_on_has_not_ended() -> None:
-    ended = event(1, "trial_ended", trial="a", status="failed", epoch=1, error="boom")
-    assert changes([ended, event(2, "progress", trials=["a"], keys=["k2"])])["a"].ended is None
 
 
 def test_a_bounce_in_the_epoch_of_the_last_decay_is_both() -> None:
@@ -76,3 +56,30 @@ def test_an_update_vouches_for_the_last_epoch_it_holds() -> None:
     assert points == [Point("x", 1.0, 40, 4)]
     outcome = {"abel.outcome": "failed", "abel.outcome_epoch": "4", "abel.error": "Boom: no"}
     assert tags == outcome | {"abel.epoch": "4"}
+
+
+def test_an_incident_that_is_counted_is_not_counted_again() -> None:
+    happened = [event(number, "incident", text=f"incident {number}", trials=["a"]) for number in (3, 5, 8)]
+    tags = incident_tags({}, happened[:2])
+    assert tags == {"abel.incidents": "2", "abel.incident": "incident 5", "abel.incident_event": "5"}
+    assert incident_tags(tags, happened[:2]) == {}
+    assert incident_tags(tags, happened)["abel.incidents"] == "3"
+
+
+def test_an_incident_alone_does_not_bring_an_ended_trial_back() -> None:
+    change = changes([event(3, "incident", text="a checkpoint is damaged", trials=["a"])])["a"]
+    known = {"abel.outcome": "failed", "abel.error": "boom", "abel.epoch": "4"}
+    _, tags = trial_update(known, change, [])
+    assert tags == {
+        "abel.incidents": "1",
+        "abel.incident": "a checkpoint is damaged",
+        "abel.incident_event": "3",
+        "abel.epoch": "4",
+    }
+
+
+def test_names_and_texts_are_made_such_that_mlflow_takes_them() -> None:
+    (point,) = epoch_points(state(1, **{"weight_norm_sq/conv1/kernel[0]": 1.0}))
+    assert point.key == "weight_norm_sq.conv1.kernel.0."
+    ended = event(9, "trial_ended", trial="a", status="failed", epoch=1, error="no file \udcff")
+    assert trial_update({}, changes([ended])["a"], [])[1]["abel.error"] == "no file ?"

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from services.mirror import Mirror
 from services.report import report
 from services.runs import RunsError
 from services.settings import Settings
-from services.tracking import Projector
+from services.tracking import Store
 from sweeps.database import LedgerError
 from sweeps.rows import SweepStatus
 
@@ -21,8 +22,8 @@ def settings(tmp_path: Path, tracking_uri: str) -> Settings:
 
 
 def project(story: Any, settings: Settings) -> None:
-    projector = Projector(story.ledger, story.sweep_id, settings.tracking_uri, settings.artifacts)
-    while projector.step():
+    mirror = Mirror(story.ledger, story.sweep_id, Store(settings.tracking_uri, settings.artifacts))
+    while mirror.step():
         pass
 
 

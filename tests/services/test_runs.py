@@ -6,16 +6,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from services.mirror import Mirror
 from services.runs import MlflowClient, RunsError, comparison, load
-from services.tracking import Projector
+from services.tracking import Store
 
 
 @pytest.fixture
 def told(story: Any, tracking_uri: str, tmp_path: Path) -> Any:
     story.seeds, story.epochs, story.decays = 2, 36, (2, 10)
     story.begin().tell().end()
-    projector = Projector(story.ledger, story.sweep_id, tracking_uri, tmp_path / "artifacts")
-    while projector.step():
+    mirror = Mirror(story.ledger, story.sweep_id, Store(tracking_uri, tmp_path / "artifacts"))
+    while mirror.step():
         pass
     return story
 

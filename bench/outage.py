@@ -1,0 +1,132 @@
+"""Does an outage of the tracking store slow training? The time of an epoch with the store frozen and with it up, paired.
+
+Runs the demo's program, on fewer examples, at a constant rate with an MLflow server beside it. The server is frozen
+(SIGSTOP: it takes connections and does not answer) for one block of each pair and up for the other, first one, then the
+other first. An epoch's time is from one record of a worker to its next, so it has in it whatever could hold the worker
+up. After every switch a few seconds are left out, in which the store is sent what it missed.
+
+    python bench/outage.py --pairs 40 --seconds 4
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from services.settings import Settings, without_credentials
+from sweeps.ledger import Ledger
+from sweeps.spec import load_spec
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "chaos"))
+from mlflow_server import MlflowServer
+
+EPOCHS = 100_000  # more than there is time for
+SETTLE_SECONDS = 2.0
+
+Block = tuple[int, int]  # its first and its last millisecond
+
+
+def spec(directory: Path, workers: int, examples: int) -> Path:
+    document = load_spec("fig-s6a-digits").to_dict()
+    arms = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.01}}}
+    document["program"]["data"]["train"] = examples
+    document |= {"name": "outage", "epochs": EPOCHS, "seeds": list(range(workers)), "arms": arms, "figure": None}
+    path = directory / "outage.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def measure(
+    ledger: Ledger, server: MlflowServer, target: str, pairs: int, seconds: float
+) -> Iterator[tuple[Block, Block]]:
+    """The blocks of each pair: with the store up, and with it frozen."""
+    sweep_id = ledger.sweep("outage").id
+    for number in range(pairs):
+        blocks = {}
+        for frozen in (number % 2 == 1, number % 2 == 0):
+            server.freeze() if frozen else server.thaw()
+            time.sleep(SETTLE_SECONDS)
+            shown = ledger.tracking_offset(sweep_id, target)
+            began = time.time_ns() // 1_000_000
+            time.sleep(seconds)
+            blocks[frozen] = (began, time.time_ns() // 1_000_000)
+            if frozen and ledger.tracking_offset(sweep_id, target) != shown:
+                print(f"pair {number + 1}: the store took something while it was frozen", file=sys.stderr)
+        server.thaw()
+        yield blocks[False], blocks[True]
+
+
+def epoch_seconds(ledger: Ledger, block: Block) -> list[float]:
+    """The times of the epochs that began and ended in the block, of all workers."""
+    found = []
+    for row in ledger.trials(ledger.sweep("outage").id):
+        ends = [state.finished_at_ms for state in ledger.curve(row.head)]
+        found += [(b - a) / 1000 for a, b in pairwise(ends) if block[0] <= a and b <= block[1]]
+    return found
+
+
+def interval(ratios: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the median, by bootstrap over pairs."""
+    draws = np.random.default_rng(0).choice(np.array(ratios), size=(20_000, len(ratios)))
+    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def table(ledger: Ledger, pairs: Sequence[tuple[Block, Block]]) -> None:
+    print("pair  up: epochs, s  frozen: epochs, s  ratio")
+    ratios = []
+    for number, (up, frozen) in enumerate(pairs, 1):
+        with_store, without = epoch_seconds(ledger, up), epoch_seconds(ledger, frozen)
+        ratios.append(median(without) / median(with_store))
+        print(f"{number:4}  {len(with_store):6} {median(with_store):8.3f} {len(without):8} {median(without):8.3f}"
+              f" {ratios[-1]:10.3f}")  # fmt: skip
+    low, high = interval(ratios)
+    print(
+        f"median ratio {median(ratios):.3f}, 95 % {low:.3f} to {high:.3f}, {len(ratios)} pairs; load {os.getloadavg()}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a block")
+    parser.add_argument("--examples", type=int, default=150, help="in an epoch; the demo has 1,500")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order, so that no process is left
+    with tempfile.TemporaryDirectory(prefix="abel-outage-") as place:
+        home = Path(place)
+        with MlflowServer(f"sqlite:///{home / 'server.db'}", home) as server:
+            environment = os.environ | {"ABEL_HOME": place, "ABEL_TRACKING_URI": server.url}
+            settings = Settings.from_env(environment)
+            command = [sys.executable, "-m", "services.cli", "run", str(spec(home, options.workers, options.examples))]
+            command += ["--workers", str(options.workers)]
+            running = subprocess.Popen(command, env=environment, stdout=sys.stderr, stderr=sys.stderr)
+            target = without_credentials(server.url)
+            try:
+                while not (home / "ledger.db").exists():
+                    time.sleep(0.5)
+                ledger = Ledger.open(settings.ledger_url)
+                while not any(ledger.tracking_offset(row.id, target) > 20 for row in ledger.sweeps()):
+                    assert running.poll() is None, "the run has ended"
+                    time.sleep(0.5)
+                pairs = list(measure(ledger, server, target, options.pairs, options.seconds))
+            finally:
+                server.thaw()
+                running.terminate()
+                running.wait()
+            table(ledger, pairs)
+
+
+if __name__ == "__main__":
+    main()

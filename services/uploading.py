@@ -1,0 +1,155 @@
+"""Brings sweeps into the tracking store: beside a run as a process of its own, or alone for the verb ``track``.
+
+    python -m services.uploading --ledger URL --sweep ID --tracking-uri URI --artifacts DIR [--follow]
+
+With ``--follow`` it ends when the sweep has ended and its last event is shown, or when the process that started it is
+gone. Exit code 0: everything that the ledger holds is shown. 1: the store is out of reach or refuses, or a signal came;
+run it again to go on. 2: the arguments are wrong.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from services import standing
+from services.errors import OperationError
+from services.mirror import Mirror
+from services.patience import Ending, Patience, Stop, persist, sole
+from services.schemas import Tracked
+from services.settings import Settings, without_credentials
+from services.tracking import FAULTS, Store, TrackingError, is_refusal
+from sweeps.database import LedgerError
+from sweeps.ledger import Ledger
+from sweeps.rows import SweepRow
+
+LOOK_SECONDS = 1.0
+GIVE_UP_SECONDS = Patience().give_up_after_seconds
+LOCK_SECONDS = 5.0  # a projector whose run was killed a moment ago ends within them
+
+
+def track(settings: Settings, ledger: Ledger, sweep: SweepRow, *, rebuild: bool, say: Callable[[str], None]) -> Tracked:
+    """Show what the ledger holds of a sweep and the store does not; with ``rebuild`` everything, from the first event.
+
+    Raises:
+        OperationError: another process shows the sweep in this store.
+    """
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        with sole(_lock(settings.artifacts, sweep.id, settings.tracking_uri)) as held:
+            if held:
+                error = _catch_up(settings, ledger, sweep, rebuild, say)
+                break
+        if time.monotonic() > until:
+            raise OperationError(
+                f"sweep {sweep.name!r}: another process shows it, an `abel run` perhaps; wait for its end"
+            )
+        time.sleep(LOOK_SECONDS)
+    return Tracked(
+        id=sweep.id,
+        name=sweep.name,
+        target=without_credentials(settings.tracking_uri),
+        lacking=standing.lag(settings, ledger, sweep.id),
+        error=error,
+    )
+
+
+def _catch_up(
+    settings: Settings, ledger: Ledger, sweep: SweepRow, rebuild: bool, say: Callable[[str], None]
+) -> str | None:
+    """Show everything once; returns why that was not possible, if it was not."""
+    mirror = Mirror(ledger, sweep.id, Store(settings.tracking_uri, settings.artifacts), rebuild=rebuild)
+    told = [""]
+
+    def tell(line: str) -> None:
+        told.append(line)
+        say(line)
+
+    try:
+        ending = persist(
+            mirror.step,
+            lambda: False,
+            faults=FAULTS,
+            refused=is_refusal,
+            say=tell,
+            patience=Patience(give_up_after_seconds=GIVE_UP_SECONDS),
+        )
+    except TrackingError as error:
+        return str(error)
+    return None if ending is Ending.DONE else told[-1]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the projector; returns the exit code."""
+    options = _options(argv)
+    stop = Stop(follow=options.follow)
+
+    def say(line: str) -> None:
+        print(f"tracking {without_credentials(options.tracking_uri)}: {line}", file=sys.stderr, flush=True)
+
+    try:
+        ledger = Ledger.open(options.ledger)
+        sweep = ledger.sweep(options.sweep)
+    except LedgerError as error:
+        say(str(error))
+        return 2
+    while not (stop.told or stop.alone):
+        with sole(_lock(options.artifacts, sweep.id, options.tracking_uri)) as held:
+            if held:
+                return _project(options, ledger, sweep, stop, say)
+        time.sleep(
+            LOOK_SECONDS
+        )  # another projector is at this sweep, perhaps one whose command was killed a moment ago
+    return 1
+
+
+def _project(
+    options: argparse.Namespace, ledger: Ledger, sweep: SweepRow, stop: Stop, say: Callable[[str], None]
+) -> int:
+    if options.follow:
+        os.nice(10)  # training comes first
+    mirror = Mirror(ledger, sweep.id, Store(options.tracking_uri, options.artifacts))
+    try:
+        ending = persist(
+            mirror.step,
+            lambda: options.follow and not stop.alone and mirror.running(),
+            faults=FAULTS,
+            refused=is_refusal,
+            say=say,
+            stopped=lambda: stop.told,
+            patience=Patience(give_up_after_seconds=options.give_up_after),
+        )
+    except TrackingError as error:
+        say(str(error))
+        return 1
+    return 0 if ending is Ending.DONE else 1
+
+
+def _lock(artifacts: Path, sweep_id: str, tracking_uri: str) -> Path:
+    name = hashlib.sha256(f"{sweep_id} {tracking_uri}".encode()).hexdigest()[:16]
+    return artifacts / f".projector-{name}.lock"
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m services.uploading", description="Show a sweep in MLflow.")
+    add = parser.add_argument
+    add("--ledger", required=True, metavar="URL", help="the ledger, as sqlite:///<path>")
+    add("--sweep", required=True, metavar="ID", help="id of the sweep, or a name for the newest sweep of that name")
+    add("--tracking-uri", required=True, metavar="URI", help="MLflow database or server")
+    add("--artifacts", required=True, metavar="DIR", type=Path, help="where files lie beside a database")
+    add("--follow", action="store_true", help="wait for more until the sweep ends, or whoever started this does")
+    add(
+        "--give-up-after",
+        type=float,
+        default=GIVE_UP_SECONDS,
+        metavar="SECONDS",
+        help="how long to try an unreachable store once the sweep has ended (default: %(default).0f)",
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""A real MLflow server, one worker and no jobs, that can be killed, frozen, filled up and started again within a second.
+
+Importing the server takes MLflow seconds. That is done once, in a process that then forks a server for every start:
+
+    python tests/chaos/mlflow_server.py PORT      (a line on its standard input starts a server, whose pid it prints)
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from urllib.error import URLError
+from urllib.request import urlopen
+
+START_SECONDS = 60
+PR_SET_PDEATHSIG = 1  # a server dies with the process that forked it
+
+
+class MlflowServer:
+    """A server on a port of its own, over a database that is there already. It starts with :meth:`start`."""
+
+    def __init__(self, store: str, directory: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.store = store
+        self.pid = 0
+        environment = {
+            "HOME": str(directory),
+            "_MLFLOW_SERVER_FILE_STORE": store,
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(directory / "served"),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        self._log = (directory / "server.log").open("ab")
+        self._nursery = subprocess.Popen(
+            [sys.executable, __file__, str(self.port)],
+            env=os.environ | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            cwd=directory,
+        )
+
+    def __enter__(self) -> "MlflowServer":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._nursery.communicate()
+        self._log.close()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        assert self._nursery.stdin is not None and self._nursery.stdout is not None
+        self._nursery.stdin.write("\n")
+        self._nursery.stdin.flush()
+        self.pid = int(self._nursery.stdout.readline())
+        until = time.monotonic() + START_SECONDS
+        while not answers(f"{self.url}/health"):
+            assert time.monotonic() < until and alive(self.pid), "the server did not start; see server.log"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it with SIGKILL, frozen or not, and wait until it is gone."""
+        if self.pid and alive(self.pid):
+            os.kill(self.pid, signal.SIGKILL)
+        while self.pid and alive(self.pid):
+            time.sleep(0.01)
+        self.pid = 0
+
+    def restart(self) -> None:
+        """Kill it and start it again."""
+        self.kill()
+        self.start()
+
+    def freeze(self) -> None:
+        """Let it hang: its port takes connections, and nobody answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on with whatever was asked meanwhile."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def limit_files(self, size: int | None) -> None:
+        """From now on no file of the server may grow beyond this size, as on a full disk; None: they may again."""
+        soft = resource.RLIM_INFINITY if size is None else size
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    return Path(f"/proc/{pid}").exists()
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers there that all is well."""
+    try:
+        with urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def nurse(port: int) -> None:
+    """Fork a server for every line that comes in."""
+    import uvicorn
+    from mlflow.server.fastapi_app import app
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps those that were killed
+    for _ in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+            os._exit(0)
+        print(pid, flush=True)
+
+
+if __name__ == "__main__":
+    nurse(int(sys.argv[1]))
