@@ -120,8 +120,8 @@ class Ledger:
             "identities": encode([asdict(identity) for identity in identities.values()]),
         }
         with self._write() as connection:
-            entered = connection.execute(upsert(connection, tables.sweeps).values(row).on_conflict_do_nothing())
-            if entered.rowcount:
+            entry = upsert(connection, tables.sweeps).values(row).on_conflict_do_nothing()
+            if connection.scalar(entry.returning(tables.sweeps.c.id)):
                 connection.execute(insert(tables.trials), [_trial_row(sweep_id, trial) for trial in trials])
                 _append(connection, sweep_id, "sweep_started", {})
             else:
@@ -295,7 +295,9 @@ class Ledger:
             leases.renew(connection, sweep_id, invocation)
             # In the order of their keys: sweeps that enter the same states at a time must not wait for each other in a ring.
             for record in sorted(batch.records, key=attrgetter("key")):
-                connection.execute(upsert(connection, tables.states).values(_state_row(record)).on_conflict_do_nothing())
+                connection.execute(
+                    upsert(connection, tables.states).values(_state_row(record)).on_conflict_do_nothing()
+                )
             for key, epoch in sorted(batch.checkpoints):
                 row = {"key": key, "epoch": epoch, "saved_at_ms": _now_ms()}
                 connection.execute(upsert(connection, tables.checkpoints).values(row).on_conflict_do_nothing())

@@ -5,12 +5,11 @@ import shutil
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -48,7 +47,13 @@ class Cluster:
             directory.chmod(0o755)
         cluster = cls(directory, install / "bin", user)
         (directory / "password").write_text(PASSWORD)
-        options = ("--auth=scram-sha-256", f"--pwfile={directory}/password", "--no-sync", "--no-locale", "--encoding=UTF8")
+        options = (
+            "--auth=scram-sha-256",
+            f"--pwfile={directory}/password",
+            "--no-sync",
+            "--no-locale",
+            "--encoding=UTF8",
+        )
         code = cluster.process("initdb", "--username=abel", *options, f"--pgdata={directory}/data").wait()
         assert code == 0, (directory / "log").read_text()
         return cluster
@@ -89,10 +94,6 @@ class Server:
 
     directory: Path
 
-    @cached_property
-    def _numbers(self) -> "count[int]":
-        return count()
-
     def url(self, database: str, *, password: str = PASSWORD) -> str:
         """The SQLAlchemy URL of a database."""
         return f"postgresql://abel:{password}@/{database}?host={self.directory}&port={PORT}"
@@ -111,7 +112,7 @@ class Server:
 
     def create(self) -> str:
         """An empty database; its URL."""
-        name = f"ledger_{next(self._numbers)}"
+        name = f"ledger_{uuid.uuid4().hex}"
         with self.connect() as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)
