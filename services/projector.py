@@ -70,7 +70,7 @@ def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iter
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             command(settings, sweep_id),
-            env=environment(os.environ),
+            env=environment(os.environ) | {"ABEL_LEDGER": settings.ledger_url},
             stdin=subprocess.DEVNULL,
             stdout=stderr,
             stderr=stderr,
@@ -86,10 +86,9 @@ def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iter
 
 
 def command(settings: Settings, sweep_id: str) -> list[str]:
-    """The projector's command line."""
+    """The projector's command line. Every user may read it: the ledger's URL, which may hold a password, is not there."""
     return [
         *(sys.executable, "-P", "-m", "services.tracking"),
-        *("--ledger", settings.ledger_url),
         *("--sweep", sweep_id),
         *("--tracking-uri", settings.tracking_uri),
         *("--artifacts", str(settings.artifacts)),

@@ -27,7 +27,7 @@ from services import projection
 from services.patience import Ending, Patience, Stop, persist, reason, sole
 from services.projection import Change, Point
 from services.runs import is_trial, sweep_runs
-from services.settings import MLFLOW_ENVIRONMENT, Settings, is_server, without_credentials
+from services.settings import MLFLOW_ENVIRONMENT, Settings, SettingsError, is_server, without_credentials
 from sweeps.database import LedgerError
 from sweeps.ledger import Ledger
 from sweeps.rows import EventRow, StateRow, SweepStatus, TrialRow, TrialStatus
@@ -290,8 +290,9 @@ def _project(options: argparse.Namespace, stop: Stop) -> int:
         print(f"tracking {without_credentials(options.tracking_uri)}: {line}", file=sys.stderr, flush=True)
 
     try:
-        projector = Projector(Ledger.open(options.ledger), options.sweep, options.tracking_uri, options.artifacts)
-    except LedgerError as error:
+        url = options.ledger or Settings.from_env().ledger_url
+        projector = Projector(Ledger.open(url), options.sweep, options.tracking_uri, options.artifacts)
+    except (LedgerError, SettingsError) as error:
         say(str(error))
         return 2
     if options.follow:
@@ -315,7 +316,7 @@ def _project(options: argparse.Namespace, stop: Stop) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m services.tracking", description="Show a sweep in MLflow.")
     add = parser.add_argument
-    add("--ledger", required=True, metavar="URL", help="the ledger, as sqlite:///<path>")
+    add("--ledger", metavar="URL", help="the ledger's URL (default: that of ABEL_LEDGER)")
     add("--sweep", required=True, metavar="ID", help="id of the sweep, or a name for the newest sweep of that name")
     add("--tracking-uri", required=True, metavar="URI", help="MLflow database or server")
     add("--artifacts", required=True, metavar="DIR", type=Path, help="where files lie beside a database")

@@ -9,7 +9,8 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, mak
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-BUSY_TIMEOUT_MS = 30_000
+BUSY_TIMEOUT_MS = 30_000  # how long to wait for another writer
+IDLE_TIMEOUT_MS = 10_000  # how long a writer on PostgreSQL may do nothing while others wait for it
 CONNECT_TIMEOUT_SECONDS = 10
 SCHEMA_LOCK = 0x61_62_65_6C  # any number that no other program takes in the same database
 
@@ -84,9 +85,9 @@ def _postgresql(place: URL) -> Engine:
 
     @event.listens_for(made, "connect")
     def _configure(connection: Any, _: object) -> None:
-        # A process that was stopped inside a transaction must not keep its locks: the server ends it.
-        for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
-            connection.execute(f"SET {name} = {BUSY_TIMEOUT_MS}")
+        connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+        # A process that was stopped inside a transaction must not keep its locks: the server ends the transaction.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}")
         connection.commit()
 
     return made

@@ -90,9 +90,12 @@ class Ledger:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with database.told(self._engine.url, "opened or read"):
-            with self._engine.connect() as connection, connection.begin():
-                yield connection
+        with (
+            database.told(self._engine.url, "opened or read"),
+            self._engine.connect() as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     # Sweeps and trials
 

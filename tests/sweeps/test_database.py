@@ -3,6 +3,7 @@ from contextlib import closing
 
 import pytest
 
+from sweeps import database, tables
 from sweeps.database import LedgerError
 from sweeps.ledger import Ledger
 
@@ -63,8 +64,14 @@ def test_what_a_server_refuses_is_one_line_and_a_server_that_was_away_is_found_a
             assert ledger.sweeps() == []
 
 
-def test_who_stops_inside_a_transaction_loses_it_and_the_others_go_on(cluster):
+def test_who_stops_inside_a_transaction_loses_it_and_the_others_go_on(cluster, monkeypatch):
+    monkeypatch.setattr(database, "IDLE_TIMEOUT_MS", 100)
     with cluster.running() as server, closing(Ledger.open(server.create())) as ledger:
-        with ledger._engine.connect() as connection:
-            for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
-                assert connection.exec_driver_sql(f"SHOW {name}").scalar() == "30s"
+        other = Ledger.open(str(ledger._engine.url.render_as_string(hide_password=False)))
+        ledger.save_tracking_offset("sweep", "here", 1)
+        with pytest.raises(LedgerError, match="idle-in-transaction timeout"), other._write() as connection:
+            connection.execute(tables.tracking.update().values(event_id=2))
+            ledger.save_tracking_offset("sweep", "here", 3)  # waits for the lock until the other one is ended
+            connection.execute(tables.tracking.update().values(event_id=4))
+        other.close()
+        assert ledger.tracking_offset("sweep", "here") == 3

@@ -7,7 +7,7 @@ import pytest
 
 from sweeps import ledger as module
 from sweeps.database import LedgerError
-from sweeps.ledger import Batch, Ledger
+from sweeps.ledger import Batch
 from sweeps.rows import SweepStatus, TrialStatus
 from workers.cohort import Record
 
