@@ -1,13 +1,15 @@
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import pytest
 
 from sweeps import ledger as module
 from sweeps.database import LedgerError
-from sweeps.ledger import Batch
+from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from workers.cohort import Record
 
@@ -152,25 +154,44 @@ def test_a_batch_is_all_or_nothing(entered):
 
 KILLED_IN_A_TRANSACTION = """
 import os, signal, sys
-from sweeps import ledger as module
+from sqlalchemy import event
 from sweeps.ledger import Batch, Ledger
 from workers.cohort import Record
-ledger = Ledger.open(sys.argv[1])
-module._account = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+
+url, sweep_id, invocation, statements = sys.argv[1:]
+ledger = Ledger.open(url)
+left = int(statements)
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def count(*_):
+    global left
+    left -= 1
+    if not left:
+        kill()
+
+event.listen(ledger._engine, "after_cursor_execute", count)
+if not left:
+    event.listen(ledger._engine, "commit", kill)  # comes before the commit itself
 record = Record(key="a" * 64, parent="b" * 64, epoch=1, metrics={"seconds": 1.0}, finished_at_ms=1)
-ledger.commit(sys.argv[2], int(sys.argv[3]), Batch(records=[record], events=[("note", {"text": "half"})]))
+ledger.commit(sweep_id, int(invocation), Batch(records=[record], events=[("note", {"text": "half"})]))
+kill()
 """
 
 
 @pytest.mark.databases
-def test_a_kill_inside_a_transaction_leaves_nothing_of_it(entered, shop):
+@pytest.mark.parametrize(("statements", "written"), [(1, 0), (3, 0), (0, 0), (-1, 1)])
+def test_a_killed_writer_leaves_all_of_a_transaction_or_nothing(entered, shop, statements, written):
     ledger, sweep_id, invocation = entered
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED_IN_A_TRANSACTION, shop.url, sweep_id, str(invocation)], check=False
+        [sys.executable, "-c", KILLED_IN_A_TRANSACTION, shop.url, sweep_id, str(invocation), str(statements)],
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL
-    assert ledger.states(["a" * 64]) == {}
-    assert [event.kind for event in ledger.events(sweep_id)] == ["sweep_started"]
+    assert len(ledger.states(["a" * 64])) == written
+    assert [event.kind for event in ledger.events(sweep_id)] == ["sweep_started"] + ["note"] * written
+    assert ledger.work(sweep_id).trained == written
     ledger.commit(sweep_id, invocation, Batch(records=[record(1)]))
 
 
@@ -303,3 +324,30 @@ def test_two_sweeps_may_enter_the_same_states_at_the_same_time(shop, spec_of):
         thread.join()
     assert errors == []
     assert len(shop.ledger.states([each.key for each in records])) == 59
+
+
+def test_a_write_ahead_log_cut_anywhere_loses_only_whole_transactions_at_its_end(entered, shop, tmp_path):
+    """As a machine leaves it that lost its power before the last bytes were on the disk."""
+    ledger, sweep_id, invocation = entered
+    with ledger._engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.exec_driver_sql("PRAGMA wal_autocheckpoint=0")
+    for epoch in range(1, 21):
+        ledger.commit(sweep_id, invocation, Batch(records=[record(epoch)], events=[("note", {"epoch": epoch})]))
+    log = (tmp_path / "ledger.db-wal").read_bytes()
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    counts = []
+    for size in [*range(0, len(log), 7919), len(log)]:
+        shutil.copy(tmp_path / "ledger.db", cut / "ledger.db")
+        (cut / "ledger.db-wal").write_bytes(log[:size])
+        with closing(Ledger.open(f"sqlite:///{cut}/ledger.db")) as left:
+            told = [event.payload["epoch"] for event in left.events(sweep_id) if event.kind == "note"]
+            assert told == list(range(1, len(told) + 1))
+            assert len(left.states([f"{epoch:064x}" for epoch in range(1, 21)])) == len(told)
+            assert left.work(sweep_id).trained == len(told)
+            counts.append(len(told))
+        for file in cut.iterdir():
+            file.unlink()
+    assert counts == sorted(counts)
+    assert set(counts) == set(range(21))
