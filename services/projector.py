@@ -28,6 +28,7 @@ class Projector:
     """A running projector; ``pending`` says what is not in the store yet once :func:`projecting` has been left."""
 
     command: Sequence[str]
+    ledger_url: str
     target: str
     log: Path
     pending: str | None = None
@@ -41,7 +42,7 @@ class Projector:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command,
-                env=environment(os.environ),
+                env=environment(os.environ) | {"ABEL_LEDGER": self.ledger_url},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -95,7 +96,9 @@ class Projector:
 def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iterator[Projector]:
     """Run a projector for the sweep; where the block ends cleanly its work is waited for, else it is stopped."""
     target, log = without_credentials(settings.tracking_uri), settings.logs / f"tracking-{sweep_id}.log"
-    projector = Projector(command=command(settings, sweep_id), target=target, log=log)
+    projector = Projector(
+        command=command(settings, sweep_id), ledger_url=settings.ledger_url, target=target, log=log
+    )
     try:
         yield projector
         projector.drain(stop)
@@ -104,10 +107,9 @@ def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iter
 
 
 def command(settings: Settings, sweep_id: str) -> list[str]:
-    """The projector's command line."""
+    """The projector's command line. Every user may read it: the ledger's URL, which may hold a password, is not there."""
     return [
         *(sys.executable, "-P", "-m", "services.uploading"),
-        *("--ledger", settings.ledger_url),
         *("--sweep", sweep_id),
         *("--tracking-uri", settings.tracking_uri),
         *("--artifacts", str(settings.artifacts)),

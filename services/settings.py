@@ -3,7 +3,7 @@
 | variable | meaning | default |
 |---|---|---|
 | `ABEL_HOME` | directory that keeps what runs leave behind | `.abel` |
-| `ABEL_LEDGER` | SQLAlchemy URL of the ledger | `sqlite:///<home>/ledger.db` |
+| `ABEL_LEDGER` | SQLAlchemy URL of the ledger: SQLite or PostgreSQL | `sqlite:///<home>/ledger.db` |
 | `ABEL_TRACKING_URI`, else `MLFLOW_TRACKING_URI` | MLflow database or server | `sqlite:///<home>/mlflow.db` |
 | `ABEL_DATA_DIR`, else `TFDS_DATA_DIR` | directory of prepared TFDS data sets | none |
 | `ABEL_RAY_ADDRESS` | Ray cluster to join | none: a local one is started |
@@ -127,9 +127,17 @@ def _path(text: str) -> Path:
 
 
 def _database(name: str, url: str) -> str:
-    if not url.startswith("sqlite:"):
-        raise SettingsError(f"{name}: must be an sqlite:///<path> URL, got {without_credentials(url)!r}")
-    return _absolute_sqlite(name, url)
+    scheme, colon, _ = url.partition(":")
+    if colon and scheme == "sqlite":
+        return _absolute_sqlite(name, url)
+    if not colon or scheme not in ("postgresql", "postgresql+psycopg"):
+        rule = "must be an sqlite:///<path> or postgresql://<host>/<database> URL"
+        raise SettingsError(f"{name}: {rule}, got {without_credentials(url)!r}")
+    if not urlsplit(url).path.strip("/"):
+        raise SettingsError(
+            f"{name}: must name a database, as in postgresql://host/ledger, got {without_credentials(url)!r}"
+        )
+    return url
 
 
 def _tracking(name: str, uri: str) -> str:

@@ -27,8 +27,9 @@ def opened(settings: Settings) -> Iterator[Ledger]:
 
 @contextmanager
 def opened_if_any(settings: Settings) -> Iterator[Ledger | None]:
-    """The ledger of this home, or None where there is none yet: a question must not create it."""
-    if Path(settings.ledger_url.removeprefix("sqlite:///")).exists():
+    """The ledger of this home, or None where its file is not there yet: a question must not create it."""
+    scheme, _, path = settings.ledger_url.partition(":///")
+    if scheme != "sqlite" or Path(path.partition("?")[0]).exists():
         with opened(settings) as ledger:
             yield ledger
     else:

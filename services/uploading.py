@@ -1,6 +1,6 @@
 """Brings sweeps into the tracking store: beside a run as a process of its own, or alone for the verb ``track``.
 
-    python -m services.uploading --ledger URL --sweep ID --tracking-uri URI --artifacts DIR [--follow]
+    python -m services.uploading [--ledger URL] --sweep ID --tracking-uri URI --artifacts DIR [--follow]
 
 With ``--follow`` it ends when the sweep has ended and its last event is shown, or when the process that started it is
 gone. Exit code 0: everything that the ledger holds is shown. 1: the store is out of reach or refuses, or a signal came;
@@ -20,7 +20,7 @@ from services.errors import OperationError
 from services.mirror import Mirror
 from services.patience import Ending, Patience, Stop, persist, sole
 from services.schemas import Tracked
-from services.settings import Settings, without_credentials
+from services.settings import Settings, SettingsError, without_credentials
 from services.tracking import FAULTS, Store, TrackingError, is_refusal
 from sweeps.database import LedgerError
 from sweeps.ledger import Ledger
@@ -91,9 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tracking {without_credentials(options.tracking_uri)}: {line}", file=sys.stderr, flush=True)
 
     try:
-        ledger = Ledger.open(options.ledger)
+        ledger = Ledger.open(options.ledger or Settings.from_env().ledger_url)
         sweep = ledger.sweep(options.sweep)
-    except LedgerError as error:
+    except (LedgerError, SettingsError) as error:
         say(str(error))
         return 2
     while not (stop.told or stop.alone):
@@ -136,7 +136,7 @@ def _lock(artifacts: Path, sweep_id: str, tracking_uri: str) -> Path:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m services.uploading", description="Show a sweep in MLflow.")
     add = parser.add_argument
-    add("--ledger", required=True, metavar="URL", help="the ledger, as sqlite:///<path>")
+    add("--ledger", metavar="URL", help="the ledger's URL (default: that of ABEL_LEDGER)")
     add("--sweep", required=True, metavar="ID", help="id of the sweep, or a name for the newest sweep of that name")
     add("--tracking-uri", required=True, metavar="URI", help="MLflow database or server")
     add("--artifacts", required=True, metavar="DIR", type=Path, help="where files lie beside a database")

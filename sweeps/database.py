@@ -1,11 +1,18 @@
-"""The connection to the ledger's database: SQLite, in a mode in which readers never block the writer."""
+"""The connection to the ledger's database: SQLite in a mode in which readers never block the writer, or PostgreSQL."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-BUSY_TIMEOUT_MS = 30_000
+BUSY_TIMEOUT_MS = 30_000  # how long to wait for another writer
+IDLE_TIMEOUT_MS = 10_000  # how long a writer on PostgreSQL may do nothing while others wait for it
+CONNECT_TIMEOUT_SECONDS = 10
+SCHEMA_LOCK = 0x61_62_65_6C  # any number that no other program takes in the same database
 
 
 class LedgerError(Exception):
@@ -14,11 +21,47 @@ class LedgerError(Exception):
 
 def engine(url: str) -> Engine:
     """Connections to the database at an SQLAlchemy URL; execution option ``abel_write`` makes one a writer's."""
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    made = create_engine(url)
-    if made.dialect.name != "sqlite":
-        raise LedgerError(f"ledger {url}: must be an sqlite:/// URL, got {made.dialect.name}")
+    try:
+        place = make_url(url)
+    except (ArgumentError, ValueError):  # their messages quote the URL, with its password
+        raise LedgerError("ledger: must be an sqlite:///<path> or postgresql://<host>/<database> URL") from None
+    match place.drivername:
+        case "sqlite":
+            return _sqlite(place)
+        case "postgresql" | "postgresql+psycopg":
+            return _postgresql(place)
+    raise LedgerError(f"ledger {shown(place)}: must be an sqlite:/// or postgresql:// URL, got {place.drivername}")
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be printed: user, password and query left out."""
+    return URL.create(url.drivername.partition("+")[0], None, None, url.host, url.port, url.database).render_as_string()
+
+
+def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insertion that can say what to do with a row that is there already."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def lock_schema(connection: Connection) -> None:
+    """Until the transaction ends nobody else creates or changes tables; on SQLite a writer has that lock anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": SCHEMA_LOCK})
+
+
+@contextmanager
+def told(url: URL, cannot: str) -> Iterator[None]:
+    """What the database refuses, as one line that names the ledger."""
+    try:
+        yield
+    except DBAPIError as error:  # a full disk, a lock held too long, a server that is away, a wrong password
+        raise LedgerError(f"ledger {shown(url)}: cannot be {cannot}: {' '.join(str(error.orig).split())}") from error
+
+
+def _sqlite(place: URL) -> Engine:
+    if place.database:
+        Path(place.database).parent.mkdir(parents=True, exist_ok=True)
+    made = create_engine(place)
 
     @event.listens_for(made, "connect")
     def _configure(connection: Any, _: object) -> None:
@@ -31,5 +74,20 @@ def engine(url: str) -> Engine:
         # A deferred read-then-write is refused at once when another writer came between: writers lock up front.
         write = connection.get_execution_options().get("abel_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return made
+
+
+def _postgresql(place: URL) -> Engine:
+    waits = {} if "connect_timeout" in place.query else {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+    # A connection is tried before use: after a restart of the server the old ones are dead.
+    made = create_engine(place.set(drivername="postgresql+psycopg"), connect_args=waits, pool_pre_ping=True)
+
+    @event.listens_for(made, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+        # A process that was stopped inside a transaction must not keep its locks: the server ends the transaction.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}")
+        connection.commit()
 
     return made

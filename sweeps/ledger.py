@@ -1,7 +1,8 @@
-"""The ledger: the one truth about sweeps, trials, states, checkpoints and events (SQLAlchemy; SQLite in WAL mode).
+"""The ledger: the one truth about sweeps, trials, states, checkpoints and events (SQLAlchemy; SQLite or PostgreSQL).
 
-Every write is one short ``BEGIN IMMEDIATE`` transaction, so a process killed at any instant leaves either all of a write or
-nothing of it, and readers never block the writer.
+Every write is one short transaction, so a process killed at any instant leaves either all of a write or nothing of it, and
+readers never block the writer. SQLite has one writer at a time. On PostgreSQL, whoever writes for a sweep locks its row first:
+so a sweep's events become visible in the order of their ids, and a reader who goes on after the last one misses none.
 """
 
 import hashlib
@@ -9,14 +10,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import Connection, Engine, Float, cast, func, insert, select, update
 
-from sweeps import database, leases, tables
-from sweeps.database import LedgerError
+from sweeps import database, leases, migrations, tables
+from sweeps.database import LedgerError, upsert
 from sweeps.rows import EventRow, StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, Work, encode
 from sweeps.spec import Trial
 from workers.cohort import Record
@@ -60,23 +60,21 @@ class Ledger:
 
     @classmethod
     def open(cls, url: str) -> "Ledger":
-        """Open the ledger at an SQLAlchemy URL and create its tables where there are none.
+        """Open the ledger at an SQLAlchemy URL; create it where there is none, upgrade one that an older program wrote.
 
         Raises:
-            LedgerError: the file cannot be opened, is no ledger, or was written under another schema version.
+            LedgerError: the database cannot be opened, is no ledger, or a newer program wrote it.
         """
-        engine = database.engine(url)
-        ledger = cls(engine)
+        ledger = cls(database.engine(url))
         try:
-            with ledger._write() as connection:
-                tables.metadata.create_all(connection)
-                row = {"name": "schema_version", "value": str(tables.SCHEMA_VERSION)}
-                connection.execute(upsert(tables.meta).values(row).on_conflict_do_nothing())
-                version = connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "schema_version"))
-        except DatabaseError as error:
-            raise LedgerError(f"ledger {url}: cannot be opened: {error.orig}") from None
-        if version != str(tables.SCHEMA_VERSION):
-            raise LedgerError(f"ledger {url}: schema version must be {tables.SCHEMA_VERSION}, got {version}")
+            with ledger._read() as connection:
+                current = migrations.version(connection) == str(tables.SCHEMA_VERSION)
+            if not current:
+                with ledger._write() as connection:
+                    migrations.settle(connection)
+        except LedgerError:
+            ledger.close()
+            raise
         return ledger
 
     def close(self) -> None:
@@ -85,15 +83,18 @@ class Ledger:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect().execution_options(abel_write=True) as connection, connection.begin():
+        with database.told(self._engine.url, "opened or written"):
+            writer = self._engine.connect().execution_options(abel_write=True)
+            with writer as connection, connection.begin():
                 yield connection
-        except OperationalError as error:  # a full disk, a lock held too long
-            raise LedgerError(f"ledger {self._engine.url}: cannot be opened or written: {error.orig}") from error
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with self._engine.connect() as connection, connection.begin():
+        with (
+            database.told(self._engine.url, "opened or read"),
+            self._engine.connect() as connection,
+            connection.begin(),
+        ):
             yield connection
 
     # Sweeps and trials
@@ -122,8 +123,8 @@ class Ledger:
             "identities": encode([asdict(identity) for identity in identities.values()]),
         }
         with self._write() as connection:
-            entered = connection.execute(upsert(tables.sweeps).values(row).on_conflict_do_nothing())
-            if entered.rowcount:
+            entry = upsert(connection, tables.sweeps).values(row).on_conflict_do_nothing()
+            if connection.scalar(entry.returning(tables.sweeps.c.id)):
                 connection.execute(insert(tables.trials), [_trial_row(sweep_id, trial) for trial in trials])
                 _append(connection, sweep_id, "sweep_started", {})
             else:
@@ -168,12 +169,12 @@ class Ledger:
         """Ask for the end of trials; those of a sweep that nobody runs end at once. Returns how many had no outcome yet."""
         at = tables.trials.c
         with self._write() as connection:
-            asked = 0
+            held, asked = leases.is_held(*_lease(connection, sweep_id)), 0
             for page in _pages(list(trials)):
                 open_ones = (at.sweep_id == sweep_id) & at.id.in_(page) & at.status.not_in(OUTCOMES)
                 statement = update(tables.trials).where(open_ones).values(cancel_asked_ms=_now_ms())
                 asked += connection.execute(statement).rowcount
-            if not leases.is_held(*_lease(connection, sweep_id)):
+            if not held:
                 self._end_cancelled(connection, sweep_id)
         return asked
 
@@ -296,12 +297,15 @@ class Ledger:
         at = tables.trials.c
         with self._write() as connection:
             leases.renew(connection, sweep_id, invocation)
-            for record in batch.records:
-                connection.execute(upsert(tables.states).values(_state_row(record)).on_conflict_do_nothing())
-            for key, epoch in batch.checkpoints:
+            # In the order of their keys: sweeps that enter the same states at a time must not wait for each other in a ring.
+            for record in sorted(batch.records, key=attrgetter("key")):
+                connection.execute(
+                    upsert(connection, tables.states).values(_state_row(record)).on_conflict_do_nothing()
+                )
+            for key, epoch in sorted(batch.checkpoints):
                 row = {"key": key, "epoch": epoch, "saved_at_ms": _now_ms()}
                 again = {"saved_at_ms": row["saved_at_ms"], "pruned_ms": None}
-                statement = upsert(tables.checkpoints).values(row)
+                statement = upsert(connection, tables.checkpoints).values(row)
                 connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=again))
             for trial, (key, epoch) in batch.heads.items():
                 moved = {"head": key, "epoch": epoch, "status": TrialStatus.RUNNING}
@@ -336,7 +340,7 @@ class Ledger:
     def work(self, sweep_id: str) -> Work:
         """What workers did for the sweep so far."""
         at = tables.invocations.c
-        wall_ms = func.sum(at.ended_ms - at.started_ms)
+        wall_ms = cast(func.sum(at.ended_ms - at.started_ms), Float)  # PostgreSQL adds up integers to decimals
         summed = {name: func.sum(at[name]) for name in WORK_COLUMNS} | {"seconds_wall": wall_ms / 1000.0}
         query = select(
             func.count().label("invocations"), *(func.coalesce(value, 0).label(name) for name, value in summed.items())
@@ -354,9 +358,9 @@ class Ledger:
     def save_tracking_offset(self, sweep_id: str, target: str, event_id: int) -> None:
         """Note that the tracking store at ``target`` has acknowledged the sweep's events up to this one."""
         row = {"sweep_id": sweep_id, "target": target, "event_id": event_id}
-        statement = upsert(tables.tracking).values(row)
-        moved = statement.on_conflict_do_update(index_elements=["sweep_id", "target"], set_={"event_id": event_id})
         with self._write() as connection:
+            statement = upsert(connection, tables.tracking).values(row)
+            moved = statement.on_conflict_do_update(index_elements=["sweep_id", "target"], set_={"event_id": event_id})
             connection.execute(moved)
 
     # What pruning needs
@@ -408,6 +412,7 @@ def _lease(connection: Connection, sweep_id: str) -> tuple[str | None, int]:
 
 
 def _append(connection: Connection, sweep_id: str, kind: str, payload: Mapping[str, Any]) -> None:
+    # The caller has locked the sweep's row: the event gets its id under that lock.
     row = {"sweep_id": sweep_id, "kind": kind, "payload": encode(payload), "at_ms": _now_ms()}
     connection.execute(insert(tables.events).values(row))
 

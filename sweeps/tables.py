@@ -1,12 +1,16 @@
 """The ledger's tables: what a sweep is, what its trials are, and every training state that was ever recorded.
 
 A *state* (one epoch's record) belongs to its key and to no sweep: two sweeps that meet at a key share the row. Everything that
-readers must see in order is an *event*; events are only ever appended.
+readers must see in order is an *event*; events are only ever appended. A change here takes another ``SCHEMA_VERSION`` and a
+revision in ``migrations/versions``.
 """
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 SCHEMA_VERSION = 2
+
+# SQLite numbers rows by themselves only in a column that is called INTEGER, which there holds 64 bits anyway.
+Wide = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
@@ -20,14 +24,14 @@ sweeps = Table(
     Column("spec", Text, nullable=False),
     Column("sharing", Integer, nullable=False),
     Column("status", String, nullable=False),
-    Column("created_ms", Integer, nullable=False),
-    Column("used_ms", Integer, nullable=False),
+    Column("created_ms", Wide, nullable=False),
+    Column("used_ms", Wide, nullable=False),
     Column("forecast", Text),
     Column("identities", Text, nullable=False),
     # The lease: the one invocation that may write for this sweep, who holds it, and until when.
-    Column("invocation", Integer, nullable=False, server_default="0"),
+    Column("invocation", Wide, nullable=False, server_default="0"),
     Column("holder", String),
-    Column("lease_until_ms", Integer, nullable=False, server_default="0"),
+    Column("lease_until_ms", Wide, nullable=False, server_default="0"),
 )
 
 trials = Table(
@@ -38,7 +42,7 @@ trials = Table(
     Column("number", Integer, nullable=False),
     Column("name", String, nullable=False),
     Column("arm", String, nullable=False),
-    Column("seed", Integer, nullable=False),
+    Column("seed", Wide, nullable=False),
     Column("settings", Text, nullable=False),
     Column("program", Text, nullable=False),
     Column("schedule", Text, nullable=False),
@@ -50,7 +54,7 @@ trials = Table(
     Column("final_epoch", Integer, nullable=False, server_default="0"),  # up to it, records are covered by a checkpoint
     Column("failure", String),  # the class of the last failure
     Column("attempts", Integer, nullable=False, server_default="0"),  # how often it was taken up again after a failure
-    Column("cancel_asked_ms", Integer),
+    Column("cancel_asked_ms", Wide),
 )
 
 states = Table(
@@ -60,7 +64,7 @@ states = Table(
     Column("parent", String, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("metrics", Text, nullable=False),
-    Column("finished_at_ms", Integer, nullable=False),
+    Column("finished_at_ms", Wide, nullable=False),
     Column("worker", String, nullable=False),
 )
 
@@ -69,18 +73,18 @@ checkpoints = Table(
     metadata,
     Column("key", String, primary_key=True),
     Column("epoch", Integer, nullable=False),
-    Column("saved_at_ms", Integer, nullable=False),
-    Column("pruned_ms", Integer),  # the files are gone; what they covered stays final
+    Column("saved_at_ms", Wide, nullable=False),
+    Column("pruned_ms", Wide),  # the files are gone; what they covered stays final
 )
 
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Wide, primary_key=True, autoincrement=True),
     Column("sweep_id", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("payload", Text, nullable=False),
-    Column("at_ms", Integer, nullable=False),
+    Column("at_ms", Wide, nullable=False),
     Index("events_by_sweep", "sweep_id", "id"),
     sqlite_autoincrement=True,
 )
@@ -88,10 +92,10 @@ events = Table(
 invocations = Table(
     "invocations",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Wide, primary_key=True, autoincrement=True),
     Column("sweep_id", String, nullable=False, index=True),
-    Column("started_ms", Integer, nullable=False),
-    Column("ended_ms", Integer),
+    Column("started_ms", Wide, nullable=False),
+    Column("ended_ms", Wide),
     Column("trained", Integer, nullable=False),
     Column("replayed", Integer, nullable=False),
     Column("forks", Integer, nullable=False),
@@ -106,5 +110,5 @@ tracking = Table(
     metadata,
     Column("sweep_id", String, primary_key=True),
     Column("target", String, primary_key=True),
-    Column("event_id", Integer, nullable=False),
+    Column("event_id", Wide, nullable=False),
 )

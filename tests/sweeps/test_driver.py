@@ -47,6 +47,7 @@ def workers_of(shop, sweep_id):
     return {state.key: state.worker for state in states}, {state.key: state.parent for state in states}
 
 
+@pytest.mark.databases
 def test_sharing_through_ray_on_two_actors_is_invisible_and_costs_the_distinct_trajectories(
     shop, another_shop, spec_of
 ):

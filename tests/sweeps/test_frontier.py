@@ -31,6 +31,7 @@ def events(shop, sweep_id, kind):
     return [event.payload for event in shop.ledger.events(sweep_id) if event.kind == kind]
 
 
+@pytest.mark.databases
 def test_sharing_is_invisible_in_every_record(shop, another_shop, spec_of):
     shared, frontier = shop.run(spec_of())
     alone, lone_frontier = another_shop.run(spec_of(), sharing=False)
@@ -60,6 +61,7 @@ def test_without_sharing_nothing_is_reused_either(shop, spec_of):
     assert frontier.trained == 2 * 10 * 5
 
 
+@pytest.mark.databases
 def test_every_trial_ends_with_its_full_curve(shop, spec_of):
     sweep_id, frontier = shop.run(spec_of())
     rows = shop.ledger.trials(sweep_id)
@@ -69,6 +71,7 @@ def test_every_trial_ends_with_its_full_curve(shop, spec_of):
     assert shop.ledger.work(sweep_id).trained == frontier.trained
 
 
+@pytest.mark.databases
 def test_a_finished_sweep_has_nothing_to_do_and_no_news(shop, spec_of):
     sweep_id, _ = shop.run(spec_of())
     before = len(shop.ledger.events(sweep_id))
@@ -98,6 +101,7 @@ def test_a_longer_sweep_goes_on_from_the_end_of_a_shorter_one(shop, spec_of):
     assert (frontier.trained, frontier.replayed) == (2 * 2, 0)
 
 
+@pytest.mark.databases
 @pytest.mark.parametrize("most", [1, 4, 7, 12, 23])
 def test_a_sweep_broken_off_anywhere_goes_on_to_the_same_records(shop, another_shop, spec_of, most):
     shop.run(spec_of(), most=most)
@@ -109,6 +113,7 @@ def test_a_sweep_broken_off_anywhere_goes_on_to_the_same_records(shop, another_s
     assert len(keys) == frontier.covered  # every trial hears of every epoch once
 
 
+@pytest.mark.databases
 def test_a_lost_worker_costs_at_most_the_epochs_since_the_checkpoint(shop, spec_of):
     sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
     number, cohort = frontier.take()
@@ -188,6 +193,7 @@ def test_a_cohort_rests_after_repeated_losses_and_progress_renews_its_tries(shop
     assert frontier.running == 1
 
 
+@pytest.mark.databases
 def test_a_record_is_told_of_only_when_a_checkpoint_covers_it(shop, spec_of):
     sweep_id, frontier = shop.frontier(spec_of(**ALONE))
     number, cohort = frontier.take()
@@ -220,6 +226,7 @@ def test_what_workers_saved_on_their_way_out_is_told_of(shop, spec_of):
     assert len(events(shop, sweep_id, "progress")) == 1
 
 
+@pytest.mark.databases
 def test_cancelled_trials_end_and_the_others_are_as_if_they_had_been_alone(shop, another_shop, spec_of):
     sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
     doomed = [row.id for row in shop.ledger.trials(sweep_id) if row.arm in ("abel", "simple", "constant")]
@@ -243,6 +250,7 @@ def test_cancelled_trials_end_and_the_others_are_as_if_they_had_been_alone(shop,
     assert len(events(shop, sweep_id, "trial_ended")) == len(shop.ledger.trials(sweep_id))
 
 
+@pytest.mark.databases
 def test_a_cancelled_trial_stays_so_until_it_is_retried(shop, another_shop, spec_of):
     _, _, sweep_id = shop.enter(spec_of(seeds=[0]))
     rows = shop.ledger.trials(sweep_id)
@@ -253,6 +261,7 @@ def test_a_cancelled_trial_stays_so_until_it_is_retried(shop, another_shop, spec
     assert [row.status for row in shop.ledger.trials(sweep_id)][:2] == [TrialStatus.CANCELLED, TrialStatus.FINISHED]
 
 
+@pytest.mark.databases
 def test_a_retried_trial_is_trained_as_any_other(shop, another_shop, spec_of):
     _, _, sweep_id = shop.enter(spec_of(seeds=[0]))
     shop.ledger.cancel_trials(sweep_id, [row.id for row in shop.ledger.trials(sweep_id)])
@@ -372,6 +381,7 @@ def test_the_ledger_records_the_batch_size(shop, spec_of):
     assert {tuple(size) for size in sizes.values()} == {(16.0,) * 5}
 
 
+@pytest.mark.databases
 def test_divergence_ends_a_trial_and_leaves_the_others(shop, spec_of):
     schedule = {"kind": "constant", "learning_rate": 0.1}
     arms = {"rate": {"schedule": schedule, "grid": {"schedule.learning_rate": [0.1, 1e9]}}}
@@ -407,6 +417,7 @@ def test_schedules_tell_what_they_did_and_the_rates_around_it(shop, spec_of):
     assert not any(name in ("constant", "cosine", "linear") for name, _ in told)
 
 
+@pytest.mark.databases
 def test_two_sweeps_share_their_states(shop, spec_of):
     shop.run(spec_of())
     _, frontier = shop.run(spec_of(name="namesake"))

@@ -12,7 +12,7 @@ from sweeps.rows import SweepStatus
 @pytest.fixture
 def entered(shop, spec_of):
     _, _, sweep_id = shop.enter(spec_of())
-    return shop.ledger, sweep_id, f"sqlite:///{shop.directory}/ledger.db"
+    return shop.ledger, sweep_id, shop.url
 
 
 def expire(monkeypatch):
@@ -21,6 +21,7 @@ def expire(monkeypatch):
     monkeypatch.setattr(leases, "_now_ms", lambda: now() + 31_000)
 
 
+@pytest.mark.databases
 def test_a_sweep_that_another_process_runs_cannot_be_taken(entered, another_process):
     ledger, sweep_id, url = entered
     runner = another_process(url, sweep_id)
@@ -30,6 +31,7 @@ def test_a_sweep_that_another_process_runs_cannot_be_taken(entered, another_proc
     assert ledger.work(sweep_id).invocations == 1  # the refused one left nothing
 
 
+@pytest.mark.databases
 def test_a_process_that_was_killed_is_followed_at_once(entered, another_process):
     ledger, sweep_id, url = entered
     runner = another_process(url, sweep_id)
@@ -38,6 +40,7 @@ def test_a_process_that_was_killed_is_followed_at_once(entered, another_process)
     assert ledger.begin_invocation(sweep_id) > runner.invocation
 
 
+@pytest.mark.databases
 def test_a_process_stopped_past_its_lease_is_followed_and_then_writes_nothing(entered, another_process, monkeypatch):
     ledger, sweep_id, url = entered
     runner = another_process(url, sweep_id)
@@ -51,6 +54,7 @@ def test_a_process_stopped_past_its_lease_is_followed_and_then_writes_nothing(en
     ledger.commit(sweep_id, ours, Batch(events=[("note", {"text": "ours"})]))
 
 
+@pytest.mark.databases
 def test_nothing_of_a_fenced_batch_is_written(entered):
     ledger, sweep_id, _ = entered
     stale = ledger.begin_invocation(sweep_id)
@@ -65,6 +69,7 @@ def test_nothing_of_a_fenced_batch_is_written(entered):
     assert ledger.sweep(sweep_id).status is SweepStatus.RUNNING
 
 
+@pytest.mark.databases
 def test_an_ended_invocation_lets_the_sweep_go(entered, another_process):
     ledger, sweep_id, url = entered
     ours = ledger.begin_invocation(sweep_id)

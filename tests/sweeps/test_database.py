@@ -1,0 +1,77 @@
+import os
+from contextlib import closing
+
+import pytest
+
+from sweeps import database, tables
+from sweeps.database import LedgerError
+from sweeps.ledger import Ledger
+
+
+def refusal(url):
+    """What opening is refused with: one line, in which no password is."""
+    with pytest.raises(LedgerError) as refused:
+        Ledger.open(url)
+    told = str(refused.value)
+    assert "\n" not in told
+    assert "s3cret" not in told
+    assert "wrong" not in told
+    return told
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "ledger.db").write_text("not a database, but long enough to be taken for one " * 100)
+    assert "cannot be opened or read: file is not a database" in refusal(f"sqlite:///{tmp_path}/ledger.db")
+
+
+def test_a_place_that_cannot_be_written_is_one_error(tmp_path):
+    (tmp_path / "ledger.db").mkdir()
+    assert f"ledger sqlite:///{tmp_path}/ledger.db: cannot be opened" in refusal(f"sqlite:///{tmp_path}/ledger.db")
+    assert os.listdir(tmp_path / "ledger.db") == []
+
+
+def test_a_server_that_is_not_there_is_one_line(free_port):
+    port = free_port()
+    told = refusal(f"postgresql://abel:s3cret@127.0.0.1:{port}/ledger")
+    assert told.startswith(f"ledger postgresql://127.0.0.1:{port}/ledger: cannot be opened or read: connection failed")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://abel:s3cret@host/ledger", "ledger mysql://host/ledger: must be an sqlite:/// or postgresql:// URL"),
+        ("postgresql+asyncpg://abel:s3cret@host/ledger", "got postgresql+asyncpg"),
+        ("postgresql://abel:s3cret@host:port/ledger", "ledger: must be an sqlite:///<path> or"),
+        ("s3cret", "ledger: must be an sqlite:///<path> or"),
+    ],
+)
+def test_other_urls_are_refused(url, told):
+    assert told in refusal(url)
+
+
+def test_what_a_server_refuses_is_one_line_and_a_server_that_was_away_is_found_again(cluster):
+    with cluster.running() as server:
+        url = server.create()
+        assert "password authentication failed" in refusal(url.replace("s3cret", "wrong"))
+        assert 'database "nothing" does not exist' in refusal(server.url("nothing"))
+        ledger = Ledger.open(url)
+    with closing(ledger):
+        with pytest.raises(LedgerError, match=r"cannot be opened or read: .*No such file"):
+            ledger.sweeps()
+        with pytest.raises(LedgerError, match=r"cannot be opened or written: .*No such file"):
+            ledger.use_sweep("any")
+        with cluster.running():
+            assert ledger.sweeps() == []
+
+
+def test_who_stops_inside_a_transaction_loses_it_and_the_others_go_on(cluster, monkeypatch):
+    monkeypatch.setattr(database, "IDLE_TIMEOUT_MS", 100)
+    with cluster.running() as server, closing(Ledger.open(server.create())) as ledger:
+        other = Ledger.open(str(ledger._engine.url.render_as_string(hide_password=False)))
+        ledger.save_tracking_offset("sweep", "here", 1)
+        with pytest.raises(LedgerError, match="idle-in-transaction timeout"), other._write() as connection:
+            connection.execute(tables.tracking.update().values(event_id=2))
+            ledger.save_tracking_offset("sweep", "here", 3)  # waits for the lock until the other one is ended
+            connection.execute(tables.tracking.update().values(event_id=4))
+        other.close()
+        assert ledger.tracking_offset("sweep", "here") == 3

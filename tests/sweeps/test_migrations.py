@@ -1,0 +1,151 @@
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+
+from sweeps import migrations, tables
+from sweeps.database import LedgerError
+from sweeps.ledger import Ledger
+from sweeps.rows import SweepStatus
+
+VERSION_1 = Path(__file__).with_name(
+    "ledger_1.sql"
+)  # as the first version wrote it, with all that a small sweep leaves
+
+
+@pytest.fixture
+def old(tmp_path):
+    """The file of a ledger that version 1 wrote."""
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_1.read_text())
+    return path
+
+
+def contents(path):
+    """Every row of every table, by table, as mappings; and how the tables are made."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        made = {row["name"]: row["sql"] for row in connection.execute("SELECT name, sql FROM sqlite_master")}
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: [dict(row) for row in connection.execute(f"SELECT * FROM {name}")] for name in names}, made
+
+
+def differences(ledger):
+    with ledger._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": migrations.VERSION_TABLE})
+        return compare_metadata(context, tables.metadata)
+
+
+def set_version(ledger, value):
+    with ledger._write() as connection:
+        connection.execute(tables.meta.update().values(value=value))
+    ledger.close()
+
+
+@pytest.mark.databases
+def test_the_revisions_make_what_the_tables_say(database):
+    with closing(Ledger.open(database)) as ledger:
+        assert differences(ledger) == []
+        with ledger._engine.connect() as connection:
+            index = {tuple(index["column_names"]) for index in inspect(connection).get_indexes("events")}
+            assert index == {("sweep_id", "id")}
+    assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads() == [str(tables.SCHEMA_VERSION)]
+
+
+def test_what_version_1_wrote_is_there_to_the_last_row_after_the_upgrade(old):
+    before, _ = contents(old)
+    with closing(Ledger.open(f"sqlite:///{old}")) as ledger:
+        assert differences(ledger) == []
+        after, _ = contents(old)
+        assert before.pop("meta") == [{"name": "schema_version", "value": "1"}]
+        assert after.pop("meta") == [{"name": "schema_version", "value": "2"}]
+        for name, rows in before.items():
+            kept = [{column: row[column] for column in rows[0]} for row in after[name]]
+            assert kept == rows, name
+        assert {(row["attempts"], row["final_epoch"], row["failure"]) for row in after["trials"]} == {(0, 0, None)}
+
+        (sweep,) = ledger.sweeps()
+        assert (sweep.name, sweep.status) == ("tiny", SweepStatus.FINISHED)
+        assert [len(ledger.curve(trial.head)) for trial in ledger.trials(sweep.id)] == [2, 2]
+        ledger.end_invocation(sweep.id, ledger.begin_invocation(sweep.id), SweepStatus.FINISHED)
+        assert ledger.events(sweep.id, after=8)[0].id == 9  # ids go on where they were
+        assert ledger.work(sweep.id).invocations == 2
+
+
+def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old):
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("ALTER TABLE trials ADD COLUMN attempts INTEGER")  # in the way of the second revision
+    before = contents(old)
+    with pytest.raises(LedgerError, match=r"cannot be opened or written: duplicate column name: attempts"):
+        Ledger.open(f"sqlite:///{old}")
+    assert contents(old) == before
+
+
+OPENING = """
+import sys
+from sweeps.ledger import Ledger
+
+print("ready", flush=True)
+sys.stdin.readline()
+Ledger.open(sys.argv[1]).close()
+print("alembic" in sys.modules)
+"""
+
+
+def open_at_once(url, count=3):
+    """Open a ledger in several processes together; whether each had to load Alembic."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", OPENING, url], **pipes) for _ in range(count)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = [process.communicate() for process in processes]
+    assert [error for _, error in answers if error] == []
+    return [answer.strip() == "True" for answer, _ in answers]
+
+
+@pytest.mark.databases
+def test_processes_that_create_a_ledger_at_once_do_not_clash_and_later_ones_find_it_as_it_is(database):
+    assert any(open_at_once(database))
+    assert open_at_once(database, 1) == [False]
+    with closing(Ledger.open(database)) as ledger:
+        assert differences(ledger) == []
+
+
+def test_processes_that_upgrade_a_ledger_at_once_do_not_clash(old):
+    assert any(open_at_once(f"sqlite:///{old}"))
+    with closing(Ledger.open(f"sqlite:///{old}")) as ledger:
+        assert differences(ledger) == []
+        assert len(ledger.sweeps()) == 1
+
+
+@pytest.mark.databases
+@pytest.mark.parametrize("value", ["3", "99", "0", "two"])
+def test_a_version_that_this_program_does_not_know_is_refused(database, value):
+    set_version(Ledger.open(database), value)
+    with pytest.raises(LedgerError, match=f"schema version must be 2 or an older one, got {value}$"):
+        Ledger.open(database)
+
+
+@pytest.mark.databases
+def test_a_database_of_something_else_is_refused_and_left_alone(database):
+    ledger = Ledger.open(database)
+    with ledger._write() as connection:
+        tables.metadata.drop_all(connection)
+        connection.execute(text(f"DROP TABLE {migrations.VERSION_TABLE}"))
+        connection.execute(text("CREATE TABLE accounts (id INTEGER)"))
+    with pytest.raises(LedgerError, match=r"must be a ledger or empty, got a database with the tables accounts$"):
+        Ledger.open(database)
+    with ledger._engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["accounts"]
+    ledger.close()
