@@ -66,13 +66,15 @@ def measure(
         yield blocks[False], blocks[True]
 
 
-def epoch_seconds(ledger: Ledger, block: Block) -> list[float]:
-    """The times of the epochs that began and ended in the block, of all workers."""
-    found = []
-    for row in ledger.trials(ledger.sweep("outage").id):
-        ends = [state.finished_at_ms for state in ledger.curve(row.head)]
-        found += [(b - a) / 1000 for a, b in pairwise(ends) if block[0] <= a and b <= block[1]]
-    return found
+def epochs(ledger: Ledger) -> list[Block]:
+    """When every epoch of every worker began and ended."""
+    curves = [ledger.curve(row.head) for row in ledger.trials(ledger.sweep("outage").id)]
+    return [(a.finished_at_ms, b.finished_at_ms) for curve in curves for a, b in pairwise(curve)]
+
+
+def seconds_within(block: Block, trained: Sequence[Block]) -> list[float]:
+    """The times of the epochs that began and ended in the block."""
+    return [(end - begin) / 1000 for begin, end in trained if block[0] <= begin and end <= block[1]]
 
 
 def interval(ratios: Sequence[float]) -> tuple[float, float]:
@@ -84,9 +86,9 @@ def interval(ratios: Sequence[float]) -> tuple[float, float]:
 
 def table(ledger: Ledger, pairs: Sequence[tuple[Block, Block]]) -> None:
     print("pair  up: epochs, s  frozen: epochs, s  ratio")
-    ratios = []
+    trained, ratios = epochs(ledger), []
     for number, (up, frozen) in enumerate(pairs, 1):
-        with_store, without = epoch_seconds(ledger, up), epoch_seconds(ledger, frozen)
+        with_store, without = seconds_within(up, trained), seconds_within(frozen, trained)
         ratios.append(median(without) / median(with_store))
         print(f"{number:4}  {len(with_store):6} {median(with_store):8.3f} {len(without):8} {median(without):8.3f}"
               f" {ratios[-1]:10.3f}")  # fmt: skip

@@ -106,6 +106,20 @@ class _Watch:
         self.view.show(progress)
 
 
+@contextmanager
+def _barred(name: str) -> Iterator[None]:
+    """Keep a library out of this process: Ray Tune imports MLflow, where there is one, to count who uses it with Ray."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # which has an import fail, and Ray goes on without
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+@_barred("mlflow")
 def _drive(
     settings: Settings,
     request: Request,
@@ -130,35 +144,21 @@ def _drive(
         tpu=spec.resources.tpu,
     )
     try:
-        with _barred("mlflow"):
-            return driver.run(
-                watch.ledger,
-                watch.sweep_id,
-                invocation,
-                spec.expand(),
-                identities,
-                options,
-                forecast=forecast,
-                on_progress=watch.tick,
-                stop=watch.stop,
-            )
+        return driver.run(
+            watch.ledger,
+            watch.sweep_id,
+            invocation,
+            spec.expand(),
+            identities,
+            options,
+            forecast=forecast,
+            on_progress=watch.tick,
+            stop=watch.stop,
+        )
     except BaseException:
         with suppress(Exception):  # the disk may be full, which is then what is told
             watch.ledger.end_invocation(watch.sweep_id, invocation, SweepStatus.INTERRUPTED)
         raise
-
-
-@contextmanager
-def _barred(name: str) -> Iterator[None]:
-    """Keep a library out of this process: Ray Tune imports MLflow, where there is one, to count who uses it with Ray."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # which has an import fail, and Ray goes on without
-    try:
-        yield
-    finally:
-        del sys.modules[name]
 
 
 @contextmanager

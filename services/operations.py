@@ -148,10 +148,10 @@ def track(settings: Settings, sweep: str | None, *, rebuild: bool, say: Callable
         rebuild: show everything again from the ledger's first event, whatever the store says that it holds.
     """
     with standing.opened_if_any(settings) as ledger:
+        if ledger is None and sweep is not None:
+            raise OperationError(f"sweep {sweep!r}: must be one that was run here, but {settings.home} holds none yet")
         if ledger is None:
-            raise OperationError(
-                f"sweep {sweep or ''!r}: must be one that was run here, but {settings.home} holds none yet"
-            )
+            return ()
         rows = ledger.sweeps() if sweep is None else [ledger.sweep(sweep)]
 
         from services import uploading

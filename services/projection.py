@@ -194,7 +194,7 @@ def incident_tags(known: Mapping[str, str], incidents: Iterable[EventRow]) -> di
         return {}
     return {
         "abel.incidents": str(int(known.get("abel.incidents", "0")) + len(new)),
-        "abel.incident": _text(new[-1].payload["text"]),
+        "abel.incident": _text(new[-1].payload.get("text", "")),
         "abel.incident_event": str(new[-1].id),
     }
 

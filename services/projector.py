@@ -96,9 +96,7 @@ class Projector:
 def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iterator[Projector]:
     """Run a projector for the sweep; where the block ends cleanly its work is waited for, else it is stopped."""
     target, log = without_credentials(settings.tracking_uri), settings.logs / f"tracking-{sweep_id}.log"
-    projector = Projector(
-        command=command(settings, sweep_id), ledger_url=settings.ledger_url, target=target, log=log
-    )
+    projector = Projector(command=command(settings, sweep_id), ledger_url=settings.ledger_url, target=target, log=log)
     try:
         yield projector
         projector.drain(stop)

@@ -30,6 +30,8 @@ from services.runs import is_trial
 from services.settings import without_credentials
 from services.tracking import FAULTS, Store, is_refusal
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(int(os.environ.get("CHAOS_SEEDS", "1")))
 CREATE, BATCH, UPDATE, SEARCH = "runs/create", "runs/log-batch", "runs/update", "runs/search"
 
