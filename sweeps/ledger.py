@@ -13,22 +13,16 @@ from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Float, cast, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from sweeps import database, leases, migrations, tables
 from sweeps.database import LedgerError, upsert
-from sweeps.rows import EventRow, StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, Work, encode
+from sweeps.reading import OUTCOMES, Reading, pages
+from sweeps.rows import SweepStatus, TrialStatus, encode
 from sweeps.spec import Trial
 from workers.cohort import Record
 from workers.config import Program, to_dict
 from workers.trajectory import Identity
-
-WORK_COLUMNS = (
-    *("trained", "replayed", "forks"),
-    *("seconds_training", "seconds_saving", "seconds_committing", "seconds_starting"),
-)
-OUTCOMES = tuple(status for status in TrialStatus if status.final)
-KEYS_PER_QUERY = 500  # SQLite takes 32,766 variables in a statement; small pages keep each read short
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +46,8 @@ class Batch:
     seconds_saving: float = 0.0
 
 
-class Ledger:
-    """Reads and writes one ledger; open it once per process. What cannot be written raises :class:`LedgerError`."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+class Ledger(Reading):
+    """One ledger; open it once per process. What cannot be written raises :class:`LedgerError`."""
 
     @classmethod
     def open(cls, url: str) -> "Ledger":
@@ -87,15 +78,6 @@ class Ledger:
             writer = self._engine.connect().execution_options(abel_write=True)
             with writer as connection, connection.begin():
                 yield connection
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with (
-            database.told(self._engine.url, "opened or read"),
-            self._engine.connect() as connection,
-            connection.begin(),
-        ):
-            yield connection
 
     # Sweeps and trials
 
@@ -136,27 +118,6 @@ class Ledger:
         with self._write() as connection:
             _describe(connection, sweep_id, spec)
 
-    def sweeps(self) -> list[SweepRow]:
-        """All sweeps, the one that was run last at the end."""
-        with self._read() as connection:
-            rows = connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms))
-            return [SweepRow.read(row) for row in rows]
-
-    def sweep(self, id_or_name: str) -> SweepRow:
-        """The sweep with this id, or the one of this name that was run last; :class:`LedgerError` where there is none."""
-        known = self.sweeps()
-        matching = [row for row in known if id_or_name in (row.id, row.name)]
-        if not matching:
-            names = ", ".join(sorted({row.name for row in known})) or "none yet"
-            raise LedgerError(f"sweep {id_or_name!r}: must be one that was run here ({names})")
-        return matching[-1]
-
-    def trials(self, sweep_id: str) -> list[TrialRow]:
-        """The trials of a sweep in the order of its spec."""
-        query = select(tables.trials).where(tables.trials.c.sweep_id == sweep_id).order_by(tables.trials.c.number)
-        with self._read() as connection:
-            return [TrialRow.read(row) for row in connection.execute(query)]
-
     def use_sweep(self, sweep_id: str) -> None:
         """Note that the sweep was asked for now: its name means it from here on."""
         used = {"used_ms": _now_ms()}
@@ -170,7 +131,7 @@ class Ledger:
         at = tables.trials.c
         with self._write() as connection:
             held, asked = leases.is_held(*_lease(connection, sweep_id)), 0
-            for page in _pages(list(trials)):
+            for page in pages(list(trials)):
                 open_ones = (at.sweep_id == sweep_id) & at.id.in_(page) & at.status.not_in(OUTCOMES)
                 statement = update(tables.trials).where(open_ones).values(cancel_asked_ms=_now_ms())
                 asked += connection.execute(statement).rowcount
@@ -188,20 +149,13 @@ class Ledger:
         again = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0, "cancel_asked_ms": None}
         with self._write() as connection:
             leases.refuse_held(connection, sweep_id)
-            for page in _pages(list(trials)):
+            for page in pages(list(trials)):
                 ended = at.id.in_(page) & at.status.in_((TrialStatus.FAILED, TrialStatus.CANCELLED))
                 retried += connection.execute(update(tables.trials).where(ended).values(again)).rowcount
             if retried:
                 status = {"status": SweepStatus.INTERRUPTED}
                 connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(status))
         return retried
-
-    def cancellations(self, sweep_id: str) -> list[str]:
-        """The trials whose end was asked for and that have no outcome yet."""
-        at = tables.trials.c
-        asked = (at.sweep_id == sweep_id) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)
-        with self._read() as connection:
-            return list(connection.scalars(select(at.id).where(asked)))
 
     def _end_cancelled(self, connection: Connection, sweep_id: str) -> None:
         at = tables.trials.c
@@ -210,36 +164,6 @@ class Ledger:
             ending = {"trial": row.id, "status": TrialStatus.CANCELLED, "epoch": row.epoch, "error": None}
             _append(connection, sweep_id, "trial_ended", ending)
             connection.execute(update(tables.trials).where(at.id == row.id).values(status=TrialStatus.CANCELLED))
-
-    # States and checkpoints
-
-    def states(self, keys: Iterable[str]) -> dict[str, StateRow]:
-        """The recorded states among these keys."""
-        found: dict[str, StateRow] = {}
-        with self._read() as connection:
-            for page in _pages(list(keys)):
-                rows = connection.execute(select(tables.states).where(tables.states.c.key.in_(page)))
-                found.update({row.key: StateRow.read(row) for row in rows})
-        return found
-
-    def curve(self, head: str | None) -> list[StateRow]:
-        """The recorded epochs that lead to a state, first epoch first."""
-        if head is None:
-            return []
-        path = select(tables.states).where(tables.states.c.key == head).cte(recursive=True)
-        path = path.union_all(select(tables.states).join(path, tables.states.c.key == path.c.parent))
-        with self._read() as connection:
-            return [StateRow.read(row) for row in connection.execute(select(path).order_by(path.c.epoch))]
-
-    def checkpointed(self, keys: Iterable[str]) -> set[str]:
-        """The keys among these under which a checkpoint was saved and not pruned (that it verifies, restoring tells)."""
-        found: set[str] = set()
-        at = tables.checkpoints.c
-        with self._read() as connection:
-            for page in _pages(list(keys)):
-                query = select(at.key).where(at.key.in_(page), at.pruned_ms.is_(None))
-                found.update(connection.scalars(query))
-        return found
 
     # What a driver writes while a sweep runs
 
@@ -321,39 +245,7 @@ class Ledger:
                 _append(connection, sweep_id, kind, payload)
             _account(connection, invocation, batch)
 
-    # What readers need besides
-
-    def events(self, sweep_id: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
-        """The sweep's next events after an event's id, in order."""
-        at = tables.events.c
-        query = select(tables.events).where(at.sweep_id == sweep_id, at.id > after).order_by(at.id).limit(limit)
-        with self._read() as connection:
-            return [EventRow.read(row) for row in connection.execute(query)]
-
-    def events_of(self, sweep_id: str, kind: str) -> list[EventRow]:
-        """All the sweep's events of one kind, in order."""
-        at = tables.events.c
-        query = select(tables.events).where(at.sweep_id == sweep_id, at.kind == kind).order_by(at.id)
-        with self._read() as connection:
-            return [EventRow.read(row) for row in connection.execute(query)]
-
-    def work(self, sweep_id: str) -> Work:
-        """What workers did for the sweep so far."""
-        at = tables.invocations.c
-        wall_ms = cast(func.sum(at.ended_ms - at.started_ms), Float)  # PostgreSQL adds up integers to decimals
-        summed = {name: func.sum(at[name]) for name in WORK_COLUMNS} | {"seconds_wall": wall_ms / 1000.0}
-        query = select(
-            func.count().label("invocations"), *(func.coalesce(value, 0).label(name) for name, value in summed.items())
-        ).where(at.sweep_id == sweep_id)
-        with self._read() as connection:
-            return Work(**connection.execute(query).one()._mapping)
-
-    def tracking_offset(self, sweep_id: str, target: str) -> int:
-        """The last event of the sweep that the tracking store at ``target`` has acknowledged."""
-        at = tables.tracking.c
-        query = select(at.event_id).where(at.sweep_id == sweep_id, at.target == target)
-        with self._read() as connection:
-            return connection.scalar(query) or 0
+    # What others write
 
     def save_tracking_offset(self, sweep_id: str, target: str, event_id: int) -> None:
         """Note that the tracking store at ``target`` has acknowledged the sweep's events up to this one."""
@@ -363,30 +255,11 @@ class Ledger:
             moved = statement.on_conflict_do_update(index_elements=["sweep_id", "target"], set_={"event_id": event_id})
             connection.execute(moved)
 
-    # What pruning needs
-
-    def checkpoints(self) -> set[str]:
-        """The keys of all checkpoints that were saved and not pruned."""
-        with self._read() as connection:
-            at = tables.checkpoints.c
-            return set(connection.scalars(select(at.key).where(at.pruned_ms.is_(None))))
-
-    def paths(self, sweep_id: str) -> dict[str, list[str]]:
-        """The keys of the states that each trial of a sweep went through, first epoch first, by the trial's id."""
-        states, trials = tables.states, tables.trials.c
-        heads = select(trials.id, trials.head).where(trials.sweep_id == sweep_id)
-        last = select(trials.head).where(trials.sweep_id == sweep_id)
-        way = select(states.c.key, states.c.parent).where(states.c.key.in_(last)).cte(recursive=True)
-        way = way.union(select(states.c.key, states.c.parent).join(way, states.c.key == way.c.parent))
-        with self._read() as connection:
-            parents = {row.key: row.parent for row in connection.execute(select(way))}
-            return {row.id: _path(row.head, parents) for row in connection.execute(heads)}
-
     def prune_checkpoints(self, keys: Iterable[str]) -> None:
         """Note that checkpoints are no more; what they covered stays final."""
         at = tables.checkpoints.c
         with self._write() as connection:
-            for page in _pages(list(keys)):
+            for page in pages(list(keys)):
                 gone = at.key.in_(page) & at.pruned_ms.is_(None)
                 connection.execute(update(tables.checkpoints).where(gone).values(pruned_ms=_now_ms()))
 
@@ -455,19 +328,6 @@ def _state_row(record: Record) -> dict[str, Any]:
         "finished_at_ms": record.finished_at_ms,
         "worker": record.worker,
     }
-
-
-def _path(head: str | None, parents: Mapping[str, str]) -> list[str]:
-    keys = []
-    while head is not None:
-        keys.append(head)
-        head = parents.get(head)
-    return keys[::-1]
-
-
-def _pages(keys: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(keys), KEYS_PER_QUERY):
-        yield keys[start : start + KEYS_PER_QUERY]
 
 
 def _now_ms() -> int:

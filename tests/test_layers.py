@@ -37,6 +37,7 @@ DOORS = {
         "sweeps/tables.py",
         "sweeps/database.py",
         "sweeps/leases.py",
+        "sweeps/reading.py",
         "sweeps/migrations/*",
         "services/tracking.py",
     ),
