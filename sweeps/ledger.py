@@ -240,7 +240,8 @@ class Ledger(Reading):
                 failed = {"failure": failure, "attempts": attempts}
                 connection.execute(update(tables.trials).where(at.id == trial).values(failed))
             for trial, (status, error) in batch.ended.items():
-                connection.execute(update(tables.trials).where(at.id == trial).values(status=status, error=error))
+                why = error and error.replace("\0", "")  # PostgreSQL has no such character
+                connection.execute(update(tables.trials).where(at.id == trial).values(status=status, error=why))
             for kind, payload in batch.events:
                 _append(connection, sweep_id, kind, payload)
             _account(connection, invocation, batch)

@@ -47,7 +47,6 @@ def workers_of(shop, sweep_id):
     return {state.key: state.worker for state in states}, {state.key: state.parent for state in states}
 
 
-@pytest.mark.databases
 def test_sharing_through_ray_on_two_actors_is_invisible_and_costs_the_distinct_trajectories(
     shop, another_shop, spec_of
 ):
@@ -65,6 +64,16 @@ def test_sharing_through_ray_on_two_actors_is_invisible_and_costs_the_distinct_t
     again, outcome = drive(shop, spec_of())
     assert again == sweep_id
     assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 0, 0)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_ledger_on_postgresql_gets_the_same_records_through_ray(shop, another_shop, spec_of):
+    spec = spec_of(seeds=[0])
+    sweep_id, outcome = drive(shop, spec)
+    whole, frontier = another_shop.run(spec)
+    assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, frontier.trained, 0)
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+    assert shop.decisions(sweep_id) == another_shop.decisions(whole)
 
 
 def test_forks_that_come_out_of_the_data_are_invisible_through_ray(shop, another_shop, bouncing_spec):

@@ -212,6 +212,16 @@ def test_writers_in_several_threads_wait_for_each_other(entered):
 
 
 @pytest.mark.databases
+def test_an_error_may_hold_any_text(entered):
+    ledger, sweep_id, invocation = entered
+    trial = ledger.trials(sweep_id)[0].id
+    ended = (TrialStatus.FAILED, "100 %: \0 'ä' \"😀\" \\x00")
+    ledger.commit(sweep_id, invocation, Batch(ended={trial: ended}, events=[("note", {"text": ended[1]})]))
+    assert ledger.trials(sweep_id)[0].error == ended[1].replace("\0", "")
+    assert ledger.events(sweep_id)[-1].payload["text"] == ended[1]
+
+
+@pytest.mark.databases
 def test_statuses_of_a_sweep(entered):
     ledger, sweep_id, invocation = entered
     ledger.end_invocation(sweep_id, invocation, SweepStatus.INTERRUPTED, seconds_committing=0.5, seconds_starting=2.0)
