@@ -222,7 +222,8 @@ class _Run:
 
 def _continue(run: _Run, cohort: Cohort, program: Program) -> Iterator[Report]:
     """Epochs that no ledger holds yet."""
-    members = [(member, replay(member.schedule, cohort.observations)[-1]) for member in cohort.members]
+    seen_by_schedules = [one for one in cohort.observations if not diverged(one)]  # which refuse the others
+    members = [(member, replay(member.schedule, seen_by_schedules)[-1]) for member in cohort.members]
     seen = cohort.observations[-1] if cohort.observations else None
     while run.epoch < cohort.epochs and not (seen and diverged(seen)):
         done, members = finished(members)
@@ -269,7 +270,7 @@ def _restore(
 def _plans(cohort: Cohort, examples: int, batch_size: int) -> list[EpochPlan]:
     """The plans of the recorded epochs; they are every member's, since members share the history."""
     schedule = cohort.members[0].schedule
-    states = replay(schedule, cohort.observations)[:-1]
+    states = replay(schedule, cohort.observations[:-1])[: cohort.epoch]  # the last may have diverged
     return [schedule.plan(state, epoch, examples, batch_size) for epoch, state in enumerate(states, start=1)]
 
 
