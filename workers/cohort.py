@@ -132,6 +132,9 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
     program = from_dict(cohort.identity.program)
     training = workshop.training(program)
     _refuse_other_numerics(cohort, workshop.identity(program))
+    if cohort.observations and diverged(cohort.observations[-1]):  # its worker was lost before it could say so
+        yield Ended(trials=tuple(member.trial for member in cohort.members), epoch=cohort.epoch, diverged=True)
+        return
     plans = _plans(cohort, training.examples, program.batch_size)
     keys = _keys(cohort.root, plans)
     run = yield from _restore(cohort, training, workshop, keys)
@@ -222,8 +225,7 @@ class _Run:
 
 def _continue(run: _Run, cohort: Cohort, program: Program) -> Iterator[Report]:
     """Epochs that no ledger holds yet."""
-    seen_by_schedules = [one for one in cohort.observations if not diverged(one)]  # which refuse the others
-    members = [(member, replay(member.schedule, seen_by_schedules)[-1]) for member in cohort.members]
+    members = [(member, replay(member.schedule, cohort.observations)[-1]) for member in cohort.members]
     seen = cohort.observations[-1] if cohort.observations else None
     while run.epoch < cohort.epochs and not (seen and diverged(seen)):
         done, members = finished(members)
@@ -270,7 +272,7 @@ def _restore(
 def _plans(cohort: Cohort, examples: int, batch_size: int) -> list[EpochPlan]:
     """The plans of the recorded epochs; they are every member's, since members share the history."""
     schedule = cohort.members[0].schedule
-    states = replay(schedule, cohort.observations[:-1])[: cohort.epoch]  # the last may have diverged
+    states = replay(schedule, cohort.observations)[:-1]
     return [schedule.plan(state, epoch, examples, batch_size) for epoch, state in enumerate(states, start=1)]
 
 
