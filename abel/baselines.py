@@ -211,6 +211,7 @@ class GrowBatch(Milestones, Decaying):
 
     def grown(self, batch_size: int, growths: int, examples: int) -> int:
         """Return the size of a batch that has grown so many times, of an epoch of so many examples."""
+        batch_size = checks.whole("batch_size", batch_size, at_least=1)
         shrunk = self.decay_factor**growths
         # The comparison comes first: after many growths the quotient is infinite, or the divisor 0.
         return round(batch_size / shrunk) if batch_size < examples * shrunk else max(batch_size, examples)

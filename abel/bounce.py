@@ -48,7 +48,8 @@ def update(
     """Take one more squared norm and say what it shows: NONE, MINIMUM or DECAY (paper, Algorithm 1).
 
     What counts is that the slope of the norm strictly changes sign from one epoch to the next. The first change marks
-    the minimum, the second asks for a decay, the third marks a minimum again, and so on. Ties and NaNs are no change.
+    the minimum, the second asks for a decay, the third marks a minimum again, and so on. Ties and NaNs are no change: a
+    comparison with NaN is false, on the device as on the host. `Abel.update` refuses a norm that is not finite.
 
     Args:
         state: from `init` or the last `update`.

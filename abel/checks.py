@@ -90,6 +90,13 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
+def function(name: str, value: Any) -> Any:
+    """Return what can be called."""
+    if not callable(value):
+        raise _fault(name, "be a function", value)
+    return value
+
+
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return one of some words."""
     if value not in choices:

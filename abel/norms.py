@@ -29,6 +29,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from abel import checks
+
 __all__ = ["Where", "all_parameters", "matching", "matrices", "per_leaf", "total"]
 
 Where = Callable[[str], bool]
@@ -56,7 +58,7 @@ def matching(pattern: str) -> Where:
     """
     try:
         found = re.compile(pattern).search
-    except re.error as error:
+    except (re.error, TypeError) as error:
         raise ValueError(f"pattern must be a regular expression, got {pattern!r} ({error})") from None
     return lambda path: found(path) is not None
 
@@ -71,10 +73,11 @@ def per_leaf(params: Any, where: Where | None = None) -> dict[str, jax.Array]:
     Returns:
         f32[] for each path (sums of float64 leaves stay float64).
     """
+    keeps = all_parameters if where is None else checks.function("where", where)
     norms: dict[str, jax.Array] = {}
     for key_path, leaf in jax.tree_util.tree_leaves_with_path(params):
         path = _path(key_path)
-        if where is not None and not where(path):
+        if not keeps(path):
             continue
         if path in norms:
             raise ValueError(f"paths of the parameters must differ when joined by '/', got {path!r} twice")

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from abel import checks
 from abel.plans import EpochPlan
 
 __all__ = ["cosine", "epoch_plan", "linear", "positions", "rounded_up", "steps_per_epoch", "warmup"]
@@ -28,8 +29,9 @@ def rounded_up(epoch: float) -> int:
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
     """Return the number of whole batches in an epoch, at least one."""
-    if not 1 <= batch_size <= examples:
-        raise ValueError(f"batch_size must lie between 1 and the {examples} examples of an epoch, got {batch_size!r}")
+    examples = checks.whole("examples", examples, at_least=1)
+    if checks.whole("batch_size", batch_size, at_least=1) > examples:
+        raise ValueError(f"batch_size must be at most the {examples} examples of an epoch, got {batch_size!r}")
     return examples // batch_size
 
 

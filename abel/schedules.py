@@ -142,14 +142,17 @@ class Abel(Decaying):
     def update(self, state: AbelState, observation: Observation) -> AbelState:
         """Observe the norm at the end of an epoch, then see whether the last decay is due.
 
-        A norm that is NaN or infinite makes no turn; a negative one is a `ValueError`.
+        A norm that is negative, NaN or infinite is a `ValueError`, also where it would not be observed: a run whose
+        weights have left the finite numbers has ended. (`bounce.update` and `scale_by_abel`, which cannot raise under
+        `jit`, see no turn in NaN.)
         """
         epoch = state.epoch + 1
         if state.stop_epoch is not None:
             return state._replace(epoch=epoch, event=Event.NONE)
-        if observation.weight_norm_sq < 0:
-            raise ValueError(f"weight_norm_sq must be >= 0, got {observation.weight_norm_sq!r}")
-        state = self._observed(state._replace(epoch=epoch, event=Event.NONE), float(observation.weight_norm_sq))
+        weight_norm_sq = float(observation.weight_norm_sq)
+        if not 0 <= weight_norm_sq < math.inf:
+            raise ValueError(f"weight_norm_sq must be finite and >= 0, got {weight_norm_sq!r} at epoch {epoch}")
+        state = self._observed(state._replace(epoch=epoch, event=Event.NONE), weight_norm_sq)
         if self.gain_threshold is not None:
             state = self._weighed(state, float(observation.train_loss), self.gain_threshold)
         if self.last_decay_epoch is not None and epoch == rates.rounded_up(self.last_decay_epoch):

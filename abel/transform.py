@@ -114,7 +114,7 @@ def scale_by_abel(
         _number(partial(checks.whole, at_least=1), "steps_per_epoch", steps_per_epoch),
         _number(partial(checks.whole, at_least=0), "warmup_epochs", warmup_epochs),
         _number(checks.flag, "ignore_until_falling", ignore_until_falling),
-        where,
+        where if where is None else checks.function("where", where),
     )
     return optax.GradientTransformationExtraArgs(rule.init, rule.update)
 
@@ -214,6 +214,10 @@ def _last_epoch(value: Any) -> Scalar | None:
 def _checked_params(params: Any, updates: Any) -> Any:
     if params is None:
         raise ValueError("params (or weight_norm_sq) must be given to update, as ABEL looks at their norm, got None")
+    structure: Any = jax.tree.structure(params)
+    like: Any = jax.tree.structure(updates)
+    if structure != like:
+        raise ValueError(f"params must be a pytree like the updates, {like}, got {structure}")
     shapes, expected = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (params, updates))
     if shapes != expected:
         raise ValueError(f"params must have leaves like those of the updates, {expected}, got {shapes}")

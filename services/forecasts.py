@@ -95,8 +95,11 @@ def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], 
             if key not in found:
                 continue
             seen = observation(found[key].metrics)
+            if diverged(seen):
+                recorded[trial.number] = trial.epochs
+                continue
             after = trial.schedule.update(state, seen)
-            recorded[trial.number] = trial.epochs if diverged(seen) or after.finished else epoch
+            recorded[trial.number] = trial.epochs if after.finished else epoch
             if recorded[trial.number] < trial.epochs:
                 walking.append((trial, after, key))
         if not walking:

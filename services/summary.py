@@ -10,7 +10,7 @@ from abel.schedules import DECAYS, replay
 from services.schemas import ArmSummary, TrialResult
 from sweeps.decode import schedule_from_dict
 from sweeps.rows import StateRow, TrialRow, TrialStatus
-from workers.cohort import observation
+from workers.cohort import diverged, observation
 
 
 def measure(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
@@ -35,7 +35,8 @@ def measure(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
 
 def decay_epochs(schedule: Mapping[str, Any], curve: Sequence[StateRow]) -> tuple[int, ...]:
     """The epochs after which the schedule decayed, from replaying it over what it saw."""
-    states = replay(schedule_from_dict(schedule), [observation(state.metrics) for state in curve])
+    seen = [observation(state.metrics) for state in curve]
+    states = replay(schedule_from_dict(schedule), [one for one in seen if not diverged(one)])
     return tuple(state.epoch for state in states[1:] if state.event & DECAYS)
 
 

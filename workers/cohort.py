@@ -135,6 +135,9 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
     program = from_dict(cohort.identity.program)
     training = workshop.training(program)
     _refuse_other_numerics(cohort, workshop.identity(program))
+    if cohort.observations and diverged(cohort.observations[-1]):  # its worker was lost before it could say so
+        yield Ended(trials=tuple(member.trial for member in cohort.members), epoch=cohort.epoch, diverged=True)
+        return
     plans = _plans(cohort, training.examples, program.batch_size)
     keys = _keys(cohort.root, plans)
     run = yield from _restore(cohort, training, workshop, keys)

@@ -12,10 +12,13 @@ import pytest
 from abel import bounce
 from abel.plans import Observation
 from abel.schedules import Abel, replay
+from abel.transform import scale_by_abel
 
 N, T = 10_000, 16
 RATE, LAST_DECAY_EPOCH = 0.1, 12
+FACTOR = 0.2
 PRECISIONS = (np.float32, np.float64)
+RULE = scale_by_abel(RATE, decay_factor=FACTOR, last_decay_epoch=LAST_DECAY_EPOCH, steps_per_epoch=1)
 
 
 class Outcome(NamedTuple):
@@ -142,12 +145,93 @@ def test_on_the_device(norms, expected, precision, run):
     np.testing.assert_array_equal(found, expected[precision])
 
 
+def held(norm):
+    """What `scale_by_abel` holds of a norm: in double precision its first 48 bits, two float32."""
+    if norm.dtype == np.float32:
+        return norm
+    high = norm.astype(np.float32)
+    low = np.where(np.isfinite(high), norm - high, 0).astype(np.float32)
+    return high.astype(np.float64) + low
+
+
+@pytest.fixture(scope="module")
+def told(norms) -> dict[type, Outcome]:
+    """What the transform is to do, a[N, T] each: Algorithm 1 on the norms as it holds them, which are not negative."""
+    outcomes = {}
+    with np.errstate(all="ignore"):
+        for precision in PRECISIONS:
+            each = [algorithm_1(list(w), FACTOR, LAST_DECAY_EPOCH) for w in held(np.abs(norms[precision]))]
+            outcomes[precision] = Outcome(*(np.array(column) for column in zip(*each, strict=True)))
+    return outcomes
+
+
+def transform_epoch(state, norm):
+    """One epoch of one step on the device; what an epoch brought is seen in the first step of the next."""
+    _, state = RULE.update(jnp.float32(1), state, weight_norm_sq=norm)
+    return state, (state.event, state.learning_rate)
+
+
+def transform_scan(w):
+    first = RULE.update(jnp.float32(1), RULE.init(jnp.zeros(1)), weight_norm_sq=w[0])[1]
+    return jax.lax.scan(transform_epoch, first, w)[1]
+
+
+def transform_by_step(norms_NT):
+    """No jit and no scan: each epoch of all sequences at once."""
+    state, columns = jax.vmap(lambda w: RULE.update(w, RULE.init(w), weight_norm_sq=w)[1])(norms_NT[:, 0]), []
+    for t in range(T):
+        state, column = jax.vmap(transform_epoch)(state, norms_NT[:, t])
+        columns.append(column)
+    return tuple(np.stack(part, axis=1) for part in zip(*columns, strict=True))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    "run",
+    [
+        transform_by_step,
+        jax.jit(jax.vmap(transform_scan)),
+        jax.vmap(transform_scan),
+        jax.jit(lambda norms_NT: jax.lax.map(transform_scan, norms_NT)),
+    ],
+    ids=["vmap", "jit, vmap, scan", "vmap, scan", "jit, scan"],
+)
+def test_events_and_rates_on_the_device(norms, told, precision, run):
+    with jax.enable_x64(precision is np.float64):
+        events, rates = run(np.abs(norms[precision]))
+    np.testing.assert_array_equal(events, told[precision].events)
+    assert rates.dtype == np.float32
+    np.testing.assert_array_max_ulp(np.asarray(rates), np.float32(told[precision].rates), maxulp=1)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_events_and_rates_on_the_device_without_vmap_or_jit(norms, told, precision):
+    # One sequence, as every operation of every step is dispatched by itself: the one with most events.
+    number = np.argmax(np.count_nonzero(told[precision].events, axis=1))
+    w, epochs = np.abs(norms[precision][number]), []
+    with jax.enable_x64(precision is np.float64):
+        _, state = RULE.update(jnp.float32(1), RULE.init(jnp.zeros(1)), weight_norm_sq=w[0])
+        for norm in w:
+            state, seen = transform_epoch(state, norm)
+            epochs.append(seen)
+    events, rates = (np.array(column) for column in zip(*epochs, strict=True))
+    np.testing.assert_array_equal(events, told[precision].events[number])
+    np.testing.assert_array_max_ulp(rates, np.float32(told[precision].rates[number]), maxulp=1)
+
+
+def test_rates_of_the_device_mean_something(told):
+    assert len(np.unique(told[np.float64].rates)) > 5
+    assert {2, 4, 6} <= {*np.unique(told[np.float64].events)}, "decays, the last decay, and both in one epoch"
+    assert np.any(told[np.float32].rates != told[np.float64].rates), "precision matters"
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("factor", [0.5, 0.2])
 def test_the_schedule_has_the_paper_s_rates(norms, precision, factor):
     schedule = Abel(learning_rate=RATE, decay_factor=factor, last_decay_epoch=LAST_DECAY_EPOCH)
     rates, paper_rates = [], []
-    for number, w in enumerate(np.abs(norms[precision])):  # a schedule refuses negative norms
+    sequences = np.abs(norms[precision])
+    for number, w in enumerate(np.where(np.isfinite(sequences), sequences, 1.0)):  # a schedule refuses all others
         told = algorithm_1(w.tolist(), factor, LAST_DECAY_EPOCH)  # a schedule takes the differences in double
         states = replay(schedule, [Observation(norm, train_loss=1.0) for norm in w])[1:]
         assert [state.event for state in states] == told.events

@@ -191,9 +191,17 @@ def test_the_size_of_a_grown_batch(factor, growths, size):
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
-@pytest.mark.parametrize("batch_size", [0, 11])
-def test_a_growing_batch_starts_within_the_examples(epoch, batch_size):
+@pytest.mark.parametrize(
+    ("batch_size", "rule"),
+    [
+        (0, "be an integer >= 1, got 0"),
+        (11, "be at most the 10 examples of an epoch, got 11"),
+        (2.5, "be an integer >= 1, got 2.5"),
+        ("a", "be an integer >= 1, got 'a'"),
+    ],
+)
+def test_a_growing_batch_starts_within_the_examples(epoch, batch_size, rule):
     schedule = GrowBatch(learning_rate=0.1, decay_factor=0.1, decay_epochs=(1,))
     state = schedule.init() if epoch == 1 else schedule.update(schedule.init(), Observation(1.0, 1.0))
-    with pytest.raises(ValueError, match="batch_size must lie between 1 and the 10 examples of an epoch, got"):
+    with pytest.raises(ValueError, match=f"^batch_size must {rule}$"):
         schedule.plan(state, epoch, examples=10, batch_size=batch_size)

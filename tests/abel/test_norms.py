@@ -68,6 +68,8 @@ def test_paths_that_match_a_pattern(params, pattern, kept):
 def test_a_pattern_that_is_none():
     with pytest.raises(ValueError, match=re.escape("pattern must be a regular expression, got '(' (missing )")):
         norms.matching("(")
+    with pytest.raises(ValueError, match=r"^pattern must be a regular expression, got None \("):
+        norms.matching(None)
 
 
 def test_half_precision_weights_are_summed_in_single_precision():
@@ -100,6 +102,11 @@ def test_divergence_shows_in_the_total(broken):
 def test_bad_trees(params, message):
     with pytest.raises(ValueError, match=message):
         norms.per_leaf(params)
+
+
+def test_a_filter_that_is_no_function(params):
+    with pytest.raises(ValueError, match="^where must be a function, got 'zz'$"):
+        norms.per_leaf(params, where="zz")
 
 
 def test_filter_that_keeps_nothing(params):

@@ -23,12 +23,17 @@ def test_steps_are_whole_batches():
     assert rates.steps_per_epoch(examples=50_000, batch_size=128) == 390
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 11])
-def test_an_epoch_has_a_step(batch_size):
-    with pytest.raises(
-        ValueError, match=f"batch_size must lie between 1 and the 10 examples of an epoch, got {batch_size}"
-    ):
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, True, "a", None])
+def test_a_batch_is_a_number_of_examples(batch_size):
+    with pytest.raises(ValueError, match=f"^batch_size must be an integer >= 1, got {batch_size!r}$"):
         rates.steps_per_epoch(examples=10, batch_size=batch_size)
+
+
+def test_an_epoch_has_a_step():
+    with pytest.raises(ValueError, match="^batch_size must be at most the 10 examples of an epoch, got 11$"):
+        rates.steps_per_epoch(examples=10, batch_size=11)
+    with pytest.raises(ValueError, match="^examples must be an integer >= 1, got 0$"):
+        rates.steps_per_epoch(examples=0, batch_size=1)
 
 
 def test_warmup_is_linear_then_exactly_one():

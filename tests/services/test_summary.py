@@ -53,6 +53,11 @@ def test_decays_are_replayed_from_what_the_schedule_saw() -> None:
     assert decay_epochs(grow, curve([1.0] * 3)) == (2,)
 
 
+def test_decays_of_a_run_that_diverged_are_those_before() -> None:
+    abel = {"kind": "abel", "learning_rate": 0.1, "decay_factor": 0.1, "last_decay_epoch": None}
+    assert decay_epochs(abel, curve([1.0] * 5, norms=[3, 2, 3, 2, math.nan])) == (4,)
+
+
 def test_the_best_setting_has_the_lowest_mean_minimum_over_seeds() -> None:
     early, late = DECAY | {"decay_epoch": 1}, DECAY | {"decay_epoch": 2}
     trials = [

@@ -316,6 +316,15 @@ def test_divergence_is_an_outcome(workshop, tiny_program):
     assert end.epoch == records(found)[-1].epoch < 3
 
 
+def test_a_cohort_that_had_diverged_when_its_worker_was_lost_ends_so(workshop, tiny_program):
+    abel = Member(trial="a", schedule=SCHEDULES["abel"](learning_rate=1e9, decay_factor=0.1, last_decay_epoch=None))
+    cohort = Cohort(identity=workshop.identity(tiny_program), seed=0, epochs=EPOCHS, members=(abel,))
+    found = records(train(cohort, workshop))
+    assert not math.isfinite(found[-1].observation.weight_norm_sq)
+    (end,) = train(replace(cohort, observations=tuple(record.observation for record in found)), workshop)
+    assert end == Ended(trials=("a",), epoch=len(found), diverged=True)
+
+
 def test_a_worker_that_computes_something_else_refuses(cohort, workshop):
     foreign = replace(cohort.identity, numerics={**cohort.identity.numerics, "threads": "64"})
     with pytest.raises(WorkerMismatch, match="threads: 64, 1"):
