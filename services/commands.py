@@ -49,4 +49,7 @@ def _chosen(ledger: Ledger, sweep: str, arm: str | None, trial: str | None) -> t
         if value is not None and value not in known:
             shown = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
             raise OperationError(f"{what} {value!r}: must be one of sweep {row.name!r} ({shown})")
-    return row, [one for one in trials if arm in (None, one.arm) and trial in (None, one.name)]
+    chosen = [one for one in trials if arm in (None, one.arm) and trial in (None, one.name)]
+    if not chosen:
+        raise OperationError(f"trial {trial!r}: must be of arm {arm!r}, as sweep {row.name!r} has them, and is not")
+    return row, chosen

@@ -23,6 +23,7 @@ from workers.trajectory import Identity
 
 NOTHING_TO_DO = "nothing to do"
 LOOK_SECONDS = 5.0
+PAUSE_SECONDS = 10.0
 
 
 class View(Protocol):
@@ -76,7 +77,10 @@ def _needed(settings: Settings, ledger: Ledger | None, sweep_id: str) -> int:
 def _room_comes(settings: Settings, needed: int, outcome: Outcome, view: View, stop: Stop) -> bool:
     """Wait for room on the disk; False once ``stop`` is set."""
     view.note(f"{outcome.error}; waiting for {size(needed)} in {settings.home}")
-    while not preflight.has_room(settings.home, needed):
+    # What was full may be another disk, or a quota, of which this one says nothing: so a pause in any case.
+    if stop.wait(PAUSE_SECONDS):
+        return False
+    while not preflight.has_room(settings.checkpoints, needed):
         if stop.wait(LOOK_SECONDS):
             return False
     view.note("there is room again; going on")

@@ -63,10 +63,13 @@ class Projector:
 
     def complaints(self) -> list[str]:
         """What it has said since the last call: that the store is out of reach, that it is back."""
-        self.keep()
-        with self.log.open("rb") as file:
-            file.seek(self._heard)
-            *lines, _ = file.read().split(b"\n")
+        try:
+            self.keep()
+            with self.log.open("rb") as file:
+                file.seek(self._heard)
+                *lines, _ = file.read().split(b"\n")
+        except OSError as error:  # no reason to stop training
+            return [f"the projector's log cannot be read: {error.strerror}"]
         self._heard += sum(len(line) + 1 for line in lines)
         return [line.decode(errors="replace") for line in lines if line.strip()]
 

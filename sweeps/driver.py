@@ -147,14 +147,18 @@ def run(
     announce = _announcer(frontier, trials, staged, forecast, on_progress, began)
 
     def look() -> None:
-        frontier.cancel(ledger.cancellations(sweep_id))
+        try:
+            asked = ledger.cancellations(sweep_id)
+        except LedgerError:
+            return  # a reader's trouble of a moment; a writer's is told by the next record
+        frontier.cancel(asked)
 
     sweep = Shared(frontier, settings, stop, announce, look, staged=staged)
     seconds = {"ray": 0.0, "first_report": 0.0}
     with leases.kept(lambda: ledger.renew_lease(sweep_id, invocation), sweep.end):
         try:
-            frontier.cancel(ledger.cancellations(sweep_id))
             frontier.open(trials, identities)
+            look()
             announce()
             if frontier.waiting:
                 with _ray(options) as directory:

@@ -243,8 +243,10 @@ class Frontier:
 
     def cancel(self, trials: Iterable[str]) -> None:
         """End trials that someone no longer wants. A cohort without other members is not taken up, or is let go."""
-        gathered = _Gathered()
-        self._end([trial for trial in trials if trial in self._status], TrialStatus.CANCELLED, None, gathered)
+        gathered, doomed = _Gathered(), [trial for trial in trials if trial in self._status]
+        if not doomed:
+            return
+        self._end(doomed, TrialStatus.CANCELLED, None, gathered)
         for number, branch in list(self._running.items()):
             if all(self._status[trial].final for trial in branch.trials):
                 del self._running[number]
@@ -315,8 +317,9 @@ class Frontier:
     def _settle(self, trials: Iterable[str], gathered: _Gathered) -> None:
         """Make the trials' records final, and tell of them."""
         settled, told = self._provisional.settle(trials)
-        for trial in settled:
-            self._final[trial] = gathered.final[trial] = self._epochs[trial]
+        for trial, count in settled.items():
+            self._final[trial] += count
+            gathered.final[trial] = self._final[trial]
         gathered.events += told
 
     def _turn(self, branch: Branch, member: Member, state: Any, metrics: Mapping[str, float]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -33,23 +34,26 @@ class Fenced(LedgerError):
 
 
 class Holder(NamedTuple):
-    """A process as others can look it up: a number alone may be given to another process."""
+    """A process as others can look it up: a number alone may be given to another process.
+
+    ``place`` names the boot and the process namespace, for hosts may share a name; ``born`` does not move with the clock.
+    """
 
     host: str
-    namespace: int
+    place: str
     pid: int
     born: int
 
     @classmethod
     def here(cls) -> "Holder":
         """This process."""
-        return cls(socket.gethostname(), _namespace(), os.getpid(), round(psutil.Process().create_time()))
+        return cls(socket.gethostname(), _place(), os.getpid(), _born(os.getpid()))
 
     @classmethod
     def read(cls, text: str) -> "Holder":
         """From the ledger."""
-        host, *numbers = text.split("/")
-        return cls(host, *map(int, numbers))
+        host, place, pid, born = text.split("/")
+        return cls(host, place, int(pid), int(born))
 
     def __str__(self) -> str:
         return "/".join(map(str, self))
@@ -57,12 +61,11 @@ class Holder(NamedTuple):
     @property
     def is_gone(self) -> bool:
         """Whether it is known to have ended; of another machine nothing is known."""
-        if (self.host, self.namespace) != (socket.gethostname(), _namespace()):
+        if (self.host, self.place) != (socket.gethostname(), _place()):
             return False
         try:
-            process = psutil.Process(self.pid)
-            return round(process.create_time()) != self.born or process.status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+            return _born(self.pid) != self.born or psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
+        except (psutil.NoSuchProcess, FileNotFoundError):
             return True
 
 
@@ -143,11 +146,19 @@ def kept(renewal: Callable[[], None], lost: Callable[[Fenced], None]) -> Iterato
         thread.join()
 
 
-def _namespace() -> int:
+def _place() -> str:
     try:
-        return os.stat("/proc/self/ns/pid").st_ino
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
-        return 0  # no such thing on this system
+        return "-"  # no such thing on this system
+
+
+def _born(pid: int) -> int:
+    """When a process began, in ticks since the machine did; psutil's time is of the clock, which may be set."""
+    if not Path("/proc/self/stat").exists():
+        return round(psutil.Process(pid).create_time())
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def _until_ms() -> int:

@@ -136,7 +136,11 @@ class Ledger(Reading):
                 statement = update(tables.trials).where(open_ones).values(cancel_asked_ms=_now_ms())
                 asked += connection.execute(statement).rowcount
             if not held:
+                leases.release(connection, sweep_id)  # one that was stopped past its lease must not go on with them
                 self._end_cancelled(connection, sweep_id)
+                left = select(at.id).where(at.sweep_id == sweep_id, at.status.not_in(OUTCOMES)).limit(1)
+                if asked and connection.scalar(left) is None:
+                    _end_sweep(connection, sweep_id, SweepStatus.CANCELLED)
         return asked
 
     def retry_trials(self, sweep_id: str, trials: Iterable[str]) -> int:
@@ -149,6 +153,7 @@ class Ledger(Reading):
         again = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0, "cancel_asked_ms": None}
         with self._write() as connection:
             leases.refuse_held(connection, sweep_id)
+            leases.release(connection, sweep_id)
             for page in pages(list(trials)):
                 ended = at.id.in_(page) & at.status.in_((TrialStatus.FAILED, TrialStatus.CANCELLED))
                 retried += connection.execute(update(tables.trials).where(ended).values(again)).rowcount
@@ -208,8 +213,8 @@ class Ledger(Reading):
         with self._write() as connection:
             leases.renew(connection, sweep_id, invocation)
             connection.execute(update(tables.invocations).where(row).values(ended_ms=_now_ms(), **spent))
-            connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(status=status))
-            _append(connection, sweep_id, "sweep_ended", {"status": status})
+            self._end_cancelled(connection, sweep_id)  # asked for since the driver last looked
+            _end_sweep(connection, sweep_id, status)
             leases.release(connection, sweep_id)
 
     def commit(self, sweep_id: str, invocation: int, batch: Batch) -> None:
@@ -283,6 +288,11 @@ def _lease(connection: Connection, sweep_id: str) -> tuple[str | None, int]:
     at = tables.sweeps.c
     row = connection.execute(select(at.holder, at.lease_until_ms).where(at.id == sweep_id).with_for_update()).one()
     return row.holder, row.lease_until_ms
+
+
+def _end_sweep(connection: Connection, sweep_id: str, status: SweepStatus) -> None:
+    connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(status=status))
+    _append(connection, sweep_id, "sweep_ended", {"status": status})
 
 
 def _append(connection: Connection, sweep_id: str, kind: str, payload: Mapping[str, Any]) -> None:

@@ -23,8 +23,8 @@ class Provisional:
         if turn is not None:
             self._turns[trial].append(turn)
 
-    def settle(self, trials: Iterable[str]) -> tuple[list[str], list[Event]]:
-        """A checkpoint covers what these trials recorded. Returns whose records became final, and the events to tell so.
+    def settle(self, trials: Iterable[str]) -> tuple[dict[str, int], list[Event]]:
+        """A checkpoint covers what these trials recorded. Returns how many records became final of whom, and the events.
 
         Trials that went the same way are told of together.
         """
@@ -35,4 +35,4 @@ class Provisional:
                 alike.setdefault(tuple(keys), []).append(trial)
                 turns += [("schedule", turn) for turn in self._turns.pop(trial, [])]
         told: list[Event] = [("progress", {"trials": group, "keys": list(keys)}) for keys, group in alike.items()]
-        return [trial for group in alike.values() for trial in group], told + turns
+        return {trial: len(keys) for keys, group in alike.items() for trial in group}, told + turns

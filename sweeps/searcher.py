@@ -110,6 +110,13 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
             if (failure := result.get("failure")) and self._sweep.frontier.is_wanted(number):
                 self._fail(number, FailureClass(result["failure_class"]), failure)
 
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """A worker is done; one that ended without a word on its cohort would have Tune wait for ever."""
+        number = self._sweep.cohort_of[trial.trial_id]
+        with self._guard(), self._timed():
+            if not self._sweep.stopping and self._sweep.frontier.is_wanted(number):
+                self._fail(number, FailureClass.INFRASTRUCTURE, "a worker ended without a result")
+
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A worker's process is gone."""
         number = self._sweep.cohort_of[trial.trial_id]

@@ -7,6 +7,7 @@ import pytest
 from abel.schedules import Abel, Event
 from sweeps.failures import FailureClass
 from sweeps.frontier import Nondeterministic
+from sweeps.ledger import Batch
 from sweeps.retries import RetryPolicy
 from sweeps.rows import SweepStatus, TrialStatus
 from workers.cohort import Record, Saved, train
@@ -213,6 +214,21 @@ def test_a_record_is_told_of_only_when_a_checkpoint_covers_it(shop, spec_of):
         frontier.hear(taken[0], list(train(taken[1], shop.workshop)))
     told = [key for event in events(shop, sweep_id, "progress") for key in event["keys"]]
     assert told == [record.key for record in records]
+
+
+def test_what_another_sweep_saved_settles_no_more_than_it_covers(shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(**ALONE))
+    number, cohort = frontier.take()
+    records = [report for report in train(cohort, shop.workshop) if isinstance(report, Record)]
+    frontier.hear(number, records[:4])
+    shop.ledger.commit(sweep_id, frontier._invocation, Batch(checkpoints=[(records[1].key, 2)]))
+    _, frontier = shop.frontier(spec_of(**ALONE))
+    assert [row.final_epoch for row in shop.ledger.trials(sweep_id)] == [2]
+    while taken := frontier.take():
+        frontier.hear(taken[0], list(train(taken[1], shop.workshop)))
+    told = [key for event in events(shop, sweep_id, "progress") for key in event["keys"]]
+    assert told == [record.key for record in records]
+    assert [row.final_epoch for row in shop.ledger.trials(sweep_id)] == [5]
 
 
 def test_what_workers_saved_on_their_way_out_is_told_of(shop, spec_of):

@@ -55,6 +55,27 @@ def test_a_process_stopped_past_its_lease_is_followed_and_then_writes_nothing(en
 
 
 @pytest.mark.databases
+def test_a_cancellation_behind_a_stopped_process_fences_it(entered, another_process, monkeypatch):
+    ledger, sweep_id, url = entered
+    runner = another_process(url, sweep_id)
+    os.kill(runner.process.pid, signal.SIGSTOP)
+    expire(monkeypatch)
+    rows = ledger.trials(sweep_id)
+    assert ledger.cancel_trials(sweep_id, [row.id for row in rows]) == len(rows)
+    assert ledger.sweep(sweep_id).status is SweepStatus.CANCELLED
+    os.kill(runner.process.pid, signal.SIGCONT)
+    assert runner.renew().startswith("Fenced: ")
+
+
+def test_a_cancellation_of_the_last_moment_is_carried_out(entered):
+    ledger, sweep_id, _ = entered
+    ours = ledger.begin_invocation(sweep_id)
+    first = ledger.trials(sweep_id)[0]
+    assert ledger.cancel_trials(sweep_id, [first.id]) == 1
+    ledger.end_invocation(sweep_id, ours, SweepStatus.INTERRUPTED)
+    assert ledger.trials(sweep_id)[0].status == "cancelled"
+
+
 def test_nothing_of_a_fenced_batch_is_written(entered):
     ledger, sweep_id, _ = entered
     stale = ledger.begin_invocation(sweep_id)

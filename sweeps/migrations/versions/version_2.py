@@ -15,6 +15,7 @@ def upgrade() -> None:
     op.add_column("sweeps", Column("holder", String))
     op.add_column("sweeps", Column("lease_until_ms", Wide, nullable=False, server_default="0"))
     op.add_column("trials", Column("final_epoch", Integer, nullable=False, server_default="0"))
+    op.execute("UPDATE trials SET final_epoch = epoch")  # version 1 told of each record at once
     op.add_column("trials", Column("failure", String))
     op.add_column("trials", Column("attempts", Integer, nullable=False, server_default="0"))
     op.add_column("trials", Column("cancel_asked_ms", Wide))
