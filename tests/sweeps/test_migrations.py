@@ -71,7 +71,7 @@ def test_what_version_1_wrote_is_there_to_the_last_row_after_the_upgrade(old):
             kept = [{column: row[column] for column in rows[0]} for row in after[name]]
             assert kept == rows, name
         assert {(row["attempts"], row["failure"]) for row in after["trials"]} == {(0, None)}
-    assert all(row["final_epoch"] == row["epoch"] > 0 for row in after["trials"])  # version 1 told of each record at once
+        assert all(row["final_epoch"] == row["epoch"] > 0 for row in after["trials"])  # told of at once
 
         (sweep,) = ledger.sweeps()
         assert (sweep.name, sweep.status) == ("tiny", SweepStatus.FINISHED)
