@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ class Checkpoints:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
-        self._orbax = ocp.PyTreeCheckpointer()
+
+    @cached_property
+    def _orbax(self) -> ocp.PyTreeCheckpointer:
+        # Not before it is used: it starts JAX's threads, and a driver that only asks what is there forks Ray's processes.
+        return ocp.PyTreeCheckpointer()
 
     def __contains__(self, key: str) -> bool:
         return (self._place(key) / MANIFEST).exists()

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -92,3 +94,13 @@ def test_a_discarded_checkpoint_can_be_saved_anew(checkpoints):
     assert KEY not in checkpoints
     checkpoints.save(KEY, 3, STATE)
     assert KEY in checkpoints
+
+
+def test_asking_what_is_there_starts_no_threads_that_a_fork_would_hang_on(tmp_path):
+    ask = (
+        "import os, sys, pathlib; from workers.checkpoints import Checkpoints; "
+        "found = Checkpoints(pathlib.Path(sys.argv[1])); assert 'k' * 64 not in found and not found.sizes(); "
+        "pid = os.fork(); pid or os._exit(0); os.waitpid(pid, 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", ask, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""  # JAX warns of a fork beside its threads
