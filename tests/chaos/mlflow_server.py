@@ -8,11 +8,13 @@ Importing the server takes MLflow seconds. That is done once, in a process that 
 import ctypes
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from urllib.error import URLError
@@ -30,6 +32,7 @@ class MlflowServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.store = store
         self.pid = 0
+        self._process: int | None = None
         environment = {
             "HOME": str(directory),
             "_MLFLOW_SERVER_FILE_STORE": store,
@@ -67,18 +70,21 @@ class MlflowServer:
         self._nursery.stdin.write("\n")
         self._nursery.stdin.flush()
         self.pid = int(self._nursery.stdout.readline())
+        self._process = os.pidfd_open(self.pid)  # a number may come to mean somebody else's process, this does not
         until = time.monotonic() + START_SECONDS
         while not answers(f"{self.url}/health"):
-            assert time.monotonic() < until and alive(self.pid), "the server did not start; see server.log"
+            assert time.monotonic() < until, "the server did not start; see server.log"
             time.sleep(0.02)
 
     def kill(self) -> None:
         """End it with SIGKILL, frozen or not, and wait until it is gone."""
-        if self.pid and alive(self.pid):
-            os.kill(self.pid, signal.SIGKILL)
-        while self.pid and alive(self.pid):
-            time.sleep(0.01)
-        self.pid = 0
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        select.select([self._process], [], [])  # readable once it has ended
+        os.close(self._process)
+        self._process, self.pid = None, 0
 
     def restart(self) -> None:
         """Kill it and start it again."""
@@ -87,21 +93,20 @@ class MlflowServer:
 
     def freeze(self) -> None:
         """Let it hang: its port takes connections, and nobody answers."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on with whatever was asked meanwhile."""
-        os.kill(self.pid, signal.SIGCONT)
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._process is not None, "the server is not running"
+        signal.pidfd_send_signal(self._process, number)
 
     def limit_files(self, size: int | None) -> None:
         """From now on no file of the server may grow beyond this size, as on a full disk; None: they may again."""
         soft = resource.RLIM_INFINITY if size is None else size
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
-
-
-def alive(pid: int) -> bool:
-    """Whether there is a process of this number."""
-    return Path(f"/proc/{pid}").exists()
 
 
 def answers(url: str) -> bool:
