@@ -21,7 +21,7 @@ def cancel(settings: Settings, sweep: str, arm: str | None = None, trial: str | 
     with standing.opened(settings) as ledger:
         row, chosen = _chosen(ledger, sweep, arm, trial)
         asked = ledger.cancel_trials(row.id, [one.id for one in chosen])
-        return Command(sweep=row.name, trials=asked, running=leases.is_held(row.holder, row.lease_until_ms))
+        return Command(sweep=row.name, trials=asked, running=leases.is_held(row))
 
 
 def retry(settings: Settings, sweep: str, arm: str | None = None, trial: str | None = None) -> Command:

@@ -65,8 +65,7 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
                 outcome = _drive(settings, request, spec, identities, estimate.new_epochs, watch, invocation)
                 if projector is not None:
                     view.note("waiting for the tracking store to take the rest")
-            needed = _needed(settings, ledger, sweep_id)
-            if outcome.status is not SweepStatus.NO_SPACE or not _room_comes(settings, needed, outcome, view, stop):
+            if outcome.status is not SweepStatus.NO_SPACE or not _room_comes(settings, ledger, outcome, watch):
                 return _result(settings, ledger, sweep_id, outcome, projector)
 
 
@@ -74,8 +73,9 @@ def _needed(settings: Settings, ledger: Ledger | None, sweep_id: str) -> int:
     return preflight.needed_bytes(storage.largest(settings, ledger, sweep_id))
 
 
-def _room_comes(settings: Settings, needed: int, outcome: Outcome, view: View, stop: Stop) -> bool:
-    """Wait for room on the disk; False once ``stop`` is set."""
+def _room_comes(settings: Settings, ledger: Ledger, outcome: Outcome, watch: "_Watch") -> bool:
+    """Wait for room on the disk; False once the run is to stop."""
+    view, stop, needed = watch.view, watch.stop, _needed(settings, ledger, watch.sweep_id)
     view.note(f"{outcome.error}; waiting for {size(needed)} in {settings.home}")
     # What was full may be another disk, or a quota, of which this one says nothing: so a pause in any case.
     if stop.wait(PAUSE_SECONDS):

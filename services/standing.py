@@ -1,7 +1,7 @@
 """Where sweeps stand, as the ledger has it."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from services.schemas import Incident, SweepDetail, SweepOverview
 from services.settings import Settings, without_credentials
 from sweeps import leases
 from sweeps.ledger import Ledger
-from sweeps.rows import EventRow, SweepRow, SweepStatus, TrialStatus
+from sweeps.rows import EventRow, SweepRow, SweepStatus, TrialRow, TrialStatus
 
 STOPPED = "stopped"  # marked as running, but no process runs it: it was killed, or the machine went down
 
@@ -44,8 +44,12 @@ def lag(settings: Settings, ledger: Ledger, sweep_id: str) -> int:
 
 def overview(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepOverview:
     """A sweep in figures."""
-    trials, work = ledger.trials(sweep.id), ledger.work(sweep.id)
-    alive = sweep.status is not SweepStatus.RUNNING or leases.is_held(sweep.holder, sweep.lease_until_ms)
+    return _overview(ledger, sweep, ledger.trials(sweep.id))
+
+
+def _overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> SweepOverview:
+    work = ledger.work(sweep.id)
+    alive = sweep.status is not SweepStatus.RUNNING or leases.is_held(sweep)
     statuses = [trial.status for trial in trials]
     return SweepOverview(
         id=sweep.id,
@@ -70,16 +74,15 @@ def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
     trials = ledger.trials(sweep.id)
     results = [summary.measure(trial, ledger.curve(trial.head)) for trial in trials]
     return SweepDetail(
-        sweep=overview(settings, ledger, sweep),
+        sweep=_overview(ledger, sweep, trials),
         arms=summary.summarise(trials, results),
         trials=tuple(results),
-        incidents=incidents(ledger, sweep.id),
+        incidents=_incidents(ledger, sweep.id, {trial.id: trial.name for trial in trials}),
     )
 
 
-def incidents(ledger: Ledger, sweep_id: str) -> tuple[Incident, ...]:
+def _incidents(ledger: Ledger, sweep_id: str, names: Mapping[str, str]) -> tuple[Incident, ...]:
     """What befell the sweep's cohorts, by class and text, the most frequent first."""
-    names = {trial.id: trial.name for trial in ledger.trials(sweep_id)}
     seen: dict[tuple[str, str], list[EventRow]] = defaultdict(list)
     for event in ledger.events_of(sweep_id, "incident"):
         seen[event.payload["class"], event.payload["text"]].append(event)

@@ -68,7 +68,7 @@ def _fates(ledger: Ledger, checkpoints: Checkpoints, sizes: Mapping[str, int]) -
 
 
 def _running(ledger: Ledger) -> set[str]:
-    return {sweep.id for sweep in ledger.sweeps() if leases.is_held(sweep.holder, sweep.lease_until_ms)}
+    return {sweep.id for sweep in ledger.sweeps() if leases.is_held(sweep)}
 
 
 def _groups(fates: Mapping[str, Fate], sizes: Mapping[str, int]) -> Iterator[Pruned]:

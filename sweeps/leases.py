@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 from sqlalchemy import Connection, select, update
@@ -69,21 +69,26 @@ class Holder(NamedTuple):
             return True
 
 
-def is_held(holder: str | None, until_ms: int) -> bool:
-    """Whether a lease stands: it has not run out, and its holder is not known to have ended."""
-    return holder is not None and until_ms > _now_ms() and not Holder.read(holder).is_gone
+def is_held(sweep: Any) -> bool:
+    """Whether a sweep's lease stands: it has not run out, and its holder is not known to have ended."""
+    holder: str | None = sweep.holder
+    return holder is not None and sweep.lease_until_ms > _now_ms() and not Holder.read(holder).is_gone
 
 
-def refuse_held(connection: Connection, sweep_id: str) -> None:
-    """Lock the sweep's row for the caller's transaction, where nobody holds the sweep.
-
-    Raises:
-        SweepBusy: another process holds it.
-    """
+def locked(connection: Connection, sweep_id: str) -> Any:
+    """The name and the lease of a sweep, whose row is the caller's until the transaction ends."""
     at = sweeps.c
     query = select(at.name, at.holder, at.lease_until_ms).where(at.id == sweep_id).with_for_update()
-    row = connection.execute(query).one()
-    if is_held(row.holder, row.lease_until_ms):
+    return connection.execute(query).one()
+
+
+def refuse_held(row: Any) -> None:
+    """Check a row of :func:`locked`.
+
+    Raises:
+        SweepBusy: another process holds the sweep.
+    """
+    if is_held(row):
         other = Holder.read(row.holder)
         raise SweepBusy(
             f"sweep {row.name!r}: is being run by process {other.pid} on {other.host}; wait for it, stop it, "
@@ -98,9 +103,10 @@ def take(connection: Connection, sweep_id: str, invocation: int) -> None:
         SweepBusy: another process holds it.
     """
     here = str(Holder.here())
+    row = locked(connection, sweep_id)
     # A process may take over from itself: with a full disk it could not write that its last invocation had ended.
-    if connection.scalar(select(sweeps.c.holder).where(sweeps.c.id == sweep_id).with_for_update()) != here:
-        refuse_held(connection, sweep_id)
+    if row.holder != here:
+        refuse_held(row)
     held = {"invocation": invocation, "holder": here, "lease_until_ms": _until_ms()}
     connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(held))
 

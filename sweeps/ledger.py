@@ -130,7 +130,7 @@ class Ledger(Reading):
         """Ask for the end of trials; those of a sweep that nobody runs end at once. Returns how many had no outcome yet."""
         at = tables.trials.c
         with self._write() as connection:
-            held, asked = leases.is_held(*_lease(connection, sweep_id)), 0
+            held, asked = leases.is_held(leases.locked(connection, sweep_id)), 0
             for page in pages(list(trials)):
                 open_ones = (at.sweep_id == sweep_id) & at.id.in_(page) & at.status.not_in(OUTCOMES)
                 statement = update(tables.trials).where(open_ones).values(cancel_asked_ms=_now_ms())
@@ -152,7 +152,7 @@ class Ledger(Reading):
         at, retried = tables.trials.c, 0
         again = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0, "cancel_asked_ms": None}
         with self._write() as connection:
-            leases.refuse_held(connection, sweep_id)
+            leases.refuse_held(leases.locked(connection, sweep_id))
             leases.release(connection, sweep_id)
             for page in pages(list(trials)):
                 ended = at.id.in_(page) & at.status.in_((TrialStatus.FAILED, TrialStatus.CANCELLED))
@@ -282,12 +282,6 @@ def _describe(connection: Connection, sweep_id: str, spec: Mapping[str, Any]) ->
     changed = update(tables.sweeps).where(at.id == sweep_id, at.spec != text).values(spec=text)
     if connection.execute(changed).rowcount:
         _append(connection, sweep_id, "sweep_described", {})
-
-
-def _lease(connection: Connection, sweep_id: str) -> tuple[str | None, int]:
-    at = tables.sweeps.c
-    row = connection.execute(select(at.holder, at.lease_until_ms).where(at.id == sweep_id).with_for_update()).one()
-    return row.holder, row.lease_until_ms
 
 
 def _end_sweep(connection: Connection, sweep_id: str, status: SweepStatus) -> None:

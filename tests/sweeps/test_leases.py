@@ -1,5 +1,6 @@
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -122,5 +123,5 @@ def test_of_a_process_elsewhere_nothing_is_known():
     assert here._replace(born=here.born - 100).is_gone  # the number was given to another process
     assert not here._replace(host="elsewhere", born=0).is_gone
     assert Holder.read(str(here)) == here
-    assert not is_held(str(here._replace(host="elsewhere")), 0)
-    assert not is_held(None, 10**15)
+    assert not is_held(SimpleNamespace(holder=str(here._replace(host="elsewhere")), lease_until_ms=0))
+    assert not is_held(SimpleNamespace(holder=None, lease_until_ms=10**15))
