@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -27,7 +27,7 @@ from sweeps.ledger import Ledger
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 180.0  # for one sign of life; more is a hang, and a loss
 LOOK_SECONDS = 0.05
-FINISHED = "finished"
+UNHARMED = Life(workers=(), at_work=(), death=Death.NONE, after=0.0, statement=0)
 
 
 @dataclass
@@ -100,9 +100,9 @@ class Round:
         return False
 
 
-def live(life: Life, round_: Round, tally: Tally, draw: random.Random) -> bool:
-    """Live one driver's life; returns whether the sweep came to its end in it."""
-    began = time.monotonic()
+def live(life: Life, round_: Round, tally: Tally, draw: random.Random) -> tuple[bool, Life | None]:
+    """Live one driver's life; returns whether the sweep came to its end in it, and what of the life was left by then."""
+    began, killed = time.monotonic(), 0
     with round_.driver(life) as driver:
         if life.death is Death.EARLY:
             try:
@@ -110,12 +110,15 @@ def live(life: Life, round_: Round, tally: Tally, draw: random.Random) -> bool:
             except subprocess.TimeoutExpired:
                 _kill(driver.pid)
                 tally.drivers[Death.EARLY] = tally.drivers.get(Death.EARLY, 0) + 1
-            return _ended(driver, round_)
+            return _ended(driver, round_, life)
         if round_.wait_for_progress(driver, round_.heads()) and tally.drivers:
             tally.driver_recoveries.append(time.monotonic() - began)
         for delay, at_work in zip(life.workers, life.at_work, strict=True):
             time.sleep(delay)
-            if not _kill_worker(round_, driver, at_work, tally, draw):
+            before = tally.workers
+            goes_on = _kill_worker(round_, driver, at_work, tally, draw)
+            killed += tally.workers - before
+            if not goes_on:
                 break
         if life.death is Death.LATE and driver.poll() is None:
             time.sleep(life.after)
@@ -126,14 +129,16 @@ def live(life: Life, round_: Round, tally: Tally, draw: random.Random) -> bool:
             driver.wait()
             if driver.returncode == -signal.SIGKILL:
                 tally.drivers[Death.IN_COMMIT] = tally.drivers.get(Death.IN_COMMIT, 0) + 1
-        return _ended(driver, round_)
+        return _ended(driver, round_, replace(life, workers=life.workers[killed:], at_work=life.at_work[killed:]))
 
 
-def _ended(driver: subprocess.Popen[bytes], round_: Round) -> bool:
+def _ended(driver: subprocess.Popen[bytes], round_: Round, rest: Life) -> tuple[bool, Life | None]:
     driver.wait()
     if driver.returncode not in (0, -signal.SIGKILL):
         raise RuntimeError(f"the driver must end with 0, got {driver.returncode} (log: {round_.home / 'driver.log'})")
-    return driver.returncode == 0
+    died = driver.returncode != 0
+    spared = rest if not died and (rest.workers or rest.death is not Death.NONE) else None
+    return not died, spared
 
 
 def _kill_worker(
@@ -194,7 +199,7 @@ def _kill(pid: int) -> bool:
 def undisturbed(home: Path, spec: Path, save_every: float) -> Curves:
     """The oracle's run."""
     round_ = Round(home, spec, save_every)
-    with round_.driver(Life(workers=(), at_work=(), death=Death.NONE, after=0.0, statement=0)) as driver:
+    with round_.driver(UNHARMED) as driver:
         driver.wait()
     if driver.returncode != 0:
         raise RuntimeError(f"the undisturbed run must end with 0, got {driver.returncode} (log: {home / 'driver.log'})")
@@ -207,9 +212,12 @@ def chaos(lives: list[Life], spec: Path, save_every: float, root: Path, seed: in
     todo = list(lives)
     while todo:
         round_, tally.rounds = Round(_home(root), spec, save_every), tally.rounds + 1
-        lived = 1
-        while not live(todo.pop(0) if todo else lives[-1], round_, tally, draw):
+        lived, done = 0, False
+        while not done:
+            done, spared = live(todo.pop(0) if todo else UNHARMED, round_, tally, draw)
             lived += 1
+            if spared is not None:  # a quick machine ended the sweep first: the next sweep has what it was spared
+                todo.insert(0, spared)
         sweep_id = str(round_.sweep_id)
         work = round_.ledger.work(sweep_id)
         tally.trained += work.trained
