@@ -211,14 +211,14 @@ def test_rates_are_told_apart_though_their_arms_differ_in_length() -> None:
     runs, _ = rates_apart()
     courses = by_rate(runs)
     assert courses is not None
-    assert [(course.value, course.epochs) for course in courses] == [(0.15, 25), (0.03, 125)]
-    assert courses[1].norm.shape == (125, 2) and courses[0].norm.shape == (25, 2)
+    assert [(course.value, course.epochs) for course in courses] == [(0.1, 30), (0.02, 150)]
+    assert courses[1].norm.shape == (150, 2) and courses[0].norm.shape == (30, 2)
     shown = exhibit(runs)
     assert isinstance(shown, Exhibit) and shown.file == "norm_curves.png"
     figure = shown.draw(theme=LIGHT)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["rate 0.15, 25 epochs", "rate 0.03, 125 epochs"]
-    assert [axes.get_xlim() for axes in figure.axes] == [(0, 26), (0, 126)]
-    assert any("until its last, after epoch 107: so far it is simple decay" in text for text in shown.findings)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["rate 0.1, 30 epochs", "rate 0.02, 150 epochs"]
+    assert [axes.get_xlim() for axes in figure.axes] == [(0, 31), (0, 151)]
+    assert any("until its last, after epoch 128: so far it is simple decay" in text for text in shown.findings)
 
 
 def test_what_cannot_be_told_apart_has_no_figure() -> None:
