@@ -124,7 +124,8 @@ def _abel(course: Course, where: str) -> Iterator[str]:
     yield f"{where} ABEL decays by itself before its last decay {many}{also}."
     answers = [answer for seed, epochs in own.items() for answer in _after(course, seed, epochs)]
     fell, turned = (sum(answer[index] for answer in answers) for index in (0, 1))
-    yield f"After {fell} of these {len(answers)} decays the norm falls again, and after {turned} it rises again before the next."
+    decays = f"{len(answers)} such decay{'s' * (len(answers) != 1)}"
+    yield f"The norm falls again after {fell} of {decays}, and after {turned} it then rises before the next."
 
 
 def _after(course: Course, seed: int, decays: Sequence[int]) -> Iterator[tuple[bool, bool]]:

@@ -131,12 +131,12 @@ def test_a_bounce_is_told_by_seed_and_its_decays_with_what_followed() -> None:
         "epoch 3, 3 and then rises by 50.0, 80.0 %."
     )
     assert abel == "At rate 0.1 ABEL decays by itself before its last decay in 1 of 1 seed, after epochs 4 (by seed)."
-    assert after == "After 1 of these 1 decays the norm falls again, and after 0 it rises again before the next."
+    assert after == "The norm falls again after 1 of 1 such decay, and after 0 it then rises before the next."
 
 
 def test_a_turn_after_a_decay_counts() -> None:
     *_, after = norm_curves_findings([course(0.1, DEEP, TWICE, bounce_epochs={0: (4,)}, forced_epochs={0: ()})])
-    assert after == "After 1 of these 1 decays the norm falls again, and after 1 it rises again before the next."
+    assert after == "The norm falls again after 1 of 1 such decay, and after 1 it then rises before the next."
 
 
 def test_no_bounce_is_told_and_abel_is_simple_decay() -> None:
