@@ -90,19 +90,19 @@ def _bounce(course: Course) -> str:
 
 
 def _ratio(course: Course) -> str:
-    first = {
-        name: [_first_above_one(table) for _, table in course.equation[name].items()] for name in ("ratio", "balance")
-    }
+    ratio, balance = (_first_above_one(course.equation[name]) for name in ("ratio", "balance"))
     minima = [one.whole.minimum for one in course.bounces.values()]
     return (
-        f"The ratio r of growth to decay first exceeds 1 in epoch {', '.join(first['ratio'])}; counted with -2 eta g.w, "
-        f"in epoch {', '.join(first['balance'])}; the norm's minimum is after epoch {listed(minima)} (by seed)."
+        f"The ratio r of growth to decay first exceeds 1 {ratio}; counted with -2 eta g.w, {balance}; the norm's minimum is "
+        f"after epoch {listed(minima)} (by seed)."
     )
 
 
-def _first_above_one(ratio: "pd.Series[float]") -> str:
-    above = ratio.index[ratio > 1]
-    return str(above[0]) if len(above) else "none"
+def _first_above_one(ratios: pd.DataFrame) -> str:
+    above = [ratio.index[ratio > 1] for _, ratio in ratios.items()]
+    if not any(map(len, above)):
+        return "in no epoch"
+    return f"in epoch {', '.join(str(one[0]) if len(one) else 'none' for one in above)}"
 
 
 def _abel(course: Course, where: str) -> Iterator[str]:

@@ -182,7 +182,7 @@ def test_where_the_ratio_crosses_one() -> None:
     equation = dict.fromkeys(names, DEEP) | {"ratio": DEEP / 7.5, "balance": DEEP / 1e3}
     told = list(norm_equation_findings([course(0.01, DEEP, pd.DataFrame(), equation=equation)]))
     assert told[3] == (
-        "The ratio r of growth to decay first exceeds 1 in epoch 1, 1; counted with -2 eta g.w, in epoch none, none; the "
+        "The ratio r of growth to decay first exceeds 1 in epoch 1, 1; counted with -2 eta g.w, in no epoch; the "
         "norm's minimum is after epoch 3, 3 (by seed)."
     )
 
