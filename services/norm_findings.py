@@ -90,19 +90,19 @@ def _bounce(course: Course) -> str:
 
 
 def _ratio(course: Course) -> str:
-    first = {
-        name: [_first_above_one(table) for _, table in course.equation[name].items()] for name in ("ratio", "balance")
-    }
+    ratio, balance = (_first_above_one(course.equation[name]) for name in ("ratio", "balance"))
     minima = [one.whole.minimum for one in course.bounces.values()]
     return (
-        f"The ratio r of growth to decay first exceeds 1 in epoch {', '.join(first['ratio'])}; counted with -2 eta g.w, "
-        f"in epoch {', '.join(first['balance'])}; the norm's minimum is after epoch {listed(minima)} (by seed)."
+        f"The ratio r of growth to decay first exceeds 1 {ratio}; counted with -2 eta g.w, {balance}; the norm's minimum is "
+        f"after epoch {listed(minima)} (by seed)."
     )
 
 
-def _first_above_one(ratio: "pd.Series[float]") -> str:
-    above = ratio.index[ratio > 1]
-    return str(above[0]) if len(above) else "none"
+def _first_above_one(ratios: pd.DataFrame) -> str:
+    above = [ratio.index[ratio > 1] for _, ratio in ratios.items()]
+    if not any(map(len, above)):
+        return "in no epoch"
+    return f"in epoch {', '.join(str(one[0]) if len(one) else 'none' for one in above)}"
 
 
 def _abel(course: Course, where: str) -> Iterator[str]:
@@ -124,7 +124,8 @@ def _abel(course: Course, where: str) -> Iterator[str]:
     yield f"{where} ABEL decays by itself before its last decay {many}{also}."
     answers = [answer for seed, epochs in own.items() for answer in _after(course, seed, epochs)]
     fell, turned = (sum(answer[index] for answer in answers) for index in (0, 1))
-    yield f"After {fell} of these {len(answers)} decays the norm falls again, and after {turned} it rises again before the next."
+    decays = f"{len(answers)} such decay{'s' * (len(answers) != 1)}"
+    yield f"The norm falls again after {fell} of {decays}, and after {turned} it then rises before the next."
 
 
 def _after(course: Course, seed: int, decays: Sequence[int]) -> Iterator[tuple[bool, bool]]:

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import pandas as pd
 
 from services.patience import reason
-from services.projection import epochs_of
+from services.projection import epochs_of, metric_key
 from services.settings import MLFLOW_ENVIRONMENT, without_credentials
 
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
@@ -174,10 +174,11 @@ def _points(client: MlflowClient, runs: Sequence[Run], metrics: Sequence[str]) -
     for run in runs:
         tags = run.data.tags
         for metric in metrics:
-            if metric not in run.data.metrics:
+            key = metric_key(metric)
+            if key not in run.data.metrics:
                 continue
             # A step has one point; should a store show more, the first one written is the record.
-            history = sorted(client.get_metric_history(run.info.run_id, metric), key=lambda point: -point.timestamp)
+            history = sorted(client.get_metric_history(run.info.run_id, key), key=lambda point: -point.timestamp)
             for epoch, value in {point.step: point.value for point in history}.items():
                 yield tags["abel.trial_id"], tags["abel.arm"], int(tags["abel.seed"]), epoch, metric, value
 

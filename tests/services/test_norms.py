@@ -131,12 +131,12 @@ def test_a_bounce_is_told_by_seed_and_its_decays_with_what_followed() -> None:
         "epoch 3, 3 and then rises by 50.0, 80.0 %."
     )
     assert abel == "At rate 0.1 ABEL decays by itself before its last decay in 1 of 1 seed, after epochs 4 (by seed)."
-    assert after == "After 1 of these 1 decays the norm falls again, and after 0 it rises again before the next."
+    assert after == "The norm falls again after 1 of 1 such decay, and after 0 it then rises before the next."
 
 
 def test_a_turn_after_a_decay_counts() -> None:
     *_, after = norm_curves_findings([course(0.1, DEEP, TWICE, bounce_epochs={0: (4,)}, forced_epochs={0: ()})])
-    assert after == "After 1 of these 1 decays the norm falls again, and after 1 it rises again before the next."
+    assert after == "The norm falls again after 1 of 1 such decay, and after 1 it then rises before the next."
 
 
 def test_no_bounce_is_told_and_abel_is_simple_decay() -> None:
@@ -182,7 +182,7 @@ def test_where_the_ratio_crosses_one() -> None:
     equation = dict.fromkeys(names, DEEP) | {"ratio": DEEP / 7.5, "balance": DEEP / 1e3}
     told = list(norm_equation_findings([course(0.01, DEEP, pd.DataFrame(), equation=equation)]))
     assert told[3] == (
-        "The ratio r of growth to decay first exceeds 1 in epoch 1, 1; counted with -2 eta g.w, in epoch none, none; the "
+        "The ratio r of growth to decay first exceeds 1 in epoch 1, 1; counted with -2 eta g.w, in no epoch; the "
         "norm's minimum is after epoch 3, 3 (by seed)."
     )
 
@@ -211,14 +211,14 @@ def test_rates_are_told_apart_though_their_arms_differ_in_length() -> None:
     runs, _ = rates_apart()
     courses = by_rate(runs)
     assert courses is not None
-    assert [(course.value, course.epochs) for course in courses] == [(0.15, 25), (0.03, 125)]
-    assert courses[1].norm.shape == (125, 2) and courses[0].norm.shape == (25, 2)
+    assert [(course.value, course.epochs) for course in courses] == [(0.1, 30), (0.02, 150)]
+    assert courses[1].norm.shape == (150, 2) and courses[0].norm.shape == (30, 2)
     shown = exhibit(runs)
     assert isinstance(shown, Exhibit) and shown.file == "norm_curves.png"
     figure = shown.draw(theme=LIGHT)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["rate 0.15, 25 epochs", "rate 0.03, 125 epochs"]
-    assert [axes.get_xlim() for axes in figure.axes] == [(0, 26), (0, 126)]
-    assert any("until its last, after epoch 107: so far it is simple decay" in text for text in shown.findings)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["rate 0.1, 30 epochs", "rate 0.02, 150 epochs"]
+    assert [axes.get_xlim() for axes in figure.axes] == [(0, 31), (0, 151)]
+    assert any("until its last, after epoch 128: so far it is simple decay" in text for text in shown.findings)
 
 
 def test_what_cannot_be_told_apart_has_no_figure() -> None:

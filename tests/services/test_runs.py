@@ -41,6 +41,13 @@ def test_one_row_per_trial_and_one_per_trial_epoch_and_metric(
         assert trial["final_test_error"] == curve[-1]
 
 
+def test_a_metric_is_read_by_the_name_it_was_recorded_under(told: Any, tracking_uri: str) -> None:
+    kernel = "weight_norm_sq/conv1/kernel"  # MLflow holds it as weight_norm_sq.conv1.kernel
+    table = load(tracking_uri, told.sweep_id, metrics=(kernel,)).curve(kernel)
+    for row in told.ledger.trials(told.sweep_id):
+        assert list(table[row.id]) == [state.metrics[kernel] for state in told.ledger.curve(row.head)]
+
+
 def test_decays_are_read_with_their_reasons(told: Any, tracking_uri: str) -> None:
     trials = load(tracking_uri, told.sweep_id, metrics=()).trials.set_index("name")
     abel, once = trials.loc["abel seed=1"], trials.loc["decay-at decay_epoch=10 seed=0"]

@@ -145,7 +145,7 @@ def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long():
     for kind in (Constant, Abel):
         large, small = (trials[arm] for arm in trials if type(trials[arm].schedule) is kind)
         assert small.schedule.learning_rate == pytest.approx(large.schedule.learning_rate / 5)
-        assert (large.epochs, small.epochs) == (25, 125)
+        assert (large.epochs, small.epochs) == (30, 150)
 
 
 def test_the_template_is_a_spec():
