@@ -42,7 +42,7 @@ STATUS_STYLES = {
     "failed": "red",
 }
 TROUBLES_SHOWN = 8
-FREE_TEXT = ("sweep", "best at", "decays after", "what")  # columns that may wrap
+FREE_TEXT = ("sweep", "best at", "decays after")  # columns that may wrap
 
 
 def error(fault: Exception) -> Text:
@@ -199,14 +199,13 @@ def troubles(trials: Sequence[TrialResult]) -> RenderableType:
 
 def incidents(found: Sequence[Incident]) -> RenderableType:
     """What befell the sweep's cohorts, how often, and how often they were taken up again."""
-    table = _table("incident", "times", "taken up again", "last at", "what")
+    lines = []
     for incident in found:
-        where = f"{incident.last_trial}, epoch {incident.last_epoch}" + (
-            f" and {incident.trials - 1} more" if incident.trials > 1 else ""
-        )
-        times = (f"{incident.times}", f"{incident.retried}")
-        table.add_row(incident.kind.replace("_", " "), *times, escape(where), escape(incident.text))
-    return table
+        more = f" and {incident.trials - 1} more" if incident.trials > 1 else ""
+        times = f" {incident.times}×, taken up again {incident.retried}×: {incident.text}"
+        last = f" (last: {incident.last_trial}{more}, epoch {incident.last_epoch})"
+        lines.append(Text.assemble((incident.kind.replace("_", " "), "yellow"), times, (last, "dim")))
+    return Group(*lines)
 
 
 def cancelled(result: Command) -> RenderableType:

@@ -141,6 +141,25 @@ def test_a_killed_worker_is_replaced_and_the_records_are_the_same(shop, another_
     assert shop.curves(sweep_id) == another_shop.curves(whole)
 
 
+def test_trials_cancelled_while_they_run_end_and_the_others_are_as_they_would_be(shop, another_shop, spec_of):
+    asked = []
+
+    def cancel_one(progress):
+        if progress.trained and not asked:
+            sweep = shop.ledger.sweeps()[-1]
+            asked.extend(row.id for row in shop.ledger.trials(sweep.id) if row.seed == 0)
+            assert shop.ledger.cancel_trials(sweep.id, asked) == len(asked)
+
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0, 1], **LONG), on_progress=cancel_one, **OFTEN)
+    assert outcome.status is SweepStatus.CANCELLED
+    cancelled, finished = shop.ledger.trials(sweep_id)
+    assert (cancelled.status, finished.status) == (TrialStatus.CANCELLED, TrialStatus.FINISHED)
+    assert cancelled.epoch < finished.epoch == 1200
+    whole, _ = another_shop.run(spec_of(seeds=[0, 1], **LONG))
+    alone = another_shop.curves(whole)
+    assert shop.curves(sweep_id) == {name: alone[name][: len(curve)] for name, curve in shop.curves(sweep_id).items()}
+
+
 def test_a_worker_that_raises_fails_its_trials_with_the_reason(shop, spec_of):
     sweep_id, outcome = drive(shop, spec_of(seeds=[0]), threads=2)
     assert outcome.status is SweepStatus.FAILED
