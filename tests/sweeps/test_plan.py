@@ -1,4 +1,3 @@
-import math
 import random
 import time
 from dataclasses import replace
@@ -252,7 +251,7 @@ def drawn_schedule(draw, epochs):
 
 
 NORMS = {
-    "none": lambda draw: lambda epoch: math.nan,
+    "falling": lambda draw: lambda epoch: 1 / epoch,
     "rising": lambda draw: float,
     "noise": lambda draw: lambda epoch: draw.random(),
     "zigzag": lambda draw: lambda epoch: 2 + (-1) ** epoch + 0.1 * draw.random(),
@@ -295,7 +294,7 @@ def test_the_bounds_hold_whatever_the_norms(trials_of, norms, seed):
 
 
 # The earliest bounce falls together with the decay at 4, and ABEL goes that way for two epochs, with three seeds.
-@pytest.mark.parametrize(("norms", "cost"), [("none", 543), ("zigzag", 633 - 3 * 2)])
+@pytest.mark.parametrize(("norms", "cost"), [("falling", 543), ("zigzag", 633 - 3 * 2)])
 def test_the_bounds_are_near_for_the_figure(norms, cost):
     trials = load_spec("fig-s6a-digits").expand()
     assert forecast(trials).shared_epochs == Span(543, 633)
