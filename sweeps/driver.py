@@ -235,6 +235,8 @@ def _start(options: Options, directory: Path) -> None:
         num_cpus=math.ceil(options.slots * options.cpu),
         include_dashboard=False,
         _temp_dir=str(directory),
+        # Else Ray starts workers before it answers the driver, and never answers if one of them dies (ray#40131).
+        _system_config={"prestart_worker_first_driver": False},
         **quiet,
     )
 

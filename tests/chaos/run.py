@@ -146,7 +146,9 @@ def _kill_worker(
 ) -> bool:
     """Kill one worker and see its trials go on; False where the sweep ends before."""
     began = time.monotonic()
-    while driver.poll() is None and time.monotonic() - began < PATIENCE_SECONDS:
+    while driver.poll() is None:
+        if time.monotonic() - began > PATIENCE_SECONDS:
+            raise TimeoutError(f"no worker for {PATIENCE_SECONDS:.0f} s (log: {round_.home / 'driver.log'})")
         heads, going = round_.heads(), round_.going()
         working = {worker for trial, (_, worker) in heads.items() if worker and trial in going}
         pids = {int(worker.rpartition(":")[2]) for worker in working}

@@ -1,11 +1,15 @@
 """kill -9 of the command at five seeded moments, then the same command: it finishes, same records, one run per trial."""
 
+import contextlib
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from services.runs import MlflowClient, is_trial, sweep_runs
@@ -114,6 +118,33 @@ def test_a_command_killed_at_five_moments_finishes_with_the_same_records(tiny_pr
     distinct = {state.key for row in ledger.trials(sweep.id) for state in ledger.curve(row.head)}
     assert ledger.work(sweep.id).trained == len(distinct) == 2 * (60 + 55 + 40 + 20)
     assert_one_run_per_trial(abel_home, sweep.id, [row.name for row in ledger.trials(sweep.id)])
+
+
+def test_a_worker_that_dies_before_it_is_known_does_not_hold_up_the_driver(tiny_program, abel_home, tmp_path, reap):
+    from workers.config import to_dict
+
+    path = tmp_path / "killed.json"
+    path.write_text(json.dumps(spec(to_dict(tiny_program)) | {"seeds": [0]}))
+    command = [sys.executable, "-m", "services.cli", "run", str(path), "--workers", "2"]
+    quick = os.environ | {"RAY_worker_register_timeout_seconds": "5"}  # after which Ray starts another; 60 by default
+    with subprocess.Popen(command, env=quick, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as driver:
+        try:
+            first_worker(driver).kill()
+            _, said = driver.communicate(timeout=180)
+        finally:
+            driver.kill()
+    assert driver.returncode == 0, said
+
+
+def first_worker(driver):
+    """A process that Ray has just started to be a worker, before it can have told Ray of itself."""
+    while driver.poll() is None:
+        for process in psutil.Process(driver.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any(part.endswith("default_worker.py") for part in process.cmdline()):
+                    return process
+        time.sleep(0.005)
+    raise AssertionError("the driver must start a worker")
 
 
 def assert_one_run_per_trial(home, sweep_id, names):
