@@ -147,9 +147,10 @@ def _colors(groups: Sequence[tuple[str, str, str]], theme: Theme) -> Mapping[tup
     shades = mpl.colormaps["viridis"](np.linspace(low, high, max(len(graded), 1)))
     colors: dict[tuple[str, str, str], Any] = dict(zip(graded, shades, strict=False))
     plain_groups = sorted((key for key in groups if key not in colors), key=lambda key: key[1] != "constant")
-    arms = list(dict.fromkeys(key[0] for key in plain_groups if key[1] != "abel"))
+    red = next((key[0] for key in groups if key[1] == "abel"), None)  # the first ABEL arm; a second one is another line
+    arms = list(dict.fromkeys(key[0] for key in plain_groups if key[0] != red))
     for key in plain_groups:
-        colors[key] = theme.abel if key[1] == "abel" else theme.arms[arms.index(key[0]) % len(theme.arms)]
+        colors[key] = theme.abel if key[0] == red else theme.arms[arms.index(key[0]) % len(theme.arms)]
     return colors
 
 

@@ -1,5 +1,7 @@
 """Tests for `services/figures.py`: what is drawn, not how it looks."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -92,6 +94,14 @@ def test_curves_are_means_over_seeds_or_every_trial() -> None:
 def test_many_settings_share_their_arms_legend_entry() -> None:
     texts = curves_figure(runs(MANY_LINES + 1, seeds=1), "m", "label").legends[0].get_texts()
     assert [text.get_text() for text in texts] == ["grid"]
+
+
+def test_two_arms_of_abel_have_two_colours() -> None:
+    shown = runs(2, seeds=1)
+    trials = shown.trials.assign(kind="abel", arm=["abel", "abel-small"], settings=[{}, {}])
+    colours = [line.get_color() for line in curves_figure(replace(shown, trials=trials), "m", "label").axes[0].lines]
+    assert colours[0] == LIGHT.abel
+    assert colours[1] != LIGHT.abel
 
 
 def test_a_metric_nobody_has_gives_an_empty_figure() -> None:
