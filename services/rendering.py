@@ -121,6 +121,7 @@ def detail(result: SweepDetail) -> RenderableType:
         "id": sweep.id,
         "trials": f"{sweep.ended} of {sweep.trials} ended",
         "epochs": f"{sweep.covered} of {sweep.total} covered by {sweep.trained} trained" + _replayed(sweep.replayed),
+        "MLflow": _tracked(result.lacking, sweep.name),
     }
     parts = [
         Text.assemble((sweep.name, "bold"), "  ", Text.from_markup(status(sweep.status))),
@@ -133,6 +134,13 @@ def detail(result: SweepDetail) -> RenderableType:
     if sweep.status in ("interrupted", "stopped", "failed", "no_space"):
         parts.append(Text("\nThe command that started it goes on with it."))
     return Group(*parts)
+
+
+def _tracked(lacking: int, name: str) -> str:
+    if not lacking:
+        return "shows all of it"
+    more = "a thousand events or more" if lacking >= 1000 else f"{lacking} event{'s' * (lacking != 1)}"
+    return f"lacks {more}; a run sends them, and so does abel track {name}"
 
 
 def run_result(result: RunResult, command: str) -> RenderableType:

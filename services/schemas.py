@@ -172,6 +172,7 @@ class SweepDetail:
     arms: tuple[ArmSummary, ...]
     trials: tuple[TrialResult, ...]
     incidents: tuple[Incident, ...]
+    lacking: int  # events that the tracking store does not show yet; counted up to a thousand
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,7 @@ def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
         arms=summary.summarise(trials, results),
         trials=tuple(results),
         incidents=_incidents(ledger, sweep.id, {trial.id: trial.name for trial in trials}),
+        lacking=lag(settings, ledger, sweep.id),
     )
 
 

@@ -92,3 +92,12 @@ def test_the_status_tells_what_befell_the_sweep_and_how_often(stopped: tuple[Set
     shown = " ".join(abel("status", story.name).output.split())
     assert "infrastructure 3×, taken up again 2×: a worker was lost (last:" in shown
     assert "and 2 more, epoch 2)" in shown
+
+
+def test_the_status_tells_what_the_tracking_store_lacks(stopped: tuple[Settings, Any]) -> None:
+    settings, story = stopped
+    lacking = operations.status(settings, story.name).lacking
+    assert lacking > 0
+    assert f"lacks {lacking} events" in " ".join(abel("status", story.name).output.split())
+    assert abel("track", story.name).exit_code == 0
+    assert "shows all of it" in abel("status", story.name).output
