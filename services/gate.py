@@ -69,8 +69,7 @@ def check(
 
 
 def _results(settings: Settings, sweep: str) -> tuple[SweepRow, Sequence[TrialResult]]:
-    with standing.opened(settings) as ledger:
-        row = ledger.sweep(sweep)
+    with standing.found(settings, sweep) as (ledger, row):
         return row, standing.detail(settings, ledger, row).trials
 
 

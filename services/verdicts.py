@@ -85,8 +85,8 @@ def _cells(finding: Finding) -> list[str]:
 
 
 def _number(found: Interval, *, signed: bool = False) -> str:
-    value, low, high = (f"{number:{'+' if signed else ''}.2f}" for number in found)
-    return value if math.isnan(found.low) else f"{value} ({low}, {high})"
+    value = f"{found.value:+.2f}" if signed else f"{found.value:.2f}"
+    return value if math.isnan(found.low) else f"{value} ({found.low:.2f}, {found.high:.2f})"
 
 
 def _reasons(result: Checked) -> Iterator[tuple[str, str]]:
