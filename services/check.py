@@ -33,12 +33,17 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
 def check(
     before: Mapping[str, Grid], after: Mapping[str, Grid], margins: Mapping[str, float], rules: Sequence[Rule]
 ) -> list[Finding]:
-    """Compare every arm of the baseline by every measure with a margin, and look at the rules."""
-    looks = len(before) * len(margins) + sum(len(_arms(rule, after)) for rule in rules)
+    """Compare the arms by every measure with a margin, and look at the rules; a margin may be of one arm, ``abel.mean``."""
+    looked = [
+        (arm, name, margins.get(f"{arm}.{name}", margins.get(name)))
+        for arm in before
+        for name in dict.fromkeys(key.rpartition(".")[2] for key in margins)
+    ]
+    looks = sum(margin is not None for *_, margin in looked) + sum(len(_arms(rule, after)) for rule in rules)
     findings = [
         compared(arm, name, before[arm], after[arm], margin, ALPHA / looks)
-        for arm in before
-        for name, margin in margins.items()
+        for arm, name, margin in looked
+        if margin is not None
     ]
     for rule in rules:
         findings += [ruled(arm, after[arm], rule, ALPHA / looks) for arm in _arms(rule, after)]

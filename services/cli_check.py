@@ -26,7 +26,11 @@ baseline_app = typer.Typer(help="Keep a sweep's results to hold later ones to.",
 Baseline = Annotated[Path, typer.Option("--baseline", metavar="FILE", help="What `abel baseline save` printed.")]
 Margins = Annotated[
     list[str],
-    typer.Option("--margin", metavar="MEASURE=AMOUNT", help="By how much a measure may get worse, as spread=1.5."),
+    typer.Option(
+        "--margin",
+        metavar="MEASURE=AMOUNT",
+        help="By how much a measure may get worse, as spread=1.5, or abel.spread=1.5.",
+    ),
 ]
 Rules = Annotated[list[str], typer.Option("--rule", metavar="RULE", help='A bound to keep, as "spread <= 1.5".')]
 

@@ -52,7 +52,12 @@ def check(
     row, trials = _results(settings, sweep)
     asked = _asked(row)
     margins = {**asked.margins, **margins}
-    wanted = [_rule(text, trials) for text in (*asked.rules, *more_rules)]
+    wanted = [_rule(text) for text in (*asked.rules, *more_rules)]
+    named = [rule.arm for rule in wanted if rule.arm] + [name.rpartition(".")[0] for name in margins if "." in name]
+    arms = dict.fromkeys(trial.arm for trial in trials)
+    if strange := [arm for arm in named if arm not in arms]:
+        known = ", ".join(arms)
+        raise OperationError(f"margins and rules must be of an arm of sweep {row.name!r} ({known}), got {strange[0]!r}")
     if not margins and not wanted:
         raise OperationError(
             f"sweep {row.name!r}: must have a margin or a rule to be held to, got none; "
@@ -77,15 +82,11 @@ def _asked(row: SweepRow) -> Check:
     return parse_document(dict(row.spec), row.name).check or Check()
 
 
-def _rule(text: str, trials: Sequence[TrialResult]) -> Rule:
+def _rule(text: str) -> Rule:
     try:
-        rule = rules.parse(text)
+        return rules.parse(text)
     except ValueError as error:
         raise OperationError(f"rule {text!r}: {error}") from None
-    arms = dict.fromkeys(trial.arm for trial in trials)
-    if rule.arm is not None and rule.arm not in arms:
-        raise OperationError(f"rule {text!r}: must name an arm of the sweep ({', '.join(arms)}), got {rule.arm!r}")
-    return rule
 
 
 def _baseline(settings: Settings, row: SweepRow, trials: Sequence[TrialResult], error: Statistic) -> Baseline:
@@ -126,6 +127,11 @@ def _compare(
                 arm="", what="trials", verdict=Verdict.CANNOT_TELL, why=f"{error}; `abel run` trains what is lacking"
             )
         ]
+    if {arm: table.settings for arm, table in before.arms.items()} != {
+        arm: table.settings for arm, table in after.items()
+    }:
+        why = "the baseline must have the arms and settings of its spec, and was changed by hand"
+        return [Finding(arm="", what="baseline", verdict=Verdict.CANNOT_TELL, why=why)]
     return checks.check(before.arms, after, margins, wanted)
 
 
@@ -144,9 +150,10 @@ def _margin(text: str) -> tuple[str, float]:
         value = float(amount)
     except ValueError:
         value = math.nan
-    if name not in rules.MEASURES or not 0 < value < math.inf:
+    if name.rpartition(".")[2] not in rules.MEASURES or not 0 < value < math.inf:
         raise OperationError(
-            f"margin {text!r}: must be MEASURE=AMOUNT with an amount above 0 and one of {', '.join(rules.MEASURES)}"
+            f"margin {text!r}: must be MEASURE=AMOUNT or ARM.MEASURE=AMOUNT, with an amount above 0 and one of "
+            f"{', '.join(rules.MEASURES)}"
         )
     return name, value
 
@@ -161,10 +168,12 @@ def power(settings: Settings, sweep: str, given: Mapping[str, float]) -> tuple[P
     row, trials = _results(settings, sweep)
     try:
         arms = _baseline(settings, row, trials, _asked(row).error).arms
-        return tuple(
-            powers.power(arm, name, arms[arm], amount, looks=len(arms) * len(given))
+        asked = [
+            (arm, key.rpartition(".")[2], amount)
+            for key, amount in given.items()
             for arm in arms
-            for name, amount in given.items()
-        )
+            if key.rpartition(".")[0] in ("", arm)
+        ]
+        return tuple(powers.power(arm, name, arms[arm], amount, looks=len(asked)) for arm, name, amount in asked)
     except ValueError as error:
         raise OperationError(f"sweep {row.name!r}: {error}") from None

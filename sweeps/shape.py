@@ -51,8 +51,8 @@ def _distinct(value: list[int]) -> list[int]:
 
 
 def _measure(value: str) -> str:
-    if value not in rules.MEASURES:
-        raise ValueError(f"must be one of {', '.join(rules.MEASURES)}")
+    if value.rpartition(".")[2] not in rules.MEASURES:
+        raise ValueError(f"must be a measure, or ARM.measure: one of {', '.join(rules.MEASURES)}")
     return value
 
 
@@ -111,7 +111,8 @@ class Check(Part):
         description="Which test error of a trial counts: its minimum, its last, or that of the epoch of least training loss.",
     )
     margins: dict[Measure, Annotated[float, Field(gt=0)]] = Field(
-        default={}, description="By how much a measure may get worse, as spread: 1.5; points of error, or its own unit."
+        default={},
+        description="By how much a measure may get worse, as spread: 1.5, or for one arm abel.spread: 1.5.",
     )
     rules: list[RuleText] = Field(default=[], description='Bounds to keep, as "spread <= 1.5" or "abel.worst <= 20".')
 

@@ -107,6 +107,16 @@ def test_a_rule_without_an_arm_is_one_for_each():
     assert told == [("abel", "spread <= 10", HOLDS), ("step", "spread <= 10", REGRESSED), ("step", "best <= 12", HOLDS)]
 
 
+def test_a_margin_of_one_arm_goes_before_that_of_all():
+    arms = {"abel": BEFORE, "step": sweep([10, 20, 30])}
+    findings = check(arms, arms, {"mean": 1, "step.mean": 2, "step.decays": 3}, [])
+    assert [(found.arm, found.what, found.limit) for found in findings] == [
+        ("abel", "mean", 1),
+        ("step", "mean", 2),
+        ("step", "decays", 3),
+    ]
+
+
 def test_a_sweeps_verdict_is_that_of_its_worst_finding():
     def of(*verdicts):
         return verdict([Finding(arm="a", what="mean", verdict=one, why="") for one in verdicts])

@@ -141,6 +141,15 @@ def test_another_spec_cannot_be_compared(baseline):
     assert "of another spec" in " ".join(done.output.split())
 
 
+def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
+    def lost(document):
+        document["arms"]["at"]["trials"].pop()
+
+    done = check(rewritten(baseline, lost))
+    assert done.exit_code == 3
+    assert "changed by hand" in " ".join(done.output.split())
+
+
 def test_a_trial_without_a_result_cannot_tell(home, baseline):
     with contextlib.closing(sqlite3.connect(home / "ledger.db")) as ledger, ledger:
         ledger.execute("update trials set status = 'failed' where number = 0")
@@ -159,7 +168,8 @@ def test_a_trial_without_a_result_cannot_tell(home, baseline):
         (["--margin", "mean=-1"], "with an amount above 0"),
         (["--margin", "mean"], "must be MEASURE=AMOUNT"),
         (["--rule", "mean < 3"], "must be as"),
-        (["--rule", "abel.mean <= 3"], "must name an arm of the sweep (at), got 'abel'"),
+        (["--rule", "abel.mean <= 3"], "must be of an arm of sweep 'guarded' (at), got 'abel'"),
+        (["--margin", "abel.mean=3"], "must be of an arm of sweep 'guarded' (at), got 'abel'"),
     ],
 )
 def test_a_bad_margin_or_rule_is_bad_input(baseline, arguments, said):
