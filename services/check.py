@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from services.coverage import trusted
-from services.measures import MORE_IS_BETTER, Grid, mean_of, measure
+from services.measures import MORE_IS_BETTER, Grid, mean_of, measure, rounding
 from services.schemas import Finding, Interval, Verdict
 from sweeps.rules import Rule
 
@@ -107,8 +107,11 @@ def change(name: str, before: Grid, after: Grid, confidence: float) -> Interval:
     """A measure after minus before. Results that are the same number by number did not change."""
     if _equal(before, after):
         return Interval(0.0, 0.0, 0.0)
-    if name == "mean" and before.seeds == after.seeds and before.settings == after.settings:
-        return mean_of(before.weights @ (after.errors - before.errors), confidence)
+    if before.seeds == after.seeds and before.settings == after.settings:
+        if name == "mean":
+            return mean_of(before.weights @ (after.errors - before.errors), confidence)
+        if name == "decays":
+            return mean_of((after.decays - before.decays).mean(axis=0), confidence, 2 * rounding(before))
     old, new = (measure(name, table, confidence) for table in (before, after))
     value = new.value - old.value
     low = value - math.hypot(new.value - new.low, old.high - old.value)

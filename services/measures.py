@@ -220,12 +220,13 @@ def diverged(table: Grid, known: Bands) -> Interval:
 
 
 def decays(table: Grid, known: Bands) -> Interval:
-    """How often a trial's schedule decayed the rate, on average.
+    """How often a trial's schedule decayed the rate, on average."""
+    return _interval(*mean_of(table.decays.mean(axis=0), known.confidence, rounding(table)))
 
-    Few seeds often agree in a whole number by chance: each trial has at least the variance of rounding, 1/12.
-    """
-    found = mean_of(table.decays.mean(axis=0), known.confidence, 1 / 12 / len(table.settings))
-    return _interval(*found)
+
+def rounding(table: Grid) -> float:
+    """The least variance of a seed's mean of whole numbers: few seeds often agree in one by chance."""
+    return 1 / 12 / len(table.settings)
 
 
 MEASURES: Mapping[str, Callable[[Grid, Bands], Interval]] = {
