@@ -9,31 +9,37 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 from typer.core import TyperGroup
 
-from services import interruption, rendering
+from services import cli_check, rendering
+from services.cli_options import (
+    EXIT_CODES,
+    INTERRUPTED,
+    AllowNondeterminism,
+    Arm,
+    AsJson,
+    DataDir,
+    DataName,
+    NoSharing,
+    OneTrial,
+    Seeds,
+    Spec,
+    Sweep,
+    Threads,
+    Workers,
+    carry_out,
+    seeds_of,
+    settings_of,
+    show,
+)
 from services.schemas import Request, UiServer, to_json
-from services.settings import Settings
 
 BAD_INPUT = 2
-INTERRUPTED = 130
-EXIT_CODES = {
-    "finished": 0,
-    "nothing to do": 0,
-    "cancelled": 0,
-    "failed": 1,
-    "no_space": 1,
-    "interrupted": INTERRUPTED,
-}
-
-Result = TypeVar("Result")
 
 
 class Commands(TyperGroup):
@@ -85,25 +91,9 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data sets, and prepare those that need it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(cli_check.baseline_app, name="baseline")
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.")]
-DataName = Annotated[str, typer.Argument(metavar="NAME", help="A TFDS set such as cifar10, or a source of our own.")]
-Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="The name or the id of a sweep that was run here.")]
-DataDir = Annotated[Path | None, typer.Option(help="Where prepared TFDS sets lie (default: ABEL_DATA_DIR).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Workers at once (default: as many as cores / threads).")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of a worker; CPU results depend on it.")]
-NoSharing = Annotated[bool, typer.Option("--no-sharing", help="Train every trial from its first epoch on its own.")]
-AllowNondeterminism = Annotated[
-    bool,
-    typer.Option(
-        "--allow-nondeterminism", help="Go on where an epoch trained again differs from its record, as on some GPUs."
-    ),
-]
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
-Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.")]
-OneTrial = Annotated[str | None, typer.Option("--trial", help="Only the trial of this name, as `abel status` has it.")]
-Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
 
 
 @app.callback()
@@ -124,7 +114,7 @@ def catalog(
     if name is not None:
         typer.echo(operations.catalog_text(name), nl=False)
         return
-    _show(operations.catalog(), rendering.catalog, as_json)
+    show(operations.catalog(), rendering.catalog, as_json)
 
 
 @app.command()
@@ -151,7 +141,7 @@ def validate(spec: Spec, as_json: AsJson = False) -> None:
     """
     from services import operations
 
-    _show(operations.validate(spec), rendering.validation, as_json)
+    show(operations.validate(spec), rendering.validation, as_json)
 
 
 @app.command()
@@ -170,8 +160,8 @@ def plan(
     """
     from services import operations
 
-    request = Request(spec=spec, sharing=not no_sharing, workers=workers, threads=threads, seeds=_seeds(seeds))
-    _show(operations.plan(_settings(data_dir), request), rendering.plan, as_json)
+    request = Request(spec=spec, sharing=not no_sharing, workers=workers, threads=threads, seeds=seeds_of(seeds))
+    show(operations.plan(settings_of(data_dir), request), rendering.plan, as_json)
 
 
 @app.command()
@@ -199,21 +189,18 @@ def run(
 
     Example: abel run fig-s6a-digits --seeds 0,1
     """
-    from services import operations, progress
-
     request = Request(
         spec=spec,
         sharing=not no_sharing,
         workers=workers,
         threads=threads,
-        seeds=_seeds(seeds),
+        seeds=seeds_of(seeds),
         tracking=not no_tracking,
         allow_nondeterminism=allow_nondeterminism,
         save_every_seconds=save_every,
     )
-    with progress.view(Console(stderr=as_json), spec) as view, interruption.on_signals(view.note) as stop:
-        result = operations.run(_settings(data_dir), request, view=view, stop=stop)
-    _show(result, lambda shown: rendering.run_result(shown, shlex.join(["abel", *sys.argv[1:]])), as_json)
+    result = carry_out(settings_of(data_dir), request, quiet=as_json)
+    show(result, lambda shown: rendering.run_result(shown, shlex.join(["abel", *sys.argv[1:]])), as_json)
     raise typer.Exit(EXIT_CODES[result.outcome])
 
 
@@ -229,9 +216,9 @@ def status(
     from services import operations
 
     if sweep is None:
-        _show(operations.sweeps(_settings()), rendering.overview, as_json)
+        show(operations.sweeps(settings_of()), rendering.overview, as_json)
     else:
-        _show(operations.status(_settings(), sweep), rendering.detail, as_json)
+        show(operations.status(settings_of(), sweep), rendering.detail, as_json)
 
 
 @app.command()
@@ -242,7 +229,7 @@ def cancel(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJso
     """
     from services import commands
 
-    _show(commands.cancel(_settings(), sweep, arm, trial), rendering.cancelled, as_json)
+    show(commands.cancel(settings_of(), sweep, arm, trial), rendering.cancelled, as_json)
 
 
 @app.command()
@@ -253,7 +240,7 @@ def retry(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJson
     """
     from services import commands
 
-    _show(commands.retry(_settings(), sweep, arm, trial), rendering.retried, as_json)
+    show(commands.retry(settings_of(), sweep, arm, trial), rendering.retried, as_json)
 
 
 @app.command()
@@ -268,7 +255,10 @@ def report(
     """
     from services import operations
 
-    _show(operations.report(_settings(), sweep, out), rendering.report, as_json)
+    show(operations.report(settings_of(), sweep, out), rendering.report, as_json)
+
+
+app.command()(cli_check.check)
 
 
 @app.command()
@@ -283,7 +273,7 @@ def gc(
     """
     from services import operations
 
-    _show(operations.gc(_settings(), dry_run=dry_run), rendering.collected, as_json)
+    show(operations.gc(settings_of(), dry_run=dry_run), rendering.collected, as_json)
 
 
 @app.command()
@@ -309,8 +299,8 @@ def track(
     if (sweep is None) != every:
         raise typer.BadParameter("name a SWEEP or give --all, one of them", param_hint="SWEEP")
     console = Console(stderr=True)
-    done = operations.track(_settings(), sweep, rebuild=rebuild, say=lambda line: console.print(line, markup=False))
-    _show(done, rendering.tracked, as_json)
+    done = operations.track(settings_of(), sweep, rebuild=rebuild, say=lambda line: console.print(line, markup=False))
+    show(done, rendering.tracked, as_json)
     raise typer.Exit(int(any(result.error for result in done)))
 
 
@@ -325,7 +315,7 @@ def ui(
     """
     from services import operations
 
-    server = operations.ui(_settings(), port, sweep)
+    server = operations.ui(settings_of(), port, sweep)
     Console().print(rendering.ui(server), crop=False)
     if server.command is not None:
         raise typer.Exit(_serve(server))
@@ -339,7 +329,7 @@ def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """
     from services import datasets
 
-    _show(datasets.sources(_settings(data_dir).data_dir), rendering.data_sources, as_json)
+    show(datasets.sources(settings_of(data_dir).data_dir), rendering.data_sources, as_json)
 
 
 @data_app.command("check")
@@ -350,7 +340,7 @@ def data_check(name: DataName, data_dir: DataDir = None, as_json: AsJson = False
     """
     from services import datasets
 
-    _show(datasets.check(name, _settings(data_dir).data_dir), rendering.data_report, as_json)
+    show(datasets.check(name, settings_of(data_dir).data_dir), rendering.data_report, as_json)
 
 
 @data_app.command("prepare")
@@ -361,7 +351,7 @@ def data_prepare(name: DataName, data_dir: DataDir = None, as_json: AsJson = Fal
     """
     from services import datasets
 
-    _show(datasets.prepare(name, _settings(data_dir).data_dir), rendering.data_report, as_json)
+    show(datasets.prepare(name, settings_of(data_dir).data_dir), rendering.data_report, as_json)
 
 
 @app.command()
@@ -378,27 +368,6 @@ def schema() -> None:
 def main() -> None:
     """Run the command line."""
     app(prog_name="abel")
-
-
-def _settings(data_dir: Path | None = None) -> Settings:
-    settings = Settings.from_env()
-    return settings if data_dir is None else replace(settings, data_dir=data_dir.expanduser().absolute())
-
-
-def _seeds(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"must be whole numbers with commas, as in 0,1,2, got {text!r}") from None
-
-
-def _show(result: Result, render: Callable[[Result], RenderableType], as_json: bool) -> None:
-    if as_json:
-        typer.echo(to_json(result))
-    else:
-        Console().print(render(result), crop=False)
 
 
 def _serve(server: UiServer) -> int:

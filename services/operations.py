@@ -106,10 +106,8 @@ def sweeps(settings: Settings) -> list[SweepOverview]:
 
 def status(settings: Settings, sweep: str) -> SweepDetail:
     """One sweep with its arms and trials, by name or id."""
-    with standing.opened_if_any(settings) as ledger:
-        if ledger is None:
-            raise OperationError(f"sweep {sweep!r}: must be one that was run here, but {settings.home} holds none yet")
-        return standing.detail(settings, ledger, ledger.sweep(sweep))
+    with standing.found(settings, sweep) as (ledger, row):
+        return standing.detail(settings, ledger, row)
 
 
 def report(settings: Settings, sweep: str, out: Path | None) -> ReportFiles:

@@ -5,8 +5,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 Scalar = str | int | float | bool | None
 
@@ -93,6 +94,7 @@ class TrialResult:
     epochs: int
     minimum_test_error: float | None
     final_test_error: float | None
+    selected_test_error: float | None  # at the epoch of least training loss
     decays: tuple[int, ...]
     error: str | None
     failure: str | None  # the class of the last failure, if any
@@ -246,6 +248,66 @@ class Pruned:
     kept: bool
     count: int
     bytes: int
+
+
+class Interval(NamedTuple):
+    """A value and the bounds that cover the true one, at a confidence; NaN where a single seed allows none."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Verdict(StrEnum):
+    """What is known of a measure, or of a sweep."""
+
+    HOLDS = "holds"
+    REGRESSED = "regressed"
+    CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        arm: whose; empty for what stands in the way of looking.
+        what: its measure or rule, or what stands in the way.
+        before: the baseline's, with bounds at 95 %; None for a rule.
+        change: after minus before, with the bounds that decided.
+        limit: the margin, or the bound of a rule.
+        why: the verdict in words.
+    """
+
+    arm: str
+    what: str
+    verdict: Verdict
+    why: str
+    before: Interval | None = None
+    after: Interval | None = None
+    change: Interval | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A sweep against a baseline: the verdict, and what it rests on."""
+
+    sweep: str
+    baseline: str
+    error: str  # which test error of a trial counted
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """How often each verdict is given on a measure that got worse by ``worse``, with so many seeds before and after."""
+
+    arm: str
+    measure: str
+    margin: float
+    rows: tuple[tuple[int, float, Mapping[str, float]], ...]  # seeds, worse by, share of each verdict
 
 
 @dataclass(frozen=True, kw_only=True)

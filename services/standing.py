@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services import summary
+from services.errors import OperationError
 from services.schemas import Incident, SweepDetail, SweepOverview
 from services.settings import Settings, without_credentials
 from sweeps import leases
@@ -34,6 +35,20 @@ def opened_if_any(settings: Settings) -> Iterator[Ledger | None]:
             yield ledger
     else:
         yield None
+
+
+@contextmanager
+def found(settings: Settings, sweep: str) -> Iterator[tuple[Ledger, SweepRow]]:
+    """This home's ledger and a sweep in it, by name or id.
+
+    Raises:
+        OperationError: nothing was run here yet.
+        LedgerError: no such sweep.
+    """
+    with opened_if_any(settings) as ledger:
+        if ledger is None:
+            raise OperationError(f"sweep {sweep!r}: must be one that was run here, but {settings.home} holds none yet")
+        yield ledger, ledger.sweep(sweep)
 
 
 def lag(settings: Settings, ledger: Ledger, sweep_id: str) -> int:

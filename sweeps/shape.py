@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from sweeps import rules
 from sweeps.faults import Faults, join, unknown
 
 MAX_EPOCHS = 1_000_000
@@ -49,7 +50,20 @@ def _distinct(value: list[int]) -> list[int]:
     return value
 
 
+def _measure(value: str) -> str:
+    if value.rpartition(".")[2] not in rules.MEASURES:
+        raise ValueError(f"must be a measure, or ARM.measure: one of {', '.join(rules.MEASURES)}")
+    return value
+
+
+def _rule_text(value: str) -> str:
+    rules.parse(value)
+    return value
+
+
 Name = Annotated[str, AfterValidator(_name)]
+Measure = Annotated[str, AfterValidator(_measure)]
+RuleText = Annotated[str, AfterValidator(_rule_text)]
 Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 Prose = Annotated[str, Field(max_length=10_000), AfterValidator(_prose)]
 Amount = Annotated[float, Field(ge=0, le=1024)]
@@ -89,6 +103,20 @@ class Limits(Part):
     epochs: int = Field(default=10_000_000, ge=1, le=1_000_000_000, description="Epochs of all trials together.")
 
 
+class Check(Part):
+    """What `abel check` holds the sweep to, beside its baseline."""
+
+    error: Literal["minimum", "final", "selected"] = Field(
+        default="minimum",
+        description="Which test error of a trial counts: its minimum, its last, or that of the epoch of least training loss.",
+    )
+    margins: dict[Measure, Annotated[float, Field(gt=0)]] = Field(
+        default={},
+        description="By how much a measure may get worse, as spread: 1.5, or for one arm abel.spread: 1.5.",
+    )
+    rules: list[RuleText] = Field(default=[], description='Bounds to keep, as "spread <= 1.5" or "abel.worst <= 20".')
+
+
 class Document(Part):
     """A sweep: one program, trained under the schedules of every arm with every seed."""
 
@@ -115,6 +143,7 @@ class Document(Part):
     arms: dict[Name, Arm] = Field(min_length=1, description="Schedules to compare, by name.")
     resources: Resources = Field(default=Resources(), description="What one worker holds.")
     limits: Limits = Field(default=Limits(), description="How much the sweep may ask for.")
+    check: Check | None = Field(default=None, description="What `abel check` holds the sweep to.")
 
 
 def read(model: type[_Shape], document: Mapping[str, Any], faults: Faults) -> _Shape | None:
@@ -136,7 +165,7 @@ def _note(detail: dict[str, Any], faults: Faults) -> None:
         faults.add(path, "is missing")
     elif detail["type"] == "extra_forbidden":
         parent, _, name = path.rpartition(".")
-        models: dict[str, type[Part]] = {"": Document, "resources": Resources, "limits": Limits}
+        models: dict[str, type[Part]] = {"": Document, "resources": Resources, "limits": Limits, "check": Check}
         faults.add(path, unknown("key", name, models.get(parent, Arm).model_fields))
     else:
         faults.must(path, _rule(detail), detail["input"])

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from sweeps import catalog, schema, shape, yaml_loader
+from sweeps import catalog, rules, schema, shape, yaml_loader
 from sweeps.expansion import Request, count, expand
 from sweeps.faults import Faults, SpecError, shown, unknown
 from sweeps.shape import Arm, Limits, Resources
@@ -101,10 +101,21 @@ def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
         )
     spec = shape.read(SweepSpec, document, faults)
     trials = expand(_request(document), faults)
+    if spec is not None and spec.check is not None:
+        _check_arms(spec.check, spec.arms, faults)
     faults.raise_if_any(source)
     assert spec is not None
     spec._trials = tuple(trials)
     return spec
+
+
+def _check_arms(check: shape.Check, arms: Mapping[str, Arm], faults: Faults) -> None:
+    """Note margins and rules for arms that there are not."""
+    named = [(f"check.margins.{name}", name.rpartition(".")[0]) for name in check.margins]
+    named += [(f"check.rules[{index}]", rules.parse(text).arm or "") for index, text in enumerate(check.rules)]
+    for path, arm in named:
+        if arm and arm not in arms:
+            faults.add(path, unknown("arm", arm, arms))
 
 
 def _request(document: Mapping[str, Any]) -> Request:

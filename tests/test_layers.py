@@ -28,9 +28,10 @@ DOORS = {
     "orbax": ("workers/checkpoints.py",),
     "pandas": ("services/*",),
     "psutil": ("sweeps/*", "services/*"),
-    "pydantic": ("sweeps/*", "services/settings.py"),
+    "pydantic": ("sweeps/*", "services/settings.py", "services/baseline.py"),
     "ray": ("sweeps/driver.py", "sweeps/searcher.py", "sweeps/trainable.py"),
     "rich": ("services/*",),
+    "scipy": ("services/measures.py",),
     "sklearn": ("workers/data/*",),
     "sqlalchemy": (
         "sweeps/ledger.py",

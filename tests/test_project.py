@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -15,6 +16,7 @@ from services.cli import app
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 README = (ROOT / "README.md").read_text()
+GATE = (ROOT / "services" / "GATE.md").read_text()
 LOCK = (ROOT / "requirements.lock").read_text()
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[0-9][0-9a-z.]*)(?: ; [^/@]+)? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}(?: \\)?$")
@@ -121,9 +123,17 @@ def test_a_make_command_of_the_readme_exists(command: str) -> None:
     assert set(targets) <= TARGETS
 
 
-@pytest.mark.parametrize("command", [c for c in _commands(README) if _words(c)[:1] == ["abel"]])
-def test_an_abel_command_of_the_readme_parses(command: str) -> None:
+@pytest.mark.parametrize("command", [c for c in _commands(README) + _commands(GATE) if _words(c)[:1] == ["abel"]])
+def test_an_abel_command_of_the_documents_parses(command: str) -> None:
     _parse(_words(command)[1:])
+
+
+def test_the_workflow_for_ci_calls_a_check_that_exists() -> None:
+    workflow = yaml.safe_load((ROOT / "services" / "templates" / "check.yml").read_text())
+    steps = workflow["jobs"]["check"]["steps"]
+    (command,) = (step["run"] for step in steps if step.get("run", "").startswith("abel "))
+    _parse(shlex.split(command)[1:])
+    assert "services/templates/check.yml" in GATE
 
 
 @pytest.mark.parametrize("arguments", [["rnu"], ["run", "--no-such-option", "fig-s6a-digits"], ["report"]])

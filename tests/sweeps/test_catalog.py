@@ -28,7 +28,7 @@ EQUATION = ["norm-equation", "norm-equation-digits"]
 
 
 def test_names():
-    assert catalog.names() == ["fig-s5-cifar10", *DECAY_TIME, *EQUATION]
+    assert catalog.names() == ["fig-s5-cifar10", *DECAY_TIME, "gate-digits", *EQUATION]
 
 
 def test_an_unknown_name():
@@ -58,6 +58,7 @@ def test_the_cost_of_an_entry_is_its_forecast(name):
     [
         ("fig-s6a-digits", 4),
         ("norm-equation-digits", 4),
+        ("gate-digits", 4),
         ("fig-s6a-cifar10", 90),
         ("fig-s5-cifar10", 90),
         ("norm-equation", 90),

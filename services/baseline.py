@@ -1,0 +1,165 @@
+"""A baseline: what a sweep showed when it was good, small enough to be kept beside the code and reviewed.
+
+It holds the test error of every trial, since a later run is compared seed by seed where it has the same seeds, and the
+measures, which are there to be read. It names the spec by a hash of what decides the numbers: program, epochs and arms,
+not seeds, title or margins.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.errors import OperationError
+from services.measures import Grid, Point, grid, measures
+from services.schemas import Scalar, TrialResult
+from sweeps.rows import TrialStatus
+
+FORMAT = 1
+Statistic = Literal["minimum", "final", "selected"]
+DIGITS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A sweep's results, by arm, as they are compared.
+
+    Args:
+        sweep: its name.
+        spec: hash of what decides its numbers.
+        error: which test error of a trial counts: its minimum, its last, or that of the epoch of least training loss.
+    """
+
+    sweep: str
+    spec: str
+    error: Statistic
+    arms: Mapping[str, Grid]
+
+
+def spec_hash(spec: Mapping[str, Any]) -> str:
+    """Names what decides a sweep's numbers, beside its seeds."""
+    decisive = {name: spec[name] for name in ("program", "epochs", "arms")}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float) -> dict[str, Grid]:
+    """The table of each arm; a diverged trial has the error of guessing, in percent.
+
+    Raises:
+        ValueError: a trial has no result, or an arm has other seeds for some of its settings.
+    """
+    if lacking := [trial for trial in trials if trial.status not in (TrialStatus.FINISHED, TrialStatus.DIVERGED)]:
+        names = ", ".join(f"{trial.name} ({trial.status})" for trial in lacking[:3])
+        raise ValueError(f"every trial must have a result, {len(lacking)} of {len(trials)} have none: {names}")
+    arms = dict.fromkeys(trial.arm for trial in trials)
+    return {arm: grid(_point(trial, error, guessing) for trial in trials if trial.arm == arm) for arm in arms}
+
+
+def _point(trial: TrialResult, error: Statistic, guessing: float) -> Point:
+    diverged = trial.status == TrialStatus.DIVERGED
+    errors = {
+        "minimum": trial.minimum_test_error,
+        "final": trial.final_test_error,
+        "selected": trial.selected_test_error,
+    }
+    value = guessing if diverged else errors[error]
+    found = math.nan if value is None else value
+    return Point(tuple(sorted(trial.settings.items())), trial.seed, found, len(trial.decays), diverged)
+
+
+def dump(baseline: Baseline) -> str:
+    """The baseline as JSON: one trial's error to a cell, one setting to a line."""
+    arms = {name: _arm(table) for name, table in baseline.arms.items()}
+    head = {"format": FORMAT, "sweep": baseline.sweep, "spec": baseline.spec, "error": baseline.error}
+    return _compact({**head, "arms": arms})
+
+
+def _arm(table: Grid) -> dict[str, Any]:
+    return {
+        "seeds": list(table.seeds),
+        "measures": {name: [round(number, 4) for number in found] for name, found in measures(table).items()},
+        "trials": [
+            {
+                "settings": dict(setting),
+                "errors": [round(float(error), DIGITS) for error in errors],
+                "decays": [int(count) for count in decays],
+            }
+            for setting, errors, decays in zip(table.settings, table.errors, table.decays, strict=True)
+        ],
+        "diverged": table.diverged,
+    }
+
+
+def _compact(value: Any, indent: str = "") -> str:
+    """JSON with innermost lists and mappings on one line each."""
+    deeper = indent + "  "
+    if isinstance(value, dict) and any(isinstance(item, dict | list) for item in value.values()):
+        lines = (f"{deeper}{json.dumps(name)}: {_compact(item, deeper)}" for name, item in value.items())
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "[\n" + ",\n".join(f"{deeper}{json.dumps(item)}" for item in value) + f"\n{indent}]"
+    return json.dumps(value)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+class _Trials(_Part):
+    settings: dict[str, Scalar]
+    errors: list[float]
+    decays: list[int]
+
+
+class _Arm(_Part):
+    seeds: list[int] = Field(min_length=1)
+    trials: list[_Trials] = Field(min_length=1)
+    diverged: int = Field(ge=0)
+
+
+class _File(_Part):
+    format: Literal[1]
+    sweep: str
+    spec: str
+    error: Statistic
+    arms: dict[str, _Arm] = Field(min_length=1)
+
+
+def load(file: Path) -> Baseline:
+    """Read a baseline.
+
+    Raises:
+        OperationError: the file cannot be read, or is none.
+    """
+    rule = "must be what `abel baseline save SWEEP` printed"
+    try:
+        held = _File.model_validate_json(file.read_bytes())
+        arms = {name: _table(arm) for name, arm in held.arms.items()}
+    except OSError as error:
+        raise OperationError(f"baseline {file}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in fault["loc"]) or "the file"
+        raise OperationError(f"baseline {file}: {rule}; {place}: {fault['msg']}") from None
+    except ValueError as error:
+        raise OperationError(f"baseline {file}: {rule}; {error}") from None
+    return Baseline(sweep=held.sweep, spec=held.spec, error=held.error, arms=arms)
+
+
+def _table(arm: _Arm) -> Grid:
+    points = []
+    for row in arm.trials:
+        if not len(row.errors) == len(row.decays) == len(arm.seeds):
+            raise ValueError(
+                f"{row.settings}: must have an error and a number of decays for each of the seeds {arm.seeds}"
+            )
+        setting = tuple(sorted(row.settings.items()))
+        points += [Point(setting, *cell) for cell in zip(arm.seeds, row.errors, row.decays, strict=True)]
+    if len({(point.setting, point.seed) for point in points}) < len(points):
+        raise ValueError("must have each setting and each seed once")
+    return replace(grid(points), diverged=arm.diverged)

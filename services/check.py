@@ -1,0 +1,125 @@
+"""Did a schedule become less robust? A sweep against a baseline, measure by measure, by non-inferiority.
+
+A measure *holds* where it is sure (one-sided, `ALPHA`) that it got worse by less than its margin, and has *regressed*
+where it is sure that it got worse at all, with `ALPHA` shared among all that is compared, and not that by less than the
+margin. Else the results *cannot tell*: more seeds would. So a false alarm is as rare as `ALPHA`, and a verdict that
+something holds is never for lack of evidence. The difference of two measures has an interval by MOVER (Zou & Donner
+2008) from theirs; that of two means over the same seeds is paired.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from services.coverage import trusted
+from services.measures import MORE_IS_BETTER, Grid, mean_of, measure, rounding
+from services.schemas import Finding, Interval, Verdict
+from sweeps.rules import Rule
+
+ALPHA = 0.05
+EITHER_WAY = frozenset({"decays"})  # neither more nor fewer is better: a change is
+
+
+def verdict(findings: Sequence[Finding]) -> Verdict:
+    """A sweep's: regressed if anything did, and holds if everything does."""
+    found = {finding.verdict for finding in findings}
+    if Verdict.REGRESSED in found:
+        return Verdict.REGRESSED
+    return Verdict.HOLDS if found == {Verdict.HOLDS} else Verdict.CANNOT_TELL
+
+
+def check(
+    before: Mapping[str, Grid], after: Mapping[str, Grid], margins: Mapping[str, float], rules: Sequence[Rule]
+) -> list[Finding]:
+    """Compare the arms by every measure with a margin, and look at the rules; a margin may be of one arm, ``abel.mean``."""
+    looked = [
+        (arm, name, margins.get(f"{arm}.{name}", margins.get(name)))
+        for arm in before
+        for name in dict.fromkeys(key.rpartition(".")[2] for key in margins)
+    ]
+    looks = sum(margin is not None for *_, margin in looked) + sum(len(_arms(rule, after)) for rule in rules)
+    findings = [
+        compared(arm, name, before[arm], after[arm], margin, ALPHA / looks)
+        for arm, name, margin in looked
+        if margin is not None
+    ]
+    for rule in rules:
+        findings += [ruled(arm, after[arm], rule, ALPHA / looks) for arm in _arms(rule, after)]
+    return findings
+
+
+def _arms(rule: Rule, tables: Mapping[str, Grid]) -> list[str]:
+    return [rule.arm] if rule.arm else list(tables)
+
+
+def compared(arm: str, name: str, before: Grid, after: Grid, margin: float, alpha: float) -> Finding:
+    """One measure of one arm against its baseline; ``alpha`` is its share of the risk of a false alarm."""
+    old, new = (measure(name, table) for table in (before, after))
+    seen = Finding(arm=arm, what=name, verdict=Verdict.CANNOT_TELL, why="", before=old, after=new, limit=margin)
+    if unsure := _unsure(name, min(len(before.seeds), len(after.seeds))):
+        return replace(seen, why=unsure)
+    either = name in EITHER_WAY
+    sure = change(name, before, after, 1 - 2 * ALPHA)
+    alarm = change(name, before, after, 1 - (1 if either else 2) * alpha)
+    seen = replace(seen, change=sure)
+    if name in MORE_IS_BETTER:
+        sure, alarm = _negative(sure), _negative(alarm)
+    if sure.high < margin and (sure.low > -margin or not either):
+        return replace(
+            seen, verdict=Verdict.HOLDS, why=f"surely {'changed' if either else 'worse'} by less than its margin"
+        )
+    if alarm.low > 0 or (either and alarm.high < 0):
+        return replace(
+            seen, verdict=Verdict.REGRESSED, why=f"surely {'changed' if either else 'worse'}, not surely within"
+        )
+    return replace(seen, why="within noise, but maybe by its margin")
+
+
+def ruled(arm: str, after: Grid, rule: Rule, alpha: float) -> Finding:
+    """One rule for one arm."""
+    new = measure(rule.measure, after)
+    seen = Finding(arm=arm, what=rule.text, verdict=Verdict.CANNOT_TELL, why="", after=new, limit=rule.bound)
+    if unsure := _unsure(rule.measure, len(after.seeds)):
+        return replace(seen, why=unsure)
+    sure, alarm = (measure(rule.measure, after, 1 - 2 * risk) for risk in (ALPHA, alpha))
+    if sure.high <= rule.bound if rule.at_most else sure.low >= rule.bound:
+        return replace(seen, verdict=Verdict.HOLDS, why="surely within its bound")
+    if alarm.low > rule.bound if rule.at_most else alarm.high < rule.bound:
+        return replace(seen, verdict=Verdict.REGRESSED, why="surely beyond its bound")
+    return replace(seen, why="its bound lies within what is uncertain")
+
+
+def _unsure(name: str, seeds: int) -> str:
+    if seeds < 2:
+        return "one seed says nothing of the noise; run at least two"
+    if not trusted(name, seeds):
+        return f"its interval does not cover the truth often enough with {seeds} seeds"
+    return ""
+
+
+def _negative(found: Interval) -> Interval:
+    return Interval(-found.value, -found.high, -found.low)
+
+
+def change(name: str, before: Grid, after: Grid, confidence: float) -> Interval:
+    """A measure after minus before. Results that are the same number by number did not change."""
+    if _equal(before, after):
+        return Interval(0.0, 0.0, 0.0)
+    if before.seeds == after.seeds and before.settings == after.settings:
+        if name == "mean":
+            return mean_of(before.weights @ (after.errors - before.errors), confidence)
+        if name == "decays":
+            return mean_of((after.decays - before.decays).mean(axis=0), confidence, 2 * rounding(before))
+    old, new = (measure(name, table, confidence) for table in (before, after))
+    value = new.value - old.value
+    low = value - math.hypot(new.value - new.low, old.high - old.value)
+    high = value + math.hypot(new.high - new.value, old.value - old.low)
+    return Interval(value, low, high)
+
+
+def _equal(before: Grid, after: Grid) -> bool:
+    if (before.settings, before.seeds, before.diverged) != (after.settings, after.seeds, after.diverged):
+        return False
+    return np.allclose(before.errors, after.errors, rtol=0, atol=1e-5) and np.array_equal(before.decays, after.decays)

@@ -1,0 +1,104 @@
+"""The commands of the gate: `abel check` and `abel baseline`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli_options import (
+    INTERRUPTED,
+    AsJson,
+    DataDir,
+    Seeds,
+    Sweep,
+    Workers,
+    carry_out,
+    seeds_of,
+    settings_of,
+    show,
+)
+from services.schemas import Request, Verdict
+
+EXIT_CODES = {Verdict.HOLDS: 0, Verdict.REGRESSED: 1, Verdict.CANNOT_TELL: 3}
+
+baseline_app = typer.Typer(help="Keep a sweep's results to hold later ones to.", no_args_is_help=True)
+
+Baseline = Annotated[Path, typer.Option("--baseline", metavar="FILE", help="What `abel baseline save` printed.")]
+Margins = Annotated[
+    list[str],
+    typer.Option(
+        "--margin",
+        metavar="MEASURE=AMOUNT",
+        help="By how much a measure may get worse, as spread=1.5, or abel.spread=1.5.",
+    ),
+]
+Rules = Annotated[list[str], typer.Option("--rule", metavar="RULE", help='A bound to keep, as "spread <= 1.5".')]
+
+
+@baseline_app.command("power")
+def power(sweep: Sweep, margin: Margins, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say how many seeds a margin needs: how often `abel check` would be right, at the noise that a sweep showed.
+
+    Example: abel baseline power fig-s6a-digits --margin mean=1
+    """
+    from services import gate, verdicts
+
+    show(gate.power(settings_of(data_dir), sweep, gate.margins(margin)), verdicts.powers, as_json)
+
+
+@baseline_app.command("save")
+def save(sweep: Sweep, data_dir: DataDir = None) -> None:
+    """Print a finished sweep's results as a baseline: JSON, to be kept beside the code.
+
+    Example: abel baseline save fig-s6a-digits > fig-s6a-digits.baseline.json
+    """
+    from services import gate
+
+    typer.echo(gate.save(settings_of(data_dir), sweep), nl=True)
+
+
+def check(
+    sweep: Sweep,
+    baseline: Baseline,
+    margin: Margins = [],  # noqa: B006 (Typer reads the default)
+    rule: Rules = [],  # noqa: B006
+    run: Annotated[bool, typer.Option("--run", help="Run it first; SWEEP is then a SPEC.")] = False,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    markdown: Annotated[Path | None, typer.Option(help="Add the verdict to this file, as a job's summary.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the findings to this file as JUnit XML.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a sweep to a baseline: did a measure of its robustness get worse by its margin?
+
+    Margins and rules come from `check:` in the sweep's spec, and from here.
+
+    Exit code: 0 everything holds, 1 something regressed, 3 the results cannot tell (too few seeds, trials without a
+    result, another spec), 2 bad input.
+
+    Example: abel check fig-s6a-digits --baseline fig-s6a-digits.baseline.json --margin spread=1.5
+    """
+    from services import gate, verdicts
+
+    settings = settings_of(data_dir)
+    if run:
+        request = Request(spec=sweep, seeds=seeds_of(seeds), workers=workers)
+        done = carry_out(settings, request, quiet=True)
+        if done.outcome == "interrupted":
+            raise typer.Exit(INTERRUPTED)
+        sweep = done.detail.sweep.id
+    result = gate.check(settings, sweep, baseline, gate.margins(margin), rule)
+    for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
+        if file is not None:
+            _write(file, text(result), mode)
+    show(result, verdicts.terminal, as_json)
+    raise typer.Exit(EXIT_CODES[result.verdict])
+
+
+def _write(file: Path, text: str, mode: str) -> None:
+    try:
+        with file.open(mode, encoding="utf-8") as target:
+            target.write(text)
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,75 @@
+"""What the commands have in common: their options, the settings they start from, and how a result is shown."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console, RenderableType
+
+from services import interruption
+from services.schemas import Request, RunResult, to_json
+from services.settings import Settings
+
+INTERRUPTED = 130
+EXIT_CODES = {
+    "finished": 0,
+    "nothing to do": 0,
+    "cancelled": 0,
+    "failed": 1,
+    "no_space": 1,
+    "interrupted": INTERRUPTED,
+}
+
+Result = TypeVar("Result")
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.")]
+DataName = Annotated[str, typer.Argument(metavar="NAME", help="A TFDS set such as cifar10, or a source of our own.")]
+Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="The name or the id of a sweep that was run here.")]
+DataDir = Annotated[Path | None, typer.Option(help="Where prepared TFDS sets lie (default: ABEL_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Workers at once (default: as many as cores / threads).")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of a worker; CPU results depend on it.")]
+NoSharing = Annotated[bool, typer.Option("--no-sharing", help="Train every trial from its first epoch on its own.")]
+AllowNondeterminism = Annotated[
+    bool,
+    typer.Option(
+        "--allow-nondeterminism", help="Go on where an epoch trained again differs from its record, as on some GPUs."
+    ),
+]
+Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.")]
+OneTrial = Annotated[str | None, typer.Option("--trial", help="Only the trial of this name, as `abel status` has it.")]
+Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
+
+
+def settings_of(data_dir: Path | None = None) -> Settings:
+    """The settings, with a data directory where one is given."""
+    settings = Settings.from_env()
+    return settings if data_dir is None else replace(settings, data_dir=data_dir.expanduser().absolute())
+
+
+def seeds_of(text: str | None) -> tuple[int, ...] | None:
+    """The seeds in an option's text."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"must be whole numbers with commas, as in 0,1,2, got {text!r}") from None
+
+
+def show(result: Result, render: Callable[[Result], RenderableType], as_json: bool) -> None:
+    """Print a result, for people or as JSON."""
+    if as_json:
+        typer.echo(to_json(result))
+    else:
+        Console().print(render(result), crop=False)
+
+
+def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult:
+    """Run a sweep with its progress on the terminal; on standard error where the result alone is to be on the other."""
+    from services import operations, progress
+
+    with progress.view(Console(stderr=quiet), request.spec) as view, interruption.on_signals(view.note) as stop:
+        return operations.run(settings, request, view=view, stop=stop)

@@ -1,0 +1,179 @@
+"""The verbs of the gate: keep a sweep's results as a baseline, and hold a later sweep to it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from services import baseline as baselines
+from services import check as checks
+from services import power as powers
+from services import standing
+from services.baseline import Baseline, Statistic
+from services.errors import OperationError
+from services.measures import Grid
+from services.schemas import Checked, Finding, Power, TrialResult, Verdict
+from services.settings import Settings
+from sweeps import rules
+from sweeps.rows import SweepRow, TrialStatus
+from sweeps.rules import Rule
+from sweeps.shape import Check
+from sweeps.spec import parse_document
+
+
+def save(settings: Settings, sweep: str) -> str:
+    """A sweep's baseline, as JSON.
+
+    Raises:
+        OperationError: a trial has no result, or there is one seed only.
+        LedgerError: no such sweep.
+    """
+    row, trials = _results(settings, sweep)
+    try:
+        kept = _baseline(settings, row, trials, _asked(row).error)
+    except ValueError as error:
+        raise OperationError(f"sweep {row.name!r}: {error}; `abel run` trains what is lacking") from None
+    if lone := [arm for arm, table in kept.arms.items() if len(table.seeds) < 2]:
+        raise OperationError(
+            f"sweep {row.name!r}: must have two seeds or more to know its noise, got one in arm {lone[0]}"
+        )
+    return baselines.dump(kept)
+
+
+def check(
+    settings: Settings, sweep: str, file: Path, margins: Mapping[str, float], more_rules: Sequence[str] = ()
+) -> Checked:
+    """Hold a sweep to a baseline, by the margins and rules of its spec and by those given here.
+
+    Raises:
+        OperationError: no baseline, or neither a margin nor a rule, or one for what the sweep has not.
+        LedgerError: no such sweep.
+    """
+    before = baselines.load(file)
+    row, trials = _results(settings, sweep)
+    asked = _asked(row)
+    margins = {**asked.margins, **margins}
+    wanted = [_rule(text) for text in (*asked.rules, *more_rules)]
+    named = [rule.arm for rule in wanted if rule.arm] + [name.rpartition(".")[0] for name in margins if "." in name]
+    arms = dict.fromkeys(trial.arm for trial in trials)
+    if strange := [arm for arm in named if arm not in arms]:
+        known = ", ".join(arms)
+        raise OperationError(f"margins and rules must be of an arm of sweep {row.name!r} ({known}), got {strange[0]!r}")
+    if not margins and not wanted:
+        raise OperationError(
+            f"sweep {row.name!r}: must have a margin or a rule to be held to, got none; "
+            "as --margin spread=1.5, or under `check:` in its spec"
+        )
+    findings = _obstacles(before, row) or _compare(settings, before, row, trials, margins, wanted)
+    return Checked(
+        sweep=row.name,
+        baseline=str(file),
+        error=before.error,
+        verdict=checks.verdict(findings),
+        findings=tuple(findings),
+    )
+
+
+def _results(settings: Settings, sweep: str) -> tuple[SweepRow, Sequence[TrialResult]]:
+    with standing.found(settings, sweep) as (ledger, row):
+        return row, standing.detail(settings, ledger, row).trials
+
+
+def _asked(row: SweepRow) -> Check:
+    return parse_document(dict(row.spec), row.name).check or Check()
+
+
+def _rule(text: str) -> Rule:
+    try:
+        return rules.parse(text)
+    except ValueError as error:
+        raise OperationError(f"rule {text!r}: {error}") from None
+
+
+def _baseline(settings: Settings, row: SweepRow, trials: Sequence[TrialResult], error: Statistic) -> Baseline:
+    diverged = any(trial.status == TrialStatus.DIVERGED for trial in trials)
+    arms = baselines.tables(trials, error, _guessing(settings, row) if diverged else 100.0)
+    return Baseline(sweep=row.name, spec=baselines.spec_hash(row.spec), error=error, arms=arms)
+
+
+def _guessing(settings: Settings, row: SweepRow) -> float:
+    """The error of guessing a class, in percent: what a diverged trial counts as."""
+    program = parse_document(dict(row.spec), row.name).expand()[0].program
+    return 100 * (1 - 1 / program.data.load(settings.data_dir).classes)
+
+
+def _obstacles(before: Baseline, row: SweepRow) -> list[Finding]:
+    if before.spec == baselines.spec_hash(row.spec):
+        return []
+    why = (
+        f"the baseline is of another spec ({before.sweep}, {before.spec}; this is {row.name}, "
+        f"{baselines.spec_hash(row.spec)}): program, epochs and arms must be the same; `abel baseline save` makes a new one"
+    )
+    return [Finding(arm="", what="spec", verdict=Verdict.CANNOT_TELL, why=why)]
+
+
+def _compare(
+    settings: Settings,
+    before: Baseline,
+    row: SweepRow,
+    trials: Sequence[TrialResult],
+    margins: Mapping[str, float],
+    wanted: Sequence[Rule],
+) -> list[Finding]:
+    try:
+        after: Mapping[str, Grid] = _baseline(settings, row, trials, before.error).arms
+    except ValueError as error:
+        return [
+            Finding(
+                arm="", what="trials", verdict=Verdict.CANNOT_TELL, why=f"{error}; `abel run` trains what is lacking"
+            )
+        ]
+    if {arm: table.settings for arm, table in before.arms.items()} != {
+        arm: table.settings for arm, table in after.items()
+    }:
+        why = "the baseline must have the arms and settings of its spec, and was changed by hand"
+        return [Finding(arm="", what="baseline", verdict=Verdict.CANNOT_TELL, why=why)]
+    return checks.check(before.arms, after, margins, wanted)
+
+
+def margins(given: Sequence[str]) -> dict[str, float]:
+    """Margins as a user gives them, ``spread=1.5``.
+
+    Raises:
+        OperationError: one is none.
+    """
+    return dict(map(_margin, given))
+
+
+def _margin(text: str) -> tuple[str, float]:
+    name, _, amount = text.partition("=")
+    try:
+        value = float(amount)
+    except ValueError:
+        value = math.nan
+    if name.rpartition(".")[2] not in rules.MEASURES or not 0 < value < math.inf:
+        raise OperationError(
+            f"margin {text!r}: must be MEASURE=AMOUNT or ARM.MEASURE=AMOUNT, with an amount above 0 and one of "
+            f"{', '.join(rules.MEASURES)}"
+        )
+    return name, value
+
+
+def power(settings: Settings, sweep: str, given: Mapping[str, float]) -> tuple[Power, ...]:
+    """How often `check` would be right at the noise of a sweep, by number of seeds.
+
+    Raises:
+        OperationError: the sweep lacks results or seeds, or there is no such table for the measure.
+        LedgerError: no such sweep.
+    """
+    row, trials = _results(settings, sweep)
+    try:
+        arms = _baseline(settings, row, trials, _asked(row).error).arms
+        asked = [
+            (arm, key.rpartition(".")[2], amount)
+            for key, amount in given.items()
+            for arm in arms
+            if key.rpartition(".")[0] in ("", arm)
+        ]
+        return tuple(powers.power(arm, name, arms[arm], amount, looks=len(asked)) for arm, name, amount in asked)
+    except ValueError as error:
+        raise OperationError(f"sweep {row.name!r}: {error}") from None

@@ -1,0 +1,248 @@
+"""Tests for `services/gate.py`, `services/baseline.py` and `services/verdicts.py` by the commands, on a sweep that was run."""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli import app
+
+pytestmark = pytest.mark.ray
+
+
+def spec(program, **other):
+    return {
+        "name": "guarded",
+        "program": program,
+        "epochs": 3,
+        "seeds": [0, 1, 2],
+        "arms": {
+            "at": {
+                "schedule": {"kind": "decay_at", "decay_epoch": 1, "learning_rate": 0.05, "decay_factor": 0.1},
+                "grid": {"schedule.decay_epoch": [1, 2]},
+            }
+        },
+        "check": {"error": "final", "margins": {"mean": 5}},
+    } | other
+
+
+@pytest.fixture(scope="module")
+def ran():
+    """A home in which the sweep was run, and its spec's file."""
+    from workers.config import to_dict
+
+    root = Path(tempfile.mkdtemp(prefix="abel-"))
+    program = to_dict(tiny())
+    (root / "spec.json").write_text(json.dumps(spec(program)))
+    command = [sys.executable, "-m", "services.cli", "run", str(root / "spec.json"), "--no-tracking"]
+    done = subprocess.run(command, env=environment(root), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    yield root
+    shutil.rmtree(root)
+
+
+def tiny():
+    from workers.config import from_dict
+
+    data = {"kind": "digit_pairs", "train": 96, "test": 40}
+    model = {"kind": "small_cnn", "width": 4}
+    return from_dict({"task": "classify", "model": model, "data": data, "optimizer": "sgd", "batch_size": 16})
+
+
+def environment(root):
+    return os.environ | {"ABEL_HOME": str(root / "home")}
+
+
+@pytest.fixture
+def home(ran, abel_home):
+    """This test's copy of that home."""
+    shutil.copytree(ran / "home", abel_home)
+    return abel_home
+
+
+@pytest.fixture
+def baseline(home, tmp_path):
+    """The sweep's baseline, in a file."""
+    file = tmp_path / "baseline.json"
+    file.write_text(abel("baseline", "save", "guarded").stdout)
+    return file
+
+
+def abel(*arguments):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def check(baseline, *more):
+    return abel("check", "guarded", "--baseline", str(baseline), *more)
+
+
+def rewritten(baseline, change):
+    document = json.loads(baseline.read_text())
+    change(document)
+    baseline.write_text(json.dumps(document))
+    return baseline
+
+
+def test_a_sweep_holds_to_its_own_baseline_and_says_so_everywhere(baseline, tmp_path):
+    summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
+    done = check(baseline, "--rule", "at.worst <= 200", "--markdown", str(summary), "--junit", str(junit))
+    assert done.exit_code == 0, done.output
+    assert done.output.lstrip().startswith("holds  guarded")
+    assert summary.read_text().startswith("### Robustness: guarded holds")
+    assert "| at | mean |" in summary.read_text()
+    suite = ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "0", "0")
+    assert [case.get("name") for case in suite] == ["mean", "worst <= 200"]
+    document = json.loads(check(baseline, "--json").stdout)
+    assert document["verdict"] == "holds"
+    assert document["findings"][0]["change"] == [0, 0, 0]
+
+
+def test_a_baseline_is_small_and_the_same_each_time(home, baseline):
+    assert abel("baseline", "save", "guarded").stdout == baseline.read_text()
+    document = json.loads(baseline.read_text())
+    assert document["error"] == "final"
+    assert [row["settings"] for row in document["arms"]["at"]["trials"]] == [
+        {"schedule.decay_epoch": 1},
+        {"schedule.decay_epoch": 2},
+    ]
+    assert all(row["decays"] == [1, 1, 1] for row in document["arms"]["at"]["trials"])
+    assert len(baseline.read_text().splitlines()) < 40
+
+
+def test_a_regression_is_caught_with_exit_code_1(baseline, tmp_path):
+    def better_once(document):
+        for row in document["arms"]["at"]["trials"]:
+            row["errors"] = [error - 20 for error in row["errors"]]
+
+    junit = tmp_path / "junit.xml"
+    done = check(rewritten(baseline, better_once), "--junit", str(junit))
+    assert done.exit_code == 1, done.output
+    assert done.output.lstrip().startswith("regressed  guarded")
+    (case,) = ElementTree.parse(junit).getroot()
+    assert case.find("failure") is not None
+
+
+def test_another_spec_cannot_be_compared(baseline):
+    def other(document):
+        document["spec"] = "0" * 16
+
+    done = check(rewritten(baseline, other))
+    assert done.exit_code == 3
+    assert "of another spec" in " ".join(done.output.split())
+
+
+def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
+    def lost(document):
+        document["arms"]["at"]["trials"].pop()
+
+    done = check(rewritten(baseline, lost))
+    assert done.exit_code == 3
+    assert "changed by hand" in " ".join(done.output.split())
+
+
+def test_a_trial_without_a_result_cannot_tell(home, baseline):
+    with contextlib.closing(sqlite3.connect(home / "ledger.db")) as ledger, ledger:
+        ledger.execute("update trials set status = 'failed' where number = 0")
+    done = check(baseline)
+    assert done.exit_code == 3, done.output
+    assert "1 of 6 have none" in " ".join(done.output.split())
+    refused = abel("baseline", "save", "guarded")
+    assert refused.exit_code == 2
+    assert "`abel run` trains what is lacking" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--margin", "width=1"], "must be MEASURE=AMOUNT"),
+        (["--margin", "mean=-1"], "with an amount above 0"),
+        (["--margin", "mean"], "must be MEASURE=AMOUNT"),
+        (["--rule", "mean < 3"], "must be as"),
+        (["--rule", "abel.mean <= 3"], "must be of an arm of sweep 'guarded' (at), got 'abel'"),
+        (["--margin", "abel.mean=3"], "must be of an arm of sweep 'guarded' (at), got 'abel'"),
+    ],
+)
+def test_a_bad_margin_or_rule_is_bad_input(baseline, arguments, said):
+    done = check(baseline, *arguments)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "Invalid JSON"),
+        ("[]", "should be"),
+        ('{"format": 2}', "format"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_corrupt_baseline_is_bad_input(home, tmp_path, text, said):
+    file = tmp_path / "baseline.json"
+    if text is not None:
+        file.write_text(text)
+    done = check(file)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+
+
+def test_a_torn_table_is_bad_input(baseline):
+    def torn(document):
+        document["arms"]["at"]["trials"][0]["errors"].pop()
+
+    done = check(rewritten(baseline, torn))
+    assert done.exit_code == 2
+    assert "an error and a number of decays for each of the seeds" in " ".join(done.output.split())
+
+
+def test_a_sweep_that_is_not_there_is_bad_input(home, tmp_path, baseline):
+    for arguments in (["check", "other", "--baseline", str(baseline)], ["baseline", "save", "other"]):
+        done = abel(*arguments)
+        assert done.exit_code == 2
+        assert "other" in done.output
+
+
+def test_a_home_without_a_sweep_is_not_made(abel_home, tmp_path):
+    done = abel("baseline", "save", "guarded")
+    assert done.exit_code == 2
+    assert "must be one that was run here" in " ".join(done.output.split())
+    assert not abel_home.exists()
+
+
+def test_the_power_table_is_printed(home):
+    done = abel("baseline", "power", "guarded", "--margin", "mean=5")
+    assert done.exit_code == 0, done.output
+    assert "at, mean: margin 5" in done.output
+    assert abel("baseline", "power", "guarded", "--margin", "decays=1").exit_code == 2
+
+
+def test_check_runs_the_spec_first_and_one_seed_cannot_tell(ran, home, baseline):
+    file = str(ran / "spec.json")
+    command = [
+        sys.executable,
+        "-m",
+        "services.cli",
+        "check",
+        file,
+        "--baseline",
+        str(baseline),
+        "--run",
+        "--seeds",
+        "7",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "one seed says nothing of the noise" in " ".join(done.stdout.split())
+    lone = abel("baseline", "save", "guarded")
+    assert lone.exit_code == 2
+    assert "two seeds or more" in " ".join(lone.output.split())

@@ -1,0 +1,158 @@
+"""Tests for `services/measures.py`: measures against cases computed by hand, intervals against simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from services.coverage import COVERAGE, trusted
+from services.measures import MEASURES, Grid, Point, bands, grid, mean_of, measure, measures
+from sweeps import rules
+
+
+def table(errors, *, name="schedule.x", values=None, decays=None, diverged=0):
+    errors = np.asarray(errors, float)
+    values = range(len(errors)) if values is None else values
+    return Grid(
+        settings=tuple(((name, value),) for value in values),
+        seeds=tuple(range(errors.shape[1])),
+        errors=errors,
+        decays=np.zeros_like(errors) if decays is None else np.asarray(decays, float),
+        diverged=diverged,
+    )
+
+
+# Three settings with means 10, 11 and 14 at places 0, 1 and 3: shares 1/6, 3/6 and 2/6 by the trapezoid rule.
+QUIET = table([[9.0, 11.0], [10.0, 12.0], [13.0, 15.0]], values=[0, 1, 3])
+
+
+def test_measures_without_noise_are_those_computed_by_hand():
+    found = {name: interval.value for name, interval in measures(QUIET).items()}
+    assert found == pytest.approx(
+        {
+            "mean": 10 / 6 + 33 / 6 + 28 / 6,
+            "best": 10,
+            "median": 11,
+            "worst": 14,
+            "spread": 4,
+            "area": (3 * 1 + 2 * 4) / 6,
+            "near": 4 / 6,
+            "diverged": 0,
+            "decays": 0,
+        }
+    )
+
+
+def test_a_rates_axis_is_measured_by_its_logarithm():
+    decades = table([[1, 1], [2, 2], [4, 4]], name="schedule.learning_rate", values=[0.001, 0.1, 1.0])
+    assert decades.weights == pytest.approx([1 / 3, 1 / 2, 1 / 6])
+    assert measure("mean", decades).value == pytest.approx(1 / 3 + 2 / 2 + 4 / 6)
+
+
+def test_two_axes_multiply_their_shares_and_a_grid_with_holes_has_equal_ones():
+    both = [(("a", a), ("b", b)) for a in (0, 1, 3) for b in ("x", "y")]
+    whole = grid(Point(setting, seed, 1.0) for setting in both for seed in (0, 1))
+    assert whole.weights == pytest.approx(np.repeat([1 / 6, 3 / 6, 2 / 6], 2) / 2)
+    holes = grid(Point(setting, seed, 1.0) for setting in both[:-1] for seed in (0, 1))
+    assert holes.weights == pytest.approx([0.2] * 5)
+
+
+def test_the_mean_has_students_interval():
+    by_seed = [3.0, 4.0, 8.0]
+    low, high = stats.t.interval(0.95, 2, np.mean(by_seed), stats.sem(by_seed))
+    assert mean_of(by_seed) == pytest.approx((5.0, low, high))
+    assert measure("mean", table([by_seed])) == pytest.approx((5.0, max(low, 0), high))
+
+
+def test_differences_have_tukeys_bounds():
+    errors = np.array([[10.0, 12.0, 11.0], [13.0, 14.0, 16.0], [12.0, 11.0, 13.0]])
+    noise = errors - errors.mean(1, keepdims=True) - errors.mean(0) + errors.mean()
+    # No setting is noisier here than the pooled noise by more than its own; the widest pair decides.
+    own = np.maximum(np.square(noise).sum(1) / 2 * 3 / 2, np.square(noise).sum() / 4) / 3
+    reach = stats.studentized_range.ppf(0.95, 3, 4) / math.sqrt(2) * np.sqrt(own[:, None] + own)
+    apart = errors.mean(1)[:, None] - errors.mean(1)
+    off = ~np.eye(3, dtype=bool)
+    low, high = bands(errors).above
+    assert low[off] == pytest.approx((apart - reach)[off])
+    assert high[off] == pytest.approx((apart + reach)[off])
+    assert measure("spread", table(errors))[1:] == pytest.approx((low.max(), high.max()))
+
+
+def test_the_spread_of_pure_noise_is_taken_back():
+    draw = np.random.default_rng(0)
+    drawn = [draw.normal(20, 1, (8, 3)) for _ in range(300)]
+    plain = np.mean([np.ptp(errors.mean(1)) for errors in drawn])
+    settled = np.mean([measure("spread", table(errors)).value for errors in drawn])
+    assert plain > 1.5
+    assert settled < plain / 2
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_intervals_cover_the_truth_as_often_as_is_published(seeds):
+    """The published table is the least over many grids, so that one grid, at fewer sweeps, must not be far below it."""
+    draw = np.random.default_rng(7)
+    means = np.linspace(20, 24, 5)
+    truth = {name: found.value for name, found in measures(table(np.stack([means, means], 1))).items()}
+    names = [name for name in MEASURES if name not in ("diverged", "decays")]
+    hits = dict.fromkeys(names, 0)
+    for _ in range(400):
+        found = measures(table(means[:, None] + draw.normal(size=seeds) + draw.normal(size=(5, seeds))))
+        for name in names:
+            hits[name] += found[name].low - 1e-9 <= truth[name] <= found[name].high + 1e-9
+    for name in names:
+        assert hits[name] / 400 > COVERAGE[name][seeds] - 0.03, name
+    assert 0.92 < hits["mean"] / 400 < 0.98
+
+
+def test_means_cover_as_often_as_they_should_in_the_published_table():
+    assert all(0.93 <= COVERAGE["mean"][seeds] <= 0.97 for seeds in (3, 5, 10))
+
+
+def test_a_diverged_share_has_an_exact_interval():
+    errors = np.full((2, 5), 90.0)
+    expected = stats.binomtest(3, 10).proportion_ci(0.95, method="exact")
+    found = measure("diverged", table(errors, diverged=3))
+    assert found == pytest.approx((0.3, expected.low, expected.high))
+
+
+def test_seeds_that_agree_in_their_decays_do_not_make_them_certain():
+    found = measure("decays", table([[1.0, 1.0, 1.0]], decays=[[2, 2, 2]]))
+    assert found.value == 2
+    assert found.low < 1.5 < 2.5 < found.high
+
+
+def test_one_seed_gives_values_and_no_bounds():
+    for name, found in measures(table([[10.0], [11.0]])).items():
+        assert math.isfinite(found.value)
+        assert name == "diverged" or (math.isnan(found.low) and math.isnan(found.high)), name
+
+
+def test_one_setting_spreads_over_nothing():
+    lone = table([[10.0, 12.0, 11.0]])
+    assert measure("spread", lone) == (0, 0, 0)
+    assert measure("near", lone) == (1, 1, 1)
+    assert measure("best", lone) == measure("worst", lone) == measure("mean", lone)
+
+
+def test_a_hole_in_the_table_is_named():
+    points = [Point((("schedule.x", x),), seed, 1.0) for x in (1, 2) for seed in (0, 1)]
+    with pytest.raises(ValueError, match=r"got none for seed 1, schedule\.x 2$"):
+        grid(points[:-1])
+    with pytest.raises(ValueError, match="seed 1"):
+        grid([*points[:-1], points[-1]._replace(error=math.nan)])
+    with pytest.raises(ValueError, match="at least one trial"):
+        grid([])
+
+
+def test_rules_coverage_and_measures_speak_of_the_same():
+    assert tuple(MEASURES) == rules.MEASURES == tuple(COVERAGE)
+
+
+def test_a_measure_is_trusted_from_the_seeds_on_at_which_it_was_seen_to_cover(monkeypatch):
+    assert trusted("spread", 2)
+    assert trusted("spread", 4)
+    assert not trusted("spread", 1)
+    monkeypatch.setitem(COVERAGE, "spread", {2: 0.72, 5: 0.95})
+    assert not trusted("spread", 4)
+    assert trusted("spread", 5)
