@@ -120,6 +120,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A worker's process is gone."""
         number = self._sweep.cohort_of[trial.trial_id]
+        self._sweep.staged.discard(number)  # gone before it could start
         with self._guard(), self._timed():
             if self._sweep.frontier.is_wanted(number):
                 self._fail(number, *_loss(trial))
