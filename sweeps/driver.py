@@ -50,7 +50,6 @@ TUNE_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
-
 # Of the local clusters of this process. Ray reads a token once a process; left alone it makes one in a file that others can read.
 LOCAL_TOKEN = secrets.token_hex(32)
 

@@ -119,16 +119,12 @@ def node(cluster: str | None = None, *, cpus: int, network: Network = HERE, **en
         *("--dashboard-agent-listen-port=0", "--object-store-memory=80000000", "--disable-usage-stats"),
     ]
     with cleaned(directory):
-        with (directory / "start.log").open("wb") as log:
-            subprocess.run(
-                command,
-                cwd=directory,
-                env=os.environ | environment,
-                stdout=log,
-                stderr=log,
-                timeout=START_SECONDS,
-                check=True,
+        log = directory / "start.log"
+        with log.open("wb") as file:
+            started = subprocess.run(
+                command, cwd=directory, env=os.environ | environment, stdout=file, stderr=file, timeout=START_SECONDS
             )
+        assert started.returncode == 0, log.read_text()
         yield Node(cluster or (directory / "ray_current_cluster").read_text(), directory)
 
 
