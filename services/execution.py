@@ -22,6 +22,8 @@ from workers.config import Program
 from workers.trajectory import Identity
 
 NOTHING_TO_DO = "nothing to do"
+NO_NODE = "no node of the Ray cluster is large enough for a worker; waiting for one to join"
+NODE_JOINED = "a node has joined; going on"
 LOOK_SECONDS = 5.0
 PAUSE_SECONDS = 10.0
 
@@ -96,6 +98,7 @@ class _Watch:
         names = {trial.id: trial.name for trial in ledger.trials(sweep_id)}
         self._news = News(ledger=ledger, sweep_id=sweep_id, names=names)
         self._news.skip()
+        self._room = True
 
     def tick(self, progress: Progress) -> None:
         """Pass on figures, news, and what the projector complains of."""
@@ -107,6 +110,9 @@ class _Watch:
                 self.view.news(item.trial, item.text)
         for line in self._projector.complaints() if self._projector else ():
             self.view.note(line)
+        if progress.room is not self._room:
+            self._room = progress.room
+            self.view.note(NODE_JOINED if progress.room else NO_NODE)
         self.view.show(progress)
 
 

@@ -16,6 +16,10 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+# Ray reads this when it is imported. Left alone it prints on standard output, where JSON may be asked for, what befalls
+# raylets and workers; those who want to know find it as incidents in the ledger.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")
+
 import ray
 from ray import tune
 
@@ -38,13 +42,13 @@ TUNE_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # no tables of Tune's own
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are handled by the command
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # what befalls a worker is an incident in the ledger
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
     "TUNE_RESULT_BUFFER_LENGTH": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-
 
 # Of the local clusters of this process. Ray reads a token once a process; left alone it makes one in a file that others can read.
 LOCAL_TOKEN = secrets.token_hex(32)
@@ -76,6 +80,11 @@ class Options:
         return WorkerEnvironment(threads=self.threads, cache=self.cache, gpu=self.gpu > 0 or self.tpu > 0)
 
     @property
+    def resources(self) -> Mapping[str, float]:
+        """What a worker takes of its node."""
+        return {"cpu": self.cpu, "gpu": self.gpu, "tpu": self.tpu}
+
+    @property
     def slots(self) -> int:
         """Workers at once on this machine."""
         return self.workers or workers_at_once(self.threads, self.cpu)
@@ -83,7 +92,10 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a sweep is. Trial-epochs count every trial's epochs; trained epochs are what workers really trained."""
+    """How far a sweep is. Trial-epochs count every trial's epochs; trained epochs are what workers really trained.
+
+    Without ``room`` nothing runs, and no node of the Ray cluster is large enough for a worker.
+    """
 
     trials: int
     ended: int
@@ -99,6 +111,7 @@ class Progress:
     forecast_high: int
     elapsed_seconds: float
     eta_seconds: float | None
+    room: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +157,7 @@ def run(
         allow_nondeterminism=options.allow_nondeterminism,
     )
     staged: set[int] = set()
-    announce = _announcer(frontier, trials, staged, forecast, on_progress, began)
+    announce = _announcer(frontier, trials, options, staged, forecast, on_progress, began)
 
     def look() -> None:
         try:
@@ -211,6 +224,7 @@ def _ray(options: Options) -> Iterator[Path]:
     """A Ray cluster: the one at the address, else a local one that lives as long as this block. Yields a directory to use."""
     os.environ.update(TUNE_ENVIRONMENT | os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # "Trials did not complete": ours were taken up again
     directory = Path(tempfile.mkdtemp(prefix="abel-ray-"))  # short: a socket's path has 107 bytes at most
     with cleaned(directory):
         try:
@@ -243,15 +257,28 @@ def _start(options: Options, directory: Path) -> None:
 
 def _refuse_missing_resources(options: Options) -> None:
     """A cohort that no node can hold would wait for ever."""
-    there = ray.cluster_resources()
-    for name, wanted in {"cpu": options.cpu, "gpu": options.gpu, "tpu": options.tpu}.items():
-        if wanted > (most := there.get(name.upper(), 0)):
+    nodes = _nodes()
+    for name, wanted in options.resources.items():
+        if wanted > (most := max((node.get(name.upper(), 0) for node in nodes), default=0)):
             raise IdentityError(f"resources.{name}: must be at most the {most:g} that Ray offers here, got {wanted:g}")
+
+
+def _has_room(options: Options) -> bool:
+    """Whether a node is large enough for a worker, be it busy; the last that was may be lost, and another one may join."""
+    return not ray.is_initialized() or any(
+        all(node.get(name.upper(), 0) >= wanted for name, wanted in options.resources.items()) for node in _nodes()
+    )
+
+
+def _nodes() -> list[Mapping[str, float]]:
+    """What each node that Ray holds for alive has in all."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _announcer(
     frontier: Frontier,
     trials: Sequence[Trial],
+    options: Options,
     staged: Set[int],
     forecast: tuple[int, int],
     on_progress: Callable[[Progress], None],
@@ -264,6 +291,7 @@ def _announcer(
     def announce() -> None:
         elapsed = time.monotonic() - began
         statuses = list(frontier.statuses.values())
+        running, waiting = frontier.running - len(staged), frontier.waiting + len(staged)
         if frontier.trained and not first:
             first.append((frontier.trained, elapsed))
         on_progress(
@@ -272,8 +300,9 @@ def _announcer(
                 ended=sum(status.final for status in statuses),
                 diverged=statuses.count(TrialStatus.DIVERGED),
                 failed=statuses.count(TrialStatus.FAILED),
-                running=frontier.running - len(staged),
-                waiting=frontier.waiting + len(staged),
+                running=running,
+                waiting=waiting,
+                room=running > 0 or waiting == 0 or _has_room(options),
                 trained=frontier.trained,
                 replayed=frontier.replayed,
                 covered=frontier.covered,

@@ -2,11 +2,13 @@
 
 import logging
 import math
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,6 +24,7 @@ from sweeps.trainable import WorkerSettings
 
 FINISHED: str = Searcher.FINISHED
 LOOK_SECONDS = 0.5
+QUIET_SECONDS = 10.0
 DRAIN_SECONDS = 12.0  # Tune takes 5 s more to end its actors; whoever sends SIGTERM waits for 20 to 30
 
 
@@ -94,15 +97,18 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
     def __init__(self, sweep: Shared) -> None:
         self._sweep = sweep
         self._announced_at = -math.inf
+        self._last_word: dict[TuneTrial, float] = {}  # when each worker at work was last heard from or spoken to
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A worker takes its cohort up."""
+        self._last_word[trial] = time.monotonic()
         self._sweep.staged.discard(self._sweep.cohort_of[trial.trial_id])
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         """A worker's report on its cohort."""
+        self._last_word[trial] = time.monotonic()
         number = self._sweep.cohort_of[trial.trial_id]
         with self._guard(), self._timed():
             self._sweep.first_report_at = self._sweep.first_report_at or time.monotonic()
@@ -112,6 +118,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A worker is done; one that ended without a word on its cohort would have Tune wait for ever."""
+        self._last_word.pop(trial, None)
         number = self._sweep.cohort_of[trial.trial_id]
         with self._guard(), self._timed():
             if not self._sweep.stopping and self._sweep.frontier.is_wanted(number):
@@ -119,7 +126,9 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A worker's process is gone."""
+        self._last_word.pop(trial, None)
         number = self._sweep.cohort_of[trial.trial_id]
+        self._sweep.staged.discard(number)  # gone before it could start
         with self._guard(), self._timed():
             if self._sweep.frontier.is_wanted(number):
                 self._fail(number, *_loss(trial))
@@ -133,9 +142,22 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         """Time for a look at the sweep; Tune takes ten steps a second."""
         if time.monotonic() - self._announced_at >= LOOK_SECONDS:
             with self._guard():
+                self._speak()
                 self._sweep.look()
                 self._sweep.announce()
             self._announced_at = time.monotonic()
+
+    def _speak(self) -> None:
+        """Send a word to every worker that is quiet, for it shows whether there is still a connection.
+
+        A network that is cut for half a minute has the worker's side close the connection, and no word of that arrives.
+        The driver, which only waits for an answer, would not notice for five minutes.
+        """
+        now = time.monotonic()
+        for trial, at in self._last_word.items():
+            if now - at >= QUIET_SECONDS and (actor := trial.temporary_state.ray_actor):
+                self._last_word[trial] = now
+                actor.__ray_ready__.remote()  # done when the epoch is, and nobody waits for it
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -174,7 +196,12 @@ class DrainStopper(tune.Stopper):  # type: ignore[misc]
 
 def _loss(trial: TuneTrial) -> tuple[FailureClass, str]:
     """What became of a worker that died, as far as Ray knows."""
-    error = trial.get_pickled_error()
+    # Tune has just written its error there; what it offers itself is a copy that is made later, and not of every trial.
+    path = trial.pickled_error_file
+    error = pickle.loads(Path(path).read_bytes()) if path else None
     failure = classify(error) if isinstance(error, RayError) else FailureClass.INFRASTRUCTURE
-    why = str(error or trial.get_error() or "its process died").strip().splitlines()[0]
-    return failure, f"a worker was lost: {why}"
+    lines = str(error or "its process died").strip().splitlines()
+    why = next(
+        (line for line in lines if "because" in line), lines[0]
+    )  # Ray's first line says that it died, and no more
+    return failure, f"a worker was lost: {why.strip().partition('. ')[0]}"
