@@ -19,9 +19,9 @@ from services.errors import OperationError
 from services.measures import Grid, Point, grid, measures
 from services.schemas import Scalar, TrialResult
 from sweeps.rows import TrialStatus
+from sweeps.shape import Statistic
 
 FORMAT = 1
-Statistic = Literal["minimum", "final", "selected"]
 DIGITS = 6
 
 
@@ -30,11 +30,13 @@ class Baseline:
     """A sweep's results, by arm, as they are compared.
 
     Args:
+        source: the file, or the id of the sweep, that this was read from.
         sweep: its name.
         spec: hash of what decides its numbers.
         error: which test error of a trial counts: its minimum, its last, or that of the epoch of least training loss.
     """
 
+    source: str
     sweep: str
     spec: str
     error: Statistic
@@ -148,7 +150,7 @@ def load(file: Path) -> Baseline:
         raise OperationError(f"baseline {file}: {rule}; {place}: {fault['msg']}") from None
     except ValueError as error:
         raise OperationError(f"baseline {file}: {rule}; {error}") from None
-    return Baseline(sweep=held.sweep, spec=held.spec, error=held.error, arms=arms)
+    return Baseline(source=str(file), sweep=held.sweep, spec=held.spec, error=held.error, arms=arms)
 
 
 def _table(arm: _Arm) -> Grid:

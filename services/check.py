@@ -61,19 +61,16 @@ def compared(arm: str, name: str, before: Grid, after: Grid, margin: float, alph
     if unsure := _unsure(name, min(len(before.seeds), len(after.seeds))):
         return replace(seen, why=unsure)
     either = name in EITHER_WAY
+    worse = "changed" if either else "worse"
     sure = change(name, before, after, 1 - 2 * ALPHA)
     alarm = change(name, before, after, 1 - (1 if either else 2) * alpha)
     seen = replace(seen, change=sure)
     if name in MORE_IS_BETTER:
         sure, alarm = _negative(sure), _negative(alarm)
     if sure.high < margin and (sure.low > -margin or not either):
-        return replace(
-            seen, verdict=Verdict.HOLDS, why=f"surely {'changed' if either else 'worse'} by less than its margin"
-        )
+        return replace(seen, verdict=Verdict.HOLDS, why=f"surely {worse} by less than its margin")
     if alarm.low > 0 or (either and alarm.high < 0):
-        return replace(
-            seen, verdict=Verdict.REGRESSED, why=f"surely {'changed' if either else 'worse'}, not surely within"
-        )
+        return replace(seen, verdict=Verdict.REGRESSED, why=f"surely {worse}, not surely within")
     return replace(seen, why="within noise, but maybe by its margin")
 
 

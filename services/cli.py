@@ -18,7 +18,6 @@ from typer.core import TyperGroup
 
 from services import cli_check, rendering
 from services.cli_options import (
-    EXIT_CODES,
     INTERRUPTED,
     AllowNondeterminism,
     Arm,
@@ -40,6 +39,14 @@ from services.cli_options import (
 from services.schemas import Request, UiServer, to_json
 
 BAD_INPUT = 2
+EXIT_CODES = {
+    "finished": 0,
+    "nothing to do": 0,
+    "cancelled": 0,
+    "failed": 1,
+    "no_space": 1,
+    "interrupted": INTERRUPTED,
+}
 
 
 class Commands(TyperGroup):

@@ -79,16 +79,18 @@ def check(
 
     Example: abel check fig-s6a-digits --baseline fig-s6a-digits.baseline.json --margin spread=1.5
     """
+    from services import baseline as baselines
     from services import gate, verdicts
 
     settings = settings_of(data_dir)
+    before, margins, rules = baselines.load(baseline), gate.margins(margin), [gate.rule(text) for text in rule]
     if run:
         request = Request(spec=sweep, seeds=seeds_of(seeds), workers=workers)
         done = carry_out(settings, request, quiet=True)
         if done.outcome == "interrupted":
             raise typer.Exit(INTERRUPTED)
         sweep = done.detail.sweep.id
-    result = gate.check(settings, sweep, baseline, gate.margins(margin), rule)
+    result = gate.check(settings, sweep, before, margins, rules)
     for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
         if file is not None:
             _write(file, text(result), mode)

@@ -13,14 +13,6 @@ from services.schemas import Request, RunResult, to_json
 from services.settings import Settings
 
 INTERRUPTED = 130
-EXIT_CODES = {
-    "finished": 0,
-    "nothing to do": 0,
-    "cancelled": 0,
-    "failed": 1,
-    "no_space": 1,
-    "interrupted": INTERRUPTED,
-}
 
 Result = TypeVar("Result")
 

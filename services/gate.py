@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from services import baseline as baselines
 from services import check as checks
 from services import power as powers
 from services import standing
-from services.baseline import Baseline, Statistic
+from services.baseline import Baseline
 from services.errors import OperationError
 from services.measures import Grid
 from services.schemas import Checked, Finding, Power, TrialResult, Verdict
@@ -16,7 +15,7 @@ from services.settings import Settings
 from sweeps import rules
 from sweeps.rows import SweepRow, TrialStatus
 from sweeps.rules import Rule
-from sweeps.shape import Check
+from sweeps.shape import Check, Statistic
 from sweeps.spec import parse_document
 
 
@@ -40,19 +39,18 @@ def save(settings: Settings, sweep: str) -> str:
 
 
 def check(
-    settings: Settings, sweep: str, file: Path, margins: Mapping[str, float], more_rules: Sequence[str] = ()
+    settings: Settings, sweep: str, before: Baseline, margins: Mapping[str, float], more_rules: Sequence[Rule] = ()
 ) -> Checked:
     """Hold a sweep to a baseline, by the margins and rules of its spec and by those given here.
 
     Raises:
-        OperationError: no baseline, or neither a margin nor a rule, or one for what the sweep has not.
+        OperationError: neither a margin nor a rule, or one for what the sweep has not.
         LedgerError: no such sweep.
     """
-    before = baselines.load(file)
     row, trials = _results(settings, sweep)
     asked = _asked(row)
     margins = {**asked.margins, **margins}
-    wanted = [_rule(text) for text in (*asked.rules, *more_rules)]
+    wanted = [*map(rules.parse, asked.rules), *more_rules]
     named = [rule.arm for rule in wanted if rule.arm] + [name.rpartition(".")[0] for name in margins if "." in name]
     arms = dict.fromkeys(trial.arm for trial in trials)
     if strange := [arm for arm in named if arm not in arms]:
@@ -66,7 +64,7 @@ def check(
     findings = _obstacles(before, row) or _compare(settings, before, row, trials, margins, wanted)
     return Checked(
         sweep=row.name,
-        baseline=str(file),
+        baseline=before.source,
         error=before.error,
         verdict=checks.verdict(findings),
         findings=tuple(findings),
@@ -82,7 +80,12 @@ def _asked(row: SweepRow) -> Check:
     return parse_document(dict(row.spec), row.name).check or Check()
 
 
-def _rule(text: str) -> Rule:
+def rule(text: str) -> Rule:
+    """A rule as a user gives it, ``spread <= 1.5``.
+
+    Raises:
+        OperationError: it is none.
+    """
     try:
         return rules.parse(text)
     except ValueError as error:
@@ -92,7 +95,7 @@ def _rule(text: str) -> Rule:
 def _baseline(settings: Settings, row: SweepRow, trials: Sequence[TrialResult], error: Statistic) -> Baseline:
     diverged = any(trial.status == TrialStatus.DIVERGED for trial in trials)
     arms = baselines.tables(trials, error, _guessing(settings, row) if diverged else 100.0)
-    return Baseline(sweep=row.name, spec=baselines.spec_hash(row.spec), error=error, arms=arms)
+    return Baseline(source=row.id, sweep=row.name, spec=baselines.spec_hash(row.spec), error=error, arms=arms)
 
 
 def _guessing(settings: Settings, row: SweepRow) -> float:
@@ -127,9 +130,8 @@ def _compare(
                 arm="", what="trials", verdict=Verdict.CANNOT_TELL, why=f"{error}; `abel run` trains what is lacking"
             )
         ]
-    if {arm: table.settings for arm, table in before.arms.items()} != {
-        arm: table.settings for arm, table in after.items()
-    }:
+    old, new = ({arm: table.settings for arm, table in arms.items()} for arms in (before.arms, after))
+    if old != new:
         why = "the baseline must have the arms and settings of its spec, and was changed by hand"
         return [Finding(arm="", what="baseline", verdict=Verdict.CANNOT_TELL, why=why)]
     return checks.check(before.arms, after, margins, wanted)

@@ -240,7 +240,6 @@ MEASURES: Mapping[str, Callable[[Grid, Bands], Interval]] = {
     "diverged": diverged,
     "decays": decays,
 }
-SHARES = frozenset({"near", "diverged"})  # of 1; all others but the decays are percent or points of error
 MORE_IS_BETTER = frozenset({"near"})
 
 

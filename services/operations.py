@@ -147,7 +147,7 @@ def track(settings: Settings, sweep: str | None, *, rebuild: bool, say: Callable
     """
     with standing.opened_if_any(settings) as ledger:
         if ledger is None and sweep is not None:
-            raise OperationError(f"sweep {sweep!r}: must be one that was run here, but {settings.home} holds none yet")
+            raise standing.nothing_here(settings, sweep)
         if ledger is None:
             return ()
         rows = ledger.sweeps() if sweep is None else [ledger.sweep(sweep)]

@@ -32,34 +32,35 @@ def power(arm: str, name: str, table: Grid, margin: float, looks: int = 1, sweep
         )
     if len(table.seeds) < 2:
         raise ValueError(f"{arm}: must have two seeds or more to know its noise, got one")
-    draw = np.random.default_rng(20210323)
+    draw, noise, means = np.random.default_rng(20210323), _noise(table), table.errors.mean(axis=1)
     rows: list[tuple[int, float, Mapping[str, float]]] = []
     for seeds in SEEDS:
         for worse in (0.0, margin / 2, margin, 2 * margin):
-            given = [_verdict(name, table, worse, margin, seeds, draw, looks) for _ in range(sweeps)]
+            worsened = _worsened(name, means, table.weights, worse)
+            given = []
+            for _ in range(sweeps):
+                before = _drawn(table, means, noise, range(seeds), draw)
+                after = _drawn(table, worsened, noise, range(seeds, 2 * seeds), draw)
+                given.append(check.compared(arm, name, before, after, margin, check.ALPHA / looks).verdict)
             rows.append((seeds, worse, {verdict: given.count(verdict) / sweeps for verdict in Verdict}))
     return Power(arm=arm, measure=name, margin=margin, rows=tuple(rows))
 
 
-def _verdict(
-    name: str, table: Grid, worse: float, margin: float, seeds: int, draw: np.random.Generator, looks: int
-) -> Verdict:
-    means = table.errors.mean(axis=1)
-    before = _drawn(table, means, seeds, draw, first_seed=0)
-    after = _drawn(table, _worsened(name, means, table.weights, worse), seeds, draw, first_seed=seeds)
-    return check.compared("", name, before, after, margin, check.ALPHA / looks).verdict
-
-
-def _drawn(table: Grid, means: Floats, seeds: int, draw: np.random.Generator, first_seed: int) -> Grid:
-    """A sweep with these means, the table's noise, and other seeds."""
+def _noise(table: Grid) -> tuple[float, float]:
+    """Standard deviations of what a seed has in common over the settings, and of the rest."""
+    settings, seeds = table.errors.shape
     by_seed = table.errors.mean(axis=0)
     left = table.errors - table.errors.mean(axis=1)[:, None] - by_seed + by_seed.mean()
-    freedom = max(1, (len(means) - 1) * (len(by_seed) - 1))
-    noise = math.sqrt(float(np.square(left).sum()) / freedom)
-    common = math.sqrt(max(0.0, float(by_seed.var(ddof=1)) - noise**2 / len(means)))
-    errors = means[:, None] + common * draw.normal(size=seeds) + noise * draw.normal(size=(len(means), seeds))
-    names = tuple(range(first_seed, first_seed + seeds))
-    return Grid(settings=table.settings, seeds=names, errors=errors, decays=np.zeros_like(errors))
+    rest = math.sqrt(float(np.square(left).sum()) / max(1, (settings - 1) * (seeds - 1)))
+    return math.sqrt(max(0.0, float(by_seed.var(ddof=1)) - rest**2 / settings)), rest
+
+
+def _drawn(table: Grid, means: Floats, noise: tuple[float, float], seeds: range, draw: np.random.Generator) -> Grid:
+    """A sweep with these means and this noise."""
+    common, rest = noise
+    shape = len(means), len(seeds)
+    errors = means[:, None] + common * draw.normal(size=len(seeds)) + rest * draw.normal(size=shape)
+    return Grid(settings=table.settings, seeds=tuple(seeds), errors=errors, decays=np.zeros_like(errors))
 
 
 def _worsened(name: str, means: Floats, weights: Floats, worse: float) -> Floats:

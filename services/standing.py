@@ -47,8 +47,13 @@ def found(settings: Settings, sweep: str) -> Iterator[tuple[Ledger, SweepRow]]:
     """
     with opened_if_any(settings) as ledger:
         if ledger is None:
-            raise OperationError(f"sweep {sweep!r}: must be one that was run here, but {settings.home} holds none yet")
+            raise nothing_here(settings, sweep)
         yield ledger, ledger.sweep(sweep)
+
+
+def nothing_here(settings: Settings, sweep: str) -> OperationError:
+    """What to raise where a sweep is asked for in a home in which none was run."""
+    return OperationError(f"sweep {sweep!r}: must be one that was run here, but {settings.home} holds none yet")
 
 
 def lag(settings: Settings, ledger: Ledger, sweep_id: str) -> int:

@@ -64,6 +64,7 @@ def _rule_text(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Measure = Annotated[str, AfterValidator(_measure)]
 RuleText = Annotated[str, AfterValidator(_rule_text)]
+Statistic = Literal["minimum", "final", "selected"]
 Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 Prose = Annotated[str, Field(max_length=10_000), AfterValidator(_prose)]
 Amount = Annotated[float, Field(ge=0, le=1024)]
@@ -106,7 +107,7 @@ class Limits(Part):
 class Check(Part):
     """What `abel check` holds the sweep to, beside its baseline."""
 
-    error: Literal["minimum", "final", "selected"] = Field(
+    error: Statistic = Field(
         default="minimum",
         description="Which test error of a trial counts: its minimum, its last, or that of the epoch of least training loss.",
     )

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweeps.ledger import Ledger
+from sweeps.trial import Trial
+from workers.cohort import Cohort, Member, Record, train
+from workers.workshop import Workshop
 
 MOVING = ("seconds", "examples_per_second")  # measured times differ from run to run
 
@@ -34,6 +37,18 @@ class Verdict:
     def is_clean(self) -> bool:
         """Whether nothing is missing, double or different."""
         return self.records > 0 and not (self.missing or self.duplicate or self.differing)
+
+
+def alone(trial: Trial, workshop: Workshop) -> list[Record]:
+    """A trial's records when it is trained by itself in this process, without Ray, sharing nothing."""
+    cohort = Cohort(
+        identity=workshop.identity(trial.program),
+        seed=trial.seed,
+        epochs=trial.epochs,
+        members=(Member(trial=trial.name, schedule=trial.schedule),),
+        salt=trial.name,
+    )
+    return [record for record in train(cohort, workshop) if isinstance(record, Record)]
 
 
 def curves(ledger: Ledger, sweep_id: str) -> Curves:

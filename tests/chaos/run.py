@@ -99,6 +99,15 @@ class Round:
             time.sleep(LOOK_SECONDS)
         return False
 
+    def wait_for_end(self, driver: subprocess.Popen[bytes]) -> None:
+        """Wait until the driver ends, as long as it makes progress."""
+        while going := self.going():
+            if not self.wait_for_progress(
+                driver, {trial: head for trial, head in self.heads().items() if trial in going}
+            ):
+                break
+        driver.wait(PATIENCE_SECONDS)
+
 
 def live(life: Life, round_: Round, tally: Tally, draw: random.Random) -> tuple[bool, Life | None]:
     """Live one driver's life; returns whether the sweep came to its end in it, and what of the life was left by then."""
@@ -126,7 +135,7 @@ def live(life: Life, round_: Round, tally: Tally, draw: random.Random) -> tuple[
                 _kill(driver.pid)
                 tally.drivers[Death.LATE] = tally.drivers.get(Death.LATE, 0) + 1
         else:
-            driver.wait()
+            round_.wait_for_end(driver)
             if driver.returncode == -signal.SIGKILL:
                 tally.drivers[Death.IN_COMMIT] = tally.drivers.get(Death.IN_COMMIT, 0) + 1
         return _ended(driver, round_, replace(life, workers=life.workers[killed:], at_work=life.at_work[killed:]))

@@ -36,26 +36,17 @@ def spec(program, **other):
 
 
 @pytest.fixture(scope="module")
-def ran():
+def ran(tiny_program):
     """A home in which the sweep was run, and its spec's file."""
     from workers.config import to_dict
 
     root = Path(tempfile.mkdtemp(prefix="abel-"))
-    program = to_dict(tiny())
-    (root / "spec.json").write_text(json.dumps(spec(program)))
+    (root / "spec.json").write_text(json.dumps(spec(to_dict(tiny_program))))
     command = [sys.executable, "-m", "services.cli", "run", str(root / "spec.json"), "--no-tracking"]
     done = subprocess.run(command, env=environment(root), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     yield root
     shutil.rmtree(root)
-
-
-def tiny():
-    from workers.config import from_dict
-
-    data = {"kind": "digit_pairs", "train": 96, "test": 40}
-    model = {"kind": "small_cnn", "width": 4}
-    return from_dict({"task": "classify", "model": model, "data": data, "optimizer": "sgd", "batch_size": 16})
 
 
 def environment(root):
@@ -216,6 +207,13 @@ def test_a_home_without_a_sweep_is_not_made(abel_home, tmp_path):
     done = abel("baseline", "save", "guarded")
     assert done.exit_code == 2
     assert "must be one that was run here" in " ".join(done.output.split())
+    assert not abel_home.exists()
+
+
+def test_bad_input_is_told_before_anything_runs(abel_home, tmp_path):
+    done = abel("check", "gate-digits", "--run", "--baseline", str(tmp_path / "no.json"))
+    assert done.exit_code == 2
+    assert "cannot be read: No such file" in " ".join(done.output.split())
     assert not abel_home.exists()
 
 

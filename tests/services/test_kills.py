@@ -11,11 +11,11 @@ import time
 
 import psutil
 import pytest
+from oracle import alone
 
 from services.runs import MlflowClient, is_trial, sweep_runs
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
-from workers.cohort import train
 from workers.workshop import Workshop
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -72,19 +72,10 @@ def spec(program):
 def undisturbed(document, directory):
     """Every trial trained alone, in this process: its records' metrics by trial name."""
     from sweeps.spec import parse_document
-    from workers.cohort import Cohort, Member, Record
 
-    workshop, curves = Workshop(checkpoints=directory, data_dir=None), {}
-    for trial in parse_document(document).expand():
-        cohort = Cohort(
-            identity=workshop.identity(trial.program),
-            seed=trial.seed,
-            epochs=trial.epochs,
-            members=(Member(trial=trial.name, schedule=trial.schedule),),
-            salt=trial.name,
-        )
-        curves[trial.name] = [bits(r.metrics) for r in train(cohort, workshop) if isinstance(r, Record)]
-    return curves
+    workshop = Workshop(checkpoints=directory, data_dir=None)
+    trials = parse_document(document).expand()
+    return {trial.name: [bits(record.metrics) for record in alone(trial, workshop)] for trial in trials}
 
 
 def bits(metrics):

@@ -14,14 +14,13 @@ from typing import Any
 import cluster
 import pytest
 from cluster import Cable, Network, Node, node
-from oracle import MOVING, Curves, compare
+from oracle import MOVING, Curves, alone, compare
 
 from abel.schedules import Event
 from services.execution import NO_NODE, NODE_JOINED
 from sweeps.failures import FailureClass
 from sweeps.ledger import Ledger
 from sweeps.spec import load_spec
-from workers.cohort import Cohort, Member, Record, train
 from workers.workshop import Workshop
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -42,20 +41,11 @@ IMPATIENT = {
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Curves:
     """Every trial trained alone in this process, without Ray."""
     workshop = Workshop(checkpoints=tmp_path_factory.mktemp("alone"), data_dir=None)
-    curves: dict[tuple[str, int], Mapping[str, float]] = {}
-    for trial in load_spec(SPEC).expand():
-        cohort = Cohort(
-            identity=workshop.identity(trial.program),
-            seed=trial.seed,
-            epochs=trial.epochs,
-            members=(Member(trial=trial.name, schedule=trial.schedule),),
-            salt=trial.name,
-        )
-        for record in train(cohort, workshop):
-            if isinstance(record, Record):
-                metrics = {name: value for name, value in record.metrics.items() if name not in MOVING}
-                curves[trial.name, record.epoch] = metrics
-    return curves
+    return {
+        (trial.name, record.epoch): {name: value for name, value in record.metrics.items() if name not in MOVING}
+        for trial in load_spec(SPEC).expand()
+        for record in alone(trial, workshop)
+    }
 
 
 @pytest.fixture(scope="module")
