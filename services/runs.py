@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import numpy as np
 import pandas as pd
 
+from services.histories import FAULTS, histories
 from services.patience import reason
 from services.projection import epochs_of, metric_key
 from services.settings import MLFLOW_ENVIRONMENT, without_credentials
@@ -17,7 +19,6 @@ os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow 
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 ROWS_PER_PAGE = 1000
 CURVES = (
@@ -92,8 +93,8 @@ def load(tracking_uri: str, sweep_id: str, metrics: Sequence[str] = CURVES) -> R
             place = without_credentials(tracking_uri)
             raise RunsError(f"sweep {sweep_id}: must be in the tracking store, but {place} does not show it yet")
         trials = list(runs.values())
-        curves = pd.DataFrame(_points(MlflowClient(tracking_uri), trials, metrics), columns=list(CURVE_COLUMNS))
-    except (MlflowException, OSError) as error:
+        curves = _curves(tracking_uri, trials, metrics)
+    except FAULTS as error:
         raise RunsError(f"tracking {without_credentials(tracking_uri)}: {reason(error)}") from None
     return Runs(
         sweep_id=sweep_id,
@@ -120,7 +121,7 @@ def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
     """
     try:
         experiment = MlflowClient(tracking_uri).get_experiment_by_name(name)
-    except (MlflowException, OSError) as error:
+    except FAULTS as error:
         raise RunsError(f"tracking {without_credentials(tracking_uri)}: {reason(error)}") from None
     if experiment is None:
         place = without_credentials(tracking_uri)
@@ -170,17 +171,21 @@ def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
         yield from page
 
 
-def _points(client: MlflowClient, runs: Sequence[Run], metrics: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    for run in runs:
-        tags = run.data.tags
-        for metric in metrics:
-            key = metric_key(metric)
-            if key not in run.data.metrics:
-                continue
-            # A step has one point; should a store show more, the first one written is the record.
-            history = sorted(client.get_metric_history(run.info.run_id, key), key=lambda point: -point.timestamp)
-            for epoch, value in {point.step: point.value for point in history}.items():
-                yield tags["abel.trial_id"], tags["abel.arm"], int(tags["abel.seed"]), epoch, metric, value
+def _curves(tracking_uri: str, runs: Sequence[Run], metrics: Sequence[str]) -> pd.DataFrame:
+    named = {metric_key(metric): metric for metric in metrics}
+    points = histories(tracking_uri, [run.info.run_id for run in runs], list(named))
+    tags = {run.info.run_id: run.data.tags for run in runs}
+    of_run = [tags[run_id] for run_id in points["run_id"].cat.categories]
+    codes = points["run_id"].cat.codes.to_numpy()
+    columns = {
+        "trial_id": points["run_id"].cat.rename_categories([tag["abel.trial_id"] for tag in of_run]),
+        "arm": np.array([tag["abel.arm"] for tag in of_run], dtype=object)[codes],
+        "seed": np.array([int(tag["abel.seed"]) for tag in of_run], dtype=np.int64)[codes],
+        "epoch": points["epoch"],
+        "metric": points["key"].cat.rename_categories(named),
+        "value": points["value"],
+    }
+    return pd.DataFrame(columns, columns=list(CURVE_COLUMNS))
 
 
 def _trials(runs: Sequence[Run], curves: pd.DataFrame) -> pd.DataFrame:
