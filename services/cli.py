@@ -9,6 +9,7 @@ import os
 import shlex
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -250,19 +251,27 @@ def retry(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJson
     show(commands.retry(settings_of(), sweep, arm, trial), rendering.retried, as_json)
 
 
+class Export(StrEnum):
+    """What tables are written as."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 @app.command()
 def report(
-    sweep: Sweep,
+    sweeps: Annotated[list[str], typer.Argument(metavar="SWEEP...", help="Names or ids of sweeps of one program.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: ABEL_HOME/reports/SWEEP).")] = None,
+    export: Annotated[Export | None, typer.Option(help="Write trials, curves and measures as tables too.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a sweep's figure as PNG and everything about it as one HTML page.
+    """Write everything about one sweep, or several compared, as one HTML page, and its figures as PNG.
 
-    Example: abel report fig-s6a-digits --out figures
+    Example: abel report fig-s6a-digits --out figures --export csv
     """
     from services import operations
 
-    show(operations.report(settings_of(), sweep, out), rendering.report, as_json)
+    show(operations.report(settings_of(), sweeps, out, export), rendering.report, as_json)
 
 
 app.command()(cli_check.check)

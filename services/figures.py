@@ -17,6 +17,7 @@ from services.runs import Runs
 from services.themes import DASH_DOTTED, DASHED, DOTTED, LIGHT, Theme, canvas, themed
 
 MANY_LINES = 16  # more groups than this share one colour per arm
+MANY_GROUPS = 60  # more than this are drawn as the range of their arm
 
 
 def decay_time_figure(numbers: DecayTime, *, theme: Theme = LIGHT, title: str = "") -> Figure:
@@ -93,17 +94,26 @@ def _decays(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
 def curves_figure(
     runs: Runs, metric: str, label: str, *, theme: Theme = LIGHT, log: bool = False, mean: bool = True
 ) -> Figure:
-    """A metric against the epoch, one line for each arm and setting: the mean over seeds, or every seed thinly."""
+    """A metric against the epoch, one line for each arm and setting: the mean over seeds, or every seed thinly.
+
+    Of more than `MANY_GROUPS` settings each arm shows its median and the middle nine tenths of its trials.
+    """
     with themed(theme):
         figure, axes = canvas("", (8.4, 4.0))
         table = runs.curve(metric)
         entries: dict[str, Line2D] = {}
-        for name, kind, color, trials in _groups(runs, theme):
+        groups = list(_groups(runs, theme))
+        ranges = len(groups) > MANY_GROUPS
+        for name, kind, color, trials in _by_arm(runs, theme) if ranges else groups:
             known = table[[trial for trial in trials if trial in table.columns]]
             if known.empty:
                 continue
             order = 3 if kind == "constant" else 2  # a shared trunk has the colour of those that never part from it
-            if mean:
+            if ranges:
+                low, middle, high = (known.quantile(part, axis=1) for part in (0.05, 0.5, 0.95))
+                axes.fill_between(known.index, low, high, color=color, alpha=0.18, linewidth=0, zorder=order - 1)
+                axes.plot(known.index, middle, color=color, linewidth=1.8, zorder=order)
+            elif mean:
                 axes.plot(known.index, known.mean(axis=1), color=color, linewidth=1.5, zorder=order)
             else:
                 axes.plot(known.index, known, color=color, linewidth=1.0, drawstyle="steps-mid", zorder=order)
@@ -118,6 +128,17 @@ def curves_figure(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         figure.legend(handles=list(entries.values()), loc="outside right upper", frameon=False, handlelength=1.4)
         return figure
+
+
+def many(runs: Runs) -> bool:
+    """Whether there are so many settings that `curves_figure` shows ranges."""
+    return len({(arm, in_words(settings)) for arm, settings in runs.trials[["arm", "settings"]].values}) > MANY_GROUPS
+
+
+def _by_arm(runs: Runs, theme: Theme) -> Iterator[tuple[str, str, Any, Sequence[str]]]:
+    colors = arm_colors(dict(zip(runs.trials["arm"], runs.trials["kind"], strict=True)), theme)
+    for arm, trials in runs.trials.groupby("arm", sort=False):
+        yield str(arm), str(trials["kind"].iloc[0]), colors[str(arm)], list(trials["trial_id"])
 
 
 def _groups(runs: Runs, theme: Theme) -> Iterator[tuple[str, str, Any, Sequence[str]]]:
@@ -146,12 +167,16 @@ def _colors(groups: Sequence[tuple[str, str, str]], theme: Theme) -> Mapping[tup
     low, high = theme.sequence
     shades = mpl.colormaps["viridis"](np.linspace(low, high, max(len(graded), 1)))
     colors: dict[tuple[str, str, str], Any] = dict(zip(graded, shades, strict=False))
-    plain_groups = sorted((key for key in groups if key not in colors), key=lambda key: key[1] != "constant")
-    red = next((key[0] for key in groups if key[1] == "abel"), None)  # the first ABEL arm; a second one is another line
-    arms = list(dict.fromkeys(key[0] for key in plain_groups if key[0] != red))
-    for key in plain_groups:
-        colors[key] = theme.abel if key[0] == red else theme.arms[arms.index(key[0]) % len(theme.arms)]
-    return colors
+    plain = arm_colors({key[0]: key[1] for key in groups if key not in colors}, theme)
+    return colors | {key: plain[key[0]] for key in groups if key not in colors}
+
+
+def arm_colors(kinds: Mapping[str, str], theme: Theme) -> dict[str, Any]:
+    """A colour for each arm by its kind: ABEL's first arm has the red one, a constant rate the first of the others."""
+    red = next((arm for arm, kind in kinds.items() if kind == "abel"), None)  # a second ABEL arm is another line
+    others = sorted((arm for arm in kinds if arm != red), key=lambda arm: kinds[arm] != "constant")
+    colors = {arm: theme.arms[index % len(theme.arms)] for index, arm in enumerate(others)}
+    return colors | ({} if red is None else {red: theme.abel})
 
 
 def percent(errors: Any) -> str:

@@ -17,6 +17,7 @@ from sweeps.rows import SweepRow, TrialStatus
 from sweeps.rules import Rule
 from sweeps.shape import Check, Statistic
 from sweeps.spec import parse_document
+from workers.config import Program
 
 
 def save(settings: Settings, sweep: str) -> str:
@@ -94,13 +95,15 @@ def rule(text: str) -> Rule:
 
 def _baseline(settings: Settings, row: SweepRow, trials: Sequence[TrialResult], error: Statistic) -> Baseline:
     diverged = any(trial.status == TrialStatus.DIVERGED for trial in trials)
-    arms = baselines.tables(trials, error, _guessing(settings, row) if diverged else 100.0)
+    worst = 100.0
+    if diverged:
+        worst = guessing(settings, parse_document(dict(row.spec), row.name).expand()[0].program)
+    arms = baselines.tables(trials, error, worst)
     return Baseline(source=row.id, sweep=row.name, spec=baselines.spec_hash(row.spec), error=error, arms=arms)
 
 
-def _guessing(settings: Settings, row: SweepRow) -> float:
+def guessing(settings: Settings, program: Program) -> float:
     """The error of guessing a class, in percent: what a diverged trial counts as."""
-    program = parse_document(dict(row.spec), row.name).expand()[0].program
     return 100 * (1 - 1 / program.data.load(settings.data_dir).classes)
 
 

@@ -23,6 +23,7 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 FAULTS = (MlflowException, OSError, sa.exc.SQLAlchemyError)
 READ = ("run_id", "key", "epoch", "timestamp", "value")
 RUNS_A_REQUEST = 100  # a server takes no more
+RUNS_A_QUERY = 500  # SQLite without statistics scans all points of a metric with each query
 POINTS_A_RUN = 2500  # nor does it give more; of a longer curve it gives so many, evenly spaced
 ENDPOINT = "/api/2.0/mlflow/metrics/get-history-bulk-interval"
 
@@ -61,7 +62,7 @@ def _from_database(tracking_uri: str, run_ids: Sequence[str], keys: Sequence[str
     )
     try:
         with closing(engine.connect()) as connection:
-            for some in _parts(run_ids):
+            for some in _parts(run_ids, RUNS_A_QUERY):
                 wanted = sa.select(*columns).where(metrics.run_uuid.in_(some), metrics.key.in_(keys))
                 yield pd.read_sql(wanted, connection)
     finally:
@@ -70,7 +71,7 @@ def _from_database(tracking_uri: str, run_ids: Sequence[str], keys: Sequence[str
 
 def _from_server(tracking_uri: str, run_ids: Sequence[str], keys: Sequence[str]) -> Iterator[pd.DataFrame]:
     credentials = get_default_host_creds(tracking_uri)
-    for some in _parts(run_ids):
+    for some in _parts(run_ids, RUNS_A_REQUEST):
         tables = []
         for key in keys:
             query = {"run_ids": list(some), "metric_key": key, "max_results": POINTS_A_RUN}
@@ -81,5 +82,5 @@ def _from_server(tracking_uri: str, run_ids: Sequence[str], keys: Sequence[str])
         yield pd.concat(tables)
 
 
-def _parts(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (run_ids[start : start + RUNS_A_REQUEST] for start in range(0, len(run_ids), RUNS_A_REQUEST))
+def _parts(run_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (run_ids[start : start + size] for start in range(0, len(run_ids), size))

@@ -264,8 +264,8 @@ def _interval(value: float, low: float, high: float) -> Interval:
 
 def _shares(name: str, axis: Sequence[Scalar]) -> list[float]:
     """The shares of an axis's values by the trapezoid rule; equal ones where they are not numbers, or there is one."""
-    numbers = [float(value) for value in axis if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numbers) < len(axis) or len(axis) == 1:
+    numbers = numbers_of(axis)
+    if numbers is None or len(axis) == 1:
         return [1 / len(axis)] * len(axis)
     places = [math.log(value) for value in numbers] if name.endswith("learning_rate") else numbers
     order = sorted(range(len(places)), key=places.__getitem__)
@@ -275,3 +275,9 @@ def _shares(name: str, axis: Sequence[Scalar]) -> list[float]:
             widths[end] += (places[right] - places[left]) / 2
     whole = sum(widths.values())
     return [widths[index] / whole for index in range(len(axis))]
+
+
+def numbers_of(axis: Sequence[Scalar]) -> list[float] | None:
+    """An axis's values, if all of them are numbers."""
+    numbers = [float(value) for value in axis if isinstance(value, int | float) and not isinstance(value, bool)]
+    return numbers if len(numbers) == len(axis) else None

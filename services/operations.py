@@ -5,7 +5,7 @@ other verbs need neither.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,23 +110,26 @@ def status(settings: Settings, sweep: str) -> SweepDetail:
         return standing.detail(settings, ledger, row)
 
 
-def report(settings: Settings, sweep: str, out: Path | None) -> ReportFiles:
-    """Write a sweep's figure and page, and put them on its run in the tracking store."""
-    row = status(settings, sweep).sweep  # before MLflow is imported: a name that is not known is told at once
+def report(settings: Settings, sweeps: Sequence[str], out: Path | None, export: str | None = None) -> ReportFiles:
+    """Write a report of sweeps, with their numbers as ``csv`` or ``parquet`` if asked, and put it on their runs."""
+    rows = [
+        status(settings, name).sweep for name in sweeps
+    ]  # before MLflow is imported: an unknown name is told at once
 
     from services import report as reports
     from services.runs import RunsError
     from services.tracking import TrackingError, attach_figure
 
     try:
-        written = reports.report(settings, row.id, out)
+        written = reports.report(settings, [row.id for row in rows], out, export)
     except RunsError as error:
-        raise OperationError(f"{error}; `abel run {row.name}` brings it there") from None
+        raise OperationError(f"{error}; `abel track` brings it there") from None
     except OSError as error:
         raise OperationError(f"{out or settings.reports}: cannot be written: {error.strerror}") from None
     note = written.lag
     try:
-        attach_figure(settings, row.id, written.files)
+        for row in rows:
+            attach_figure(settings, row.id, written.files)
     except TrackingError as error:
         note = f"The files are not on the sweep's run: {error}"
     return ReportFiles(files=written.files, findings=written.findings, note=note)

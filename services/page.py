@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 
@@ -16,6 +17,16 @@ class Column:
 
     name: str
     number: bool = False
+
+
+class Link(NamedTuple):
+    """A cell that leads somewhere."""
+
+    text: str
+    address: str
+
+
+Cell = str | Link
 
 
 def page(*, title: str, kicker: str, claim: str, body: Iterable[str]) -> str:
@@ -49,13 +60,21 @@ def picture(light: bytes, dark: bytes, *, text: str, caption: str = "") -> str:
     )
 
 
-def table(columns: Sequence[Column], rows: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
+def table(
+    columns: Sequence[Column], rows: Iterable[tuple[str, Sequence[Cell]]], kind: str = "", *, sortable: bool = False
+) -> str:
     """A table; a row is the outcome that colours it, and its cells. The cell that names the outcome stands out.
 
     Args:
         kind: a class of the style sheet.
+        sortable: a click on a heading sorts by its column.
     """
-    head = "".join(f"<th{_align(column)}>{escape(column.name)}</th>" for column in columns)
+    names = ((column, escape(column.name)) for column in columns)
+    head = "".join(
+        f"<th{_align(column)}>" + (f'<button type="button">{name}</button>' if sortable else name) + "</th>"
+        for column, name in names
+    )
+    kind = f"{kind} sortable".strip() if sortable else kind
     body = "\n".join(
         f'<tr class="{escape(outcome)}">'
         + "".join(_cell(column, cell, outcome) for column, cell in zip(columns, cells, strict=True))
@@ -77,9 +96,12 @@ def folded(summary: str, content: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
 
 
-def _cell(column: Column, cell: str, outcome: str) -> str:
-    text = escape(cell)
-    shown = f'<span class="outcome-{text}">{text}</span>' if cell and cell == outcome else text
+def _cell(column: Column, cell: Cell, outcome: str) -> str:
+    if isinstance(cell, Link):
+        shown = f'<a href="{escape(cell.address)}">{escape(cell.text)}</a>'
+    else:
+        text = escape(cell)
+        shown = f'<span class="outcome-{text}">{text}</span>' if cell and cell == outcome else text
     return f"<td{_align(column)}>{shown}</td>"
 
 

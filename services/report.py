@@ -1,32 +1,36 @@
-"""A sweep's report: its main figure as a PNG where it has one, and one self-contained page, from the tracking store.
+"""A report: one self-contained page of one sweep or several, its figures as PNG, and its numbers where they are asked for.
 
-The ledger is asked only which sweep is meant and how far it has come, so that the page can say what the store lacks.
+All numbers come from the tracking store. The ledger is asked only which sweeps are meant and how far they have come, so that
+the page can say what the store lacks.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from services import figures, page, runs, themes
+from services import figures, page, robustness_figures, runs, sections, themes
+from services.bounce_figures import bounces_figure, shown_of
+from services.errors import OperationError
 from services.exhibits import Exhibit, exhibit, missing
-from services.figures import in_words, percent
-from services.findings import lagging, listed, trial_count, unfinished, unheard
-from services.page import Column
+from services.export import export
+from services.findings import lagging, unfinished, unheard
+from services.gate import guessing
+from services.robustness import Robustness, robustness, robustness_findings
 from services.runs import Runs
-from services.settings import Settings
-from services.themes import DARK, LIGHT
+from services.settings import Settings, is_server, without_credentials
+from services.themes import DARK, LIGHT, Draw
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
+from workers.config import Program, from_dict
+from workers.data import DataError
 
 PAGE = "index.html"
-FOLD_ABOVE = 60  # a longer table of trials is folded away
+UI = "http://127.0.0.1:5000"  # where `abel ui` serves a store that has no server
 PANELS = (
     ("Weight norm", "weight_norm_sq", "squared weight norm", False, True),
     ("Test error", "test_error", "test error (%)", False, True),
+    ("Training error", "train_error", "training error (%)", False, True),
     ("Learning rate", "learning_rate_first", "learning rate at the start of the epoch", True, False),
 )
 
@@ -36,7 +40,7 @@ class Report:
     """What was written, and what it says.
 
     Args:
-        files: the page, and the figure if there is one; the files to put on the sweep's run.
+        files: the page first, figures and exported numbers; the files to put on the sweeps' runs.
         findings: the page's sentences.
         lag: what the tracking store does not show yet; None where it shows all that the ledger holds.
     """
@@ -46,153 +50,164 @@ class Report:
     lag: str | None
 
 
-def report(settings: Settings, sweep: str, out: Path | None = None) -> Report:
-    """Write the report of the newest sweep of a name (or of an id) into ``out``, by default a folder under the home.
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A sweep as a report shows it: its row in the ledger, what its first trial trains, its runs, its main figure if any."""
+
+    row: SweepRow
+    program: Program
+    runs: Runs
+    main: Exhibit | None
+    lag: str | None
+
+
+def report(settings: Settings, names: Sequence[str], out: Path | None = None, kind: str | None = None) -> Report:
+    """Write the report of sweeps, each the newest of a name or one by its id, into ``out``, by default below the home.
+
+    Args:
+        kind: ``csv`` or ``parquet`` to write the numbers too.
 
     Raises:
-        LedgerError: the ledger does not know the sweep.
-        RunsError: the tracking store cannot be read or does not show the sweep at all.
+        LedgerError: the ledger does not know a sweep.
+        RunsError: the tracking store cannot be read or does not show a sweep at all.
+        OperationError: the sweeps train different programs, or there is nothing to show.
     """
-    ledger = Ledger.open(settings.ledger_url)
-    try:
-        row = ledger.sweep(sweep)
-        trials = ledger.trials(row.id)
-    finally:
-        ledger.close()
-    shown = runs.load(settings.tracking_uri, row.id)
-    main = exhibit(shown)
-    lag, said = lagging(shown, trials), main.findings if main else (missing(shown),)
-    found = (*filter(None, said), *unheard(shown))
-    folder = settings.reports / row.name if out is None else out
+    sweeps = _look(settings, names)
+    shown = sweeps[0].runs if len(sweeps) == 1 else runs.joined({_label(one, sweeps): one.runs for one in sweeps})
+    if not (shown.trials["epoch"] > 0).any():
+        raise OperationError(f"sweep {sweeps[0].row.name!r}: must have a recorded epoch to be shown, got none yet")
+    arms, lacking = robustness(shown, _guessing(settings, sweeps, shown))
+    found = [*_findings(sweeps), *robustness_findings(arms), *lacking]
+    folder = settings.reports / "+".join(one.row.name for one in sweeps) if out is None else out
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / PAGE]
-    if main is not None:
-        files.append(folder / main.file)
-        files[-1].write_bytes(themes.png(main.draw(title=shown.about.get("title", row.name))))
-    files[0].write_text(document(row, shown, main, found, lag), encoding="utf-8")
-    return Report(files=tuple(files), findings=found, lag=lag)
+    for one in sweeps:
+        if one.main is not None:
+            files.append(folder / (one.main.file if len(sweeps) == 1 else f"{one.row.name}-{one.main.file}"))
+            files[-1].write_bytes(themes.png(one.main.draw(title=one.runs.about.get("title", one.row.name))))
+    for name, draw, _, _ in _robust(shown, arms):
+        files.append(folder / f"{name}.png")
+        files[-1].write_bytes(themes.png(draw(theme=LIGHT)))
+    if kind is not None:
+        files += export(shown, arms, folder, kind)
+    base = without_credentials(settings.tracking_uri) if is_server(settings.tracking_uri) else UI
+    files[0].write_text(document(sweeps, shown, arms, found, base), encoding="utf-8")
+    lag = " ".join(one.lag for one in sweeps if one.lag) or None
+    return Report(files=tuple(files), findings=tuple(found), lag=lag)
 
 
-def document(row: SweepRow, shown: Runs, main: Exhibit | None, found: Sequence[str], lag: str | None) -> str:
+def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
+    ledger = Ledger.open(settings.ledger_url)
+    try:
+        rows = {row.id: row for row in map(ledger.sweep, names)}
+        _one_program(list(rows.values()))
+        trials = {row.id: ledger.trials(row.id) for row in rows.values()}
+    finally:
+        ledger.close()
+    found = []
+    for row in rows.values():
+        shown = runs.load(settings.tracking_uri, row.id)
+        program = from_dict(trials[row.id][0].program)
+        lag = lagging(shown, trials[row.id])
+        found.append(Sweep(row=row, program=program, runs=shown, main=exhibit(shown), lag=lag))
+    return found
+
+
+def _one_program(rows: Sequence[SweepRow]) -> None:
+    """Errors compare only where the same thing is trained."""
+    first, *others = rows
+    for row in others:
+        old, new = ({"epochs": one.spec.get("epochs"), **one.spec.get("program", {})} for one in (first, row))
+        if differ := [name for name in {**old, **new} if old.get(name) != new.get(name)]:
+            what = ", ".join(f"{name}: {old.get(name)} and {new.get(name)}" for name in differ)
+            raise OperationError(
+                f"sweeps {first.name!r} and {row.name!r}: must train one program for as many epochs to stand in one report, "
+                f"got {what}; `abel report` shows each by itself"
+            )
+
+
+def _label(sweep: Sweep, sweeps: Sequence[Sweep]) -> str:
+    alike = sum(one.row.name == sweep.row.name for one in sweeps) > 1
+    return f"{sweep.row.name} {sweep.row.id[:6]}" if alike else sweep.row.name
+
+
+def _guessing(settings: Settings, sweeps: Sequence[Sweep], shown: Runs) -> float:
+    if not (shown.trials["outcome"] == "diverged").any():
+        return 100.0
+    try:
+        return guessing(settings, sweeps[0].program)
+    except DataError:
+        return float("nan")  # the data set is not here, and so not the number of its classes
+
+
+def _findings(sweeps: Sequence[Sweep]) -> Iterator[str]:
+    for one in sweeps:
+        said = one.main.findings if one.main else (missing(one.runs),)
+        before = f"{one.row.name}: " if len(sweeps) > 1 else ""
+        yield from (f"{before}{text}" for text in (*filter(None, said), *unheard(one.runs)))
+
+
+def document(
+    sweeps: Sequence[Sweep], shown: Runs, arms: Sequence[Robustness], found: Sequence[str], tracking_url: str
+) -> str:
     """The page."""
-    about = shown.about
-    body = [page.paragraph(text, "banner") for text in (unfinished(row, shown), lag) if text]
-    body += [page.tiles(_tiles(shown, main)), *(page.paragraph(text) for text in found)]
-    if main is not None:
-        body.append(_main_figure(main))
-    for heading, metric, label, log, mean in PANELS:
-        light, dark = (
-            themes.svg(figures.curves_figure(shown, metric, label, theme=theme, log=log, mean=mean))
-            for theme in (LIGHT, DARK)
+    alone = len(sweeps) == 1
+    banners = [text for one in sweeps for text in (unfinished(one.row, one.runs), one.lag) if text]
+    body = [page.paragraph(text, "banner") for text in banners]
+    tiles = [tile for one in sweeps for tile in (*(one.main.tiles if one.main else ()), *sections.tiles(one.runs))]
+    body += [page.tiles(tiles), *(page.paragraph(text) for text in found)]
+    for one in sweeps:
+        if one.main is not None:
+            heading = one.main.heading if alone else f"{one.row.name}: {one.main.heading}"
+            body.append(_section(heading, one.main.draw, one.main.caption))
+    if arms:
+        body.append(page.section("Robustness", sections.measures(arms)))
+    body += [_section(heading, draw, caption) for _, draw, heading, caption in _robust(shown, arms)]
+    body += [_section(*panel) for panel in _curves(shown)]
+    body += [page.section("Arms", sections.arms(shown)), page.section("Trials", sections.trials(shown, tracking_url))]
+    for one in sweeps:
+        of = "" if alone else f": {one.row.name}"
+        body += [
+            page.section(f"What it cost{of}", sections.cost(one.runs)),
+            page.section(f"What decided the numbers{of}", sections.versions(one.runs)),
+        ]
+    about = [one.runs.about for one in sweeps]
+    title = about[0].get("title", sweeps[0].row.name) if alone else " and ".join(one.row.name for one in sweeps)
+    kicker = " · ".join(f"{one.row.name} · sweep {one.row.id} · {one.row.status}" for one in sweeps)
+    return page.page(title=title, kicker=kicker, claim=about[0].get("claim", "") if alone else "", body=body)
+
+
+def _robust(shown: Runs, arms: Sequence[Robustness]) -> Iterator[tuple[str, Draw, str, str]]:
+    """The figures of robustness that there is something for: file, drawing, heading and caption."""
+    if robustness_figures.axis_names(arms):
+        draw = partial(robustness_figures.axes_figure, arms)
+        caption = (
+            "Means over the other axes; bars: 95 % intervals over the seeds. Arms stand a little beside each other."
         )
+        yield "axes", draw, "Error against each setting", caption
+    if planes := [arm for arm in arms if len(arm.axes) > 1]:
+        caption = "The first two axes of each arm; means over its other axes and its seeds. Dark is good, in one scale."
+        yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
+    if len(shown.trials) > 1 and shown.trials["minimum_test_error"].notna().any():
+        caption = "A line is a trial, and has the colour of its error. What its arm does not have is none, at the foot."
+        yield "trials", partial(robustness_figures.parallel_figure, shown), "Every trial at once", caption
+    drawn, count = shown_of(shown)
+    if count:
+        some = f" {drawn} of {count} trials are drawn." if drawn < count else ""
+        caption = (
+            "Trials whose schedule watches the norm. Below, each in units of its first minimum and from its epoch on."
+        )
+        yield "bounces", partial(bounces_figure, shown), "Bounces, and what was made of them", caption + some
+
+
+def _curves(shown: Runs) -> Iterator[tuple[str, Draw, str]]:
+    ranges = figures.many(shown)
+    for heading, metric, label, log, mean in PANELS:
         caption = "Mean over seeds." if mean else "One line for each trial."
-        body.append(page.section(heading, page.picture(light, dark, text=f"{label} by epoch and arm", caption=caption)))
-    body += [
-        page.section("Arms", _arms(shown)),
-        page.section("Trials", _trials(shown)),
-        page.section("What it cost", page.facts(_cost(shown))),
-        page.section("What decided the numbers", page.facts(_versions(about))),
-    ]
-    kicker = f"{row.name} · sweep {row.id} · {row.status}"
-    return page.page(title=about.get("title", row.name), kicker=kicker, claim=about.get("claim", ""), body=body)
+        caption = "Median and the middle nine tenths of each arm's trials." if ranges else caption
+        yield heading, partial(figures.curves_figure, shown, metric, label, log=log, mean=mean), caption
 
 
-def _tiles(shown: Runs, main: Exhibit | None) -> Iterator[tuple[str, str]]:
-    yield from main.tiles if main else ()
-    naive, trained = (int(shown.about.get(name, "0")) for name in ("epochs_naive", "epochs_trained"))
-    if naive and trained:
-        yield f"{1 - trained / naive:.0%}", f"of epochs saved by sharing: {trained:,} trained, {naive:,} without"
-    yield f"{len(shown.finished)} of {trial_count(shown)}", "trials finished"
-
-
-def _main_figure(main: Exhibit) -> str:
-    light, dark = (themes.svg(main.draw(theme=theme)) for theme in (LIGHT, DARK))
-    return page.section(main.heading, page.picture(light, dark, text=main.heading, caption=main.caption))
-
-
-def _arms(shown: Runs) -> str:
-    counted = ("trials", "finished", "diverged", "failed", "minimum test error", "final")
-    columns = [Column(name="arm"), Column(name="schedule"), *(Column(name=name, number=True) for name in counted)]
-    columns.append(Column(name="best setting"))
-    rows = []
-    for arm, trials in shown.trials.groupby("arm", sort=False):
-        counts = [str(int((trials["outcome"] == outcome).sum())) for outcome in ("finished", "diverged", "failed")]
-        setting, best = _best(trials[trials["outcome"] == "finished"])
-        errors = [_percent(best[name]) for name in ("minimum_test_error", "final_test_error")]
-        rows.append(("", [str(arm), str(trials["kind"].iloc[0]), str(len(trials)), *counts, *errors, setting]))
-    note = (
-        "Errors are those of the arm's best setting, as mean ± standard deviation over seeds. They are chosen "
-        "on the test set, as in the paper: they compare arms, they do not estimate the error on new data."
-    )
-    return page.table(columns, rows) + page.paragraph(note, "note")
-
-
-def _best(finished: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    groups = [(str(name), group) for name, group in finished.groupby(finished["settings"].map(in_words), sort=False)]
-    return min(groups, key=lambda item: float(item[1]["minimum_test_error"].mean()), default=("", finished))
-
-
-def _trials(shown: Runs) -> str:
-    numbers = {"#", "epochs", "minimum test error", "at", "final"}
-    names = ("#", "trial", "outcome", "epochs", "minimum test error", "at", "final", "decays after", "norm minimum at")
-    columns = [Column(name=name, number=name in numbers) for name in names]
-    rows = [(str(row["outcome"]), _trial(row)) for _, row in shown.trials.iterrows()]
-    listed = page.table(columns, rows, kind="trials")
-    return listed if len(rows) <= FOLD_ABOVE else page.folded(f"{len(rows)} trials", listed)
-
-
-def _trial(row: "pd.Series[Any]") -> list[str]:
-    named = dict.fromkeys(row["bounce_epochs"], "bounce")
-    for epoch in row["forced_epochs"]:
-        named[epoch] = f"{named[epoch]} and last" if epoch in named else "last"
-    decays = ", ".join(f"{epoch} ({named[epoch]})" if epoch in named else str(epoch) for epoch in row["decay_epochs"])
-    return [
-        str(row["number"]),
-        row["name"] + (f": {row['error']}" if row["error"] else ""),
-        row["outcome"],
-        f"{row['epoch']} of {row['epochs']}" if row["epoch"] < row["epochs"] else str(row["epoch"]),
-        _number(row["minimum_test_error"]),
-        str(row["minimum_epoch"] or "–"),
-        _number(row["final_test_error"]),
-        decays or "–",
-        listed(row["minimum_epochs"]) or "–",
-    ]
-
-
-def _cost(shown: Runs) -> Mapping[str, str]:
-    about = shown.about
-    if "epochs_trained" not in about:
-        epochs = int(shown.trials["epoch"].sum())
-        return {"epochs without sharing": f"{epochs:,}", "epochs trained": "known when the sweep has ended"}
-    naive, trained = int(about["epochs_naive"]), int(about["epochs_trained"])
-    seconds, wall = float(about["seconds_training"]), float(about["seconds_wall"])
-    return {
-        "trials": about.get("outcomes", str(trial_count(shown))),
-        "epochs without sharing": f"{naive:,}",
-        "epochs trained": f"{trained:,}",
-        "epochs saved": f"{naive - trained:,} ({1 - trained / naive:.0%})" if naive else "0",
-        "epochs replayed": f"{int(about['epochs_replayed']):,} (trained again to reach a state without a checkpoint)",
-        "time in training": _duration(seconds),
-        "wall time": f"{_duration(wall)} in {about['invocations']} run{'s' * (about['invocations'] != '1')}",
-        "sharing": about.get("sharing", ""),
-    }
-
-
-def _versions(about: Mapping[str, str]) -> Mapping[str, str]:
-    known = {name.removeprefix("version."): text for name, text in about.items() if name.startswith("version.")}
-    return dict(sorted(known.items()))
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
-
-
-def _percent(errors: "pd.Series[float]") -> str:
-    known = [float(error) for error in errors if math.isfinite(error)]
-    return percent(known) if known else "–"
-
-
-def _number(error: float) -> str:
-    return f"{error:.2f} %" if math.isfinite(error) else "–"
+def _section(heading: str, draw: Draw, caption: str) -> str:
+    light, dark = (themes.svg(draw(theme=theme)) for theme in (LIGHT, DARK))
+    return page.section(heading, page.picture(light, dark, text=heading, caption=caption))

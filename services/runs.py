@@ -25,16 +25,14 @@ CURVES = (
     "weight_norm_sq",
     "test_error",
     "train_error",
-    "test_loss",
-    "train_loss",
     "learning_rate_first",
-    "learning_rate_last",
     *(f"dynamics/{name}" for name in ("growth", "decay", "alignment", "residual", "ratio", "balance")),
     *(f"dynamics/{name}" for name in ("change_sgd", "change_steps", "change")),
 )
 CURVE_COLUMNS = ("trial_id", "arm", "seed", "epoch", "metric", "value")
 TRIAL_COLUMNS = (
-    *("trial_id", "run_id", "number", "name", "arm", "kind", "seed", "outcome", "epoch", "epochs", "error", "settings"),
+    *("trial_id", "run_id", "experiment_id", "number", "name", "arm", "kind", "seed"),
+    *("outcome", "epoch", "epochs", "error", "settings"),
     *("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs"),
     *("minimum_test_error", "minimum_epoch", "final_test_error"),
 )
@@ -102,6 +100,25 @@ def load(tracking_uri: str, sweep_id: str, metrics: Sequence[str] = CURVES) -> R
         about={name.removeprefix("abel."): text for name, text in parent.data.tags.items() if name.startswith("abel.")},
         trials=_trials(trials, curves),
         curves=curves,
+    )
+
+
+def joined(named: Mapping[str, Runs]) -> Runs:
+    """Several sweeps as one, each arm with its sweep's name before it; numbers and tags are those of no sweep."""
+
+    def all_of(frames: Iterable[tuple[str, pd.DataFrame]], *columns: str) -> pd.DataFrame:
+        renamed = (
+            frame.assign(**{column: f"{name}: " + frame[column].astype(str) for column in columns})
+            for name, frame in frames
+        )
+        return pd.concat(renamed, ignore_index=True)
+
+    return Runs(
+        sweep_id="",
+        run_id="",
+        about={},
+        trials=all_of(((name, runs.trials) for name, runs in named.items()), "trial_id", "name", "arm"),
+        curves=all_of(((name, runs.curves) for name, runs in named.items()), "trial_id", "arm"),
     )
 
 
@@ -201,6 +218,7 @@ def _trial(run: Run, errors: "pd.Series[float] | None") -> dict[str, Any]:
     return {
         "trial_id": tags["abel.trial_id"],
         "run_id": run.info.run_id,
+        "experiment_id": run.info.experiment_id,
         "number": int(tags["abel.number"]),
         "name": run.info.run_name,
         "arm": tags["abel.arm"],

@@ -16,6 +16,11 @@ def decays(by_seed: Sequence[Sequence[int]]) -> str:
     return texts[0] if len(set(texts)) == 1 else " | ".join(texts) or "—"
 
 
+def counted(count: int, what: str) -> str:
+    """So many of something: 1 seed, 3 seeds."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def span(low: int, high: int) -> str:
     """A whole number, or the range where it is not known yet."""
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -4,7 +4,7 @@ import math
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Story:
     title: str = "When is the right moment to decay? Digit pairs"
     sweep_id: str = ""
     invocation: int = 0
+    spec: Mapping[str, Any] = field(default_factory=dict)  # more of the sweep's spec
 
     def begin(self) -> "Story":
         spec = {
@@ -54,6 +55,7 @@ class Story:
             "claim": "Decaying before the weight norm bounces hurts; ABEL's own moment is near the best (figure S6).",
             "cost": "about 4 minutes on 2 cores",
             "figure": "decay_time",
+            **self.spec,
         }
         identity = Identity(
             program=PROGRAM,

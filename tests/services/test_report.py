@@ -5,11 +5,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from services.errors import OperationError
+from services.measures import MEASURES
 from services.mirror import Mirror
 from services.report import report
-from services.runs import RunsError
+from services.runs import RunsError, load
 from services.settings import Settings
 from services.tracking import Store
 from sweeps.database import LedgerError
@@ -36,9 +39,13 @@ class Balanced(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.fetched: list[str] = []
+        self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.fetched += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
+        self.fetched += [
+            value or "" for name, value in attrs if name in ("src", "srcset") or (tag, name) == ("link", "href")
+        ]
+        self.links += [value or "" for name, value in attrs if (tag, name) == ("a", "href")]
         if tag not in self.EMPTY:
             self.open.append(tag)
 
@@ -52,23 +59,25 @@ def read(path: Path) -> str:
     parser.feed(text)
     assert parser.open == []
     assert parser.fetched and all(address.startswith("data:image/svg+xml;base64,") for address in parser.fetched)
-    assert "<script" not in text and "url(" not in text and "@import" not in text
+    assert text.count("<script") == 1 and "<script>" in text and "url(" not in text and "@import" not in text
     return re.sub(r"data:[^\"]+", "", text)
 
 
 def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> None:
     story.begin().tell().end()
     project(story, settings)
-    written = report(settings, "fig-s6a-digits")
+    written = report(settings, ["fig-s6a-digits"])
     folder = settings.reports / "fig-s6a-digits"
-    assert written.files == (folder / "index.html", folder / "decay_time.png")
-    assert written.files[1].read_bytes().startswith(b"\x89PNG")
+    names = ("index.html", "decay_time.png", "axes.png", "trials.png", "bounces.png")
+    assert written.files == tuple(folder / name for name in names)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.files[1:])
     assert written.lag is None
-    cost, bounce, abel = written.findings
+    cost, bounce, abel, spread = written.findings
     assert cost.startswith("Decaying after epoch 1 instead of after epoch 30, the grid's first after the bounce, costs")
     assert "paired over 3 seeds (standard error" in cost
     assert "to its minimum" in bounce and "after epoch 8" in bounce
     assert abel.startswith("ABEL decays by itself after epoch 24, 25, 26 (by seed) and reaches")
+    assert spread.startswith("decay-at: over its 5 settings the test error goes from")
     text = read(written.files[0])
     assert "24 (bounce), 34 (last)" in text
     assert "epochs saved" in text and "time in training" in text
@@ -81,8 +90,8 @@ def test_diverged_trials_are_in_sight_and_in_no_mean(story: Any, settings: Setti
     story.diverging = True
     story.begin().tell().end()
     project(story, settings)
-    written = report(settings, story.sweep_id)
-    assert written.findings[-1] == "1 trial did not finish and enters no mean: constant seed=0 (diverged)."
+    written = report(settings, [story.sweep_id])
+    assert "1 trial did not finish and enters no mean: constant seed=0 (diverged)." in written.findings
     text = read(written.files[0])
     assert text.count('<tr class="diverged">') == 1
     assert "12 of 40" in text
@@ -93,7 +102,7 @@ def test_a_lagging_store_and_an_unfinished_sweep_are_said(story: Any, settings: 
     story.begin().tell(upto=4)
     project(story, settings)
     story.tell(only=lambda name: name.startswith("decay-at")).end(SweepStatus.INTERRUPTED)
-    written = report(settings, story.sweep_id, tmp_path / "out")
+    written = report(settings, [story.sweep_id], tmp_path / "out")
     assert written.lag is not None and "it shows 0 of 15 ended trials and 84 of 564 recorded epochs" in written.lag
     text = read(tmp_path / "out" / "index.html")
     assert "The sweep is interrupted: 0 of its 21 trials have ended." in text
@@ -105,8 +114,8 @@ def test_other_sweeps_get_the_general_parts(story: Any, settings: Settings) -> N
     story.seeds, story.decays = 1, ()
     story.begin().tell().end()
     project(story, settings)
-    written = report(settings, story.sweep_id)
-    assert [path.name for path in written.files] == ["index.html"]
+    written = report(settings, [story.sweep_id])
+    assert [path.name for path in written.files] == ["index.html", "trials.png", "bounces.png"]
     assert written.findings[0].startswith(
         "There is no figure decay_time: it needs finished trials of one arm of decay_at"
     )
@@ -119,12 +128,99 @@ def test_what_comes_from_a_spec_is_escaped(story: Any, settings: Settings, monke
     monkeypatch.setattr(story, "title", "<b>$title</b> & more")
     story.begin().tell().end()
     project(story, settings)
-    assert "<h1>&lt;b&gt;$title&lt;/b&gt; &amp; more</h1>" in read(report(settings, story.sweep_id).files[0])
+    assert "<h1>&lt;b&gt;$title&lt;/b&gt; &amp; more</h1>" in read(report(settings, [story.sweep_id]).files[0])
 
 
 def test_what_is_not_there_is_an_error(story: Any, settings: Settings) -> None:
     with pytest.raises(LedgerError, match="sweep 'fig-s6a': must be one that was run here"):
-        report(settings, "fig-s6a")
+        report(settings, ["fig-s6a"])
     story.begin()
     with pytest.raises(RunsError, match="must be in the tracking store"):
-        report(settings, story.sweep_id)
+        report(settings, [story.sweep_id])
+
+
+def test_a_trials_number_leads_to_its_run(story: Any, settings: Settings) -> None:
+    story.seeds = 1
+    story.begin().tell().end()
+    project(story, settings)
+    parser = Balanced()
+    parser.feed(report(settings, [story.sweep_id]).files[0].read_text(encoding="utf-8"))
+    runs = load(settings.tracking_uri, story.sweep_id, metrics=()).trials
+    wanted = [f"http://127.0.0.1:5000/#/experiments/{row.experiment_id}/runs/{row.run_id}" for row in runs.itertuples()]
+    assert parser.links == wanted
+
+
+def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    tables = {}
+    for kind, read_table in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
+        written = report(settings, [story.sweep_id], kind=kind)
+        paths = {path.stem: path for path in written.files if path.suffix == f".{kind}"}
+        tables[kind] = {name: read_table(path) for name, path in paths.items()}
+        assert list(tables[kind]) == ["trials", "curves", "measures"]
+    runs = load(settings.tracking_uri, story.sweep_id)
+    for kept in tables.values():
+        assert list(kept["trials"]["minimum_test_error"]) == list(runs.trials["minimum_test_error"])
+        assert sorted(kept["trials"]["schedule.decay_epoch"].dropna().unique()) == [1, 4, 10, 20, 30]
+        assert "24 34" in set(kept["trials"]["decay_epochs"])
+        assert len(kept["curves"]) == 21 * 40
+        trial = runs.trials["trial_id"][0]
+        curve = kept["curves"][kept["curves"]["trial_id"] == trial].set_index("epoch")["test_error"]
+        assert list(curve) == list(runs.curve("test_error")[trial])
+        assert set(kept["measures"]["measure"]) == set(MEASURES)
+
+
+def test_several_sweeps_stand_in_one_report(story: Any, settings: Settings) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    story.name, story.decays = "other", (2, 7)
+    story.begin().tell().end()
+    project(story, settings)
+    written = report(settings, ["fig-s6a-digits", "other"])
+    assert written.files[0].parent.name == "fig-s6a-digits+other"
+    assert {path.name for path in written.files} >= {"fig-s6a-digits-decay_time.png", "other-decay_time.png"}
+    text = read(written.files[0])
+    assert '<th class="number">fig-s6a-digits: decay-at</th>' in text and "other: decay-at" in text
+    assert text.count('<tr class="finished">') == 21 + 12
+    assert any(sentence.startswith("other: decay-at: over its 2 settings") for sentence in written.findings)
+    assert any(sentence.startswith("Least spread has") for sentence in written.findings)
+
+
+def test_sweeps_of_other_programs_are_not_compared(
+    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    story.name = "other"
+    monkeypatch.setattr(story, "spec", {"program": {"l2": 0.02}})
+    story.begin().tell().end()
+    with pytest.raises(
+        OperationError, match=r"must train one program .*, got l2: None and 0\.02; `abel report` shows each"
+    ):
+        report(settings, ["fig-s6a-digits", "other"])
+
+
+def test_what_has_no_epoch_yet_is_not_shown(story: Any, settings: Settings) -> None:
+    story.begin()
+    project(story, settings)
+    with pytest.raises(OperationError, match="must have a recorded epoch to be shown, got none yet"):
+        report(settings, [story.sweep_id])
+    assert not settings.reports.exists()
+
+
+def test_one_seed_has_no_intervals_and_says_why(story: Any, settings: Settings) -> None:
+    story.seeds = 1
+    story.begin().tell().end()
+    project(story, settings)
+    text = read(report(settings, [story.sweep_id]).files[0])
+    assert "One seed says nothing of the noise, so there are no intervals: run at least two." in text
+
+
+def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings) -> None:
+    story.begin().tell(only=lambda name: name != "decay-at decay_epoch=4 seed=1").end(SweepStatus.INTERRUPTED)
+    project(story, settings)
+    written = report(settings, [story.sweep_id])
+    (lacking,) = [sentence for sentence in written.findings if "no measures" in sentence]
+    what = "every setting must have a result for every seed, got none for seed 1, schedule.decay_epoch 4"
+    assert lacking == f"decay-at has no measures: {what}."

@@ -1,0 +1,46 @@
+"""A report's numbers as files for other tools: trials, curves and measures, as CSV or Parquet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from services.robustness import Robustness
+from services.runs import Runs
+
+EPOCHS = ("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs")
+WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], Any]] = {
+    "csv": lambda table, path: table.to_csv(path, index=False, lineterminator="\n"),
+    "parquet": lambda table, path: table.to_parquet(path, index=False),
+}
+
+
+def export(runs: Runs, arms: Sequence[Robustness], folder: Path, kind: str) -> tuple[Path, ...]:
+    """Write ``trials``, ``curves`` and ``measures`` into a folder that is there; ``kind`` is a key of `WRITERS`."""
+    tables = {"trials": trials(runs), "curves": curves(runs), "measures": measures(arms)}
+    paths = tuple(folder / f"{name}.{kind}" for name in tables)
+    for path, table in zip(paths, tables.values(), strict=True):
+        WRITERS[kind](table, path)
+    return paths
+
+
+def trials(runs: Runs) -> pd.DataFrame:
+    """One row per trial: the grid's coordinates as columns of their own, lists of epochs as text."""
+    settings = pd.DataFrame(list(runs.trials["settings"]), index=runs.trials.index)
+    plain = runs.trials.drop(columns=["settings", *EPOCHS])
+    epochs = {name: runs.trials[name].map(lambda found: " ".join(map(str, found))) for name in EPOCHS}
+    return plain.join(settings).assign(**epochs)
+
+
+def curves(runs: Runs) -> pd.DataFrame:
+    """One row per trial and epoch, a column per metric."""
+    keys = ["trial_id", "arm", "seed", "epoch"]
+    wide = runs.curves.assign(trial_id=runs.curves["trial_id"].astype(str), metric=runs.curves["metric"].astype(str))
+    return wide.pivot(index=keys, columns="metric", values="value").reset_index().rename_axis(columns=None)
+
+
+def measures(arms: Sequence[Robustness]) -> pd.DataFrame:
+    """One row per arm and measure, with the bounds of its 95 % interval."""
+    rows = [(arm.arm, arm.kind, name, *found) for arm in arms for name, found in arm.measures.items()]
+    return pd.DataFrame(rows, columns=["arm", "kind", "measure", "value", "low", "high"])

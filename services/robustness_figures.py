@@ -1,0 +1,203 @@
+"""Drawings of robustness: the error along each axis, over two axes, and of every trial across all of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from services.figures import arm_colors
+from services.measures import numbers_of
+from services.robustness import Robustness, ordered, slices
+from services.runs import Runs
+from services.schemas import Interval, Scalar
+from services.themes import LIGHT, Theme, blank, themed
+
+PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.6  # inches
+TICKS = 8  # more on an axis would run into each other
+MARKERS = "osD^vP"
+
+
+def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
+    """The error against each axis, a line for each arm that has it: means over the other axes, with 95 % intervals."""
+    names = axis_names(arms)
+    with themed(theme):
+        rows, columns = math.ceil(len(names) / 2), min(len(names), 2)
+        figure = blank("", (2 * PANEL_WIDTH, PANEL_HEIGHT * rows + 0.5))
+        colors = arm_colors({arm.arm: arm.kind for arm in arms}, theme)
+        handles: dict[str, Any] = {}
+        first: Axes | None = None
+        for index, name in enumerate(names):
+            axes = figure.add_subplot(rows, columns, index + 1, sharey=first)
+            first = first or axes
+            having = [arm for arm in arms if name in arm.axes]
+            values = ordered([value for arm in having for value in arm.values(name)])
+            places = _places(axes, name, values)
+            for number, arm in enumerate(having):
+                points = slices(arm, name)
+                shift = (number - (len(having) - 1) / 2) * 0.012  # intervals beside each other, not on each other
+                line = _line(axes, points, places, shift, colors[arm.arm], MARKERS[number % len(MARKERS)])
+                handles.setdefault(arm.arm, line)
+            axes.set_xlabel(_label(name))
+            axes.grid(axis="y", color=theme.rule, linewidth=0.7)
+            if index % 2 == 0:
+                axes.set_ylabel("minimum test error (%)")
+        figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=4, frameon=False)
+        return figure
+
+
+def _line(
+    axes: Axes,
+    points: Sequence[tuple[Scalar, Interval]],
+    places: Mapping[Scalar, float],
+    shift: float,
+    color: Any,
+    marker: str,
+) -> Any:
+    width = max(places.values()) - min(places.values()) or 1.0
+    x = np.array([places[value] + shift * width for value, _ in points])
+    means = np.array([found.value for _, found in points])
+    reach = [(found.value - max(found.low, 0.0), min(found.high, 100.0) - found.value) for _, found in points]
+    return axes.errorbar(
+        x,
+        means,
+        np.nan_to_num(reach).T,
+        color=color,
+        marker=marker,
+        markersize=5,
+        linewidth=1.6,
+        capsize=3,
+        elinewidth=1,
+    )
+
+
+def axis_names(arms: Sequence[Robustness]) -> tuple[str, ...]:
+    """What varies in any arm."""
+    return tuple(dict.fromkeys(name for arm in arms for name in arm.axes))
+
+
+def _places(axes: Axes, name: str, values: Sequence[Scalar]) -> dict[Scalar, float]:
+    """Where an axis's values stand: numbers where they are, rates by their logarithm, anything else side by side."""
+    numbers = numbers_of(values)
+    if numbers is None:
+        numbers = [float(index) for index in range(len(values))]
+    elif name.endswith("learning_rate") and min(numbers) > 0:
+        numbers = [math.log10(number) for number in numbers]
+    _ticks(axes.xaxis, numbers, values)
+    return dict(zip(values, numbers, strict=True))
+
+
+def heat_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
+    """The error over the first two axes of each arm that has two, as means over its other axes and its seeds."""
+    with themed(theme):
+        columns = min(len(arms), 2)
+        rows = math.ceil(len(arms) / columns)
+        figure = blank("", (2 * PANEL_WIDTH, PANEL_HEIGHT * rows))
+        tables = [heat(arm) for arm in arms]
+        low = min(float(np.nanmin(table)) for table in tables)
+        high = max(float(np.nanmax(table)) for table in tables)
+        panels = []
+        for index, (arm, table) in enumerate(zip(arms, tables, strict=True)):
+            axes = figure.add_subplot(rows, columns, index + 1)
+            panels.append(axes)
+            image = axes.imshow(table, cmap="cividis", vmin=low, vmax=high, aspect="auto", origin="lower")
+            across, down = arm.axes[:2]
+            _ticks(axes.xaxis, range(table.shape[1]), arm.values(across))
+            _ticks(axes.yaxis, range(table.shape[0]), arm.values(down))
+            axes.set_xlabel(_label(across))
+            axes.set_ylabel(_label(down))
+            axes.set_title(arm.arm, fontsize=10.5, loc="left")
+            _cells(axes, table, (low + high) / 2)
+        figure.colorbar(image, ax=panels, label="minimum test error (%)", shrink=0.85)
+        return figure
+
+
+def heat(arm: Robustness) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """The mean error by the second axis (down) and the first (across); NaN where the grid has no such setting."""
+    across, down = arm.axes[:2]
+    cells = [[arm.at(**{across: x, down: y}) for x in arm.values(across)] for y in arm.values(down)]
+    return np.array([[float(cell.mean()) if cell.size else math.nan for cell in row] for row in cells])
+
+
+def _cells(axes: Axes, table: "np.ndarray[Any, np.dtype[np.float64]]", middle: float) -> None:
+    if table.size > 100:
+        return
+    for (row, column), value in np.ndenumerate(table):
+        color = "#000000" if value > middle else "#ffffff"  # cividis goes from dark to light
+        axes.text(column, row, "" if math.isnan(value) else f"{value:.1f}", ha="center", va="center", color=color)
+
+
+def parallel_figure(runs: Runs, *, theme: Theme = LIGHT) -> Figure:
+    """Every trial with a result as a line across arm, settings, seed and decays to its error, whose colour it has."""
+    trials = runs.trials[runs.trials["minimum_test_error"].notna()]
+    names = sorted({name for settings in trials["settings"] for name in settings})
+    columns: dict[str, list[Any]] = {"arm": list(trials["arm"])}
+    columns |= {_label(name): [settings.get(name) for settings in trials["settings"]] for name in names}
+    columns |= {"seed": list(trials["seed"]), "decays": [len(epochs) for epochs in trials["decay_epochs"]]}
+    errors = trials["minimum_test_error"].to_numpy(dtype=float)
+    with themed(theme):
+        figure = blank("", (8.4, 4.2))
+        axes = figure.add_subplot()
+        heights = [_heights(axes, index, values) for index, values in enumerate(columns.values())]
+        scale = Normalize(errors.min(), errors.max() if np.ptp(errors) else errors.min() + 1)
+        heights.append(scale(errors))
+        _ruler(axes, len(columns), {0.0: f"{scale.vmin:.1f} %", 1.0: f"{scale.vmax:.1f} %"})
+        low, high = theme.sequence
+        shades = mpl.colormaps["viridis"](high - scale(errors) * (high - low))
+        table = np.array(heights).T
+        lines = [np.column_stack([np.arange(table.shape[1]), row]) for row in table]
+        worst_first = np.argsort(-errors)
+        axes.add_collection(
+            LineCollection(
+                [lines[index] for index in worst_first],
+                colors=shades[worst_first],
+                linewidths=1.1 if len(lines) <= 200 else 0.5,
+                alpha=0.85 if len(lines) <= 200 else 0.5,
+                rasterized=len(lines) > 200,
+            )
+        )
+        axes.set_xlim(-0.3, len(columns) + 0.45)
+        axes.set_ylim(-0.04, 1.04)
+        axes.set_xticks(range(len(columns) + 1), [*columns, "minimum\ntest error"])
+        axes.set_yticks([])
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+        axes.tick_params(axis="x", length=0, pad=8)
+        return figure
+
+
+def _heights(axes: Axes, index: int, values: Sequence[Any]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Where each trial crosses a column; evenly spaced values, and what a trial has not at the foot."""
+    distinct = list(dict.fromkeys(values))
+    ranks = [None] * (None in distinct) + ordered(value for value in distinct if value is not None)
+    places = {value: 0.5 if len(ranks) == 1 else rank / (len(ranks) - 1) for rank, value in enumerate(ranks)}
+    shown = places if len(places) <= 12 else {value: places[value] for value in (ranks[0], ranks[-1])}
+    _ruler(axes, index, {place: "none" if value is None else _text(value) for value, place in shown.items()})
+    return np.array([places[value] for value in values])
+
+
+def _ruler(axes: Axes, index: int, ticks: Mapping[float, str]) -> None:
+    axes.axvline(index, color=mpl.rcParams["axes.edgecolor"], linewidth=1, zorder=0)
+    halo = {"facecolor": mpl.rcParams["axes.facecolor"], "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
+    for place, text in ticks.items():
+        axes.text(index + 0.03, place, text, fontsize=8.5, va="center", zorder=6, bbox=halo)
+
+
+def _ticks(axis: Axis, places: Sequence[float], values: Sequence[Scalar]) -> None:
+    """Every value, or every second or third where there are many."""
+    step = math.ceil(len(values) / TICKS)
+    axis.set_ticks(list(places)[::step], [_text(value) for value in values[::step]])
+
+
+def _label(name: str) -> str:
+    return name.rpartition(".")[2].replace("_", " ")
+
+
+def _text(value: Scalar) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,155 @@
+"""The tables of a report's page: measures, arms, trials, cost, and what decided the numbers."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from services import page
+from services.figures import in_words, percent
+from services.findings import listed, trial_count
+from services.measures import NEAR_POINTS
+from services.page import Cell, Column, Link
+from services.robustness import Robustness
+from services.runs import Runs
+from services.schemas import Interval
+from services.wording import counted, duration
+
+FOLD_ABOVE = 60  # a longer table of trials is folded away
+SHARES = frozenset({"near", "diverged"})
+MEANT = {
+    "mean": "over the grid",
+    "best": "setting",
+    "median": "setting",
+    "worst": "setting",
+    "spread": "worst minus best",
+    "area": "mean above the best",
+    "near": f"share within {NEAR_POINTS:g} point of the best",
+    "diverged": "share of trials",
+    "decays": "of a trial",
+}
+
+
+def measures(arms: Sequence[Robustness]) -> str:
+    """Every measure of each arm, with its interval."""
+    columns = [Column(name="measure"), *(Column(name=arm.arm, number=True) for arm in arms)]
+    rows: list[tuple[str, list[Cell]]] = [
+        ("", [f"{name}: {text}", *(_measure(name, arm.measures[name]) for arm in arms)]) for name, text in MEANT.items()
+    ]
+    sizes = [f"{counted(len(arm.table.settings), 'setting')}, {counted(len(arm.table.seeds), 'seed')}" for arm in arms]
+    lone = any(len(arm.table.seeds) == 1 for arm in arms)
+    note = (
+        "Of the minimum test errors, in percent or points, with 95 % intervals over the seeds. A diverged trial counts as "
+        "guessing. What the noise of few seeds adds to the largest of means is taken out of all but the mean."
+        + " One seed says nothing of the noise, so there are no intervals: run at least two."
+        * lone
+    )
+    return page.table(columns, [("", ["grid", *sizes]), *rows], "measures") + page.paragraph(note, "note")
+
+
+def _measure(name: str, found: Interval) -> str:
+    scale, unit = (100, " %") if name in SHARES else (1, "")
+    value, low, high = (f"{scale * bound:.{0 if name in SHARES else 1}f}" for bound in found)
+    return f"{value}{unit}" if math.isnan(found.low) else f"{value}{unit} ({low} to {high})"
+
+
+def arms(shown: Runs) -> str:
+    """The outcomes of each arm, and its best setting."""
+    numbers = ("trials", "finished", "diverged", "failed", "minimum test error", "final")
+    columns = [Column(name="arm"), Column(name="schedule"), *(Column(name=name, number=True) for name in numbers)]
+    columns.append(Column(name="best setting"))
+    rows = []
+    for arm, trials in shown.trials.groupby("arm", sort=False):
+        counts = [str(int((trials["outcome"] == outcome).sum())) for outcome in ("finished", "diverged", "failed")]
+        setting, best = _best(trials[trials["outcome"] == "finished"])
+        errors = [_percent(best[name]) for name in ("minimum_test_error", "final_test_error")]
+        rows.append(("", [str(arm), str(trials["kind"].iloc[0]), str(len(trials)), *counts, *errors, setting]))
+    note = (
+        "Errors are those of the arm's best setting, as mean ± standard deviation over seeds. They are chosen "
+        "on the test set, as in the paper: they compare arms, they do not estimate the error on new data."
+    )
+    return page.table(columns, rows) + page.paragraph(note, "note")
+
+
+def _best(finished: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    groups = [(str(name), group) for name, group in finished.groupby(finished["settings"].map(in_words), sort=False)]
+    return min(groups, key=lambda item: float(item[1]["minimum_test_error"].mean()), default=("", finished))
+
+
+def trials(shown: Runs, tracking_url: str) -> str:
+    """Every trial; its number leads to its run in MLflow's UI, whose address is given."""
+    numbers = {"#", "epochs", "minimum test error", "at", "final"}
+    names = ("#", "trial", "outcome", "epochs", "minimum test error", "at", "final", "decays after", "norm minimum at")
+    columns = [Column(name=name, number=name in numbers) for name in names]
+    rows = [(str(row["outcome"]), _trial(row, tracking_url)) for _, row in shown.trials.iterrows()]
+    table = page.table(columns, rows, "trials", sortable=True)
+    note = page.paragraph(
+        "A click on a heading sorts; a number leads to the trial's run in MLflow (`abel ui` serves it).", "note"
+    )
+    return note + (table if len(rows) <= FOLD_ABOVE else page.folded(f"{len(rows):,} trials", table))
+
+
+def _trial(row: "pd.Series[Any]", tracking_url: str) -> list[Cell]:
+    named = dict.fromkeys(row["bounce_epochs"], "bounce")
+    for epoch in row["forced_epochs"]:
+        named[epoch] = f"{named[epoch]} and last" if epoch in named else "last"
+    decays = ", ".join(f"{epoch} ({named[epoch]})" if epoch in named else str(epoch) for epoch in row["decay_epochs"])
+    return [
+        Link(str(row["number"]), f"{tracking_url}/#/experiments/{row['experiment_id']}/runs/{row['run_id']}"),
+        row["name"] + (f": {row['error']}" if row["error"] else ""),
+        row["outcome"],
+        f"{row['epoch']} of {row['epochs']}" if row["epoch"] < row["epochs"] else str(row["epoch"]),
+        _number(row["minimum_test_error"]),
+        str(row["minimum_epoch"] or "–"),
+        _number(row["final_test_error"]),
+        decays or "–",
+        listed(row["minimum_epochs"]) or "–",
+    ]
+
+
+def cost(shown: Runs) -> str:
+    """What was shared and what it cost."""
+    return page.facts(_cost(shown))
+
+
+def _cost(shown: Runs) -> Mapping[str, str]:
+    about = shown.about
+    if "epochs_trained" not in about:
+        epochs = int(shown.trials["epoch"].sum())
+        return {"epochs without sharing": f"{epochs:,}", "epochs trained": "known when the sweep has ended"}
+    naive, trained = int(about["epochs_naive"]), int(about["epochs_trained"])
+    seconds, wall = float(about["seconds_training"]), float(about["seconds_wall"])
+    return {
+        "trials": about.get("outcomes", str(trial_count(shown))),
+        "epochs without sharing": f"{naive:,}",
+        "epochs trained": f"{trained:,}",
+        "epochs saved": f"{naive - trained:,} ({1 - trained / naive:.0%})" if naive else "0",
+        "epochs replayed": f"{int(about['epochs_replayed']):,} (trained again to reach a state without a checkpoint)",
+        "time in training": duration(seconds),
+        "wall time": f"{duration(wall)} in {about['invocations']} run{'s' * (about['invocations'] != '1')}",
+        "sharing": about.get("sharing", ""),
+    }
+
+
+def tiles(shown: Runs) -> Iterator[tuple[str, str]]:
+    """What sharing saved, and how far the sweep is."""
+    naive, trained = (int(shown.about.get(name, "0")) for name in ("epochs_naive", "epochs_trained"))
+    if naive and trained:
+        yield f"{1 - trained / naive:.0%}", f"of epochs saved by sharing: {trained:,} trained, {naive:,} without"
+    yield f"{len(shown.finished)} of {trial_count(shown)}", "trials finished"
+
+
+def versions(shown: Runs) -> str:
+    """What decided the numbers: versions and devices."""
+    known = {name.removeprefix("version."): text for name, text in shown.about.items() if name.startswith("version.")}
+    return page.facts(dict(sorted(known.items())))
+
+
+def _percent(errors: "pd.Series[float]") -> str:
+    known = [float(error) for error in errors if math.isfinite(error)]
+    return percent(known) if known else "–"
+
+
+def _number(error: float) -> str:
+    return f"{error:.2f} %" if math.isfinite(error) else "–"

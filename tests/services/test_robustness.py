@@ -1,0 +1,178 @@
+"""Tests for `services/robustness.py` and `services/robustness_figures.py`."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from services.measures import Grid, measures
+from services.robustness import Robustness, ordered, robustness, robustness_findings, slices
+from services.robustness_figures import axes_figure, axis_names, heat, heat_figure, parallel_figure
+from services.runs import CURVE_COLUMNS, TRIAL_COLUMNS, Runs
+from services.themes import DARK, LIGHT, Theme, svg
+
+RATES, FACTORS, SEEDS = (0.01, 0.1, 1.0), (0.1, 0.5), (0, 1, 2)
+
+
+def error(arm: str, rate: float, factor: float, seed: int) -> float:
+    return 10 + 3 * abs(math.log10(rate) + 1) * (2 if arm == "step" else 1) + factor + 0.1 * seed
+
+
+def runs(change: Callable[[dict[str, object]], None] = lambda row: None) -> Runs:
+    rows = [_row(number, *cell) for number, cell in enumerate(_cells())]
+    for row in rows:
+        change(row)
+    trials = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+    return Runs(sweep_id="s", run_id="r", about={}, trials=trials, curves=pd.DataFrame(columns=list(CURVE_COLUMNS)))
+
+
+def _cells() -> Iterator[tuple[str, float, float, int]]:
+    yield from (
+        (arm, rate, factor, seed) for arm in ("abel", "step") for rate in RATES for factor in FACTORS for seed in SEEDS
+    )
+
+
+def _row(number: int, arm: str, rate: float, factor: float, seed: int) -> dict[str, object]:
+    row: dict[str, object] = dict.fromkeys(TRIAL_COLUMNS, "")
+    epochs = {f"{kind}_epochs": () for kind in ("bounce", "forced", "minimum")} | {"decay_epochs": (5,)}
+    settings = {"schedule.learning_rate": rate, "schedule.decay_factor": factor}
+    found = error(arm, rate, factor, seed)
+    return (
+        row
+        | epochs
+        | {"trial_id": f"{number}", "number": number, "name": f"{arm} {number}", "arm": arm, "kind": arm, "seed": seed}
+        | {"outcome": "finished", "settings": settings, "minimum_test_error": found, "final_test_error": found}
+    )
+
+
+def arms(change: Callable[[dict[str, object]], None] = lambda row: None, guessing: float = 90.0) -> list[Robustness]:
+    found, lacking = robustness(runs(change), guessing)
+    assert lacking == []
+    return found
+
+
+def test_an_arms_table_is_that_of_its_runs() -> None:
+    abel, step = arms()
+    assert (abel.arm, abel.kind, step.arm) == ("abel", "abel", "step")
+    assert abel.axes == ("schedule.decay_factor", "schedule.learning_rate")
+    assert abel.values("schedule.learning_rate") == RATES
+    for setting, errors in zip(abel.table.settings, abel.table.errors, strict=True):
+        known = dict(setting)
+        wanted = [
+            error("abel", known["schedule.learning_rate"], known["schedule.decay_factor"], seed) for seed in SEEDS
+        ]
+        assert list(errors) == wanted
+    assert abel.measures == measures(abel.table)
+
+
+def test_a_diverged_trial_counts_as_guessing() -> None:
+    def diverge(row: dict[str, object]) -> None:
+        if row["number"] == 0:
+            row.update(outcome="diverged", minimum_test_error=math.nan)
+
+    abel, _ = arms(diverge, guessing=90.0)
+    assert abel.table.errors[0, 0] == 90.0
+    assert abel.table.diverged == 1
+
+
+def test_without_the_error_of_guessing_an_arm_with_a_diverged_trial_has_no_measures() -> None:
+    def diverge(row: dict[str, object]) -> None:
+        if row["number"] == 0:
+            row.update(outcome="diverged")
+
+    found, lacking = robustness(runs(diverge), math.nan)
+    assert [arm.arm for arm in found] == ["step"]
+    assert lacking[0].startswith(
+        "abel has no measures: every setting must have a result for every seed, got none for seed 0"
+    )
+
+
+@pytest.mark.parametrize("outcome", ["failed", "running", "cancelled"])
+def test_trials_without_a_result_are_told(outcome: str) -> None:
+    def end(row: dict[str, object]) -> None:
+        if row["number"] in (1, 2):
+            row["outcome"] = outcome
+
+    found, lacking = robustness(runs(end), 90.0)
+    assert [arm.arm for arm in found] == ["step"]
+    names = f"abel 1 ({outcome}), abel 2 ({outcome})"
+    assert lacking == [f"abel has no measures: 2 of its 18 trials have no result: {names}."]
+
+
+def test_a_slice_is_the_mean_over_the_other_axes_with_students_t() -> None:
+    abel, _ = arms()
+    for rate, found in slices(abel, "schedule.learning_rate"):
+        by_seed = [np.mean([error("abel", float(str(rate)), factor, seed) for factor in FACTORS]) for seed in SEEDS]
+        half = stats.t.ppf(0.975, 2) * np.std(by_seed, ddof=1) / math.sqrt(3)
+        assert found == pytest.approx((np.mean(by_seed), np.mean(by_seed) - half, np.mean(by_seed) + half))
+
+
+def test_two_axes_make_a_table() -> None:
+    abel, _ = arms()
+    table = heat(abel)
+    assert table.shape == (3, 2)  # rates down, factors across: axes are in the order of their names
+    for (row, column), value in np.ndenumerate(table):
+        wanted = np.mean([error("abel", RATES[row], FACTORS[column], seed) for seed in SEEDS])
+        assert value == pytest.approx(wanted)
+
+
+def test_what_no_grid_has_is_a_hole() -> None:
+    settings = tuple((("a", first), ("b", second)) for first, second in ((1, 1), (1, 2), (2, 1)))
+    table = Grid(settings=settings, seeds=(0, 1), errors=np.ones((3, 2)), decays=np.ones((3, 2)))
+    holed = Robustness(arm="a", kind="abel", table=table, measures=measures(table))
+    assert np.isnan(heat(holed)).tolist() == [[False, False], [False, True]]
+    heat_figure([holed])
+
+
+def test_values_are_in_the_order_of_numbers_or_as_they_come() -> None:
+    assert ordered([10, 2, 2, 0.5]) == [0.5, 2, 10]
+    assert ordered(["b", "a", "b"]) == ["b", "a"]
+    assert ordered([None, 3, True]) == [None, 3, True]
+
+
+def test_the_findings_say_which_arm_depends_least_on_its_settings() -> None:
+    abel, step, least = robustness_findings(arms())
+    assert abel.startswith("abel: over its 6 settings the test error goes from 10.2 to 13.6 %, a spread of 3.4 (")
+    assert step.startswith("step: over its 6 settings")
+    assert (
+        least == "Least spread has abel (3.4 points), most step (6.4 points): surely so, their intervals do not meet."
+    )
+
+
+def test_arms_without_a_grid_say_nothing() -> None:
+    table = Grid(settings=((),), seeds=(0, 1), errors=np.ones((1, 2)), decays=np.ones((1, 2)))
+    assert list(robustness_findings([Robustness(arm="a", kind="abel", table=table, measures=measures(table))])) == []
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_the_error_is_drawn_along_every_axis(theme: Theme) -> None:
+    assert axis_names(arms()) == ("schedule.decay_factor", "schedule.learning_rate")
+    figure = axes_figure(arms(), theme=theme)
+    factor, rate = figure.axes
+    assert (factor.get_xlabel(), rate.get_xlabel()) == ("decay factor", "learning rate")
+    assert [text.get_text() for text in rate.get_xticklabels()] == ["0.01", "0.1", "1"]
+    assert list(rate.get_xticks()) == pytest.approx([-2, -1, 0])  # rates stand by their logarithm
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["abel", "step"]
+    assert svg(figure)
+
+
+def test_two_axes_are_drawn_in_one_scale() -> None:
+    figure = heat_figure(arms())
+    abel, step, _ = figure.axes
+    assert [axes.get_title(loc="left") for axes in (abel, step)] == ["abel", "step"]
+    assert abel.images[0].get_clim() == step.images[0].get_clim()
+    assert [text.get_text() for text in abel.texts] == [f"{value:.1f}" for value in heat(arms()[0]).flat]
+
+
+def test_every_trial_is_a_line_and_the_worst_lies_below() -> None:
+    shown = runs()
+    figure = parallel_figure(shown)
+    (lines,) = figure.axes[0].collections
+    heights = [float(segment[-1][1]) for segment in lines.get_segments()]
+    assert len(heights) == len(shown.trials)
+    assert heights == sorted(heights, reverse=True)
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert labels == ["arm", "decay factor", "learning rate", "seed", "decays", "minimum\ntest error"]
