@@ -96,6 +96,7 @@ def curves(trial: TrialRow, epochs: int) -> Iterator[tuple[str, int, float]]:
 def _insert(
     connection: sa.Connection,
     experiment: str,
+    artifacts: Path,
     name: str,
     tags: dict[str, str],
     points: Sequence[tuple[str, int, float]],
