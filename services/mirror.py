@@ -6,7 +6,7 @@ event that both the store and the ledger have as shown.
 
 from collections.abc import Mapping, Sequence
 
-from services import acts, projection
+from services import acts, projection, view
 from services.acts import Change
 from services.tracking import Shown, Store
 from sweeps.ledger import Ledger
@@ -78,6 +78,7 @@ class Mirror:
             self._store.send(shown, tags={"mlflow.parentRunId": parent.run_id})
         if "abel.spec" not in parent.tags:
             self._describe(parent)
+        self._prepare_view(parent)
         self._parent, self._settled = parent, False
         return parent
 
@@ -85,7 +86,7 @@ class Mirror:
         """Take back what the runs vouch for, in the store itself, so that no fault brings it back."""
         self._ledger.save_tracking_offset(self._sweep.id, self._store.target, 0)
         for name, shown in self._trials.items():
-            self._store.send(shown, tags={"abel.epoch": "0"} if name else {"abel.event": "0"})
+            self._store.send(shown, tags={"abel.epoch": "0"} if name else {"abel.event": "0", "abel.view": ""})
         self._rebuild = False
 
     def _settle(self, parent: Shown) -> None:
@@ -107,6 +108,13 @@ class Mirror:
         self._store.attach(parent, self._sweep.spec, "spec.yaml")
         tags = projection.sweep_tags(self._sweep, len(self._rows)) | {"abel.spec": "spec.yaml"}
         self._store.send(parent, tags=tags)
+
+    def _prepare_view(self, parent: Shown) -> None:
+        """Save the page on which the sweep opens, once: who changes it in MLflow finds it changed."""
+        page = view.view(self._sweep, list(self._rows.values()))
+        if parent.tags.get("abel.view") != page.digest:
+            self._store.save_view(self._experiment, page)
+            self._store.send(parent, tags={"abel.view": page.digest})
 
     def _read_rows(self) -> dict[str, TrialRow]:
         return {row.id: row for row in self._ledger.trials(self._sweep.id)}
@@ -134,7 +142,8 @@ class Mirror:
         news = self._news(row, shown, change, states)
         points, tags = projection.trial_update(shown.tags, change, news)
         if change.ended:
-            points += projection.bounce_points(self._path(row, change, states))
+            path = self._path(row, change, states)
+            points += [*projection.error_points(path), *projection.bounce_points(path)]
         self._store.send(shown, points, tags, projection.trial_parameters(row))
         if change.ended:
             status = projection.TRIALS_AS.get(tags["abel.outcome"], projection.FAILED)

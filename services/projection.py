@@ -85,6 +85,19 @@ def bounce_points(curve: Sequence[StateRow]) -> Iterator[Point]:
         yield Point(key, value, finite[-1].finished_at_ms, finite[-1].epoch)
 
 
+def error_points(curve: Sequence[StateRow]) -> Iterator[Point]:
+    """The test errors of a trial that has ended, as metrics at its last epoch: its least one and when, and its last."""
+    known = [
+        (state.metrics["test_error"], state.epoch) for state in curve if math.isfinite(state.metrics["test_error"])
+    ]
+    if not known:
+        return
+    (least, epoch), (last, _) = min(known), known[-1]
+    found = {"minimum_test_error": least, "minimum_epoch": float(epoch), "final_test_error": last}
+    for key, value in found.items():
+        yield Point(key, value, curve[-1].finished_at_ms, curve[-1].epoch)
+
+
 def decision_points(decisions: Iterable[EventRow]) -> Iterator[Point]:
     """The decays of a trial as a metric: the event's flags (2 bounce, 4 last decay, 8 milestone, 16 plateau) at its epoch."""
     for row in decisions:

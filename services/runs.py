@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 import pandas as pd
 
+from services import view
 from services.patience import reason
 from services.projection import epochs_of, metric_key
 from services.settings import MLFLOW_ENVIRONMENT, without_credentials
@@ -113,7 +114,7 @@ def sweep_runs(client: MlflowClient, sweep_id: str) -> Iterator[Run]:
 
 
 def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
-    """Where below its address MLflow's UI compares a sweep's trials: one line each, with their curves.
+    """Where below its address MLflow's UI compares a sweep's trials: on their prepared view, where there is one.
 
     Raises:
         RunsError: the store is out of reach or does not know the sweep.
@@ -125,13 +126,11 @@ def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
     if experiment is None:
         place = without_credentials(tracking_uri)
         raise RunsError(f"sweep {name!r}: must be in the tracking store, but {place} does not show it yet")
-    query = {
-        "workflowType": "machine_learning",
-        "compareRunsMode": "CHART",
-        "searchFilter": f"tags.`abel.sweep_id` = '{sweep_id}' and tags.`abel.arm` LIKE '%'",
-        "orderByKey": "tags.`mlflow.runName`",  # by time of creation it would fold trials away below the sweep's own run
-        "orderByAsc": "true",
-    }
+    query = {"workflowType": "machine_learning", "compareRunsMode": "CHART"}
+    if view.TAG + view.key(sweep_id) in experiment.tags:
+        query["viewStateShareKey"] = view.key(sweep_id)
+    else:  # somebody has removed it
+        query |= {"searchFilter": view.trials_of(sweep_id), "orderByKey": view.ORDER, "orderByAsc": "true"}
     return f"/#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
