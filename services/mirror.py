@@ -6,7 +6,7 @@ event that both the store and the ledger have as shown.
 
 from collections.abc import Mapping, Sequence
 
-from services import acts, projection, view
+from services import acts, projection, thinning, view
 from services.acts import Change
 from services.tracking import Shown, Store
 from sweeps.ledger import Ledger
@@ -140,9 +140,9 @@ class Mirror:
 
     def _show_trial(self, row: TrialRow, shown: Shown, change: Change, states: Mapping[str, StateRow]) -> None:
         news = self._news(row, shown, change, states)
-        points, tags = projection.trial_update(shown.tags, change, news)
+        path = self._path(row, change, states) if change.ended else []
+        points, tags = projection.trial_update(shown.tags, change, news, self._kept(row, shown, change, news, path))
         if change.ended:
-            path = self._path(row, change, states)
             points += [*projection.error_points(path), *projection.bounce_points(path)]
         self._store.send(shown, points, tags, projection.trial_parameters(row))
         if change.ended:
@@ -160,6 +160,23 @@ class Mirror:
         if change.ended and (change.ended.payload.get("epoch") or 0) > last:
             news = [state for state in self._path(row, change, states) if state.epoch > shown.epoch]
         return news
+
+    def _kept(
+        self, row: TrialRow, shown: Shown, change: Change, news: Sequence[StateRow], path: Sequence[StateRow]
+    ) -> Sequence[StateRow]:
+        """The records to show now: of a long trial not all, and some once it is known what happened in their epochs."""
+        if thinning.is_whole(row.epochs):
+            return news
+        decided = {decision.payload["epoch"] for decision in change.decisions}
+        wanted = thinning.eventful(*projection.turns(shown.tags, change.decisions)) & decided
+        wanted |= {state.epoch for state in news if thinning.on_grid(state.epoch, row.epochs)}
+        if change.ended and change.ended.payload["status"] in thinning.AT_THEIR_END:
+            wanted |= thinning.ends(path)
+        at_hand = path or news
+        if not wanted <= {state.epoch for state in at_hand}:
+            self._rows = self._read_rows()
+            at_hand = self._ledger.curve(self._rows[row.id].head)
+        return [state for state in at_hand if state.epoch in wanted]
 
     def _path(self, row: TrialRow, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
         """All records of a trial up to its end; by now the ledger may know of later ones, for it may have gone on."""

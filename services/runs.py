@@ -13,6 +13,7 @@ from services import view
 from services.patience import reason
 from services.projection import epochs_of, metric_key
 from services.settings import MLFLOW_ENVIRONMENT, without_credentials
+from sweeps.rows import TrialStatus
 
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
 
@@ -33,6 +34,7 @@ CURVES = (
     *(f"dynamics/{name}" for name in ("change_sgd", "change_steps", "change")),
 )
 CURVE_COLUMNS = ("trial_id", "arm", "seed", "epoch", "metric", "value")
+OUTCOMES = frozenset(status for status in TrialStatus if status.final)
 TRIAL_COLUMNS = (
     *("trial_id", "run_id", "number", "name", "arm", "kind", "seed", "outcome", "epoch", "epochs", "error", "settings"),
     *("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs"),
@@ -68,9 +70,14 @@ class Runs:
         return self.trials[self.trials["outcome"] == "finished"]
 
     def curve(self, metric: str) -> pd.DataFrame:
-        """One metric as a table: epochs down, trial ids across."""
+        """One metric as a table: epochs down, trial ids across.
+
+        Of a long trial the store shows some epochs only; there an epoch has the value of the last one shown before it.
+        """
         chosen = self.curves[self.curves["metric"] == metric]
-        return chosen.pivot(index="epoch", columns="trial_id", values="value").sort_index()
+        table = chosen.pivot(index="epoch", columns="trial_id", values="value")
+        every = range(1, int(table.index.max()) + 1) if len(table) else table.index
+        return table.reindex(every).rename_axis("epoch").ffill(limit_area="inside")
 
     def by_seed(self, metric: str, trials: pd.DataFrame) -> pd.DataFrame:
         """One metric of some trials that differ in their seeds only: epochs down, seeds across."""
@@ -210,7 +217,17 @@ def _trial(run: Run, errors: "pd.Series[float] | None") -> dict[str, Any]:
             for name in ("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs")
         },
         **_reached({} if errors is None else {int(str(epoch)): float(error) for epoch, error in errors.items()}),
+        **_told(run),
     }
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """The test errors that the store has of a trial that has ended; they are right also where its curve has gaps."""
+    known = run.data.metrics
+    if run.data.tags["abel.outcome"] not in OUTCOMES or "minimum_test_error" not in known:
+        return {}
+    errors = {name: known[name] for name in ("minimum_test_error", "final_test_error")}
+    return {**errors, "minimum_epoch": int(known["minimum_epoch"])}
 
 
 def _reached(errors: Mapping[int, float]) -> dict[str, Any]:
