@@ -99,9 +99,8 @@ def _baseline(settings: Settings, row: SweepRow, trials: Sequence[TrialResult], 
 
 
 def _guessing(settings: Settings, row: SweepRow) -> float:
-    """The error of guessing a class, in percent: what a diverged trial counts as."""
     program = parse_document(dict(row.spec), row.name).expand()[0].program
-    return 100 * (1 - 1 / program.data.load(settings.data_dir).classes)
+    return baselines.guessing(program, settings.data_dir)
 
 
 def _obstacles(before: Baseline, row: SweepRow) -> list[Finding]:

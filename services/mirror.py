@@ -5,9 +5,11 @@ event that both the store and the ledger have as shown.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from services import acts, projection, thinning, view
+from services import acts, projection, robustness, thinning, view
 from services.acts import Change
+from services.projection import Point
 from services.tracking import Shown, Store
 from sweeps.ledger import Ledger
 from sweeps.rows import EventRow, StateRow, SweepStatus, TrialRow
@@ -20,9 +22,12 @@ class Mirror:
     """One sweep of a ledger in one tracking store.
 
     With ``rebuild`` everything is shown again, whatever the store says that it holds; what it does hold is not doubled.
+    ``data_dir`` is where the data lie, whose number of classes says what a diverged trial counts in the measures.
     """
 
-    def __init__(self, ledger: Ledger, sweep_id: str, store: Store, *, rebuild: bool = False) -> None:
+    def __init__(
+        self, ledger: Ledger, sweep_id: str, store: Store, *, rebuild: bool = False, data_dir: Path | None = None
+    ) -> None:
         self._ledger = ledger
         self._sweep = ledger.sweep(sweep_id)
         self._store = store
@@ -31,6 +36,7 @@ class Mirror:
         self._trials: dict[str, Shown] = {}
         self._rows: dict[str, TrialRow] = {}
         self._rebuild = rebuild
+        self._data_dir = data_dir
         self._settled = False
         self.offset = 0
 
@@ -192,12 +198,16 @@ class Mirror:
             self._describe(parent)
         incidents = [event for event in act if event.kind == "incident"]
         tags = projection.incident_tags(parent.tags, incidents) | projection.note_tags(act)
+        points: list[Point] = []
         if act[-1].kind == "sweep_ended":
-            tags |= projection.cost_tags(self._ledger.trials(self._sweep.id), self._ledger.work(self._sweep.id))
+            trials = self._ledger.trials(self._sweep.id)
+            tags |= projection.cost_tags(trials, self._ledger.work(self._sweep.id))
+            error = robustness.error_of(self._sweep.spec)
+            points += robustness.points(trials, self._ledger.curve, error, self._data_dir)
             self._end(parent, act[-1])
         elif any(acts.is_work(event) for event in act):
             self._store.set_status(parent, "RUNNING")
-        self._store.send(parent, tags=tags | {"abel.event": str(act[-1].id)})
+        self._store.send(parent, points, tags | {"abel.event": str(act[-1].id)})
 
     def _end(self, parent: Shown, ended: EventRow) -> None:
         status = str(ended.payload["status"])
