@@ -20,6 +20,7 @@ from services.measures import Grid, Point, grid, measures
 from services.schemas import Scalar, TrialResult
 from sweeps.rows import TrialStatus
 from sweeps.shape import Statistic
+from workers.config import Program
 
 FORMAT = 1
 DIGITS = 6
@@ -60,6 +61,15 @@ def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float) -> 
         raise ValueError(f"every trial must have a result, {len(lacking)} of {len(trials)} have none: {names}")
     arms = dict.fromkeys(trial.arm for trial in trials)
     return {arm: grid(_point(trial, error, guessing) for trial in trials if trial.arm == arm) for arm in arms}
+
+
+def guessing(program: Program, data_dir: Path | None) -> float:
+    """The error of guessing a class, in percent: what a diverged trial counts as.
+
+    Raises:
+        DataError: the data are not there.
+    """
+    return 100 * (1 - 1 / program.data.load(data_dir).classes)
 
 
 def _point(trial: TrialResult, error: Statistic, guessing: float) -> Point:

@@ -17,7 +17,6 @@ from sweeps.rows import SweepRow, TrialStatus
 from sweeps.rules import Rule
 from sweeps.shape import Check, Statistic
 from sweeps.spec import parse_document
-from workers.config import Program
 
 
 def save(settings: Settings, sweep: str) -> str:
@@ -97,14 +96,10 @@ def _baseline(settings: Settings, row: SweepRow, trials: Sequence[TrialResult], 
     diverged = any(trial.status == TrialStatus.DIVERGED for trial in trials)
     worst = 100.0
     if diverged:
-        worst = guessing(settings, parse_document(dict(row.spec), row.name).expand()[0].program)
+        program = parse_document(dict(row.spec), row.name).expand()[0].program
+        worst = baselines.guessing(program, settings.data_dir)
     arms = baselines.tables(trials, error, worst)
     return Baseline(source=row.id, sweep=row.name, spec=baselines.spec_hash(row.spec), error=error, arms=arms)
-
-
-def guessing(settings: Settings, program: Program) -> float:
-    """The error of guessing a class, in percent: what a diverged trial counts as."""
-    return 100 * (1 - 1 / program.data.load(settings.data_dir).classes)
 
 
 def _obstacles(before: Baseline, row: SweepRow) -> list[Finding]:

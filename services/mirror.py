@@ -5,9 +5,11 @@ event that both the store and the ledger have as shown.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from services import acts, projection
+from services import acts, projection, run_measures, thinning, view
 from services.acts import Change
+from services.projection import Point
 from services.tracking import Shown, Store
 from sweeps.ledger import Ledger
 from sweeps.rows import EventRow, StateRow, SweepStatus, TrialRow
@@ -20,9 +22,12 @@ class Mirror:
     """One sweep of a ledger in one tracking store.
 
     With ``rebuild`` everything is shown again, whatever the store says that it holds; what it does hold is not doubled.
+    ``data_dir`` is where the data lie, whose number of classes says what a diverged trial counts in the measures.
     """
 
-    def __init__(self, ledger: Ledger, sweep_id: str, store: Store, *, rebuild: bool = False) -> None:
+    def __init__(
+        self, ledger: Ledger, sweep_id: str, store: Store, *, rebuild: bool = False, data_dir: Path | None = None
+    ) -> None:
         self._ledger = ledger
         self._sweep = ledger.sweep(sweep_id)
         self._store = store
@@ -31,6 +36,7 @@ class Mirror:
         self._trials: dict[str, Shown] = {}
         self._rows: dict[str, TrialRow] = {}
         self._rebuild = rebuild
+        self._data_dir = data_dir
         self._settled = False
         self.offset = 0
 
@@ -78,6 +84,7 @@ class Mirror:
             self._store.send(shown, tags={"mlflow.parentRunId": parent.run_id})
         if "abel.spec" not in parent.tags:
             self._describe(parent)
+        self._prepare_view(parent)
         self._parent, self._settled = parent, False
         return parent
 
@@ -85,7 +92,7 @@ class Mirror:
         """Take back what the runs vouch for, in the store itself, so that no fault brings it back."""
         self._ledger.save_tracking_offset(self._sweep.id, self._store.target, 0)
         for name, shown in self._trials.items():
-            self._store.send(shown, tags={"abel.epoch": "0"} if name else {"abel.event": "0"})
+            self._store.send(shown, tags={"abel.epoch": "0"} if name else {"abel.event": "0", "abel.view": ""})
         self._rebuild = False
 
     def _settle(self, parent: Shown) -> None:
@@ -107,6 +114,13 @@ class Mirror:
         self._store.attach(parent, self._sweep.spec, "spec.yaml")
         tags = projection.sweep_tags(self._sweep, len(self._rows)) | {"abel.spec": "spec.yaml"}
         self._store.send(parent, tags=tags)
+
+    def _prepare_view(self, parent: Shown) -> None:
+        """Save the page on which the sweep opens, once: who changes it in MLflow finds it changed."""
+        page = view.view(self._sweep, list(self._rows.values()))
+        if parent.tags.get("abel.view") != page.digest:
+            self._store.save_view(self._experiment, page)
+            self._store.send(parent, tags={"abel.view": page.digest})
 
     def _read_rows(self) -> dict[str, TrialRow]:
         return {row.id: row for row in self._ledger.trials(self._sweep.id)}
@@ -132,9 +146,10 @@ class Mirror:
 
     def _show_trial(self, row: TrialRow, shown: Shown, change: Change, states: Mapping[str, StateRow]) -> None:
         news = self._news(row, shown, change, states)
-        points, tags = projection.trial_update(shown.tags, change, news)
+        path = self._path(row, change, states) if change.ended else []
+        points, tags = projection.trial_update(shown.tags, change, news, self._kept(row, shown, change, news, path))
         if change.ended:
-            points += projection.bounce_points(self._path(row, change, states))
+            points += [*projection.error_points(path), *projection.bounce_points(path)]
         self._store.send(shown, points, tags, projection.trial_parameters(row))
         if change.ended:
             status = projection.TRIALS_AS.get(tags["abel.outcome"], projection.FAILED)
@@ -152,6 +167,23 @@ class Mirror:
             news = [state for state in self._path(row, change, states) if state.epoch > shown.epoch]
         return news
 
+    def _kept(
+        self, row: TrialRow, shown: Shown, change: Change, news: Sequence[StateRow], path: Sequence[StateRow]
+    ) -> Sequence[StateRow]:
+        """The records to show now: of a long trial not all, and some once it is known what happened in their epochs."""
+        if thinning.is_whole(row.epochs):
+            return news
+        decided = {decision.payload["epoch"] for decision in change.decisions}
+        wanted = thinning.eventful(*projection.turns(shown.tags, change.decisions)) & decided
+        wanted |= {state.epoch for state in news if thinning.on_grid(state.epoch, row.epochs)}
+        if change.ended and change.ended.payload["status"] in thinning.AT_THEIR_END:
+            wanted |= thinning.ends(path)
+        at_hand = path or news
+        if not wanted <= {state.epoch for state in at_hand}:
+            self._rows = self._read_rows()
+            at_hand = self._ledger.curve(self._rows[row.id].head)
+        return [state for state in at_hand if state.epoch in wanted]
+
     def _path(self, row: TrialRow, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
         """All records of a trial up to its end; by now the ledger may know of later ones, for it may have gone on."""
         ended = change.ended.payload.get("epoch") if change.ended else None
@@ -166,12 +198,16 @@ class Mirror:
             self._describe(parent)
         incidents = [event for event in act if event.kind == "incident"]
         tags = projection.incident_tags(parent.tags, incidents) | projection.note_tags(act)
+        points: list[Point] = []
         if act[-1].kind == "sweep_ended":
-            tags |= projection.cost_tags(self._ledger.trials(self._sweep.id), self._ledger.work(self._sweep.id))
+            trials = self._ledger.trials(self._sweep.id)
+            tags |= projection.cost_tags(trials, self._ledger.work(self._sweep.id))
+            error = run_measures.error_of(self._sweep.spec)
+            points += run_measures.points(trials, self._ledger.curve, error, self._data_dir)
             self._end(parent, act[-1])
         elif any(acts.is_work(event) for event in act):
             self._store.set_status(parent, "RUNNING")
-        self._store.send(parent, tags=tags | {"abel.event": str(act[-1].id)})
+        self._store.send(parent, points, tags | {"abel.event": str(act[-1].id)})
 
     def _end(self, parent: Shown, ended: EventRow) -> None:
         status = str(ended.payload["status"])

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from abel.curves import bounces
 from abel.schedules import DECAYS, Event
+from services import thinning
 from services.acts import Change
 from sweeps.rows import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
 
@@ -85,6 +86,19 @@ def bounce_points(curve: Sequence[StateRow]) -> Iterator[Point]:
         yield Point(key, value, finite[-1].finished_at_ms, finite[-1].epoch)
 
 
+def error_points(curve: Sequence[StateRow]) -> Iterator[Point]:
+    """The test errors of a trial that has ended, as metrics at its last epoch: its least one and when, and its last."""
+    known = [
+        (state.metrics["test_error"], state.epoch) for state in curve if math.isfinite(state.metrics["test_error"])
+    ]
+    if not known:
+        return
+    (least, epoch), (last, _) = min(known), known[-1]
+    found = {"minimum_test_error": least, "minimum_epoch": float(epoch), "final_test_error": last}
+    for key, value in found.items():
+        yield Point(key, value, curve[-1].finished_at_ms, curve[-1].epoch)
+
+
 def decision_points(decisions: Iterable[EventRow]) -> Iterator[Point]:
     """The decays of a trial as a metric: the event's flags (2 bounce, 4 last decay, 8 milestone, 16 plateau) at its epoch."""
     for row in decisions:
@@ -102,6 +116,13 @@ def decision_tags(known: Mapping[str, str], decisions: Iterable[EventRow]) -> di
                 lists[name].add(row.payload["epoch"])
     written = {name: ",".join(map(str, sorted(epochs))) for name, epochs in lists.items() if epochs}
     return {name: text for name, text in written.items() if known.get(name) != text}
+
+
+def turns(known: Mapping[str, str], decisions: Iterable[EventRow]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """After which epochs a trial's schedule saw a minimum, and decayed: these decisions added to what is known."""
+    listed = {**known, **decision_tags(known, decisions)}
+    minima, decays = (epochs_of(listed.get(f"abel.{name}_epochs", "")) for name in ("minimum", "decay"))
+    return minima, decays
 
 
 def epochs_of(text: str) -> tuple[int, ...]:
@@ -132,11 +153,16 @@ def trial_parameters(trial: TrialRow) -> dict[str, str]:
 
 
 def trial_update(
-    known: Mapping[str, str], change: Change, news: Sequence[StateRow]
+    known: Mapping[str, str], change: Change, news: Sequence[StateRow], shown: Sequence[StateRow] | None = None
 ) -> tuple[list[Point], dict[str, str]]:
-    """What to send for a change of a trial whose run has the tags ``known``, with the records that are news to it."""
-    points = [point for state in news for point in epoch_points(state)]
-    points += decision_points(change.decisions)
+    """What to send for a change of a trial whose run has the tags ``known``, with the records that are news to it.
+
+    Args:
+        shown: the records to show, for a trial that is not shown with all of its epochs; see `services.thinning`.
+    """
+    points = [point for state in (news if shown is None else shown) for point in epoch_points(state)]
+    _, decays = turns(known, change.decisions)
+    points += [point for point in decision_points(change.decisions) if point.step in decays[: thinning.POINTS]]
     nonfinite = {name: text for name, text in nonfinite_tags(news).items() if name not in known}
     epoch = str(news[-1].epoch) if news else known.get("abel.epoch", "0")
     outcome: dict[str, str] = {}

@@ -114,6 +114,7 @@ def command(settings: Settings, sweep_id: str) -> list[str]:
         *("--sweep", sweep_id),
         *("--tracking-uri", settings.tracking_uri),
         *("--artifacts", str(settings.artifacts)),
+        *(() if settings.data_dir is None else ("--data-dir", str(settings.data_dir))),
         "--follow",
     ]
 

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from services import figures, page, robustness_figures, runs, sections, themes
+from services.baseline import guessing
 from services.bounce_figures import bounces_figure, shown_of
 from services.errors import OperationError
 from services.exhibits import Exhibit, exhibit, missing
 from services.export import export
 from services.findings import lagging, unfinished, unheard
-from services.gate import guessing
 from services.robustness import Robustness, robustness, robustness_findings
 from services.runs import Runs
 from services.settings import Settings, is_server, without_credentials
@@ -135,7 +135,7 @@ def _guessing(settings: Settings, sweeps: Sequence[Sweep], shown: Runs) -> float
     if not (shown.trials["outcome"] == "diverged").any():
         return 100.0
     try:
-        return guessing(settings, sweeps[0].program)
+        return guessing(sweeps[0].program, settings.data_dir)
     except DataError:
         return float("nan")  # the data set is not here, and so not the number of its classes
 

@@ -10,10 +10,12 @@ from urllib.parse import quote, urlencode
 import numpy as np
 import pandas as pd
 
+from services import view
 from services.histories import FAULTS, histories
 from services.patience import reason
 from services.projection import epochs_of, metric_key
 from services.settings import MLFLOW_ENVIRONMENT, without_credentials
+from sweeps.rows import TrialStatus
 
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
 
@@ -30,6 +32,7 @@ CURVES = (
     *(f"dynamics/{name}" for name in ("change_sgd", "change_steps", "change")),
 )
 CURVE_COLUMNS = ("trial_id", "arm", "seed", "epoch", "metric", "value")
+OUTCOMES = frozenset(status for status in TrialStatus if status.final)
 TRIAL_COLUMNS = (
     *("trial_id", "run_id", "experiment_id", "number", "name", "arm", "kind", "seed"),
     *("outcome", "epoch", "epochs", "error", "settings"),
@@ -66,9 +69,14 @@ class Runs:
         return self.trials[self.trials["outcome"] == "finished"]
 
     def curve(self, metric: str) -> pd.DataFrame:
-        """One metric as a table: epochs down, trial ids across."""
+        """One metric as a table: epochs down, trial ids across.
+
+        Of a long trial the store shows some epochs only; there an epoch has the value of the last one shown before it.
+        """
         chosen = self.curves[self.curves["metric"] == metric]
-        return chosen.pivot(index="epoch", columns="trial_id", values="value").sort_index()
+        table = chosen.pivot(index="epoch", columns="trial_id", values="value")
+        every = range(1, int(table.index.max()) + 1) if len(table) else table.index
+        return table.reindex(every).rename_axis("epoch").ffill(limit_area="inside")
 
     def by_seed(self, metric: str, trials: pd.DataFrame) -> pd.DataFrame:
         """One metric of some trials that differ in their seeds only: epochs down, seeds across."""
@@ -131,7 +139,7 @@ def sweep_runs(client: MlflowClient, sweep_id: str) -> Iterator[Run]:
 
 
 def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
-    """Where below its address MLflow's UI compares a sweep's trials: one line each, with their curves.
+    """Where below its address MLflow's UI compares a sweep's trials: on their prepared view, where there is one.
 
     Raises:
         RunsError: the store is out of reach or does not know the sweep.
@@ -143,13 +151,11 @@ def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
     if experiment is None:
         place = without_credentials(tracking_uri)
         raise RunsError(f"sweep {name!r}: must be in the tracking store, but {place} does not show it yet")
-    query = {
-        "workflowType": "machine_learning",
-        "compareRunsMode": "CHART",
-        "searchFilter": f"tags.`abel.sweep_id` = '{sweep_id}' and tags.`abel.arm` LIKE '%'",
-        "orderByKey": "tags.`mlflow.runName`",  # by time of creation it would fold trials away below the sweep's own run
-        "orderByAsc": "true",
-    }
+    query = {"workflowType": "machine_learning", "compareRunsMode": "CHART"}
+    if view.TAG + view.key(sweep_id) in experiment.tags:
+        query["viewStateShareKey"] = view.key(sweep_id)
+    else:  # somebody has removed it
+        query |= {"searchFilter": view.trials_of(sweep_id), "orderByKey": view.ORDER, "orderByAsc": "true"}
     return f"/#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
@@ -234,7 +240,17 @@ def _trial(run: Run, errors: "pd.Series[float] | None") -> dict[str, Any]:
             for name in ("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs")
         },
         **_reached({} if errors is None else {int(str(epoch)): float(error) for epoch, error in errors.items()}),
+        **_told(run),
     }
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """The test errors that the store has of a trial that has ended; they are right also where its curve has gaps."""
+    known = run.data.metrics
+    if run.data.tags["abel.outcome"] not in OUTCOMES or "minimum_test_error" not in known:
+        return {}
+    errors = {name: known[name] for name in ("minimum_test_error", "final_test_error")}
+    return {**errors, "minimum_epoch": int(known["minimum_epoch"])}
 
 
 def _reached(errors: Mapping[int, float]) -> dict[str, Any]:

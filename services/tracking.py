@@ -17,6 +17,7 @@ from services.patience import reason
 from services.projection import Point
 from services.runs import one_each, sweep_runs
 from services.settings import MLFLOW_ENVIRONMENT, Settings, is_server, without_credentials
+from services.view import View
 from sweeps.database import LedgerError
 from sweeps.ledger import Ledger
 
@@ -98,6 +99,10 @@ class Store:
             cure = f"`mlflow experiments restore --experiment-id {experiment.experiment_id}` brings it back"
             raise TrackingError(f"experiment {name!r} in {self.target}: must not be deleted; {cure}")
         return str(experiment.experiment_id)
+
+    def save_view(self, experiment: str, view: View) -> None:
+        """Keep a page of MLflow's UI with the experiment; one of the same key is replaced."""
+        self._client.set_experiment_tag(experiment, view.tag, view.text)
 
     def runs(self, sweep_id: str, prefer: Container[str] = ()) -> dict[str, Shown]:
         """The runs of a sweep's trials by trial id, and its own by the empty id; a second run of one is deleted."""

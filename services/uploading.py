@@ -1,6 +1,6 @@
 """Brings sweeps into the tracking store: beside a run as a process of its own, or alone for the verb ``track``.
 
-    python -m services.uploading [--ledger URL] --sweep ID --tracking-uri URI --artifacts DIR [--follow]
+    python -m services.uploading [--ledger URL] --sweep ID --tracking-uri URI --artifacts DIR [--data-dir DIR] [--follow]
 
 With ``--follow`` it ends when the sweep has ended and its last event is shown, or when the process that started it is
 gone. Exit code 0: everything that the ledger holds is shown. 1: the store is out of reach or refuses, or a signal came;
@@ -61,7 +61,8 @@ def _catch_up(
     settings: Settings, ledger: Ledger, sweep: SweepRow, rebuild: bool, say: Callable[[str], None]
 ) -> str | None:
     """Show everything once; returns why that was not possible, if it was not."""
-    mirror = Mirror(ledger, sweep.id, Store(settings.tracking_uri, settings.artifacts), rebuild=rebuild)
+    store = Store(settings.tracking_uri, settings.artifacts)
+    mirror = Mirror(ledger, sweep.id, store, rebuild=rebuild, data_dir=settings.data_dir)
     told = [""]
 
     def tell(line: str) -> None:
@@ -111,7 +112,7 @@ def _project(
 ) -> int:
     if options.follow:
         os.nice(10)  # training comes first
-    mirror = Mirror(ledger, sweep.id, Store(options.tracking_uri, options.artifacts))
+    mirror = Mirror(ledger, sweep.id, Store(options.tracking_uri, options.artifacts), data_dir=options.data_dir)
     try:
         ending = persist(
             mirror.step,
@@ -140,6 +141,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--sweep", required=True, metavar="ID", help="id of the sweep, or a name for the newest sweep of that name")
     add("--tracking-uri", required=True, metavar="URI", help="MLflow database or server")
     add("--artifacts", required=True, metavar="DIR", type=Path, help="where files lie beside a database")
+    add("--data-dir", metavar="DIR", type=Path, help="where the data lie, if they are no part of a library")
     add("--follow", action="store_true", help="wait for more until the sweep ends, or whoever started this does")
     add(
         "--give-up-after",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow_server import MlflowServer
 
 from abel.schedules import Abel, Constant, DecayAt, Event, Schedule
 from sweeps.ledger import Batch, Ledger
@@ -203,6 +204,15 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
     return path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[MlflowServer]:
+    """A real MLflow server over a database of its own."""
+    directory = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_store, directory / "mlflow.db")
+    with MlflowServer(f"sqlite:///{directory / 'mlflow.db'}", directory) as running:
+        yield running
 
 
 @pytest.fixture

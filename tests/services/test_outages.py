@@ -36,14 +36,6 @@ SEEDS = range(int(os.environ.get("CHAOS_SEEDS", "1")))
 CREATE, BATCH, UPDATE, SEARCH = "runs/create", "runs/log-batch", "runs/update", "runs/search"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[MlflowServer]:
-    directory = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_store, directory / "mlflow.db")
-    with MlflowServer(f"sqlite:///{directory / 'mlflow.db'}", directory) as running:
-        yield running
-
-
 @pytest.fixture
 def proxy(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")

@@ -55,15 +55,20 @@ def test_decays_are_read_with_their_reasons(told: Any, tracking_uri: str) -> Non
     assert (abel["decay_epochs"], once["decay_epochs"], once["bounce_epochs"]) == ((25, 34), (10,), ())
 
 
-def test_the_ui_shows_the_trials_of_one_sweep_each_on_a_line(told: Any, tracking_uri: str) -> None:
+def test_the_ui_shows_the_trials_of_one_sweep_in_order_of_their_least_error(told: Any, tracking_uri: str) -> None:
+    client = MlflowClient(tracking_uri)
+    experiment = client.get_experiment_by_name(told.name)
+    view = parse_qs(urlsplit(comparison(tracking_uri, told.name, told.sweep_id).removeprefix("/#")).query)
+    client.delete_experiment_tag(experiment.experiment_id, f"mlflow.sharedViewState.{view['viewStateShareKey'][0]}")
     page = urlsplit(comparison(tracking_uri, told.name, told.sweep_id).removeprefix("/#"))
-    experiment = MlflowClient(tracking_uri).get_experiment_by_name(told.name)
     assert page.path == f"/experiments/{experiment.experiment_id}/runs"
     query = parse_qs(page.query)
     (found,) = query["searchFilter"]
-    shown = MlflowClient(tracking_uri).search_runs([experiment.experiment_id], found, order_by=query["orderByKey"])
+    shown = client.search_runs([experiment.experiment_id], found, order_by=query["orderByKey"])
     assert {run.info.run_name for run in shown} == {row.name for row in told.ledger.trials(told.sweep_id)}
-    assert query["workflowType"] == ["machine_learning"]
+    errors = [run.data.metrics["minimum_test_error"] for run in shown]
+    assert errors == sorted(errors)
+    assert query["workflowType"] == view["workflowType"] == ["machine_learning"]
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 

@@ -1,0 +1,71 @@
+"""A sweep's measures as metrics of its own run, ``robustness/<arm>/<measure>``, with the ends of its interval beside it.
+
+An arm has them once all of its trials have a result; before that it has none, not wrong ones. They depend on the results
+alone, their time included, so that they are the same points however often a sweep is ended or shown again.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from services import baseline, summary
+from services.measures import Grid, measures
+from services.projection import Point, metric_key
+from sweeps.rows import StateRow, TrialRow, TrialStatus
+from sweeps.shape import Statistic
+from workers.config import ConfigError, from_dict
+from workers.data import DataError
+
+SECTION = "robustness"
+DIGITS = 4  # another processor may round the last of a float64 otherwise, and MLflow would have two points
+RESULTS = (TrialStatus.FINISHED, TrialStatus.DIVERGED)
+
+
+def error_of(spec: Mapping[str, Any]) -> Statistic:
+    """Which test error of a trial counts in a sweep."""
+    error: Statistic = (spec.get("check") or {}).get("error", "minimum")
+    return error
+
+
+def points(
+    trials: Sequence[TrialRow],
+    curve: Callable[[str | None], Sequence[StateRow]],
+    error: Statistic,
+    data_dir: Path | None = None,
+) -> Iterator[Point]:
+    """The measures of every arm that has all of its results.
+
+    Args:
+        curve: gives the records of the trial with a head.
+        data_dir: where the data lie, of which an arm with a diverged trial needs the number of classes.
+    """
+    for arm in dict.fromkeys(trial.arm for trial in trials):
+        own = [trial for trial in trials if trial.arm == arm]
+        if any(trial.status not in RESULTS for trial in own):
+            continue
+        curves = [curve(trial.head) for trial in own]
+        table = _table(own, curves, error, data_dir)
+        if table is not None:
+            yield from _of(arm, table, max(states[-1].finished_at_ms for states in curves if states))
+
+
+def _of(arm: str, table: Grid, at_ms: int) -> Iterator[Point]:
+    for name, found in measures(table).items():
+        key = f"{SECTION}/{metric_key(arm)}/{name}"
+        for suffix, value in (("", found.value), (".low", found.low), (".high", found.high)):
+            if math.isfinite(value):  # with one seed there is no interval
+                yield Point(key + suffix, round(value, DIGITS), at_ms, 0)
+
+
+def _table(
+    trials: Sequence[TrialRow], curves: Sequence[Sequence[StateRow]], error: Statistic, data_dir: Path | None
+) -> Grid | None:
+    results = [summary.measure(trial, states) for trial, states in zip(trials, curves, strict=True)]
+    diverged = any(trial.status is TrialStatus.DIVERGED for trial in trials)
+    try:
+        guessing = baseline.guessing(from_dict(trials[0].program), data_dir) if diverged else math.nan
+        (table,) = baseline.tables(results, error, guessing).values()
+    except (ConfigError, DataError, OSError, ValueError):  # the data are not here, or a setting lacks a seed
+        return None
+    return table

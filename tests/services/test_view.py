@@ -1,0 +1,169 @@
+"""Tests for `services/view.py`: the view in the store, and opened by a real browser from a real MLflow server."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow_server import MlflowServer
+from playwright.sync_api import Page, expect, sync_playwright
+
+from services import view as views
+from services.mirror import Mirror
+from services.runs import comparison
+from services.tracking import Store
+
+CHROMIUM = shutil.which("chromium")
+TAG_CHARACTERS = 20_000  # MLflow refuses an experiment's tag that is longer
+WAIT_MS = 30_000
+BAND = "rgb(0, 0, 0)"  # the edge of the band around a mean, of no width
+# Of every chart: the metric that it is of, and its lines as they are drawn, in pixels from its left and its lower edge.
+CHARTS = """
+() => [...document.querySelectorAll('.js-plotly-plot')].map(chart => ({
+    kinds: [...new Set(chart.data.map(trace => trace.type))],
+    axis: chart.layout.yaxis.type ?? null,
+    lines: [...chart.querySelectorAll('.scatterlayer .trace')].map(trace => trace.querySelector('path.js-line'))
+        .filter(path => path && path.getAttribute('d'))
+        .map(path => ({colour: path.style.stroke, d: path.getAttribute('d')})),
+}))
+"""
+
+
+def project(story: Any, uri: str, tmp_path: Path, *, rebuild: bool = False) -> None:
+    mirror = Mirror(story.ledger, story.sweep_id, Store(uri, tmp_path / "artifacts"), rebuild=rebuild)
+    while mirror.step():
+        pass
+
+
+@pytest.fixture
+def small(story: Any) -> Any:
+    story.seeds, story.epochs, story.decays = 1, 4, (2,)
+    return story.begin().tell().end()
+
+
+def saved(uri: str, story: Any) -> dict[str, str]:
+    tags = MlflowClient(uri).get_experiment_by_name(story.name).tags
+    return {name: text for name, text in tags.items() if name.startswith(views.TAG)}
+
+
+def test_a_view_is_what_mlflows_front_end_saves(small: Any) -> None:
+    row, trials = small.ledger.sweep(small.sweep_id), small.ledger.trials(small.sweep_id)
+    made = views.view(row, trials)
+    assert made.tag == f"mlflow.sharedViewState.{made.key}"
+    envelope = json.loads(made.text)
+    assert envelope.keys() == {"name", "createdAt", "state"}
+    assert envelope["createdAt"] == row.created_ms
+    state = json.loads(envelope["state"])
+    assert state["selectedColumns"][:3] == ["params.`arm`", "params.`schedule.decay_epoch`", "params.`seed`"]
+    sections = {section["uuid"] for section in state["compareRunSections"]}
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} <= sections
+    assert views.view(row, trials[::-1]) == made
+
+
+def test_a_view_of_many_axes_fits_into_a_tag(small: Any) -> None:
+    row, (trial, *_) = small.ledger.sweep(small.sweep_id), small.ledger.trials(small.sweep_id)
+    wide = replace(trial, settings={f"program.optimizer.a_rather_long_name_{axis}": axis for axis in range(100)})
+    assert len(views.view(row, [wide]).text) < TAG_CHARACTERS
+
+
+def test_a_sweep_has_one_view_which_may_be_changed_in_mlflow(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+    project(small, tracking_uri, tmp_path)
+    ((tag, text),) = saved(tracking_uri, small).items()
+    assert tag.endswith(f"abel-{small.sweep_id}")
+    client = MlflowClient(tracking_uri)
+    experiment = client.get_experiment_by_name(small.name).experiment_id
+    client.set_experiment_tag(experiment, tag, "changed")
+    small.ledger.describe_sweep(
+        small.sweep_id, dict(small.ledger.sweep(small.sweep_id).spec) | {"title": "Another title"}
+    )
+    project(small, tracking_uri, tmp_path)
+    assert saved(tracking_uri, small) == {tag: "changed"}
+    project(small, tracking_uri, tmp_path, rebuild=True)
+    assert saved(tracking_uri, small) == {tag: text}
+
+
+def test_the_ui_opens_on_the_view_and_without_it_on_the_same_runs(
+    small: Any, tracking_uri: str, tmp_path: Path
+) -> None:
+    project(small, tracking_uri, tmp_path)
+    assert comparison(tracking_uri, small.name, small.sweep_id).endswith(f"&viewStateShareKey=abel-{small.sweep_id}")
+    client = MlflowClient(tracking_uri)
+    client.delete_experiment_tag(
+        client.get_experiment_by_name(small.name).experiment_id, views.TAG + views.key(small.sweep_id)
+    )
+    assert "viewStateShareKey" not in comparison(tracking_uri, small.name, small.sweep_id)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of a browser that reaches this machine only; what else it asks for is a failure."""
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on the PATH")
+    outside: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        opened = browser.new_page(viewport={"width": 1680, "height": 1000})
+        opened.set_default_timeout(WAIT_MS)
+        expect.set_options(timeout=WAIT_MS)
+        opened.on(
+            "request", lambda request: outside.append(request.url) if "://127.0.0.1:" not in request.url else None
+        )
+        opened.route(lambda url: "://127.0.0.1:" not in url, lambda route: route.abort())
+        yield opened
+        browser.close()
+    assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
+
+
+def points(drawn: str) -> list[tuple[float, float]]:
+    """The corners of a line of an SVG, in pixels; the vertical one counts downwards."""
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+", drawn)]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def bounces(line: Sequence[tuple[float, float]]) -> bool:
+    """Whether a line falls by a fifth of its height and more, and then rises by as much."""
+    heights = [-y for _, y in line]
+    low = heights.index(min(heights))
+    enough = (max(heights) - min(heights)) / 5
+    return max(heights[: low + 1]) - heights[low] > enough and max(heights[low:]) - heights[low] > enough
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_arms_and_the_bounce_and_compares_runs(
+    story: Any, server: MlflowServer, page: Page, tmp_path: Path
+) -> None:
+    story.seeds = 2
+    story.begin().tell().end()
+    server.start()
+    project(story, server.url, tmp_path)
+    page.goto(server.url + comparison(server.url, story.name, story.sweep_id))
+    expect(page.get_by_text(f"By arm, sweep {story.sweep_id}")).to_be_visible()
+    expect(page.get_by_text("Sort: minimum_test_error")).to_be_visible()
+    for arm, trials in {"abel": 2, "constant": 2, "decay-at": 10}.items():
+        expect(page.locator(".ag-row", has_text=f"Group: {arm}")).to_contain_text(str(trials))
+    expect(page.get_by_text(re.compile(r"^Robustness")).first).to_be_visible()
+    for metric in ("test_error", "weight_norm_sq", "learning_rate_first", "minimum_test_error"):
+        expect(page.get_by_text(metric, exact=True).first).to_be_attached()
+    page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .scatterlayer path.js-line').length >= 9")
+    errors, norms, rates, least = page.evaluate(CHARTS)
+    assert [chart["kinds"] for chart in (errors, norms, rates, least)] == [["scatter"]] * 3 + [["bar"]]
+    assert rates["axis"] == "log"
+    means = {line["colour"]: points(line["d"]) for line in norms["lines"] if line["colour"] != BAND}
+    assert len(means) == 3
+    assert all(bounces(line) for line in means.values())
+    assert not any(bounces(points(line["d"])) for line in (*errors["lines"], *rates["lines"]) if line["colour"] != BAND)
+
+    for name in ("abel seed=0", "constant seed=1"):
+        row = page.locator(".ag-row", has_text=name).first.get_attribute("row-index")
+        page.locator(f".ag-row[row-index='{row}'] input[type=checkbox]").first.check()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_text("Comparing 2 Runs from 1 Experiment")).to_be_visible()
+    for name in ("abel seed=0", "constant seed=1"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
