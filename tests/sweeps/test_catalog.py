@@ -28,7 +28,8 @@ EQUATION = ["norm-equation", "norm-equation-digits"]
 
 
 def test_names():
-    assert catalog.names() == ["fig-s5-cifar10", *DECAY_TIME, "gate-digits", *EQUATION]
+    grids = ["fig-3", "fig-3-cifar10", "fig-s1", "fig-s1-cifar10"]
+    assert catalog.names() == [*grids, "fig-s5-cifar10", *DECAY_TIME, "gate-digits", *EQUATION]
 
 
 def test_an_unknown_name():
@@ -60,7 +61,9 @@ def test_the_cost_of_an_entry_is_its_forecast(name):
         ("norm-equation-digits", 4),
         ("gate-digits", 4),
         ("fig-s6a-cifar10", 90),
+        ("fig-s1-cifar10", 90),
         ("fig-s5-cifar10", 90),
+        ("fig-3-cifar10", 90),
         ("norm-equation", 90),
     ],
 )
@@ -147,6 +150,29 @@ def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long():
         large, small = (trials[arm] for arm in trials if type(trials[arm].schedule) is kind)
         assert small.schedule.learning_rate == pytest.approx(large.schedule.learning_rate / 5)
         assert (large.epochs, small.epochs) == (30, 150)
+
+
+@pytest.mark.parametrize("name", ["fig-3", "fig-3-cifar10"])
+def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name):
+    points = {}
+    for trial in load_spec(name).expand():
+        factor = getattr(trial.schedule, "decay_factor", None)
+        points.setdefault(trial.arm, set()).add((trial.schedule.learning_rate, factor, trial.seed))
+    assert points["abel"] == points["step"] == points["simple"]
+    assert points["cosine"] == {(rate, None, seed) for rate, _, seed in points["abel"]}
+
+
+@pytest.mark.parametrize("name", ["fig-s1", "fig-s1-cifar10"])
+def test_the_last_decay_is_varied_around_85_percent(name):
+    spec = load_spec(name)
+    epochs = {trial.schedule.last_decay_epoch for trial in spec.expand()}
+    assert min(epochs) < 0.85 * spec.epochs < max(epochs)
+    assert 0.85 * spec.epochs in epochs
+
+
+def test_figures_s1_and_3_train_the_same_programs():
+    for one, other in (("fig-s1", "fig-3"), ("fig-s1-cifar10", "fig-3-cifar10")):
+        assert load_spec(one).expand()[0].program == load_spec(other).expand()[0].program
 
 
 def test_the_template_is_a_spec():
