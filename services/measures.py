@@ -10,7 +10,7 @@ seed[s] + noise``. How often each interval covers the truth was simulated: `serv
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from typing import NamedTuple
@@ -69,6 +69,15 @@ class Grid:
         shares = [dict(zip(axis, _shares(name, axis), strict=True)) for name, axis in zip(names, axes, strict=True)]
         return np.array(
             [math.prod(share[value] for share, (_, value) in zip(shares, s, strict=True)) for s in self.settings]
+        )
+
+    def of_seeds(self, seeds: Sequence[int]) -> "Grid":
+        """The table with some of its seeds; which trials diverged is not known of a part, unless it is the whole."""
+        if tuple(seeds) == self.seeds:
+            return self
+        columns = [self.seeds.index(seed) for seed in seeds]
+        return replace(
+            self, seeds=tuple(seeds), errors=self.errors[:, columns], decays=self.decays[:, columns], diverged=0
         )
 
 

@@ -170,6 +170,18 @@ def test_the_last_decay_is_varied_around_85_percent(name):
     assert 0.85 * spec.epochs in epochs
 
 
+def test_entries_name_the_claims_that_they_test():
+    tested = {name: load_spec(name).claims for name in catalog.names()}
+    assert {name: claims.tested for name, claims in tested.items() if claims} == {
+        "fig-3": ["tuned", "cosine", "decay_factor", "rate"],
+        "fig-3-cifar10": ["tuned", "cosine", "decay_factor", "rate"],
+        "fig-s1": ["last_decay"],
+        "fig-s1-cifar10": ["last_decay"],
+        **dict.fromkeys(DECAY_TIME, ["decay_time"]),
+    }
+    assert {tested[name].margin for name in ("fig-3", "fig-s1", "fig-s6a")} == {0.2}
+
+
 def test_figures_s1_and_3_train_the_same_programs():
     for one, other in (("fig-s1", "fig-3"), ("fig-s1-cifar10", "fig-3-cifar10")):
         assert load_spec(one).expand()[0].program == load_spec(other).expand()[0].program

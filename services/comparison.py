@@ -1,0 +1,129 @@
+"""Two arms against each other, paired by seed: each at a setting of its own choice, and over its grid.
+
+The best of noisy settings looks better than it is, and in the arm with more settings more so. So a setting is chosen on
+the other seeds and judged on the seed that is left out, each seed in turn: what is compared is the error that the choice
+gives, not the least one that was seen. Worst, spread and area are taken the same way. The choice rests on one seed less
+than there are, and may miss the true best; how often the intervals cover was simulated (`bench/comparison.py`).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special, stats
+
+from services.measures import Floats, Grid, Setting, mean_of
+from services.schemas import Interval
+
+MEASURES = ("best", "mean", "worst", "spread", "area")
+
+
+class Difference(NamedTuple):
+    """The first less the second, over the seeds that both have.
+
+    `value` is the mean difference with Student's interval, `p` that of the paired t test. `effect` is Cohen's d of paired
+    differences, their mean in their standard deviations, times Hedges' correction, without which few seeds overstate it; NaN
+    below three seeds, or where all differences are equal.
+    """
+
+    value: Interval
+    effect: float
+    p: float
+
+
+class Row(NamedTuple):
+    """One measure of two arms: its mean over seeds in each, the difference, and its p among all that was compared."""
+
+    first: str
+    second: str
+    measure: str
+    values: tuple[float, float]
+    difference: Difference
+    corrected: float
+
+
+def by_seed(table: Grid) -> dict[str, Floats]:
+    """The measures for each seed, f64[seeds]: settings are chosen on the other seeds, and so NaN where there is one seed.
+
+    `mean` is that over the grid, each setting with its share; `area` is the mean less the best.
+    """
+    errors, (_, seeds) = table.errors, table.errors.shape
+    mean = table.weights @ errors
+    if seeds == 1:
+        unknown = np.full(1, math.nan)
+        return {"best": unknown, "mean": mean, "worst": unknown, "spread": unknown, "area": unknown}
+    others = errors.sum(axis=1, keepdims=True) - errors  # of the other seeds, up to a factor
+    each = np.arange(seeds)
+    best, worst = errors[others.argmin(axis=0), each], errors[others.argmax(axis=0), each]
+    return {"best": best, "mean": mean, "worst": worst, "spread": worst - best, "area": mean - best}
+
+
+def best_setting(table: Grid) -> Setting:
+    """The setting with the least mean error over all seeds; its error is no fair estimate of what it gives."""
+    return table.settings[int(table.errors.mean(axis=1).argmin())]
+
+
+def difference(first: Floats, second: Floats) -> Difference:
+    """Two measures by seed, f64[seeds] each."""
+    apart = first - second
+    value, seeds = mean_of(apart), len(apart)
+    if seeds < 2 or not np.isfinite(apart).all():
+        return Difference(Interval(value.value, math.nan, math.nan), math.nan, math.nan)
+    deviation = float(apart.std(ddof=1))
+    if deviation == 0:
+        return Difference(value, math.nan, 0.0 if value.value else 1.0)
+    effect = value.value / deviation * _hedges(seeds - 1)
+    return Difference(value, effect, float(stats.ttest_1samp(apart, 0.0).pvalue))
+
+
+def _hedges(freedom: int) -> float:
+    """What makes a standardised difference unbiased (Hedges 1981); NaN with one degree of freedom, as there is none."""
+    if freedom < 2:
+        return math.nan
+    return math.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / math.sqrt(freedom / 2)
+
+
+def paired(first: Grid, second: Grid) -> tuple[Grid, Grid]:
+    """Both tables with the seeds that both have.
+
+    Raises:
+        ValueError: there is none.
+    """
+    seeds = tuple(seed for seed in first.seeds if seed in second.seeds)
+    if not seeds:
+        raise ValueError(f"two arms must have a seed in common, got {first.seeds} and {second.seeds}")
+    return first.of_seeds(seeds), second.of_seeds(seeds)
+
+
+def compare(first: Grid, second: Grid) -> dict[str, tuple[tuple[float, float], Difference]]:
+    """Every measure of two arms, with its mean in each."""
+    one, other = map(by_seed, paired(first, second))
+    return {
+        name: ((float(one[name].mean()), float(other[name].mean())), difference(one[name], other[name]))
+        for name in MEASURES
+    }
+
+
+def comparisons(tables: Mapping[str, Grid], first: str) -> tuple[Row, ...]:
+    """One arm against every other, by every measure, p corrected for all of them together."""
+    compared = [
+        (other, name, *found)
+        for other, table in tables.items()
+        if other != first
+        for name, found in compare(tables[first], table).items()
+    ]
+    ps = corrected([apart.p for *_, apart in compared])
+    return tuple(
+        Row(first, other, name, values, apart, p) for (other, name, values, apart), p in zip(compared, ps, strict=True)
+    )
+
+
+def corrected(ps: list[float]) -> list[float]:
+    """p-values by Benjamini and Yekutieli, NaN left out: of those below q, no more than q are false on average.
+
+    Measures of one arm depend on each other in both directions; this correction holds for any dependence.
+    """
+    known = [p for p in ps if not math.isnan(p)]
+    adjusted = iter(stats.false_discovery_control(known, method="by").tolist() if known else ())
+    return [p if math.isnan(p) else next(adjusted) for p in ps]
