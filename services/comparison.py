@@ -1,9 +1,11 @@
-"""Two arms against each other, paired by seed: each at a setting of its own choice, and over its grid.
+"""Two arms against each other, paired by seed: each at its own best setting, and over its grid.
 
-The best of noisy settings looks better than it is, and in the arm with more settings more so. So a setting is chosen on
-the other seeds and judged on the seed that is left out, each seed in turn: what is compared is the error that the choice
-gives, not the least one that was seen. Worst, spread and area are taken the same way. The choice rests on one seed less
-than there are, and may miss the true best; how often the intervals cover was simulated (`bench/comparison.py`).
+The best of noisy settings looks better than it is, and the more so the more settings an arm has. So a measure's value is
+that of means which were drawn together until they spread as the true ones do (`services/measures.py`), and only its
+scatter over the seeds is that of the settings that were chosen: the differences of two arms, seed by seed, give Student's
+interval around the difference of the values. How often it covers the truth was simulated (`bench/comparison.py`), beside two
+that were not taken: without drawing the means together, and with settings chosen on the other seeds and judged on the
+one left out, which leaves no bias but too short an interval, as the seeds then depend on each other.
 """
 
 import math
@@ -13,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from services.measures import Floats, Grid, Setting, mean_of
+from services.measures import Floats, Grid, Setting, mean_of, settled
 from services.schemas import Interval
 
 MEASURES = ("best", "mean", "worst", "spread", "area")
@@ -44,23 +46,26 @@ class Row(NamedTuple):
 
 
 def by_seed(table: Grid) -> dict[str, Floats]:
-    """The measures for each seed, f64[seeds]: settings are chosen on the other seeds, and so NaN where there is one seed.
+    """The measures for each seed, f64[seeds], at the settings that are best and worst over all seeds.
 
-    `mean` is that over the grid, each setting with its share; `area` is the mean less the best.
+    Their means over seeds are the measures of the settled means. `mean` is that over the grid, each setting with its share;
+    `spread` is worst less best, `area` mean less best.
     """
-    errors, (_, seeds) = table.errors, table.errors.shape
-    mean = table.weights @ errors
-    if seeds == 1:
-        unknown = np.full(1, math.nan)
-        return {"best": unknown, "mean": mean, "worst": unknown, "spread": unknown, "area": unknown}
-    others = errors.sum(axis=1, keepdims=True) - errors  # of the other seeds, up to a factor
-    each = np.arange(seeds)
-    best, worst = errors[others.argmin(axis=0), each], errors[others.argmax(axis=0), each]
+    known = settled(table.errors)
+    means, mean = table.errors.mean(axis=1), table.weights @ table.errors
+    best = _around(table.errors[int(means.argmin())], float(known.min()))
+    worst = _around(table.errors[int(means.argmax())], float(known.max()))
     return {"best": best, "mean": mean, "worst": worst, "spread": worst - best, "area": mean - best}
 
 
+def _around(errors: Floats, value: float) -> Floats:
+    """Errors by seed, moved to have this mean."""
+    moved: Floats = errors + (value - errors.mean())
+    return moved
+
+
 def best_setting(table: Grid) -> Setting:
-    """The setting with the least mean error over all seeds; its error is no fair estimate of what it gives."""
+    """The setting with the least mean error over all seeds; that mean flatters it."""
     return table.settings[int(table.errors.mean(axis=1).argmin())]
 
 

@@ -137,7 +137,7 @@ def bands(errors: Floats, confidence: float = CONFIDENCE) -> Bands:
     if settings == 1:
         zero = np.zeros((1, 1))
         return Bands(confidence, means, means - level, means + level, (zero, zero))
-    noise = errors - means[:, None] - errors.mean(axis=0) + errors.mean()
+    noise = _noise(errors)
     freedom = (settings - 1) * (seeds - 1)
     pooled = np.square(noise).sum() / freedom
     own = np.square(noise).sum(axis=1) / (seeds - 1) * settings / (settings - 1)
@@ -160,6 +160,22 @@ def _student(confidence: float, freedom: int) -> float:
 def _tukey(confidence: float, settings: int, freedom: int) -> float:
     """The bound of the largest of all differences, in standard errors of one; slow to compute."""
     return float(stats.studentized_range.ppf(confidence, settings, freedom)) / math.sqrt(2)
+
+
+def _noise(errors: Floats) -> Floats:
+    """What is left of f64[settings, seeds] without the settings' means and the seeds'."""
+    left: Floats = errors - errors.mean(axis=1, keepdims=True) - errors.mean(axis=0) + errors.mean()
+    return left
+
+
+def settled(errors: Floats) -> Floats:
+    """The settings' means, f64[settings], drawn together as those of `bands`; as they are where noise is not known."""
+    settings, seeds = errors.shape
+    means: Floats = errors.mean(axis=1)
+    if settings == 1 or seeds == 1:
+        return means
+    pooled = float(np.square(_noise(errors)).sum()) / ((settings - 1) * (seeds - 1))
+    return _settled(means, pooled / seeds)
 
 
 def _settled(means: Floats, noise: float) -> Floats:
