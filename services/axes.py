@@ -74,8 +74,14 @@ def part(table: Grid, axis: str, value: Scalar) -> Grid:
 
 
 def along(table: Grid, axis: str) -> Grid:
-    """The grid by one axis alone: errors and decays are means over the others, each setting with its share."""
-    values = axes(table)[axis]
+    """The grid by one axis alone: errors and decays are means over the others, each setting with its share.
+
+    Raises:
+        ValueError: the grid does not vary the axis.
+    """
+    values = axes(table).get(axis)
+    if values is None:
+        raise ValueError(f"the grid must vary {axis}, and varies {', '.join(axes(table)) or 'nothing'}")
     parts = [part(table, axis, value) for value in values]
     return replace(
         table,
@@ -88,7 +94,7 @@ def along(table: Grid, axis: str) -> Grid:
 
 def slices(table: Grid, axis: str) -> tuple[Slice, ...]:
     """The arm at each value of an axis; every interval allows for the settings of its slice, not for the other slices."""
-    parts = [(value, part(table, axis, value)) for value in axes(table)[axis]]
+    parts = [(value, part(table, axis, value)) for value in axes(table).get(axis, ())]
     return tuple(Slice(value, measure("mean", one), measure("best", one)) for value, one in parts)
 
 

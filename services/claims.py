@@ -203,7 +203,7 @@ def _last_decay(evidence: Evidence, margin: float) -> _Seen:
 
 def _factor(evidence: Evidence, margin: float) -> _Seen:
     table = evidence.table("abel", "final")
-    by_factor = _along(table, FACTOR)
+    by_factor = along(table, FACTOR)
     spread = measure("spread", by_factor)
     each = ", ".join(f"{value}: {row.mean():.1f} %" for ((_, value),), row in _rows(by_factor))
     joint = ""
@@ -215,7 +215,7 @@ def _factor(evidence: Evidence, margin: float) -> _Seen:
 
 def _decays(evidence: Evidence, margin: float) -> _Seen:
     table = evidence.table("abel", "final")
-    by_factor = _along(table, FACTOR)
+    by_factor = along(table, FACTOR)
     factors = [float(str(value)) for ((_, value),) in by_factor.settings]
     most, least = int(np.argmax(factors)), int(np.argmin(factors))
     rounded = 2 * rounding(part(table, FACTOR, by_factor.settings[most][0][1]))
@@ -227,7 +227,7 @@ def _decays(evidence: Evidence, margin: float) -> _Seen:
 
 def _growth(other: str) -> Callable[[Evidence, float], _Seen]:
     def look(evidence: Evidence, margin: float) -> _Seen:
-        abel, against = (_along(evidence.table(kind, "final"), RATE) for kind in ("abel", other))
+        abel, against = (along(evidence.table(kind, "final"), RATE) for kind in ("abel", other))
         (one, two), apart = compare(abel, against)["area"]
         return _Seen(
             apart.value,
@@ -239,7 +239,7 @@ def _growth(other: str) -> Callable[[Evidence, float], _Seen]:
 
 def _extreme(evidence: Evidence, margin: float) -> _Seen:
     abel = evidence.table("abel", "final")
-    rate = max(_along(abel, RATE).settings, key=lambda setting: float(str(setting[0][1])))[0][1]
+    rate = max(along(abel, RATE).settings, key=lambda setting: float(str(setting[0][1])))[0][1]
     gains: dict[str, Interval] = {}
     errors = {"abel": by_seed(part(abel, RATE, rate))["best"]}
     for kind in ("step", "cosine", "simple"):
@@ -251,12 +251,6 @@ def _extreme(evidence: Evidence, margin: float) -> _Seen:
     each = ", ".join(f"{kind} {error.mean():.1f} %" for kind, error in errors.items())
     least = min(gains, key=lambda kind: gains[kind].value)
     return _Seen(gains[least], f"at rate {rate}, {each}; {least} less ABEL {_points(gains[least])}", here)
-
-
-def _along(table: Grid, axis: str) -> Grid:
-    if axis not in axes(table):
-        raise ValueError(f"it takes an arm whose grid varies {axis}")
-    return along(table, axis)
 
 
 def _rows(table: Grid) -> Iterator[tuple[tuple[tuple[str, Scalar], ...], Floats]]:

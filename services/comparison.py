@@ -18,6 +18,7 @@ from scipy import special, stats
 from services.measures import Floats, Grid, Setting, mean_of, settled
 from services.schemas import Interval
 
+ROUNDING = 1e-9  # percent: differences that are no further apart are equal
 MEASURES = ("best", "mean", "worst", "spread", "area")
 
 
@@ -76,10 +77,11 @@ def difference(first: Floats, second: Floats) -> Difference:
     if seeds < 2 or not np.isfinite(apart).all():
         return Difference(Interval(value.value, math.nan, math.nan), math.nan, math.nan)
     deviation = float(apart.std(ddof=1))
-    if deviation == 0:
-        return Difference(value, math.nan, 0.0 if value.value else 1.0)
-    effect = value.value / deviation * _hedges(seeds - 1)
-    return Difference(value, effect, float(stats.ttest_1samp(apart, 0.0).pvalue))
+    if deviation <= ROUNDING:
+        return Difference(value, math.nan, 1.0 if abs(value.value) <= ROUNDING else 0.0)
+    effect = value.value / deviation
+    p = 2 * float(stats.t.sf(abs(effect) * math.sqrt(seeds), seeds - 1))
+    return Difference(value, effect * _hedges(seeds - 1), p)
 
 
 def _hedges(freedom: int) -> float:
