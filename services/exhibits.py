@@ -10,10 +10,19 @@ from matplotlib.figure import Figure
 from services.decay_time import DecayTime, decay_time
 from services.figures import decay_time_figure, percent
 from services.findings import decay_time_findings
+from services.grid_figures import last_decay_figure, rate_by_factor_figure
 from services.norm_curves import Course, by_l2, by_rate
 from services.norm_figures import norm_curves_figure, norm_equation_figure
 from services.norm_findings import norm_curves_findings, norm_equation_findings
 from services.runs import Runs
+from services.sensitivity import (
+    LastDecay,
+    RateByFactor,
+    last_decay,
+    last_decay_findings,
+    rate_by_factor,
+    rate_by_factor_findings,
+)
 
 _Numbers = TypeVar("_Numbers")
 
@@ -22,6 +31,9 @@ _NEEDS = {
     "decay_time": "one arm of decay_at whose grid varies schedule.decay_epoch alone, beside at most one arm of constant and "
     "one of abel",
     "norm_curves": "at most one trial of constant and one of abel for each rate and seed",
+    "rate_by_factor": "one arm of abel whose grid varies rate and decay factor, and at most one arm of each other schedule, "
+    "which varies its rate and maybe its factor",
+    "last_decay_epoch": "one arm of abel whose grid varies schedule.last_decay_epoch alone",
     "norm_equation": "arms of constant and abel whose grids vary program.l2 alone, with the task's field dynamics",
 }
 
@@ -56,6 +68,10 @@ def exhibit(runs: Runs) -> Exhibit | None:
             return _shown(by_rate(runs), _norm_curves)
         case "norm_equation":
             return _shown(by_l2(runs), _norm_equation)
+        case "rate_by_factor":
+            return _shown(rate_by_factor(runs), _rate_by_factor)
+        case "last_decay_epoch":
+            return _shown(last_decay(runs), _last_decay)
         case _:
             return None
 
@@ -109,4 +125,25 @@ def _norm_equation(courses: Sequence[Course]) -> Exhibit:
         "what these terms leave unexplained.",
         draw=partial(norm_equation_figure, courses),
         findings=tuple(norm_equation_findings(courses)),
+    )
+
+
+def _rate_by_factor(numbers: RateByFactor) -> Exhibit:
+    return Exhibit(
+        file="rate_by_factor.png",
+        heading="Final test error by learning rate and decay factor",
+        caption="Above: each schedule by one of the two, as the mean over the other, rates by their logarithm. Below: each "
+        "schedule over both, as means over seeds on one scale of colours; cosine has no factor.",
+        draw=partial(rate_by_factor_figure, numbers),
+        findings=tuple(rate_by_factor_findings(numbers)),
+    )
+
+
+def _last_decay(numbers: LastDecay) -> Exhibit:
+    return Exhibit(
+        file="last_decay_epoch.png",
+        heading="Final test error against the epoch of ABEL's last decay",
+        caption="ABEL's own decays are the same until the last one; each ring is a seed.",
+        draw=partial(last_decay_figure, numbers),
+        findings=tuple(last_decay_findings(numbers)),
     )

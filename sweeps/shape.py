@@ -146,10 +146,10 @@ class Document(Part):
         gt=0,
         description="How long one worker takes for an epoch; `abel plan` uses it until an epoch was measured here.",
     )
-    figure: Literal["decay_time", "norm_curves", "norm_equation"] | None = Field(
+    figure: Literal["decay_time", "norm_curves", "norm_equation", "rate_by_factor", "last_decay_epoch"] | None = Field(
         default=None,
         description="The figure that the report draws: the error against the decay's epoch, the squared norm by rate, "
-        "or the terms of its equation.",
+        "the terms of its equation, the error by rate and decay factor, or against the epoch of ABEL's last decay.",
     )
     program: dict[str, JsonValue] = Field(description="What is trained, on what and how.")
     epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Length of every trial, but where an arm has its own.")

@@ -154,8 +154,9 @@ def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long():
 
 @pytest.mark.parametrize("name", ["fig-3", "fig-3-cifar10"])
 def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name):
-    points = {}
-    for trial in load_spec(name).expand():
+    spec, points = load_spec(name), {}
+    assert spec.figure == "rate_by_factor"
+    for trial in spec.expand():
         factor = getattr(trial.schedule, "decay_factor", None)
         points.setdefault(trial.arm, set()).add((trial.schedule.learning_rate, factor, trial.seed))
     assert points["abel"] == points["step"] == points["simple"]
@@ -166,6 +167,7 @@ def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name):
 def test_the_last_decay_is_varied_around_85_percent(name):
     spec = load_spec(name)
     epochs = {trial.schedule.last_decay_epoch for trial in spec.expand()}
+    assert spec.figure == "last_decay_epoch"
     assert min(epochs) < 0.85 * spec.epochs < max(epochs)
     assert 0.85 * spec.epochs in epochs
 
