@@ -8,6 +8,7 @@ from typing import TypeVar
 from matplotlib.figure import Figure
 
 from services.decay_time import DecayTime, decay_time
+from services.evidence import Evidence
 from services.figures import decay_time_figure, percent
 from services.findings import decay_time_findings
 from services.grid_figures import last_decay_figure, rate_by_factor_figure
@@ -18,10 +19,10 @@ from services.runs import Runs
 from services.sensitivity import (
     LastDecay,
     RateByFactor,
-    last_decay,
     last_decay_findings,
-    rate_by_factor,
+    last_decays,
     rate_by_factor_findings,
+    rates_by_factors,
 )
 
 _Numbers = TypeVar("_Numbers")
@@ -69,9 +70,9 @@ def exhibit(runs: Runs) -> Exhibit | None:
         case "norm_equation":
             return _shown(by_l2(runs), _norm_equation)
         case "rate_by_factor":
-            return _shown(rate_by_factor(runs), _rate_by_factor)
+            return _shown(_taken(rates_by_factors, runs), _rate_by_factor)
         case "last_decay_epoch":
-            return _shown(last_decay(runs), _last_decay)
+            return _shown(_taken(last_decays, runs), _last_decay)
         case _:
             return None
 
@@ -84,6 +85,13 @@ def missing(runs: Runs) -> str:
 
 def _shown(numbers: _Numbers | None, show: Callable[[_Numbers], Exhibit]) -> Exhibit | None:
     return None if numbers is None else show(numbers)
+
+
+def _taken(take: Callable[[Evidence], _Numbers], runs: Runs) -> _Numbers | None:
+    try:
+        return take(Evidence(runs=runs))
+    except ValueError:
+        return None
 
 
 def _decay_time(numbers: DecayTime) -> Exhibit:

@@ -5,7 +5,7 @@ Errors are final test errors in percent. Every arm is taken as a grid, at its be
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from services.comparison import Row, best_setting, comparisons
 from services.evidence import FACTOR, LAST, RATE, Evidence
 from services.figures import in_words
 from services.measures import Grid, measures
-from services.runs import Runs
 from services.schemas import Interval
 
 SHOWN = {"best": "at its own best", "mean": "over the grid", "area": "above its own best, over the grid"}
@@ -46,38 +45,37 @@ class LastDecay:
         return [float(str(value)) for ((_, value),) in self.table.settings]
 
 
-def rate_by_factor(runs: Runs) -> RateByFactor | None:
-    """The experiment's numbers; None where there is no arm of ABEL over both axes, or a trial has no result."""
-    seen = Evidence(runs=runs)
-    kinds = [kind for kind in dict.fromkeys(seen.kinds.values()) if kind != "abel"]
-    try:
-        arms = {seen.arm(kind): seen.table(kind, "final") for kind in ("abel", *kinds)}
-    except ValueError:
-        return None
+def rates_by_factors(evidence: Evidence) -> RateByFactor:
+    """Every arm over rates and factors.
+
+    Raises:
+        ValueError: an arm varies something else, there are two of one kind, or a trial has no result.
+    """
+    kinds = [kind for kind in dict.fromkeys(evidence.kinds.values()) if kind != "abel"]
+    arms = {evidence.arm(kind): evidence.table(kind, "final") for kind in ("abel", *kinds)}
     first, *others = arms.values()
     if set(axes(first)) != {RATE, FACTOR} or not all({RATE} <= set(axes(other)) <= {RATE, FACTOR} for other in others):
-        return None
-    return RateByFactor(arms=arms, abel=seen.arm("abel"))
+        raise ValueError("it takes an arm of abel that varies rate and factor, and others that vary no more")
+    return RateByFactor(arms=arms, abel=evidence.arm("abel"))
 
 
-def last_decay(runs: Runs) -> LastDecay | None:
-    """The experiment's numbers; None where ABEL's arm does not vary its last decay alone, or a trial has no result."""
-    try:
-        table = Evidence(runs=runs).table("abel", "final")
-    except ValueError:
-        return None
-    if set(axes(table)) != {LAST} or None in axes(table)[LAST]:
-        return None
-    epochs = [float(str(value)) for value in axes(table)[LAST]]
-    order = np.argsort(epochs)
-    ordered = Grid(
-        settings=tuple(((LAST, epochs[index]),) for index in order),
-        seeds=table.seeds,
-        errors=table.errors[order],
-        decays=table.decays[order],
+def last_decays(evidence: Evidence) -> LastDecay:
+    """ABEL over the epochs of its last decay.
+
+    Raises:
+        ValueError: its arm varies something else, there are two, or a trial has no result.
+    """
+    table = evidence.table("abel", "final")
+    epochs = axes(table).get(LAST, ())
+    if set(axes(table)) != {LAST} or None in epochs:
+        raise ValueError("it takes an arm of abel that varies its last decay alone")
+    order = np.argsort(np.array(epochs, float))
+    ordered = replace(
+        table, settings=tuple(table.settings[i] for i in order), errors=table.errors[order], decays=table.decays[order]
     )
-    wanted = 0.85 * float(runs.trials["epochs"].max())
-    return LastDecay(table=ordered, reference=min(range(len(order)), key=lambda i: abs(epochs[order[i]] - wanted)))
+    wanted = 0.85 * float(evidence.runs.trials["epochs"].max())
+    places = LastDecay(table=ordered, reference=0).epochs
+    return LastDecay(table=ordered, reference=min(range(len(places)), key=lambda place: abs(places[place] - wanted)))
 
 
 def rate_by_factor_findings(numbers: RateByFactor) -> Iterator[str]:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any, get_args
 
 import pandas as pd
 import pytest
 
-from services.claims import Held, Told, told
+from services.claims import Held, Told, of, told
 from services.evidence import FACTOR, LAST, RATE, Course, Evidence
 from services.runs import CURVE_COLUMNS, Runs
 from sweeps.shape import Claim
@@ -185,6 +186,14 @@ def test_what_a_sweep_lacks_is_said_and_not_raised() -> None:
     assert all(one.numbers.startswith(("it takes", "the grid must vary")) for one in every), [
         one.numbers for one in every
     ]
+
+
+def test_the_claims_are_those_of_the_spec() -> None:
+    seen = figure_3({"abel": flat(20.2), "step": flat(20)}).runs
+    assert of(seen) == of(replace(seen, about={"claims": ""})) == ()
+    (one,) = of(replace(seen, about={"claims": '{"margin": 3.5, "tested": ["tuned"]}'}))
+    assert (one.here, "3.5 points" in one.rule) == (Held.HELD, True)
+    assert "0.2 points" in of(replace(seen, about={"claims": '{"tested": ["tuned"]}'}))[0].rule
 
 
 def test_one_seed_cannot_tell() -> None:

@@ -10,10 +10,10 @@ import pytest
 from matplotlib.image import imread
 
 from services import themes
-from services.evidence import FACTOR, LAST, RATE
+from services.evidence import FACTOR, LAST, RATE, Evidence
 from services.exhibits import exhibit, missing
 from services.runs import CURVE_COLUMNS, Runs
-from services.sensitivity import last_decay, rate_by_factor
+from services.sensitivity import last_decays, rates_by_factors
 from services.themes import DARK, LIGHT
 
 RATES, FACTORS = (0.01, 0.1, 1.0), (0.5, 0.1)
@@ -47,7 +47,7 @@ def both_axes() -> list[dict[str, Any]]:
     return rows
 
 
-def last_decays(epochs: Sequence[int] = (38, 24, 30)) -> list[dict[str, Any]]:
+def of_last_decays(epochs: Sequence[int] = (38, 24, 30)) -> list[dict[str, Any]]:
     return [
         trial("abel", seed, 20.0 + seed + (epoch - 30) / 10, {LAST: epoch}, decays=(10, epoch))
         for epoch, seed in product(epochs, range(3))
@@ -55,20 +55,18 @@ def last_decays(epochs: Sequence[int] = (38, 24, 30)) -> list[dict[str, Any]]:
 
 
 def test_arms_over_rates_and_factors() -> None:
-    numbers = rate_by_factor(runs(both_axes(), "rate_by_factor"))
-    assert numbers is not None
+    numbers = rates_by_factors(Evidence(runs=runs(both_axes(), "rate_by_factor")))
     assert list(numbers.arms) == ["abel", "step", "cosine"]
     assert {arm: len(table.settings) for arm, table in numbers.arms.items()} == {"abel": 6, "step": 6, "cosine": 3}
 
 
 def test_last_decays_in_order_with_that_at_85_percent() -> None:
-    numbers = last_decay(runs(last_decays(), "last_decay_epoch"))
-    assert numbers is not None
+    numbers = last_decays(Evidence(runs=runs(of_last_decays(), "last_decay_epoch")))
     assert numbers.epochs == [24, 30, 38]
     assert numbers.table.errors[:, 0] == pytest.approx([19.4, 20, 20.8])
     assert numbers.epochs[numbers.reference] in (30, 38)
-    exact = last_decay(runs(last_decays((24, 34, 38)), "last_decay_epoch"))
-    assert exact is not None and exact.reference == 1
+    exact = last_decays(Evidence(runs=runs(of_last_decays((24, 34, 38)), "last_decay_epoch")))
+    assert exact.reference == 1
 
 
 @pytest.mark.parametrize(
@@ -79,7 +77,7 @@ def test_last_decays_in_order_with_that_at_85_percent() -> None:
             [row for row in both_axes() if row["arm"] != "abel"],
             "one arm of abel whose grid varies rate",
         ),
-        ("rate_by_factor", last_decays(), "one arm of abel whose grid varies rate"),
+        ("rate_by_factor", of_last_decays(), "one arm of abel whose grid varies rate"),
         ("rate_by_factor", [*both_axes()[1:]], "one arm of abel whose grid varies rate"),
         ("last_decay_epoch", both_axes(), "whose grid varies schedule.last_decay_epoch alone"),
     ],
@@ -105,14 +103,14 @@ def test_findings_of_rate_by_factor() -> None:
 
 
 def test_findings_of_last_decay() -> None:
-    shown = exhibit(runs(last_decays((24, 34, 38)), "last_decay_epoch"))
+    shown = exhibit(runs(of_last_decays((24, 34, 38)), "last_decay_epoch"))
     assert shown is not None and shown.file == "last_decay_epoch.png"
     assert "after epoch 34, the nearest to 85 % of training, ABEL's final test error is 21.4 %" in shown.findings[0]
     assert "from epoch 24 to 38 it differs from that by 1.0 points at most" in shown.findings[0]
     assert shown.findings[1] == "It decays 2.0 to 2.0 times in a trial, the last decay among them."
 
 
-@pytest.mark.parametrize(("figure", "rows"), [("rate_by_factor", both_axes()), ("last_decay_epoch", last_decays())])
+@pytest.mark.parametrize(("figure", "rows"), [("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())])
 def test_figures_are_drawn_in_both_themes(figure: str, rows: Sequence[Mapping[str, Any]], tmp_path: Any) -> None:
     shown = exhibit(runs(rows, figure))
     assert shown is not None
@@ -125,7 +123,7 @@ def test_figures_are_drawn_in_both_themes(figure: str, rows: Sequence[Mapping[st
 
 
 def test_one_seed_is_drawn_without_a_spread() -> None:
-    for figure, rows in (("rate_by_factor", both_axes()), ("last_decay_epoch", last_decays())):
+    for figure, rows in (("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())):
         shown = exhibit(runs([row for row in rows if row["seed"] == 0], figure))
         assert shown is not None
         assert themes.png(shown.draw()).startswith(b"\x89PNG")
