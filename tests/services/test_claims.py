@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
@@ -11,7 +12,9 @@ import pytest
 
 from services.claims import Held, Told, of, told
 from services.evidence import FACTOR, LAST, RATE, Course, Evidence
-from services.runs import CURVE_COLUMNS, Runs
+from services.mirror import Mirror
+from services.runs import CURVE_COLUMNS, Runs, load
+from services.tracking import Store
 from sweeps.shape import Claim
 
 DECAY = "schedule.decay_epoch"
@@ -194,6 +197,17 @@ def test_the_claims_are_those_of_the_spec() -> None:
     (one,) = of(replace(seen, about={"claims": '{"margin": 3.5, "tested": ["tuned"]}'}))
     assert (one.here, "3.5 points" in one.rule) == (Held.HELD, True)
     assert "0.2 points" in of(replace(seen, about={"claims": '{"tested": ["tuned"]}'}))[0].rule
+
+
+def test_the_tracking_store_holds_what_the_claims_need(story: Any, tracking_uri: str, tmp_path: Path) -> None:
+    story.begin().tell().end()
+    mirror = Mirror(story.ledger, story.sweep_id, Store(tracking_uri, tmp_path / "artifacts"))
+    while mirror.step():
+        pass
+    early, timing = of(load(tracking_uri, story.sweep_id))
+    assert (early.here, early.source) == (Held.HELD, "figure S6")
+    assert early.numbers.startswith("after epoch 1 ") and ", after epoch 30 " in early.numbers
+    assert timing.found is not None and "2 points" in timing.rule
 
 
 def test_one_seed_cannot_tell() -> None:
