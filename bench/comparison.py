@@ -3,9 +3,10 @@
     python bench/comparison.py [--sweeps 2000]
 
 Two arms over the same seeds, `error[g, s] = setting[g] + seed[s] + noise[g, s]` with seeds and noise of standard deviation 1;
-the noise is the same for every setting, or grows along the grid from 0.5 to 2. *settled* is `services/comparison.py`;
-*plain* takes the best of the means as it is; *left out* chooses the setting for each seed on the others. The last table is
-of two axes that do not interact: how often the interaction's p is below 0.05.
+the noise is the same for every setting, or grows along the grid from 0.5 to 2; where settings collapse, it is 15 in the last
+third of them. *settled* is `services/comparison.py`; *pooled* does the same with the noise of all settings pooled; *plain*
+takes the best of the means as it is; *left out* chooses the setting for each seed on the others. The last table is of two
+axes that do not interact: how often the interaction's p is below 0.05.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import numpy as np
 
 from services.axes import interaction
 from services.comparison import MEASURES, by_seed
-from services.measures import Floats, Grid, mean_of
+from services.measures import Floats, Grid, bands, mean_of
 
 SEEDS = (2, 3, 5, 10)
 LEVEL = 20.0
@@ -26,6 +27,16 @@ ARMS: dict[str, tuple[Floats, Floats]] = {
     "18 on a slope, 3 flat": (np.linspace(0, 6, 18), np.zeros(3)),
     "10 in a bowl, one of 5 bad": (np.abs(np.linspace(-3, 3, 10)), np.array([0.0, 0.0, 0.0, 0.0, 3.0])),
     "one, 10 flat": (np.zeros(1), np.zeros(10)),
+}
+COLLAPSING: dict[str, tuple[Floats, Floats]] = {
+    "6 of 18 collapse, 2 of 6": (
+        np.array([*np.linspace(0, 4, 12), *[25.0] * 6]),
+        np.array([*np.linspace(0, 2, 4), 15.0, 20.0]),
+    ),
+    "2 of 6 collapse, 2 of 6": (
+        np.array([*np.linspace(0, 4, 4), 25.0, 30.0]),
+        np.array([*np.linspace(0, 4, 4), 15.0, 20.0]),
+    ),
 }
 Way = Callable[[Grid], Mapping[str, Floats]]
 
@@ -46,21 +57,28 @@ def plain(table: Grid) -> dict[str, Floats]:
     return measures(table, table.errors[means.argmin()], table.errors[means.argmax()])
 
 
+def pooled(table: Grid) -> dict[str, Floats]:
+    means, known = table.errors.mean(axis=1), bands(table.errors).means
+    best, worst = table.errors[means.argmin()], table.errors[means.argmax()]
+    return measures(table, best - best.mean() + known.min(), worst - worst.mean() + known.max())
+
+
 def left_out(table: Grid) -> dict[str, Floats]:
     others, each = table.errors.sum(axis=1, keepdims=True) - table.errors, np.arange(len(table.seeds))
     return measures(table, table.errors[others.argmin(axis=0), each], table.errors[others.argmax(axis=0), each])
 
 
-WAYS: dict[str, Way] = {"settled": by_seed, "plain": plain, "left out": left_out}
+WAYS: dict[str, Way] = {"settled": by_seed, "pooled": pooled, "plain": plain, "left out": left_out}
 
 
-def noises(shape: Floats, growing: bool) -> Floats:
-    return np.linspace(0.5, 2, len(shape)) if growing else np.ones(len(shape))
+def noises(shape: Floats, kind: str) -> Floats:
+    if kind == "growing":
+        return np.linspace(0.5, 2, len(shape))
+    late = np.arange(len(shape)) >= len(shape) * 2 // 3
+    return np.where(late, 15.0, 1.0) if kind == "collapsing" else np.ones(len(shape))
 
 
-def cover(
-    arms: tuple[Floats, Floats], growing: bool, seeds: int, sweeps: int
-) -> dict[str, dict[str, tuple[float, float]]]:
+def cover(arms: tuple[Floats, Floats], kind: str, seeds: int, sweeps: int) -> dict[str, dict[str, tuple[float, float]]]:
     """Coverage and bias of each measure's difference, by the way it is taken."""
     draw = np.random.default_rng(20210323)
     one, other = (plain(grid(LEVEL + np.stack([shape] * 2, axis=1))) for shape in arms)
@@ -70,7 +88,7 @@ def cover(
     for _ in range(sweeps):
         common = draw.normal(size=seeds)
         first, second = (
-            grid(LEVEL + a[:, None] + common + noises(a, growing)[:, None] * draw.normal(size=(len(a), seeds)))
+            grid(LEVEL + a[:, None] + common + noises(a, kind)[:, None] * draw.normal(size=(len(a), seeds)))
             for a in arms
         )
         for way, of in WAYS.items():
@@ -109,19 +127,19 @@ def main() -> None:
     least = {(way, seeds): dict.fromkeys(MEASURES, 1.0) for way in WAYS for seeds in SEEDS}
     alarms = {seeds: dict.fromkeys(MEASURES, 0.0) for seeds in SEEDS}
     print("settled: coverage (bias)".ljust(58), *(name.rjust(14) for name in MEASURES))
-    for name, arms in ARMS.items():
-        for growing in (False, True):
-            for seeds in SEEDS:
-                found = cover(arms, growing, seeds, sweeps)
-                what = f"{name}, {'growing' if growing else 'equal'} noise, {seeds} seeds"
-                cells = (f"{hit:.3f} ({bias:+.2f})".rjust(14) for hit, bias in found["settled"].values())
-                print(what.ljust(58), *cells, flush=True)
-                for way in WAYS:
-                    known = least[way, seeds]
-                    least[way, seeds] = {each: min(known[each], found[way][each][0]) for each in MEASURES}
-                if name.startswith("equal"):
-                    wrong = {each: 1 - found["settled"][each][0] for each in MEASURES}
-                    alarms[seeds] = {each: max(alarms[seeds][each], wrong[each]) for each in MEASURES}
+    cases = [(name, arms, kind) for name, arms in ARMS.items() for kind in ("equal", "growing")]
+    cases += [(name, arms, "collapsing") for name, arms in COLLAPSING.items()]
+    for name, arms, kind in cases:
+        for seeds in SEEDS:
+            found = cover(arms, kind, seeds, sweeps)
+            cells = (f"{hit:.3f} ({bias:+.2f})".rjust(14) for hit, bias in found["settled"].values())
+            print(f"{name}, {kind} noise, {seeds} seeds".ljust(58), *cells, flush=True)
+            for way in WAYS:
+                known = least[way, seeds]
+                least[way, seeds] = {each: min(known[each], found[way][each][0]) for each in MEASURES}
+            if name.startswith("equal"):
+                wrong = {each: 1 - found["settled"][each][0] for each in MEASURES}
+                alarms[seeds] = {each: max(alarms[seeds][each], wrong[each]) for each in MEASURES}
     print("\nleast coverage".ljust(59), *(name.rjust(14) for name in MEASURES))
     for (way, seeds), covered in least.items():
         print(f"{way}, {seeds} seeds".ljust(58), *(f"{covered[each]:.3f}".rjust(14) for each in MEASURES))

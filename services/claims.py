@@ -5,7 +5,8 @@ bound, and *did not hold* where the whole interval breaks it; else the sweep *ca
 rules were written before the results of `fig-s1-cifar10` and `fig-3-cifar10` were seen; those of `fig-s6a-digits` and
 `fig-s6a-cifar10` were known. Each interval is right by itself: they are not corrected for there being several. `margin` is
 how many points of test error count as no difference: 0.2 in the paper, more where networks are small and seeds few.
-Where an arm is taken at its best setting, what choosing flatters is taken out (`services/comparison.py`).
+Where an arm is taken at its best setting, what choosing flatters is taken out (`services/comparison.py`; how, was mended
+after `fig-3-cifar10` had been seen, as bench/RESULTS.md tells).
 """
 
 import math

@@ -3,9 +3,11 @@
 The best of noisy settings looks better than it is, and the more so the more settings an arm has. So a measure's value is
 that of means which were drawn together until they spread as the true ones do (`services/measures.py`), and only its
 scatter over the seeds is that of the settings that were chosen: the differences of two arms, seed by seed, give Student's
-interval around the difference of the values. How often it covers the truth was simulated (`bench/comparison.py`), beside two
-that were not taken: without drawing the means together, and with settings chosen on the other seeds and judged on the
-one left out, which leaves no bias but too short an interval, as the seeds then depend on each other.
+interval around the difference of the values. The noise that the drawing takes out is that of a middling setting: where a
+rate is so high that some seeds collapse, its noise says nothing of the others. How often the intervals cover the truth was
+simulated (`bench/comparison.py`), beside three ways that were not taken: with the noise of all settings pooled, without
+drawing the means together, and with settings chosen on the other seeds and judged on the one left out, which has no
+bias but too short an interval, as the seeds then depend on each other.
 """
 
 import math
@@ -49,14 +51,27 @@ class Row(NamedTuple):
 def by_seed(table: Grid) -> dict[str, Floats]:
     """The measures for each seed, f64[seeds], at the settings that are best and worst over all seeds.
 
-    Their means over seeds are the measures of the settled means. `mean` is that over the grid, each setting with its share;
+    Their means over seeds are those of the means drawn together. `mean` is that over the grid, each setting with its share;
     `spread` is worst less best, `area` mean less best.
     """
-    known = settled(table.errors)
     means, mean = table.errors.mean(axis=1), table.weights @ table.errors
+    known = means if min(table.errors.shape) == 1 else settled(means, noise(table.errors) / len(table.seeds))
     best = _around(table.errors[int(means.argmin())], float(known.min()))
     worst = _around(table.errors[int(means.argmax())], float(known.max()))
     return {"best": best, "mean": mean, "worst": worst, "spread": worst - best, "area": mean - best}
+
+
+def noise(errors: Floats) -> float:
+    """The variance of a middling setting's error without its seed's effect, of f64[settings, seeds], two or more each.
+
+    Effects of seeds are medians over the settings, and the noise is the median of the settings' own, put right by how far
+    below the mean the median of a variance is.
+    """
+    settings, seeds = errors.shape
+    left = errors - errors.mean(axis=1, keepdims=True)
+    left -= np.median(left, axis=0)
+    own = np.square(left).sum(axis=1) / (seeds - 1) * settings / (settings - 1)
+    return float(np.median(own) / (stats.chi2.median(seeds - 1) / (seeds - 1)))
 
 
 def _around(errors: Floats, value: float) -> Floats:

@@ -1,6 +1,6 @@
 """Drawings of a grid: the error by rate and decay factor, and by the epoch of the last decay."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -28,14 +28,11 @@ def rate_by_factor_figure(numbers: RateByFactor, *, theme: Theme = LIGHT, title:
         upper, lower = figure.subfigures(2, 1, height_ratios=(1.15, 1.0), squeeze=False)[:, 0]
         by_rate, by_factor = upper.subplots(1, 2, sharey=True, width_ratios=(1.6, 1.0))
         colors = _colors(numbers, theme)
+        by_rate.set_xscale("log")
         for axes_, axis, label in ((by_rate, RATE, "learning rate"), (by_factor, FACTOR, "decay factor")):
             _lines(axes_, numbers.arms, axis, colors, theme)
-            axes_.set_xlabel(f"{label} (mean over the other, ± std of seeds)" if axis == RATE else label)
-        by_rate.set_xscale("log")
-        _ticks(by_rate, sorted({_number(value) for arm in numbers.arms.values() for value in axes(arm)[RATE]}))
-        _ticks(
-            by_factor, sorted({_number(value) for arm in numbers.arms.values() for value in axes(arm).get(FACTOR, ())})
-        )
+            axes_.set_xlabel(label)
+            _ticks(axes_, {_number(value) for arm in numbers.arms.values() for value in axes(arm).get(axis, ())})
         by_rate.set_ylabel("final test error (%)")
         upper.legend(handles=_legend(colors), loc="outside upper left", ncols=len(colors), frameon=False)
         _maps(lower, numbers.arms, theme)
@@ -153,8 +150,8 @@ def last_decay_figure(numbers: LastDecay, *, theme: Theme = LIGHT, title: str = 
         return figure
 
 
-def _ticks(axes_: Axes, places: Sequence[float]) -> None:
-    axes_.set_xticks(places, [f"{place:g}" for place in places])
+def _ticks(axes_: Axes, places: Collection[float]) -> None:
+    axes_.set_xticks(sorted(places), [f"{place:g}" for place in sorted(places)])
     axes_.xaxis.set_minor_locator(NullLocator())
 
 

@@ -2,7 +2,7 @@
 
 An arm's trials are a table of test errors, settings down and seeds across (`Grid`). Its settings' means over seeds are
 estimated with noise, and the largest of noisy means is too large, the smallest too small. So every measure but the mean
-is taken of means that were drawn together until they spread as the true ones do (`_settled`; constrained empirical
+is taken of means that were drawn together until they spread as the true ones do (`settled`; constrained empirical
 Bayes, T. A. Louis, JASA 79, 1984), and its interval comes from bands that hold for all settings at once. With seeds as
 blocks (a seed's initial weights and order of data are those of every setting) the model is ``error[g, s] = setting[g] +
 seed[s] + noise``. How often each interval covers the truth was simulated: `services/coverage.py`.
@@ -137,7 +137,7 @@ def bands(errors: Floats, confidence: float = CONFIDENCE) -> Bands:
     if settings == 1:
         zero = np.zeros((1, 1))
         return Bands(confidence, means, means - level, means + level, (zero, zero))
-    noise = _noise(errors)
+    noise = errors - means[:, None] - errors.mean(axis=0) + errors.mean()
     freedom = (settings - 1) * (seeds - 1)
     pooled = np.square(noise).sum() / freedom
     own = np.square(noise).sum(axis=1) / (seeds - 1) * settings / (settings - 1)
@@ -147,8 +147,7 @@ def bands(errors: Floats, confidence: float = CONFIDENCE) -> Bands:
     reach = _tukey(confidence, settings, freedom) * np.sqrt(squares[:, None] + squares[None, :])
     np.fill_diagonal(reach, 0)
     apart = means[:, None] - means[None, :]
-    settled = _settled(means, pooled / seeds)
-    return Bands(confidence, settled, means - half, means + half, (apart - reach, apart + reach))
+    return Bands(confidence, settled(means, pooled / seeds), means - half, means + half, (apart - reach, apart + reach))
 
 
 @cache
@@ -162,23 +161,7 @@ def _tukey(confidence: float, settings: int, freedom: int) -> float:
     return float(stats.studentized_range.ppf(confidence, settings, freedom)) / math.sqrt(2)
 
 
-def _noise(errors: Floats) -> Floats:
-    """What is left of f64[settings, seeds] without the settings' means and the seeds'."""
-    left: Floats = errors - errors.mean(axis=1, keepdims=True) - errors.mean(axis=0) + errors.mean()
-    return left
-
-
-def settled(errors: Floats) -> Floats:
-    """The settings' means, f64[settings], drawn together as those of `bands`; as they are where noise is not known."""
-    settings, seeds = errors.shape
-    means: Floats = errors.mean(axis=1)
-    if settings == 1 or seeds == 1:
-        return means
-    pooled = float(np.square(_noise(errors)).sum()) / ((settings - 1) * (seeds - 1))
-    return _settled(means, pooled / seeds)
-
-
-def _settled(means: Floats, noise: float) -> Floats:
+def settled(means: Floats, noise: float) -> Floats:
     """The means, drawn towards their mean until their variance is that of the true ones: what noise adds is taken out."""
     variance = means.var(ddof=1)
     keep = math.sqrt(max(0.0, 1 - noise / variance)) if variance > 0 else 0.0

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from services.axes import axes
-from services.comparison import Row, best_setting, comparisons
+from services.comparison import Row, best_setting, by_seed, comparisons
 from services.evidence import FACTOR, LAST, RATE, Evidence
 from services.figures import in_words
-from services.measures import Grid, measures
+from services.measures import Grid, mean_of, measures
 from services.schemas import Interval
 
 SHOWN = {"best": "at its own best", "mean": "over the grid", "area": "above its own best, over the grid"}
@@ -81,10 +81,10 @@ def last_decays(evidence: Evidence) -> LastDecay:
 def rate_by_factor_findings(numbers: RateByFactor) -> Iterator[str]:
     """Each arm by itself, then ABEL against each other one."""
     for arm, table in numbers.arms.items():
-        found = measures(table)
+        found = {name: mean_of(values) for name, values in by_seed(table).items()}
         yield (
-            f"{arm} is best at {in_words(dict(best_setting(table)))}, with {_interval(found['best'])} % final test error; over "
-            f"its grid {_interval(found['mean'])} %, at its worst {_interval(found['worst'])} %."
+            f"{arm} is best at {in_words(dict(best_setting(table)))}, with {found['best'].value:.1f} % final test error; over "
+            f"its grid {_interval(found['mean'])} %, at its worst {found['worst'].value:.1f} %."
         )
     rows = comparisons(numbers.arms, numbers.abel)
     for arm in dict.fromkeys(row.second for row in rows):

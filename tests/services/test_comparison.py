@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from services.comparison import MEASURES, best_setting, by_seed, compare, comparisons, corrected, difference
+from services.comparison import MEASURES, best_setting, by_seed, compare, comparisons, corrected, difference, noise
 from services.measures import Grid
 
 
@@ -35,12 +35,22 @@ def test_what_noise_adds_to_the_spread_is_taken_out():
     errors = np.array([[10.0, 14.0], [15.0, 13.0]])
     # Means 12 and 14 with variance 2; each residual is 1.5, so that the noise of a mean has variance 9 / 2: more than that.
     assert by_seed(table(errors))["best"].tolist() == [11, 15]
-    # Residuals of 0.5, variance 1 / 2: the means keep sqrt(1 - 0.5 / 2) of their distance.
+    # Residuals of 0.5 have the variance 1 in either setting, the median of such variances is 0.4549 of the true one, and the
+    # variance of the means is 2.
     found = by_seed(table([[10.5, 13.5], [13.5, 14.5]]))
-    keep = math.sqrt(1 - 0.5 / 2)
+    keep = math.sqrt(1 - 1 / 0.4549364 / 2 / 2)
     assert found["best"].mean() == pytest.approx(13 - keep)
     assert np.ptp(found["best"]) == pytest.approx(3)
     assert found["spread"].mean() == pytest.approx(2 * keep)
+
+
+def test_the_noise_is_that_of_a_middling_setting():
+    draw = np.random.default_rng(6)
+    deviations = np.array([1.0, 1, 1, 1, 15, 15])[:, None]
+    drawn = [noise(3 * draw.normal(size=4) + deviations * draw.normal(size=(6, 4))) for _ in range(1000)]
+    assert 0.9 < np.mean(drawn) < 3  # the mean of the settings' own is 76
+    quiet = [noise(3 * draw.normal(size=4) + draw.normal(size=(6, 4))) for _ in range(1000)]
+    assert np.mean(quiet) == pytest.approx(1, abs=0.15)
 
 
 def test_the_choice_is_hardly_flattered_by_noise():
@@ -132,4 +142,4 @@ def test_no_difference_is_seldom_taken_for_one():
         one, other = (table(means + seeds + draw.normal(size=(5, 3))) for _ in range(2))
         for name, (_, apart) in compare(one, other).items():
             alarms[name] += apart.p < 0.05
-    assert all(count / 600 < 0.08 for count in alarms.values()), alarms
+    assert all(count / 600 < 0.1 for count in alarms.values()), alarms

@@ -96,7 +96,9 @@ def test_findings_of_rate_by_factor() -> None:
     shown = exhibit(runs(both_axes(), "rate_by_factor"))
     assert shown is not None and shown.file == "rate_by_factor.png"
     first, second, third, *against, how = shown.findings
-    assert first.startswith("abel is best at decay factor 0.5, learning rate 0.01, with 21.0 (")
+    assert first.startswith(
+        "abel is best at decay factor 0.5, learning rate 0.01, with 21.0 % final test error; over its"
+    )
     assert (second.split()[0], third.split()[0]) == ("step", "cosine")
     assert against[0].startswith("abel less step, in points, paired by seed: at its own best -2.0 (-2.0, -2.0, p = 0")
     assert "Benjamini and Yekutieli" in how
