@@ -8,12 +8,22 @@ from typing import TypeVar
 from matplotlib.figure import Figure
 
 from services.decay_time import DecayTime, decay_time
+from services.evidence import Evidence
 from services.figures import decay_time_figure, percent
 from services.findings import decay_time_findings
+from services.grid_figures import last_decay_figure, rate_by_factor_figure
 from services.norm_curves import Course, by_l2, by_rate
 from services.norm_figures import norm_curves_figure, norm_equation_figure
 from services.norm_findings import norm_curves_findings, norm_equation_findings
 from services.runs import Runs
+from services.sensitivity import (
+    LastDecay,
+    RateByFactor,
+    last_decay_findings,
+    last_decays,
+    rate_by_factor_findings,
+    rates_by_factors,
+)
 
 _Numbers = TypeVar("_Numbers")
 
@@ -22,6 +32,9 @@ _NEEDS = {
     "decay_time": "one arm of decay_at whose grid varies schedule.decay_epoch alone, beside at most one arm of constant and "
     "one of abel",
     "norm_curves": "at most one trial of constant and one of abel for each rate and seed",
+    "rate_by_factor": "one arm of abel whose grid varies rate and decay factor, and at most one arm of each other schedule, "
+    "which varies its rate and maybe its factor",
+    "last_decay_epoch": "one arm of abel whose grid varies schedule.last_decay_epoch alone",
     "norm_equation": "arms of constant and abel whose grids vary program.l2 alone, with the task's field dynamics",
 }
 
@@ -56,6 +69,10 @@ def exhibit(runs: Runs) -> Exhibit | None:
             return _shown(by_rate(runs), _norm_curves)
         case "norm_equation":
             return _shown(by_l2(runs), _norm_equation)
+        case "rate_by_factor":
+            return _shown(_taken(rates_by_factors, runs), _rate_by_factor)
+        case "last_decay_epoch":
+            return _shown(_taken(last_decays, runs), _last_decay)
         case _:
             return None
 
@@ -68,6 +85,13 @@ def missing(runs: Runs) -> str:
 
 def _shown(numbers: _Numbers | None, show: Callable[[_Numbers], Exhibit]) -> Exhibit | None:
     return None if numbers is None else show(numbers)
+
+
+def _taken(take: Callable[[Evidence], _Numbers], runs: Runs) -> _Numbers | None:
+    try:
+        return take(Evidence(runs=runs))
+    except ValueError:
+        return None
 
 
 def _decay_time(numbers: DecayTime) -> Exhibit:
@@ -109,4 +133,25 @@ def _norm_equation(courses: Sequence[Course]) -> Exhibit:
         "what these terms leave unexplained.",
         draw=partial(norm_equation_figure, courses),
         findings=tuple(norm_equation_findings(courses)),
+    )
+
+
+def _rate_by_factor(numbers: RateByFactor) -> Exhibit:
+    return Exhibit(
+        file="rate_by_factor.png",
+        heading="Final test error by learning rate and decay factor",
+        caption="Above: each schedule by one of the two, as the mean over the other (rates by their logarithm) ± standard "
+        "deviation over seeds. Below: each schedule over both, as means over seeds on one scale of colours.",
+        draw=partial(rate_by_factor_figure, numbers),
+        findings=tuple(rate_by_factor_findings(numbers)),
+    )
+
+
+def _last_decay(numbers: LastDecay) -> Exhibit:
+    return Exhibit(
+        file="last_decay_epoch.png",
+        heading="Final test error against the epoch of ABEL's last decay",
+        caption="ABEL's own decays are the same until the last one; each ring is a seed.",
+        draw=partial(last_decay_figure, numbers),
+        findings=tuple(last_decay_findings(numbers)),
     )

@@ -2,7 +2,7 @@
 
 An arm's trials are a table of test errors, settings down and seeds across (`Grid`). Its settings' means over seeds are
 estimated with noise, and the largest of noisy means is too large, the smallest too small. So every measure but the mean
-is taken of means that were drawn together until they spread as the true ones do (`_settled`; constrained empirical
+is taken of means that were drawn together until they spread as the true ones do (`settled`; constrained empirical
 Bayes, T. A. Louis, JASA 79, 1984), and its interval comes from bands that hold for all settings at once. With seeds as
 blocks (a seed's initial weights and order of data are those of every setting) the model is ``error[g, s] = setting[g] +
 seed[s] + noise``. How often each interval covers the truth was simulated: `services/coverage.py`.
@@ -10,7 +10,7 @@ seed[s] + noise``. How often each interval covers the truth was simulated: `serv
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from typing import NamedTuple
@@ -69,6 +69,15 @@ class Grid:
         shares = [dict(zip(axis, _shares(name, axis), strict=True)) for name, axis in zip(names, axes, strict=True)]
         return np.array(
             [math.prod(share[value] for share, (_, value) in zip(shares, s, strict=True)) for s in self.settings]
+        )
+
+    def of_seeds(self, seeds: Sequence[int]) -> "Grid":
+        """The table with some of its seeds; which trials diverged is not known of a part, unless it is the whole."""
+        if tuple(seeds) == self.seeds:
+            return self
+        columns = [self.seeds.index(seed) for seed in seeds]
+        return replace(
+            self, seeds=tuple(seeds), errors=self.errors[:, columns], decays=self.decays[:, columns], diverged=0
         )
 
 
@@ -138,8 +147,7 @@ def bands(errors: Floats, confidence: float = CONFIDENCE) -> Bands:
     reach = _tukey(confidence, settings, freedom) * np.sqrt(squares[:, None] + squares[None, :])
     np.fill_diagonal(reach, 0)
     apart = means[:, None] - means[None, :]
-    settled = _settled(means, pooled / seeds)
-    return Bands(confidence, settled, means - half, means + half, (apart - reach, apart + reach))
+    return Bands(confidence, settled(means, pooled / seeds), means - half, means + half, (apart - reach, apart + reach))
 
 
 @cache
@@ -153,7 +161,7 @@ def _tukey(confidence: float, settings: int, freedom: int) -> float:
     return float(stats.studentized_range.ppf(confidence, settings, freedom)) / math.sqrt(2)
 
 
-def _settled(means: Floats, noise: float) -> Floats:
+def settled(means: Floats, noise: float) -> Floats:
     """The means, drawn towards their mean until their variance is that of the true ones: what noise adds is taken out."""
     variance = means.var(ddof=1)
     keep = math.sqrt(max(0.0, 1 - noise / variance)) if variance > 0 else 0.0

@@ -192,6 +192,7 @@ def sweep_tags(sweep: SweepRow, trials: int) -> dict[str, str]:
         "abel.trials": str(trials),
         "abel.sharing": "on" if sweep.sharing else "off",
         "abel.figure": str(sweep.spec.get("figure") or ""),
+        "abel.claims": _text(sweep.spec.get("claims") or ""),
         "mlflow.note.content": _text(sweep.spec.get("claim") or sweep.spec.get("title") or ""),
         **about,
         **{f"abel.version.{name}": text for name, text in versions(sweep).items()},

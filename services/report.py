@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from services import figures, page, robustness_figures, runs, sections, themes
+from services import claims, figures, page, robustness_figures, runs, sections, themes
 from services.baseline import guessing
 from services.bounce_figures import bounces_figure, shown_of
+from services.claims import Told
 from services.errors import OperationError
 from services.exhibits import Exhibit, exhibit, missing
 from services.export import export
@@ -52,12 +53,15 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A sweep as a report shows it: its row in the ledger, what its first trial trains, its runs, its main figure if any."""
+    """A sweep as a report shows it: its row in the ledger, what its first trial trains, its runs, its main figure if any,
+    and what it tells of the paper's claims.
+    """
 
     row: SweepRow
     program: Program
     runs: Runs
     main: Exhibit | None
+    told: tuple[Told, ...]
     lag: str | None
 
 
@@ -76,7 +80,7 @@ def report(settings: Settings, names: Sequence[str], out: Path | None = None, ki
     shown = sweeps[0].runs if len(sweeps) == 1 else runs.joined({_label(one, sweeps): one.runs for one in sweeps})
     if not (shown.trials["epoch"] > 0).any():
         raise OperationError(f"sweep {sweeps[0].row.name!r}: must have a recorded epoch to be shown, got none yet")
-    arms, lacking = robustness(shown, _guessing(settings, sweeps, shown))
+    arms, lacking = robustness(shown, _guessing(settings, sweeps[0].program, shown))
     found = [*_findings(sweeps), *robustness_findings(arms), *lacking]
     folder = settings.reports / "+".join(one.row.name for one in sweeps) if out is None else out
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +113,8 @@ def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
         shown = runs.load(settings.tracking_uri, row.id)
         program = from_dict(trials[row.id][0].program)
         lag = lagging(shown, trials[row.id])
-        found.append(Sweep(row=row, program=program, runs=shown, main=exhibit(shown), lag=lag))
+        told = claims.of(shown, _guessing(settings, program, shown))
+        found.append(Sweep(row=row, program=program, runs=shown, main=exhibit(shown), told=told, lag=lag))
     return found
 
 
@@ -131,13 +136,14 @@ def _label(sweep: Sweep, sweeps: Sequence[Sweep]) -> str:
     return f"{sweep.row.name} {sweep.row.id[:6]}" if alike else sweep.row.name
 
 
-def _guessing(settings: Settings, sweeps: Sequence[Sweep], shown: Runs) -> float:
+def _guessing(settings: Settings, program: Program, shown: Runs) -> float | None:
+    """The error that a diverged trial counts as; None where the data set, and so the number of its classes, is not here."""
     if not (shown.trials["outcome"] == "diverged").any():
         return 100.0
     try:
-        return guessing(sweeps[0].program, settings.data_dir)
+        return guessing(program, settings.data_dir)
     except DataError:
-        return float("nan")  # the data set is not here, and so not the number of its classes
+        return None
 
 
 def _findings(sweeps: Sequence[Sweep]) -> Iterator[str]:
@@ -160,8 +166,18 @@ def document(
         if one.main is not None:
             heading = one.main.heading if alone else f"{one.row.name}: {one.main.heading}"
             body.append(_section(heading, one.main.draw, one.main.caption))
+    for one in sweeps:
+        if one.told:
+            of = "" if alone else f": {one.row.name}"
+            body.append(page.section(f"What the paper claims, and what was seen here{of}", sections.claims(one.told)))
     if arms:
         body.append(page.section("Robustness", sections.measures(arms)))
+    for heading, table in (
+        ("Arms compared", sections.comparisons(arms)),
+        ("Do the settings interact?", sections.interactions(arms)),
+    ):
+        if table:
+            body.append(page.section(heading, table))
     body += [_section(heading, draw, caption) for _, draw, heading, caption in _robust(shown, arms)]
     body += [_section(*panel) for panel in _curves(shown)]
     body += [page.section("Arms", sections.arms(shown)), page.section("Trials", sections.trials(shown, tracking_url))]

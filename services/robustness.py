@@ -1,4 +1,4 @@
-"""How robust each arm of a report's sweeps is: tables of errors out of its runs, their measures, and slices along an axis."""
+"""How robust each arm of a report's sweeps is: tables of errors out of its runs, and their measures."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from services.measures import Floats, Grid, Point, grid, mean_of, measures, numbers_of
+from services.axes import axes
+from services.measures import Grid, Point, grid, measures, numbers_of
 from services.runs import Runs
 from services.schemas import Interval, Scalar
 
@@ -31,29 +32,15 @@ class Robustness:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """What varies over its grid, in the order of names."""
-        values = {name: {dict(setting)[name] for setting in self.table.settings} for name in self._names}
-        return tuple(name for name, found in values.items() if len(found) > 1)
-
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self.table.settings[0])
-
-    def values(self, axis: str) -> tuple[Scalar, ...]:
-        """An axis's values, numbers in ascending order."""
-        return tuple(ordered(dict(setting)[axis] for setting in self.table.settings))
-
-    def at(self, **fixed: Scalar) -> Floats:
-        """The errors of the settings with these values: f64[settings, seeds]. Names are those of the grid."""
-        rows = [all(dict(setting)[name] == value for name, value in fixed.items()) for setting in self.table.settings]
-        return self.table.errors[rows]
+        """What varies over its grid."""
+        return tuple(axes(self.table))
 
 
-def robustness(runs: Runs, guessing: float) -> tuple[list[Robustness], list[str]]:
+def robustness(runs: Runs, guessing: float | None) -> tuple[list[Robustness], list[str]]:
     """Each arm's results on the trials' minimum test errors, and why an arm has none, in sentences.
 
     Args:
-        guessing: the error of guessing, in percent: what a diverged trial counts as.
+        guessing: the error of guessing, in percent: what a diverged trial counts as; None where it is not known.
     """
     found, lacking = [], []
     for arm, trials in runs.trials.groupby("arm", sort=False):
@@ -75,10 +62,12 @@ def robustness(runs: Runs, guessing: float) -> tuple[list[Robustness], list[str]
     return found, lacking
 
 
-def _points(trials: pd.DataFrame, guessing: float) -> Iterator[Point]:
+def _points(trials: pd.DataFrame, guessing: float | None) -> Iterator[Point]:
     for _, row in trials.iterrows():
         diverged = row["outcome"] == "diverged"
-        error = guessing if diverged else float(row["minimum_test_error"])
+        error = float(row["minimum_test_error"])
+        if diverged:
+            error = math.nan if guessing is None else guessing
         setting = tuple(sorted(row["settings"].items()))
         yield Point(setting, int(row["seed"]), error, len(row["decay_epochs"]), diverged)
 
@@ -88,11 +77,6 @@ def ordered(values: Iterable[Scalar]) -> list[Scalar]:
     distinct = list(dict.fromkeys(values))
     numbers = numbers_of(distinct)
     return distinct if numbers is None else [value for _, value in sorted(zip(numbers, distinct, strict=True))]
-
-
-def slices(arm: Robustness, axis: str) -> list[tuple[Scalar, Interval]]:
-    """For each value of an axis the mean error over the other axes, with Student's t over the seeds."""
-    return [(value, mean_of(arm.at(**{axis: value}).mean(axis=0))) for value in arm.values(axis)]
 
 
 def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:

@@ -12,12 +12,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from services.axes import Slice, heat, slices
+from services.axes import axes as axes_of
 from services.figures import arm_colors
 from services.measures import numbers_of
-from services.robustness import Robustness, ordered, slices
+from services.robustness import Robustness, ordered
 from services.runs import Runs
-from services.schemas import Interval, Scalar
-from services.themes import LIGHT, Theme, blank, themed
+from services.schemas import Scalar
+from services.themes import DOTTED, LIGHT, Theme, blank, themed
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.6  # inches
 TICKS = 8  # more on an axis would run into each other
@@ -25,7 +27,10 @@ MARKERS = "osD^vP"
 
 
 def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
-    """The error against each axis, a line for each arm that has it: means over the other axes, with 95 % intervals."""
+    """The error against each axis, a line for each arm that has it.
+
+    Solid: means over the other axes, with 95 % intervals. Dotted, where there are others: the best of their settings.
+    """
     names = axis_names(arms)
     with themed(theme):
         rows, columns = math.ceil(len(names) / 2), min(len(names), 2)
@@ -37,10 +42,10 @@ def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
             axes = figure.add_subplot(rows, columns, index + 1, sharey=first)
             first = first or axes
             having = [arm for arm in arms if name in arm.axes]
-            values = ordered([value for arm in having for value in arm.values(name)])
+            values = ordered(value for arm in having for value in axes_of(arm.table)[name])
             places = _places(axes, name, values)
             for number, arm in enumerate(having):
-                points = slices(arm, name)
+                points = sorted(slices(arm.table, name), key=lambda point: places[point.value])
                 shift = (number - (len(having) - 1) / 2) * 0.012  # intervals beside each other, not on each other
                 line = _line(axes, points, places, shift, colors[arm.arm], MARKERS[number % len(MARKERS)])
                 handles.setdefault(arm.arm, line)
@@ -53,27 +58,20 @@ def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
 
 
 def _line(
-    axes: Axes,
-    points: Sequence[tuple[Scalar, Interval]],
-    places: Mapping[Scalar, float],
-    shift: float,
-    color: Any,
-    marker: str,
+    axes: Axes, points: Sequence[Slice], places: Mapping[Scalar, float], shift: float, color: Any, marker: str
 ) -> Any:
     width = max(places.values()) - min(places.values()) or 1.0
-    x = np.array([places[value] + shift * width for value, _ in points])
-    means = np.array([found.value for _, found in points])
-    reach = [(found.value - max(found.low, 0.0), min(found.high, 100.0) - found.value) for _, found in points]
+    x = np.array([places[point.value] + shift * width for point in points])
+    means, best = (np.array([getattr(point, name).value for point in points]) for name in ("mean", "best"))
+    reach = [
+        (mean.value - max(mean.low, 0.0), min(mean.high, 100.0) - mean.value)
+        for mean in (point.mean for point in points)
+    ]
+    if not np.allclose(means, best):
+        axes.plot(x, best, color=color, linewidth=1, linestyle=DOTTED)
+    bars = np.nan_to_num(reach).T
     return axes.errorbar(
-        x,
-        means,
-        np.nan_to_num(reach).T,
-        color=color,
-        marker=marker,
-        markersize=5,
-        linewidth=1.6,
-        capsize=3,
-        elinewidth=1,
+        x, means, bars, color=color, marker=marker, markersize=5, linewidth=1.6, capsize=3, elinewidth=1
     )
 
 
@@ -99,30 +97,26 @@ def heat_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
         columns = min(len(arms), 2)
         rows = math.ceil(len(arms) / columns)
         figure = blank("", (2 * PANEL_WIDTH, PANEL_HEIGHT * rows))
-        tables = [heat(arm) for arm in arms]
-        low = min(float(np.nanmin(table)) for table in tables)
-        high = max(float(np.nanmax(table)) for table in tables)
+        maps = [heat(arm.table, *reversed(arm.axes[:2])) for arm in arms]
+        low, high = (float(how([how(one.errors.mean(axis=2)) for one in maps])) for how in (np.nanmin, np.nanmax))
         panels = []
-        for index, (arm, table) in enumerate(zip(arms, tables, strict=True)):
+        for index, (arm, one) in enumerate(zip(arms, maps, strict=True)):
             axes = figure.add_subplot(rows, columns, index + 1)
             panels.append(axes)
+            down, across = (ordered(values) for _, values in (one.down, one.across))
+            order = np.ix_(
+                [one.down[1].index(value) for value in down], [one.across[1].index(value) for value in across]
+            )
+            table = one.errors.mean(axis=2)[order]
             image = axes.imshow(table, cmap="cividis", vmin=low, vmax=high, aspect="auto", origin="lower")
-            across, down = arm.axes[:2]
-            _ticks(axes.xaxis, range(table.shape[1]), arm.values(across))
-            _ticks(axes.yaxis, range(table.shape[0]), arm.values(down))
-            axes.set_xlabel(_label(across))
-            axes.set_ylabel(_label(down))
+            _ticks(axes.xaxis, range(len(across)), across)
+            _ticks(axes.yaxis, range(len(down)), down)
+            axes.set_xlabel(_label(one.across[0]))
+            axes.set_ylabel(_label(one.down[0]))
             axes.set_title(arm.arm, fontsize=10.5, loc="left")
             _cells(axes, table, (low + high) / 2)
         figure.colorbar(image, ax=panels, label="minimum test error (%)", shrink=0.85)
         return figure
-
-
-def heat(arm: Robustness) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """The mean error by the second axis (down) and the first (across); NaN where the grid has no such setting."""
-    across, down = arm.axes[:2]
-    cells = [[arm.at(**{across: x, down: y}) for x in arm.values(across)] for y in arm.values(down)]
-    return np.array([[float(cell.mean()) if cell.size else math.nan for cell in row] for row in cells])
 
 
 def _cells(axes: Axes, table: "np.ndarray[Any, np.dtype[np.float64]]", middle: float) -> None:

@@ -27,6 +27,7 @@ CURVES = (
     "weight_norm_sq",
     "test_error",
     "train_error",
+    "train_loss",
     "learning_rate_first",
     *(f"dynamics/{name}" for name in ("growth", "decay", "alignment", "residual", "ratio", "balance")),
     *(f"dynamics/{name}" for name in ("change_sgd", "change_steps", "change")),

@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from services import page
+from services import comparison, page
+from services.axes import heat, interaction
+from services.claims import Told
 from services.figures import in_words, percent
 from services.findings import listed, trial_count
 from services.measures import NEAR_POINTS
+from services.observations import Held
 from services.page import Cell, Column, Link
 from services.robustness import Robustness
 from services.runs import Runs
@@ -17,6 +22,7 @@ from services.schemas import Interval
 from services.wording import counted, duration
 
 FOLD_ABOVE = 60  # a longer table of trials is folded away
+KINDS = {Held.HELD: "held", Held.NOT_HELD: "not-held", Held.CANNOT_TELL: ""}
 SHARES = frozenset({"near", "diverged"})
 MEANT = {
     "mean": "over the grid",
@@ -52,6 +58,80 @@ def _measure(name: str, found: Interval) -> str:
     scale, unit = (100, " %") if name in SHARES else (1, "")
     value, low, high = (f"{scale * bound:.{0 if name in SHARES else 1}f}" for bound in found)
     return f"{value}{unit}" if math.isnan(found.low) else f"{value}{unit} ({low} to {high})"
+
+
+def comparisons(arms: Sequence[Robustness]) -> str:
+    """ABEL, or else the first arm, against every other, paired by seed; nothing where there is nothing to compare."""
+    tables = {arm.arm: arm.table for arm in arms}
+    first = next((arm.arm for arm in arms if arm.kind == "abel"), arms[0].arm if arms else "")
+    try:
+        rows = comparison.comparisons(tables, first) if len(tables) > 1 else ()
+    except ValueError as error:
+        return page.paragraph(f"The arms are not compared: {error}.", "note")
+    if not rows:
+        return ""
+    numbers = (first, "other", "difference", "effect size", "p, corrected")
+    columns = [Column(name="against"), Column(name="measure"), *(Column(name=name, number=True) for name in numbers)]
+    cells = [
+        (
+            "",
+            [
+                row.second,
+                row.measure,
+                *(f"{value:.1f}" for value in row.values),
+                _signed(row.difference.value),
+                "–" if math.isnan(row.difference.effect) else f"{row.difference.effect:+.1f}",
+                "–" if math.isnan(row.corrected) else f"{row.corrected:.2g}",
+            ],
+        )
+        for row in rows
+    ]
+    note = (
+        f"{first} less the other, in points of minimum test error, paired over the seeds that both have, with Student's 95 % "
+        "interval; below 0 is better. Best and worst are those over all seeds, with what choosing flatters taken out. Effect "
+        "size: mean difference in its own standard deviations, with Hedges' correction. p: of the paired t test, corrected "
+        "for all rows together by Benjamini and Yekutieli."
+    )
+    return page.table(columns, cells) + page.paragraph(note, "note")
+
+
+def interactions(arms: Sequence[Robustness]) -> str:
+    """Whether one axis's effect depends on another, for each arm and pair of axes; nothing where there is no pair."""
+    found = list(_interactions(arms))
+    if not found:
+        return ""
+    columns = [Column(name="arm"), Column(name="axes")]
+    columns += [Column(name=name, number=True) for name in ("interaction, points", "F", "p")]
+    note = (
+        "How far the effect of one axis depends on the other: standard deviation of what their two effects together leave "
+        "unexplained, noise taken out; F and p of an analysis of variance with seeds as blocks."
+    )
+    return page.table(columns, [("", row) for row in found]) + page.paragraph(note, "note")
+
+
+def _interactions(arms: Sequence[Robustness]) -> Iterator[list[Cell]]:
+    for arm in arms:
+        for down, across in combinations(arm.axes, 2):
+            errors = heat(arm.table, down, across).errors
+            if len(arm.table.seeds) == 1 or not np.isfinite(errors).all():
+                continue
+            found = interaction(errors)
+            both = f"{in_words({down: ''}).strip()} × {in_words({across: ''}).strip()}"
+            freedom = f"({found.freedom[0]}, {found.freedom[1]})"
+            yield [arm.arm, both, f"{found.points:.1f}", f"{found.f:.1f} {freedom}", f"{found.p:.2g}"]
+
+
+def claims(told: Sequence[Told]) -> str:
+    """The paper's claims, and whether they held here."""
+    columns = [Column(name=name) for name in ("the paper", "here", "the numbers", "held where")]
+    rows = [(KINDS[one.here], [f"{one.says} ({one.source})", str(one.here), one.numbers, one.rule]) for one in told]
+    note = "Each by a rule fixed beforehand, on one number with its 95 % interval over seeds. Not corrected for being several."
+    return page.table(columns, rows, "claims") + page.paragraph(note, "note")
+
+
+def _signed(found: Interval) -> str:
+    bounds = "" if math.isnan(found.low) else f" ({found.low:+.1f} to {found.high:+.1f})"
+    return f"{found.value:+.1f}{bounds}"
 
 
 def arms(shown: Runs) -> str:

@@ -21,6 +21,7 @@ MAX_TRIALS = 100_000
 MAX_SEED = 2**32 - 1
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
+_Item = TypeVar("_Item", int, str)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -44,7 +45,7 @@ def _line(value: str) -> str:
     return _prose(value)
 
 
-def _distinct(value: list[int]) -> list[int]:
+def _distinct(value: list[_Item]) -> list[_Item]:
     if len(set(value)) < len(value):
         raise ValueError("must differ from each other")
     return value
@@ -65,6 +66,7 @@ Name = Annotated[str, AfterValidator(_name)]
 Measure = Annotated[str, AfterValidator(_measure)]
 RuleText = Annotated[str, AfterValidator(_rule_text)]
 Statistic = Literal["minimum", "final", "selected"]
+Claim = Literal["tuned", "cosine", "decay_time", "last_decay", "decay_factor", "rate"]
 Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 Prose = Annotated[str, Field(max_length=10_000), AfterValidator(_prose)]
 Amount = Annotated[float, Field(ge=0, le=1024)]
@@ -118,6 +120,19 @@ class Check(Part):
     rules: list[RuleText] = Field(default=[], description='Bounds to keep, as "spread <= 1.5" or "abel.worst <= 20".')
 
 
+class Claims(Part):
+    """Which of the paper's claims the sweep tests."""
+
+    tested: Annotated[list[Claim], AfterValidator(_distinct)] = Field(
+        min_length=1,
+        description="tuned: ABEL is level with step-wise; cosine: it helps only where the norm bounces; decay_time: when to "
+        "decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on it.",
+    )
+    margin: Annotated[float, Field(gt=0)] = Field(
+        default=0.2, description="How many points of test error count as no difference; 0.2 in the paper."
+    )
+
+
 class Document(Part):
     """A sweep: one program, trained under the schedules of every arm with every seed."""
 
@@ -131,10 +146,10 @@ class Document(Part):
         gt=0,
         description="How long one worker takes for an epoch; `abel plan` uses it until an epoch was measured here.",
     )
-    figure: Literal["decay_time", "norm_curves", "norm_equation"] | None = Field(
+    figure: Literal["decay_time", "norm_curves", "norm_equation", "rate_by_factor", "last_decay_epoch"] | None = Field(
         default=None,
         description="The figure that the report draws: the error against the decay's epoch, the squared norm by rate, "
-        "or the terms of its equation.",
+        "the terms of its equation, the error by rate and decay factor, or against the epoch of ABEL's last decay.",
     )
     program: dict[str, JsonValue] = Field(description="What is trained, on what and how.")
     epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Length of every trial, but where an arm has its own.")
@@ -145,6 +160,7 @@ class Document(Part):
     resources: Resources = Field(default=Resources(), description="What one worker holds.")
     limits: Limits = Field(default=Limits(), description="How much the sweep may ask for.")
     check: Check | None = Field(default=None, description="What `abel check` holds the sweep to.")
+    claims: Claims | None = Field(default=None, description="Which of the paper's claims the sweep tests.")
 
 
 def read(model: type[_Shape], document: Mapping[str, Any], faults: Faults) -> _Shape | None:
@@ -166,7 +182,13 @@ def _note(detail: dict[str, Any], faults: Faults) -> None:
         faults.add(path, "is missing")
     elif detail["type"] == "extra_forbidden":
         parent, _, name = path.rpartition(".")
-        models: dict[str, type[Part]] = {"": Document, "resources": Resources, "limits": Limits, "check": Check}
+        models: dict[str, type[Part]] = {
+            "": Document,
+            "resources": Resources,
+            "limits": Limits,
+            "check": Check,
+            "claims": Claims,
+        }
         faults.add(path, unknown("key", name, models.get(parent, Arm).model_fields))
     else:
         faults.must(path, _rule(detail), detail["input"])

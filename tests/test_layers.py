@@ -31,7 +31,7 @@ DOORS = {
     "pydantic": ("sweeps/*", "services/settings.py", "services/baseline.py"),
     "ray": ("sweeps/driver.py", "sweeps/searcher.py", "sweeps/trainable.py"),
     "rich": ("services/*",),
-    "scipy": ("services/measures.py",),
+    "scipy": ("services/measures.py", "services/axes.py", "services/comparison.py"),
     "sklearn": ("workers/data/*",),
     "sqlalchemy": (
         "sweeps/ledger.py",

@@ -56,6 +56,7 @@ class Story:
             "claim": "Decaying before the weight norm bounces hurts; ABEL's own moment is near the best (figure S6).",
             "cost": "about 4 minutes on 2 cores",
             "figure": "decay_time",
+            "claims": {"tested": ["decay_time"], "margin": 2.0},
             **self.spec,
         }
         identity = Identity(

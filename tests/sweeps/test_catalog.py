@@ -28,7 +28,8 @@ EQUATION = ["norm-equation", "norm-equation-digits"]
 
 
 def test_names():
-    assert catalog.names() == ["fig-s5-cifar10", *DECAY_TIME, "gate-digits", *EQUATION]
+    grids = ["fig-3", "fig-3-cifar10", "fig-s1", "fig-s1-cifar10"]
+    assert catalog.names() == [*grids, "fig-s5-cifar10", *DECAY_TIME, "gate-digits", *EQUATION]
 
 
 def test_an_unknown_name():
@@ -60,7 +61,9 @@ def test_the_cost_of_an_entry_is_its_forecast(name):
         ("norm-equation-digits", 4),
         ("gate-digits", 4),
         ("fig-s6a-cifar10", 90),
+        ("fig-s1-cifar10", 90),
         ("fig-s5-cifar10", 90),
+        ("fig-3-cifar10", 90),
         ("norm-equation", 90),
     ],
 )
@@ -147,6 +150,43 @@ def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long():
         large, small = (trials[arm] for arm in trials if type(trials[arm].schedule) is kind)
         assert small.schedule.learning_rate == pytest.approx(large.schedule.learning_rate / 5)
         assert (large.epochs, small.epochs) == (30, 150)
+
+
+@pytest.mark.parametrize("name", ["fig-3", "fig-3-cifar10"])
+def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name):
+    spec, points = load_spec(name), {}
+    assert spec.figure == "rate_by_factor"
+    for trial in spec.expand():
+        factor = getattr(trial.schedule, "decay_factor", None)
+        points.setdefault(trial.arm, set()).add((trial.schedule.learning_rate, factor, trial.seed))
+    assert points["abel"] == points["step"] == points["simple"]
+    assert points["cosine"] == {(rate, None, seed) for rate, _, seed in points["abel"]}
+
+
+@pytest.mark.parametrize("name", ["fig-s1", "fig-s1-cifar10"])
+def test_the_last_decay_is_varied_around_85_percent(name):
+    spec = load_spec(name)
+    epochs = {trial.schedule.last_decay_epoch for trial in spec.expand()}
+    assert spec.figure == "last_decay_epoch"
+    assert min(epochs) < 0.85 * spec.epochs < max(epochs)
+    assert 0.85 * spec.epochs in epochs
+
+
+def test_entries_name_the_claims_that_they_test():
+    tested = {name: load_spec(name).claims for name in catalog.names()}
+    assert {name: claims.tested for name, claims in tested.items() if claims} == {
+        "fig-3": ["tuned", "cosine", "decay_factor", "rate"],
+        "fig-3-cifar10": ["tuned", "cosine", "decay_factor", "rate"],
+        "fig-s1": ["last_decay"],
+        "fig-s1-cifar10": ["last_decay"],
+        **dict.fromkeys(DECAY_TIME, ["decay_time"]),
+    }
+    assert {tested[name].margin for name in ("fig-3", "fig-s1", "fig-s6a")} == {0.2}
+
+
+def test_figures_s1_and_3_train_the_same_programs():
+    for one, other in (("fig-s1", "fig-3"), ("fig-s1-cifar10", "fig-3-cifar10")):
+        assert load_spec(one).expand()[0].program == load_spec(other).expand()[0].program
 
 
 def test_the_template_is_a_spec():

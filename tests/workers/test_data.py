@@ -108,6 +108,27 @@ def test_a_subset_is_the_first_images_and_decodes_no_others(tfds_writer, monkeyp
     assert len(decoded) == 9
 
 
+def test_shrunk_images_are_means_of_blocks(tfds_writer):
+    splits = write_small(tfds_writer)
+    pixels = np.array([example["image"] for example in splits["train"]], float)
+    by_hand = (pixels[:, ::2, ::2] + pixels[:, 1::2, ::2] + pixels[:, ::2, 1::2] + pixels[:, 1::2, 1::2]) / 4
+    dataset = Tfds(name="small", shrink=2).load(tfds_writer.directory)
+    assert dataset.train_images.dtype == np.uint8
+    assert dataset.shape == (3, 2, 3)
+    np.testing.assert_array_equal(dataset.train_images, np.rint(by_hand))
+    np.testing.assert_allclose(dataset.mean, np.rint(by_hand).mean((0, 1, 2)) / 255)
+    np.testing.assert_allclose(dataset.std, np.rint(by_hand).std((0, 1, 2)) / 255)
+
+
+def test_a_shrink_that_does_not_divide_the_sides_is_refused(tfds_writer):
+    write_small(tfds_writer)
+    rule = "small: shrink must divide the sides of image 0, 6 and 4, got 3"
+    with pytest.raises(DataError, match=rule):
+        Tfds(name="small", shrink=3).load(tfds_writer.directory)
+    with pytest.raises(ValueError, match="shrink must be at least 1, got 0"):
+        Tfds(shrink=0)
+
+
 def test_other_splits_can_be_named(tfds_writer):
     features = {"picture": tfds_writer.image(6, 4, 3), "answer": tfds_writer.label(5)}
     renamed = [{"picture": item["image"], "answer": item["label"]} for item in examples(8)]

@@ -30,6 +30,7 @@ class Tfds:
     test_subset: int | None = None
     train_split: str = "train"
     test_split: str = "test"
+    shrink: int = 1  # each side is divided by it: a pixel is the mean of a block of so many by so many
 
     def __post_init__(self) -> None:
         require(bool(self.name), "name", "be the name of a data set", self.name)
@@ -37,13 +38,15 @@ class Tfds:
         require(
             self.test_subset is None or self.test_subset >= 1, "test_subset", "be at least 1, or null", self.test_subset
         )
+        require(self.shrink >= 1, "shrink", "be at least 1", self.shrink)
 
     def load(self, data_dir: Path | None) -> Dataset:
         """Decode the images; `data_dir` holds prepared sets (`abel data prepare NAME`)."""
         builder = open_prepared(self.name, data_dir)
         image, label, classes = classification_features(self.name, builder.info.features)
-        train_images, train_labels = _read(builder, self.train_split, self.subset, "subset", image, label)
-        test_images, test_labels = _read(builder, self.test_split, self.test_subset, "test_subset", image, label)
+        train, test = (self.train_split, self.subset, "subset"), (self.test_split, self.test_subset, "test_subset")
+        train_images, train_labels = _read(builder, *train, image, label, self.shrink)
+        test_images, test_labels = _read(builder, *test, image, label, self.shrink)
         if train_images.shape[1:] != test_images.shape[1:]:
             shapes = f"{train_images.shape[1:]} and {test_images.shape[1:]}"
             raise DataError(f"{self.name}: training and test images must have one shape, got {shapes}")
@@ -53,7 +56,8 @@ class Tfds:
                 raise DataError(
                     f"{self.name}: labels must lie in 0..{classes - 1}, got {found} (is the split labelled?)"
                 )
-        mean, std = _MOMENTS.get(self.name) or _moments(train_images)
+        known = _MOMENTS.get(self.name) if self.shrink == 1 else None  # means of blocks vary less than pixels
+        mean, std = known or _moments(train_images)
         return Dataset(
             name=self.name,
             train_images=train_images,
@@ -103,7 +107,7 @@ def classification_features(name: str, features: Any) -> tuple[str, str, int]:
 
 
 def _read(
-    builder: Any, split: str, subset: int | None, field: str, image: str, label: str
+    builder: Any, split: str, subset: int | None, field: str, image: str, label: str, shrink: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first `subset` images, uint8 or float32[N, H, W, C], and labels, i32[N], of a split; decodes no others."""
     name = builder.info.name
@@ -118,13 +122,26 @@ def _read(
     for start in range(0, count, _BLOCK):
         block = range(start, min(start + _BLOCK, count))
         for index, example in zip(block, source.__getitems__(list(block)), strict=True):
-            pixels = example[image]
+            pixels = _shrunk(name, index, example[image], shrink)
             if images is None:
                 images = np.empty((count, *pixels.shape), pixels.dtype)
             _check(name, index, pixels, images)
             images[index], labels[index] = pixels, example[label]
     assert images is not None
     return images, labels
+
+
+def _shrunk(name: str, index: int, pixels: np.ndarray, by: int) -> np.ndarray:
+    """The means of blocks of `by` x `by` pixels, of the same type; those of uint8 are rounded, halves to even."""
+    if by == 1:
+        return pixels
+    height, width, channels = pixels.shape
+    if height % by or width % by:
+        raise DataError(f"{name}: shrink must divide the sides of image {index}, {height} and {width}, got {by}")
+    blocks = pixels.reshape(height // by, by, width // by, by, channels)
+    means = blocks.mean(axis=(1, 3), dtype=np.float64)
+    shrunk: np.ndarray = (np.rint(means) if pixels.dtype == np.uint8 else means).astype(pixels.dtype)
+    return shrunk
 
 
 def _check(name: str, index: int, pixels: np.ndarray, images: np.ndarray) -> None:

@@ -1,0 +1,157 @@
+"""How often intervals of differences between two arms cover the truth, and how often equal arms look different.
+
+    python bench/comparison.py [--sweeps 2000]
+
+Two arms over the same seeds, `error[g, s] = setting[g] + seed[s] + noise[g, s]` with seeds and noise of standard deviation 1;
+the noise is the same for every setting, or grows along the grid from 0.5 to 2; where settings collapse, it is 15 in the last
+third of them. *settled* is `services/comparison.py`; *pooled* does the same with the noise of all settings pooled; *plain*
+takes the best of the means as it is; *left out* chooses the setting for each seed on the others. The last table is of two
+axes that do not interact: how often the interaction's p is below 0.05.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from services.axes import interaction
+from services.comparison import MEASURES, by_seed
+from services.measures import Floats, Grid, bands, mean_of
+
+SEEDS = (2, 3, 5, 10)
+LEVEL = 20.0
+ARMS: dict[str, tuple[Floats, Floats]] = {
+    "equal slopes": (np.linspace(0, 2, 5), np.linspace(0, 2, 5)),
+    "equal and flat": (np.zeros(5), np.zeros(5)),
+    "18 flat, 6 on a slope": (np.zeros(18), np.linspace(0, 3, 6)),
+    "18 on a slope, 3 flat": (np.linspace(0, 6, 18), np.zeros(3)),
+    "10 in a bowl, one of 5 bad": (np.abs(np.linspace(-3, 3, 10)), np.array([0.0, 0.0, 0.0, 0.0, 3.0])),
+    "one, 10 flat": (np.zeros(1), np.zeros(10)),
+}
+COLLAPSING: dict[str, tuple[Floats, Floats]] = {
+    "6 of 18 collapse, 2 of 6": (
+        np.array([*np.linspace(0, 4, 12), *[25.0] * 6]),
+        np.array([*np.linspace(0, 2, 4), 15.0, 20.0]),
+    ),
+    "2 of 6 collapse, 2 of 6": (
+        np.array([*np.linspace(0, 4, 4), 25.0, 30.0]),
+        np.array([*np.linspace(0, 4, 4), 15.0, 20.0]),
+    ),
+}
+Way = Callable[[Grid], Mapping[str, Floats]]
+
+
+def grid(errors: Floats) -> Grid:
+    settings, seeds = errors.shape
+    places = tuple((("x", g),) for g in range(settings))
+    return Grid(settings=places, seeds=tuple(range(seeds)), errors=errors, decays=np.zeros_like(errors))
+
+
+def measures(table: Grid, best: Floats, worst: Floats) -> dict[str, Floats]:
+    mean = table.weights @ table.errors
+    return {"best": best, "mean": mean, "worst": worst, "spread": worst - best, "area": mean - best}
+
+
+def plain(table: Grid) -> dict[str, Floats]:
+    means = table.errors.mean(axis=1)
+    return measures(table, table.errors[means.argmin()], table.errors[means.argmax()])
+
+
+def pooled(table: Grid) -> dict[str, Floats]:
+    means, known = table.errors.mean(axis=1), bands(table.errors).means
+    best, worst = table.errors[means.argmin()], table.errors[means.argmax()]
+    return measures(table, best - best.mean() + known.min(), worst - worst.mean() + known.max())
+
+
+def left_out(table: Grid) -> dict[str, Floats]:
+    others, each = table.errors.sum(axis=1, keepdims=True) - table.errors, np.arange(len(table.seeds))
+    return measures(table, table.errors[others.argmin(axis=0), each], table.errors[others.argmax(axis=0), each])
+
+
+WAYS: dict[str, Way] = {"settled": by_seed, "pooled": pooled, "plain": plain, "left out": left_out}
+
+
+def noises(shape: Floats, kind: str) -> Floats:
+    if kind == "growing":
+        return np.linspace(0.5, 2, len(shape))
+    late = np.arange(len(shape)) >= len(shape) * 2 // 3
+    return np.where(late, 15.0, 1.0) if kind == "collapsing" else np.ones(len(shape))
+
+
+def cover(arms: tuple[Floats, Floats], kind: str, seeds: int, sweeps: int) -> dict[str, dict[str, tuple[float, float]]]:
+    """Coverage and bias of each measure's difference, by the way it is taken."""
+    draw = np.random.default_rng(20210323)
+    one, other = (plain(grid(LEVEL + np.stack([shape] * 2, axis=1))) for shape in arms)
+    truth = {name: float(one[name][0] - other[name][0]) for name in MEASURES}
+    hits = {way: dict.fromkeys(MEASURES, 0) for way in WAYS}
+    errors = {way: dict.fromkeys(MEASURES, 0.0) for way in WAYS}
+    for _ in range(sweeps):
+        common = draw.normal(size=seeds)
+        first, second = (
+            grid(LEVEL + a[:, None] + common + noises(a, kind)[:, None] * draw.normal(size=(len(a), seeds)))
+            for a in arms
+        )
+        for way, of in WAYS.items():
+            here, there = of(first), of(second)
+            for name in MEASURES:
+                found = mean_of(here[name] - there[name])
+                hits[way][name] += found.low - 1e-9 <= truth[name] <= found.high + 1e-9
+                errors[way][name] += found.value - truth[name]
+    return {w: {n: (hits[w][n] / sweeps, errors[w][n] / sweeps) for n in MEASURES} for w in WAYS}
+
+
+def interactions(seeds: int, sweeps: int) -> dict[str, float]:
+    """How often two axes that do not interact seem to, by what the noise is like."""
+    down, across = np.linspace(0, 8, 6)[:, None, None], np.array([0.0, 1.0, 2.0])[:, None]
+    kinds = {
+        "equal noise": (np.ones((6, 1, 1)), 0.0),
+        "growing by row, fourfold": (np.linspace(0.5, 2, 6)[:, None, None], 0.0),
+        "rows differ by seed": (np.ones((6, 1, 1)), 2.0),
+        "one row without noise": (np.array([1.0, 1, 1, 1, 1, 0])[:, None, None], 0.0),
+    }
+    alarms = {}
+    for name, (noise, own) in kinds.items():
+        draw = np.random.default_rng(20210323)
+        cubes = (
+            down + across + own * draw.normal(size=(6, 1, seeds)) + noise * draw.normal(size=(6, 3, seeds))
+            for _ in range(sweeps)
+        )
+        alarms[name] = sum(interaction(cube).p < 0.05 for cube in cubes) / sweeps
+    return alarms
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweeps", type=int, default=2000)
+    sweeps = parser.parse_args().sweeps
+    least = {(way, seeds): dict.fromkeys(MEASURES, 1.0) for way in WAYS for seeds in SEEDS}
+    alarms = {seeds: dict.fromkeys(MEASURES, 0.0) for seeds in SEEDS}
+    print("settled: coverage (bias)".ljust(58), *(name.rjust(14) for name in MEASURES))
+    cases = [(name, arms, kind) for name, arms in ARMS.items() for kind in ("equal", "growing")]
+    cases += [(name, arms, "collapsing") for name, arms in COLLAPSING.items()]
+    for name, arms, kind in cases:
+        for seeds in SEEDS:
+            found = cover(arms, kind, seeds, sweeps)
+            cells = (f"{hit:.3f} ({bias:+.2f})".rjust(14) for hit, bias in found["settled"].values())
+            print(f"{name}, {kind} noise, {seeds} seeds".ljust(58), *cells, flush=True)
+            for way in WAYS:
+                known = least[way, seeds]
+                least[way, seeds] = {each: min(known[each], found[way][each][0]) for each in MEASURES}
+            if name.startswith("equal"):
+                wrong = {each: 1 - found["settled"][each][0] for each in MEASURES}
+                alarms[seeds] = {each: max(alarms[seeds][each], wrong[each]) for each in MEASURES}
+    print("\nleast coverage".ljust(59), *(name.rjust(14) for name in MEASURES))
+    for (way, seeds), covered in least.items():
+        print(f"{way}, {seeds} seeds".ljust(58), *(f"{covered[each]:.3f}".rjust(14) for each in MEASURES))
+    print("\nequal arms look different, at most".ljust(59), *(name.rjust(14) for name in MEASURES))
+    for seeds, wrong in alarms.items():
+        print(f"{seeds} seeds".ljust(58), *(f"{wrong[each]:.3f}".rjust(14) for each in MEASURES))
+    print("\naxes that do not interact seem to")
+    for seeds in SEEDS:
+        print(
+            f"{seeds} seeds".ljust(12), *(f"{kind} {share:.3f};" for kind, share in interactions(seeds, sweeps).items())
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Two arms against each other, paired by seed: each at its own best setting, and over its grid.
+
+The best of noisy settings looks better than it is, and the more so the more settings an arm has. So a measure's value is
+that of means which were drawn together until they spread as the true ones do (`services/measures.py`), and only its
+scatter over the seeds is that of the settings that were chosen: the differences of two arms, seed by seed, give Student's
+interval around the difference of the values. The noise that the drawing takes out is that of a middling setting: where a
+rate is so high that some seeds collapse, its noise says nothing of the others. How often the intervals cover the truth was
+simulated (`bench/comparison.py`), beside three ways that were not taken: with the noise of all settings pooled, without
+drawing the means together, and with settings chosen on the other seeds and judged on the one left out, which has no
+bias but too short an interval, as the seeds then depend on each other.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special, stats
+
+from services.measures import Floats, Grid, Setting, mean_of, settled
+from services.schemas import Interval
+
+ROUNDING = 1e-9  # percent: differences that are no further apart are equal
+MEASURES = ("best", "mean", "worst", "spread", "area")
+
+
+class Difference(NamedTuple):
+    """The first less the second, over the seeds that both have.
+
+    `value` is the mean difference with Student's interval, `p` that of the paired t test. `effect` is Cohen's d of paired
+    differences, their mean in their standard deviations, times Hedges' correction, without which few seeds overstate it; NaN
+    below three seeds, or where all differences are equal.
+    """
+
+    value: Interval
+    effect: float
+    p: float
+
+
+class Row(NamedTuple):
+    """One measure of two arms: its mean over seeds in each, the difference, and its p among all that was compared."""
+
+    first: str
+    second: str
+    measure: str
+    values: tuple[float, float]
+    difference: Difference
+    corrected: float
+
+
+def by_seed(table: Grid) -> dict[str, Floats]:
+    """The measures for each seed, f64[seeds], at the settings that are best and worst over all seeds.
+
+    Their means over seeds are those of the means drawn together. `mean` is that over the grid, each setting with its share;
+    `spread` is worst less best, `area` mean less best.
+    """
+    means, mean = table.errors.mean(axis=1), table.weights @ table.errors
+    known = means if min(table.errors.shape) == 1 else settled(means, noise(table.errors) / len(table.seeds))
+    best = _around(table.errors[int(means.argmin())], float(known.min()))
+    worst = _around(table.errors[int(means.argmax())], float(known.max()))
+    return {"best": best, "mean": mean, "worst": worst, "spread": worst - best, "area": mean - best}
+
+
+def noise(errors: Floats) -> float:
+    """The variance of a middling setting's error without its seed's effect, of f64[settings, seeds], two or more each.
+
+    Effects of seeds are medians over the settings, and the noise is the median of the settings' own, put right by how far
+    below the mean the median of a variance is.
+    """
+    settings, seeds = errors.shape
+    left = errors - errors.mean(axis=1, keepdims=True)
+    left -= np.median(left, axis=0)
+    own = np.square(left).sum(axis=1) / (seeds - 1) * settings / (settings - 1)
+    return float(np.median(own) / (stats.chi2.median(seeds - 1) / (seeds - 1)))
+
+
+def _around(errors: Floats, value: float) -> Floats:
+    """Errors by seed, moved to have this mean."""
+    moved: Floats = errors + (value - errors.mean())
+    return moved
+
+
+def best_setting(table: Grid) -> Setting:
+    """The setting with the least mean error over all seeds; that mean flatters it."""
+    return table.settings[int(table.errors.mean(axis=1).argmin())]
+
+
+def difference(first: Floats, second: Floats) -> Difference:
+    """Two measures by seed, f64[seeds] each."""
+    apart = first - second
+    value, seeds = mean_of(apart), len(apart)
+    if seeds < 2 or not np.isfinite(apart).all():
+        return Difference(Interval(value.value, math.nan, math.nan), math.nan, math.nan)
+    deviation = float(apart.std(ddof=1))
+    if deviation <= ROUNDING:
+        return Difference(value, math.nan, 1.0 if abs(value.value) <= ROUNDING else 0.0)
+    effect = value.value / deviation
+    p = 2 * float(stats.t.sf(abs(effect) * math.sqrt(seeds), seeds - 1))
+    return Difference(value, effect * _hedges(seeds - 1), p)
+
+
+def _hedges(freedom: int) -> float:
+    """What makes a standardised difference unbiased (Hedges 1981); NaN with one degree of freedom, as there is none."""
+    if freedom < 2:
+        return math.nan
+    return math.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / math.sqrt(freedom / 2)
+
+
+def paired(first: Grid, second: Grid) -> tuple[Grid, Grid]:
+    """Both tables with the seeds that both have.
+
+    Raises:
+        ValueError: there is none.
+    """
+    seeds = tuple(seed for seed in first.seeds if seed in second.seeds)
+    if not seeds:
+        raise ValueError(f"two arms must have a seed in common, got {first.seeds} and {second.seeds}")
+    return first.of_seeds(seeds), second.of_seeds(seeds)
+
+
+def compare(first: Grid, second: Grid) -> dict[str, tuple[tuple[float, float], Difference]]:
+    """Every measure of two arms, with its mean in each."""
+    one, other = map(by_seed, paired(first, second))
+    return {
+        name: ((float(one[name].mean()), float(other[name].mean())), difference(one[name], other[name]))
+        for name in MEASURES
+    }
+
+
+def comparisons(tables: Mapping[str, Grid], first: str) -> tuple[Row, ...]:
+    """One arm against every other, by every measure, p corrected for all of them together."""
+    compared = [
+        (other, name, *found)
+        for other, table in tables.items()
+        if other != first
+        for name, found in compare(tables[first], table).items()
+    ]
+    ps = corrected([apart.p for *_, apart in compared])
+    return tuple(
+        Row(first, other, name, values, apart, p) for (other, name, values, apart), p in zip(compared, ps, strict=True)
+    )
+
+
+def corrected(ps: list[float]) -> list[float]:
+    """p-values by Benjamini and Yekutieli, NaN left out: of those below q, no more than q are false on average.
+
+    Measures of one arm depend on each other in both directions; this correction holds for any dependence.
+    """
+    known = [p for p in ps if not math.isnan(p)]
+    adjusted = iter(stats.false_discovery_control(known, method="by").tolist() if known else ())
+    return [p if math.isnan(p) else next(adjusted) for p in ps]

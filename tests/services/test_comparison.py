@@ -1,0 +1,145 @@
+"""Tests for `services/comparison.py`, against cases computed by hand and against simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from services.comparison import MEASURES, best_setting, by_seed, compare, comparisons, corrected, difference, noise
+from services.measures import Grid
+
+
+def table(errors, seeds=None, values=None):
+    errors = np.asarray(errors, float)
+    values = range(len(errors)) if values is None else values
+    return Grid(
+        settings=tuple((("schedule.x", value),) for value in values),
+        seeds=tuple(range(errors.shape[1])) if seeds is None else seeds,
+        errors=errors,
+        decays=np.zeros_like(errors),
+    )
+
+
+def test_measures_by_seed_are_those_of_the_best_and_the_worst_setting():
+    # Without noise beside the seeds' own nothing is drawn together.
+    found = by_seed(table([[10, 12], [13, 15], [11, 13]]))
+    assert found["best"].tolist() == [10, 12]
+    assert found["worst"].tolist() == [13, 15]
+    assert found["mean"].tolist() == pytest.approx([11.75, 13.75])
+    assert found["spread"].tolist() == [3, 3]
+    assert found["area"].tolist() == pytest.approx([1.75, 1.75])
+
+
+def test_what_noise_adds_to_the_spread_is_taken_out():
+    errors = np.array([[10.0, 14.0], [15.0, 13.0]])
+    # Means 12 and 14 with variance 2; each residual is 1.5, so that the noise of a mean has variance 9 / 2: more than that.
+    assert by_seed(table(errors))["best"].tolist() == [11, 15]
+    # Residuals of 0.5 have the variance 1 in either setting, the median of such variances is 0.4549 of the true one, and the
+    # variance of the means is 2.
+    found = by_seed(table([[10.5, 13.5], [13.5, 14.5]]))
+    keep = math.sqrt(1 - 1 / 0.4549364 / 2 / 2)
+    assert found["best"].mean() == pytest.approx(13 - keep)
+    assert np.ptp(found["best"]) == pytest.approx(3)
+    assert found["spread"].mean() == pytest.approx(2 * keep)
+
+
+def test_the_noise_is_that_of_a_middling_setting():
+    draw = np.random.default_rng(6)
+    deviations = np.array([1.0, 1, 1, 1, 15, 15])[:, None]
+    drawn = [noise(3 * draw.normal(size=4) + deviations * draw.normal(size=(6, 4))) for _ in range(1000)]
+    assert 0.9 < np.mean(drawn) < 3  # the mean of the settings' own is 76
+    quiet = [noise(3 * draw.normal(size=4) + draw.normal(size=(6, 4))) for _ in range(1000)]
+    assert np.mean(quiet) == pytest.approx(1, abs=0.15)
+
+
+def test_the_choice_is_hardly_flattered_by_noise():
+    draw = np.random.default_rng(0)
+    drawn = [table(draw.normal(20, 1, (10, 3))) for _ in range(400)]
+    assert np.mean([one.errors.mean(axis=1).min() for one in drawn]) < 19.2
+    assert np.mean([by_seed(one)["best"].mean() for one in drawn]) > 19.6
+
+
+def test_one_seed_is_taken_as_it_is():
+    found = by_seed(table([[10], [20]]))
+    assert {name: float(values[0]) for name, values in found.items()} == (
+        {"best": 10, "mean": 15, "worst": 20, "spread": 10, "area": 5}
+    )
+
+
+def test_the_best_setting_is_that_of_all_seeds():
+    assert best_setting(table([[10, 30], [14, 14]])) == (("schedule.x", 1),)
+
+
+def test_a_difference_is_the_paired_t_test():
+    one, other = np.array([12.0, 15.0, 13.0, 18.0]), np.array([10.0, 14.0, 12.5, 14.0])
+    expected = stats.ttest_rel(one, other)
+    interval = expected.confidence_interval(0.95)
+    found = difference(one, other)
+    assert found.value == pytest.approx((1.875, interval.low, interval.high))
+    assert found.p == pytest.approx(expected.pvalue)
+    # Hedges' correction for three degrees of freedom is gamma(3/2) / (sqrt(3/2) gamma(1)).
+    apart = one - other
+    assert found.effect == pytest.approx(apart.mean() / apart.std(ddof=1) * (math.sqrt(math.pi) / 2) / math.sqrt(1.5))
+
+
+@pytest.mark.parametrize(("seeds", "factor"), [(3, 0.5642), (5, 0.7979), (10, 0.9139)])
+def test_few_seeds_do_not_overstate_an_effect(seeds, factor):
+    drawn = np.random.default_rng(2).normal(0.8, 1, (40_000, seeds))
+    apart = np.arange(seeds) - np.mean(np.arange(seeds))
+    plain = (1 + apart).mean() / apart.std(ddof=1)
+    assert difference(1 + apart, np.zeros(seeds)).effect / plain == pytest.approx(factor, abs=1e-4)
+    every = drawn.mean(1) / drawn.std(1, ddof=1) * factor
+    assert every.mean() == pytest.approx(0.8, abs=0.05)
+
+
+def test_equal_seeds_have_no_effect_size():
+    same = difference(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0]))
+    assert (same.value, same.p) == ((0, 0, 0), 1)
+    apart = difference(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
+    assert apart.p == 0
+    assert math.isnan(same.effect) and math.isnan(apart.effect)
+    lone = difference(np.array([2.0]), np.array([1.0]))
+    assert lone.value.value == 1
+    assert all(map(math.isnan, (lone.value.low, lone.value.high, lone.effect, lone.p)))
+
+
+def test_arms_are_paired_over_the_seeds_that_both_have():
+    one, other = table([[9, 10, 12]], seeds=(0, 1, 2)), table([[10, 13, 50]], seeds=(1, 2, 7))
+    means, apart = compare(one, other)["best"]
+    assert means == (11, 11.5)
+    assert apart.value.value == -0.5
+    with pytest.raises(ValueError, match=r"a seed in common, got \(0,\) and \(1,\)"):
+        compare(table([[1]], seeds=(0,)), table([[1]], seeds=(1,)))
+
+
+def test_every_arm_is_compared_with_the_first_and_p_allows_for_all():
+    draw = np.random.default_rng(3)
+    tables = {
+        name: table(draw.normal(20 + level, 1, (4, 5))) for name, level in (("abel", 0), ("step", 1), ("flat", 0))
+    }
+    rows = comparisons(tables, "abel")
+    assert [(row.second, row.measure) for row in rows] == [(arm, name) for arm in ("step", "flat") for name in MEASURES]
+    assert rows[0].values == tuple(float(by_seed(tables[arm])["best"].mean()) for arm in ("abel", "step"))
+    plain = [row.difference.p for row in rows]
+    assert [row.corrected for row in rows] == pytest.approx(stats.false_discovery_control(plain, method="by"))
+
+
+def test_p_is_corrected_by_benjamini_and_yekutieli():
+    # Two tests: the smaller p times 2 (1 + 1/2), the larger times 1 (1 + 1/2).
+    found = corrected([0.04, math.nan, 0.01])
+    assert found[0] == pytest.approx(0.06)
+    assert math.isnan(found[1])
+    assert found[2] == pytest.approx(0.03)
+    assert corrected([]) == []
+
+
+def test_no_difference_is_seldom_taken_for_one():
+    draw, alarms = np.random.default_rng(4), dict.fromkeys(MEASURES, 0)
+    means = np.linspace(20, 22, 5)[:, None]
+    for _ in range(600):
+        seeds = draw.normal(size=3)
+        one, other = (table(means + seeds + draw.normal(size=(5, 3))) for _ in range(2))
+        for name, (_, apart) in compare(one, other).items():
+            alarms[name] += apart.p < 0.05
+    assert all(count / 600 < 0.1 for count in alarms.values()), alarms
