@@ -198,7 +198,7 @@ def _robust(shown: Runs, arms: Sequence[Robustness]) -> Iterator[tuple[str, Draw
     if robustness_figures.axis_names(arms):
         draw = partial(robustness_figures.axes_figure, arms)
         caption = (
-            "Means over the other axes; bars: 95 % intervals over the seeds. Arms stand a little beside each other."
+            "Solid: means over the other axes, with 95 % intervals over the seeds. Dotted: the best of the settings there."
         )
         yield "axes", draw, "Error against each setting", caption
     if planes := [arm for arm in arms if len(arm.axes) > 1]:
