@@ -9,8 +9,8 @@ from services import power as powers
 from services import standing
 from services.baseline import Baseline
 from services.errors import OperationError
-from services.measures import Grid
-from services.schemas import Checked, Finding, Power, TrialResult, Verdict
+from services.measures import Grid, measures
+from services.schemas import Checked, Finding, Interval, Power, TrialResult, Verdict
 from services.settings import Settings
 from sweeps import rules
 from sweeps.rows import SweepRow, TrialStatus
@@ -64,11 +64,26 @@ def check(
     findings = _obstacles(before, row) or _compare(settings, before, row, trials, margins, wanted)
     return Checked(
         sweep=row.name,
+        id=row.id,
         baseline=before.source,
         error=before.error,
         verdict=checks.verdict(findings),
         findings=tuple(findings),
     )
+
+
+def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
+    """Every measure of every arm of a sweep, by name; nothing where a trial has no result.
+
+    Raises:
+        LedgerError: no such sweep.
+    """
+    row, trials = _results(settings, sweep)
+    try:
+        arms = _baseline(settings, row, trials, _asked(row).error).arms
+    except ValueError:
+        return {}
+    return {arm: measures(table) for arm, table in arms.items()}
 
 
 def _results(settings: Settings, sweep: str) -> tuple[SweepRow, Sequence[TrialResult]]:

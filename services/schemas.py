@@ -294,6 +294,7 @@ class Checked:
     """A sweep against a baseline: the verdict, and what it rests on."""
 
     sweep: str
+    id: str
     baseline: str
     error: str  # which test error of a trial counted
     verdict: Verdict
