@@ -16,10 +16,6 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# Ray reads this when it is imported. Left alone it prints on standard output, where JSON may be asked for, what befalls
-# raylets and workers; those who want to know find it as incidents in the ledger.
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")
-
 import ray
 from ray import tune
 

@@ -77,12 +77,25 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class Search(Part):
+    """Settings that are drawn from the axes of a grid, in place of all their combinations."""
+
+    kind: Literal["random", "sobol"] = Field(
+        description="Independent draws, or points of a Sobol sequence, which lie more evenly."
+    )
+    samples: int = Field(ge=1, le=MAX_TRIALS, description="How many settings; with more of them the earlier ones stay.")
+    seed: Seed = Field(default=0, description="Decides which settings are drawn; no seed of training.")
+
+
 class Arm(Part):
     """A schedule, and the grid of its variations."""
 
     schedule: dict[str, JsonValue] = Field(description="The schedule: its kind and its fields.")
     grid: dict[str, JsonValue] = Field(
         default={}, description="Values of fields such as schedule.decay_epoch or program.l2; all combinations are run."
+    )
+    search: Search | None = Field(
+        default=None, description="Draw settings from the grid's axes, whose `step` or `count` may then be left out."
     )
     epochs: int | None = Field(
         default=None, ge=1, le=MAX_EPOCHS, description="Length of the arm's trials; that of the sweep where left out."
@@ -167,7 +180,8 @@ def _note(detail: dict[str, Any], faults: Faults) -> None:
     elif detail["type"] == "extra_forbidden":
         parent, _, name = path.rpartition(".")
         models: dict[str, type[Part]] = {"": Document, "resources": Resources, "limits": Limits, "check": Check}
-        faults.add(path, unknown("key", name, models.get(parent, Arm).model_fields))
+        other = Search if parent.endswith(".search") else Arm
+        faults.add(path, unknown("key", name, models.get(parent, other).model_fields))
     else:
         faults.must(path, _rule(detail), detail["input"])
 

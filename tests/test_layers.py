@@ -29,10 +29,10 @@ DOORS = {
     "pandas": ("services/*",),
     "psutil": ("sweeps/*", "services/*"),
     "pydantic": ("sweeps/*", "services/settings.py", "services/baseline.py"),
-    "ray": ("sweeps/driver.py", "sweeps/searcher.py", "sweeps/trainable.py"),
+    "ray": ("sweeps/driver.py", "sweeps/searcher.py", "sweeps/trainable.py", "sweeps/sampling.py"),
     "requests": ("services/notices.py",),
     "rich": ("services/*",),
-    "scipy": ("services/measures.py",),
+    "scipy": ("services/measures.py", "sweeps/sampling.py"),
     "sklearn": ("workers/data/*",),
     "sqlalchemy": (
         "sweeps/ledger.py",
