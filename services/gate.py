@@ -30,7 +30,7 @@ def save(settings: Settings, sweep: str) -> str:
     try:
         kept = _baseline(settings, row, trials, _asked(row).error)
     except ValueError as error:
-        raise OperationError(f"sweep {row.name!r}: {error}; `abel run` trains what is lacking") from None
+        raise OperationError(f"sweep {row.name!r}: {error}") from None
     if lone := [arm for arm, table in kept.arms.items() if len(table.seeds) < 2]:
         raise OperationError(
             f"sweep {row.name!r}: must have two seeds or more to know its noise, got one in arm {lone[0]}"
@@ -140,11 +140,7 @@ def _compare(
     try:
         after: Mapping[str, Grid] = _baseline(settings, row, trials, before.error).arms
     except ValueError as error:
-        return [
-            Finding(
-                arm="", what="trials", verdict=Verdict.CANNOT_TELL, why=f"{error}; `abel run` trains what is lacking"
-            )
-        ]
+        return [Finding(arm="", what="trials", verdict=Verdict.CANNOT_TELL, why=str(error))]
     old, new = ({arm: table.settings for arm, table in arms.items()} for arms in (before.arms, after))
     if old != new:
         why = "the baseline must have the arms and settings of its spec, and was changed by hand"

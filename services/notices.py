@@ -48,6 +48,7 @@ class Trials:
     diverged: int
     failed: int
     cancelled: int
+    stopped: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,7 @@ def of_run(settings: Settings, result: RunResult) -> Notice | None:
         diverged=sweep.diverged,
         failed=sweep.failed,
         cancelled=sweep.cancelled,
+        stopped=sweep.stopped,
     )
     return Notice(
         event="failed" if failed else "finished",

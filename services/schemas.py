@@ -115,6 +115,7 @@ class ArmSummary:
     ended: int
     diverged: int
     failed: int
+    stopped: int  # at a rung, where other settings were better
     seeds: int
     settings: Mapping[str, Scalar] | None
     minimum_error: float | None
@@ -137,6 +138,7 @@ class SweepOverview:
     diverged: int
     failed: int
     cancelled: int
+    stopped: int  # at a rung of its arm
     covered: int  # trial-epochs recorded
     total: int  # trial-epochs
     trained: int  # epochs that workers trained for it, replays not counted

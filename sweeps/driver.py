@@ -97,6 +97,7 @@ class Progress:
     ended: int
     diverged: int
     failed: int
+    stopped: int
     running: int
     waiting: int
     trained: int
@@ -296,6 +297,7 @@ def _announcer(
                 ended=sum(status.final for status in statuses),
                 diverged=statuses.count(TrialStatus.DIVERGED),
                 failed=statuses.count(TrialStatus.FAILED),
+                stopped=statuses.count(TrialStatus.STOPPED),
                 running=running,
                 waiting=waiting,
                 room=running > 0 or waiting == 0 or _has_room(options),

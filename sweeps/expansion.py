@@ -27,13 +27,15 @@ _EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
 class Arm:
     """A schedule, the fields that its grid varies, by their dotted names, and the length of its trials.
 
-    `epochs` is None where the spec's number is faulty, `search` where all points of the grid are meant.
+    `epochs` is None where the spec's number is faulty, `search` where all points of the grid are meant, `halving` where
+    every trial is trained to its end.
     """
 
     name: str
     schedule: Any
     axes: dict[str, Axis]
     search: shape.Search | None
+    halving: shape.Halving | None
     epochs: int | None
 
     @property
@@ -99,6 +101,11 @@ def _arm(name: str, raw: Any, program: Program | None, epochs: int | None, fault
     search = shape.read(shape.Search, raw["search"], Faults()) if sampled else None
     if sampled and not isinstance(grid, Mapping):
         faults.add(f"arms.{name}.search", "must have a grid to draw from")
+    halving = None
+    if raw.get("halving") is not None:
+        halving = shape.read(shape.Halving, raw["halving"], Faults())
+        if not isinstance(grid, Mapping):
+            faults.add(f"arms.{name}.halving", "must have a grid whose settings compete")
     axes: dict[str, Axis] = {}
     for field, given in grid.items() if isinstance(grid, Mapping) else ():
         axis = parse_axis(given, join(path, field), faults, sampled=sampled)
@@ -111,7 +118,17 @@ def _arm(name: str, raw: Any, program: Program | None, epochs: int | None, fault
     own = raw.get("epochs")
     if own is not None:
         epochs = own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else None
-    return Arm(name=name, schedule=raw.get("schedule"), axes=axes, search=search if axes else None, epochs=epochs)
+    if halving is not None and epochs is not None and halving.grace_epochs >= epochs:
+        rule = f"must be less than epochs = {epochs}, got {halving.grace_epochs}"
+        faults.add(f"arms.{name}.halving.grace_epochs", rule)
+    return Arm(
+        name=name,
+        schedule=raw.get("schedule"),
+        axes=axes,
+        search=search if axes else None,
+        halving=halving,
+        epochs=epochs,
+    )
 
 
 def _field_fault(field: str, schedule: Any, program: Program | None) -> str | None:
@@ -265,6 +282,7 @@ def _trials(
             seed=seed,
             epochs=arm.epochs,
             settings=spelt,
+            halving=arm.halving,
         )
         for index, seed in enumerate(seeds)
     ]

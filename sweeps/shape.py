@@ -87,6 +87,18 @@ class Search(Part):
     seed: Seed = Field(default=0, description="Decides which settings are drawn; no seed of training.")
 
 
+class Halving(Part):
+    """Successive halving: after some epochs only the best settings of an arm train on."""
+
+    grace_epochs: int = Field(ge=1, le=MAX_EPOCHS, description="So many epochs every trial is trained.")
+    reduction_factor: int = Field(
+        default=3, ge=2, le=1000, description="One in so many settings goes on, so many times as far."
+    )
+    error: Literal["minimum", "last"] = Field(
+        default="minimum", description="Which test error counts so far, by its mean over seeds."
+    )
+
+
 class Arm(Part):
     """A schedule, and the grid of its variations."""
 
@@ -97,6 +109,7 @@ class Arm(Part):
     search: Search | None = Field(
         default=None, description="Draw settings from the grid's axes, whose `step` or `count` may then be left out."
     )
+    halving: Halving | None = Field(default=None, description="Stop settings early that are not among the best.")
     epochs: int | None = Field(
         default=None, ge=1, le=MAX_EPOCHS, description="Length of the arm's trials; that of the sweep where left out."
     )
@@ -180,8 +193,9 @@ def _note(detail: dict[str, Any], faults: Faults) -> None:
     elif detail["type"] == "extra_forbidden":
         parent, _, name = path.rpartition(".")
         models: dict[str, type[Part]] = {"": Document, "resources": Resources, "limits": Limits, "check": Check}
-        other = Search if parent.endswith(".search") else Arm
-        faults.add(path, unknown("key", name, models.get(parent, other).model_fields))
+        parts: dict[str, type[Part]] = {"search": Search, "halving": Halving}
+        arm = parts.get(str(detail["loc"][2]), Arm) if len(detail["loc"]) == 4 else Arm
+        faults.add(path, unknown("key", name, models.get(parent, arm).model_fields))
     else:
         faults.must(path, _rule(detail), detail["input"])
 

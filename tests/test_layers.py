@@ -29,7 +29,7 @@ DOORS = {
     "pandas": ("services/*",),
     "psutil": ("sweeps/*", "services/*"),
     "pydantic": ("sweeps/*", "services/settings.py", "services/baseline.py"),
-    "ray": ("sweeps/driver.py", "sweeps/searcher.py", "sweeps/trainable.py", "sweeps/sampling.py"),
+    "ray": ("sweeps/driver.py", "sweeps/searcher.py", "sweeps/trainable.py", "sweeps/sampling.py", "sweeps/halving.py"),
     "requests": ("services/notices.py",),
     "rich": ("services/*",),
     "scipy": ("services/measures.py", "sweeps/sampling.py"),
