@@ -58,7 +58,13 @@ def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float) -> 
     """
     if lacking := [trial for trial in trials if trial.status not in (TrialStatus.FINISHED, TrialStatus.DIVERGED)]:
         names = ", ".join(f"{trial.name} ({trial.status})" for trial in lacking[:3])
-        raise ValueError(f"every trial must have a result, {len(lacking)} of {len(trials)} have none: {names}")
+        halved = any(trial.status == TrialStatus.STOPPED for trial in lacking)
+        hint = (
+            "without `halving` in its spec all are trained to their end"
+            if halved
+            else "`abel run` trains what is lacking"
+        )
+        raise ValueError(f"every trial must have a result, {len(lacking)} of {len(trials)} have none: {names}; {hint}")
     arms = dict.fromkeys(trial.arm for trial in trials)
     return {arm: grid(_point(trial, error, guessing) for trial in trials if trial.arm == arm) for arm in arms}
 

@@ -1,5 +1,6 @@
 """The commands of the gate: `abel check` and `abel baseline`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from services.cli_options import (
     Sweep,
     Workers,
     carry_out,
+    complain,
     seeds_of,
     settings_of,
     show,
@@ -80,7 +82,7 @@ def check(
     Example: abel check fig-s6a-digits --baseline fig-s6a-digits.baseline.json --margin spread=1.5
     """
     from services import baseline as baselines
-    from services import gate, verdicts
+    from services import gate, notices, verdicts
 
     settings = settings_of(data_dir)
     before, margins, rules = baselines.load(baseline), gate.margins(margin), [gate.rule(text) for text in rule]
@@ -95,6 +97,7 @@ def check(
         if file is not None:
             _write(file, text(result), mode)
     show(result, verdicts.terminal, as_json)
+    notices.tell(settings, partial(notices.of_check, result), complain)
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -61,7 +62,20 @@ def show(result: Result, render: Callable[[Result], RenderableType], as_json: bo
 
 def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult:
     """Run a sweep with its progress on the terminal; on standard error where the result alone is to be on the other."""
-    from services import operations, progress
+    from services import notices, operations, progress
 
-    with progress.view(Console(stderr=quiet), request.spec) as view, interruption.on_signals(view.note) as stop:
-        return operations.run(settings, request, view=view, stop=stop)
+    try:
+        with progress.view(Console(stderr=quiet), request.spec) as view, interruption.on_signals(view.note) as stop:
+            result = operations.run(settings, request, view=view, stop=stop)
+    except operations.INPUT_ERRORS:
+        raise  # nothing was started
+    except Exception as error:
+        notices.tell(settings, partial(notices.of_crash, request, error), complain)
+        raise
+    notices.tell(settings, partial(notices.of_run, settings, result), complain)
+    return result
+
+
+def complain(line: str) -> None:
+    """Print a warning on standard error."""
+    Console(stderr=True).print(line, markup=False, soft_wrap=True)

@@ -6,9 +6,9 @@ from abel.curves import bounces
 from services.decay_time import DecayTime, left_out
 from services.figures import percent
 from services.runs import Runs
+from sweeps.reading import OUTCOMES
 from sweeps.rows import SweepRow, SweepStatus, TrialRow
 
-OUTCOMES = ("finished", "diverged", "failed")
 NAMED_AT_MOST = 8
 
 

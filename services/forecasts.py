@@ -12,6 +12,7 @@ from services.settings import Settings
 from sweeps.identity import IdentityError, WorkerEnvironment, identify, workers_at_once
 from sweeps.ledger import Ledger, sweep_identity
 from sweeps.plan import Forecast, Span, forecast, wall_seconds
+from sweeps.rows import TrialStatus
 from sweeps.spec import SweepSpec, Trial
 from workers.cohort import diverged, observation
 from workers.config import Program, to_dict
@@ -48,6 +49,8 @@ def estimate(
     if not known:
         return forecast(trials)
     recorded = recorded_epochs(trials, known, ledger) if ledger else {}
+    if ledger and any(trial.halving for trial in trials):
+        recorded = {**recorded, **_stopped(sweep_identity(spec.name, trials, known, sharing=True), ledger)}
     return forecast(trials, lambda trial: recorded.get(trial.number, 0), lambda trial: known[trial.program].examples)
 
 
@@ -105,6 +108,11 @@ def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], 
         if not walking:
             break
     return recorded
+
+
+def _stopped(sweep_id: str, ledger: Ledger) -> Mapping[int, int]:
+    """The trials that a sweep stopped at a rung, by number: nothing of them is left to train."""
+    return {row.number: row.epochs for row in ledger.trials(sweep_id) if row.status is TrialStatus.STOPPED}
 
 
 def why_nothing(known: Mapping[Program, Identity], ledger: Ledger | None) -> str:

@@ -9,8 +9,8 @@ from services import power as powers
 from services import standing
 from services.baseline import Baseline
 from services.errors import OperationError
-from services.measures import Grid
-from services.schemas import Checked, Finding, Power, TrialResult, Verdict
+from services.measures import Grid, measures
+from services.schemas import Checked, Finding, Interval, Power, TrialResult, Verdict
 from services.settings import Settings
 from sweeps import rules
 from sweeps.rows import SweepRow, TrialStatus
@@ -30,7 +30,7 @@ def save(settings: Settings, sweep: str) -> str:
     try:
         kept = _baseline(settings, row, trials, _asked(row).error)
     except ValueError as error:
-        raise OperationError(f"sweep {row.name!r}: {error}; `abel run` trains what is lacking") from None
+        raise OperationError(f"sweep {row.name!r}: {error}") from None
     if lone := [arm for arm, table in kept.arms.items() if len(table.seeds) < 2]:
         raise OperationError(
             f"sweep {row.name!r}: must have two seeds or more to know its noise, got one in arm {lone[0]}"
@@ -64,11 +64,26 @@ def check(
     findings = _obstacles(before, row) or _compare(settings, before, row, trials, margins, wanted)
     return Checked(
         sweep=row.name,
+        id=row.id,
         baseline=before.source,
         error=before.error,
         verdict=checks.verdict(findings),
         findings=tuple(findings),
     )
+
+
+def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
+    """Every measure of every arm of a sweep, by name; nothing where a trial has no result.
+
+    Raises:
+        LedgerError: no such sweep.
+    """
+    row, trials = _results(settings, sweep)
+    try:
+        arms = _baseline(settings, row, trials, _asked(row).error).arms
+    except ValueError:
+        return {}
+    return {arm: measures(table) for arm, table in arms.items()}
 
 
 def _results(settings: Settings, sweep: str) -> tuple[SweepRow, Sequence[TrialResult]]:
@@ -123,11 +138,7 @@ def _compare(
     try:
         after: Mapping[str, Grid] = _baseline(settings, row, trials, before.error).arms
     except ValueError as error:
-        return [
-            Finding(
-                arm="", what="trials", verdict=Verdict.CANNOT_TELL, why=f"{error}; `abel run` trains what is lacking"
-            )
-        ]
+        return [Finding(arm="", what="trials", verdict=Verdict.CANNOT_TELL, why=str(error))]
     old, new = ({arm: table.settings for arm, table in arms.items()} for arms in (before.arms, after))
     if old != new:
         why = "the baseline must have the arms and settings of its spec, and was changed by hand"

@@ -130,7 +130,7 @@ def _bar(done: int, total: int) -> ProgressBar:
 
 
 def _trials(progress: "Progress") -> str:
-    troubles = [f"{count} {name}" for name in ("diverged", "failed") if (count := getattr(progress, name))]
+    troubles = [f"{count} {name}" for name in ("diverged", "failed", "stopped") if (count := getattr(progress, name))]
     suffix = f" ({', '.join(troubles)})" if troubles else ""
     return f"{progress.ended} of {progress.trials} trials ended{suffix}"
 

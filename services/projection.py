@@ -26,7 +26,7 @@ NAME_LIMIT = 240  # characters of a metric's name; MLflow takes 250, and a tag p
 NOTES = ("note", "nondeterministic")
 
 # MLflow's colours: a trial that diverged or failed is red in its list. What is not known here is shown like a failure.
-TRIALS_AS = {"finished": "FINISHED", "cancelled": "KILLED"}
+TRIALS_AS = {"finished": "FINISHED", "cancelled": "KILLED", "stopped": "KILLED"}
 SWEEPS_AS = {"finished": "FINISHED", "interrupted": "KILLED", "cancelled": "KILLED", "no_space": "KILLED"}
 FAILED = "FAILED"
 

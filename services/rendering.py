@@ -317,7 +317,7 @@ def _replayed(count: int) -> str:
 
 
 def _ill(ended: ArmSummary | SweepOverview) -> str:
-    counts = {"diverged": ended.diverged, "failed": ended.failed}
+    counts = {"diverged": ended.diverged, "failed": ended.failed, "stopped": ended.stopped}
     return "".join(f" [{STATUS_STYLES[name]}]{count} {name}[/]" for name, count in counts.items() if count)
 
 

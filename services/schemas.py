@@ -115,6 +115,7 @@ class ArmSummary:
     ended: int
     diverged: int
     failed: int
+    stopped: int  # at a rung, where other settings were better
     seeds: int
     settings: Mapping[str, Scalar] | None
     minimum_error: float | None
@@ -137,6 +138,7 @@ class SweepOverview:
     diverged: int
     failed: int
     cancelled: int
+    stopped: int  # at a rung of its arm
     covered: int  # trial-epochs recorded
     total: int  # trial-epochs
     trained: int  # epochs that workers trained for it, replays not counted
@@ -294,6 +296,7 @@ class Checked:
     """A sweep against a baseline: the verdict, and what it rests on."""
 
     sweep: str
+    id: str
     baseline: str
     error: str  # which test error of a trial counted
     verdict: Verdict

@@ -136,12 +136,13 @@ def _signed(found: Interval) -> str:
 
 def arms(shown: Runs) -> str:
     """The outcomes of each arm, and its best setting."""
-    numbers = ("trials", "finished", "diverged", "failed", "minimum test error", "final")
+    ended = ["finished", "diverged", "failed", *(["stopped"] if (shown.trials["outcome"] == "stopped").any() else [])]
+    numbers = ("trials", *ended, "minimum test error", "final")
     columns = [Column(name="arm"), Column(name="schedule"), *(Column(name=name, number=True) for name in numbers)]
     columns.append(Column(name="best setting"))
     rows = []
     for arm, trials in shown.trials.groupby("arm", sort=False):
-        counts = [str(int((trials["outcome"] == outcome).sum())) for outcome in ("finished", "diverged", "failed")]
+        counts = [str(int((trials["outcome"] == outcome).sum())) for outcome in ended]
         setting, best = _best(trials[trials["outcome"] == "finished"])
         errors = [_percent(best[name]) for name in ("minimum_test_error", "final_test_error")]
         rows.append(("", [str(arm), str(trials["kind"].iloc[0]), str(len(trials)), *counts, *errors, setting]))

@@ -7,12 +7,14 @@
 | `ABEL_TRACKING_URI`, else `MLFLOW_TRACKING_URI` | MLflow database or server | `sqlite:///<home>/mlflow.db` |
 | `ABEL_DATA_DIR`, else `TFDS_DATA_DIR` | directory of prepared TFDS data sets | none |
 | `ABEL_RAY_ADDRESS` | Ray cluster to join | none: a local one is started |
+| `ABEL_NOTIFY_URL` | gets a JSON notice when a sweep finishes, fails or regresses; may hold a secret | none |
+| `ABEL_NOTIFY_COMMAND` | shell command that gets the same on its standard input | none |
 """
 
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -47,6 +49,8 @@ class Settings:
     tracking_uri: str
     data_dir: Path | None = None
     ray_address: str | None = None
+    notify_url: str | None = field(default=None, repr=False)
+    notify_command: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -67,6 +71,8 @@ class Settings:
             tracking_uri=_tracking(name, uri or f"sqlite:///{home / 'mlflow.db'}"),
             data_dir=_path(data_dir) if data_dir else None,
             ray_address=given.get("ABEL_RAY_ADDRESS") or None,
+            notify_url=_webhook("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL") or None),
+            notify_command=given.get("ABEL_NOTIFY_COMMAND") or None,
         )
 
     @property
@@ -113,6 +119,13 @@ def without_credentials(uri: str) -> str:
     return re.sub(r"//[^/]*@", "//", uri.partition("?")[0])
 
 
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL: of a webhook nothing else may be printed, since its path is often its secret."""
+    scheme, colon, _ = url.partition("://")
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return f"{scheme}://{host}" if colon else "text without ://"
+
+
 def is_server(tracking_uri: str) -> bool:
     """Whether the tracking URI names an MLflow server (which keeps artifacts itself) and not a database."""
     return tracking_uri.startswith(("http://", "https://"))
@@ -137,6 +150,17 @@ def _database(name: str, url: str) -> str:
         raise SettingsError(
             f"{name}: must name a database, as in postgresql://host/ledger, got {without_credentials(url)!r}"
         )
+    return url
+
+
+def _webhook(name: str, url: str | None) -> str | None:
+    try:
+        parts = urlsplit(url or "")
+        known = url is None or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
+    except ValueError:  # a port that is no number, a host with half a bracket
+        raise SettingsError(f"{name}: must be a URL with a valid host and port") from None
+    if not known:
+        raise SettingsError(f"{name}: must be an http:// or https:// URL with a host, got {origin(url or '')!r}")
     return url
 
 

@@ -82,6 +82,7 @@ def _overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> Sw
         diverged=statuses.count(TrialStatus.DIVERGED),
         failed=statuses.count(TrialStatus.FAILED),
         cancelled=statuses.count(TrialStatus.CANCELLED),
+        stopped=statuses.count(TrialStatus.STOPPED),
         covered=sum(trial.epoch for trial in trials),
         total=sum(trial.epochs for trial in trials),
         trained=work.trained,

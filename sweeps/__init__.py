@@ -7,3 +7,9 @@ Every fault that a user can cause is a `SpecError`, which lists all of them befo
     ValueError
     └── SpecError    a spec that cannot be read or asks for what cannot be done
 """
+
+import os
+
+# Ray reads this when it is imported. Left alone it prints on standard output, where JSON may be asked for, what befalls
+# raylets and workers; those who want to know find it as incidents in the ledger.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")

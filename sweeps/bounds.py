@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abel.schedules import Schedule, last_epoch_named
+from sweeps.halving import rungs
 from sweeps.prefixes import NEVER, Course, Ints, Prefixes, decay_epochs
 from sweeps.trial import Trial
 from sweeps.watching import distinct_factors, fixed_epochs, group, sure_epochs, watching
@@ -52,6 +53,9 @@ class Table:
         self.fixed: Ints = np.array([fixed_epochs(schedule) for schedule in watchers], np.int64)
         self.last: Ints = np.array([_last_decay(schedule) for schedule in watchers], np.int64)
         self.sure: Ints = np.minimum(self.epochs, np.array([sure_epochs(schedule) for schedule in watchers], np.int64))
+        # Every setting comes to the first rung; how far each goes then is known when all have.
+        first = [next(iter(rungs(trial.halving, trial.epochs)), NEVER) for trial in trials]
+        self.sure = np.minimum(self.sure, np.array(first, np.int64))
         # Trials in one group see the same for as long as they share their states.
         self.group = _numbered(zip(self.root.tolist(), map(group, watchers), strict=True))
         factors = [schedule.decay_factor if schedule else None for schedule in watchers]

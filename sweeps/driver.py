@@ -16,10 +16,6 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# Ray reads this when it is imported. Left alone it prints on standard output, where JSON may be asked for, what befalls
-# raylets and workers; those who want to know find it as incidents in the ledger.
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")
-
 import ray
 from ray import tune
 
@@ -101,6 +97,7 @@ class Progress:
     ended: int
     diverged: int
     failed: int
+    stopped: int
     running: int
     waiting: int
     trained: int
@@ -300,6 +297,7 @@ def _announcer(
                 ended=sum(status.final for status in statuses),
                 diverged=statuses.count(TrialStatus.DIVERGED),
                 failed=statuses.count(TrialStatus.FAILED),
+                stopped=statuses.count(TrialStatus.STOPPED),
                 running=running,
                 waiting=waiting,
                 room=running > 0 or waiting == 0 or _has_room(options),

@@ -1,6 +1,7 @@
 """From a spec's arms to its trials: counted first, then every point of every grid built and checked.
 
-A trial is a point of an arm's grid and a seed; numbers run over arms, points and seeds, in the spec's order.
+A trial is a point of an arm's grid, or a sampled setting, and a seed; numbers run over arms, points and seeds, in the
+spec's order.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from functools import cached_property
 from typing import Any
 
 from abel.schedules import SCHEDULES, Schedule, last_epoch_named
-from sweeps import decode
+from sweeps import decode, sampling, shape
 from sweeps.faults import Faults, join, shown, unknown
-from sweeps.grid import Axis, parse_axis, spelled
+from sweeps.grid import Axis, parse_axis, spelled, values
 from sweeps.trial import Trial
 from workers.config import Program, from_dict
 
@@ -26,12 +27,15 @@ _EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
 class Arm:
     """A schedule, the fields that its grid varies, by their dotted names, and the length of its trials.
 
-    `epochs` is None where the spec's number is faulty.
+    `epochs` is None where the spec's number is faulty, `search` where all points of the grid are meant, `halving` where
+    every trial is trained to its end.
     """
 
     name: str
     schedule: Any
     axes: dict[str, Axis]
+    search: shape.Search | None
+    halving: shape.Halving | None
     epochs: int | None
 
     @property
@@ -41,8 +45,8 @@ class Arm:
 
     @property
     def points(self) -> int:
-        """How many points its grid has, without making them."""
-        return math.prod(axis.count for axis in self.axes.values())
+        """How many points its grid has, or how many are sampled, without making them."""
+        return self.search.samples if self.search else math.prod(axis.count for axis in self.axes.values())
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -93,17 +97,38 @@ def _arm(name: str, raw: Any, program: Program | None, epochs: int | None, fault
     grid, path = raw.get("grid"), f"arms.{name}.grid"
     if isinstance(grid, Mapping) and not grid:
         faults.must(path, "name at least one field, or be left out", grid)
+    sampled = raw.get("search") is not None
+    search = shape.read(shape.Search, raw["search"], Faults()) if sampled else None
+    if sampled and not isinstance(grid, Mapping):
+        faults.add(f"arms.{name}.search", "must have a grid to draw from")
+    halving = None
+    if raw.get("halving") is not None:
+        halving = shape.read(shape.Halving, raw["halving"], Faults())
+        if not isinstance(grid, Mapping):
+            faults.add(f"arms.{name}.halving", "must have a grid whose settings compete")
     axes: dict[str, Axis] = {}
-    for field, values in grid.items() if isinstance(grid, Mapping) else ():
-        axis = parse_axis(values, join(path, field), faults)
+    for field, given in grid.items() if isinstance(grid, Mapping) else ():
+        axis = parse_axis(given, join(path, field), faults, sampled=sampled)
         if fault := _field_fault(field, raw.get("schedule"), program):
             faults.add(join(path, field), fault)
+        elif sampled and axis is not None and axis.count > sampling.MOST_VALUES:
+            faults.add(join(path, field), "must have at most 2^31 values to draw from; without a step it is any number")
         elif axis is not None:
             axes[field] = axis
     own = raw.get("epochs")
     if own is not None:
         epochs = own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else None
-    return Arm(name=name, schedule=raw.get("schedule"), axes=axes, epochs=epochs)
+    if halving is not None and epochs is not None and halving.grace_epochs >= epochs:
+        rule = f"must be less than epochs = {epochs}, got {halving.grace_epochs}"
+        faults.add(f"arms.{name}.halving.grace_epochs", rule)
+    return Arm(
+        name=name,
+        schedule=raw.get("schedule"),
+        axes=axes,
+        search=search if axes else None,
+        halving=halving,
+        epochs=epochs,
+    )
 
 
 def _field_fault(field: str, schedule: Any, program: Program | None) -> str | None:
@@ -150,11 +175,24 @@ class _Points:
         self._schedules: dict[str, Schedule | None] = {}
 
     def each(self, most: int | None) -> Iterator[tuple[dict[str, Any], tuple[Program | None, Schedule | None]]]:
-        """Settings by axis, and what they make, from at most so many values of each axis."""
-        values_by_axis = (itertools.islice(axis.values(), most) for axis in self._arm.axes.values())
-        for values in itertools.product(*values_by_axis):
-            settings = dict(zip(self._arm.axes, values, strict=True))
+        """Settings by axis, and what they make, from at most so many values of each axis, or samples."""
+        for settings in self._settings(most):
             yield settings, (self._program_at(settings), self._schedule_at(settings))
+
+    def _settings(self, most: int | None) -> Iterator[dict[str, Any]]:
+        axes, search = self._arm.axes, self._arm.search
+        if search is None:
+            by_axis = (itertools.islice(values(axis), most) for axis in axes.values())
+            for point in itertools.product(*by_axis):
+                yield dict(zip(axes, point, strict=True))
+            return
+        drawn = itertools.count()
+        for settings in itertools.islice(sampling.sampled(axes, search), most):
+            next(drawn)
+            yield settings
+        if most is None and (found := next(drawn)) < search.samples:
+            rule = f"must be at most the number of different settings, of which there seem to be {found}"
+            self._faults.add(f"{self._arm.path}.search.samples", f"{rule}, got {search.samples}")
 
     def _program_at(self, settings: dict[str, Any]) -> Program | None:
         own = {field: value for field, value in settings.items() if field.startswith("program.")}
@@ -244,6 +282,7 @@ def _trials(
             seed=seed,
             epochs=arm.epochs,
             settings=spelt,
+            halving=arm.halving,
         )
         for index, seed in enumerate(seeds)
     ]

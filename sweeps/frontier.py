@@ -8,12 +8,13 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from abel.schedules import Event
 from sweeps.branches import Branch
 from sweeps.failures import FailureClass
+from sweeps.halving import HALVED, Contest
 from sweeps.ledger import Batch, Ledger
 from sweeps.provisional import Provisional
 from sweeps.retries import RetryPolicy
@@ -25,6 +26,7 @@ from workers.cohort import (
     Ended,
     Forked,
     Member,
+    Pair,
     Record,
     Report,
     Saved,
@@ -96,6 +98,8 @@ class Frontier:
         self._status = {row.id: row.status for row in self._rows.values()}
         self._attempts = {row.id: row.attempts for row in self._rows.values()}
         self._provisional = Provisional()
+        self._contest = Contest({}, {})
+        self._resting: list[Branch] = []  # at a rung, until it is decided which of its trials go on
         self.trained = 0
         self.replayed = 0
 
@@ -103,6 +107,10 @@ class Frontier:
 
     def open(self, trials: Iterable[Trial], identities: Mapping[Any, Identity]) -> None:
         """Put every trial without an outcome at the start of its path, and cover what the ledger holds."""
+        trials = list(trials)
+        halvings = {trial.arm: trial.halving for trial in trials if trial.halving is not None}
+        decided = self._ledger.events_of(self._sweep_id, HALVED) if halvings else []
+        self._contest = Contest.resumed(self._rows.values(), halvings, decided)
         by_number = {row.number: row for row in self._rows.values()}
         roots: dict[tuple[str, int], list[tuple[Trial, TrialRow, Identity]]] = {}
         for trial in trials:
@@ -110,16 +118,17 @@ class Frontier:
             if not row.status.final:
                 salt = "" if self._sharing else row.id
                 roots.setdefault((identity.root(trial.seed, salt), trial.epochs), []).append((trial, row, identity))
-        for (root, epochs), group in roots.items():
+        for (root, _), group in roots.items():
             members = tuple(Member(trial=row.id, schedule=trial.schedule) for trial, row, _ in group)
             cohort = Cohort(
                 identity=group[0][2],
                 seed=group[0][0].seed,
-                epochs=epochs,
+                epochs=min(self._contest.limit(row) for _, row, _ in group),
                 members=members,
                 salt="" if self._sharing else group[0][1].id,
             )
             self._cover(Branch(cohort, [member.schedule.init() for member in members], root))
+        self._halve()
 
     def take(self) -> tuple[int, Cohort] | None:
         """The next cohort to train with its number, or None: the one with the most members, then the least trained.
@@ -173,7 +182,7 @@ class Frontier:
         """
         if number not in self._running:
             return
-        gathered, branch, parted = _Gathered(), self._running[number], []
+        gathered, branch, parted, onward = _Gathered(), self._running[number], [], []
         contradiction = None
         for report in reports:
             match report:
@@ -200,11 +209,11 @@ class Frontier:
                     self._running[number] = branch
                     parted += away
                 case Ended(trials=trials, diverged=broken):
-                    branch, _ = branch.split([trials])
+                    branch, (there,) = branch.split([trials])
                     self._running[number] = branch
                     if not branch.trials:
                         del self._running[number]
-                    self._end(trials, TrialStatus.DIVERGED if broken else TrialStatus.FINISHED, None, gathered)
+                    onward += self._arrive(there, broken, gathered)
         try:
             self._commit(gathered)
         except Exception:
@@ -212,6 +221,9 @@ class Frontier:
             raise
         for sibling in parted:
             self._push(sibling)
+        for ahead in onward:
+            self._cover(ahead)
+        self._halve()
         if contradiction is not None:
             self._running.pop(number, None)
             raise Nondeterministic(
@@ -240,6 +252,7 @@ class Frontier:
             branch.ready_at = self._clock() + self._retry.pause(failure, branch.tries)
             branch.tries += failure is not FailureClass.PREEMPTED
             self._push(branch)
+        self._halve()
 
     def cancel(self, trials: Iterable[str]) -> None:
         """End trials that someone no longer wants. A cohort without other members is not taken up, or is let go."""
@@ -251,6 +264,7 @@ class Frontier:
             if all(self._status[trial].final for trial in branch.trials):
                 del self._running[number]
         self._commit(gathered)
+        self._halve()
 
     def is_wanted(self, number: int) -> bool:
         """Whether a cohort in training still has a trial to train for."""
@@ -275,7 +289,7 @@ class Frontier:
             cohort = here.cohort
             if self._is_over(here):
                 broken = bool(cohort.observations) and diverged(cohort.observations[-1])
-                self._end(here.trials, TrialStatus.DIVERGED if broken else TrialStatus.FINISHED, None, gathered)
+                walking += self._arrive(here, broken, gathered)
                 continue
             done, going = finished(here.pairs)
             self._end([member.trial for member, _ in done], TrialStatus.FINISHED, None, gathered)
@@ -295,6 +309,72 @@ class Frontier:
                         self._settle(ahead.trials, gathered)
                     walking.append(ahead)
         self._commit(gathered)
+
+    def _arrive(self, branch: Branch, broken: bool, gathered: _Gathered) -> list[Branch]:
+        """End the trials that are done, let those at a rung rest; returns the branch of those that go on, if any do."""
+        if broken:
+            self._end(branch.trials, TrialStatus.DIVERGED, None, gathered)
+            return []
+        done, resting, going = list[Pair](), list[Pair](), list[Pair]()
+        for member, state in branch.pairs:
+            row = self._rows[member.trial]
+            over = state.finished or branch.cohort.epoch >= row.epochs
+            rests = branch.cohort.epoch >= self._contest.limit(row)
+            (done if over else resting if rests else going).append((member, state))
+        self._end([member.trial for member, _ in done], TrialStatus.FINISHED, None, gathered)
+        if resting:
+            self._resting.append(branch.parted(resting))
+        return [self._onward(branch, going)] if going else []
+
+    def _onward(self, branch: Branch, pairs: Sequence[Pair]) -> Branch:
+        """The branch of some of the members, to be trained as far as they may now."""
+        away = branch.parted(pairs)
+        limit = min(self._contest.limit(self._rows[trial]) for trial in away.trials)
+        away.cohort = replace(away.cohort, epochs=limit)
+        return away
+
+    def _halve(self) -> None:
+        """Decide at every rung that all trials of its arm have come to, and take those that pass it further."""
+        while due := self._contest.due(self._status, self._at_rungs):
+            rows = [row for row in self._ledger.trials(self._sweep_id) if row.arm == due[0]]
+            curves = {row.id: self._ledger.curve(row.head) for row in rows}
+            decided = self._contest.decide(*due, self._status, self._at_rungs, curves)
+            gathered = _Gathered(events=[(HALVED, asdict(decided))])
+            self._end(decided.stopped, TrialStatus.STOPPED, None, gathered)
+            self._commit(gathered)
+            there, passed, self._resting = self._resting, set(decided.passed), []
+            for branch in there:
+                going = [pair for pair in branch.pairs if pair[0].trial in passed]
+                resting = [
+                    pair
+                    for pair in branch.pairs
+                    if pair[0].trial not in passed and not self._status[pair[0].trial].final
+                ]
+                if resting:
+                    self._resting.append(branch.parted(resting))
+                if going:
+                    self._cover(self._joined(self._onward(branch, going)))
+
+    def _joined(self, branch: Branch) -> Branch:
+        """The branch with those that wait at its state, because they had no rung to rest at: they train on as one."""
+        same = [entry for entry in self._waiting if entry[-1].key == branch.key and entry[-1].tries == 0]
+        if not same:
+            return branch
+        self._waiting = [entry for entry in self._waiting if entry not in same]
+        heapq.heapify(self._waiting)
+        pairs = [pair for one in (branch, *(entry[-1] for entry in same)) for pair in one.pairs]
+        cohort = replace(branch.cohort, members=tuple(member for member, _ in pairs))
+        return self._onward(Branch(cohort, [state for _, state in pairs], branch.key), pairs)
+
+    @property
+    def _at_rungs(self) -> dict[str, int]:
+        """The trials that rest, and the rung at which each does."""
+        return {
+            trial: branch.cohort.epoch
+            for branch in self._resting
+            for trial in branch.trials
+            if not self._status[trial].final
+        }
 
     def _step(self, branch: Branch, key: str, metrics: Mapping[str, float], gathered: _Gathered) -> None:
         """Move a branch over one recorded epoch, noting what is news to its trials."""
@@ -326,7 +406,7 @@ class Frontier:
         """What a schedule saw or did after an epoch, and the rate before and after it."""
         cohort = branch.cohort
         after = metrics["learning_rate_last"]
-        if state.event & ~Event.MINIMUM and cohort.epoch < cohort.epochs:
+        if state.event & ~Event.MINIMUM and cohort.epoch < self._rows[member.trial].epochs:
             batch_size = int(cohort.identity.program["batch_size"])
             plan = member.schedule.plan(state, cohort.epoch + 1, cohort.identity.examples, batch_size)
             after = float(plan.learning_rates[0])

@@ -3,6 +3,8 @@
 schedule.decay_epoch: [2, 5, 10]
 schedule.learning_rate: {log: [0.01, 1.0], count: 5}     # evenly spaced in the logarithm, 6 significant digits
 program.l2: {range: [0.0, 0.01], step: 0.002}            # both ends included, exact in decimal
+
+Where an arm samples its settings (`sweeps.sampling`), `count` or `step` may be left out: then any number between will do.
 """
 
 from __future__ import annotations
@@ -26,8 +28,13 @@ class Axis(Protocol):
     def count(self) -> int:
         """How many, without making them."""
 
-    def values(self) -> Iterator[Any]:
-        """All of them, in order."""
+    def value(self, index: int) -> Any:
+        """One of them, counted from 0."""
+
+
+def values(axis: Axis) -> Iterator[Any]:
+    """All values of an axis, in order."""
+    return map(axis.value, range(axis.count))
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,9 @@ class Values:
         """How many are listed."""
         return len(self.listed)
 
-    def values(self) -> Iterator[Any]:
-        """The list."""
-        return iter(self.listed)
+    def value(self, index: int) -> Any:
+        """As listed."""
+        return self.listed[index]
 
 
 @dataclass(frozen=True)
@@ -65,12 +72,10 @@ class Range:
         """How many steps fit, and one."""
         return int((_exact(self.high) - _exact(self.low)) // _exact(self.step)) + 1
 
-    def values(self) -> Iterator[Number]:
-        """The numbers of the range, rising."""
-        low, step = _exact(self.low), _exact(self.step)
-        whole = isinstance(self.low, int) and isinstance(self.step, int)
-        for index in range(self.count):
-            yield int(low + index * step) if whole else float(low + index * step)
+    def value(self, index: int) -> Number:
+        """So many steps above the low end."""
+        found = _exact(self.low) + index * _exact(self.step)
+        return int(found) if isinstance(self.low, int) and isinstance(self.step, int) else float(found)
 
 
 @dataclass(frozen=True)
@@ -92,17 +97,51 @@ class Log:
         """As many as asked for."""
         return self.number
 
-    def values(self) -> Iterator[float]:
-        """The numbers, rising."""
+    def value(self, index: int) -> float:
+        """The ends as they are given, rounded between."""
+        if index in (0, self.number - 1):
+            return float(self.high if index else self.low)
         low, high = math.log(self.low), math.log(self.high)
-        yield float(self.low)
-        for index in range(1, self.number - 1):
-            yield float(f"{math.exp(low + (high - low) * index / (self.number - 1)):.6g}")
-        yield float(self.high)
+        return _rounded(math.exp(low + (high - low) * index / (self.number - 1)))
 
 
-def parse_axis(raw: Any, path: str, faults: Faults) -> Axis | None:
-    """The axis that a spec describes; what is wrong with it is noted."""
+@dataclass(frozen=True)
+class Interval:
+    """Any number from `low` to `high`, evenly or evenly in the logarithm; for sampling."""
+
+    low: Number
+    high: Number
+    log: bool
+
+    def __post_init__(self) -> None:
+        if self.log and not self.low > 0:
+            raise ValueError(f"log must rise from above 0, got {shown([self.low, self.high])}")
+        if not self.low < self.high:
+            raise ValueError(f"{'log' if self.log else 'range'} must rise, got {shown([self.low, self.high])}")
+
+    @property
+    def count(self) -> int:
+        """One stands for all."""
+        return 1
+
+    def value(self, index: int) -> float:
+        """The low end."""
+        return float(self.low)
+
+    def at(self, share: float) -> float:
+        """The number that so large a share of the interval lies below, in [0, 1)."""
+        if self.log:
+            low, high = math.log(self.low), math.log(self.high)
+            return self.rounded(math.exp(low + (high - low) * share))
+        return self.rounded(self.low + (self.high - self.low) * share)
+
+    def rounded(self, number: float) -> float:
+        """To 6 significant digits, so that machines whose logarithms differ in the last bit sample the same."""
+        return min(max(_rounded(number), float(self.low)), float(self.high))
+
+
+def parse_axis(raw: Any, path: str, faults: Faults, *, sampled: bool = False) -> Axis | None:
+    """The axis that a spec describes, for a grid or to sample from; what is wrong with it is noted."""
     if isinstance(raw, list):
         return _listed(raw, path, faults)
     if not isinstance(raw, Mapping) or not ("range" in raw or "log" in raw):
@@ -116,12 +155,15 @@ def parse_axis(raw: Any, path: str, faults: Faults) -> Axis | None:
     ends = raw[kind]
     if not (isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))):
         faults.must(join(path, kind), "be two finite numbers", ends)
-    if not _is_number(raw.get(other)) or (other == "count" and not isinstance(raw[other], int)):
+    between = sampled and other not in raw
+    if not between and (not _is_number(raw.get(other)) or (other == "count" and not isinstance(raw[other], int))):
         faults.must(join(path, other), "be an integer" if other == "count" else "be a finite number", raw.get(other))
     if len(faults) > before:
         return None
     low, high = ends
     try:
+        if between:
+            return Interval(low, high, log=kind == "log")
         return Range(low, high, raw[other]) if kind == "range" else Log(low, high, raw[other])
     except ValueError as error:
         faults.add(path, str(error))
@@ -149,6 +191,10 @@ def _listed(raw: list[Any], path: str, faults: Faults) -> Values | None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def _exact(value: Number) -> Fraction:

@@ -273,7 +273,9 @@ class Ledger(Reading):
 def sweep_identity(name: str, trials: Sequence[Trial], identities: Mapping[Program, Identity], *, sharing: bool) -> str:
     """The id of a sweep: twelve hex digits of a hash of its name, its trials, their roots and whether they share."""
     paths = [(trial.name, trial.id, identities[trial.program].root(trial.seed)) for trial in trials]
-    content = encode({"name": name, "sharing": sharing, "trials": paths})
+    competing = {trial.arm: trial.halving.model_dump() for trial in trials if trial.halving}
+    given = {"name": name, "sharing": sharing, "trials": paths} | ({"halving": competing} if competing else {})
+    content = encode(given)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -9,7 +9,7 @@ on data, so a sweep with them costs something between two bounds, whatever they 
   parts after its first loss and one more bad epoch than it is patient.
 - *At least*: ABEL follows some other schedule for as long as it could, which is as a rule until its last decay, and
   trials of ABEL share everything until the decay in which they cannot be equal. A plateau may never decay. Where ABEL
-  ends by a threshold of gain, it ends as early as it could.
+  ends by a threshold of gain, it ends as early as it could. Where settings compete, each is trained to the first rung.
 
 Both assume that no trial diverges, which ends it early, and no rate underflows float32, and, where it is not known how
 many examples there are, that no batch grows to all of them.
@@ -54,7 +54,7 @@ class Forecast:
 
     Args:
         naive_epochs: every trial trained by itself, to its last epoch.
-        sure_epochs: of these, those that no schedule can end training before.
+        sure_epochs: of these, those that no schedule, and no halving, can end training before.
         shared_epochs: every state trained once.
         known_epochs: of the naive ones, those that are recorded already.
         new_epochs: of the shared ones, those that are left to train.

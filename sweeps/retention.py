@@ -13,7 +13,8 @@ from functools import cache
 
 from sweeps.rows import TrialStatus
 
-DONE = frozenset((TrialStatus.FINISHED, TrialStatus.DIVERGED))  # what failed or was cancelled may be taken up again
+# What failed or was cancelled may be taken up again.
+DONE = frozenset((TrialStatus.FINISHED, TrialStatus.DIVERGED, TrialStatus.STOPPED))
 
 
 class Fate(StrEnum):

@@ -10,7 +10,7 @@ from workers.trajectory import Identity
 
 
 class TrialStatus(StrEnum):
-    """Where a trial stands; the last four are outcomes and final."""
+    """Where a trial stands; the last five are outcomes and final."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -18,6 +18,7 @@ class TrialStatus(StrEnum):
     DIVERGED = "diverged"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    STOPPED = "stopped"  # at a rung of its arm, where other settings were better
 
     @property
     def final(self) -> bool:

@@ -14,26 +14,35 @@ from workers.config import Program
 
 _NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 
-_AXIS: dict[str, Any] = {
-    "description": "The values of one field.",
-    "oneOf": [
-        {"type": "array", "minItems": 1, "description": "Listed one by one."},
+
+def _axis(*, sampled: bool) -> dict[str, Any]:
+    """An axis; one to sample from needs neither a step nor a count."""
+    forms = {
+        "range": ("step", {"type": "number", "exclusiveMinimum": 0}, "From the first to the second, by step."),
+        "log": ("count", {"type": "integer", "minimum": 2}, "From the first to the second, even in the logarithm."),
+    }
+    listed = {"type": "array", "minItems": 1, "description": "Listed one by one."}
+    ranges = [
         {
             "type": "object",
-            "description": "From the first to the second, both included, by step.",
-            "properties": {"range": _NUMBERS, "step": {"type": "number", "exclusiveMinimum": 0}},
-            "required": ["range", "step"],
+            "description": description,
+            "properties": {ends: _NUMBERS, how: schema},
+            "required": [ends] if sampled else [ends, how],
             "additionalProperties": False,
-        },
-        {
-            "type": "object",
-            "description": "So many from the first to the second, evenly spaced in the logarithm.",
-            "properties": {"log": _NUMBERS, "count": {"type": "integer", "minimum": 2}},
-            "required": ["log", "count"],
-            "additionalProperties": False,
-        },
-    ],
-}
+        }
+        for ends, (how, schema, description) in forms.items()
+    ]
+    return {"description": "The values of one field.", "oneOf": [listed, *ranges]}
+
+
+def _grid(description: str, *, sampled: bool) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "patternProperties": {r"^(schedule|program)\.": _axis(sampled=sampled)},
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
 
 
 def for_editors(model: type[BaseModel]) -> dict[str, Any]:
@@ -46,12 +55,11 @@ def for_editors(model: type[BaseModel]) -> dict[str, Any]:
     # A field that the grid varies need not be in the schedule, so only the kind is required.
     schedules = (_dataclass(variant, required=["kind"]) for variant in SCHEDULES.values())
     arm["schedule"] = _one_of(schedules, f"One of {', '.join(SCHEDULES)}.")
-    arm["grid"] = {
-        "type": "object",
-        "description": arm["grid"]["description"],
-        "patternProperties": {r"^(schedule|program)\.": _AXIS},
-        "additionalProperties": False,
-        "minProperties": 1,
+    description = arm["grid"]["description"]
+    arm["grid"] = _grid(description, sampled=True)
+    document["$defs"]["Arm"] |= {
+        "if": {"required": ["search"]},
+        "else": {"properties": {"grid": _grid(description, sampled=False)}},
     }
     return document
 

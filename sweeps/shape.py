@@ -79,6 +79,28 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class Search(Part):
+    """Settings that are drawn from the axes of a grid, in place of all their combinations."""
+
+    kind: Literal["random", "sobol"] = Field(
+        description="Independent draws, or points of a Sobol sequence, which lie more evenly."
+    )
+    samples: int = Field(ge=1, le=MAX_TRIALS, description="How many settings; with more of them the earlier ones stay.")
+    seed: Seed = Field(default=0, description="Decides which settings are drawn; no seed of training.")
+
+
+class Halving(Part):
+    """Successive halving: after some epochs only the best settings of an arm train on."""
+
+    grace_epochs: int = Field(ge=1, le=MAX_EPOCHS, description="So many epochs every trial is trained.")
+    reduction_factor: int = Field(
+        default=3, ge=2, le=1000, description="One in so many settings goes on, so many times as far."
+    )
+    error: Literal["minimum", "last"] = Field(
+        default="minimum", description="Which test error counts so far, by its mean over seeds."
+    )
+
+
 class Arm(Part):
     """A schedule, and the grid of its variations."""
 
@@ -86,6 +108,10 @@ class Arm(Part):
     grid: dict[str, JsonValue] = Field(
         default={}, description="Values of fields such as schedule.decay_epoch or program.l2; all combinations are run."
     )
+    search: Search | None = Field(
+        default=None, description="Draw settings from the grid's axes, whose `step` or `count` may then be left out."
+    )
+    halving: Halving | None = Field(default=None, description="Stop settings early that are not among the best.")
     epochs: int | None = Field(
         default=None, ge=1, le=MAX_EPOCHS, description="Length of the arm's trials; that of the sweep where left out."
     )
@@ -189,7 +215,9 @@ def _note(detail: dict[str, Any], faults: Faults) -> None:
             "check": Check,
             "claims": Claims,
         }
-        faults.add(path, unknown("key", name, models.get(parent, Arm).model_fields))
+        parts: dict[str, type[Part]] = {"search": Search, "halving": Halving}
+        arm = parts.get(str(detail["loc"][2]), Arm) if len(detail["loc"]) == 4 else Arm
+        faults.add(path, unknown("key", name, models.get(parent, arm).model_fields))
     else:
         faults.must(path, _rule(detail), detail["input"])
 

@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from abel.schedules import Schedule
+from sweeps.shape import Halving
 from workers import config
 from workers.config import Program
 
@@ -24,6 +25,7 @@ class Trial:
         name: readable and unique in the sweep, such as "decay-at decay_epoch=10 seed=0".
         arm: the arm of the spec that it belongs to.
         settings: its point in the arm's grid, by the axes' dotted names.
+        halving: how its setting competes with the others of its arm; None where every trial is trained to its end.
     """
 
     number: int
@@ -34,6 +36,7 @@ class Trial:
     seed: int
     epochs: int
     settings: dict[str, Setting] = field(default_factory=dict, hash=False)
+    halving: Halving | None = None
 
     @cached_property
     def id(self) -> str:

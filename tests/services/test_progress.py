@@ -13,6 +13,7 @@ START = Progress(
     ended=0,
     diverged=0,
     failed=0,
+    stopped=0,
     running=0,
     waiting=3,
     trained=0,

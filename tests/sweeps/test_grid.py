@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from sweeps.faults import Faults
 from sweeps.grid import Range, Values, parse_axis, spelled
+from sweeps.grid import values as values_of
 
 
 def axis(raw):
@@ -36,8 +37,8 @@ def faults_of(raw):
 )
 def test_values_in_order_and_their_count(raw, values):
     found = axis(raw)
-    assert list(found.values()) == values
-    assert [type(value) for value in found.values()] == [type(value) for value in values]
+    assert list(values_of(found)) == values
+    assert [type(value) for value in values_of(found)] == [type(value) for value in values]
     assert found.count == len(values)
 
 
@@ -46,7 +47,7 @@ def test_a_range_is_exact_in_decimal(low, steps, step):
     high = low + steps * step
     found = Range(float(low), float(high), float(step))
     assert found.count == steps + 1
-    assert list(found.values()) == [float(low + index * step) for index in range(steps + 1)]
+    assert list(values_of(found)) == [float(low + index * step) for index in range(steps + 1)]
 
 
 def test_a_huge_range_is_counted_not_made():
