@@ -154,7 +154,6 @@ def test_a_browser_shows_the_arms_and_the_bounce_and_compares_runs(
 ) -> None:
     story.seeds = 2
     story.begin().tell().end()
-    server.start()
     project(story, server.url, tmp_path)
     page.goto(server.url + comparison(server.url, story.name, story.sweep_id))
     expect(page.get_by_text(f"Sweep {story.sweep_id}")).to_be_visible()
