@@ -15,6 +15,7 @@ from sweeps.ledger import Ledger
 from sweeps.rows import EventRow, StateRow, SweepStatus, TrialRow
 
 EVENTS_PER_PAGE = 500
+VOUCHING = ("abel.data", "abel.view")  # tags that say what else of a run the store has
 OURS = ("abel.", "nonfinite.")  # tags that start so nobody else writes
 
 
@@ -92,7 +93,8 @@ class Mirror:
         """Take back what the runs vouch for, in the store itself, so that no fault brings it back."""
         self._ledger.save_tracking_offset(self._sweep.id, self._store.target, 0)
         for name, shown in self._trials.items():
-            self._store.send(shown, tags={"abel.epoch": "0"} if name else {"abel.event": "0", "abel.view": ""})
+            vouching = {tag: "" for tag in VOUCHING if tag in shown.tags}
+            self._store.send(shown, tags=vouching | {"abel.epoch" if name else "abel.event": "0"})
         self._rebuild = False
 
     def _settle(self, parent: Shown) -> None:
@@ -150,6 +152,10 @@ class Mirror:
         points, tags = projection.trial_update(shown.tags, change, news, self._kept(row, shown, change, news, path))
         if change.ended:
             points += [*projection.error_points(path), *projection.bounce_points(path)]
+        data = projection.data_of(self._sweep, row)
+        if data is not None and shown.tags.get("abel.data") != data.digest:
+            self._store.use(shown, data)
+            tags["abel.data"] = data.digest
         self._store.send(shown, points, tags, projection.trial_parameters(row))
         if change.ended:
             status = projection.TRIALS_AS.get(tags["abel.outcome"], projection.FAILED)

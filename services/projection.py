@@ -21,6 +21,7 @@ from sweeps.rows import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Wor
 
 DISTRIBUTIONS = ("abel-sweeps", "numpy", "orbax-checkpoint", "ray", "mlflow")  # those that no state key covers
 TEXT_LIMIT = 5000  # characters of a tag or parameter; MLflow cuts at 6,000 to 8,000 without saying so
+DIGEST_LIMIT = 36  # characters of a data set's digest
 NAME_LIMIT = 240  # characters of a metric's name; MLflow takes 250, and a tag puts a prefix before it
 
 NOTES = ("note", "nondeterministic")
@@ -46,6 +47,26 @@ class Point(NamedTuple):
     value: float
     timestamp_ms: int
     step: int
+
+
+class Data(NamedTuple):
+    """A data set, as MLflow shows what a run was trained on. The digest is of the decoded arrays, as in the state keys."""
+
+    name: str
+    digest: str
+    source: str
+    profile: str
+
+
+def data_of(sweep: SweepRow, trial: TrialRow) -> Data | None:
+    """What a trial is trained on; None for a program that the sweep does not know."""
+    given = trial.program["data"]
+    for identity in sweep.identities:
+        if identity.program == trial.program:
+            name = str(given.get("name") or given["kind"])
+            profile = json.dumps({"num_rows": identity.examples})
+            return Data(name, identity.data[:DIGEST_LIMIT], _text(given), profile)
+    return None
 
 
 def epoch_points(state: StateRow) -> Iterator[Point]:

@@ -12,6 +12,7 @@ from typing import Any
 from services import baseline, summary
 from services.measures import Grid, measures
 from services.projection import Point, metric_key
+from services.schemas import TrialResult
 from sweeps.rows import StateRow, TrialRow, TrialStatus
 from sweeps.shape import Statistic
 from workers.config import ConfigError, from_dict
@@ -44,10 +45,14 @@ def points(
         own = [trial for trial in trials if trial.arm == arm]
         if any(trial.status not in RESULTS for trial in own):
             continue
-        curves = [curve(trial.head) for trial in own]
-        table = _table(own, curves, error, data_dir)
+        results, at_ms = [], 0
+        for trial in own:  # one curve at a time: a large sweep's are a gigabyte
+            states = curve(trial.head)
+            results.append(summary.measure(trial, states))
+            at_ms = max(at_ms, states[-1].finished_at_ms)
+        table = _table(own[0].program, results, error, data_dir)
         if table is not None:
-            yield from _of(arm, table, max(states[-1].finished_at_ms for states in curves if states))
+            yield from _of(arm, table, at_ms)
 
 
 def _of(arm: str, table: Grid, at_ms: int) -> Iterator[Point]:
@@ -59,12 +64,11 @@ def _of(arm: str, table: Grid, at_ms: int) -> Iterator[Point]:
 
 
 def _table(
-    trials: Sequence[TrialRow], curves: Sequence[Sequence[StateRow]], error: Statistic, data_dir: Path | None
+    program: Mapping[str, Any], results: Sequence[TrialResult], error: Statistic, data_dir: Path | None
 ) -> Grid | None:
-    results = [summary.measure(trial, states) for trial, states in zip(trials, curves, strict=True)]
-    diverged = any(trial.status is TrialStatus.DIVERGED for trial in trials)
+    diverged = any(result.status == TrialStatus.DIVERGED for result in results)
     try:
-        guessing = baseline.guessing(from_dict(trials[0].program), data_dir) if diverged else math.nan
+        guessing = baseline.guessing(from_dict(program), data_dir) if diverged else math.nan
         (table,) = baseline.tables(results, error, guessing).values()
     except (ConfigError, DataError, OSError, ValueError):  # the data are not here, or a setting lacks a seed
         return None

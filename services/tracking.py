@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.batches import batches
 from services.patience import reason
-from services.projection import Point
+from services.projection import Data, Point
 from services.runs import one_each, sweep_runs
 from services.settings import MLFLOW_ENVIRONMENT, Settings, is_server, without_credentials
 from services.view import View
@@ -24,8 +24,9 @@ from sweeps.ledger import Ledger
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 FAULTS = (MlflowException, OSError, SQLAlchemyError, LedgerError)
 REFUSALS = frozenset(
@@ -114,6 +115,12 @@ class Store:
     def make(self, experiment: str, name: str, started_ms: int, tags: Mapping[str, str]) -> Shown:
         """A new run."""
         return Shown.of(self._client.create_run(experiment, started_ms, dict(tags), name))
+
+    def use(self, shown: Shown, data: Data) -> None:
+        """Name the data set that a run is trained on."""
+        dataset = Dataset(data.name, data.digest, "abel", data.source, profile=data.profile)
+        context = InputTag(MLFLOW_DATASET_CONTEXT, "training")
+        self._client.log_inputs(shown.run_id, [DatasetInput(dataset, [context])])
 
     def attach(self, shown: Shown, document: Mapping[str, Any], file: str) -> None:
         """Put a document on a run as a file."""

@@ -9,14 +9,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from services import thinning
 from sweeps.rows import SweepRow, TrialRow
 
 TAG = "mlflow.sharedViewState."
-LINES = 100  # in a chart, at most
+LOADED = 100  # runs that MLflow's list has before somebody asks it for more
 CARD_PIXELS = 320
 MAIN, REST, SYSTEM = "abel", "abel-rest", "abel-system"  # ids of the sections; the names of the last two are MLflow's
 
 ORDER = "metrics.`minimum_test_error`"  # by time of creation MLflow would fold trials away below the sweep's own run
+# MLflow draws a colour from the text of tag and arm; from the parameter `arm` the arms `constant` and `decay-at` have one.
+BY_ARM = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "abel.arm"}]}
 CURVES = ("test_error", "weight_norm_sq", "learning_rate_first")
 RESULTS = ("minimum_test_error", "final_test_error", "norm_rise")
 ABOUT = ("abel.decay_epochs", "abel.outcome")
@@ -46,13 +49,20 @@ def trials_of(sweep_id: str) -> str:
 
 
 def view(sweep: SweepRow, trials: Sequence[TrialRow]) -> View:
-    """The view of a sweep: its trials by arm, the best first, with test error, norm and rate by epoch."""
+    """The view of a sweep: its trials by arm, the best first, with test error, norm and rate by epoch.
+
+    A line is an arm's mean, where that is one: MLflow takes it at each epoch over the trials that have a point there, so
+    long trials have a line each. And it takes it over the trials that its list has loaded: a larger sweep opens on its
+    best trials, without arms.
+    """
     state = json.dumps(_state(sweep, trials), separators=(",", ":"))
-    envelope = {"name": f"By arm, sweep {sweep.id}", "createdAt": sweep.created_ms, "state": state}
+    envelope = {"name": f"Sweep {sweep.id}", "createdAt": sweep.created_ms, "state": state}
     return View(key(sweep.id), TAG + key(sweep.id), json.dumps(envelope, separators=(",", ":")))
 
 
 def _state(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:
+    few, whole = len(trials) <= LOADED, all(thinning.is_whole(trial.epochs) for trial in trials)
+    heading = ("By arm: mean and range" if whole else "By trial") if few else "The best 20 trials"
     axes = dict.fromkeys(name for trial in trials for name in trial.settings)
     return {
         # Which runs, in which order.
@@ -64,17 +74,15 @@ def _state(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         # The list of runs.
-        # MLflow draws a colour from the text of tag and arm, and from the parameter `arm` the same one for the arms
-        # `constant` and `decay-at`.
-        "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "abel.arm"}]},
+        "groupBy": BY_ARM if few else None,
         "groupsExpanded": {},
-        "useGroupedValuesInCharts": True,  # a line is an arm's mean, the band around it goes from the least to the largest
-        "runsHiddenMode": "SHOW_ALL",
+        "useGroupedValuesInCharts": few and whole,  # with a band around it, from the least to the largest
+        "runsHiddenMode": "SHOW_ALL" if few else "FIRST_20_RUNS",
         "selectedColumns": list(_columns(axes)),
         # The charts.
         "compareRunCharts": [*map(_line, CURVES), _chart("BAR", RESULTS[0])],
         "compareRunSections": [
-            _section(MAIN, "Robustness", display=True),
+            _section(MAIN, heading, display=True),
             _section(REST, "Model metrics", display=False),
             _section(SYSTEM, "System metrics", display=False),
         ],
@@ -110,7 +118,7 @@ def _chart(kind: str, metric: str) -> dict[str, Any]:
         "type": kind,
         "metricKey": metric,
         "metricSectionId": MAIN,
-        "runsCountToCompare": LINES,
+        "runsCountToCompare": LOADED,
         "isGenerated": False,
         "deleted": False,
     }

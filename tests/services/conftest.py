@@ -17,7 +17,7 @@ from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from sweeps.spec import Trial
 from workers.cohort import Record
-from workers.config import Program, from_dict
+from workers.config import Program, from_dict, to_dict
 from workers.trajectory import Identity
 
 EPOCH_MS = 600
@@ -60,7 +60,7 @@ class Story:
             **self.spec,
         }
         identity = Identity(
-            program=PROGRAM,
+            program=to_dict(from_dict(PROGRAM)),
             data="d" * 64,
             examples=1500,
             numerics={"jax": "0.10.2", "jaxlib": "0.10.2", "device": "cpu", "NPROC": "1"},
@@ -237,6 +237,7 @@ def everything() -> Callable[[str, str], dict[str, Any]]:
                 "status": (run.info.status, run.info.start_time, run.info.end_time),
                 "parameters": run.data.params,
                 "tags": {tag: names.get(text, text) for tag, text in run.data.tags.items()},
+                "data": [(used.dataset.name, used.dataset.digest) for used in run.inputs.dataset_inputs],
                 "files": [item.path for item in client.list_artifacts(run.info.run_id)],
                 "points": {
                     key: [(p.step, repr(p.value), p.timestamp) for p in client.get_metric_history(run.info.run_id, key)]

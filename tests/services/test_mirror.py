@@ -1,8 +1,10 @@
 """Tests for `services/mirror.py`: a real ledger and a real MLflow store. `test_outages.py` has the faults of a server."""
 
+import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from services import mirror as mirrors
+from services import projection
 from services.mirror import Mirror
 from services.runs import is_trial, sweep_runs
 from services.settings import without_credentials
@@ -72,6 +75,11 @@ def test_every_trial_is_a_run_with_its_full_curves(small: Any, tracking_uri: str
         assert run.data.tags["abel.outcome"] == "finished"
         assert run.data.params["schedule.learning_rate"] == "0.1"
         assert run.data.params["program.model.width"] == "16"
+        (trained_on,) = run.inputs.dataset_inputs
+        assert (trained_on.dataset.name, trained_on.dataset.digest) == ("digit_pairs", "d" * 36)
+        assert json.loads(trained_on.dataset.source)["kind"] == "digit_pairs"
+        assert json.loads(trained_on.dataset.profile) == {"num_rows": 1500}
+        assert [(tag.key, tag.value) for tag in trained_on.tags] == [("mlflow.data.context", "training")]
         for state in small.ledger.curve(row.head):
             for key, value in state.metrics.items():
                 assert found[row.name, key.replace("/", ".")][state.epoch - 1] == (
@@ -93,6 +101,12 @@ def test_every_trial_is_a_run_with_its_full_curves(small: Any, tracking_uri: str
     assert decayed.data.tags["abel.decay_epochs"] == "2"
     assert decayed.data.params["schedule.decay_epoch"] == "2"
     assert [(step, value) for step, value, _ in found["decay-at decay_epoch=2 seed=0", "decay_event"]] == [(2, 8.0)]
+
+
+def test_a_program_that_the_sweep_does_not_know_has_no_data_set(small: Any) -> None:
+    sweep, (trial, *_) = small.ledger.sweep(small.sweep_id), small.ledger.trials(small.sweep_id)
+    assert projection.data_of(sweep, trial) is not None
+    assert projection.data_of(sweep, replace(trial, program={**trial.program, "l2": 1.0})) is None
 
 
 def test_abels_decisions_are_told_apart(story: Any, tracking_uri: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow import MlflowClient
 
 from services import mirror as mirrors
 from services import thinning
@@ -104,6 +105,12 @@ def test_a_long_trial_is_shown_with_its_events_and_its_errors_are_exact(
         table = runs.curve("test_error")[row.id]
         assert list(table.index) == list(range(1, LONG + 1)) and table.notna().all()
         assert (table[1], table[trial["minimum_epoch"]], table[LONG]) == (curve[0], min(curve), curve[-1])
+
+    ids = list(runs.trials["run_id"])
+    asked = MlflowClient(at_once)._tracking_client.store.get_metric_history_bulk_interval(
+        ids, "weight_norm_sq", max_results=thinning.POINTS, start_step=None, end_step=None
+    )  # as the UI asks for its curves
+    assert len(asked) == sum(len(run["points"]["weight_norm_sq"]) for run in found.values() if run["parameters"])
 
     project(at_once, rebuild=True)
     assert everything(at_once, long.sweep_id) == found

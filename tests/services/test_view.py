@@ -17,6 +17,7 @@ from services import view as views
 from services.mirror import Mirror
 from services.runs import comparison
 from services.tracking import Store
+from sweeps.rows import TrialRow
 
 CHROMIUM = shutil.which("chromium")
 TAG_CHARACTERS = 20_000  # MLflow refuses an experiment's tag that is longer
@@ -63,6 +64,18 @@ def test_a_view_is_what_mlflows_front_end_saves(small: Any) -> None:
     sections = {section["uuid"] for section in state["compareRunSections"]}
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} <= sections
     assert views.view(row, trials[::-1]) == made
+
+
+def test_a_line_is_an_arms_mean_only_where_mlflow_takes_it_over_all_its_trials(small: Any) -> None:
+    row, trials = small.ledger.sweep(small.sweep_id), small.ledger.trials(small.sweep_id)
+
+    def lines(of: Sequence[TrialRow]) -> tuple[bool, bool, str]:
+        state = json.loads(json.loads(views.view(row, of).text)["state"])
+        return state["groupBy"] is not None, state["useGroupedValuesInCharts"], state["runsHiddenMode"]
+
+    assert lines(trials) == (True, True, "SHOW_ALL")
+    assert lines([*trials, replace(trials[0], epochs=321)]) == (True, False, "SHOW_ALL")
+    assert lines([trials[0]] * 101) == (False, False, "FIRST_20_RUNS")
 
 
 def test_a_view_of_many_axes_fits_into_a_tag(small: Any) -> None:
@@ -141,14 +154,13 @@ def test_a_browser_shows_the_arms_and_the_bounce_and_compares_runs(
 ) -> None:
     story.seeds = 2
     story.begin().tell().end()
-    server.start()
     project(story, server.url, tmp_path)
     page.goto(server.url + comparison(server.url, story.name, story.sweep_id))
-    expect(page.get_by_text(f"By arm, sweep {story.sweep_id}")).to_be_visible()
+    expect(page.get_by_text(f"Sweep {story.sweep_id}")).to_be_visible()
     expect(page.get_by_text("Sort: minimum_test_error")).to_be_visible()
     for arm, trials in {"abel": 2, "constant": 2, "decay-at": 10}.items():
         expect(page.locator(".ag-row", has_text=f"Group: {arm}")).to_contain_text(str(trials))
-    expect(page.get_by_text(re.compile(r"^Robustness")).first).to_be_visible()
+    expect(page.get_by_text("By arm: mean and range").first).to_be_visible()
     for metric in ("test_error", "weight_norm_sq", "learning_rate_first", "minimum_test_error"):
         expect(page.get_by_text(metric, exact=True).first).to_be_attached()
     page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .scatterlayer path.js-line').length >= 9")
