@@ -73,6 +73,13 @@ def part(table: Grid, axis: str, value: Scalar) -> Grid:
     return replace(table, settings=settings, errors=table.errors[rows], decays=table.decays[rows], diverged=0)
 
 
+def without(table: Grid, axis: str, value: Scalar) -> Grid:
+    """The settings at all other values of an axis. Which trials diverged is not known of a part."""
+    rows = [index for index, setting in enumerate(table.settings) if (axis, value) not in setting]
+    settings = tuple(table.settings[row] for row in rows)
+    return replace(table, settings=settings, errors=table.errors[rows], decays=table.decays[rows], diverged=0)
+
+
 def along(table: Grid, axis: str) -> Grid:
     """The grid by one axis alone: errors and decays are means over the others, each setting with its share.
 

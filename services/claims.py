@@ -138,7 +138,7 @@ _PARTS: Mapping[Claim, tuple[_Part, ...]] = {
         ),
         _Part(
             says="ABEL's time to decay is near the best.",
-            rule="that first decay after ABEL's own costs less than {margin} points against the grid's best",
+            rule="that first decay after ABEL's own costs less than {margin} points against the best other one of the grid",
             bound=_below_margin,
             look=observations.timing,
         ),

@@ -15,7 +15,8 @@ from services.runs import Runs
 from services.schemas import Scalar, TrialResult
 from sweeps.shape import Statistic
 
-RATE, FACTOR, LAST = "schedule.learning_rate", "schedule.decay_factor", "schedule.last_decay_epoch"
+RATE, FACTOR = "schedule.learning_rate", "schedule.decay_factor"
+DECAY, LAST = "schedule.decay_epoch", "schedule.last_decay_epoch"
 COLLAPSE = 0.99  # a network whose squared norm has lost this part of itself learns nothing any more
 
 

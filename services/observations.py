@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.axes import along, axes, heat, interaction, part
+from services.axes import along, axes, heat, interaction, part, without
 from services.comparison import best_setting, by_seed, compare, difference, paired
 from services.decay_time import Paired, decay_time
-from services.evidence import FACTOR, RATE, Course, Evidence
+from services.evidence import DECAY, FACTOR, RATE, Course, Evidence
 from services.figures import in_words
 from services.measures import Floats, bands, mean_of, measure, rounding
 from services.schemas import Interval, Scalar
@@ -97,11 +97,12 @@ def early(evidence: Evidence, margin: float) -> Seen:
 
 
 def timing(evidence: Evidence, margin: float) -> Seen:
-    """What that first decay costs against the best of the grid."""
+    """What that first decay costs against the best other one of the grid."""
     later, table = _pair(evidence).later, evidence.table("decay_at", "minimum")
-    apart = difference(part(table, "schedule.decay_epoch", later).errors[0], by_seed(table)["best"])
-    best = dict(best_setting(table))["schedule.decay_epoch"]
-    return Seen(apart.value, f"after epoch {later} against the best of the grid, mostly {best}: {_points(apart.value)}")
+    others = without(table, DECAY, later)
+    apart = difference(part(table, DECAY, later).errors[0], by_seed(others)["best"])
+    best = dict(best_setting(others))[DECAY]
+    return Seen(apart.value, f"after epoch {later} against the best other one, {best}: {_points(apart.value)}")
 
 
 def _pair(evidence: Evidence) -> Paired:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from services.axes import along, axes, heat, interaction, part, slices
+from services.axes import along, axes, heat, interaction, part, slices, without
 from services.measures import Grid, mean_of, measure
 
 A, B = ("a", (0, 1, 3)), ("b", ("x", "y"))
@@ -54,6 +54,12 @@ def test_a_part_loses_its_axis_and_must_exist():
     assert part(table(), "a", 1).settings == ((("b", "x"),), (("b", "y"),))
     with pytest.raises(ValueError, match="a must have a setting with 2, got none"):
         part(table(), "a", 2)
+
+
+def test_all_other_values_keep_the_axis():
+    found = without(table(), "a", 1)
+    assert [dict(setting)["a"] for setting in found.settings] == [0, 0, 3, 3]
+    assert found.errors.tolist() == [[10, 12], [20, 22], [30, 34], [40, 44]]
 
 
 def test_the_table_of_two_axes_averages_a_third_and_leaves_holes():

@@ -11,13 +11,12 @@ import pandas as pd
 import pytest
 
 from services.claims import Held, Told, of, told
-from services.evidence import FACTOR, LAST, RATE, Course, Evidence
+from services.evidence import DECAY, FACTOR, LAST, RATE, Course, Evidence
 from services.mirror import Mirror
 from services.runs import CURVE_COLUMNS, Runs, load
 from services.tracking import Store
 from sweeps.shape import Claim
 
-DECAY = "schedule.decay_epoch"
 BOUNCE, FALL, COLLAPSE = (10.0, 6.0, 8.0, 9.0), (10.0, 8.0, 7.0, 7.0), (10.0, 0.05, 0.01, 0.04)
 RATES, FACTORS = (0.02, 0.1, 0.5), (0.1, 0.5)
 SCATTER = (-0.5, 0.0, 0.5)  # of three seeds
@@ -176,6 +175,9 @@ def decay_times(errors: Mapping[int, float], first: int) -> Evidence:
 def test_decaying_early_hurts_and_abel_s_time_is_near_the_best() -> None:
     assert here(decay_times({2: 40.0, 10: 21.0, 20: 20.0}, first=8), "decay_time") == [Held.HELD, Held.HELD]
     assert here(decay_times({2: 21.0, 10: 21.0, 20: 12.0}, first=8), "decay_time") == [Held.NOT_HELD, Held.NOT_HELD]
+    (_, timing) = told(decay_times({2: 40.0, 10: 21.0, 20: 25.0}, first=8), ["decay_time"], 2.0)
+    assert timing.numbers.startswith("after epoch 10 against the best other one, 20: -")
+    assert timing.found is not None and timing.found.low < timing.found.value < timing.found.high < 0
     late, _ = told(decay_times({2: 40.0, 10: 21.0}, first=30), ["decay_time"], 2.0)
     assert late.here is Held.CANNOT_TELL
     assert late.numbers.startswith("the grid has no decay epoch at or after ABEL's own")

@@ -212,7 +212,7 @@ def test_every_fault_is_told_with_its_path():
         ({"arms": {"a": {"schedule": {"kind": "constant"}}}}, "arms.a.schedule.learning_rate: is missing"),
         ({"resources": {"cpu": 0}}, "resources.cpu: must be above 0, got 0"),
         ({"resources": {"gpu": -1}}, "resources.gpu: must be at least 0, got -1"),
-        ({"figure": "decay"}, "figure: must be 'decay_time', 'norm_curves', 'norm_equation', 'rate_by_factor' or "),
+        ({"figure": "decay"}, "figure: must be 'decay_time', 'norm_curves', 'norm_equation', "),
         ({"resources": {"gpu": 10**6}}, "resources.gpu: must be at most 1024, got 1000000"),
         ({"resources": {"cpu": float("nan")}}, "resources.cpu: must be finite, got NaN"),
         ({"resources": {"cpus": 1}}, "resources.cpus: unknown key, did you mean 'cpu'? (known: cpu, gpu, tpu)"),
