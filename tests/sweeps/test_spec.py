@@ -460,7 +460,14 @@ def places(value, path=()):
         yield from places(item, (*path, key))
 
 
-BASE = parse_spec(GOOD).to_dict()
+DRAWN = """
+  drawn:
+    schedule: {kind: decay_at, decay_factor: 0.1, decay_epoch: 3}
+    grid: {schedule.learning_rate: {log: [0.01, 0.09]}, program.l2: {range: [0, 1]}}
+    search: {kind: sobol, samples: 2, seed: 1}
+    halving: {grace_epochs: 4, reduction_factor: 2, error: last}
+"""
+BASE = parse_spec(GOOD + DRAWN).to_dict()
 NUMBERS = [True, -1, 0, 1, 10**30, 0.5, float("nan"), float("inf")]
 ODD = st.sampled_from([None, *NUMBERS, "", "x", "\ud800", "../x", [], [[]], {}, {"kind": 1}, {"": 0}])
 

@@ -1,0 +1,120 @@
+"""A sweep whose settings are drawn and compete, by the command: killed as a rung decides, then shown by every command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli import app
+from sweeps.ledger import Ledger
+from workers.config import to_dict
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+MOVING = ("seconds", "examples_per_second")
+# The command, but it kills itself when it has decided at a rung and nobody knows, or when the ledger knows and no more.
+COMMAND = """
+import os, signal, sys
+from sweeps import frontier, halving
+
+moment, *arguments = sys.argv[1:]
+
+def deadly(function):
+    def call(*given, **named):
+        function(*given, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call
+
+if moment == "decided":
+    halving.Contest.decide = deadly(halving.Contest.decide)
+if moment == "committed":
+    frontier.Frontier._joined = deadly(frontier.Frontier._joined)
+sys.argv = ["abel", *arguments]
+from services.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def file(tmp_path, tiny_program):
+    program = to_dict(tiny_program) | {"data": {"kind": "digit_pairs", "train": 256, "test": 1000}, "clip": None}
+    drawn = {
+        "schedule": {"kind": "decay_at", "decay_factor": 0.1},
+        "grid": {"schedule.learning_rate": {"log": [1e-4, 0.5]}, "schedule.decay_epoch": {"range": [2, 3], "step": 1}},
+        "search": {"kind": "sobol", "samples": 6},
+        "halving": {"grace_epochs": 1, "reduction_factor": 3},
+    }
+    constant = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
+    document = {"name": "drawn", "program": program, "epochs": 5, "seeds": [0, 1]}
+    path = tmp_path / "drawn.json"
+    path.write_text(json.dumps(document | {"arms": {"a": drawn, "constant": constant}}))
+    return path
+
+
+def run(moment, *arguments, **environment):
+    command = [sys.executable, "-c", COMMAND, moment, "run", *map(str, arguments)]
+    return subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=400, check=False
+    )
+
+
+def told(home):
+    """Every trial's outcome and its records, bit for bit, by name."""
+    ledger = Ledger.open(f"sqlite:///{home}/ledger.db")
+    try:
+        (sweep,) = ledger.sweeps()
+        return {
+            row.name: (row.status, row.epoch, [bits(state.metrics) for state in ledger.curve(row.head)])
+            for row in ledger.trials(sweep.id)
+        }
+    finally:
+        ledger.close()
+
+
+def bits(metrics):
+    return {name: value.hex() for name, value in metrics.items() if name not in MOVING}
+
+
+def abel(*arguments):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_what_was_killed_at_a_rung_ends_as_what_was_not_and_every_command_tells_of_it(
+    file, abel_home, own_directories, reap
+):
+    for moment in ("decided", "committed"):
+        killed = run(moment, file, "--no-tracking")
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        reap()
+    planned = json.loads(abel("plan", str(file), "--json").stdout)
+    assert planned["trials"] == 14
+    assert planned["epochs_naive"] == 70
+    low, high = planned["epochs_shared"]
+    done = run("never", file, "--json")
+    assert done.returncode == 0, done.stderr
+    alone = run("never", file, "--no-sharing", "--workers", "1", "--no-tracking", ABEL_HOME=str(own_directories / "b"))
+    assert alone.returncode == 0, alone.stderr
+    found = told(abel_home)
+    assert found == told(own_directories / "b")
+    ends = [(status, epoch) for status, epoch, _ in found.values()]
+    assert set(ends) == {("stopped", 1), ("stopped", 3), ("finished", 5)}
+    stopped = len(ends) - ends.count(("finished", 5))
+    assert low <= json.loads(done.stdout)["detail"]["sweep"]["trained"] <= high
+
+    detail = json.loads(abel("status", "drawn", "--json").stdout)
+    assert (detail["sweep"]["status"], detail["sweep"]["stopped"]) == ("finished", stopped)
+    assert f"12/12 {stopped} stopped" in abel("status", "drawn").output
+    assert json.loads(abel("plan", str(file), "--json").stdout)["epochs_remaining"] == [0, 0]
+    refused = abel("baseline", "save", "drawn")
+    assert refused.exit_code == 2
+    assert f"{stopped} of 14 have none" in refused.output
+    written = abel("report", "drawn", "--out", str(own_directories / "report"))
+    assert written.exit_code == 0, written.output
+    assert f"{stopped} trials did not finish" in " ".join(written.output.split())
+    page = (own_directories / "report" / "index.html").read_text()
+    assert page.count("outcome-stopped") == stopped
+    assert "lags behind" not in page
