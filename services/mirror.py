@@ -211,6 +211,7 @@ class Mirror:
             error = run_measures.error_of(self._sweep.spec)
             points += run_measures.points(trials, self._ledger.curve, error, self._data_dir)
             self._end(parent, act[-1])
+            self._store.count()
         elif any(acts.is_work(event) for event in act):
             self._store.set_status(parent, "RUNNING")
         self._store.send(parent, points, tags | {"abel.event": str(act[-1].id)})

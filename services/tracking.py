@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.batches import batches
@@ -84,6 +85,7 @@ class Store:
         # A server keeps artifacts where it was told to; beside a database they lie here, in folders named by run ids.
         self._location = None if is_server(tracking_uri) else artifacts.absolute().as_uri()
         self._client = MlflowClient(tracking_uri)
+        self._sqlite = tracking_uri if tracking_uri.startswith("sqlite:") else None
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of this name, which is made where there is none.
@@ -126,6 +128,18 @@ class Store:
         """Put a document on a run as a file."""
         self._client.log_dict(shown.run_id, dict(document), file)
 
+    def count(self) -> None:
+        """Have SQLite count what its indexes hold, if that is the store: else it reads all points of a metric for one run's."""
+        if self._sqlite is None:
+            return
+        engine = create_engine(self._sqlite)
+        try:
+            with engine.begin() as connection:
+                connection.execute(text("PRAGMA analysis_limit = 1000"))  # rows that it looks at, of each index
+                connection.execute(text("ANALYZE metrics"))
+        finally:
+            engine.dispose()
+
     def send(
         self,
         shown: Shown,
@@ -134,14 +148,14 @@ class Store:
         parameters: Mapping[str, str] | None = None,
     ) -> None:
         """Send points, and of parameters and tags what the run does not show yet; the tags, which vouch, last."""
-        new = {name: text for name, text in (tags or {}).items() if shown.tags.get(name) != text}
-        missing = {name: text for name, text in (parameters or {}).items() if name not in shown.parameters}
+        new = {name: value for name, value in (tags or {}).items() if shown.tags.get(name) != value}
+        missing = {name: value for name, value in (parameters or {}).items() if name not in shown.parameters}
         for batch in batches(points, missing, new):
             self._client.log_batch(
                 shown.run_id,
                 [Metric(point.key, point.value, point.timestamp_ms, point.step) for point in batch.points],
-                [Param(name, text) for name, text in batch.parameters],
-                [RunTag(name, text) for name, text in batch.tags],
+                [Param(name, value) for name, value in batch.parameters],
+                [RunTag(name, value) for name, value in batch.tags],
             )
         shown.tags |= new
         shown.parameters |= missing.keys()

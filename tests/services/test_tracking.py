@@ -1,5 +1,7 @@
 """Tests for `services/tracking.py`: a real MLflow store."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +71,27 @@ def test_the_sweeps_run_carries_spec_and_figure(story: Any, store: Store, tracki
     (run_id,) = [run.info.run_id for run in sweep_runs(client, story.sweep_id) if not is_trial(run)]
     assert [item.path for item in client.list_artifacts(run_id, "report")] == ["report/decay_time.png"]
     assert [item.path for item in client.list_artifacts(run_id) if not item.is_dir] == ["spec.yaml"]
+
+
+def test_once_a_sweep_has_ended_a_runs_curve_is_found_by_its_index(
+    story: Any, tracking_uri: str, tmp_path: Path
+) -> None:
+    """Without SQLite's statistics MLflow's own queries read all points of a metric in the store for each run."""
+    story.begin().tell()
+    mirror = Mirror(story.ledger, story.sweep_id, Store(tracking_uri, tmp_path))
+    order = "step DESC, timestamp DESC, value DESC, is_nan DESC"
+    columns, of_run = "value, timestamp, step, is_nan", "run_uuid = 'r' AND key = 'test_error'"
+    query = (
+        f"EXPLAIN QUERY PLAN SELECT {columns} FROM metrics WHERE {of_run} ORDER BY {order} LIMIT 1"  # as MLflow asks
+    )
+    plans = []
+    for end in (False, True):
+        if end:
+            story.end()
+        while mirror.step():
+            pass
+        with closing(sqlite3.connect(tracking_uri.removeprefix("sqlite:///"))) as store:
+            plans.append(str(store.execute(query).fetchall()))
+    before, after = plans
+    assert "index_metrics_run_uuid_key_step" not in before
+    assert "index_metrics_run_uuid_key_step" in after
