@@ -55,7 +55,7 @@ def picture(light: bytes, dark: bytes, *, text: str, caption: str = "") -> str:
     """An SVG for light pages and one for dark pages; ``text`` says in words what it shows."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (
-        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{_data(dark)}">'
+        f'<figure><picture><source media="screen and (prefers-color-scheme: dark)" srcset="{_data(dark)}">'
         f'<img src="{_data(light)}" alt="{escape(text)}"></picture>{below}</figure>'
     )
 
