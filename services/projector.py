@@ -29,6 +29,7 @@ class Projector:
 
     command: Sequence[str]
     ledger_url: str
+    tracking_uri: str
     target: str
     log: Path
     pending: str | None = None
@@ -42,7 +43,7 @@ class Projector:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command,
-                env=environment(os.environ) | {"ABEL_LEDGER": self.ledger_url},
+                env=environment(os.environ) | {"ABEL_LEDGER": self.ledger_url, "ABEL_TRACKING_URI": self.tracking_uri},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -99,7 +100,13 @@ class Projector:
 def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iterator[Projector]:
     """Run a projector for the sweep; where the block ends cleanly its work is waited for, else it is stopped."""
     target, log = without_credentials(settings.tracking_uri), settings.logs / f"tracking-{sweep_id}.log"
-    projector = Projector(command=command(settings, sweep_id), ledger_url=settings.ledger_url, target=target, log=log)
+    projector = Projector(
+        command=command(settings, sweep_id),
+        ledger_url=settings.ledger_url,
+        tracking_uri=settings.tracking_uri,
+        target=target,
+        log=log,
+    )
     try:
         yield projector
         projector.drain(stop)
@@ -108,11 +115,10 @@ def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iter
 
 
 def command(settings: Settings, sweep_id: str) -> list[str]:
-    """The projector's command line. Every user may read it: the ledger's URL, which may hold a password, is not there."""
+    """The projector's command line. Every user may read it: what may hold passwords, the URLs, is in the environment."""
     return [
         *(sys.executable, "-P", "-m", "services.uploading"),
         *("--sweep", sweep_id),
-        *("--tracking-uri", settings.tracking_uri),
         *("--artifacts", str(settings.artifacts)),
         *(() if settings.data_dir is None else ("--data-dir", str(settings.data_dir))),
         "--follow",

@@ -1,6 +1,6 @@
 """Brings sweeps into the tracking store: beside a run as a process of its own, or alone for the verb ``track``.
 
-    python -m services.uploading [--ledger URL] --sweep ID --tracking-uri URI --artifacts DIR [--data-dir DIR] [--follow]
+    python -m services.uploading --sweep ID --artifacts DIR [--ledger URL] [--tracking-uri URI] [--data-dir DIR] [--follow]
 
 With ``--follow`` it ends when the sweep has ended and its last event is shown, or when the process that started it is
 gone. Exit code 0: everything that the ledger holds is shown. 1: the store is out of reach or refuses, or a signal came;
@@ -89,9 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = Stop(follow=options.follow)
 
     def say(line: str) -> None:
-        print(f"tracking {without_credentials(options.tracking_uri)}: {line}", file=sys.stderr, flush=True)
+        print(f"tracking {without_credentials(options.tracking_uri or '')}: {line}", file=sys.stderr, flush=True)
 
     try:
+        options.tracking_uri = options.tracking_uri or Settings.from_env().tracking_uri
         ledger = Ledger.open(options.ledger or Settings.from_env().ledger_url)
         sweep = ledger.sweep(options.sweep)
     except (LedgerError, SettingsError) as error:
@@ -139,7 +140,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--ledger", metavar="URL", help="the ledger's URL (default: that of ABEL_LEDGER)")
     add("--sweep", required=True, metavar="ID", help="id of the sweep, or a name for the newest sweep of that name")
-    add("--tracking-uri", required=True, metavar="URI", help="MLflow database or server")
+    add("--tracking-uri", metavar="URI", help="MLflow database or server (default: that of ABEL_TRACKING_URI)")
     add("--artifacts", required=True, metavar="DIR", type=Path, help="where files lie beside a database")
     add("--data-dir", metavar="DIR", type=Path, help="where the data lie, if they are no part of a library")
     add("--follow", action="store_true", help="wait for more until the sweep ends, or whoever started this does")

@@ -37,7 +37,9 @@ def test_a_projector_that_is_killed_is_started_again(
     assert lag(settings, story.ledger, story.sweep_id) == 0
 
 
-def test_the_ledgers_password_is_not_on_the_command_line_that_everybody_may_read(tmp_path: Path) -> None:
-    url = "postgresql://abel:s3cret@host/ledger"
-    settings = Settings.from_env({"ABEL_HOME": str(tmp_path), "ABEL_LEDGER": url})
+def test_no_password_is_on_the_command_line_that_everybody_may_read(tmp_path: Path) -> None:
+    ledger, store = "postgresql://abel:s3cret@host/ledger", "https://abel:s3cret@host/mlflow"
+    environ = {"ABEL_HOME": str(tmp_path), "ABEL_LEDGER": ledger, "ABEL_TRACKING_URI": store}
+    settings = Settings.from_env(environ)
+    assert (settings.ledger_url, settings.tracking_uri) == (ledger, store)
     assert not any("s3cret" in part for part in projectors.command(settings, "tiny"))
