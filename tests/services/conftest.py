@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from mlflow_server import MlflowServer
+from playwright.sync_api import Page, expect, sync_playwright
 
 from abel.schedules import Abel, Constant, DecayAt, Event, Schedule
 from sweeps.ledger import Batch, Ledger
@@ -19,6 +20,9 @@ from sweeps.spec import Trial
 from workers.cohort import Record
 from workers.config import Program, from_dict, to_dict
 from workers.trajectory import Identity
+
+CHROMIUM = shutil.which("chromium")
+WAIT_MS = 30_000
 
 EPOCH_MS = 600
 START_MS = 1_790_000_000_000
@@ -214,6 +218,28 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
     shutil.copy(empty_store, directory / "mlflow.db")
     with MlflowServer(f"sqlite:///{directory / 'mlflow.db'}", directory) as running:
         yield running
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of a browser that reaches this machine only; what else it asks for is a failure."""
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on the PATH")
+    outside: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        opened = browser.new_page(viewport={"width": 1680, "height": 1000})
+        opened.set_default_timeout(WAIT_MS)
+        expect.set_options(timeout=WAIT_MS)
+        opened.on(
+            "request", lambda request: outside.append(request.url) if "://127.0.0.1:" not in request.url else None
+        )
+        opened.route(lambda url: "://127.0.0.1:" not in url, lambda route: route.abort())
+        yield opened
+        browser.close()
+    assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
 
 
 @pytest.fixture

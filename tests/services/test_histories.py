@@ -1,8 +1,6 @@
 """Tests for `services/histories.py`, on a real database and on a real server over it."""
 
 import math
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,6 @@ from services.runs import MlflowClient, sweep_runs
 from services.tracking import Store
 
 KEYS = ("test_error", "train_loss", "nowhere")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[MlflowServer]:
-    directory = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_store, directory / "mlflow.db")
-    with MlflowServer(f"sqlite:///{directory / 'mlflow.db'}", directory) as running:
-        yield running
 
 
 def told(story: Any, uri: str, folder: Path) -> list[str]:

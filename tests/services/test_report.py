@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from playwright.sync_api import Page
 
 from services.errors import OperationError
 from services.measures import MEASURES
@@ -224,3 +225,32 @@ def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings
     (lacking,) = [sentence for sentence in written.findings if "no measures" in sentence]
     what = "every setting must have a result for every seed, got none for seed 1, schedule.decay_epoch 4"
     assert lacking == f"decay-at has no measures: {what}."
+
+
+def test_a_browser_sorts_the_trials_and_prints_the_light_page(story: Any, settings: Settings, page: Page) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    page.set_content(report(settings, [story.sweep_id]).files[0].read_text(encoding="utf-8"))
+
+    def column(index: int) -> list[str]:
+        return page.locator(f"table.sortable tbody td:nth-child({index})").all_text_contents()
+
+    before = column(5)
+    heading = page.locator("table.sortable th:nth-child(5) button")
+    heading.click()
+    errors = [float(cell.removesuffix(" %")) for cell in column(5)]
+    assert errors == sorted(errors) and column(5) != before
+    heading.click()
+    assert [float(cell.removesuffix(" %")) for cell in column(5)] == sorted(errors, reverse=True)
+    page.locator("table.sortable th:nth-child(1) button").click()
+    assert column(1) == [str(number) for number in range(21)]  # by size, not as text
+
+    def drawn() -> str:
+        return str(page.locator("figure img").first.evaluate("image => image.currentSrc"))
+
+    page.emulate_media(media="screen", color_scheme="light")
+    light = drawn()
+    page.emulate_media(media="screen", color_scheme="dark")
+    assert drawn() != light
+    page.emulate_media(media="print", color_scheme="dark")
+    assert drawn() == light

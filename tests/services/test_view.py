@@ -2,8 +2,7 @@
 
 import json
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow_server import MlflowServer
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from services import view as views
 from services.mirror import Mirror
@@ -19,9 +18,7 @@ from services.runs import comparison
 from services.tracking import Store
 from sweeps.rows import TrialRow
 
-CHROMIUM = shutil.which("chromium")
 TAG_CHARACTERS = 20_000  # MLflow refuses an experiment's tag that is longer
-WAIT_MS = 30_000
 BAND = "rgb(0, 0, 0)"  # the edge of the band around a mean, of no width
 # Of every chart: the metric that it is of, and its lines as they are drawn, in pixels from its left and its lower edge.
 CHARTS = """
@@ -110,28 +107,6 @@ def test_the_ui_opens_on_the_view_and_without_it_on_the_same_runs(
         client.get_experiment_by_name(small.name).experiment_id, views.TAG + views.key(small.sweep_id)
     )
     assert "viewStateShareKey" not in comparison(tracking_uri, small.name, small.sweep_id)
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A page of a browser that reaches this machine only; what else it asks for is a failure."""
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on the PATH")
-    outside: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        opened = browser.new_page(viewport={"width": 1680, "height": 1000})
-        opened.set_default_timeout(WAIT_MS)
-        expect.set_options(timeout=WAIT_MS)
-        opened.on(
-            "request", lambda request: outside.append(request.url) if "://127.0.0.1:" not in request.url else None
-        )
-        opened.route(lambda url: "://127.0.0.1:" not in url, lambda route: route.abort())
-        yield opened
-        browser.close()
-    assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
 
 
 def points(drawn: str) -> list[tuple[float, float]]:
