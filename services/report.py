@@ -197,9 +197,12 @@ def _robust(shown: Runs, arms: Sequence[Robustness]) -> Iterator[tuple[str, Draw
     """The figures of robustness that there is something for: file, drawing, heading and caption."""
     if robustness_figures.axis_names(arms):
         draw = partial(robustness_figures.axes_figure, arms)
-        caption = "Solid: means over the other axes, with 95 % intervals over the seeds. Dotted: the best of the settings there."
+        caption = (
+            "Solid: means over the other axes, with 95 % intervals over the seeds. Dotted: the best of the settings there. "
+            "Settings that were drawn are points."
+        )
         yield "axes", draw, "Error against each setting", caption
-    if planes := [arm for arm in arms if len(arm.axes) > 1]:
+    if planes := [arm for arm in arms if arm.whole and len(arm.axes) > 1]:
         caption = "The first two axes of each arm; means over its other axes and its seeds. Dark is good, in one scale."
         yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
     if len(shown.trials) > 1 and shown.trials["minimum_test_error"].notna().any():

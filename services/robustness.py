@@ -35,6 +35,11 @@ class Robustness:
         """What varies over its grid."""
         return tuple(axes(self.table))
 
+    @property
+    def whole(self) -> bool:
+        """Whether its settings are all combinations of its axes' values; those that were drawn are not."""
+        return len(self.table.settings) == math.prod(map(len, axes(self.table).values()))
+
 
 def robustness(runs: Runs, guessing: float | None) -> tuple[list[Robustness], list[str]]:
     """Each arm's results on the trials' minimum test errors, and why an arm has none, in sentences.

@@ -30,6 +30,7 @@ def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
     """The error against each axis, a line for each arm that has it.
 
     Solid: means over the other axes, with 95 % intervals. Dotted, where there are others: the best of their settings.
+    Settings that were drawn are points: at each value there are others of the other axes.
     """
     names = axis_names(arms)
     with themed(theme):
@@ -47,7 +48,7 @@ def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
             for number, arm in enumerate(having):
                 points = sorted(slices(arm.table, name), key=lambda point: places[point.value])
                 shift = (number - (len(having) - 1) / 2) * 0.012  # intervals beside each other, not on each other
-                line = _line(axes, points, places, shift, colors[arm.arm], MARKERS[number % len(MARKERS)])
+                line = _line(axes, points, places, shift, arm.whole, colors[arm.arm], MARKERS[number % len(MARKERS)])
                 handles.setdefault(arm.arm, line)
             axes.set_xlabel(_label(name))
             axes.grid(axis="y", color=theme.rule, linewidth=0.7)
@@ -58,7 +59,13 @@ def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
 
 
 def _line(
-    axes: Axes, points: Sequence[Slice], places: Mapping[Scalar, float], shift: float, color: Any, marker: str
+    axes: Axes,
+    points: Sequence[Slice],
+    places: Mapping[Scalar, float],
+    shift: float,
+    joined: bool,
+    color: Any,
+    marker: str,
 ) -> Any:
     width = max(places.values()) - min(places.values()) or 1.0
     x = np.array([places[point.value] + shift * width for point in points])
@@ -67,11 +74,21 @@ def _line(
         (mean.value - max(mean.low, 0.0), min(mean.high, 100.0) - mean.value)
         for mean in (point.mean for point in points)
     ]
-    if not np.allclose(means, best):
+    if joined and not np.allclose(means, best):
         axes.plot(x, best, color=color, linewidth=1, linestyle=DOTTED)
     bars = np.nan_to_num(reach).T
+    style = "-" if joined else "none"
     return axes.errorbar(
-        x, means, bars, color=color, marker=marker, markersize=5, linewidth=1.6, capsize=3, elinewidth=1
+        x,
+        means,
+        bars,
+        color=color,
+        linestyle=style,
+        marker=marker,
+        markersize=5,
+        linewidth=1.6,
+        capsize=3,
+        elinewidth=1,
     )
 
 
@@ -92,7 +109,7 @@ def _places(axes: Axes, name: str, values: Sequence[Scalar]) -> dict[Scalar, flo
 
 
 def heat_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
-    """The error over the first two axes of each arm that has two, as means over its other axes and its seeds."""
+    """The error over the first two axes of each arm, as means over its other axes and its seeds."""
     with themed(theme):
         columns = min(len(arms), 2)
         rows = math.ceil(len(arms) / columns)

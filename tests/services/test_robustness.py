@@ -142,6 +142,15 @@ def test_two_axes_are_drawn_in_one_scale() -> None:
     assert (abel.get_xlabel(), abel.get_ylabel()) == ("decay factor", "learning rate")
 
 
+def test_settings_that_were_drawn_are_points() -> None:
+    settings = tuple((("a", first), ("b", second)) for first, second in ((1, 0.3), (2, 0.1), (4, 0.2)))
+    table = Grid(settings=settings, seeds=(0, 1), errors=np.array([[1.0, 2], [3, 4], [5, 6]]), decays=np.ones((3, 2)))
+    drawn = Robustness(arm="a", kind="abel", table=table, measures=measures(table))
+    assert not drawn.whole and arms()[0].whole
+    styles = [{line.get_linestyle() for line in axes_figure([one]).axes[0].lines} for one in (drawn, arms()[0])]
+    assert "-" not in styles[0] and "-" in styles[1]
+
+
 def test_what_no_grid_has_is_a_hole() -> None:
     settings = tuple((("a", first), ("b", second)) for first, second in ((1, 1), (1, 2), (2, 1)))
     table = Grid(settings=settings, seeds=(0, 1), errors=np.ones((3, 2)), decays=np.ones((3, 2)))
