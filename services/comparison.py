@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from services.measures import Floats, Grid, Setting, mean_of, settled
+from services.measures import Floats, Grid, Setting, mean_of, noise, settled
 from services.schemas import Interval
 
 ROUNDING = 1e-9  # percent: differences that are no further apart are equal
@@ -59,19 +59,6 @@ def by_seed(table: Grid) -> dict[str, Floats]:
     best = _around(table.errors[int(means.argmin())], float(known.min()))
     worst = _around(table.errors[int(means.argmax())], float(known.max()))
     return {"best": best, "mean": mean, "worst": worst, "spread": worst - best, "area": mean - best}
-
-
-def noise(errors: Floats) -> float:
-    """The variance of a middling setting's error without its seed's effect, of f64[settings, seeds], two or more each.
-
-    Effects of seeds are medians over the settings, and the noise is the median of the settings' own, put right by how far
-    below the mean the median of a variance is.
-    """
-    settings, seeds = errors.shape
-    left = errors - errors.mean(axis=1, keepdims=True)
-    left -= np.median(left, axis=0)
-    own = np.square(left).sum(axis=1) / (seeds - 1) * settings / (settings - 1)
-    return float(np.median(own) / (stats.chi2.median(seeds - 1) / (seeds - 1)))
 
 
 def _around(errors: Floats, value: float) -> Floats:

@@ -137,17 +137,18 @@ def bands(errors: Floats, confidence: float = CONFIDENCE) -> Bands:
     if settings == 1:
         zero = np.zeros((1, 1))
         return Bands(confidence, means, means - level, means + level, (zero, zero))
-    noise = errors - means[:, None] - errors.mean(axis=0) + errors.mean()
+    left = errors - means[:, None] - errors.mean(axis=0) + errors.mean()
     freedom = (settings - 1) * (seeds - 1)
-    pooled = np.square(noise).sum() / freedom
-    own = np.square(noise).sum(axis=1) / (seeds - 1) * settings / (settings - 1)
+    pooled = np.square(left).sum() / freedom
+    own = np.square(left).sum(axis=1) / (seeds - 1) * settings / (settings - 1)
     squares = np.maximum(own, pooled) / seeds  # squared standard errors, f64[settings]
     away = _student(1 - (1 - confidence) / settings, freedom) * np.sqrt(squares * (1 - 1 / settings))
     half = np.hypot(level, away)
     reach = _tukey(confidence, settings, freedom) * np.sqrt(squares[:, None] + squares[None, :])
     np.fill_diagonal(reach, 0)
     apart = means[:, None] - means[None, :]
-    return Bands(confidence, settled(means, pooled / seeds), means - half, means + half, (apart - reach, apart + reach))
+    together = settled(means, noise(errors) / seeds)
+    return Bands(confidence, together, means - half, means + half, (apart - reach, apart + reach))
 
 
 @cache
@@ -159,6 +160,25 @@ def _student(confidence: float, freedom: int) -> float:
 def _tukey(confidence: float, settings: int, freedom: int) -> float:
     """The bound of the largest of all differences, in standard errors of one; slow to compute."""
     return float(stats.studentized_range.ppf(confidence, settings, freedom)) / math.sqrt(2)
+
+
+def noise(errors: Floats) -> float:
+    """The variance of a middling setting's error without its seed's effect, of f64[settings, seeds], two or more each.
+
+    Effects of seeds are medians over the settings, and the noise is the median of the settings' own, put right by how far
+    below the mean the median of a variance is.
+    """
+    settings, seeds = errors.shape
+    left = errors - errors.mean(axis=1, keepdims=True)
+    left -= np.median(left, axis=0)
+    own = np.square(left).sum(axis=1) / (seeds - 1) * settings / (settings - 1)
+    return float(np.median(own)) / _middling(seeds - 1)
+
+
+@cache
+def _middling(freedom: int) -> float:
+    """How far below the mean the median of a variance lies, as a part of it."""
+    return float(stats.chi2.median(freedom)) / freedom
 
 
 def settled(means: Floats, noise: float) -> Floats:
@@ -208,7 +228,8 @@ def spread(table: Grid, known: Bands) -> Interval:
 def area(table: Grid, known: Bands) -> Interval:
     """The mean over the grid of the error above the best, in points: what a blind choice in the grid costs."""
     low, high = (table.weights @ bound for bound in known.above)
-    return _interval(table.weights @ known.means - known.means.min(), low.max(), high.max())
+    mean = table.weights @ table.errors.mean(axis=1)
+    return _interval(mean - known.means.min(), low.max(), high.max())
 
 
 def near(table: Grid, known: Bands) -> Interval:

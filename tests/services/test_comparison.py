@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from services.comparison import MEASURES, best_setting, by_seed, compare, comparisons, corrected, difference, noise
-from services.measures import Grid
+from services.comparison import MEASURES, best_setting, by_seed, compare, comparisons, corrected, difference
+from services.measures import Grid, measures, noise
 
 
 def table(errors, seeds=None, values=None):
@@ -29,6 +29,15 @@ def test_measures_by_seed_are_those_of_the_best_and_the_worst_setting():
     assert found["mean"].tolist() == pytest.approx([11.75, 13.75])
     assert found["spread"].tolist() == [3, 3]
     assert found["area"].tolist() == pytest.approx([1.75, 1.75])
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_an_arm_has_the_same_measures_by_itself_and_compared(name):
+    draw = np.random.default_rng(0)
+    level = 30 + np.arange(6)[:, None] * 2
+    one, other = (table(level + draw.normal(size=(6, 4)) * [[1], [1], [1], [1], [1], [9]]) for _ in range(2))
+    (first, second), _ = compare(one, other)[name]
+    assert (measures(one)[name].value, measures(other)[name].value) == pytest.approx((first, second))
 
 
 def test_what_noise_adds_to_the_spread_is_taken_out():
