@@ -18,7 +18,7 @@ WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], Any]] = {
 
 def export(runs: Runs, arms: Sequence[Robustness], folder: Path, kind: str) -> tuple[Path, ...]:
     """Write ``trials``, ``curves`` and ``measures`` into a folder that is there; ``kind`` is a key of `WRITERS`."""
-    tables = {"trials": trials(runs), "curves": curves(runs), "measures": measures(arms)}
+    tables = {"trials": trials(runs), "curves": curves(runs), "measures": measures(runs, arms)}
     paths = tuple(folder / f"{name}.{kind}" for name in tables)
     for path, table in zip(paths, tables.values(), strict=True):
         WRITERS[kind](table, path)
@@ -30,17 +30,28 @@ def trials(runs: Runs) -> pd.DataFrame:
     settings = pd.DataFrame(list(runs.trials["settings"]), index=runs.trials.index)
     plain = runs.trials.drop(columns=["settings", *EPOCHS])
     epochs = {name: runs.trials[name].map(lambda found: " ".join(map(str, found))) for name in EPOCHS}
-    return plain.join(settings).assign(**epochs)
+    return _by_sweep(plain.join(settings).assign(**epochs), runs, "trial_id", "name", "arm")
 
 
 def curves(runs: Runs) -> pd.DataFrame:
     """One row per trial and epoch, a column per metric."""
     keys = ["trial_id", "arm", "seed", "epoch"]
     wide = runs.curves.assign(trial_id=runs.curves["trial_id"].astype(str), metric=runs.curves["metric"].astype(str))
-    return wide.pivot(index=keys, columns="metric", values="value").reset_index().rename_axis(columns=None)
+    table = wide.pivot(index=keys, columns="metric", values="value").reset_index().rename_axis(columns=None)
+    return _by_sweep(table, runs, "trial_id", "arm")
 
 
-def measures(arms: Sequence[Robustness]) -> pd.DataFrame:
+def measures(runs: Runs, arms: Sequence[Robustness]) -> pd.DataFrame:
     """One row per arm and measure, with the bounds of its 95 % interval."""
-    rows = [(arm.arm, arm.kind, name, *found) for arm in arms for name, found in arm.measures.items()]
-    return pd.DataFrame(rows, columns=["arm", "kind", "measure", "value", "low", "high"])
+    rows = [(arm.arm, arm.kind, arm.error, name, *found) for arm in arms for name, found in arm.measures.items()]
+    columns = ["arm", "kind", "error", "measure", "value", "low", "high"]
+    return _by_sweep(pd.DataFrame(rows, columns=columns), runs, "arm")
+
+
+def _by_sweep(table: pd.DataFrame, runs: Runs, *named: str) -> pd.DataFrame:
+    """The table with the sweep's name as a column of its own; joined sweeps have it before the names of their parts."""
+    parts = {column: table[column].astype(str).str.rpartition(": ") for column in named}
+    sweep = parts[named[0]][0].where(parts[named[0]][0] != "", runs.about.get("sweep", ""))
+    bare = table.assign(**{column: part[2] for column, part in parts.items()})
+    bare.insert(0, "sweep", sweep)
+    return bare

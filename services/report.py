@@ -18,6 +18,7 @@ from services.exhibits import Exhibit, exhibit, missing
 from services.export import export
 from services.findings import lagging, unfinished, unheard
 from services.robustness import Robustness, robustness, robustness_findings
+from services.run_measures import error_of
 from services.runs import Runs
 from services.settings import Settings, is_server, without_credentials
 from services.themes import DARK, LIGHT, Draw
@@ -80,7 +81,10 @@ def report(settings: Settings, names: Sequence[str], out: Path | None = None, ki
     shown = sweeps[0].runs if len(sweeps) == 1 else runs.joined({_label(one, sweeps): one.runs for one in sweeps})
     if not (shown.trials["epoch"] > 0).any():
         raise OperationError(f"sweep {sweeps[0].row.name!r}: must have a recorded epoch to be shown, got none yet")
-    arms, lacking = robustness(shown, _guessing(settings, sweeps[0].program, shown))
+    errors = {error_of(one.row.spec) for one in sweeps}
+    arms, lacking = robustness(
+        shown, _guessing(settings, sweeps[0].program, shown), errors.pop() if len(errors) == 1 else "minimum"
+    )
     found = [*_findings(sweeps), *robustness_findings(arms), *lacking]
     folder = settings.reports / "+".join(one.row.name for one in sweeps) if out is None else out
     folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +210,7 @@ def _robust(shown: Runs, arms: Sequence[Robustness]) -> Iterator[tuple[str, Draw
         caption = "The first two axes of each arm; means over its other axes and its seeds. Dark is good, in one scale."
         yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
     if len(shown.trials) > 1 and shown.trials["minimum_test_error"].notna().any():
-        caption = "A line is a trial, and has the colour of its error. What its arm does not have is none, at the foot."
+        caption = "A line is a trial, and has the colour of its error. What its arm does not vary is at the foot. Dark is good."
         yield "trials", partial(robustness_figures.parallel_figure, shown), "Every trial at once", caption
     drawn, count = shown_of(shown)
     if count:

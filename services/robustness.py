@@ -4,14 +4,19 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from services.axes import axes
-from services.measures import Grid, Point, grid, measures, numbers_of
+from services.baseline import tables
+from services.evidence import Evidence
+from services.measures import Grid, Setting, measures, numbers_of
 from services.runs import Runs
 from services.schemas import Interval, Scalar
+from sweeps.shape import Statistic
 
-NAMED_AT_MOST = 3
+ERRORS: Mapping[Statistic, str] = {
+    "minimum": "minimum test error",
+    "final": "final test error",
+    "selected": "test error at the least training loss",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +26,14 @@ class Robustness:
     Args:
         arm: its name.
         kind: of its schedule.
-        table: its errors, settings down and seeds across.
+        error: which test error of a trial counts.
+        table: the errors, settings down and seeds across.
         measures: of them, by name.
     """
 
     arm: str
     kind: str
+    error: Statistic
     table: Grid
     measures: Mapping[str, Interval]
 
@@ -41,40 +48,25 @@ class Robustness:
         return len(self.table.settings) == math.prod(map(len, axes(self.table).values()))
 
 
-def robustness(runs: Runs, guessing: float | None) -> tuple[list[Robustness], list[str]]:
-    """Each arm's results on the trials' minimum test errors, and why an arm has none, in sentences.
+def robustness(runs: Runs, guessing: float | None, error: Statistic = "minimum") -> tuple[list[Robustness], list[str]]:
+    """Each arm's results, and why an arm has none, in sentences.
 
     Args:
         guessing: the error of guessing, in percent: what a diverged trial counts as; None where it is not known.
+        error: which test error of a trial counts.
     """
     found, lacking = [], []
-    for arm, trials in runs.trials.groupby("arm", sort=False):
-        without = trials[~trials["outcome"].isin(("finished", "diverged"))]
-        if len(without):
-            names = ", ".join(f"{row['name']} ({row['outcome']})" for _, row in without.head(NAMED_AT_MOST).iterrows())
-            more = ", …" * (len(without) > NAMED_AT_MOST)
-            lacking.append(
-                f"{arm} has no measures: {len(without)} of its {len(trials)} trials have no result: {names}{more}."
-            )
-            continue
+    kinds = dict(zip(runs.trials["arm"], runs.trials["kind"], strict=True))
+    results = Evidence(runs=runs).results
+    for arm, kind in kinds.items():
+        own = [result for result in results if result.arm == arm]
         try:
-            table = grid(_points(trials, guessing))
-        except ValueError as error:
-            lacking.append(f"{arm} has no measures: {error}.")
+            (table,) = tables(own, error, math.nan if guessing is None else guessing).values()
+        except ValueError as fault:
+            lacking.append(f"{arm} has no measures: {fault}.")
             continue
-        kind = str(trials["kind"].iloc[0])
-        found.append(Robustness(arm=str(arm), kind=kind, table=table, measures=measures(table)))
+        found.append(Robustness(arm=arm, kind=kind, error=error, table=table, measures=measures(table)))
     return found, lacking
-
-
-def _points(trials: pd.DataFrame, guessing: float | None) -> Iterator[Point]:
-    for _, row in trials.iterrows():
-        diverged = row["outcome"] == "diverged"
-        error = float(row["minimum_test_error"])
-        if diverged:
-            error = math.nan if guessing is None else guessing
-        setting = tuple(sorted(row["settings"].items()))
-        yield Point(setting, int(row["seed"]), error, len(row["decay_epochs"]), diverged)
 
 
 def ordered(values: Iterable[Scalar]) -> list[Scalar]:
@@ -85,22 +77,27 @@ def ordered(values: Iterable[Scalar]) -> list[Scalar]:
 
 
 def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
-    """What the measures say, in sentences: of each arm with a grid, and which arm depends least on its settings."""
+    """What the measures say, in sentences: of each arm with a grid, and of arms with one grid which depends least on it."""
     gridded = [arm for arm in arms if len(arm.table.settings) > 1]
     for arm in gridded:
         found, count = arm.measures, len(arm.table.settings)
         yield (
-            f"{arm.arm}: over its {count} settings the test error goes from {found['best'].value:.1f} to "
+            f"{arm.arm}: over its {count} settings the {ERRORS[arm.error]} goes from {found['best'].value:.1f} to "
             f"{found['worst'].value:.1f} %, a spread of {_points_of(found['spread'])} points; a blind choice among them "
             f"costs {_points_of(found['area'])} points on average."
         )
-    if len(gridded) > 1:
-        least, most = min(gridded, key=_spread), max(gridded, key=_spread)
-        apart = least.measures["spread"].high < most.measures["spread"].low
-        sure = "surely so, their intervals do not meet" if apart else "their intervals meet, so this may be chance"
-        yield (
-            f"Least spread has {least.arm} ({_spread(least):.1f} points), most {most.arm} ({_spread(most):.1f} points): {sure}."
-        )
+    alike: dict[frozenset[Setting], list[Robustness]] = {}
+    for arm in gridded:
+        alike.setdefault(frozenset(arm.table.settings), []).append(arm)
+    for same in alike.values():
+        if len(same) > 1:
+            least, most = min(same, key=_spread), max(same, key=_spread)
+            apart = least.measures["spread"].high < most.measures["spread"].low
+            sure = "surely so, their intervals do not meet" if apart else "their intervals meet, so this may be chance"
+            yield (
+                f"Over the grid that {', '.join(arm.arm for arm in same)} share, {least.arm} has the least spread "
+                f"({_spread(least):.1f} points) and {most.arm} the most ({_spread(most):.1f} points): {sure}."
+            )
 
 
 def _spread(arm: Robustness) -> float:

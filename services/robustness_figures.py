@@ -1,6 +1,7 @@
 """Drawings of robustness: the error along each axis, over two axes, and of every trial across all of them."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from services.axes import Slice, heat, slices
 from services.axes import axes as axes_of
 from services.figures import arm_colors
 from services.measures import numbers_of
-from services.robustness import Robustness, ordered
+from services.robustness import ERRORS, Robustness, ordered
 from services.runs import Runs
 from services.schemas import Scalar
 from services.themes import DOTTED, LIGHT, Theme, blank, themed
@@ -53,7 +54,7 @@ def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
             axes.set_xlabel(_label(name))
             axes.grid(axis="y", color=theme.rule, linewidth=0.7)
             if index % 2 == 0:
-                axes.set_ylabel("minimum test error (%)")
+                axes.set_ylabel(f"{ERRORS[arms[0].error]} (%)")
         figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=4, frameon=False)
         return figure
 
@@ -132,7 +133,7 @@ def heat_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
             axes.set_ylabel(_label(one.down[0]))
             axes.set_title(arm.arm, fontsize=10.5, loc="left")
             _cells(axes, table, (low + high) / 2)
-        figure.colorbar(image, ax=panels, label="minimum test error (%)", shrink=0.85)
+        figure.colorbar(image, ax=panels, label=f"{ERRORS[arms[0].error]} (%)", shrink=0.85)
         return figure
 
 
@@ -148,7 +149,7 @@ def parallel_figure(runs: Runs, *, theme: Theme = LIGHT) -> Figure:
     """Every trial with a result as a line across arm, settings, seed and decays to its error, whose colour it has."""
     trials = runs.trials[runs.trials["minimum_test_error"].notna()]
     names = sorted({name for settings in trials["settings"] for name in settings})
-    columns: dict[str, list[Any]] = {"arm": list(trials["arm"])}
+    columns: dict[str, list[Any]] = {"arm": [textwrap.shorten(arm, 18, placeholder="…") for arm in trials["arm"]]}
     columns |= {_label(name): [settings.get(name) for settings in trials["settings"]] for name in names}
     columns |= {"seed": list(trials["seed"]), "decays": [len(epochs) for epochs in trials["decay_epochs"]]}
     errors = trials["minimum_test_error"].to_numpy(dtype=float)
@@ -160,7 +161,7 @@ def parallel_figure(runs: Runs, *, theme: Theme = LIGHT) -> Figure:
         heights.append(scale(errors))
         _ruler(axes, len(columns), {0.0: f"{scale.vmin:.1f} %", 1.0: f"{scale.vmax:.1f} %"})
         low, high = theme.sequence
-        shades = mpl.colormaps["viridis"](high - scale(errors) * (high - low))
+        shades = mpl.colormaps["viridis"](low + scale(errors) * (high - low))  # dark is good, as in the maps
         table = np.array(heights).T
         lines = [np.column_stack([np.arange(table.shape[1]), row]) for row in table]
         worst_first = np.argsort(-errors)
@@ -189,7 +190,7 @@ def _heights(axes: Axes, index: int, values: Sequence[Any]) -> "np.ndarray[Any, 
     ranks = [None] * (None in distinct) + ordered(value for value in distinct if value is not None)
     places = {value: 0.5 if len(ranks) == 1 else rank / (len(ranks) - 1) for rank, value in enumerate(ranks)}
     shown = places if len(places) <= 12 else {value: places[value] for value in (ranks[0], ranks[-1])}
-    _ruler(axes, index, {place: "none" if value is None else _text(value) for value, place in shown.items()})
+    _ruler(axes, index, {place: "not varied" if value is None else _text(value) for value, place in shown.items()})
     return np.array([places[value] for value in values])
 
 

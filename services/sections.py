@@ -16,7 +16,7 @@ from services.findings import listed, trial_count
 from services.measures import NEAR_POINTS
 from services.observations import Held
 from services.page import Cell, Column, Link
-from services.robustness import Robustness
+from services.robustness import ERRORS, Robustness
 from services.runs import Runs
 from services.schemas import Interval
 from services.wording import counted, duration
@@ -46,7 +46,7 @@ def measures(arms: Sequence[Robustness]) -> str:
     sizes = [f"{counted(len(arm.table.settings), 'setting')}, {counted(len(arm.table.seeds), 'seed')}" for arm in arms]
     lone = any(len(arm.table.seeds) == 1 for arm in arms)
     note = (
-        "Of the minimum test errors, in percent or points, with 95 % intervals over the seeds. A diverged trial counts as "
+        f"Of the {ERRORS[arms[0].error]}, in percent or points, with 95 % intervals over the seeds. A diverged trial counts as "
         "guessing. What the noise of few seeds adds to the largest of means is taken out of all but the mean."
         + " One seed says nothing of the noise, so there are no intervals: run at least two."
         * lone
@@ -86,11 +86,14 @@ def comparisons(arms: Sequence[Robustness]) -> str:
         )
         for row in rows
     ]
+    grids = {frozenset(arm.table.settings) for arm in arms}
     note = (
-        f"{first} less the other, in points of minimum test error, paired over the seeds that both have, with Student's 95 % "
-        "interval; below 0 is better. Best and worst are those over all seeds, with what choosing flatters taken out. Effect "
+        f"{first} less the other, in points of {ERRORS[arms[0].error]}, paired over the seeds that both have, with Student's "
+        "95 % interval; below 0 is better. Best and worst are those over all seeds, what choosing flatters taken out. Effect "
         "size: mean difference in its own standard deviations, with Hedges' correction. p: of the paired t test, corrected "
         "for all rows together by Benjamini and Yekutieli."
+        + " The grids differ: worst, spread and area are over other choices."
+        * (len(grids) > 1)
     )
     return page.table(columns, cells) + page.paragraph(note, "note")
 
@@ -125,7 +128,10 @@ def claims(told: Sequence[Told]) -> str:
     """The paper's claims, and whether they held here."""
     columns = [Column(name=name) for name in ("the paper", "here", "the numbers", "held where")]
     rows = [(KINDS[one.here], [f"{one.says} ({one.source})", str(one.here), one.numbers, one.rule]) for one in told]
-    note = "Each by a rule fixed beforehand, on one number with its 95 % interval over seeds. Not corrected for being several."
+    note = (
+        "Each by a rule on one number with its 95 % interval over seeds, not corrected for being several. What was known when "
+        "the rules were written, and what was mended after, services/claims.py and bench/RESULTS.md tell."
+    )
     return page.table(columns, rows, "claims") + page.paragraph(note, "note")
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -97,7 +98,8 @@ def test_trials_without_a_result_are_told(outcome: str) -> None:
     found, lacking = robustness(runs(end), 90.0)
     assert [arm.arm for arm in found] == ["step"]
     names = f"abel 1 ({outcome}), abel 2 ({outcome})"
-    assert lacking == [f"abel has no measures: 2 of its 18 trials have no result: {names}."]
+    (sentence,) = lacking
+    assert sentence.startswith(f"abel has no measures: every trial must have a result, 2 of 18 have none: {names}; ")
 
 
 def test_values_are_in_the_order_of_numbers_or_as_they_come() -> None:
@@ -108,16 +110,44 @@ def test_values_are_in_the_order_of_numbers_or_as_they_come() -> None:
 
 def test_the_findings_say_which_arm_depends_least_on_its_settings() -> None:
     abel, step, least = robustness_findings(arms())
-    assert abel.startswith("abel: over its 6 settings the test error goes from 10.2 to 13.6 %, a spread of 3.4 (")
-    assert step.startswith("step: over its 6 settings")
-    assert (
-        least == "Least spread has abel (3.4 points), most step (6.4 points): surely so, their intervals do not meet."
+    assert abel.startswith(
+        "abel: over its 6 settings the minimum test error goes from 10.2 to 13.6 %, a spread of 3.4 ("
     )
+    assert step.startswith("step: over its 6 settings")
+    assert least == (
+        "Over the grid that abel, step share, abel has the least spread (3.4 points) and step the most (6.4 points): "
+        "surely so, their intervals do not meet."
+    )
+
+
+def test_arms_of_other_grids_are_not_ranked() -> None:
+    abel, step = arms()
+    table = Grid(settings=((("a", 1),), (("a", 2),)), seeds=(0, 1), errors=np.eye(2) * 9, decays=np.ones((2, 2)))
+    other = replace(step, table=table, measures=measures(table))
+    assert len(list(robustness_findings([abel, other]))) == 2
+
+
+def test_the_error_that_counts_is_named_and_taken() -> None:
+    def later(row: dict[str, object]) -> None:
+        row["final_test_error"] = 50.0
+
+    found, _ = robustness(runs(later), 90.0, "final")
+    assert set(found[0].table.errors.flat) == {50.0}
+    sentence, *_ = robustness_findings(found)
+    assert "the final test error goes from 50.0 to 50.0 %" in sentence
+    assert axes_figure(found).axes[0].get_ylabel() == "final test error (%)"
 
 
 def test_arms_without_a_grid_say_nothing() -> None:
     table = Grid(settings=((),), seeds=(0, 1), errors=np.ones((1, 2)), decays=np.ones((1, 2)))
-    assert list(robustness_findings([Robustness(arm="a", kind="abel", table=table, measures=measures(table))])) == []
+    assert (
+        list(
+            robustness_findings(
+                [Robustness(arm="a", kind="abel", error="minimum", table=table, measures=measures(table))]
+            )
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
@@ -145,7 +175,7 @@ def test_two_axes_are_drawn_in_one_scale() -> None:
 def test_settings_that_were_drawn_are_points() -> None:
     settings = tuple((("a", first), ("b", second)) for first, second in ((1, 0.3), (2, 0.1), (4, 0.2)))
     table = Grid(settings=settings, seeds=(0, 1), errors=np.array([[1.0, 2], [3, 4], [5, 6]]), decays=np.ones((3, 2)))
-    drawn = Robustness(arm="a", kind="abel", table=table, measures=measures(table))
+    drawn = Robustness(arm="a", kind="abel", error="minimum", table=table, measures=measures(table))
     assert not drawn.whole and arms()[0].whole
     styles = [{line.get_linestyle() for line in axes_figure([one]).axes[0].lines} for one in (drawn, arms()[0])]
     assert "-" not in styles[0] and "-" in styles[1]
@@ -154,7 +184,7 @@ def test_settings_that_were_drawn_are_points() -> None:
 def test_what_no_grid_has_is_a_hole() -> None:
     settings = tuple((("a", first), ("b", second)) for first, second in ((1, 1), (1, 2), (2, 1)))
     table = Grid(settings=settings, seeds=(0, 1), errors=np.ones((3, 2)), decays=np.ones((3, 2)))
-    holed = Robustness(arm="a", kind="abel", table=table, measures=measures(table))
+    holed = Robustness(arm="a", kind="abel", error="minimum", table=table, measures=measures(table))
     assert sorted(text.get_text() for text in heat_figure([holed]).axes[0].texts) == ["", "1.0", "1.0", "1.0"]
 
 
