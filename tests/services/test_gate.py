@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
+from services import gate
 from services.cli import app
 
 pytestmark = pytest.mark.ray
@@ -194,6 +195,39 @@ def test_a_torn_table_is_bad_input(baseline):
     done = check(rewritten(baseline, torn))
     assert done.exit_code == 2
     assert "an error and a number of decays for each of the seeds" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"diverged": 7}, "arms.at.diverged: must be at most the number of trials, 6, got 7"),
+        ({"diverged": -1}, "arms.at.diverged: Input should be greater than or equal to 0, got -1"),
+        ({"errors": [-5, 10, 3]}, "trials.0.errors.0: Input should be greater than or equal to 0, got -5"),
+        ({"errors": [5, 1e300, 3]}, "trials.0.errors.1: Input should be less than or equal to 100, got 1e+300"),
+        ({"decays": [1, 1, -1]}, "trials.0.decays.2: Input should be greater than or equal to 0, got -1"),
+        ({"decays": [1, 1, 10**400]}, "trials.0.decays.2: "),
+    ],
+)
+def test_numbers_that_no_sweep_gives_are_bad_input(baseline, changed, said):
+    def absurd(document):
+        arm = document["arms"]["at"]
+        (arm if "diverged" in changed else arm["trials"][0]).update(changed)
+
+    done = check(rewritten(baseline, absurd), "--margin", "diverged=0.1")
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.output.split())
+    assert len(done.output) < 1000
+
+
+def test_a_bug_is_no_regression(baseline, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("nothing to divide by")
+
+    monkeypatch.setattr(gate, "check", broken)
+    done = check(baseline)
+    assert done.exit_code == 70
+    assert "Traceback" in done.stderr
+    assert "broke down, which is a bug and no verdict: ZeroDivisionError: nothing to divide by" in done.stderr
 
 
 def test_a_sweep_that_is_not_there_is_bad_input(home, tmp_path, baseline):
