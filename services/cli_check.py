@@ -43,8 +43,15 @@ Rules = Annotated[list[str], typer.Option("--rule", metavar="RULE", help='A boun
 
 
 @baseline_app.command("power")
-def power(sweep: Sweep, margin: Margins, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def power(
+    sweep: Sweep,
+    margin: Margins = [],  # noqa: B006 (Typer reads the default)
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Say how many seeds a margin needs: how often `abel check` would be right, at the noise that a sweep showed.
+
+    Without --margin for those of the sweep's spec. Its other margins and its rules count as looks of the same check.
 
     Example: abel baseline power fig-s6a-digits --margin mean=1
     """

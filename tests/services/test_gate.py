@@ -14,8 +14,11 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
+from services import baseline as baselines
 from services import gate
 from services.cli import app
+from services.power import power
+from services.schemas import to_json
 
 pytestmark = pytest.mark.ray
 
@@ -255,7 +258,34 @@ def test_the_power_table_is_printed(home):
     done = abel("baseline", "power", "guarded", "--margin", "mean=5")
     assert done.exit_code == 0, done.output
     assert "at, mean: margin 5" in done.output
-    assert abel("baseline", "power", "guarded", "--margin", "decays=1").exit_code == 2
+    assert abel("baseline", "power", "guarded").stdout == done.stdout
+
+
+def test_the_power_table_is_that_of_the_whole_check(baseline):
+    given = ["at.mean=5", "spread=4", "decays=1"]
+    margins = [word for margin in given for word in ("--margin", margin)]
+    document = json.loads(abel("baseline", "power", "guarded", *margins, "--json").stdout)
+    assert [one["measure"] for one in document] == ["mean", "spread", "decays"]
+    assert document[2]["rows"] == []
+    assert "measure of errors" in document[2]["why"]
+    alone = json.loads(abel("baseline", "power", "guarded", "--margin", "spread=4", "--json").stdout)
+    assert [one["measure"] for one in alone] == ["spread"]
+    table = baselines.load(baseline).arms["at"]
+    for found, looks in ((document[1], 3), (alone[0], 2)):  # the spec's margin of the mean counts
+        assert found["rows"] == json.loads(to_json(power("at", "spread", table, 4.0, looks).rows))
+
+
+@pytest.mark.parametrize(
+    ("margin", "said"),
+    [
+        ("decays=1", "decays must be a measure of errors"),
+        ("foo.mean=1", "must be of an arm of sweep 'guarded' (at), got 'foo'"),
+    ],
+)
+def test_there_is_no_power_table_of_what_has_none(home, margin, said):
+    done = abel("baseline", "power", "guarded", "--margin", margin)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
 
 
 def test_check_runs_the_spec_first_and_one_seed_cannot_tell(ran, home, baseline):
