@@ -99,14 +99,16 @@ def check(
 
         settings = settings_of(data_dir)
         before, margins, rules = baselines.load(baseline), gate.margins(margin), [gate.rule(text) for text in rule]
+        for wanted in filter(None, (markdown, junit)):
+            _must_be_writable(wanted)
         if run:
             sweep = _ran(settings, Request(spec=sweep, seeds=seeds_of(seeds), workers=workers))
         result = gate.check(settings, sweep, before, margins, rules)
+        show(result, verdicts.terminal, as_json)
+        notices.tell(settings, partial(notices.of_check, result), complain)
         for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
             if file is not None:
                 _write(file, text(result), mode)
-        show(result, verdicts.terminal, as_json)
-        notices.tell(settings, partial(notices.of_check, result), complain)
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
@@ -130,6 +132,14 @@ def _breakdown_is_no_verdict() -> Iterator[None]:
         traceback.print_exc()
         complain(f"abel check broke down, which is a bug and no verdict: {type(error).__name__}: {error}")
         raise typer.Exit(BROKE_DOWN) from None
+
+
+def _must_be_writable(file: Path) -> None:
+    """Before anything is trained; leaves no file that was not there."""
+    there = file.exists()
+    _write(file, "", "a")
+    if not there:
+        file.unlink()
 
 
 def _write(file: Path, text: str, mode: str) -> None:

@@ -39,6 +39,21 @@ def spec(program, **other):
     } | other
 
 
+BASELINE = {
+    "format": 1,
+    "sweep": "guarded",
+    "spec": "0" * 16,
+    "error": "final",
+    "arms": {
+        "at": {
+            "seeds": [0, 1],
+            "trials": [{"settings": {"schedule.decay_epoch": 1}, "errors": [9, 8], "decays": [1, 1]}],
+            "diverged": 0,
+        }
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def ran(tiny_program):
     """A home in which the sweep was run, and its spec's file."""
@@ -252,6 +267,33 @@ def test_bad_input_is_told_before_anything_runs(abel_home, tmp_path):
     assert done.exit_code == 2
     assert "cannot be read: No such file" in " ".join(done.output.split())
     assert not abel_home.exists()
+
+
+@pytest.mark.parametrize("option", ["--markdown", "--junit"])
+def test_a_verdict_that_cannot_be_written_is_told_before_anything_runs(ran, abel_home, tmp_path, option):
+    file = tmp_path / "baseline.json"
+    file.write_text(json.dumps(BASELINE))
+    to = tmp_path / "no" / "verdict"
+    done = abel("check", str(ran / "spec.json"), "--run", "--baseline", str(file), option, str(to))
+    assert done.exit_code == 2
+    assert "cannot be written: No such file" in " ".join(done.output.split())
+    assert not abel_home.exists()
+
+
+def test_files_that_can_be_written_are_left_alone_until_there_is_a_verdict(baseline, tmp_path):
+    summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
+    summary.write_text("Before.\n")
+    done = check(baseline, "--margin", "foo.mean=1", "--markdown", str(summary), "--junit", str(junit))
+    assert done.exit_code == 2
+    assert summary.read_text() == "Before.\n"
+    assert not junit.exists()
+
+
+def test_a_verdict_is_printed_before_its_files_are_written(baseline, tmp_path):
+    done = check(baseline, "--junit", "/dev/full")
+    assert done.exit_code == 2
+    assert done.stdout.lstrip().startswith("holds  guarded")
+    assert "/dev/full: cannot be written: No space left" in " ".join(done.stderr.split())
 
 
 def test_the_power_table_is_printed(home):
