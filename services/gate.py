@@ -169,11 +169,13 @@ def _margin(text: str) -> tuple[str, float]:
         value = float(amount)
     except ValueError:
         value = math.nan
-    if name.rpartition(".")[2] not in rules.MEASURES or not 0 < value < math.inf:
+    if name.rpartition(".")[2] not in rules.MEASURES or math.isnan(value):
         raise OperationError(
             f"margin {text!r}: must be MEASURE=AMOUNT or ARM.MEASURE=AMOUNT, with an amount above 0 and one of "
             f"{', '.join(rules.MEASURES)}"
         )
+    if fault := rules.margin_fault(name, value):
+        raise OperationError(f"margin {text!r}: {fault}")
     return name, value
 
 
