@@ -11,15 +11,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.errors import OperationError
 from services.measures import Grid, Point, grid, measures
 from services.schemas import Scalar, TrialResult
+from sweeps.faults import shown
 from sweeps.rows import TrialStatus
-from sweeps.shape import Statistic
+from sweeps.shape import MAX_EPOCHS, Statistic
 from workers.config import Program
 
 FORMAT = 1
@@ -130,8 +131,8 @@ class _Part(BaseModel):
 
 class _Trials(_Part):
     settings: dict[str, Scalar]
-    errors: list[float]
-    decays: list[int]
+    errors: list[Annotated[float, Field(ge=0, le=100)]]
+    decays: list[Annotated[int, Field(ge=0, le=MAX_EPOCHS)]]
 
 
 class _Arm(_Part):
@@ -157,27 +158,32 @@ def load(file: Path) -> Baseline:
     rule = "must be what `abel baseline save SWEEP` printed"
     try:
         held = _File.model_validate_json(file.read_bytes())
-        arms = {name: _table(arm) for name, arm in held.arms.items()}
+        arms = {name: _table(name, arm) for name, arm in held.arms.items()}
     except OSError as error:
         raise OperationError(f"baseline {file}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in fault["loc"]) or "the file"
-        raise OperationError(f"baseline {file}: {rule}; {place}: {fault['msg']}") from None
+        got = "" if fault["type"] in ("missing", "json_invalid") else f", got {shown(fault['input'])}"
+        raise OperationError(f"baseline {file}: {rule}; {place}: {fault['msg']}{got}") from None
     except ValueError as error:
         raise OperationError(f"baseline {file}: {rule}; {error}") from None
     return Baseline(source=str(file), sweep=held.sweep, spec=held.spec, error=held.error, arms=arms)
 
 
-def _table(arm: _Arm) -> Grid:
+def _table(name: str, arm: _Arm) -> Grid:
     points = []
     for row in arm.trials:
         if not len(row.errors) == len(row.decays) == len(arm.seeds):
             raise ValueError(
-                f"{row.settings}: must have an error and a number of decays for each of the seeds {arm.seeds}"
+                f"arms.{name}: {row.settings} must have an error and a number of decays for each of the seeds {arm.seeds}"
             )
         setting = tuple(sorted(row.settings.items()))
         points += [Point(setting, *cell) for cell in zip(arm.seeds, row.errors, row.decays, strict=True)]
     if len({(point.setting, point.seed) for point in points}) < len(points):
-        raise ValueError("must have each setting and each seed once")
+        raise ValueError(f"arms.{name}: must have each setting and each seed once")
+    if arm.diverged > len(points):
+        raise ValueError(
+            f"arms.{name}.diverged: must be at most the number of trials, {len(points)}, got {arm.diverged}"
+        )
     return replace(grid(points), diverged=arm.diverged)

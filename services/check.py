@@ -8,7 +8,7 @@ something holds is never for lack of evidence. The difference of two measures ha
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,24 +34,23 @@ def check(
     before: Mapping[str, Grid], after: Mapping[str, Grid], margins: Mapping[str, float], rules: Sequence[Rule]
 ) -> list[Finding]:
     """Compare the arms by every measure with a margin, and look at the rules; a margin may be of one arm, ``abel.mean``."""
-    looked = [
-        (arm, name, margins.get(f"{arm}.{name}", margins.get(name)))
-        for arm in before
-        for name in dict.fromkeys(key.rpartition(".")[2] for key in margins)
-    ]
-    looks = sum(margin is not None for *_, margin in looked) + sum(len(_arms(rule, after)) for rule in rules)
-    findings = [
-        compared(arm, name, before[arm], after[arm], margin, ALPHA / looks)
-        for arm, name, margin in looked
-        if margin is not None
-    ]
-    for rule in rules:
-        findings += [ruled(arm, after[arm], rule, ALPHA / looks) for arm in _arms(rule, after)]
-    return findings
+    held, bound = limits(before, margins), bounds(after, rules)
+    alpha = ALPHA / max(1, len(held) + len(bound))
+    findings = [compared(arm, name, before[arm], after[arm], margin, alpha) for arm, name, margin in held]
+    return findings + [ruled(arm, after[arm], rule, alpha) for arm, rule in bound]
 
 
-def _arms(rule: Rule, tables: Mapping[str, Grid]) -> list[str]:
-    return [rule.arm] if rule.arm else list(tables)
+def limits(arms: Iterable[str], margins: Mapping[str, float]) -> list[tuple[str, str, float]]:
+    """Arm, measure and margin of all that is compared; a margin of one arm goes before that of all."""
+    names = dict.fromkeys(key.rpartition(".")[2] for key in margins)
+    looked = ((arm, name, margins.get(f"{arm}.{name}", margins.get(name))) for arm in arms for name in names)
+    return [(arm, name, margin) for arm, name, margin in looked if margin is not None]
+
+
+def bounds(arms: Iterable[str], rules: Iterable[Rule]) -> list[tuple[str, Rule]]:
+    """Arm and rule of all that has a bound."""
+    arms = list(arms)
+    return [(arm, rule) for rule in rules for arm in ([rule.arm] if rule.arm else arms)]
 
 
 def compared(arm: str, name: str, before: Grid, after: Grid, margin: float, alpha: float) -> Finding:

@@ -1,5 +1,8 @@
 """The commands of the gate: `abel check` and `abel baseline`."""
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -20,8 +23,10 @@ from services.cli_options import (
     show,
 )
 from services.schemas import Request, Verdict
+from services.settings import Settings
 
 EXIT_CODES = {Verdict.HOLDS: 0, Verdict.REGRESSED: 1, Verdict.CANNOT_TELL: 3}
+BROKE_DOWN = 70  # EX_SOFTWARE of sysexits.h; Python's own is 1, which says regressed
 
 baseline_app = typer.Typer(help="Keep a sweep's results to hold later ones to.", no_args_is_help=True)
 
@@ -38,8 +43,15 @@ Rules = Annotated[list[str], typer.Option("--rule", metavar="RULE", help='A boun
 
 
 @baseline_app.command("power")
-def power(sweep: Sweep, margin: Margins, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def power(
+    sweep: Sweep,
+    margin: Margins = [],  # noqa: B006 (Typer reads the default)
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Say how many seeds a margin needs: how often `abel check` would be right, at the noise that a sweep showed.
+
+    Without --margin for those of the sweep's spec. Its other margins and its rules count as looks of the same check.
 
     Example: abel baseline power fig-s6a-digits --margin mean=1
     """
@@ -77,28 +89,57 @@ def check(
     Margins and rules come from `check:` in the sweep's spec, and from here.
 
     Exit code: 0 everything holds, 1 something regressed, 3 the results cannot tell (too few seeds, trials without a
-    result, another spec), 2 bad input.
+    result, another spec), 2 bad input, 70 the command broke down.
 
     Example: abel check fig-s6a-digits --baseline fig-s6a-digits.baseline.json --margin spread=1.5
     """
-    from services import baseline as baselines
-    from services import gate, notices, verdicts
+    with _breakdown_is_no_verdict():
+        from services import baseline as baselines
+        from services import gate, notices, verdicts
 
-    settings = settings_of(data_dir)
-    before, margins, rules = baselines.load(baseline), gate.margins(margin), [gate.rule(text) for text in rule]
-    if run:
-        request = Request(spec=sweep, seeds=seeds_of(seeds), workers=workers)
-        done = carry_out(settings, request, quiet=True)
-        if done.outcome == "interrupted":
-            raise typer.Exit(INTERRUPTED)
-        sweep = done.detail.sweep.id
-    result = gate.check(settings, sweep, before, margins, rules)
-    for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
-        if file is not None:
-            _write(file, text(result), mode)
-    show(result, verdicts.terminal, as_json)
-    notices.tell(settings, partial(notices.of_check, result), complain)
+        settings = settings_of(data_dir)
+        before, margins, rules = baselines.load(baseline), gate.margins(margin), [gate.rule(text) for text in rule]
+        for wanted in filter(None, (markdown, junit)):
+            _must_be_writable(wanted)
+        if run:
+            sweep = _ran(settings, Request(spec=sweep, seeds=seeds_of(seeds), workers=workers))
+        result = gate.check(settings, sweep, before, margins, rules)
+        show(result, verdicts.terminal, as_json)
+        notices.tell(settings, partial(notices.of_check, result), complain)
+        for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
+            if file is not None:
+                _write(file, text(result), mode)
     raise typer.Exit(EXIT_CODES[result.verdict])
+
+
+def _ran(settings: Settings, request: Request) -> str:
+    """Runs a sweep, and returns its id."""
+    done = carry_out(settings, request, quiet=True)
+    if done.outcome == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+    return done.detail.sweep.id
+
+
+@contextmanager
+def _breakdown_is_no_verdict() -> Iterator[None]:
+    from services.operations import INPUT_ERRORS
+
+    try:
+        yield
+    except (typer.Exit, typer.BadParameter, *INPUT_ERRORS):
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        complain(f"abel check broke down, which is a bug and no verdict: {type(error).__name__}: {error}")
+        raise typer.Exit(BROKE_DOWN) from None
+
+
+def _must_be_writable(file: Path) -> None:
+    """Before anything is trained; leaves no file that was not there."""
+    there = file.exists()
+    _write(file, "", "a")
+    if not there:
+        file.unlink()
 
 
 def _write(file: Path, text: str, mode: str) -> None:

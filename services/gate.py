@@ -48,14 +48,7 @@ def check(
         LedgerError: no such sweep.
     """
     row, trials = _results(settings, sweep)
-    asked = _asked(row)
-    margins = {**asked.margins, **margins}
-    wanted = [*map(rules.parse, asked.rules), *more_rules]
-    named = [rule.arm for rule in wanted if rule.arm] + [name.rpartition(".")[0] for name in margins if "." in name]
-    arms = dict.fromkeys(trial.arm for trial in trials)
-    if strange := [arm for arm in named if arm not in arms]:
-        known = ", ".join(arms)
-        raise OperationError(f"margins and rules must be of an arm of sweep {row.name!r} ({known}), got {strange[0]!r}")
+    margins, wanted = _held_to(row, trials, margins, more_rules)
     if not margins and not wanted:
         raise OperationError(
             f"sweep {row.name!r}: must have a margin or a rule to be held to, got none; "
@@ -89,6 +82,21 @@ def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
 def _results(settings: Settings, sweep: str) -> tuple[SweepRow, Sequence[TrialResult]]:
     with standing.found(settings, sweep) as (ledger, row):
         return row, standing.detail(settings, ledger, row).trials
+
+
+def _held_to(
+    row: SweepRow, trials: Sequence[TrialResult], margins: Mapping[str, float], more_rules: Sequence[Rule]
+) -> tuple[dict[str, float], list[Rule]]:
+    """The margins and rules of a sweep's spec with those that were given; one given goes before the spec's."""
+    asked = _asked(row)
+    margins = {**asked.margins, **margins}
+    wanted = [*map(rules.parse, asked.rules), *more_rules]
+    named = [rule.arm for rule in wanted if rule.arm] + [name.rpartition(".")[0] for name in margins if "." in name]
+    arms = dict.fromkeys(trial.arm for trial in trials)
+    if strange := [arm for arm in named if arm not in arms]:
+        known = ", ".join(arms)
+        raise OperationError(f"margins and rules must be of an arm of sweep {row.name!r} ({known}), got {strange[0]!r}")
+    return margins, wanted
 
 
 def _asked(row: SweepRow) -> Check:
@@ -161,30 +169,35 @@ def _margin(text: str) -> tuple[str, float]:
         value = float(amount)
     except ValueError:
         value = math.nan
-    if name.rpartition(".")[2] not in rules.MEASURES or not 0 < value < math.inf:
+    if name.rpartition(".")[2] not in rules.MEASURES or math.isnan(value):
         raise OperationError(
             f"margin {text!r}: must be MEASURE=AMOUNT or ARM.MEASURE=AMOUNT, with an amount above 0 and one of "
             f"{', '.join(rules.MEASURES)}"
         )
+    if fault := rules.margin_fault(name, value):
+        raise OperationError(f"margin {text!r}: {fault}")
     return name, value
 
 
 def power(settings: Settings, sweep: str, given: Mapping[str, float]) -> tuple[Power, ...]:
-    """How often `check` would be right at the noise of a sweep, by number of seeds.
+    """How often `check` would be right at the noise of a sweep, by number of seeds: for the margins given, or the spec's.
 
     Raises:
-        OperationError: the sweep lacks results or seeds, or there is no such table for the measure.
+        OperationError: the sweep lacks results, seeds or margins, or there is a table for none of them.
         LedgerError: no such sweep.
     """
     row, trials = _results(settings, sweep)
+    margins, wanted = _held_to(row, trials, given, ())
+    if not margins:
+        raise OperationError(f"sweep {row.name!r}: must have a margin in its spec, or be given one: --margin mean=1.5")
     try:
         arms = _baseline(settings, row, trials, _asked(row).error).arms
-        asked = [
-            (arm, key.rpartition(".")[2], amount)
-            for key, amount in given.items()
-            for arm in arms
-            if key.rpartition(".")[0] in ("", arm)
-        ]
-        return tuple(powers.power(arm, name, arms[arm], amount, looks=len(asked)) for arm, name, amount in asked)
+        held = checks.limits(arms, margins)
+        looks = len(held) + len(checks.bounds(arms, wanted))
+        shown = [one for one in held if not given or not given.keys().isdisjoint((one[1], f"{one[0]}.{one[1]}"))]
+        found = tuple(powers.power(arm, name, arms[arm], margin, looks) for arm, name, margin in shown)
     except ValueError as error:
         raise OperationError(f"sweep {row.name!r}: {error}") from None
+    if not any(one.rows for one in found):
+        raise OperationError(f"sweep {row.name!r}: {found[0].measure} {found[0].why}")
+    return found

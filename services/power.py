@@ -12,6 +12,7 @@ from services.schemas import Power, Verdict
 SEEDS = (2, 3, 5, 10)
 SWEEPS = 400
 LEVELS = ("mean", "best", "median", "worst")
+DIFFERENCES = ("spread", "area")
 
 
 def power(arm: str, name: str, table: Grid, margin: float, looks: int = 1, sweeps: int = SWEEPS) -> Power:
@@ -21,17 +22,18 @@ def power(arm: str, name: str, table: Grid, margin: float, looks: int = 1, sweep
         arm: whose results these are.
         name: a measure of errors.
         table: the arm's results, from which setting means and noise are taken.
-        looks: how many measures and arms are checked at once.
+        looks: how many measures, arms and rules are checked at once.
+
+    Returns:
+        No rows, and why, where the measure is none of errors, or there is one setting and it is always 0.
 
     Raises:
-        ValueError: one seed, or a measure that is none of errors.
+        ValueError: one seed.
     """
-    if name not in (*LEVELS, "spread", "area"):
-        raise ValueError(
-            f"{name}: must be a measure of errors to have a table of power ({', '.join(LEVELS)}, spread, area)"
-        )
     if len(table.seeds) < 2:
         raise ValueError(f"{arm}: must have two seeds or more to know its noise, got one")
+    if why := _without(name, len(table.settings)):
+        return Power(arm=arm, measure=name, margin=margin, rows=(), why=why)
     draw, noise, means = np.random.default_rng(20210323), _noise(table), table.errors.mean(axis=1)
     rows: list[tuple[int, float, Mapping[str, float]]] = []
     for seeds in SEEDS:
@@ -44,6 +46,15 @@ def power(arm: str, name: str, table: Grid, margin: float, looks: int = 1, sweep
                 given.append(check.compared(arm, name, before, after, margin, check.ALPHA / looks).verdict)
             rows.append((seeds, worse, {verdict: given.count(verdict) / sweeps for verdict in Verdict}))
     return Power(arm=arm, measure=name, margin=margin, rows=tuple(rows))
+
+
+def _without(name: str, settings: int) -> str:
+    """Why a measure has no table, if so."""
+    if name not in (*LEVELS, *DIFFERENCES):
+        return f"must be a measure of errors to have a table of power ({', '.join((*LEVELS, *DIFFERENCES))})"
+    if name in DIFFERENCES and settings == 1:
+        return "must have two settings or more to be other than 0, got one"
+    return ""
 
 
 def _noise(table: Grid) -> tuple[float, float]:
@@ -67,8 +78,6 @@ def _worsened(name: str, means: Floats, weights: Floats, worse: float) -> Floats
     """Means whose measure is larger by so much: all of them, the worst, or all but the best."""
     if name in LEVELS:
         return means + worse
-    if len(means) == 1:
-        raise ValueError(f"{name}: must have two settings or more to be other than 0, got one")
     if name == "spread":
         return np.where(np.arange(len(means)) == means.argmax(), means + worse, means)
     best = means.argmin()

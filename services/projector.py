@@ -36,6 +36,7 @@ class Projector:
     _heard: int = 0
 
     def __post_init__(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_bytes(b"")
         self._start()
 

@@ -311,6 +311,7 @@ class Power:
     measure: str
     margin: float
     rows: tuple[tuple[int, float, Mapping[str, float]], ...]  # seeds, worse by, share of each verdict
+    why: str = ""  # there are no rows
 
 
 @dataclass(frozen=True, kw_only=True)

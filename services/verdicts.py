@@ -101,6 +101,8 @@ def powers(found: Sequence[Power]) -> RenderableType:
 
 
 def _power(found: Power) -> RenderableType:
+    if found.why:
+        return Text(f"{found.arm}, {found.measure}: {found.why}\n")
     table = Table(
         box=box.SIMPLE_HEAD, title=f"{found.arm}, {found.measure}: margin {found.margin:g}", title_justify="left"
     )

@@ -57,6 +57,13 @@ def _measure(value: str) -> str:
     return value
 
 
+def _margins(value: dict[str, float]) -> dict[str, float]:
+    for name, amount in value.items():
+        if fault := rules.margin_fault(name, amount):
+            raise ValueError(fault)
+    return value
+
+
 def _rule_text(value: str) -> str:
     rules.parse(value)
     return value
@@ -139,9 +146,10 @@ class Check(Part):
         default="minimum",
         description="Which test error of a trial counts: its minimum, its last, or that of the epoch of least training loss.",
     )
-    margins: dict[Measure, Annotated[float, Field(gt=0)]] = Field(
+    margins: Annotated[dict[Measure, Annotated[float, Field(gt=0)]], AfterValidator(_margins)] = Field(
         default={},
-        description="By how much a measure may get worse, as spread: 1.5, or for one arm abel.spread: 1.5.",
+        description="By how much a measure may get worse, as spread: 1.5, or for one arm abel.spread: 1.5; near and diverged "
+        "are shares, below 1.",
     )
     rules: list[RuleText] = Field(default=[], description='Bounds to keep, as "spread <= 1.5" or "abel.worst <= 20".')
 

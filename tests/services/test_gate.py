@@ -14,7 +14,11 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
+from services import baseline as baselines
+from services import gate
 from services.cli import app
+from services.power import power
+from services.schemas import to_json
 
 pytestmark = pytest.mark.ray
 
@@ -33,6 +37,21 @@ def spec(program, **other):
         },
         "check": {"error": "final", "margins": {"mean": 5}},
     } | other
+
+
+BASELINE = {
+    "format": 1,
+    "sweep": "guarded",
+    "spec": "0" * 16,
+    "error": "final",
+    "arms": {
+        "at": {
+            "seeds": [0, 1],
+            "trials": [{"settings": {"schedule.decay_epoch": 1}, "errors": [9, 8], "decays": [1, 1]}],
+            "diverged": 0,
+        }
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +175,13 @@ def test_a_trial_without_a_result_cannot_tell(home, baseline):
     ("arguments", "said"),
     [
         (["--margin", "width=1"], "must be MEASURE=AMOUNT"),
-        (["--margin", "mean=-1"], "with an amount above 0"),
+        (["--margin", "mean=-1"], "must have a finite amount above 0 for mean"),
         (["--margin", "mean"], "must be MEASURE=AMOUNT"),
+        (["--margin", "mean=inf"], "must have a finite amount above 0 for mean"),
+        (["--margin", "at.near=1"], "must have an amount below 1 for at.near: a share, as 0.2"),
+        (["--margin", "diverged=20"], "must have an amount below 1 for diverged: a share, as 0.2"),
+        (["--rule", "near >= 50"], "must bound near within 0 and 1: a share, as 0.2"),
+        (["--rule", "mean >= -1"], "must have a bound of at least 0"),
         (["--rule", "mean < 3"], "must be as"),
         (["--rule", "abel.mean <= 3"], "must be of an arm of sweep 'guarded' (at), got 'abel'"),
         (["--margin", "abel.mean=3"], "must be of an arm of sweep 'guarded' (at), got 'abel'"),
@@ -196,6 +220,39 @@ def test_a_torn_table_is_bad_input(baseline):
     assert "an error and a number of decays for each of the seeds" in " ".join(done.output.split())
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"diverged": 7}, "arms.at.diverged: must be at most the number of trials, 6, got 7"),
+        ({"diverged": -1}, "arms.at.diverged: Input should be greater than or equal to 0, got -1"),
+        ({"errors": [-5, 10, 3]}, "trials.0.errors.0: Input should be greater than or equal to 0, got -5"),
+        ({"errors": [5, 1e300, 3]}, "trials.0.errors.1: Input should be less than or equal to 100, got 1e+300"),
+        ({"decays": [1, 1, -1]}, "trials.0.decays.2: Input should be greater than or equal to 0, got -1"),
+        ({"decays": [1, 1, 10**400]}, "trials.0.decays.2: "),
+    ],
+)
+def test_numbers_that_no_sweep_gives_are_bad_input(baseline, changed, said):
+    def absurd(document):
+        arm = document["arms"]["at"]
+        (arm if "diverged" in changed else arm["trials"][0]).update(changed)
+
+    done = check(rewritten(baseline, absurd), "--margin", "diverged=0.1")
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.output.split())
+    assert len(done.output) < 1000
+
+
+def test_a_bug_is_no_regression(baseline, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("nothing to divide by")
+
+    monkeypatch.setattr(gate, "check", broken)
+    done = check(baseline)
+    assert done.exit_code == 70
+    assert "Traceback" in done.stderr
+    assert "broke down, which is a bug and no verdict: ZeroDivisionError: nothing to divide by" in done.stderr
+
+
 def test_a_sweep_that_is_not_there_is_bad_input(home, tmp_path, baseline):
     for arguments in (["check", "other", "--baseline", str(baseline)], ["baseline", "save", "other"]):
         done = abel(*arguments)
@@ -217,11 +274,65 @@ def test_bad_input_is_told_before_anything_runs(abel_home, tmp_path):
     assert not abel_home.exists()
 
 
+@pytest.mark.parametrize("option", ["--markdown", "--junit"])
+def test_a_verdict_that_cannot_be_written_is_told_before_anything_runs(ran, abel_home, tmp_path, option):
+    file = tmp_path / "baseline.json"
+    file.write_text(json.dumps(BASELINE))
+    to = tmp_path / "no" / "verdict"
+    done = abel("check", str(ran / "spec.json"), "--run", "--baseline", str(file), option, str(to))
+    assert done.exit_code == 2
+    assert "cannot be written: No such file" in " ".join(done.output.split())
+    assert not abel_home.exists()
+
+
+def test_files_that_can_be_written_are_left_alone_until_there_is_a_verdict(baseline, tmp_path):
+    summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
+    summary.write_text("Before.\n")
+    done = check(baseline, "--margin", "foo.mean=1", "--markdown", str(summary), "--junit", str(junit))
+    assert done.exit_code == 2
+    assert summary.read_text() == "Before.\n"
+    assert not junit.exists()
+
+
+def test_a_verdict_is_printed_before_its_files_are_written(baseline, tmp_path):
+    done = check(baseline, "--junit", "/dev/full")
+    assert done.exit_code == 2
+    assert done.stdout.lstrip().startswith("holds  guarded")
+    assert "/dev/full: cannot be written: No space left" in " ".join(done.stderr.split())
+
+
 def test_the_power_table_is_printed(home):
     done = abel("baseline", "power", "guarded", "--margin", "mean=5")
     assert done.exit_code == 0, done.output
     assert "at, mean: margin 5" in done.output
-    assert abel("baseline", "power", "guarded", "--margin", "decays=1").exit_code == 2
+    assert abel("baseline", "power", "guarded").stdout == done.stdout
+
+
+def test_the_power_table_is_that_of_the_whole_check(baseline):
+    given = ["at.mean=5", "spread=4", "decays=1"]
+    margins = [word for margin in given for word in ("--margin", margin)]
+    document = json.loads(abel("baseline", "power", "guarded", *margins, "--json").stdout)
+    assert [one["measure"] for one in document] == ["mean", "spread", "decays"]
+    assert document[2]["rows"] == []
+    assert "measure of errors" in document[2]["why"]
+    alone = json.loads(abel("baseline", "power", "guarded", "--margin", "spread=4", "--json").stdout)
+    assert [one["measure"] for one in alone] == ["spread"]
+    table = baselines.load(baseline).arms["at"]
+    for found, looks in ((document[1], 3), (alone[0], 2)):  # the spec's margin of the mean counts
+        assert found["rows"] == json.loads(to_json(power("at", "spread", table, 4.0, looks).rows))
+
+
+@pytest.mark.parametrize(
+    ("margin", "said"),
+    [
+        ("decays=1", "decays must be a measure of errors"),
+        ("foo.mean=1", "must be of an arm of sweep 'guarded' (at), got 'foo'"),
+    ],
+)
+def test_there_is_no_power_table_of_what_has_none(home, margin, said):
+    done = abel("baseline", "power", "guarded", "--margin", margin)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
 
 
 def test_check_runs_the_spec_first_and_one_seed_cannot_tell(ran, home, baseline):

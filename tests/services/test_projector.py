@@ -23,7 +23,8 @@ def test_a_projector_that_is_killed_is_started_again(
     settings = Settings(home=tmp_path, ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}", tracking_uri=tracking_uri)
     story.seeds, story.epochs, story.decays, story.layers = 1, 4, (), 1
     story.begin().tell(upto=2)
-    with projecting(settings.prepare(), story.sweep_id, threading.Event()) as projector:
+    settings.prepare().logs.rmdir()  # as by whoever tidies up
+    with projecting(settings, story.sweep_id, threading.Event()) as projector:
         first = projector.process.pid
         while lag(settings, story.ledger, story.sweep_id):
             time.sleep(0.1)

@@ -226,7 +226,15 @@ def test_every_fault_is_told_with_its_path():
         ({"name": "caf\u00e9"}, "name: must be 1 to 128 of"),
         ({"check": {"margins": {"width": 1}}}, "check.margins.width: must be a measure, or ARM.measure: one of mean, "),
         ({"check": {"margins": {"mean": 0}}}, "check.margins.mean: must be above 0, got 0"),
+        (
+            {"check": {"margins": {"near": 1}}},
+            "check.margins: must have an amount below 1 for near: a share, as 0.2, got",
+        ),
         ({"check": {"rules": ["mean < 1"]}}, 'check.rules[0]: must be as "spread <= 1.5"'),
+        (
+            {"check": {"rules": ["diverged <= 20"]}},
+            "check.rules[0]: must bound diverged within 0 and 1: a share, as 0.2",
+        ),
         ({"check": {"error": "last"}}, "check.error: must be 'minimum', 'final' or 'selected', got 'last'"),
         ({"check": {"margins": {"z.mean": 1}}}, "check.margins.z.mean: unknown arm"),
         ({"check": {"rules": ["mean <= 1", "z.mean <= 1"]}}, "check.rules[1]: unknown arm"),
