@@ -1,6 +1,6 @@
 """A baseline: what a sweep showed when it was good, small enough to be kept beside the code and reviewed.
 
-It holds the test error of every trial, since a later run is compared seed by seed where it has the same seeds, and the
+It holds the test error of every trial, since the mean is compared seed by seed where a later run has the same seeds, and the
 measures, which are there to be read. It names the spec by a hash of what decides the numbers: program, epochs and arms,
 not seeds, title or margins.
 """

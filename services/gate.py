@@ -126,6 +126,13 @@ def _baseline(settings: Settings, row: SweepRow, trials: Sequence[TrialResult], 
 
 
 def _obstacles(before: Baseline, row: SweepRow) -> list[Finding]:
+    asked = _asked(row).error
+    if before.error != asked:
+        why = (
+            f"the baseline has the {before.error} test errors, and the spec's check.error is {asked}; "
+            "`abel baseline save` makes a new one"
+        )
+        return [Finding(arm="", what="error", verdict=Verdict.CANNOT_TELL, why=why)]
     if before.spec == baselines.spec_hash(row.spec):
         return []
     why = (

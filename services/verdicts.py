@@ -1,7 +1,7 @@
 """A verdict for those who read it: on a terminal, in a job's summary (Markdown), and for what collects test results (JUnit)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from xml.etree import ElementTree
 
 from rich import box
@@ -13,6 +13,11 @@ from services.schemas import Checked, Finding, Interval, Power, Verdict
 
 STYLES = {Verdict.HOLDS: "green", Verdict.REGRESSED: "bold red", Verdict.CANNOT_TELL: "yellow"}
 COLUMNS = ("arm", "measure", "before", "now", "change", "margin", "verdict")
+ERRORS: Mapping[str, str] = {
+    "minimum": "minimum test error",
+    "final": "final test error",
+    "selected": "test error at the least training loss",
+}
 LEGEND = (
     "Before and now with 95 % bounds, the change with one-sided 95 % bounds; points of test error, shares, or decays."
 )
@@ -21,7 +26,9 @@ LEGEND = (
 def terminal(result: Checked) -> RenderableType:
     """The verdict with its evidence."""
     head = Text.assemble(
-        (f"{result.verdict}  ", STYLES[result.verdict]), (result.sweep, "bold"), f"  against {result.baseline}"
+        (f"{result.verdict}  ", STYLES[result.verdict]),
+        (result.sweep, "bold"),
+        f"  against {result.baseline}, by {ERRORS[result.error]}",
     )
     table = Table(box=box.SIMPLE_HEAD)
     for column in COLUMNS:
@@ -35,7 +42,12 @@ def terminal(result: Checked) -> RenderableType:
 
 def markdown(result: Checked) -> str:
     """The verdict as a section of a job's summary."""
-    lines = [f"### Robustness: {result.sweep} {_in_words(result.verdict)}", "", f"Against `{result.baseline}`.", ""]
+    lines = [
+        f"### Robustness: {result.sweep} {_in_words(result.verdict)}",
+        "",
+        f"Against `{result.baseline}`, by {ERRORS[result.error]}.",
+        "",
+    ]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     lines += [
         "| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(finding)) + " |" for finding in result.findings
@@ -55,7 +67,8 @@ def junit(result: Checked) -> str:
         errors=str(count[Verdict.CANNOT_TELL]),
     )
     for finding in result.findings:
-        case = ElementTree.SubElement(suite, "testcase", classname=f"{result.sweep}.{finding.arm}", name=finding.what)
+        of = ".".join(filter(None, (result.sweep, finding.arm)))
+        case = ElementTree.SubElement(suite, "testcase", classname=of, name=finding.what)
         evidence = ", ".join(
             f"{name} {cell}" for name, cell in zip(COLUMNS[2:-1], _cells(finding)[2:-1], strict=True) if cell
         )

@@ -16,7 +16,7 @@ from typing import Any
 from abel.schedules import SCHEDULES, Schedule, last_epoch_named
 from sweeps import decode, sampling, shape
 from sweeps.faults import Faults, join, shown, unknown
-from sweeps.grid import Axis, parse_axis, spelled, values
+from sweeps.grid import Axis, Interval, parse_axis, spelled, values
 from sweeps.trial import Trial
 from workers.config import Program, from_dict
 
@@ -27,13 +27,14 @@ _EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
 class Arm:
     """A schedule, the fields that its grid varies, by their dotted names, and the length of its trials.
 
-    `epochs` is None where the spec's number is faulty, `search` where all points of the grid are meant, `halving` where
-    every trial is trained to its end.
+    `unread` are those whose axes are faulty. `epochs` is None where the spec's number is faulty, `search` where all points of
+    the grid are meant, `halving` where every trial is trained to its end.
     """
 
     name: str
     schedule: Any
     axes: dict[str, Axis]
+    unread: frozenset[str]
     search: shape.Search | None
     halving: shape.Halving | None
     epochs: int | None
@@ -125,6 +126,7 @@ def _arm(name: str, raw: Any, program: Program | None, epochs: int | None, fault
         name=name,
         schedule=raw.get("schedule"),
         axes=axes,
+        unread=frozenset(grid if isinstance(grid, Mapping) else ()).difference(axes),
         search=search if axes else None,
         halving=halving,
         epochs=epochs,
@@ -223,7 +225,13 @@ class _Points:
     def _note(self, top: str, found: dict[str, str], own: dict[str, Any]) -> None:
         for path, rule in found.items():
             field = join(top, path) if path else top
+            if field in self._arm.unread and rule == "is missing":
+                continue  # what is wrong with it is noted at its axis
             varied = field.partition("[")[0] in own
+            axis = self._arm.axes.get(field)
+            if isinstance(axis, Interval) and rule.startswith(("must be an integer", "must be a whole number")):
+                ends = f"{math.ceil(axis.low)}, {math.floor(axis.high)}"
+                rule = f"must be a whole number: give it a step, as in {{range: [{ends}], step: 1}}"
             self._faults.add(f"{self._arm.path}{'.grid' if varied else ''}.{field}", rule)
 
 

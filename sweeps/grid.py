@@ -156,7 +156,9 @@ def parse_axis(raw: Any, path: str, faults: Faults, *, sampled: bool = False) ->
     if not (isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))):
         faults.must(join(path, kind), "be two finite numbers", ends)
     between = sampled and other not in raw
-    if not between and (not _is_number(raw.get(other)) or (other == "count" and not isinstance(raw[other], int))):
+    if not sampled and other not in raw:
+        faults.add(path, f"must have a {other} beside its {kind}, or a search in its arm that draws from it")
+    elif not between and (not _is_number(raw.get(other)) or (other == "count" and not isinstance(raw[other], int))):
         faults.must(join(path, other), "be an integer" if other == "count" else "be a finite number", raw.get(other))
     if len(faults) > before:
         return None

@@ -107,7 +107,9 @@ def test_a_sweep_holds_to_its_own_baseline_and_says_so_everywhere(baseline, tmp_
     done = check(baseline, "--rule", "at.worst <= 200", "--markdown", str(summary), "--junit", str(junit))
     assert done.exit_code == 0, done.output
     assert done.output.lstrip().startswith("holds  guarded")
+    assert ", by final test error" in " ".join(done.output.split())
     assert summary.read_text().startswith("### Robustness: guarded holds")
+    assert "`, by final test error.\n" in summary.read_text()
     assert "| at | mean |" in summary.read_text()
     suite = ElementTree.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "0", "0")
@@ -142,12 +144,25 @@ def test_a_regression_is_caught_with_exit_code_1(baseline, tmp_path):
     assert case.find("failure") is not None
 
 
-def test_another_spec_cannot_be_compared(baseline):
+def test_another_error_cannot_be_compared(baseline):
     def other(document):
-        document["spec"] = "0" * 16
+        document["error"] = "minimum"
 
     done = check(rewritten(baseline, other))
     assert done.exit_code == 3
+    assert "by minimum test error" in " ".join(done.output.split())
+    assert "has the minimum test errors, and the spec's check.error is final" in " ".join(done.output.split())
+
+
+def test_another_spec_cannot_be_compared(baseline, tmp_path):
+    def other(document):
+        document["spec"] = "0" * 16
+
+    junit = tmp_path / "junit.xml"
+    done = check(rewritten(baseline, other), "--junit", str(junit))
+    assert done.exit_code == 3
+    (case,) = ElementTree.parse(junit).getroot()
+    assert (case.get("classname"), case.get("name")) == ("guarded", "spec")
     assert "of another spec" in " ".join(done.output.split())
 
 
