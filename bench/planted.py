@@ -66,8 +66,8 @@ def main() -> None:
         cases: list[tuple[str, Path, tuple[str, ...]]] = [
             (fault, copied(root / f"copy{number}", fault), ()) for number, fault in enumerate(FAULTS)
         ]
-        for first in (5, 10, 15, 20, 25):
-            seeds = ",".join(map(str, range(first, first + 5)))
+        for first in (8, 16, 24, 32, 40):
+            seeds = ",".join(map(str, range(first, first + 8)))
             cases.append((f"unchanged, seeds {seeds}", ROOT, ("--seeds", seeds)))
         for number, (what, code, seeds) in enumerate(cases):
             began = time.monotonic()
