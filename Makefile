@@ -29,7 +29,7 @@ demo: install  ## run the decay-time sweep on digit pairs and draw its figure (a
 
 # Two at a time, file by file: many tests wait for a process to start, to end or to be missed.
 test: install  ## run the tests; ARGS="-k norms -x" goes to pytest
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: install  ## kill 100 workers and 25 drivers of a sweep and compare every record; ARGS="--seed 7"
 	$(BIN)/python tests/chaos/run.py $(ARGS)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psutil
 import pytest
 
@@ -31,8 +32,18 @@ os.environ.update(
     }
 )
 
+# An example may take as long as it does: a busy machine is no fault of the code's.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
+
 OUTSIDE = ("ABEL_", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "TFDS_DATA_DIR")  # names that start so
 GRACE_SECONDS = 10
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: where two run at a time, none of these should be the last."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def _ours() -> list[psutil.Process]:

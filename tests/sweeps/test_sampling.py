@@ -44,7 +44,7 @@ def test_another_process_draws_the_same():
     assert done.stdout == f"{draw('random', 5)} {draw('sobol', 5)}\n"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     kind=st.sampled_from(["random", "sobol"]), few=st.integers(1, 40), more=st.integers(0, 60), seed=st.integers(0, 9)
 )

@@ -480,7 +480,7 @@ NUMBERS = [True, -1, 0, 1, 10**30, 0.5, float("nan"), float("inf")]
 ODD = st.sampled_from([None, *NUMBERS, "", "x", "\ud800", "../x", [], [[]], {}, {"kind": 1}, {"": 0}])
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(place=st.sampled_from([place for place in places(BASE) if place]), odd=ODD, key=st.booleans())
 def test_hostile_values_are_faults_or_nothing(place, odd, key):
     broken = json.loads(json.dumps(BASE))
