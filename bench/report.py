@@ -14,6 +14,7 @@ import os
 import random
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -140,7 +141,8 @@ def main() -> None:
         uri = f"sqlite:///{home / 'mlflow.db'}"
         settings = Settings(home=home, ledger_url=f"sqlite:///{home / 'ledger.db'}", tracking_uri=uri)
         count = write(settings, spec(options.seeds, options.epochs))
-        command = ["abel", "report", "large", "--json", *(["--export", options.export] if options.export else [])]
+        export = ["--export", options.export] if options.export else []
+        command = [sys.executable, "-m", "services.cli", "report", "large", "--json", *export]
         start = time.monotonic()
         done = subprocess.run(
             command, env=os.environ | {"ABEL_HOME": str(home)}, stdout=subprocess.PIPE, text=True, check=True

@@ -96,12 +96,14 @@ def check(
     with _breakdown_is_no_verdict():
         from services import baseline as baselines
         from services import gate, notices, verdicts
+        from sweeps.spec import load_spec
 
         settings = settings_of(data_dir)
         before, margins, rules = baselines.load(baseline), gate.margins(margin), [gate.rule(text) for text in rule]
         for wanted in filter(None, (markdown, junit)):
             _must_be_writable(wanted)
         if run:
+            gate.foreseen(load_spec(sweep), margins, rules)
             sweep = _ran(settings, Request(spec=sweep, seeds=seeds_of(seeds), workers=workers))
         result = gate.check(settings, sweep, before, margins, rules)
         show(result, verdicts.terminal, as_json)

@@ -14,6 +14,7 @@ from services.schemas import Request, RunResult
 from services.settings import Settings
 from services.wording import size
 from sweeps import driver
+from sweeps.database import LedgerAway
 from sweeps.driver import Options, Outcome, Progress
 from sweeps.ledger import Ledger, sweep_identity
 from sweeps.rows import SweepStatus
@@ -61,14 +62,20 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
             forecast=forecasts.as_json(estimate),
         )
         while True:
-            invocation = ledger.begin_invocation(sweep_id)  # before the projector looks: it ends where no sweep runs
-            with _tracking(settings, request, sweep_id, stop) as projector:
-                watch = _Watch(ledger, sweep_id, projector, view, stop)
-                outcome = _drive(settings, request, spec, identities, estimate.new_epochs, watch, invocation)
-                if projector is not None:
-                    view.note("waiting for the tracking store to take the rest")
-            if outcome.status is not SweepStatus.NO_SPACE or not _room_comes(settings, ledger, outcome, watch):
-                return _result(settings, ledger, sweep_id, outcome, projector)
+            try:
+                # Before the projector looks: it ends where no sweep runs.
+                invocation = ledger.begin_invocation(sweep_id)
+                with _tracking(settings, request, sweep_id, stop) as projector:
+                    watch = _Watch(ledger, sweep_id, projector, view, stop)
+                    outcome = _drive(settings, request, spec, identities, estimate.new_epochs, watch, invocation)
+                    if projector is not None:
+                        view.note("waiting for the tracking store to take the rest")
+            except LedgerAway as error:
+                if not _ledger_comes(ledger, sweep_id, error, view, stop):
+                    raise KeyboardInterrupt from error  # without a ledger there is no result to tell
+            else:
+                if outcome.status is not SweepStatus.NO_SPACE or not _room_comes(settings, ledger, outcome, watch):
+                    return _result(settings, ledger, sweep_id, outcome, projector)
 
 
 def _needed(settings: Settings, ledger: Ledger | None, sweep_id: str) -> int:
@@ -89,6 +96,17 @@ def _room_comes(settings: Settings, ledger: Ledger, outcome: Outcome, watch: "_W
     return True
 
 
+def _ledger_comes(ledger: Ledger, sweep_id: str, error: LedgerAway, view: View, stop: Stop) -> bool:
+    """Wait for the ledger's server; False once the run is to stop."""
+    view.note(f"{error}; waiting for it")
+    while not stop.wait(LOOK_SECONDS):
+        with suppress(LedgerAway):
+            ledger.sweep(sweep_id)
+            view.note("the ledger is back; going on")
+            return True
+    return False
+
+
 class _Watch:
     """What is done each time the driver tells how far it is."""
 
@@ -103,17 +121,21 @@ class _Watch:
     def tick(self, progress: Progress) -> None:
         """Pass on figures, news, and what the projector complains of."""
         self.stop.hold()
-        for item in self._news.poll():
-            if item.trial is None:
-                self.view.note(item.text)
-            else:
-                self.view.news(item.trial, item.text)
+        with suppress(LedgerAway):  # the next record has to be written, and tells
+            self._tell_news()
         for line in self._projector.complaints() if self._projector else ():
             self.view.note(line)
         if progress.room is not self._room:
             self._room = progress.room
             self.view.note(NODE_JOINED if progress.room else NO_NODE)
         self.view.show(progress)
+
+    def _tell_news(self) -> None:
+        for item in self._news.poll():
+            if item.trial is None:
+                self.view.note(item.text)
+            else:
+                self.view.news(item.trial, item.text)
 
 
 @contextmanager

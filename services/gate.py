@@ -16,7 +16,7 @@ from sweeps import rules
 from sweeps.rows import SweepRow, TrialStatus
 from sweeps.rules import Rule
 from sweeps.shape import Check, Statistic
-from sweeps.spec import parse_document
+from sweeps.spec import SweepSpec, parse_document
 
 
 def save(settings: Settings, sweep: str) -> str:
@@ -48,12 +48,7 @@ def check(
         LedgerError: no such sweep.
     """
     row, trials = _results(settings, sweep)
-    margins, wanted = _held_to(row, trials, margins, more_rules)
-    if not margins and not wanted:
-        raise OperationError(
-            f"sweep {row.name!r}: must have a margin or a rule to be held to, got none; "
-            "as --margin spread=1.5, or under `check:` in its spec"
-        )
+    margins, wanted = foreseen(_spec(row), margins, more_rules)
     findings = _obstacles(before, row) or _compare(settings, before, row, trials, margins, wanted)
     return Checked(
         sweep=row.name,
@@ -63,6 +58,23 @@ def check(
         verdict=checks.verdict(findings),
         findings=tuple(findings),
     )
+
+
+def foreseen(
+    spec: SweepSpec, margins: Mapping[str, float], more_rules: Sequence[Rule]
+) -> tuple[dict[str, float], list[Rule]]:
+    """The margins and rules that a sweep of the spec will be held to; before it is run, so that nothing is in vain.
+
+    Raises:
+        OperationError: neither a margin nor a rule, or one for what the sweep has not.
+    """
+    margins, wanted = _held_to(spec, margins, more_rules)
+    if not margins and not wanted:
+        raise OperationError(
+            f"sweep {spec.name!r}: must have a margin or a rule to be held to, got none; "
+            "as --margin spread=1.5, or under `check:` in its spec"
+        )
+    return margins, wanted
 
 
 def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
@@ -85,22 +97,27 @@ def _results(settings: Settings, sweep: str) -> tuple[SweepRow, Sequence[TrialRe
 
 
 def _held_to(
-    row: SweepRow, trials: Sequence[TrialResult], margins: Mapping[str, float], more_rules: Sequence[Rule]
+    spec: SweepSpec, margins: Mapping[str, float], more_rules: Sequence[Rule]
 ) -> tuple[dict[str, float], list[Rule]]:
-    """The margins and rules of a sweep's spec with those that were given; one given goes before the spec's."""
-    asked = _asked(row)
+    """The margins and rules of a spec with those that were given; one given goes before the spec's."""
+    asked = spec.check or Check()
     margins = {**asked.margins, **margins}
     wanted = [*map(rules.parse, asked.rules), *more_rules]
     named = [rule.arm for rule in wanted if rule.arm] + [name.rpartition(".")[0] for name in margins if "." in name]
-    arms = dict.fromkeys(trial.arm for trial in trials)
-    if strange := [arm for arm in named if arm not in arms]:
-        known = ", ".join(arms)
-        raise OperationError(f"margins and rules must be of an arm of sweep {row.name!r} ({known}), got {strange[0]!r}")
+    if strange := [arm for arm in named if arm not in spec.arms]:
+        known = ", ".join(spec.arms)
+        raise OperationError(
+            f"margins and rules must be of an arm of sweep {spec.name!r} ({known}), got {strange[0]!r}"
+        )
     return margins, wanted
 
 
+def _spec(row: SweepRow) -> SweepSpec:
+    return parse_document(dict(row.spec), row.name)
+
+
 def _asked(row: SweepRow) -> Check:
-    return parse_document(dict(row.spec), row.name).check or Check()
+    return _spec(row).check or Check()
 
 
 def rule(text: str) -> Rule:
@@ -119,7 +136,7 @@ def _baseline(settings: Settings, row: SweepRow, trials: Sequence[TrialResult], 
     diverged = any(trial.status == TrialStatus.DIVERGED for trial in trials)
     worst = 100.0
     if diverged:
-        program = parse_document(dict(row.spec), row.name).expand()[0].program
+        program = _spec(row).expand()[0].program
         worst = baselines.guessing(program, settings.data_dir)
     arms = baselines.tables(trials, error, worst)
     return Baseline(source=row.id, sweep=row.name, spec=baselines.spec_hash(row.spec), error=error, arms=arms)
@@ -194,7 +211,7 @@ def power(settings: Settings, sweep: str, given: Mapping[str, float]) -> tuple[P
         LedgerError: no such sweep.
     """
     row, trials = _results(settings, sweep)
-    margins, wanted = _held_to(row, trials, given, ())
+    margins, wanted = _held_to(_spec(row), given, ())
     if not margins:
         raise OperationError(f"sweep {row.name!r}: must have a margin in its spec, or be given one: --margin mean=1.5")
     try:

@@ -13,10 +13,15 @@ BUSY_TIMEOUT_MS = 30_000  # how long to wait for another writer
 IDLE_TIMEOUT_MS = 10_000  # how long a writer on PostgreSQL may do nothing while others wait for it
 CONNECT_TIMEOUT_SECONDS = 10
 SCHEMA_LOCK = 0x61_62_65_6C  # any number that no other program takes in the same database
+AWAY = ("08", "57P")  # PostgreSQL's codes begin so where a connection broke, or a server starts, stops or crashed
 
 
 class LedgerError(Exception):
     """The ledger cannot be opened, is of another schema version, or does not hold what was asked for."""
+
+
+class LedgerAway(LedgerError, ConnectionError):
+    """The ledger's server is out of reach for now. Whether what was being written is there is not known."""
 
 
 def engine(url: str) -> Engine:
@@ -55,7 +60,14 @@ def told(url: URL, cannot: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:  # a full disk, a lock held too long, a server that is away, a wrong password
-        raise LedgerError(f"ledger {shown(url)}: cannot be {cannot}: {' '.join(str(error.orig).split())}") from error
+        kind = LedgerAway if _is_away(error) else LedgerError
+        raise kind(f"ledger {shown(url)}: cannot be {cannot}: {' '.join(str(error.orig).split())}") from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Whether it is of the connection and not of what was asked; a connection that never was has no code."""
+    code = getattr(error.orig, "sqlstate", "")
+    return error.connection_invalidated or code is None or code.startswith(AWAY)
 
 
 def _sqlite(place: URL) -> Engine:

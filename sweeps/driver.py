@@ -46,6 +46,9 @@ TUNE_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
+# A socket's path has 107 bytes at most (on macOS 103), and Ray's own part of it some 80.
+LONGEST_PLACE = 20
+
 # Of the local clusters of this process. Ray reads a token once a process; left alone it makes one in a file that others can read.
 LOCAL_TOKEN = secrets.token_hex(32)
 
@@ -139,6 +142,9 @@ def run(
     What the ledger covers already is not trained; where it covers all, Ray is not even started. ``invocation`` is that of
     :meth:`~sweeps.ledger.Ledger.begin_invocation` and ends here. Where another process took the sweep over, nothing more is
     written, and the outcome says so.
+
+    Raises:
+        LedgerAway: the ledger's server went away. The sweep was drained; once the ledger is back, another invocation goes on.
     """
     began = time.monotonic()
     frontier = Frontier(
@@ -190,6 +196,8 @@ def run(
     except LedgerError as error:  # the disk is full: what is recorded stays, and the next run goes on from it
         sweep.end(error)
     announce()
+    if sweep.away is not None:
+        raise sweep.away
     return Outcome(
         status=_status(sweep),
         trained=frontier.trained,
@@ -222,7 +230,7 @@ def _ray(options: Options) -> Iterator[Path]:
     os.environ.update(TUNE_ENVIRONMENT | os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # "Trials did not complete": ours were taken up again
-    directory = Path(tempfile.mkdtemp(prefix="abel-ray-"))  # short: a socket's path has 107 bytes at most
+    directory = Path(tempfile.mkdtemp(prefix="abel-ray-", dir=_short_place()))
     with cleaned(directory):
         try:
             # Workers import from the directory that Ray is started in: a user's own `workers/` must not take ours' place.
@@ -232,6 +240,12 @@ def _ray(options: Options) -> Iterator[Path]:
             yield directory
         finally:
             ray.shutdown()
+
+
+def _short_place() -> str:
+    """Where temporary files go, but for one that is so deep that the path of a socket of Ray's in it would be too long."""
+    place = tempfile.gettempdir()
+    return place if len(place) <= LONGEST_PLACE else "/tmp"
 
 
 def _start(options: Options, directory: Path) -> None:
@@ -327,6 +341,8 @@ def _status(sweep: Shared) -> SweepStatus:
     statuses = sweep.frontier.statuses.values()
     if sweep.failure is FailureClass.NO_SPACE:
         return SweepStatus.NO_SPACE
+    if sweep.away is not None:
+        return SweepStatus.INTERRUPTED
     if sweep.error is not None:
         return SweepStatus.FAILED
     if not all(status.final for status in statuses):

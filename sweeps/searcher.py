@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
-from sweeps.database import LedgerError
+from sweeps.database import LedgerAway, LedgerError
 from sweeps.failures import FailureClass, classify
 from sweeps.frontier import Frontier
 from sweeps.trainable import WorkerSettings
@@ -44,12 +44,14 @@ class Shared:
     stopped_at: float | None = None  # when it was first seen that the sweep is to stop
     failure: FailureClass | None = None  # why the sweep as a whole stops, where it does
     error: str | None = None
+    away: LedgerAway | None = None  # where that is why: the sweep goes on once the ledger is back
 
     def end(self, error: Exception) -> None:
         """Drain the sweep because of an error that is no trial's own; the first one is told."""
         if self.error is None:
             self.error = str(error) if isinstance(error, LedgerError) else f"{type(error).__name__}: {error}"
             self.failure = classify(error)
+            self.away = error if isinstance(error, LedgerAway) else None
 
     @property
     def stopping(self) -> bool:

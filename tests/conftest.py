@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ hypothesis.settings.load_profile("any machine")
 
 OUTSIDE = ("ABEL_", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "TFDS_DATA_DIR")  # names that start so
 GRACE_SECONDS = 10
+PATIENCE_SECONDS = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -142,6 +144,46 @@ def free_port() -> Callable[[], int]:
             return port
 
     return ask
+
+
+@dataclass
+class Running:
+    """A command under way."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def said(self) -> str:
+        """What it has printed."""
+        return self.log.read_text()
+
+    def wait_for(self, happened: Callable[[], object]) -> None:
+        """Wait until something is so, at most three minutes; the command may not end before."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not happened():
+            assert self.process.poll() is None and time.monotonic() < until, self.said
+            time.sleep(0.05)
+
+    def wait_for_end(self, code: int = 0) -> None:
+        """Wait until it ends with that exit code."""
+        assert self.process.wait(PATIENCE_SECONDS) == code, self.said
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Start a command, with more environment; it ends with the test at the latest."""
+    with contextlib.ExitStack() as started:
+
+        def begin(command: list[str], **environment: str) -> Running:
+            log = tmp_path / f"log-{uuid.uuid4().hex[:8]}"
+            output = started.enter_context(log.open("wb"))
+            process = subprocess.Popen(command, env=os.environ | environment, stdout=output, stderr=output)
+            started.callback(process.wait)
+            started.callback(process.kill)
+            return Running(process, log)
+
+        yield begin
 
 
 RUNNER = """

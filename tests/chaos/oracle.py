@@ -5,8 +5,10 @@ import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sweeps.ledger import Ledger
+from sweeps.spec import SweepSpec
 from sweeps.trial import Trial
 from workers.cohort import Cohort, Member, Record, train
 from workers.workshop import Workshop
@@ -51,10 +53,20 @@ def alone(trial: Trial, workshop: Workshop) -> list[Record]:
     return [record for record in train(cohort, workshop) if isinstance(record, Record)]
 
 
+def undisturbed(spec: SweepSpec, checkpoints: Path) -> Curves:
+    """Every trial trained alone."""
+    workshop = Workshop(checkpoints=checkpoints, data_dir=None)
+    return {
+        (trial.name, record.epoch): _without_times(record.metrics)
+        for trial in spec.expand()
+        for record in alone(trial, workshop)
+    }
+
+
 def curves(ledger: Ledger, sweep_id: str) -> Curves:
     """Every trial's recorded epochs."""
     return {
-        (trial.name, state.epoch): {name: value for name, value in state.metrics.items() if name not in MOVING}
+        (trial.name, state.epoch): _without_times(state.metrics)
         for trial in ledger.trials(sweep_id)
         for state in ledger.curve(trial.head)
     }
@@ -106,6 +118,10 @@ def _compared(expected: Curves, found: Curves) -> Verdict:
         duplicate=len(found.keys() - expected.keys()),
         differing=sum(_bits(expected[at]) != _bits(found[at]) for at in both),
     )
+
+
+def _without_times(metrics: Mapping[str, float]) -> Mapping[str, float]:
+    return {name: value for name, value in metrics.items() if name not in MOVING}
 
 
 def _bits(metrics: Mapping[str, float]) -> dict[str, bytes]:

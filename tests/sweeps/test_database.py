@@ -4,7 +4,7 @@ from contextlib import closing
 import pytest
 
 from sweeps import database, tables
-from sweeps.database import LedgerError
+from sweeps.database import LedgerAway, LedgerError
 from sweeps.ledger import Ledger
 
 
@@ -58,7 +58,7 @@ def test_what_a_server_refuses_is_one_line_and_a_server_that_was_away_is_found_a
     with closing(ledger):
         with pytest.raises(LedgerError, match=r"cannot be opened or read: .*No such file"):
             ledger.sweeps()
-        with pytest.raises(LedgerError, match=r"cannot be opened or written: .*No such file"):
+        with pytest.raises(LedgerAway, match=r"cannot be opened or written: .*No such file"):
             ledger.use_sweep("any")
         with cluster.running():
             assert ledger.sweeps() == []

@@ -1,5 +1,6 @@
 import os
 import signal
+import tempfile
 import threading
 
 import pytest
@@ -64,6 +65,14 @@ def test_sharing_through_ray_on_two_actors_is_invisible_and_costs_the_distinct_t
     again, outcome = drive(shop, spec_of())
     assert again == sweep_id
     assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 0, 0)
+
+
+def test_temporary_files_may_go_too_deep_for_a_socket(shop, spec_of, tmp_path, monkeypatch):
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    _, outcome = drive(shop, spec_of(epochs=1, arms={"constant": CONSTANT}))
+    assert outcome.status is SweepStatus.FINISHED
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
