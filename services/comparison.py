@@ -29,7 +29,8 @@ class Difference(NamedTuple):
 
     `value` is the mean difference with Student's interval, `p` that of the paired t test. `effect` is Cohen's d of paired
     differences, their mean in their standard deviations, times Hedges' correction, without which few seeds overstate it; NaN
-    below three seeds, or where all differences are equal.
+    below three seeds. Where all differences are equal nothing is known of their noise: bounds, effect and p are NaN. Only
+    where all of them are 0 the arms do not differ: p is 1.
     """
 
     value: Interval
@@ -48,14 +49,15 @@ class Row(NamedTuple):
     corrected: float
 
 
-def by_seed(table: Grid) -> dict[str, Floats]:
+def by_seed(table: Grid, *, drawn: bool = True) -> dict[str, Floats]:
     """The measures for each seed, f64[seeds], at the settings that are best and worst over all seeds.
 
-    Their means over seeds are those of the means drawn together. `mean` is that over the grid, each setting with its share;
-    `spread` is worst less best, `area` mean less best.
+    Their means over seeds are those of the means drawn together, or with `drawn` false of the results as they are. `mean` is
+    that over the grid, each setting with its share; `spread` is worst less best, `area` mean less best.
     """
     means, mean = table.errors.mean(axis=1), table.weights @ table.errors
-    known = means if min(table.errors.shape) == 1 else settled(means, noise(table.errors) / len(table.seeds))
+    plain = not drawn or min(table.errors.shape) == 1
+    known = means if plain else settled(means, noise(table.errors) / len(table.seeds))
     best = _around(table.errors[int(means.argmin())], float(known.min()))
     worst = _around(table.errors[int(means.argmax())], float(known.max()))
     return {"best": best, "mean": mean, "worst": worst, "spread": worst - best, "area": mean - best}
@@ -76,14 +78,17 @@ def difference(first: Floats, second: Floats) -> Difference:
     """Two measures by seed, f64[seeds] each."""
     apart = first - second
     value, seeds = mean_of(apart), len(apart)
-    if seeds < 2 or not np.isfinite(apart).all():
+    if seeds < 2 or not np.ptp(apart) > ROUNDING:  # so that NaN is unknown too
+        if seeds > 1 and _equal(first, second):
+            return Difference(Interval(0.0, 0.0, 0.0), math.nan, 1.0)
         return Difference(Interval(value.value, math.nan, math.nan), math.nan, math.nan)
-    deviation = float(apart.std(ddof=1))
-    if deviation <= ROUNDING:
-        return Difference(value, math.nan, 1.0 if abs(value.value) <= ROUNDING else 0.0)
-    effect = value.value / deviation
+    effect = value.value / float(apart.std(ddof=1))
     p = 2 * float(stats.t.sf(abs(effect) * math.sqrt(seeds), seeds - 1))
     return Difference(value, effect * _hedges(seeds - 1), p)
+
+
+def _equal(first: Floats, second: Floats) -> bool:
+    return bool((np.abs(first - second) <= ROUNDING).all())
 
 
 def _hedges(freedom: int) -> float:
@@ -106,12 +111,20 @@ def paired(first: Grid, second: Grid) -> tuple[Grid, Grid]:
 
 
 def compare(first: Grid, second: Grid) -> dict[str, tuple[tuple[float, float], Difference]]:
-    """Every measure of two arms, with its mean in each."""
-    one, other = map(by_seed, paired(first, second))
-    return {
-        name: ((float(one[name].mean()), float(other[name].mean())), difference(one[name], other[name]))
-        for name in MEASURES
-    }
+    """Every measure of two arms, with its mean in each.
+
+    Results that are the same in every seed do not differ, though each arm's means may have been drawn together by another
+    amount.
+    """
+    pair = paired(first, second)
+    one, other = map(by_seed, pair)
+    plain, against = (by_seed(table, drawn=False) for table in pair)
+    found = {}
+    for name in MEASURES:
+        same = _equal(plain[name], against[name])
+        apart = difference(plain[name], against[name]) if same else difference(one[name], other[name])
+        found[name] = (float(one[name].mean()), float(other[name].mean())), apart
+    return found
 
 
 def comparisons(tables: Mapping[str, Grid], first: str) -> tuple[Row, ...]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from services.axes import along, axes, heat, interaction, part, without
-from services.comparison import best_setting, by_seed, compare, difference, paired
+from services.comparison import best_setting, by_seed, compare, paired
 from services.decay_time import Paired, decay_time
 from services.evidence import DECAY, FACTOR, RATE, Course, Evidence
 from services.figures import in_words
@@ -100,7 +100,7 @@ def timing(evidence: Evidence, margin: float) -> Seen:
     """What that first decay costs against the best other one of the grid."""
     later, table = _pair(evidence).later, evidence.table("decay_at", "minimum")
     others = without(table, DECAY, later)
-    apart = difference(part(table, DECAY, later).errors[0], by_seed(others)["best"])
+    _, apart = compare(part(table, DECAY, later), others)["best"]
     best = dict(best_setting(others))[DECAY]
     return Seen(apart.value, f"after epoch {later} against the best other one, {best}: {_points(apart.value)}")
 
@@ -178,14 +178,14 @@ def extreme(evidence: Evidence, margin: float) -> Seen:
     abel = evidence.table("abel", "final")
     rate = max(along(abel, RATE).settings, key=lambda setting: float(str(setting[0][1])))[0][1]
     gains: dict[str, Interval] = {}
-    errors = {"abel": by_seed(part(abel, RATE, rate))["best"]}
+    own = part(abel, RATE, rate)
+    errors = {"abel": float(by_seed(own)["best"].mean())}
     for kind in ("step", "cosine", "simple"):
-        own, other = paired(abel, evidence.table(kind, "final"))
-        errors[kind], mine = (by_seed(part(table, RATE, rate))["best"] for table in (other, own))
-        gains[kind] = difference(errors[kind], mine).value
+        (errors[kind], _), apart = compare(part(evidence.table(kind, "final"), RATE, rate), own)["best"]
+        gains[kind] = apart.value
     verdicts = {Bound(margin, math.inf).verdict(gain) for gain in gains.values()}
     here = next(held for held in (Held.NOT_HELD, Held.CANNOT_TELL, Held.HELD) if held in verdicts)
-    each = ", ".join(f"{kind} {error.mean():.1f} %" for kind, error in errors.items())
+    each = ", ".join(f"{kind} {error:.1f} %" for kind, error in errors.items())
     least = min(gains, key=lambda kind: gains[kind].value)
     return Seen(gains[least], f"at rate {rate}, {each}; {least} less ABEL {_points(gains[least])}", here)
 
@@ -195,4 +195,5 @@ def _points(found: Interval) -> str:
 
 
 def _signed(found: Interval) -> str:
-    return f"{found.value:+.1f} ({found.low:+.1f}, {found.high:+.1f})"
+    bounds = "" if math.isnan(found.low) else f" ({found.low:+.1f}, {found.high:+.1f})"
+    return f"{found.value:+.1f}{bounds}"

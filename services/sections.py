@@ -92,8 +92,9 @@ def comparisons(arms: Sequence[Robustness]) -> str:
         "95 % interval; below 0 is better. Best and worst are those over all seeds, what choosing flatters taken out. Effect "
         "size: mean difference in its own standard deviations, with Hedges' correction. p: of the paired t test, corrected "
         "for all rows together by Benjamini and Yekutieli."
-        + " The grids differ: worst, spread and area are over other choices."
-        * (len(grids) > 1)
+        + " The grids differ: worst, spread and area are over other choices." * (len(grids) > 1)
+        + " One seed, or one difference in every seed, says nothing of the noise: there is no interval and no p."
+        * any(math.isnan(row.corrected) for row in rows)
     )
     return page.table(columns, cells) + page.paragraph(note, "note")
 

@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -54,12 +55,12 @@ def figure_3(
     errors: Mapping[str, Error], decays: Callable[[float], int] = lambda factor: 1 + 4 * (factor > 0.2)
 ) -> Evidence:
     """A sweep over rates and factors, of three seeds; the norm bounces at all rates but the least."""
-    rows = []
+    rows, noise = [], np.random.default_rng(0)
     for arm, error in errors.items():
         factors = (0.0,) if arm == "cosine" else FACTORS
         for rate, factor, seed in product(RATES, factors, range(3)):
             settings: dict[str, Any] = {RATE: rate} | ({} if arm == "cosine" else {FACTOR: factor})
-            level = error(rate, factor) + SCATTER[seed] + JITTER[(seed + len(rows)) % 3]
+            level = error(rate, factor) + SCATTER[seed] + noise.normal(0, 0.05)
             first = () if arm == "cosine" else (4,) * (decays(factor) if arm == "abel" else 1)
             norm = FALL if rate == 0.02 else BOUNCE
             rows.append(
@@ -87,7 +88,7 @@ def test_abel_level_with_step_wise() -> None:
     (one,) = told(figure_3({"abel": flat(25), "step": flat(20)}), ["tuned"], 2.0)
     assert one.found is not None and one.found.value == pytest.approx(5, abs=0.2)
     assert one.source == "table 1" and "less than 2 points" in one.rule
-    assert one.numbers.startswith("ABEL 25.")
+    assert one.numbers.startswith("ABEL 24.9 %")
 
 
 def test_a_wide_interval_cannot_tell() -> None:
@@ -138,7 +139,7 @@ def test_abel_depends_less_on_the_rate() -> None:
     collapsed = dict.fromkeys(errors, growing(35))
     *_, extreme = told(figure_3(collapsed), ["rate"], 2.0)
     assert extreme.here is Held.NOT_HELD
-    assert extreme.numbers.startswith("at rate 0.5, abel 9")
+    assert extreme.numbers.startswith("at rate 0.5, abel 89.9 %")
 
 
 def test_the_last_decay_barely_matters() -> None:
@@ -217,6 +218,13 @@ def test_one_seed_cannot_tell() -> None:
     (one,) = told(evidence(rows), ["tuned"], 2.0)
     assert one.here is Held.CANNOT_TELL
     assert one.found is not None and math.isnan(one.found.low)
+
+
+def test_one_difference_in_every_seed_cannot_tell() -> None:
+    levels = {"abel": 20.0, "step": 40.0}
+    rows = [trial(arm, seed, (error + seed,) * 4, {}) for arm, error in levels.items() for seed in range(3)]
+    (one,) = told(evidence(rows), ["tuned"], 2.0)
+    assert (one.here, one.numbers.rpartition("; ")[2]) == (Held.CANNOT_TELL, "difference -20.0 points")
 
 
 # --- the evidence

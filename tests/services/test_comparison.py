@@ -102,15 +102,37 @@ def test_few_seeds_do_not_overstate_an_effect(seeds, factor):
     assert every.mean() == pytest.approx(0.8, abs=0.05)
 
 
-def test_equal_seeds_have_no_effect_size():
+def test_equal_results_have_no_effect_size():
     same = difference(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0]))
     assert (same.value, same.p) == ((0, 0, 0), 1)
-    apart = difference(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
-    assert apart.p == 0
-    assert math.isnan(same.effect) and math.isnan(apart.effect)
-    lone = difference(np.array([2.0]), np.array([1.0]))
-    assert lone.value.value == 1
-    assert all(map(math.isnan, (lone.value.low, lone.value.high, lone.effect, lone.p)))
+    assert math.isnan(same.effect)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_difference_in_every_seed_says_nothing_of_the_noise(seeds):
+    found = difference(np.array([2.0, 3.0, 4.1])[:seeds], np.array([1.0, 2.0, 3.1])[:seeds])
+    assert found.value.value == pytest.approx(1)
+    assert all(map(math.isnan, (found.value.low, found.value.high, found.effect, found.p)))
+
+
+# The worst setting of both has guessed in every seed; the noise of the others draws it down by another amount in each.
+QUIET, LOUD = [[10, 11, 12], [20, 22, 21], [90, 90, 90]], [[12, 19, 11], [20, 36, 23], [90, 90, 90]]
+
+
+def test_arms_that_are_equal_in_every_seed_do_not_differ():
+    (one, other), apart = compare(table(QUIET), table(LOUD))["worst"]
+    assert (one, other) == pytest.approx((90, 90), abs=0.3) and abs(one - other) > 0.01
+    assert (apart.value, apart.p) == ((0, 0, 0), 1)
+
+
+def test_a_difference_without_noise_has_no_p_and_corrects_no_other():
+    rows = comparisons({"abel": table(QUIET), "step": table([*LOUD[:2], [80, 80, 80]])}, "abel")
+    (worst,) = (row for row in rows if row.measure == "worst")
+    assert worst.difference.value.value == pytest.approx(10, abs=0.3)
+    assert all(map(math.isnan, (worst.difference.value.low, worst.difference.p, worst.corrected)))
+    known = [row for row in rows if row is not worst]
+    plain = [row.difference.p for row in known]
+    assert [row.corrected for row in known] == pytest.approx(stats.false_discovery_control(plain, method="by"))
 
 
 def test_arms_are_paired_over_the_seeds_that_both_have():
