@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from services.measures import Floats, Grid, mean_of, measure
+from services.measures import ROUNDING, Floats, Grid, mean_of, measure
 from services.schemas import Interval, Scalar
 
 
@@ -44,6 +44,7 @@ class Interaction(NamedTuple):
     In the model ``error[a, b, s] = level + A[a] + B[b] + AB[a, b]``, with seeds ``s`` as blocks, the effects of every seed
     by itself are the cube less its row and column means. F is the mean square of their mean over seeds to that of what
     is left, with (R-1)(C-1) and (R-1)(C-1)(n-1) degrees of freedom, as in an analysis of variance with repeated measures.
+    Where nothing is left, as in an arm that guessed everywhere, F and p are NaN: there is no noise to judge by.
     ``points`` is the standard deviation of AB with what noise adds taken out, in points of error.
     """
 
@@ -135,6 +136,5 @@ def interaction(cube: Floats) -> Interaction:
     shared = effects.mean(axis=2)
     between = seeds * float(np.square(shared).sum()) / freedom[0]
     noise = float(np.square(effects - shared[..., None]).sum()) / freedom[1]
-    f = between / noise if noise else math.inf if between else math.nan
-    p = float(stats.f.sf(f, *freedom)) if between else 1.0
-    return Interaction(f, freedom, p, math.sqrt(max(0.0, between - noise) / seeds))
+    f = between / noise if noise > ROUNDING**2 else math.nan
+    return Interaction(f, freedom, float(stats.f.sf(f, *freedom)), math.sqrt(max(0.0, between - noise) / seeds))

@@ -17,10 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from services.measures import Floats, Grid, Setting, mean_of, noise, settled
+from services.measures import ROUNDING, Floats, Grid, Setting, mean_of, noise, settled
 from services.schemas import Interval
 
-ROUNDING = 1e-9  # percent: differences that are no further apart are equal
 MEASURES = ("best", "mean", "worst", "spread", "area")
 
 

@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 Setting = tuple[tuple[str, Scalar], ...]
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-9  # percent: errors that are no further apart are equal
 NEAR_POINTS = 1.0  # within so many points of the best a setting is near it
 
 

@@ -15,7 +15,7 @@ from services.comparison import best_setting, by_seed, compare, paired
 from services.decay_time import Paired, decay_time
 from services.evidence import DECAY, FACTOR, RATE, Course, Evidence
 from services.figures import in_words
-from services.measures import Floats, bands, mean_of, measure, rounding
+from services.measures import Floats, Grid, bands, mean_of, measure, rounding
 from services.schemas import Interval, Scalar
 from services.sensitivity import last_decays
 
@@ -139,11 +139,17 @@ def factor(evidence: Evidence, margin: float) -> Seen:
     spread = measure("spread", by_factor)
     means = zip(by_factor.settings, by_factor.errors.mean(axis=1), strict=True)
     each = ", ".join(f"{value}: {mean:.1f} %" for ((_, value),), mean in means)
-    joint = ""
-    if RATE in axes(table):
-        found = interaction(heat(table, RATE, FACTOR).errors)
-        joint = f"; rate and factor interact with p = {found.p:.2g}, {found.points:.1f} points"
-    return Seen(spread, f"mean over the other axes by factor, {each}; spread {_points(spread)}{joint}")
+    return Seen(spread, f"mean over the other axes by factor, {each}; spread {_points(spread)}{_joint(table)}")
+
+
+def _joint(table: Grid) -> str:
+    """How rate and factor interact, as the end of a sentence; nothing where that is not known."""
+    if RATE not in axes(table):
+        return ""
+    found = interaction(heat(table, RATE, FACTOR).errors)
+    return (
+        "" if math.isnan(found.p) else f"; rate and factor interact with p = {found.p:.2g}, {found.points:.1f} points"
+    )
 
 
 def decays(evidence: Evidence, margin: float) -> Seen:

@@ -108,7 +108,7 @@ def interactions(arms: Sequence[Robustness]) -> str:
     columns += [Column(name=name, number=True) for name in ("interaction, points", "F", "p")]
     note = (
         "How far the effect of one axis depends on the other: standard deviation of what their two effects together leave "
-        "unexplained, noise taken out; F and p of an analysis of variance with seeds as blocks."
+        "unexplained, noise taken out; F and p of an analysis of variance with seeds as blocks, where they leave any noise."
     )
     return page.table(columns, [("", row) for row in found]) + page.paragraph(note, "note")
 
@@ -122,7 +122,8 @@ def _interactions(arms: Sequence[Robustness]) -> Iterator[list[Cell]]:
             found = interaction(errors)
             both = f"{in_words({down: ''}).strip()} × {in_words({across: ''}).strip()}"
             freedom = f"({found.freedom[0]}, {found.freedom[1]})"
-            yield [arm.arm, both, f"{found.points:.1f}", f"{found.f:.1f} {freedom}", f"{found.p:.2g}"]
+            judged = ["–", "–"] if math.isnan(found.p) else [f"{found.f:.1f} {freedom}", f"{found.p:.2g}"]
+            yield [arm.arm, both, f"{found.points:.1f}", *judged]
 
 
 def claims(told: Sequence[Told]) -> str:

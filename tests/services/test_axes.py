@@ -95,8 +95,20 @@ def test_effects_that_add_up_do_not_interact():
     assert found.p < 1e-6
 
 
-def test_equal_errors_do_not_interact_and_one_seed_cannot_tell():
-    assert interaction(np.full((2, 3, 3), 90.0)).p == 1
+@pytest.mark.parametrize("error", [12.7, 33.3, 90.0, 98.9])  # in binary their means are off by 1e-14, or not at all
+def test_equal_errors_say_nothing_of_an_interaction(error):
+    found = interaction(np.full((3, 4, 3), error))
+    assert math.isnan(found.f) and math.isnan(found.p)
+    assert found.points == pytest.approx(0, abs=1e-9)
+
+
+def test_an_interaction_without_noise_has_a_size_and_no_p():
+    found = interaction(np.full((2, 2, 3), 33.3) + np.array([[1.0, -1], [-1, 1]])[..., None])
+    assert found.points == pytest.approx(2)  # four effects of 1, with one degree of freedom
+    assert math.isnan(found.f) and math.isnan(found.p)
+
+
+def test_one_seed_cannot_tell_and_holes_are_refused():
     assert math.isnan(interaction(ERRORS[:4, :1].reshape(2, 2, 1)).p)
     with pytest.raises(ValueError, match="two values or more on both axes"):
         interaction(ERRORS.reshape(1, 6, 2))

@@ -128,6 +128,11 @@ def test_the_factor_barely_matters_and_the_decays_adjust() -> None:
     assert here(steep, "decay_factor") == [Held.NOT_HELD, Held.NOT_HELD]
     first, second = told(figure_3({"abel": flat(20)}), ["decay_factor"], 2.0)
     assert "rate and factor interact with p" in first.numbers
+    guessed = [
+        trial("abel", seed, (90.0,) * 4, {RATE: rate, FACTOR: factor})
+        for rate, factor, seed in product(RATES, FACTORS, range(3))
+    ]
+    assert "interact" not in told(evidence(guessed), ["decay_factor"], 2.0)[0].numbers
     assert second.found is not None and second.found.value == pytest.approx(4)
 
 
