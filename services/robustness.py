@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.axes import axes
 from services.baseline import tables
 from services.evidence import Evidence
-from services.measures import Grid, Setting, measures, numbers_of
+from services.measures import ROUNDING, Grid, Setting, measures, numbers_of
 from services.runs import Runs
 from services.schemas import Interval, Scalar
 from sweeps.shape import Statistic
@@ -91,13 +91,23 @@ def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
         alike.setdefault(frozenset(arm.table.settings), []).append(arm)
     for same in alike.values():
         if len(same) > 1:
-            least, most = min(same, key=_spread), max(same, key=_spread)
-            apart = least.measures["spread"].high < most.measures["spread"].low
-            sure = "surely so, their intervals do not meet" if apart else "their intervals meet, so this may be chance"
-            yield (
-                f"Over the grid that {', '.join(arm.arm for arm in same)} share, {least.arm} has the least spread "
-                f"({_spread(least):.1f} points) and {most.arm} the most ({_spread(most):.1f} points): {sure}."
-            )
+            yield f"Over the grid that {', '.join(arm.arm for arm in same)} share, {_ranked(same)}."
+
+
+def _ranked(same: Sequence[Robustness]) -> str:
+    """Which of the arms of one grid spreads least and which most, and how sure that is."""
+    least, most = min(same, key=_spread), max(same, key=_spread)
+    if _spread(most) - _spread(least) <= ROUNDING:
+        return f"no difference in spread was seen ({_spread(least):.1f} points each)"
+    low, high = most.measures["spread"].low, least.measures["spread"].high
+    if math.isnan(low) or math.isnan(high):
+        sure = "one seed cannot tell whether this is chance"
+    else:
+        sure = "surely so, their intervals do not meet" if high < low else "their intervals meet, so this may be chance"
+    return (
+        f"{least.arm} has the least spread ({_spread(least):.1f} points) and {most.arm} the most "
+        f"({_spread(most):.1f} points): {sure}"
+    )
 
 
 def _spread(arm: Robustness) -> float:

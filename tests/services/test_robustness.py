@@ -120,6 +120,24 @@ def test_the_findings_say_which_arm_depends_least_on_its_settings() -> None:
     )
 
 
+def test_arms_of_equal_spread_are_not_ranked() -> None:
+    def collapse(row: dict[str, object]) -> None:
+        row["minimum_test_error"] = 98.9
+
+    *_, least = robustness_findings(arms(collapse))
+    assert least == "Over the grid that abel, step share, no difference in spread was seen (0.0 points each)."
+
+
+def test_one_seed_cannot_tell_which_spread_is_the_least() -> None:
+    kept = runs()
+    found, _ = robustness(replace(kept, trials=kept.trials[kept.trials["seed"] == 0]), 90.0)
+    *_, least = robustness_findings(found)
+    assert least == (
+        "Over the grid that abel, step share, abel has the least spread (3.4 points) and step the most (6.4 points): "
+        "one seed cannot tell whether this is chance."
+    )
+
+
 def test_arms_of_other_grids_are_not_ranked() -> None:
     abel, step = arms()
     table = Grid(settings=((("a", 1),), (("a", 2),)), seeds=(0, 1), errors=np.eye(2) * 9, decays=np.ones((2, 2)))
