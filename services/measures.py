@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from services.schemas import Interval, Scalar
+from services.shares import trapezoid
 
 Floats = NDArray[np.float64]
 Setting = tuple[tuple[str, Scalar], ...]
@@ -59,15 +60,16 @@ class Grid:
 
     @property
     def weights(self) -> Floats:
-        """Each setting's share of the grid, f64[settings]: by the trapezoid rule along each axis, rates by logarithm.
+        """Each setting's share of the grid, f64[settings]: by the trapezoid rule along each axis, so that ends count half.
 
-        Where the settings are not all combinations of their axes' values, each has the same share.
+        Rates count by their logarithm, as do other numbers that rise by factors (`services/shares.py`). Where the settings
+        are not all combinations of their axes' values, each has the same share.
         """
         names = [name for name, _ in self.settings[0]]
         axes = [list(dict.fromkeys(dict(setting)[name] for setting in self.settings)) for name in names]
         if len(self.settings) != math.prod(map(len, axes)):
             return np.full(len(self.settings), 1 / len(self.settings))
-        shares = [dict(zip(axis, _shares(name, axis), strict=True)) for name, axis in zip(names, axes, strict=True)]
+        shares = [dict(zip(axis, trapezoid(name, axis), strict=True)) for name, axis in zip(names, axes, strict=True)]
         return np.array(
             [math.prod(share[value] for share, (_, value) in zip(shares, s, strict=True)) for s in self.settings]
         )
@@ -227,7 +229,7 @@ def spread(table: Grid, known: Bands) -> Interval:
 
 
 def area(table: Grid, known: Bands) -> Interval:
-    """The mean over the grid of the error above the best, in points: what a blind choice in the grid costs."""
+    """The mean over the grid of the error above the best, in points, each setting with its share."""
     low, high = (table.weights @ bound for bound in known.above)
     mean = table.weights @ table.errors.mean(axis=1)
     return _interval(mean - known.means.min(), low.max(), high.max())
@@ -290,24 +292,3 @@ def _interval(value: float, low: float, high: float) -> Interval:
         return Interval(float(value), math.nan, math.nan)
     low = max(float(low), 0.0)  # no measure can be below nothing
     return Interval(min(max(float(value), low), float(high)), low, float(high))
-
-
-def _shares(name: str, axis: Sequence[Scalar]) -> list[float]:
-    """The shares of an axis's values by the trapezoid rule; equal ones where they are not numbers, or there is one."""
-    numbers = numbers_of(axis)
-    if numbers is None or len(axis) == 1:
-        return [1 / len(axis)] * len(axis)
-    places = [math.log(value) for value in numbers] if name.endswith("learning_rate") else numbers
-    order = sorted(range(len(places)), key=places.__getitem__)
-    widths = dict.fromkeys(order, 0.0)
-    for left, right in zip(order, order[1:], strict=False):
-        for end in (left, right):
-            widths[end] += (places[right] - places[left]) / 2
-    whole = sum(widths.values())
-    return [widths[index] / whole for index in range(len(axis))]
-
-
-def numbers_of(axis: Sequence[Scalar]) -> list[float] | None:
-    """An axis's values, if all of them are numbers."""
-    numbers = [float(value) for value in axis if isinstance(value, int | float) and not isinstance(value, bool)]
-    return numbers if len(numbers) == len(axis) else None

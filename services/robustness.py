@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from services.axes import axes
 from services.baseline import tables
 from services.evidence import Evidence
-from services.measures import ROUNDING, Grid, Setting, measures, numbers_of
+from services.measures import ROUNDING, Grid, Setting, measures
 from services.runs import Runs
 from services.schemas import Interval, Scalar
+from services.shares import numbers_of
 from sweeps.shape import Statistic
 
 ERRORS: Mapping[Statistic, str] = {
@@ -83,8 +84,8 @@ def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
         found, count = arm.measures, len(arm.table.settings)
         yield (
             f"{arm.arm}: over its {count} settings the {ERRORS[arm.error]} goes from {found['best'].value:.1f} to "
-            f"{found['worst'].value:.1f} %, a spread of {_points_of(found['spread'])} points; a blind choice among them "
-            f"costs {_points_of(found['area'])} points on average."
+            f"{found['worst'].value:.1f} %, a spread of {_points_of(found['spread'])} points; averaged over the range it "
+            f"is {_points_of(found['area'])} points above the best."
         )
     alike: dict[frozenset[Setting], list[Robustness]] = {}
     for arm in gridded:

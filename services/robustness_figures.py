@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from services.axes import Slice, heat, slices
 from services.axes import axes as axes_of
 from services.figures import arm_colors
-from services.measures import numbers_of
 from services.robustness import ERRORS, Robustness, ordered
 from services.runs import Runs
 from services.schemas import Scalar
+from services.shares import logarithmic, numbers_of
 from services.themes import DOTTED, LIGHT, Theme, blank, themed
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.6  # inches
@@ -99,11 +99,11 @@ def axis_names(arms: Sequence[Robustness]) -> tuple[str, ...]:
 
 
 def _places(axes: Axes, name: str, values: Sequence[Scalar]) -> dict[Scalar, float]:
-    """Where an axis's values stand: numbers where they are, rates by their logarithm, anything else side by side."""
+    """Where an axis's values stand: numbers as they are measured, maybe by logarithm, anything else side by side."""
     numbers = numbers_of(values)
     if numbers is None:
         numbers = [float(index) for index in range(len(values))]
-    elif name.endswith("learning_rate") and min(numbers) > 0:
+    elif logarithmic(name, numbers):
         numbers = [math.log10(number) for number in numbers]
     _ticks(axes.xaxis, numbers, values)
     return dict(zip(values, numbers, strict=True))

@@ -50,6 +50,20 @@ def test_a_rates_axis_is_measured_by_its_logarithm():
     assert measure("mean", decades).value == pytest.approx(1 / 3 + 2 / 2 + 4 / 6)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1e-5, 1e-4, 1e-3, 1e-2, 1e-1], [1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8]),
+        ([1e-4, 1e-2, 1e-3], [1 / 4, 1 / 4, 1 / 2]),
+        ([1, 100, 199], [1 / 4, 1 / 2, 1 / 4]),
+        ([0.1, 0.2, 0.5], [1 / 8, 1 / 2, 3 / 8]),
+        ([0.0, 1e-4, 1e-1], [0.0005, 0.5, 0.4995]),
+    ],
+)
+def test_numbers_that_rise_by_factors_are_measured_by_their_logarithm(values, expected):
+    assert table([[1, 1]] * len(values), name="program.l2", values=values).weights == pytest.approx(expected)
+
+
 def test_two_axes_multiply_their_shares_and_a_grid_with_holes_has_equal_ones():
     both = [(("a", a), ("b", b)) for a in (0, 1, 3) for b in ("x", "y")]
     whole = grid(Point(setting, seed, 1.0) for setting in both for seed in (0, 1))

@@ -120,6 +120,16 @@ def test_the_findings_say_which_arm_depends_least_on_its_settings() -> None:
     )
 
 
+def test_the_mean_over_the_range_is_not_called_a_choice_among_the_settings() -> None:
+    settings = tuple((("schedule.learning_rate", rate),) for rate in RATES)
+    errors = np.array([[10.0, 10], [12, 12], [30, 30]])
+    table = Grid(settings=settings, seeds=(0, 1), errors=errors, decays=np.ones((3, 2)))
+    lone = Robustness(arm="abel", kind="abel", error="minimum", table=table, measures=measures(table))
+    (sentence,) = robustness_findings([lone])
+    # By the trapezoid rule (10 + 2 * 12 + 30) / 4 = 16; at even odds it would be 17.3.
+    assert sentence.endswith("; averaged over the range it is 6.0 (6.0 to 6.0) points above the best.")
+
+
 def test_arms_of_equal_spread_are_not_ranked() -> None:
     def collapse(row: dict[str, object]) -> None:
         row["minimum_test_error"] = 98.9
@@ -178,6 +188,13 @@ def test_the_error_is_drawn_along_every_axis(theme: Theme) -> None:
     assert list(rate.get_xticks()) == pytest.approx([-2, -1, 0])  # rates stand by their logarithm
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["abel", "step"]
     assert svg(figure)
+
+
+def test_what_is_measured_by_its_logarithm_is_drawn_by_it() -> None:
+    settings = tuple((("program.l2", value),) for value in (1e-4, 1e-3, 1e-2))
+    table = Grid(settings=settings, seeds=(0, 1), errors=np.ones((3, 2)), decays=np.ones((3, 2)))
+    lone = Robustness(arm="abel", kind="abel", error="minimum", table=table, measures=measures(table))
+    assert list(axes_figure([lone]).axes[0].get_xticks()) == pytest.approx([-4, -3, -2])
 
 
 def test_two_axes_are_drawn_in_one_scale() -> None:
