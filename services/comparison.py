@@ -127,17 +127,23 @@ def compare(first: Grid, second: Grid) -> dict[str, tuple[tuple[float, float], D
 
 
 def comparisons(tables: Mapping[str, Grid], first: str) -> tuple[Row, ...]:
-    """One arm against every other, by every measure, p corrected for all of them together."""
+    """One arm against every other with a seed in common, by every measure, p corrected for all of them together."""
+    left = {first, *unpaired(tables, first)}
     compared = [
         (other, name, *found)
         for other, table in tables.items()
-        if other != first
+        if other not in left
         for name, found in compare(tables[first], table).items()
     ]
     ps = corrected([apart.p for *_, apart in compared])
     return tuple(
         Row(first, other, name, values, apart, p) for (other, name, values, apart), p in zip(compared, ps, strict=True)
     )
+
+
+def unpaired(tables: Mapping[str, Grid], first: str) -> tuple[str, ...]:
+    """The arms that have no seed in common with one of them."""
+    return tuple(other for other, table in tables.items() if set(table.seeds).isdisjoint(tables[first].seeds))
 
 
 def corrected(ps: list[float]) -> list[float]:

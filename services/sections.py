@@ -62,14 +62,19 @@ def _measure(name: str, found: Interval) -> str:
 
 def comparisons(arms: Sequence[Robustness]) -> str:
     """ABEL, or else the first arm, against every other, paired by seed; nothing where there is nothing to compare."""
-    tables = {arm.arm: arm.table for arm in arms}
-    first = next((arm.arm for arm in arms if arm.kind == "abel"), arms[0].arm if arms else "")
-    try:
-        rows = comparison.comparisons(tables, first) if len(tables) > 1 else ()
-    except ValueError as error:
-        return page.paragraph(f"The arms are not compared: {error}.", "note")
-    if not rows:
+    if len(arms) < 2:
         return ""
+    tables = {arm.arm: arm.table for arm in arms}
+    first = next((arm.arm for arm in arms if arm.kind == "abel"), arms[0].arm)
+    rows, lone = comparison.comparisons(tables, first), comparison.unpaired(tables, first)
+    table = _compared([arm for arm in arms if arm.arm not in lone], first, rows) if rows else ""
+    if not lone:
+        return table
+    left = f"{first} is not compared with {', '.join(lone)}: there is no seed in common."
+    return table + page.paragraph(left, "note")
+
+
+def _compared(arms: Sequence[Robustness], first: str, rows: Sequence[comparison.Row]) -> str:
     numbers = (first, "other", "difference", "effect size", "p, corrected")
     columns = [Column(name="against"), Column(name="measure"), *(Column(name=name, number=True) for name in numbers)]
     cells = [
