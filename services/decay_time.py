@@ -121,8 +121,8 @@ def decay_time(runs: Runs) -> DecayTime | None:
 
 
 def left_out(runs: Runs) -> list[str]:
-    """Names and outcomes of the trials that enter no mean."""
-    others = runs.trials[runs.trials["outcome"] != "finished"]
+    """Names and outcomes of the trials that enter no mean; those that diverged are a matter of their own."""
+    others = runs.trials[~runs.trials["outcome"].isin(("finished", "diverged"))]
     return [f"{name} ({outcome})" for name, outcome in zip(others["name"], others["outcome"], strict=True)]
 
 

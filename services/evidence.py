@@ -94,13 +94,17 @@ class Evidence:
 
     @property
     def _selected(self) -> Mapping[str, float]:
-        """Test errors at the least training loss."""
+        """Test errors at the least training loss: as the store tells them of trials that have ended, else from the curves."""
         losses, errors = (
             self.runs.curve(metric).reset_index().melt("epoch") for metric in ("train_loss", "test_error")
         )
         both = losses.merge(errors, on=["epoch", "trial_id"], suffixes=("_loss", "_error")).dropna()
         least = both.sort_values(["value_loss", "epoch"]).groupby("trial_id")["value_error"].first()
-        return {str(trial): float(error) for trial, error in least.items()}
+        found = {str(trial): float(error) for trial, error in least.items()}
+        if "selected_test_error" in self.runs.trials:
+            told = self.runs.trials.set_index("trial_id")["selected_test_error"].dropna()
+            found |= {str(trial): float(error) for trial, error in told.items()}
+        return found
 
     def courses(self, kind: str) -> dict[Scalar, Course]:
         """By rate, what the norm of an arm does before its first decay."""

@@ -37,6 +37,7 @@ _NEEDS = {
     "last_decay_epoch": "one arm of abel whose grid varies schedule.last_decay_epoch alone",
     "norm_equation": "arms of constant and abel whose grids vary program.l2 alone, with the task's field dynamics",
 }
+_WITH_DIVERGED = frozenset({"rate_by_factor", "last_decay_epoch"})  # those in which a diverged trial has a place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +61,12 @@ class Exhibit:
     tiles: tuple[tuple[str, str], ...] = ()
 
 
-def exhibit(runs: Runs) -> Exhibit | None:
-    """The figure that the sweep asks for; None where it asks for none or has not the trials for it."""
+def exhibit(runs: Runs, guessing: float | None = None) -> Exhibit | None:
+    """The figure that the sweep asks for; None where it asks for none or has not the trials for it.
+
+    Args:
+        guessing: the test error of guessing, in percent, which a diverged trial counts as; None where it is not known.
+    """
     match runs.about.get("figure"):
         case "decay_time":
             return _shown(decay_time(runs), _decay_time)
@@ -70,26 +75,33 @@ def exhibit(runs: Runs) -> Exhibit | None:
         case "norm_equation":
             return _shown(by_l2(runs), _norm_equation)
         case "rate_by_factor":
-            return _shown(_taken(rates_by_factors, runs), _rate_by_factor)
+            return _shown(_taken(rates_by_factors, runs, guessing), _rate_by_factor)
         case "last_decay_epoch":
-            return _shown(_taken(last_decays, runs), _last_decay)
+            return _shown(_taken(last_decays, runs, guessing), _last_decay)
         case _:
             return None
 
 
-def missing(runs: Runs) -> str:
+def missing(runs: Runs, guessing: float | None = None) -> str:
     """Why a sweep that asks for a figure has none, in a sentence; empty where it asks for none."""
     figure = runs.about.get("figure", "")
-    return f"There is no figure {figure}: it needs finished trials of {_NEEDS[figure]}." if figure in _NEEDS else ""
+    if figure not in _NEEDS:
+        return ""
+    if figure in _WITH_DIVERGED and guessing is None and (runs.trials["outcome"] == "diverged").any():
+        return (
+            f"There is no figure {figure}: a trial diverged and counts as guessing, and the data set, which says how many "
+            "classes there are, is not here."
+        )
+    return f"There is no figure {figure}: it needs finished trials of {_NEEDS[figure]}."
 
 
 def _shown(numbers: _Numbers | None, show: Callable[[_Numbers], Exhibit]) -> Exhibit | None:
     return None if numbers is None else show(numbers)
 
 
-def _taken(take: Callable[[Evidence], _Numbers], runs: Runs) -> _Numbers | None:
+def _taken(take: Callable[[Evidence], _Numbers], runs: Runs, guessing: float | None) -> _Numbers | None:
     try:
-        return take(Evidence(runs=runs))
+        return take(Evidence(runs=runs, guessing=guessing))
     except ValueError:
         return None
 

@@ -27,7 +27,7 @@ def export(runs: Runs, arms: Sequence[Robustness], folder: Path, kind: str) -> t
 
 def trials(runs: Runs) -> pd.DataFrame:
     """One row per trial: the grid's coordinates as columns of their own, lists of epochs as text."""
-    settings = pd.DataFrame(list(runs.trials["settings"]), index=runs.trials.index)
+    settings = pd.DataFrame(list(runs.trials["settings"]), index=runs.trials.index).apply(_of_one_kind)
     plain = runs.trials.drop(columns=["settings", *EPOCHS])
     epochs = {name: runs.trials[name].map(lambda found: " ".join(map(str, found))) for name in EPOCHS}
     return _by_sweep(plain.join(settings).assign(**epochs), runs, "trial_id", "name", "arm")
@@ -48,8 +48,16 @@ def measures(runs: Runs, arms: Sequence[Robustness]) -> pd.DataFrame:
     return _by_sweep(pd.DataFrame(rows, columns=columns), runs, "arm")
 
 
+def _of_one_kind(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """As they are, or as text where some are text and some are not: Parquet's columns have one type."""
+    is_text = values.dropna().map(lambda value: isinstance(value, str))
+    return values.where(values.isna(), values.astype(str)) if is_text.any() and not is_text.all() else values
+
+
 def _by_sweep(table: pd.DataFrame, runs: Runs, *named: str) -> pd.DataFrame:
     """The table with the sweep's name as a column of its own; joined sweeps have it before the names of their parts."""
+    if table.empty:  # which has no text to be taken apart
+        return pd.DataFrame(columns=["sweep", *table.columns])
     parts = {column: table[column].astype(str).str.rpartition(": ") for column in named}
     sweep = parts[named[0]][0].where(parts[named[0]][0] != "", runs.about.get("sweep", ""))
     bare = table.assign(**{column: part[2] for column, part in parts.items()})

@@ -6,6 +6,7 @@ from abel.curves import bounces
 from services.decay_time import DecayTime, left_out
 from services.figures import percent
 from services.runs import Runs
+from services.wording import counted
 from sweeps.reading import OUTCOMES
 from sweeps.rows import SweepRow, SweepStatus, TrialRow
 
@@ -31,11 +32,17 @@ def decay_time_findings(numbers: DecayTime) -> Iterator[str]:
 
 
 def unheard(shown: Runs) -> Iterator[str]:
-    """Which trials enter no mean."""
-    others = left_out(shown)
-    if others:
+    """Which trials enter no mean, and which only as guessing."""
+    diverged = list(shown.trials.loc[shown.trials["outcome"] == "diverged", "name"])
+    if diverged:
+        many = len(diverged) > 1
+        yield (
+            f"{counted(len(diverged), 'trial')} diverged: {_some(diverged)}. In measures, comparisons and claims "
+            f"{'they count' if many else 'it counts'} as guessing, and {'are' if many else 'is'} in no other mean."
+        )
+    if others := left_out(shown):
         many = len(others) > 1
-        yield f"{len(others)} trial{'s' * many} did not finish and enter{'s' * (not many)} no mean: {_some(others)}."
+        yield f"{counted(len(others), 'trial')} did not finish and enter{'s' * (not many)} no mean: {_some(others)}."
 
 
 def _some(names: Sequence[str]) -> str:

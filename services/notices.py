@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from sweeps.rows import SweepStatus
 
 FAILURES = (SweepStatus.FAILED, SweepStatus.NO_SPACE)
 POST_SECONDS = 10.0  # to connect, and between two bytes of an answer
+LONGEST_POST_SECONDS = 35.0  # all tries and the pauses between them; an answer may come byte by byte
 COMMAND_SECONDS = 60.0
 # Whoever listens may hear a notice twice. How long to wait is not left to the server, which could say an hour.
 RETRY = Retry(
@@ -135,10 +137,19 @@ def tell(settings: Settings, make: Callable[[], Notice | None], complain: Callab
         return
     if notice is None:
         return
-    if settings.notify_url and (why := _post(settings.notify_url, notice)):
+    if settings.notify_url and (why := _posted(settings.notify_url, notice)):
         complain(f"The notice {notice.event!r} did not reach {origin(settings.notify_url)}: {why}")
     if settings.notify_command and (why := _run(settings.notify_command, notice)):
         complain(f"The notice {notice.event!r}: ABEL_NOTIFY_COMMAND {why}")
+
+
+def _posted(url: str, notice: Notice) -> str | None:
+    """Send a notice, for so long at most; returns why that failed."""
+    found: list[str | None] = []
+    thread = threading.Thread(target=lambda: found.append(_post(url, notice)), name="notice", daemon=True)
+    thread.start()
+    thread.join(LONGEST_POST_SECONDS)
+    return found[0] if found else f"it must answer within {POST_SECONDS:g} s"
 
 
 def _post(url: str, notice: Notice) -> str | None:
@@ -157,9 +168,10 @@ def _post(url: str, notice: Notice) -> str | None:
                 stream=True,  # what it answers is not read
             )
             return None if 200 <= answer.status_code < 300 else f"it must answer 2xx, got {answer.status_code}"
-    except requests.Timeout:
-        return f"it must answer within {POST_SECONDS:g} s"
     except Exception as error:
+        # After several tries the library has the last one's error in another.
+        if isinstance(error, requests.Timeout) or "ReadTimeoutError" in repr(error):
+            return f"it must answer within {POST_SECONDS:g} s"
         return f"it cannot be reached ({type(error).__name__})"
 
 

@@ -108,7 +108,9 @@ def bounce_points(curve: Sequence[StateRow]) -> Iterator[Point]:
 
 
 def error_points(curve: Sequence[StateRow]) -> Iterator[Point]:
-    """The test errors of a trial that has ended, as metrics at its last epoch: its least one and when, and its last."""
+    """The test errors of a trial that has ended, as metrics at its last epoch: its least one and when, its last, and that
+    at the least training loss.
+    """
     known = [
         (state.metrics["test_error"], state.epoch) for state in curve if math.isfinite(state.metrics["test_error"])
     ]
@@ -116,8 +118,12 @@ def error_points(curve: Sequence[StateRow]) -> Iterator[Point]:
         return
     (least, epoch), (last, _) = min(known), known[-1]
     found = {"minimum_test_error": least, "minimum_epoch": float(epoch), "final_test_error": last}
+    trained = [state.metrics for state in curve if math.isfinite(state.metrics["train_loss"])]
+    if trained:
+        found["selected_test_error"] = min(trained, key=lambda metrics: metrics["train_loss"])["test_error"]
     for key, value in found.items():
-        yield Point(key, value, curve[-1].finished_at_ms, curve[-1].epoch)
+        if math.isfinite(value):
+            yield Point(key, value, curve[-1].finished_at_ms, curve[-1].epoch)
 
 
 def decision_points(decisions: Iterable[EventRow]) -> Iterator[Point]:

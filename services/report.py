@@ -56,9 +56,15 @@ class Report:
 class Sweep:
     """A sweep as a report shows it: its row in the ledger, what its first trial trains, its runs, its main figure if any,
     and what it tells of the paper's claims.
+
+    Args:
+        label: its name, with the id's first letters where the name alone could be another sweep's.
+        guessing: the test error of guessing, in percent; None where it is not known.
     """
 
     row: SweepRow
+    label: str
+    guessing: float | None
     program: Program
     runs: Runs
     main: Exhibit | None
@@ -78,28 +84,27 @@ def report(settings: Settings, names: Sequence[str], out: Path | None = None, ki
         OperationError: the sweeps train different programs, or there is nothing to show.
     """
     sweeps = _look(settings, names)
-    shown = sweeps[0].runs if len(sweeps) == 1 else runs.joined({_label(one, sweeps): one.runs for one in sweeps})
+    shown = sweeps[0].runs if len(sweeps) == 1 else runs.joined({one.label: one.runs for one in sweeps})
     if not (shown.trials["epoch"] > 0).any():
         raise OperationError(f"sweep {sweeps[0].row.name!r}: must have a recorded epoch to be shown, got none yet")
     errors = {error_of(one.row.spec) for one in sweeps}
-    arms, lacking = robustness(
-        shown, _guessing(settings, sweeps[0].program, shown), errors.pop() if len(errors) == 1 else "minimum"
-    )
+    guess = _guessing(settings, sweeps[0].program, shown)
+    arms, lacking = robustness(shown, guess, errors.pop() if len(errors) == 1 else "minimum")
     found = [*_findings(sweeps), *robustness_findings(arms), *lacking]
-    folder = settings.reports / "+".join(one.row.name for one in sweeps) if out is None else out
+    folder = settings.reports / "+".join(map(_file, sweeps)) if out is None else out
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / PAGE]
     for one in sweeps:
         if one.main is not None:
-            files.append(folder / (one.main.file if len(sweeps) == 1 else f"{one.row.name}-{one.main.file}"))
+            files.append(folder / (one.main.file if len(sweeps) == 1 else f"{_file(one)}-{one.main.file}"))
             files[-1].write_bytes(themes.png(one.main.draw(title=one.runs.about.get("title", one.row.name))))
-    for name, draw, _, _ in _robust(shown, arms):
+    for name, draw, _, _ in _robust(shown, arms, guess):
         files.append(folder / f"{name}.png")
         files[-1].write_bytes(themes.png(draw(theme=LIGHT)))
+    base = without_credentials(settings.tracking_uri) if is_server(settings.tracking_uri) else UI
+    files[0].write_text(document(sweeps, shown, arms, found, base, guess), encoding="utf-8")
     if kind is not None:
         files += export(shown, arms, folder, kind)
-    base = without_credentials(settings.tracking_uri) if is_server(settings.tracking_uri) else UI
-    files[0].write_text(document(sweeps, shown, arms, found, base), encoding="utf-8")
     lag = " ".join(one.lag for one in sweeps if one.lag) or None
     return Report(files=tuple(files), findings=tuple(found), lag=lag)
 
@@ -109,6 +114,7 @@ def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
     try:
         rows = {row.id: row for row in map(ledger.sweep, names)}
         _one_program(list(rows.values()))
+        labels = {row.id: _label(row, list(rows.values()), ledger.sweep(row.name)) for row in rows.values()}
         trials = {row.id: ledger.trials(row.id) for row in rows.values()}
     finally:
         ledger.close()
@@ -117,8 +123,19 @@ def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
         shown = runs.load(settings.tracking_uri, row.id)
         program = from_dict(trials[row.id][0].program)
         lag = lagging(shown, trials[row.id])
-        told = claims.of(shown, _guessing(settings, program, shown))
-        found.append(Sweep(row=row, program=program, runs=shown, main=exhibit(shown), told=told, lag=lag))
+        guess = _guessing(settings, program, shown)
+        found.append(
+            Sweep(
+                row=row,
+                label=labels[row.id],
+                guessing=guess,
+                program=program,
+                runs=shown,
+                main=exhibit(shown, guess),
+                told=claims.of(shown, guess),
+                lag=lag,
+            )
+        )
     return found
 
 
@@ -135,9 +152,14 @@ def _one_program(rows: Sequence[SweepRow]) -> None:
             )
 
 
-def _label(sweep: Sweep, sweeps: Sequence[Sweep]) -> str:
-    alike = sum(one.row.name == sweep.row.name for one in sweeps) > 1
-    return f"{sweep.row.name} {sweep.row.id[:6]}" if alike else sweep.row.name
+def _label(row: SweepRow, rows: Sequence[SweepRow], newest: SweepRow) -> str:
+    """Its name, if that means this sweep, here and to the ledger."""
+    alone = sum(one.name == row.name for one in rows) == 1 and newest.id == row.id
+    return row.name if alone else f"{row.name} {row.id[:6]}"
+
+
+def _file(sweep: Sweep) -> str:
+    return sweep.label.replace(" ", "-")
 
 
 def _guessing(settings: Settings, program: Program, shown: Runs) -> float | None:
@@ -152,13 +174,18 @@ def _guessing(settings: Settings, program: Program, shown: Runs) -> float | None
 
 def _findings(sweeps: Sequence[Sweep]) -> Iterator[str]:
     for one in sweeps:
-        said = one.main.findings if one.main else (missing(one.runs),)
-        before = f"{one.row.name}: " if len(sweeps) > 1 else ""
+        said = one.main.findings if one.main else (missing(one.runs, one.guessing),)
+        before = f"{one.label}: " if len(sweeps) > 1 else ""
         yield from (f"{before}{text}" for text in (*filter(None, said), *unheard(one.runs)))
 
 
 def document(
-    sweeps: Sequence[Sweep], shown: Runs, arms: Sequence[Robustness], found: Sequence[str], tracking_url: str
+    sweeps: Sequence[Sweep],
+    shown: Runs,
+    arms: Sequence[Robustness],
+    found: Sequence[str],
+    tracking_url: str,
+    guess: float | None,
 ) -> str:
     """The page."""
     alone = len(sweeps) == 1
@@ -168,11 +195,11 @@ def document(
     body += [page.tiles(tiles), *(page.paragraph(text) for text in found)]
     for one in sweeps:
         if one.main is not None:
-            heading = one.main.heading if alone else f"{one.row.name}: {one.main.heading}"
+            heading = one.main.heading if alone else f"{one.label}: {one.main.heading}"
             body.append(_section(heading, one.main.draw, one.main.caption))
     for one in sweeps:
         if one.told:
-            of = "" if alone else f": {one.row.name}"
+            of = "" if alone else f": {one.label}"
             body.append(page.section(f"What the paper claims, and what was seen here{of}", sections.claims(one.told)))
     if arms:
         body.append(page.section("Robustness", sections.measures(arms)))
@@ -182,22 +209,22 @@ def document(
     ):
         if table:
             body.append(page.section(heading, table))
-    body += [_section(heading, draw, caption) for _, draw, heading, caption in _robust(shown, arms)]
+    body += [_section(heading, draw, caption) for _, draw, heading, caption in _robust(shown, arms, guess)]
     body += [_section(*panel) for panel in _curves(shown)]
     body += [page.section("Arms", sections.arms(shown)), page.section("Trials", sections.trials(shown, tracking_url))]
     for one in sweeps:
-        of = "" if alone else f": {one.row.name}"
+        of = "" if alone else f": {one.label}"
         body += [
             page.section(f"What it cost{of}", sections.cost(one.runs)),
             page.section(f"What decided the numbers{of}", sections.versions(one.runs)),
         ]
     about = [one.runs.about for one in sweeps]
-    title = about[0].get("title", sweeps[0].row.name) if alone else " and ".join(one.row.name for one in sweeps)
+    title = about[0].get("title", sweeps[0].row.name) if alone else " and ".join(one.label for one in sweeps)
     kicker = " · ".join(f"{one.row.name} · sweep {one.row.id} · {one.row.status}" for one in sweeps)
     return page.page(title=title, kicker=kicker, claim=about[0].get("claim", "") if alone else "", body=body)
 
 
-def _robust(shown: Runs, arms: Sequence[Robustness]) -> Iterator[tuple[str, Draw, str, str]]:
+def _robust(shown: Runs, arms: Sequence[Robustness], guess: float | None) -> Iterator[tuple[str, Draw, str, str]]:
     """The figures of robustness that there is something for: file, drawing, heading and caption."""
     if robustness_figures.axis_names(arms):
         draw = partial(robustness_figures.axes_figure, arms)
@@ -211,7 +238,9 @@ def _robust(shown: Runs, arms: Sequence[Robustness]) -> Iterator[tuple[str, Draw
         yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
     if len(shown.trials) > 1 and shown.trials["minimum_test_error"].notna().any():
         caption = "A line is a trial, and has the colour of its error. What its arm does not vary is at the foot. Dark is good."
-        yield "trials", partial(robustness_figures.parallel_figure, shown), "Every trial at once", caption
+        if guess is not None and (shown.trials["outcome"] == "diverged").any():
+            caption += " A diverged trial counts as guessing."
+        yield "trials", partial(robustness_figures.parallel_figure, shown, guess), "Every trial at once", caption
     drawn, count = shown_of(shown)
     if count:
         some = f" {drawn} of {count} trials are drawn." if drawn < count else ""

@@ -145,9 +145,14 @@ def _cells(axes: Axes, table: "np.ndarray[Any, np.dtype[np.float64]]", middle: f
         axes.text(column, row, "" if math.isnan(value) else f"{value:.1f}", ha="center", va="center", color=color)
 
 
-def parallel_figure(runs: Runs, *, theme: Theme = LIGHT) -> Figure:
-    """Every trial with a result as a line across arm, settings, seed and decays to its error, whose colour it has."""
-    trials = runs.trials[runs.trials["minimum_test_error"].notna()]
+def parallel_figure(runs: Runs, guessing: float | None, *, theme: Theme = LIGHT) -> Figure:
+    """Every trial with a result as a line across arm, settings, seed and decays to its error, whose colour it has.
+
+    A diverged trial counts as guessing, and is left out where the error of that is not known.
+    """
+    diverged = runs.trials["outcome"] == "diverged"
+    counted = runs.trials["minimum_test_error"].mask(diverged, guessing)
+    trials = runs.trials.assign(minimum_test_error=counted).dropna(subset=["minimum_test_error"])
     names = sorted({name for settings in trials["settings"] for name in settings})
     columns: dict[str, list[Any]] = {"arm": [textwrap.shorten(arm, 18, placeholder="…") for arm in trials["arm"]]}
     columns |= {_label(name): [settings.get(name) for settings in trials["settings"]] for name in names}

@@ -1,6 +1,7 @@
 """The only reader of MLflow: a sweep's runs as tidy frames, by trial and by trial, epoch and metric."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ TRIAL_COLUMNS = (
     *("trial_id", "run_id", "experiment_id", "number", "name", "arm", "kind", "seed"),
     *("outcome", "epoch", "epochs", "error", "settings"),
     *("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs"),
-    *("minimum_test_error", "minimum_epoch", "final_test_error"),
+    *("minimum_test_error", "minimum_epoch", "final_test_error", "selected_test_error"),
 )
 
 
@@ -251,6 +252,7 @@ def _told(run: Run) -> dict[str, Any]:
     if run.data.tags["abel.outcome"] not in OUTCOMES or "minimum_test_error" not in known:
         return {}
     errors = {name: known[name] for name in ("minimum_test_error", "final_test_error")}
+    errors["selected_test_error"] = known.get("selected_test_error", math.nan)  # earlier versions did not tell it
     return {**errors, "minimum_epoch": int(known["minimum_epoch"])}
 
 

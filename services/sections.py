@@ -156,19 +156,21 @@ def arms(shown: Runs) -> str:
     rows = []
     for arm, trials in shown.trials.groupby("arm", sort=False):
         counts = [str(int((trials["outcome"] == outcome).sum())) for outcome in ended]
-        setting, best = _best(trials[trials["outcome"] == "finished"])
+        setting, best = _best(trials)
         errors = [_percent(best[name]) for name in ("minimum_test_error", "final_test_error")]
         rows.append(("", [str(arm), str(trials["kind"].iloc[0]), str(len(trials)), *counts, *errors, setting]))
     note = (
-        "Errors are those of the arm's best setting, as mean ± standard deviation over seeds. They are chosen "
-        "on the test set, as in the paper: they compare arms, they do not estimate the error on new data."
+        "Errors are those of the arm's best setting whose seeds all finished, as mean ± standard deviation over them. They are "
+        "chosen on the test set, as in the paper: they compare arms, they do not estimate the error on new data."
     )
     return page.table(columns, rows) + page.paragraph(note, "note")
 
 
-def _best(finished: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    groups = [(str(name), group) for name, group in finished.groupby(finished["settings"].map(in_words), sort=False)]
-    return min(groups, key=lambda item: float(item[1]["minimum_test_error"].mean()), default=("", finished))
+def _best(trials: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The best setting and its trials; one with a seed that diverged, failed or is not done cannot be it."""
+    groups = [(str(name), group) for name, group in trials.groupby(trials["settings"].map(in_words), sort=False)]
+    whole = [(name, group) for name, group in groups if (group["outcome"] == "finished").all()]
+    return min(whole, key=lambda item: float(item[1]["minimum_test_error"].mean()), default=("–", trials.iloc[:0]))
 
 
 def trials(shown: Runs, tracking_url: str) -> str:

@@ -87,7 +87,7 @@ def blank(title: str, inches: tuple[float, float]) -> Figure:
     FigureCanvasAgg(figure)
     if title:
         lines = textwrap.fill(title, int(TITLE_LETTERS_PER_INCH * figure.get_figwidth()))
-        figure.suptitle(lines, x=0.01, ha="left", fontweight="bold", fontsize=12)
+        figure.suptitle(lines, x=0.01, ha="left", fontweight="bold", fontsize=12, parse_math=False)
     return figure
 
 

@@ -87,7 +87,7 @@ def test_every_trial_is_a_run_with_its_full_curves(small: Any, tracking_uri: str
                     value,
                     state.finished_at_ms,
                 )
-        ends = ("minimum_test_error", "minimum_epoch", "final_test_error")
+        ends = ("minimum_test_error", "minimum_epoch", "final_test_error", "selected_test_error")
         once = ("decay_event", "norm_fall", "norm_minimum_epoch", "norm_rise", *ends)
         assert {len(curve) for (name, key), curve in found.items() if name == row.name and key not in once} == {6}
         norms = [state.metrics["weight_norm_sq"] for state in small.ledger.curve(row.head)]
@@ -95,8 +95,10 @@ def test_every_trial_is_a_run_with_its_full_curves(small: Any, tracking_uri: str
         assert fall[:2] == (6, pytest.approx(1 - min(norms) / norms[0]))
         assert norms[int(minimum[1]) - 1] == min(norms)
         errors = [state.metrics["test_error"] for state in small.ledger.curve(row.head)]
-        least, when, last = (found[row.name, name][0][1] for name in ends)
+        losses = [state.metrics["train_loss"] for state in small.ledger.curve(row.head)]
+        least, when, last, selected = (found[row.name, name][0][1] for name in ends)
         assert (least, errors[int(when) - 1], last) == (min(errors), min(errors), errors[-1])
+        assert selected == errors[losses.index(min(losses))]
     decayed = trials["decay-at decay_epoch=2 seed=0"]
     assert decayed.data.tags["abel.decay_epochs"] == "2"
     assert decayed.data.params["schedule.decay_epoch"] == "2"

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page
 
+from services import sections, themes
 from services.errors import OperationError
+from services.export import export
 from services.measures import MEASURES
 from services.mirror import Mirror
 from services.report import report
-from services.runs import RunsError, load
+from services.runs import Runs, RunsError, load
 from services.settings import Settings
 from services.tracking import Store
 from sweeps.database import LedgerError
@@ -87,12 +89,15 @@ def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> 
     assert 'class="banner"' not in text
 
 
-def test_diverged_trials_are_in_sight_and_in_no_mean(story: Any, settings: Settings) -> None:
+def test_diverged_trials_are_in_sight_and_count_as_guessing(story: Any, settings: Settings) -> None:
     story.diverging = True
     story.begin().tell().end()
     project(story, settings)
     written = report(settings, [story.sweep_id])
-    assert "1 trial did not finish and enters no mean: constant seed=0 (diverged)." in written.findings
+    (said,) = [sentence for sentence in written.findings if "diverged" in sentence]
+    assert said.startswith(
+        "1 trial diverged: constant seed=0. In measures, comparisons and claims it counts as guessing"
+    )
     text = read(written.files[0])
     assert text.count('<tr class="diverged">') == 1
     assert "12 of 40" in text
@@ -188,6 +193,20 @@ def test_several_sweeps_stand_in_one_report(story: Any, settings: Settings) -> N
     assert not any("the least spread" in sentence for sentence in written.findings)  # their grids differ
 
 
+def test_sweeps_of_one_name_are_told_apart(story: Any, settings: Settings) -> None:
+    for decays in ((2, 7), (2, 9)):
+        story.decays = decays
+        story.begin().tell().end()
+        project(story, settings)
+    old, new = (row.id for row in story.ledger.sweeps())
+    written = report(settings, [old, new])
+    names = {path.name for path in written.files}
+    assert {f"fig-s6a-digits-{sweep[:6]}-decay_time.png" for sweep in (old, new)} <= names
+    assert any(sentence.startswith(f"fig-s6a-digits {old[:6]}: ") for sentence in written.findings)
+    assert report(settings, [new]).files[0].parent.name == "fig-s6a-digits"
+    assert report(settings, [old]).files[0].parent.name == f"fig-s6a-digits-{old[:6]}"
+
+
 def test_sweeps_of_other_programs_are_not_compared(
     story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +244,47 @@ def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings
     (lacking,) = [sentence for sentence in written.findings if "no measures" in sentence]
     what = "every setting must have a result for every seed, got none for seed 1, schedule.decay_epoch 4"
     assert lacking == f"decay-at has no measures: {what}."
+
+
+def test_a_sweep_without_any_measure_is_shown_and_exported(story: Any, settings: Settings) -> None:
+    story.seeds = 1
+    story.begin().tell(upto=3).end(SweepStatus.INTERRUPTED)
+    project(story, settings)
+    written = report(settings, [story.sweep_id], kind="csv")
+    assert {"trials.csv", "curves.csv", "measures.csv", "index.html"} <= {path.name for path in written.files}
+    (table,) = [path for path in written.files if path.name == "measures.csv"]
+    assert table.read_text() == "sweep,arm,kind,error,measure,value,low,high\n"
+
+
+def test_settings_of_several_kinds_are_exported_as_text(story: Any, settings: Settings, tmp_path: Path) -> None:
+    story.seeds = 1
+    story.begin().tell().end()
+    project(story, settings)
+    runs = load(settings.tracking_uri, story.sweep_id)
+    runs.trials.at[0, "settings"] = {"program.augment": "none"}
+    runs.trials.at[1, "settings"] = {"program.augment": 2}
+    export(runs, [], tmp_path, "parquet")
+    assert list(pd.read_parquet(tmp_path / "trials.parquet")["program.augment"][:2]) == ["none", "2"]
+
+
+def test_the_best_setting_is_one_whose_seeds_all_finished() -> None:
+    rows = [
+        {"arm": "a", "kind": "constant", "settings": {"x": x}, "outcome": outcome, "minimum_test_error": error}
+        for x, outcome, error in (
+            (1, "finished", 15.0),
+            (1, "diverged", 12.0),
+            (2, "finished", 20.0),
+            (2, "finished", 21.0),
+        )
+    ]
+    trials = pd.DataFrame(rows).assign(final_test_error=30.0)
+    text = sections.arms(Runs(sweep_id="s", run_id="r", about={}, trials=trials, curves=pd.DataFrame()))
+    assert "x 2" in text and "x 1" not in text
+    assert "20.5 ± 0.7 %" in " ".join(text.split())
+
+
+def test_a_title_is_no_formula() -> None:
+    assert themes.png(themes.blank(r"Costs $\fo$ little", (6, 3))).startswith(b"\x89PNG")
 
 
 def test_a_browser_sorts_the_trials_and_prints_the_light_page(story: Any, settings: Settings, page: Page) -> None:

@@ -36,7 +36,7 @@ def _cells() -> Iterator[tuple[str, float, float, int]]:
 
 
 def _row(number: int, arm: str, rate: float, factor: float, seed: int) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(TRIAL_COLUMNS, "")
+    row: dict[str, object] = dict.fromkeys(TRIAL_COLUMNS, "") | {"selected_test_error": math.nan}
     epochs = {f"{kind}_epochs": () for kind in ("bounce", "forced", "minimum")} | {"decay_epochs": (5,)}
     settings = {"schedule.learning_rate": rate, "schedule.decay_factor": factor}
     found = error(arm, rate, factor, seed)
@@ -225,7 +225,7 @@ def test_what_no_grid_has_is_a_hole() -> None:
 
 def test_every_trial_is_a_line_and_the_worst_lies_below() -> None:
     shown = runs()
-    figure = parallel_figure(shown)
+    figure = parallel_figure(shown, None)
     (lines,) = figure.axes[0].collections
     heights = [float(segment[-1][1]) for segment in lines.get_segments()]
     assert len(heights) == len(shown.trials)

@@ -131,3 +131,14 @@ def test_one_seed_is_drawn_without_a_spread() -> None:
         assert shown is not None
         assert themes.png(shown.draw()).startswith(b"\x89PNG")
         assert "nan" not in " ".join(shown.findings)
+
+
+@pytest.mark.parametrize(("figure", "rows"), [("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())])
+def test_a_diverged_trial_counts_as_guessing(figure: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    rows = [dict(row) | {"outcome": "diverged"} if place == 0 else row for place, row in enumerate(rows)]
+    seen = runs(rows, figure)
+    shown = exhibit(seen, 90.0)
+    assert shown is not None
+    assert themes.png(shown.draw()).startswith(b"\x89PNG")
+    assert exhibit(seen) is None
+    assert "a trial diverged and counts as guessing, and the data set" in missing(seen)
