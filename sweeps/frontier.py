@@ -100,6 +100,7 @@ class Frontier:
         self._provisional = Provisional()
         self._contest = Contest({}, {})
         self._resting: list[Branch] = []  # at a rung, until it is decided which of its trials go on
+        self._behind = False  # the ledger, for it did not take what this has in memory
         self.trained = 0
         self.replayed = 0
 
@@ -202,7 +203,7 @@ class Frontier:
                     gathered.seconds_saving += report.seconds
                     self._settle(branch.trials, gathered)
                 case Damaged(message=message):
-                    gathered.events.append(_incident("damaged", message, branch))
+                    gathered.events.append(_incident("damaged", _storable(message), branch))
                 case Forked(siblings=siblings):
                     gathered.forks += len(siblings)
                     branch, away = branch.split(siblings)
@@ -239,6 +240,7 @@ class Frontier:
         people and may go on with a traceback.
         """
         branch, gathered = self._running.pop(number), _Gathered()
+        error = _storable(error)
         again = self._retry.allows(failure, branch.tries)
         if failure is not FailureClass.PREEMPTED:
             for trial in branch.trials:
@@ -334,8 +336,11 @@ class Frontier:
         return away
 
     def _halve(self) -> None:
-        """Decide at every rung that all trials of its arm have come to, and take those that pass it further."""
-        while due := self._contest.due(self._status, self._at_rungs):
+        """Decide at every rung that all trials of its arm have come to, and take those that pass it further.
+
+        Not once the ledger is behind: who has come to a rung in memory alone has no error there, and what is decided stays.
+        """
+        while not self._behind and (due := self._contest.due(self._status, self._at_rungs)):
             rows = [row for row in self._ledger.trials(self._sweep_id) if row.arm == due[0]]
             curves = {row.id: self._ledger.curve(row.head) for row in rows}
             decided = self._contest.decide(*due, self._status, self._at_rungs, curves)
@@ -443,7 +448,11 @@ class Frontier:
         return None
 
     def _commit(self, gathered: _Gathered) -> None:
-        self._ledger.commit(self._sweep_id, self._invocation, gathered.batch())
+        try:
+            self._ledger.commit(self._sweep_id, self._invocation, gathered.batch())
+        except Exception:
+            self._behind = True
+            raise
         self.trained += len(gathered.records)
         self.replayed += gathered.replayed
 
@@ -452,6 +461,11 @@ def _incident(kind: str, text: str, branch: Branch, *, again: bool = True) -> tu
     """An event that says what befell a cohort, and whether it is taken up again."""
     where = {"trials": list(branch.trials), "epoch": branch.cohort.epoch, "attempt": branch.tries + 1}
     return "incident", {"class": str(kind), "text": text, "again": again} | where
+
+
+def _storable(text: str) -> str:
+    """A text that every database and terminal takes: a path in an error may hold bytes that are no characters."""
+    return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
 
 
 def _first_line(error: str) -> str:

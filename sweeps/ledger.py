@@ -245,8 +245,7 @@ class Ledger(Reading):
                 failed = {"failure": failure, "attempts": attempts}
                 connection.execute(update(tables.trials).where(at.id == trial).values(failed))
             for trial, (status, error) in batch.ended.items():
-                why = error and error.replace("\0", "")  # PostgreSQL has no such character
-                connection.execute(update(tables.trials).where(at.id == trial).values(status=status, error=why))
+                connection.execute(update(tables.trials).where(at.id == trial).values(status=status, error=error))
             for kind, payload in batch.events:
                 _append(connection, sweep_id, kind, payload)
             _account(connection, invocation, batch)

@@ -168,6 +168,15 @@ def test_out_of_memory_is_tried_once_more_and_a_fault_of_the_program_never(shop,
         ]
 
 
+def test_an_error_whose_text_is_no_text_fails_its_trial_and_no_more(shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(**ALONE))
+    number, _ = frontier.take()
+    frontier.fail(number, FailureClass.USER, "bad file \udcff.txt\0")
+    (row,) = shop.ledger.trials(sweep_id)
+    assert (row.status, row.error) == (TrialStatus.FAILED, r"bad file \udcff.txt")
+    assert shop.ledger.events_of(sweep_id, "incident")[0].payload["text"] == row.error
+
+
 def test_a_preemption_is_no_failure_however_often(shop, spec_of):
     sweep_id, frontier = shop.frontier(spec_of(**ALONE))
     for _ in range(30):
