@@ -112,7 +112,8 @@ def main() -> None:
             environment = os.environ | {"ABEL_HOME": place, "ABEL_TRACKING_URI": server.url}
             settings = Settings.from_env(environment)
             command = [sys.executable, "-m", "services.cli", "run", str(spec(home, options.workers, options.examples))]
-            command += ["--workers", str(options.workers)]
+            # The store is told of what a checkpoint covers: with one a second it always has something to take.
+            command += ["--workers", str(options.workers), "--save-every", "1"]
             running = subprocess.Popen(command, env=environment, stdout=sys.stderr, stderr=sys.stderr)
             target = without_credentials(server.url)
             try:

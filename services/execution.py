@@ -61,21 +61,24 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
             sharing=request.sharing,
             forecast=forecasts.as_json(estimate),
         )
+        invocation, outcome = None, None
         while True:
             try:
-                # Before the projector looks: it ends where no sweep runs.
-                invocation = ledger.begin_invocation(sweep_id)
-                with _tracking(settings, request, sweep_id, stop) as projector:
-                    watch = _Watch(ledger, sweep_id, projector, view, stop)
-                    outcome = _drive(settings, request, spec, identities, estimate.new_epochs, watch, invocation)
-                    if projector is not None:
-                        view.note("waiting for the tracking store to take the rest")
-            except LedgerAway as error:
-                if not _ledger_comes(ledger, sweep_id, error, view, stop):
-                    raise KeyboardInterrupt from error  # without a ledger there is no result to tell
-            else:
+                if outcome is None:
+                    # Before the projector looks: it ends where no sweep runs.
+                    invocation = ledger.begin_invocation(sweep_id)
+                    with _tracking(settings, request, sweep_id, stop) as projector:
+                        watch = _Watch(ledger, sweep_id, projector, view, stop)
+                        outcome = _drive(settings, request, spec, identities, estimate.new_epochs, watch, invocation)
+                        if projector is not None:
+                            view.note("waiting for the tracking store to take the rest")
                 if outcome.status is not SweepStatus.NO_SPACE or not _room_comes(settings, ledger, outcome, watch):
                     return _result(settings, ledger, sweep_id, outcome, projector)
+                outcome = None
+            except LedgerAway as error:
+                ours = None if outcome else invocation
+                if not _ledger_comes(ledger, sweep_id, ours, error, view, stop):
+                    raise KeyboardInterrupt from error  # without a ledger there is no result to tell
 
 
 def _needed(settings: Settings, ledger: Ledger | None, sweep_id: str) -> int:
@@ -96,12 +99,21 @@ def _room_comes(settings: Settings, ledger: Ledger, outcome: Outcome, watch: "_W
     return True
 
 
-def _ledger_comes(ledger: Ledger, sweep_id: str, error: LedgerAway, view: View, stop: Stop) -> bool:
-    """Wait for the ledger's server; False once the run is to stop."""
+def _ledger_comes(
+    ledger: Ledger, sweep_id: str, invocation: int | None, error: LedgerAway, view: View, stop: Stop
+) -> bool:
+    """Wait for the ledger's server; False once the run is to stop.
+
+    Raises:
+        Fenced: another process has taken the sweep over from this invocation meanwhile, whether or not it still runs it.
+    """
     view.note(f"{error}; waiting for it")
     while not stop.wait(LOOK_SECONDS):
         with suppress(LedgerAway):
-            ledger.sweep(sweep_id)
+            if invocation is None:
+                ledger.sweep(sweep_id)
+            else:
+                ledger.renew_lease(sweep_id, invocation)
             view.note("the ledger is back; going on")
             return True
     return False
@@ -187,9 +199,12 @@ def _drive(
             on_progress=watch.tick,
             stop=watch.stop,
         )
-    except BaseException:
-        with suppress(Exception):  # the disk may be full, which is then what is told
-            watch.ledger.end_invocation(watch.sweep_id, invocation, SweepStatus.INTERRUPTED)
+    except BaseException as error:
+        if not isinstance(error, LedgerAway):  # then it is not over
+            with suppress(Exception):  # the disk may be full, which is then what is told
+                watch.ledger.end_invocation(watch.sweep_id, invocation, SweepStatus.INTERRUPTED)
+        if isinstance(error, SystemExit):  # by Ray's own handler of SIGTERM, while it starts
+            raise KeyboardInterrupt from error
         raise
 
 

@@ -77,14 +77,6 @@ def persist(
         try:
             more = more_expected()
             waiting = step()
-        except faults as error:
-            fault = _again(fault, error, more, refused, say)
-            if _hopeless(fault, patience):
-                say(f"gave up: {reason(error)}; what is missing is kept")
-                return Ending.GAVE_UP
-            pause = min(patience.longest_pause_seconds, FIRST_PAUSE_SECONDS * 2 ** min(fault.tries, 20))
-            sleep(pause * random.uniform(0.5, 1.0))  # spread, so that many clients do not come back at once
-        else:
             if fault is not None:
                 say(f"back after {time.monotonic() - fault.since:.0f} s")
                 fault = None
@@ -92,6 +84,14 @@ def persist(
                 return Ending.DONE
             if not waiting:
                 _rest(patience.rest_seconds, lambda: more_expected() and not stopped(), sleep)
+        except faults as error:
+            fault = _again(fault, error, more, refused, say)
+            if _hopeless(fault, patience):
+                say(f"gave up: {reason(error)}; what is missing is kept")
+                return Ending.GAVE_UP
+            pause = min(patience.longest_pause_seconds, FIRST_PAUSE_SECONDS * 2 ** min(fault.tries, 20))
+            pause *= random.uniform(0.5, 1.0)  # spread, so that many clients do not come back at once
+            _rest(pause, lambda: not stopped(), sleep)
         if stopped():
             return Ending.STOPPED
 

@@ -22,7 +22,7 @@ from services.patience import Ending, Patience, Stop, persist, sole
 from services.schemas import Tracked
 from services.settings import Settings, SettingsError, without_credentials
 from services.tracking import FAULTS, Store, TrackingError, is_refusal
-from sweeps.database import LedgerError
+from sweeps.database import LedgerAway, LedgerError
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
 
@@ -93,8 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         options.tracking_uri = options.tracking_uri or Settings.from_env().tracking_uri
-        ledger = Ledger.open(options.ledger or Settings.from_env().ledger_url)
-        sweep = ledger.sweep(options.sweep)
+        ledger, sweep = _sweep(options, stop)
     except (LedgerError, SettingsError) as error:
         say(str(error))
         return 2
@@ -106,6 +105,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             LOOK_SECONDS
         )  # another projector is at this sweep, perhaps one whose command was killed a moment ago
     return 1
+
+
+def _sweep(options: argparse.Namespace, stop: Stop) -> tuple[Ledger, SweepRow]:
+    """The ledger and the sweep in it; a follower waits for a ledger's server that is away, as the run beside it does."""
+    url = options.ledger or Settings.from_env().ledger_url
+    while True:
+        try:
+            ledger = Ledger.open(url)
+            return ledger, ledger.sweep(options.sweep)
+        except LedgerAway:
+            if not options.follow or stop.told or stop.alone:
+                raise
+            time.sleep(LOOK_SECONDS)
 
 
 def _project(

@@ -7,11 +7,13 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 BUSY_TIMEOUT_MS = 30_000  # how long to wait for another writer
 IDLE_TIMEOUT_MS = 10_000  # how long a writer on PostgreSQL may do nothing while others wait for it
 CONNECT_TIMEOUT_SECONDS = 10
+# Of libpq: after which silence of the other machine a connection is given up, idle or with something on its way.
+KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 20_000}
 SCHEMA_LOCK = 0x61_62_65_6C  # any number that no other program takes in the same database
 AWAY = ("08", "57P")  # PostgreSQL's codes begin so where a connection broke, or a server starts, stops or crashed
 
@@ -67,7 +69,8 @@ def told(url: URL, cannot: str) -> Iterator[None]:
 def _is_away(error: DBAPIError) -> bool:
     """Whether it is of the connection and not of what was asked; a connection that never was has no code."""
     code = getattr(error.orig, "sqlstate", "")
-    return error.connection_invalidated or code is None or code.startswith(AWAY)
+    never = code is None and isinstance(error, OperationalError)
+    return error.connection_invalidated or never or bool(code and code.startswith(AWAY))
 
 
 def _sqlite(place: URL) -> Engine:
@@ -91,7 +94,8 @@ def _sqlite(place: URL) -> Engine:
 
 
 def _postgresql(place: URL) -> Engine:
-    waits = {} if "connect_timeout" in place.query else {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+    ours = {"connect_timeout": CONNECT_TIMEOUT_SECONDS} | KEEPALIVES
+    waits = {name: value for name, value in ours.items() if name not in place.query}
     # A connection is tried before use: after a restart of the server the old ones are dead.
     made = create_engine(place.set(drivername="postgresql+psycopg"), connect_args=waits, pool_pre_ping=True)
 

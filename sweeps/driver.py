@@ -144,7 +144,8 @@ def run(
     written, and the outcome says so.
 
     Raises:
-        LedgerAway: the ledger's server went away. The sweep was drained; once the ledger is back, another invocation goes on.
+        LedgerAway: the ledger's server went away. The sweep was drained, and its invocation still has it; once the ledger
+            is back, another one goes on.
     """
     began = time.monotonic()
     frontier = Frontier(
@@ -176,8 +177,9 @@ def run(
             frontier.open(trials, identities)
             look()
             announce()
-            if frontier.waiting:
+            if frontier.waiting and not stop.is_set():
                 with _ray(options) as directory:
+                    announce()  # whoever listens takes the signals back, for which Ray has put handlers of its own
                     seconds["ray"] = time.monotonic() - began
                     _tune(sweep, options, sweep_id, directory)
             if sweep.failure is not FailureClass.NO_SPACE:
@@ -187,14 +189,8 @@ def run(
     if sweep.first_report_at is not None:
         seconds["first_report"] = sweep.first_report_at - began
     seconds |= {"ledger": sweep.committing_seconds, "wall": time.monotonic() - began}
-    try:
-        ledger.end_invocation(
-            *(sweep_id, invocation, _status(sweep)),
-            seconds_committing=seconds["ledger"],
-            seconds_starting=seconds["ray"],
-        )
-    except LedgerError as error:  # the disk is full: what is recorded stays, and the next run goes on from it
-        sweep.end(error)
+    if sweep.away is None:
+        _end(ledger, sweep_id, invocation, sweep, seconds)
     announce()
     if sweep.away is not None:
         raise sweep.away
@@ -205,6 +201,17 @@ def run(
         seconds=seconds,
         error=sweep.error,
     )
+
+
+def _end(ledger: Ledger, sweep_id: str, invocation: int, sweep: Shared, seconds: Mapping[str, float]) -> None:
+    try:
+        ledger.end_invocation(
+            *(sweep_id, invocation, _status(sweep)),
+            seconds_committing=seconds["ledger"],
+            seconds_starting=seconds["ray"],
+        )
+    except LedgerError as error:  # the disk is full: what is recorded stays, and the next run goes on from it
+        sweep.end(error)
 
 
 def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
@@ -341,8 +348,6 @@ def _status(sweep: Shared) -> SweepStatus:
     statuses = sweep.frontier.statuses.values()
     if sweep.failure is FailureClass.NO_SPACE:
         return SweepStatus.NO_SPACE
-    if sweep.away is not None:
-        return SweepStatus.INTERRUPTED
     if sweep.error is not None:
         return SweepStatus.FAILED
     if not all(status.final for status in statuses):

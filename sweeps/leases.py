@@ -149,7 +149,7 @@ def kept(renewal: Callable[[], None], lost: Callable[[Fenced], None]) -> Iterato
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(RENEW_SECONDS)  # it may wait for a database that is silent, and ends with the process
 
 
 def _place() -> str:

@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 from sweeps.database import LedgerAway, LedgerError
 from sweeps.failures import FailureClass, classify
 from sweeps.frontier import Frontier
+from sweeps.leases import Fenced
 from sweeps.trainable import WorkerSettings
 
 FINISHED: str = Searcher.FINISHED
@@ -47,8 +48,8 @@ class Shared:
     away: LedgerAway | None = None  # where that is why: the sweep goes on once the ledger is back
 
     def end(self, error: Exception) -> None:
-        """Drain the sweep because of an error that is no trial's own; the first one is told."""
-        if self.error is None:
+        """Drain the sweep because of an error that is no trial's own; the first one is told, but for one that ends it."""
+        if self.error is None or isinstance(error, Fenced):
             self.error = str(error) if isinstance(error, LedgerError) else f"{type(error).__name__}: {error}"
             self.failure = classify(error)
             self.away = error if isinstance(error, LedgerAway) else None

@@ -21,6 +21,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
         self.pauses: list[float] = []
+        self.steps: list[float] = []
 
     def monotonic(self) -> float:
         return self.now
@@ -42,6 +43,7 @@ def run(clock: Clock, outcomes: Iterator[Any], more: Callable[[], bool], **optio
     said: list[str] = []
 
     def step() -> bool:
+        clock.steps.append(clock.now)
         outcome = next(outcomes)
         if isinstance(outcome, Exception):
             raise outcome
@@ -79,7 +81,7 @@ def test_while_more_is_expected_it_never_gives_up(clock: Clock) -> None:
     outcomes = itertools.chain(itertools.repeat(Down("refused"), 100), [False, False])
     ending, said = run(clock, outcomes, lambda: clock.now < 950)
     assert ending is Ending.DONE
-    assert clock.pauses[:6] == [1, 2, 4, 8, 10, 10]
+    assert [later - earlier for earlier, later in itertools.pairwise(clock.steps[:7])] == [1, 2, 4, 8, 10, 10]
     assert said == ["out of reach: refused; trying again, training goes on", f"back after {clock.now:.0f} s"]
 
 
@@ -91,10 +93,31 @@ def test_when_no_more_is_expected_it_gives_up_after_the_stated_time(clock: Clock
     assert said[-1] == "gave up: no route; what is missing is kept"
 
 
+def test_a_fault_while_it_rests_is_one_like_any_other(clock: Clock) -> None:
+    looks = iter([True, Down("gone"), True, False, False])
+
+    def more() -> bool:
+        seen = next(looks)
+        if isinstance(seen, Exception):
+            raise seen
+        return seen
+
+    ending, said = run(clock, itertools.repeat(False), more)
+    assert ending is Ending.DONE
+    assert said[0].startswith("out of reach: gone; trying again") and said[1].startswith("back after ")
+
+
+def test_a_pause_ends_when_it_is_told_to_stop(clock: Clock) -> None:
+    faults = itertools.repeat(Down("gone"))
+    ending, _ = run(clock, faults, lambda: True, stopped=lambda: clock.now > 20)
+    assert ending is Ending.STOPPED
+    assert clock.now < 20 + 2 * patience.LOOK_SECONDS
+
+
 def test_a_store_that_refuses_is_not_asked_for_ever(clock: Clock) -> None:
     ending, _ = run(clock, itertools.repeat(Down("no permission")), lambda: True, refused=lambda error: True)
     assert ending is Ending.GAVE_UP
-    assert len(clock.pauses) == 2
+    assert len(clock.steps) == 3
 
 
 def test_it_stops_when_told(clock: Clock) -> None:
