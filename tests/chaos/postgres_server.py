@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -60,12 +60,13 @@ class Cluster:
         assert code == 0, (directory / "log").read_text()
         return cluster
 
-    def process(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
-        """A program of PostgreSQL's, as its user."""
+    def process(self, program: str, *arguments: str, entry: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
+        """A program of PostgreSQL's, as its user; ``entry`` is a command that it is started by, which root has to be."""
+        as_user = ("setpriv", "--reuid", self.user, "--clear-groups") if entry and self.user else ()
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
-                [self.binaries / program, *arguments],
-                user=self.user,
+                [*entry, *as_user, self.binaries / program, *arguments],
+                user=None if entry else self.user,
                 extra_groups=[] if self.user else None,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -78,10 +79,18 @@ class Cluster:
         os.kill(int((self.directory / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
     @contextmanager
-    def running(self) -> Iterator["Server"]:
-        """The server, which is ended by its id."""
-        arguments = ("-D", f"{self.directory}/data", "-k", str(self.directory), "-c", "listen_addresses=", "-F")
-        process = self.process("postgres", *arguments)
+    def running(self, address: str = "", entry: Sequence[str] = ()) -> Iterator["Server"]:
+        """The server, which is ended by its id; with an address it listens there too, in the network that is entered."""
+        arguments = (
+            "-D",
+            f"{self.directory}/data",
+            "-k",
+            str(self.directory),
+            "-c",
+            f"listen_addresses={address}",
+            "-F",
+        )
+        process = self.process("postgres", *arguments, entry=entry)
         try:
             server = Server(self.directory)
             until = time.monotonic() + 60
@@ -111,9 +120,9 @@ class Server:
 
     directory: Path
 
-    def url(self, database: str, *, password: str = PASSWORD) -> str:
-        """The SQLAlchemy URL of a database."""
-        return f"postgresql://abel:{password}@/{database}?host={self.directory}&port={PORT}"
+    def url(self, database: str, *, password: str = PASSWORD, host: str | None = None) -> str:
+        """The SQLAlchemy URL of a database, by the socket in the server's directory or over the network."""
+        return f"postgresql://abel:{password}@/{database}?host={host or self.directory}&port={PORT}"
 
     def connect(self, database: str = "postgres") -> "psycopg.Connection[tuple[object, ...]]":
         """A connection beside the ledger's, in which every statement is a transaction."""

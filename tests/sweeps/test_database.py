@@ -1,7 +1,12 @@
 import os
+import subprocess
+import sys
+import threading
 from contextlib import closing
 
+import cluster as networks
 import pytest
+from sqlalchemy import make_url
 
 from sweeps import database, tables
 from sweeps.database import LedgerAway, LedgerError
@@ -62,6 +67,54 @@ def test_what_a_server_refuses_is_one_line_and_a_server_that_was_away_is_found_a
             ledger.use_sweep("any")
         with cluster.running():
             assert ledger.sweeps() == []
+
+
+READER = """
+import sys
+import time
+from sweeps.ledger import Ledger, LedgerError
+
+ledger = Ledger.open(sys.argv[1])
+for line in sys.stdin:
+    began = time.monotonic()
+    try:
+        print(len(ledger.sweeps()), flush=True)
+    except LedgerError as error:
+        print(type(error).__name__, round(time.monotonic() - began), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_connection_that_goes_silent_is_given_up_and_made_again(cluster):
+    if (why := networks.no_namespaces()) or os.geteuid() != 0:
+        pytest.skip(why or "needs root, to start PostgreSQL in a network namespace")
+    hosts = cluster.directory / "data" / "pg_hba.conf"
+    hosts.write_text(hosts.read_text() + "host all all 10.0.0.0/24 scram-sha-256\n")
+    with networks.cable() as cable:
+        enter_far, enter_near = (["nsenter", "--target", end.entry[2], "--net"] for end in (cable.far, cable.near))
+        with cluster.running(cable.far.address, enter_far) as server:
+            name = make_url(server.create()).database
+            command = [*enter_near, sys.executable, "-c", READER, server.url(name, host=cable.far.address)]
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+
+                def asked():
+                    patience = threading.Timer(60, reader.kill)
+                    patience.start()
+                    reader.stdin.write("\n")
+                    reader.stdin.flush()
+                    answer = reader.stdout.readline().split()
+                    patience.cancel()
+                    return answer
+
+                try:
+                    assert asked() == ["0"]
+                    cable.pull()
+                    kind, seconds = asked()
+                    assert (kind, 10 < int(seconds) < 45) == ("LedgerAway", True)
+                    cable.plug()
+                    assert asked() == ["0"]
+                finally:
+                    reader.kill()
 
 
 def test_who_stops_inside_a_transaction_loses_it_and_the_others_go_on(cluster, monkeypatch):
