@@ -18,7 +18,7 @@ from sweeps.halving import HALVED, Contest
 from sweeps.ledger import Batch, Ledger
 from sweeps.provisional import Provisional
 from sweeps.retries import RetryPolicy
-from sweeps.rows import StateRow, TrialRow, TrialStatus
+from sweeps.rows import StateRow, TrialRow, TrialStatus, storable
 from sweeps.spec import Trial
 from workers.cohort import (
     Cohort,
@@ -203,7 +203,7 @@ class Frontier:
                     gathered.seconds_saving += report.seconds
                     self._settle(branch.trials, gathered)
                 case Damaged(message=message):
-                    gathered.events.append(_incident("damaged", _storable(message), branch))
+                    gathered.events.append(_incident("damaged", storable(message), branch))
                 case Forked(siblings=siblings):
                     gathered.forks += len(siblings)
                     branch, away = branch.split(siblings)
@@ -240,7 +240,7 @@ class Frontier:
         people and may go on with a traceback.
         """
         branch, gathered = self._running.pop(number), _Gathered()
-        error = _storable(error)
+        error = storable(error)
         again = self._retry.allows(failure, branch.tries)
         if failure is not FailureClass.PREEMPTED:
             for trial in branch.trials:
@@ -461,11 +461,6 @@ def _incident(kind: str, text: str, branch: Branch, *, again: bool = True) -> tu
     """An event that says what befell a cohort, and whether it is taken up again."""
     where = {"trials": list(branch.trials), "epoch": branch.cohort.epoch, "attempt": branch.tries + 1}
     return "incident", {"class": str(kind), "text": text, "again": again} | where
-
-
-def _storable(text: str) -> str:
-    """A text that every database and terminal takes: a path in an error may hold bytes that are no characters."""
-    return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
 
 
 def _first_line(error: str) -> str:

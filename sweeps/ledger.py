@@ -18,7 +18,7 @@ from sqlalchemy import Connection, insert, select, update
 from sweeps import database, leases, migrations, tables
 from sweeps.database import LedgerError, upsert
 from sweeps.reading import OUTCOMES, Reading, pages
-from sweeps.rows import SweepStatus, TrialStatus, encode
+from sweeps.rows import SweepStatus, TrialStatus, encode, storable
 from sweeps.spec import Trial
 from workers.cohort import Record
 from workers.config import Program, to_dict
@@ -245,7 +245,8 @@ class Ledger(Reading):
                 failed = {"failure": failure, "attempts": attempts}
                 connection.execute(update(tables.trials).where(at.id == trial).values(failed))
             for trial, (status, error) in batch.ended.items():
-                connection.execute(update(tables.trials).where(at.id == trial).values(status=status, error=error))
+                why = error and storable(error)
+                connection.execute(update(tables.trials).where(at.id == trial).values(status=status, error=why))
             for kind, payload in batch.events:
                 _append(connection, sweep_id, kind, payload)
             _account(connection, invocation, batch)

@@ -151,6 +151,11 @@ class Work:
     seconds_wall: float
 
 
+def storable(text: str) -> str:
+    """A text that every database and terminal takes: a path in an error may hold bytes that are no characters."""
+    return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
+
+
 def encode(value: Any) -> str:
     """The text of a JSON column: gives every float64 back bit for bit, NaN and the infinities included."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
