@@ -31,8 +31,11 @@ demo: install  ## run the decay-time sweep on digit pairs and draw its figure (a
 test: install  ## run the tests; ARGS="-k norms -x" goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-chaos: install  ## kill 100 workers and 25 drivers of a sweep and compare every record; ARGS="--seed 7"
+# Then what else can break: the tracking store, checkpoints and disks, nodes and their network, the ledger's server.
+chaos: install  ## kill 100 workers and 25 drivers of a sweep and compare every record, then break all else; ARGS="--seed 7"
 	$(BIN)/python tests/chaos/run.py $(ARGS)
+	CHAOS_SEEDS=3 CHAOS_OUTAGE_SECONDS=60 $(BIN)/python -m pytest $(addprefix tests/,services/test_outages.py \
+		services/test_space.py services/test_two_nodes.py services/test_ledger_away.py workers/test_damage.py workers/test_durability.py)
 
 lint: install  ## ruff, ruff format --check, mypy
 	$(BIN)/ruff check .

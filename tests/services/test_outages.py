@@ -1,7 +1,8 @@
 """Exactly once under faults: a real MLflow server behind a proxy that loses replies, and a projector that is killed.
 
 Whatever happens, in the end there is one live run for the sweep and one for each trial, and every point of the ledger is
-in its run once, bit for bit. Faults are drawn by seed; CHAOS_SEEDS says how many seeds, for a longer run.
+in its run once, bit for bit. Faults are drawn by seed; CHAOS_SEEDS says how many seeds and CHAOS_OUTAGE_SECONDS how long an
+outage, for a longer run: `make chaos` has three seeds and a minute.
 """
 
 import math
@@ -33,6 +34,7 @@ from services.tracking import FAULTS, Store, is_refusal
 pytestmark = pytest.mark.slow
 
 SEEDS = range(int(os.environ.get("CHAOS_SEEDS", "1")))
+OUTAGE_SECONDS = float(os.environ.get("CHAOS_OUTAGE_SECONDS", "2"))
 CREATE, BATCH, UPDATE, SEARCH = "runs/create", "runs/log-batch", "runs/update", "runs/search"
 
 
@@ -211,7 +213,7 @@ def test_an_outage_delays_and_loses_nothing(
         before = acknowledged()
         server.kill() if how == "killed" else server.freeze()
         story.tell(upto=epoch)  # training goes on
-        time.sleep(2)
+        time.sleep(OUTAGE_SECONDS)
         assert acknowledged() == before
         server.start() if how == "killed" else server.thaw()
     story.tell().end()
