@@ -29,6 +29,13 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     assert "cannot be opened or read: file is not a database" in refusal(f"sqlite:///{tmp_path}/ledger.db")
 
 
+def test_a_commit_is_on_the_disk_before_it_is_told(tmp_path):
+    """SQLite's own word for it, for a machine cannot be switched off here: FULL has it sync the log at every commit."""
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/ledger.db")) as ledger, ledger._engine.connect() as connection:
+        asked = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+    assert asked == ["wal", 2]
+
+
 def test_a_place_that_cannot_be_written_is_one_error(tmp_path):
     (tmp_path / "ledger.db").mkdir()
     assert f"ledger sqlite:///{tmp_path}/ledger.db: cannot be opened" in refusal(f"sqlite:///{tmp_path}/ledger.db")
