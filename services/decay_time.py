@@ -7,7 +7,7 @@ compared.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -72,7 +72,6 @@ class DecayTime:
         abel: error by seed of the ABEL arm.
         bounce_epochs: by seed, where ABEL decayed because the norm bounced.
         forced_epochs: by seed, where it decayed because its last decay was due.
-        left_out: names and outcomes of the trials that did not finish.
         paired: decaying at the earliest epoch against the first one after the bounce; None where there is no such pair.
         no_pair: why there is none.
     """
@@ -83,7 +82,6 @@ class DecayTime:
     abel: Mapping[int, float]
     bounce_epochs: Mapping[int, tuple[int, ...]]
     forced_epochs: Mapping[int, tuple[int, ...]]
-    left_out: Sequence[str]
     paired: Paired | None
     no_pair: str = ""
 
@@ -114,16 +112,9 @@ def decay_time(runs: Runs) -> DecayTime | None:
         abel=of_seed(abel, "minimum_test_error"),
         bounce_epochs=bounces,
         forced_epochs=of_seed(abel, "forced_epochs"),
-        left_out=left_out(runs),
         paired=paired,
         no_pair=no_pair,
     )
-
-
-def left_out(runs: Runs) -> list[str]:
-    """Names and outcomes of the trials that enter no mean; those that diverged are a matter of their own."""
-    others = runs.trials[~runs.trials["outcome"].isin(("finished", "diverged"))]
-    return [f"{name} ({outcome})" for name, outcome in zip(others["name"], others["outcome"], strict=True)]
 
 
 def _is_decay_time(finished: pd.DataFrame) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from abel.curves import bounces
-from services.decay_time import DecayTime, left_out
+from services.decay_time import DecayTime
 from services.figures import percent
 from services.runs import Runs
 from services.wording import counted
@@ -40,7 +40,9 @@ def unheard(shown: Runs) -> Iterator[str]:
             f"{counted(len(diverged), 'trial')} diverged: {_some(diverged)}. In measures, comparisons and claims "
             f"{'they count' if many else 'it counts'} as guessing, and {'are' if many else 'is'} in no other mean."
         )
-    if others := left_out(shown):
+    outcomes = zip(shown.trials["name"], shown.trials["outcome"], strict=True)
+    others = [f"{name} ({outcome})" for name, outcome in outcomes if outcome not in ("finished", "diverged")]
+    if others:
         many = len(others) > 1
         yield f"{counted(len(others), 'trial')} did not finish and enter{'s' * (not many)} no mean: {_some(others)}."
 

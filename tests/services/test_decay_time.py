@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from services.decay_time import decay_time
+from services.findings import unheard
 from services.runs import CURVE_COLUMNS, Runs
 
 
@@ -61,9 +62,14 @@ def test_norms_and_errors_are_by_seed() -> None:
 
 def test_trials_that_did_not_finish_are_left_out_and_named() -> None:
     broken = [replace_outcome(row, "diverged") if row["seed"] == 1 else row for row in GRID]
-    numbers = decay_time(runs(broken + ABEL))
+    shown = runs([*broken, *ABEL, replace_outcome(CONSTANT[0], "failed")])
+    numbers = decay_time(shown)
     assert numbers is not None and numbers.paired is not None
-    assert numbers.left_out == [f"decay_at {epoch} seed=1 (diverged)" for epoch in (2, 10, 20)]
+    diverged, failed = unheard(shown)
+    assert failed == "1 trial did not finish and enters no mean: constant None seed=0 (failed)."
+    assert diverged.startswith(
+        "3 trials diverged: decay_at 2 seed=1, decay_at 10 seed=1, decay_at 20 seed=1. In measures"
+    )
     assert numbers.paired.differences == [30]
     assert math.isnan(numbers.paired.standard_error)
 

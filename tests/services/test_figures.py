@@ -17,7 +17,6 @@ NUMBERS = DecayTime(
     abel={0: 29.0, 1: 28.0},
     bounce_epochs={0: (6,), 1: (7,)},
     forced_epochs={0: (9,), 1: ()},
-    left_out=(),
     paired=None,
 )
 
@@ -55,7 +54,6 @@ def test_it_is_drawn_without_norm_abel_and_spread_too() -> None:
         abel={},
         bounce_epochs={},
         forced_epochs={},
-        left_out=(),
         paired=None,
     )
     assert png(decay_time_figure(bare)).startswith(b"\x89PNG")
