@@ -68,8 +68,7 @@ def show(story: Any, uri: str, tmp_path: Path, more: Callable[[], bool] = lambda
         faults=FAULTS,
         refused=is_refusal,
         say=said.append,
-        sleep=lambda seconds: time.sleep(seconds / 20),
-        patience=Patience(give_up_after_seconds=60),
+        patience=Patience(rest_seconds=0.25, longest_pause_seconds=0.5, give_up_after_seconds=60),
     )
     assert ending is Ending.DONE, said
     return said
