@@ -65,6 +65,7 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
         while True:
             try:
                 if outcome is None:
+                    invocation = None  # where the reply is lost, it is not known which has the sweep
                     # Before the projector looks: it ends where no sweep runs.
                     invocation = ledger.begin_invocation(sweep_id)
                     with _tracking(settings, request, sweep_id, stop) as projector:

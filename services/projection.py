@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from abel.curves import bounces
 from abel.schedules import DECAYS, Event
-from services import thinning
+from services import summary, thinning
 from services.acts import Change
 from sweeps.rows import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
 
@@ -118,12 +118,11 @@ def error_points(curve: Sequence[StateRow]) -> Iterator[Point]:
         return
     (least, epoch), (last, _) = min(known), known[-1]
     found = {"minimum_test_error": least, "minimum_epoch": float(epoch), "final_test_error": last}
-    trained = [state.metrics for state in curve if math.isfinite(state.metrics["train_loss"])]
-    if trained:
-        found["selected_test_error"] = min(trained, key=lambda metrics: metrics["train_loss"])["test_error"]
+    chosen = summary.selected(curve)
+    if chosen is not None and math.isfinite(chosen):
+        found["selected_test_error"] = chosen
     for key, value in found.items():
-        if math.isfinite(value):
-            yield Point(key, value, curve[-1].finished_at_ms, curve[-1].epoch)
+        yield Point(key, value, curve[-1].finished_at_ms, curve[-1].epoch)
 
 
 def decision_points(decisions: Iterable[EventRow]) -> Iterator[Point]:

@@ -26,7 +26,7 @@ def measure(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
         epochs=trial.epochs,
         minimum_test_error=min(filter(math.isfinite, errors), default=None),
         final_test_error=errors[-1] if errors else None,
-        selected_test_error=_selected(curve),
+        selected_test_error=selected(curve),
         decays=decay_epochs(trial.schedule, curve),
         error=trial.error,
         failure=trial.failure,
@@ -34,7 +34,7 @@ def measure(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
     )
 
 
-def _selected(curve: Sequence[StateRow]) -> float | None:
+def selected(curve: Sequence[StateRow]) -> float | None:
     """The test error at the least training loss, as the paper reports where the error rises after a decay (SM)."""
     known = [state.metrics for state in curve if math.isfinite(state.metrics["train_loss"])]
     return min(known, key=lambda metrics: metrics["train_loss"])["test_error"] if known else None
