@@ -23,9 +23,10 @@ from statistics import median
 
 import numpy as np
 
-from services.settings import Settings, without_credentials
+from services.settings import Settings
 from sweeps.ledger import Ledger
 from sweeps.spec import load_spec
+from sweeps.urls import without_credentials
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "chaos"))
 from mlflow_server import MlflowServer

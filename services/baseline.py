@@ -19,11 +19,13 @@ from services.errors import OperationError
 from services.measures import Grid, Point, grid, measures
 from services.schemas import Scalar, TrialResult
 from sweeps.faults import shown
+from sweeps.files import PathFault, decode, read
 from sweeps.rows import TrialStatus
 from sweeps.shape import MAX_EPOCHS, Statistic
 from workers.config import Program
 
 FORMAT = 1
+MAX_BYTES = 2**20
 DIGITS = 6
 
 
@@ -157,8 +159,10 @@ def load(file: Path) -> Baseline:
     """
     rule = "must be what `abel baseline save SWEEP` printed"
     try:
-        held = _File.model_validate_json(file.read_bytes())
+        held = _File.model_validate_json(decode(read(file, MAX_BYTES)))
         arms = {name: _table(name, arm) for name, arm in held.arms.items()}
+    except PathFault as error:
+        raise OperationError(f"baseline {file}: {error}") from None
     except OSError as error:
         raise OperationError(f"baseline {file}: cannot be read: {error.strerror}") from None
     except ValidationError as error:

@@ -38,6 +38,7 @@ from services.cli_options import (
     show,
 )
 from services.schemas import Request, UiServer, to_json
+from sweeps.files import OWNER_ONLY
 
 BAD_INPUT = 2
 EXIT_CODES = {
@@ -389,7 +390,7 @@ def main() -> None:
 def _serve(server: UiServer) -> int:
     assert server.command is not None
     try:
-        return subprocess.call(server.command, env=os.environ | server.environment)
+        return subprocess.call(server.command, env=os.environ | server.environment, umask=OWNER_ONLY)
     except KeyboardInterrupt:
         return 0
 

@@ -99,6 +99,7 @@ def check(
         from sweeps.spec import load_spec
 
         settings = settings_of(data_dir)
+        settings.check("notify_url")
         before, margins, rules = baselines.load(baseline), gate.margins(margin), [gate.rule(text) for text in rule]
         for wanted in filter(None, (markdown, junit)):
             _must_be_writable(wanted)

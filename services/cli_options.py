@@ -1,7 +1,6 @@
 """What the commands have in common: their options, the settings they start from, and how a result is shown."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -38,8 +37,7 @@ Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds 
 
 def settings_of(data_dir: Path | None = None) -> Settings:
     """The settings, with a data directory where one is given."""
-    settings = Settings.from_env()
-    return settings if data_dir is None else replace(settings, data_dir=data_dir.expanduser().absolute())
+    return Settings.from_env(data_dir=data_dir)
 
 
 def seeds_of(text: str | None) -> tuple[int, ...] | None:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Protocol
 
 from services import forecasts, preflight, standing, storage
@@ -19,6 +18,7 @@ from sweeps.driver import Options, Outcome, Progress
 from sweeps.ledger import Ledger, sweep_identity
 from sweeps.rows import SweepStatus
 from sweeps.spec import SweepSpec
+from sweeps.urls import sqlite_file
 from workers.config import Program
 from workers.trajectory import Identity
 
@@ -234,8 +234,8 @@ def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: 
 
 def _is_uploaded(settings: Settings, ledger: Ledger, sweep_id: str) -> bool:
     """Whether the tracking store has acknowledged all, and, where it is a file, is still there."""
-    uri = settings.tracking_uri
-    if uri.startswith("sqlite:") and not Path(uri.partition(":///")[2].partition("?")[0]).exists():
+    file = sqlite_file(settings.tracking_uri)
+    if file is not None and not file.exists():
         return False
     return not standing.lag(settings, ledger, sweep_id)
 

@@ -11,7 +11,8 @@ from itertools import chain
 import pandas as pd
 import sqlalchemy as sa
 
-from services.settings import MLFLOW_ENVIRONMENT, is_server
+from services.settings import MLFLOW_ENVIRONMENT
+from sweeps.urls import is_server
 
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
 

@@ -21,8 +21,9 @@ from requests.adapters import HTTPAdapter, Retry
 
 from services import gate
 from services.schemas import Checked, Finding, Interval, Request, RunResult, Verdict, to_json
-from services.settings import Settings, origin
+from services.settings import Settings
 from sweeps.rows import SweepStatus
+from sweeps.urls import origin
 
 FAILURES = (SweepStatus.FAILED, SweepStatus.NO_SPACE)
 POST_SECONDS = 10.0  # to connect, and between two bytes of an answer

@@ -6,6 +6,7 @@ other verbs need neither.
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,13 @@ from services.schemas import (
     UiServer,
     Validation,
 )
-from services.settings import MLFLOW_ENVIRONMENT, Settings, SettingsError, is_server, without_credentials
+from services.settings import MLFLOW_ENVIRONMENT, Settings, SettingsError
 from sweeps import catalog as shipped
 from sweeps.database import LedgerError
+from sweeps.files import PathFault, private, resolve
 from sweeps.identity import IdentityError
 from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document
+from sweeps.urls import is_server, without_credentials
 from workers.data import DataError
 
 if TYPE_CHECKING:
@@ -54,8 +57,10 @@ def catalog_text(name: str) -> str:
 def init(file: Path) -> None:
     """Write a commented spec to start from; never over a file that is there."""
     try:
-        with file.open("x", encoding="utf-8") as target:
+        with resolve(file).open("x", encoding="utf-8") as target:
             target.write(shipped.template())
+    except PathFault as error:
+        raise OperationError(f"FILE: {error}") from None
     except FileExistsError:
         raise OperationError(f"{file}: must not exist yet; it was left as it is") from None
     except OSError as error:
@@ -92,9 +97,12 @@ def run(settings: Settings, request: Request, *, view: "View", stop: Stop) -> Ru
     """Run a sweep, or go on with it, until it ends or ``stop`` is set."""
     spec = _spec(request)  # before Ray is imported: a slip in a spec is told at once
 
+    settings.check("home", "ledger_url", "data_dir", "notify_url", *(("tracking_uri",) if request.tracking else ()))
+
     from services import execution
 
-    return execution.run(settings, request, spec, view=view, stop=stop)
+    with private():
+        return execution.run(settings, request, spec, view=view, stop=stop)
 
 
 def sweeps(settings: Settings) -> list[SweepOverview]:
@@ -121,15 +129,19 @@ def report(settings: Settings, sweeps: Sequence[str], out: Path | None, export: 
     from services.tracking import TrackingError, attach_figure
 
     try:
-        written = reports.report(settings, [row.id for row in rows], out, export)
+        with private() if out is None else nullcontext():
+            written = reports.report(settings, [row.id for row in rows], out and resolve(out), export)
+    except PathFault as error:
+        raise OperationError(f"--out: {error}") from None
     except RunsError as error:
         raise OperationError(f"{error}; `abel track` brings it there") from None
     except OSError as error:
         raise OperationError(f"{out or settings.reports}: cannot be written: {error.strerror}") from None
     note = written.lag
     try:
-        for row in rows:
-            attach_figure(settings, row.id, written.files)
+        with private():
+            for row in rows:
+                attach_figure(settings, row.id, written.files)
     except TrackingError as error:
         note = f"The files are not on the sweep's run: {error}"
     return ReportFiles(files=written.files, findings=written.findings, note=note)
@@ -159,7 +171,8 @@ def track(settings: Settings, sweep: str | None, *, rebuild: bool, say: Callable
 
         done: list[Tracked] = []
         for row in rows:
-            done.append(uploading.track(settings, ledger, row, rebuild=rebuild, say=say))
+            with private():
+                done.append(uploading.track(settings, ledger, row, rebuild=rebuild, say=say))
             if done[-1].error:
                 break
         return tuple(done)
@@ -172,11 +185,14 @@ def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
     page = _page(settings, shown) if shown else ""
     if is_server(settings.tracking_uri):
         return UiServer(url=without_credentials(settings.tracking_uri) + page, command=None, environment={})
+    settings.prepare()
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", settings.tracking_uri, "--default-artifact-root", str(settings.artifacts)),
+        *("--default-artifact-root", settings.artifacts.as_uri()),
     ]
-    return UiServer(url=f"http://127.0.0.1:{port}{page}", command=tuple(command), environment=MLFLOW_ENVIRONMENT)
+    # Every user of the machine may read a command line: the URI, which may hold a password, is in the environment.
+    environment = {**MLFLOW_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri}
+    return UiServer(url=f"http://127.0.0.1:{port}{page}", command=tuple(command), environment=environment)
 
 
 def _page(settings: Settings, sweep: SweepOverview) -> str:

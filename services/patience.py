@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from sweeps.urls import masked
+
 FIRST_PAUSE_SECONDS = 0.5
 LOOK_SECONDS = 0.5  # how often a rest looks whether it should end
 REFUSALS = 3  # something that answers "no" this many times in a row is not down, it is wrong
@@ -126,7 +128,7 @@ def reason(error: Exception) -> str:
     """The error in one line without credentials, its cause first where a long chain hides it."""
     text = " ".join(str(error).split())
     cause = re.search(r"Caused by (.+)", text)
-    text = re.sub(r"//[^/@\s]+@", "//", cause[1].removesuffix(")") if cause else text)
+    text = masked(cause[1].removesuffix(")") if cause else text)
     return text if len(text) <= 240 else f"{text[:240]}…"
 
 

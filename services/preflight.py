@@ -1,7 +1,9 @@
 """What must hold before a sweep starts: a home that takes files, and room on its disk."""
 
 import os
+import re
 import shutil
+import stat
 from pathlib import Path
 
 from services.errors import OperationError
@@ -49,7 +51,7 @@ def check_home(home: Path, *, mounts: Path = Path("/proc/mounts")) -> None:
     if not place.is_dir():
         raise PreflightError(f"ABEL_HOME {home}: must be a directory, but {place} is a file")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise PreflightError(f"ABEL_HOME {home}: must be writable, but {place} is not")
+        raise PreflightError(f"ABEL_HOME {home}: must be writable, but {place} {_why_not(place)}")
     kind = file_system(place, mounts)
     if kind in NETWORK_FILE_SYSTEMS:
         raise PreflightError(f"ABEL_HOME {home}: must lie on a local disk (the ledger is an SQLite file), got {kind}")
@@ -86,11 +88,18 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
     best: tuple[int, str] | None = None
     for line in lines:
         _, point, kind, *_ = line.split(" ")
-        mounted = Path(point.replace("\\040", " "))
+        mounted = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point))
         # A later line of the same depth was mounted over the earlier one.
         if path.is_relative_to(mounted) and (best is None or len(mounted.parts) >= best[0]):
             best = (len(mounted.parts), kind)
     return None if best is None else best[1]
+
+
+def _why_not(place: Path) -> str:
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        return "is on a read-only file system"
+    status = place.stat()
+    return f"belongs to user {status.st_uid} with mode {stat.filemode(status.st_mode)}, and this is user {os.getuid()}"
 
 
 def _existing(path: Path) -> Path:

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.settings import Settings, without_credentials
+from services.settings import Settings
+from sweeps.urls import without_credentials
 
 DRAIN_SECONDS = 120.0  # about 300,000 points at MLflow's pace into SQLite
 INTERRUPTED_DRAIN_SECONDS = 10.0  # who pressed Ctrl-C wants the prompt back; what is left, a later run sends

@@ -20,10 +20,11 @@ from services.findings import lagging, unfinished, unheard
 from services.robustness import Robustness, robustness, robustness_findings
 from services.run_measures import error_of
 from services.runs import Runs
-from services.settings import Settings, is_server, without_credentials
+from services.settings import Settings
 from services.themes import DARK, LIGHT, Draw
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
+from sweeps.urls import is_server, without_credentials
 from workers.config import Program, from_dict
 from workers.data import DataError
 

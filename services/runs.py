@@ -15,8 +15,9 @@ from services import view
 from services.histories import FAULTS, histories
 from services.patience import reason
 from services.projection import epochs_of, metric_key
-from services.settings import MLFLOW_ENVIRONMENT, without_credentials
+from services.settings import MLFLOW_ENVIRONMENT
 from sweeps.rows import TrialStatus
+from sweeps.urls import without_credentials
 
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
 

@@ -12,14 +12,16 @@
 """
 
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import urlsplit
+from typing import Generic, TypeVar
 
-TRACKING_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
+from sweeps.files import PathFault, make_private, resolve
+from sweeps.urls import URL, WEB, backend, is_sqlite, of_sqlite, origin, parse, without_credentials
+
+TRACKING_BACKENDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 
 # MLflow's client retries a request for minutes inside the call and sends usage statistics; retrying is ours to do,
 # where it can be reported and stopped. The job runner of its server is an open door that nobody here needs.
@@ -40,40 +42,79 @@ class SettingsError(ValueError):
     """An environment variable holds what it must not."""
 
 
-@dataclass(frozen=True, kw_only=True)
+Value = TypeVar("Value")
+
+
+class Checked(Generic[Value]):
+    """A setting that may be wrong: its error is raised where it is used, so a verb needs only the variables it uses."""
+
+    def __init__(self, *default: Value) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, settings: object | None, owner: type) -> Value:
+        """The value; of the class itself the default, which is how a dataclass asks for it."""
+        if settings is None:
+            if not self._default:
+                raise AttributeError(self._name)
+            return self._default[0]
+        held: Value | SettingsError = vars(settings)[self._name]
+        if isinstance(held, SettingsError):
+            raise held
+        return held
+
+    def __set__(self, settings: object, value: "Value | SettingsError") -> None:
+        vars(settings)[self._name] = value
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Settings:
     """Where things are. Paths are absolute, so processes started in other directories agree about them."""
 
-    home: Path
-    ledger_url: str
-    tracking_uri: str
-    data_dir: Path | None = None
+    home: Checked[Path] = Checked()
+    ledger_url: Checked[str] = Checked()
+    tracking_uri: Checked[str] = Checked()
+    data_dir: Checked[Path | None] = Checked(None)
+    notify_url: Checked[str | None] = Checked(None)
     ray_address: str | None = None
-    notify_url: str | None = field(default=None, repr=False)
-    notify_command: str | None = field(default=None, repr=False)
+    notify_command: str | None = None
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None) -> "Settings":
         """Read the environment; nothing is created. An empty variable counts as unset.
 
-        Raises:
-            SettingsError: a variable breaks its rule; the message names it, the rule and the value.
+        A variable that breaks its rule raises a :class:`SettingsError` where the setting is used, or by :meth:`check`;
+        the message names the variable, the rule and the value.
+
+        Args:
+            data_dir: what ``--data-dir`` names; it takes the place of the variables.
         """
-        given = {name: value.strip() for name, value in (os.environ if environ is None else environ).items()}
-        home = _path(given.get("ABEL_HOME") or ".abel")
-        if home.exists() and not home.is_dir():
-            raise SettingsError(f"ABEL_HOME: must be a directory, got the file {home}")
+        given = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
         name, uri = _first(given, "ABEL_TRACKING_URI", "MLFLOW_TRACKING_URI")
-        _, data_dir = _first(given, "ABEL_DATA_DIR", "TFDS_DATA_DIR")
+        variable, data = _first(given, "ABEL_DATA_DIR", "TFDS_DATA_DIR")
+        if data_dir is not None:
+            variable, data = "--data-dir", str(data_dir)
+        home = _tried(lambda: _home(given.get("ABEL_HOME") or ".abel"))
         return cls(
             home=home,
-            ledger_url=_database("ABEL_LEDGER", given.get("ABEL_LEDGER") or f"sqlite:///{home / 'ledger.db'}"),
-            tracking_uri=_tracking(name, uri or f"sqlite:///{home / 'mlflow.db'}"),
-            data_dir=_path(data_dir) if data_dir else None,
-            ray_address=given.get("ABEL_RAY_ADDRESS") or None,
-            notify_url=_webhook("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL") or None),
-            notify_command=given.get("ABEL_NOTIFY_COMMAND") or None,
+            ledger_url=_tried(lambda: _ledger("ABEL_LEDGER", given.get("ABEL_LEDGER") or _below(home, "ledger.db"))),
+            tracking_uri=_tried(lambda: _tracking(name, uri or _below(home, "mlflow.db"))),
+            data_dir=_tried(lambda: _path(variable, data) if data else None),
+            ray_address=given.get("ABEL_RAY_ADDRESS", "").strip() or None,
+            notify_url=_tried(lambda: _webhook("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL"))),
+            notify_command=given.get("ABEL_NOTIFY_COMMAND", "").strip() or None,
         )
+
+    def check(self, *names: str) -> None:
+        """Check settings that a verb uses only later.
+
+        Raises:
+            SettingsError: one of them breaks its rule.
+        """
+        for name in names:
+            getattr(self, name)
 
     @property
     def artifacts(self) -> Path:
@@ -101,82 +142,100 @@ class Settings:
         return self.home / "logs"
 
     def prepare(self) -> "Settings":
-        """Create the home and its folders.
+        """Create the home and its folders, which only their owner may enter; those that exist keep their mode.
 
         Raises:
             SettingsError: a folder cannot be made.
         """
         for folder in (self.home, self.artifacts, self.checkpoints, self.cache, self.reports, self.logs):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_private(folder)
             except OSError as error:
                 raise SettingsError(f"ABEL_HOME: cannot make {folder}: {error.strerror}") from None
         return self
 
 
-def without_credentials(uri: str) -> str:
-    """The URI as it may be printed and stored: user, password and query left out."""
-    return re.sub(r"//[^/]*@", "//", uri.partition("?")[0])
-
-
-def origin(url: str) -> str:
-    """Scheme, host and port of a URL: of a webhook nothing else may be printed, since its path is often its secret."""
-    scheme, colon, _ = url.partition("://")
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    return f"{scheme}://{host}" if colon else "text without ://"
-
-
-def is_server(tracking_uri: str) -> bool:
-    """Whether the tracking URI names an MLflow server (which keeps artifacts itself) and not a database."""
-    return tracking_uri.startswith(("http://", "https://"))
+def _tried(read: Callable[[], Value]) -> Value | SettingsError:
+    try:
+        return read()
+    except SettingsError as error:
+        return error
 
 
 def _first(given: Mapping[str, str], *names: str) -> tuple[str, str | None]:
-    return next(((name, given[name]) for name in names if given.get(name)), (names[0], None))
+    return next(((name, given[name]) for name in names if name in given), (names[0], None))
 
 
-def _path(text: str) -> Path:
-    return Path(os.path.abspath(Path(text).expanduser()))
-
-
-def _database(name: str, url: str) -> str:
-    scheme, colon, _ = url.partition(":")
-    if colon and scheme == "sqlite":
-        return _absolute_sqlite(name, url)
-    if not colon or scheme not in ("postgresql", "postgresql+psycopg"):
-        rule = "must be an sqlite:///<path> or postgresql://<host>/<database> URL"
-        raise SettingsError(f"{name}: {rule}, got {without_credentials(url)!r}")
-    if not urlsplit(url).path.strip("/"):
-        raise SettingsError(
-            f"{name}: must name a database, as in postgresql://host/ledger, got {without_credentials(url)!r}"
-        )
-    return url
-
-
-def _webhook(name: str, url: str | None) -> str | None:
+def _path(name: str, text: str) -> Path:
     try:
-        parts = urlsplit(url or "")
-        known = url is None or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
-    except ValueError:  # a port that is no number, a host with half a bracket
-        raise SettingsError(f"{name}: must be a URL with a valid host and port") from None
-    if not known:
-        raise SettingsError(f"{name}: must be an http:// or https:// URL with a host, got {origin(url or '')!r}")
+        return resolve(text)
+    except PathFault as error:
+        raise SettingsError(f"{name}: {error}") from None
+
+
+def _home(text: str) -> Path:
+    home = _path("ABEL_HOME", text)
+    if home.exists() and not home.is_dir():
+        raise SettingsError(f"ABEL_HOME: must be a directory, got the file {home}")
+    return home
+
+
+def _below(home: Path | SettingsError, name: str) -> str:
+    if isinstance(home, SettingsError):
+        raise home
+    return of_sqlite(home / name)
+
+
+def _ledger(name: str, url: str) -> str:
+    url = url.strip()
+    if is_sqlite(url):
+        return str(_file_url(name, url))
+    rule = "must be an sqlite:///<path> or postgresql://<host>/<database> URL"
+    if backend(url) != "postgresql" or _parsed(name, url).drivername not in ("postgresql", "postgresql+psycopg"):
+        raise SettingsError(f"{name}: {rule}, got {_shown(url)}")
+    if not _parsed(name, url).database:
+        raise SettingsError(f"{name}: must name a database, as in postgresql://host/ledger, got {_shown(url)}")
     return url
 
 
 def _tracking(name: str, uri: str) -> str:
-    scheme = uri.partition(":")[0].partition("+")[0]
-    if ":" not in uri or scheme not in TRACKING_SCHEMES:
+    uri = uri.strip()
+    kind = backend(uri)
+    if kind not in TRACKING_BACKENDS:
         rule = "must be a database (sqlite:///, postgresql://, mysql://, mssql://) or an MLflow server (http(s)://)"
-        hint = "; MLflow has retired file stores: `mlflow migrate-filestore`" if scheme == "file" else ""
-        raise SettingsError(f"{name}: {rule}, got {without_credentials(uri)!r}{hint}")
-    if scheme in ("http", "https") and not urlsplit(uri).hostname:
-        raise SettingsError(f"{name}: must name a host, as in http://127.0.0.1:5000, got {uri!r}")
-    return _absolute_sqlite(name, uri) if scheme == "sqlite" else uri.rstrip("/")
+        hint = "; MLflow has retired file stores: `mlflow migrate-filestore`" if kind == "file" else ""
+        raise SettingsError(f"{name}: {rule}, got {_shown(uri)}{hint}")
+    if kind == "sqlite":
+        # With its driver, since MLflow makes a folder for `sqlite:///` without unquoting the path.
+        return str(_file_url(name, uri).set(drivername="sqlite+pysqlite"))
+    if not _parsed(name, uri).host:
+        raise SettingsError(f"{name}: must name a host, as in http://127.0.0.1:5000, got {_shown(uri)}")
+    return uri.rstrip("/")
 
 
-def _absolute_sqlite(name: str, url: str) -> str:
-    match = re.fullmatch(r"(sqlite(?:\+\w+)?):///([^?]+)(\?.*)?", url)
-    if match is None or match[2].startswith(":memory:"):
-        raise SettingsError(f"{name}: must name a file, as in sqlite:///runs.db, got {url!r}")
-    return f"{match[1]}:///{_path(match[2])}{match[3] or ''}"
+def _webhook(name: str, url: str | None) -> str | None:
+    if url is None:
+        return None
+    url = url.strip()
+    if backend(url) not in WEB or not _parsed(name, url).host:
+        raise SettingsError(f"{name}: must be an http:// or https:// URL with a host, got {origin(url)!r}")
+    return url
+
+
+def _parsed(name: str, url: str) -> URL:
+    try:
+        return parse(url)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}, got {_shown(url)}") from None
+
+
+def _file_url(name: str, url: str) -> URL:
+    parts = _parsed(name, url)
+    file = parts.database or ""
+    if parts.host or parts.username or not file or file.startswith((":memory:", "file:")):
+        raise SettingsError(f"{name}: must name a file, as in sqlite:///runs.db, got {_shown(url)}")
+    return parts.set(database=str(_path(name, file)))
+
+
+def _shown(url: str) -> str:
+    return repr(without_credentials(url))

@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from services import summary
 from services.errors import OperationError
 from services.schemas import Incident, SweepDetail, SweepOverview
-from services.settings import Settings, without_credentials
+from services.settings import Settings, SettingsError
 from sweeps import leases
 from sweeps.ledger import Ledger
 from sweeps.rows import EventRow, SweepRow, SweepStatus, TrialRow, TrialStatus
+from sweeps.urls import sqlite_file, without_credentials
 
 STOPPED = "stopped"  # marked as running, but no process runs it: it was killed, or the machine went down
 
@@ -29,8 +29,8 @@ def opened(settings: Settings) -> Iterator[Ledger]:
 @contextmanager
 def opened_if_any(settings: Settings) -> Iterator[Ledger | None]:
     """The ledger of this home, or None where its file is not there yet: a question must not create it."""
-    scheme, _, path = settings.ledger_url.partition(":///")
-    if scheme != "sqlite" or Path(path.partition("?")[0]).exists():
+    file = sqlite_file(settings.ledger_url)
+    if file is None or file.exists():
         with opened(settings) as ledger:
             yield ledger
     else:
@@ -57,8 +57,15 @@ def nothing_here(settings: Settings, sweep: str) -> OperationError:
 
 
 def lag(settings: Settings, ledger: Ledger, sweep_id: str) -> int:
-    """How many of a sweep's events the tracking store has not acknowledged; from a thousand on, a thousand."""
-    offset = ledger.tracking_offset(sweep_id, without_credentials(settings.tracking_uri))
+    """How many of a sweep's events the tracking store has not acknowledged; from a thousand on, a thousand.
+
+    None are awaited where the environment names no store that could take them.
+    """
+    try:
+        target = without_credentials(settings.tracking_uri)
+    except SettingsError:
+        return 0
+    offset = ledger.tracking_offset(sweep_id, target)
     return len(ledger.events(sweep_id, after=offset, limit=1000))
 
 

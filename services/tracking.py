@@ -17,10 +17,12 @@ from services.batches import batches
 from services.patience import reason
 from services.projection import Data, Point
 from services.runs import one_each, sweep_runs
-from services.settings import MLFLOW_ENVIRONMENT, Settings, is_server, without_credentials
+from services.settings import MLFLOW_ENVIRONMENT, Settings
 from services.view import View
 from sweeps.database import LedgerError
+from sweeps.files import make_private
 from sweeps.ledger import Ledger
+from sweeps.urls import is_server, sqlite_file, without_credentials
 
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
 
@@ -83,9 +85,11 @@ class Store:
     def __init__(self, tracking_uri: str, artifacts: Path) -> None:
         self.target = without_credentials(tracking_uri)
         # A server keeps artifacts where it was told to; beside a database they lie here, in folders named by run ids.
+        if (file := sqlite_file(tracking_uri)) is not None:
+            make_private(file.parent)
         self._location = None if is_server(tracking_uri) else artifacts.absolute().as_uri()
         self._client = MlflowClient(tracking_uri)
-        self._sqlite = tracking_uri if tracking_uri.startswith("sqlite:") else None
+        self._sqlite = None if file is None else tracking_uri
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of this name, which is made where there is none.

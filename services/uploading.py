@@ -20,11 +20,13 @@ from services.errors import OperationError
 from services.mirror import Mirror
 from services.patience import Ending, Patience, Stop, persist, sole
 from services.schemas import Tracked
-from services.settings import Settings, SettingsError, without_credentials
+from services.settings import Settings, SettingsError
 from services.tracking import FAULTS, Store, TrackingError, is_refusal
 from sweeps.database import LedgerAway, LedgerError
+from sweeps.files import private
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
+from sweeps.urls import without_credentials
 
 LOOK_SECONDS = 1.0
 GIVE_UP_SECONDS = Patience().give_up_after_seconds
@@ -143,7 +145,7 @@ def _project(
 
 
 def _lock(artifacts: Path, sweep_id: str, tracking_uri: str) -> Path:
-    name = hashlib.sha256(f"{sweep_id} {tracking_uri}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{sweep_id} {without_credentials(tracking_uri)}".encode()).hexdigest()[:16]
     return artifacts / f".projector-{name}.lock"
 
 
@@ -167,4 +169,5 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with private():
+        sys.exit(main())

@@ -1,13 +1,18 @@
 """The connection to the ledger's database: SQLite in a mode in which readers never block the writer, or PostgreSQL."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from sweeps.files import private
+from sweeps.urls import masked, parse, without_credentials
 
 BUSY_TIMEOUT_MS = 30_000  # how long to wait for another writer
 IDLE_TIMEOUT_MS = 10_000  # how long a writer on PostgreSQL may do nothing while others wait for it
@@ -29,8 +34,8 @@ class LedgerAway(LedgerError, ConnectionError):
 def engine(url: str) -> Engine:
     """Connections to the database at an SQLAlchemy URL; execution option ``abel_write`` makes one a writer's."""
     try:
-        place = make_url(url)
-    except (ArgumentError, ValueError):  # their messages quote the URL, with its password
+        place = parse(url)
+    except ValueError:
         raise LedgerError("ledger: must be an sqlite:///<path> or postgresql://<host>/<database> URL") from None
     match place.drivername:
         case "sqlite":
@@ -41,8 +46,8 @@ def engine(url: str) -> Engine:
 
 
 def shown(url: URL) -> str:
-    """The URL as it may be printed: user, password and query left out."""
-    return URL.create(url.drivername.partition("+")[0], None, None, url.host, url.port, url.database).render_as_string()
+    """The URL as it may be printed."""
+    return without_credentials(url)
 
 
 def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -63,7 +68,8 @@ def told(url: URL, cannot: str) -> Iterator[None]:
         yield
     except DBAPIError as error:  # a full disk, a lock held too long, a server that is away, a wrong password
         kind = LedgerAway if _is_away(error) else LedgerError
-        raise kind(f"ledger {shown(url)}: cannot be {cannot}: {' '.join(str(error.orig).split())}") from error
+        why = masked(" ".join(str(error.orig).split()))
+        raise kind(f"ledger {shown(url)}: cannot be {cannot}: {why}") from error
 
 
 def _is_away(error: DBAPIError) -> bool:
@@ -74,15 +80,24 @@ def _is_away(error: DBAPIError) -> bool:
 
 
 def _sqlite(place: URL) -> Engine:
-    if place.database:
-        Path(place.database).parent.mkdir(parents=True, exist_ok=True)
+    file = Path(place.database or ":memory:")
+    reading = file.exists() and not (os.access(file.parent, os.W_OK) and os.access(file, os.W_OK))
+    if not reading:
+        file.parent.mkdir(parents=True, exist_ok=True)
     made = create_engine(place)
 
-    @event.listens_for(made, "connect")
-    def _configure(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # the driver must not open transactions of its own: "begin" below does
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_TIMEOUT_MS}"):
-            connection.execute(f"PRAGMA {pragma}")
+    @event.listens_for(made, "do_connect")
+    def _connect(dialect: Dialect, _: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+        if reading:
+            arguments[0], options["uri"] = _read_only(file), True
+        with private():  # the log and the shared memory get the file's mode
+            connection = dialect.connect(*arguments, **options)
+            connection.isolation_level = None  # the driver must not open transactions of its own: "begin" below does
+            connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+            if not reading:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+            return connection
 
     @event.listens_for(made, "begin")
     def _begin(connection: Connection) -> None:
@@ -91,6 +106,13 @@ def _sqlite(place: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return made
+
+
+def _read_only(file: Path) -> str:
+    """How SQLite opens a file where it may create nothing: without a log to read, it takes the file for unchanging."""
+    log = Path(f"{file}-wal")
+    unchanging = not log.exists() or not log.stat().st_size
+    return f"file:{quote(str(file))}?{'immutable=1' if unchanging else 'mode=ro'}"
 
 
 def _postgresql(place: URL) -> Engine:

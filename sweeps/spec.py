@@ -21,6 +21,7 @@ from pydantic import PrivateAttr
 from sweeps import catalog, rules, schema, shape, yaml_loader
 from sweeps.expansion import Request, count, expand
 from sweeps.faults import Faults, SpecError, shown, unknown
+from sweeps.files import PathFault, decode, read
 from sweeps.shape import Arm, Limits, Resources
 from sweeps.trial import Trial
 
@@ -64,18 +65,19 @@ class SweepSpec(shape.Document):
 def load_spec(path_or_name: str | Path) -> SweepSpec:
     """The spec in a file, or the catalogue entry of that name."""
     name, path = str(path_or_name), Path(path_or_name)
+    source = name if name.isprintable() and len(name) <= 200 else shown(name)
     if name in catalog.names() and not path.is_file():
         return parse_spec(catalog.read(name), f"{name}.yaml")
     try:
-        with path.open("rb") as file:
-            content = file.read(yaml_loader.MAX_BYTES + 1)
-        return parse_spec(content.decode("utf-8"), name)
+        return parse_spec(decode(read(path, yaml_loader.MAX_BYTES)), source)
+    except PathFault as error:
+        raise SpecError([str(error)], source) from None
     except FileNotFoundError:
-        raise SpecError([f"no such file, and {unknown('catalogue entry', name, catalog.names())}"], name) from None
+        raise SpecError([f"no such file, and {unknown('catalogue entry', name, catalog.names())}"], source) from None
     except OSError as error:
-        raise SpecError([f"cannot be read: {error.strerror}"], name) from None
+        raise SpecError([f"cannot be read: {error.strerror}"], source) from None
     except UnicodeDecodeError as error:
-        raise SpecError([f"must be UTF-8 text, the byte at {error.start} is not"], name) from None
+        raise SpecError([f"must be {error.encoding.upper()} text, the byte at {error.start} is not"], source) from None
 
 
 def parse_spec(text: str, source: str = "spec") -> SweepSpec:

@@ -5,6 +5,7 @@ exception: Tune keeps only a flag of those. SIGTERM says that the machine is bei
 its state saved, and the answer is ``preempted``; asked for more, the process ends.
 """
 
+import os
 import signal
 import time
 import traceback
@@ -16,6 +17,7 @@ import ray
 from ray import tune
 
 from sweeps.failures import FailureClass, classify
+from sweeps.files import OWNER_ONLY
 from workers.cohort import Cohort, Forked, Report, train
 from workers.workshop import Workshop
 
@@ -38,6 +40,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Open the workshop on first use; compiled epochs and data stay in it from cohort to cohort."""
+        os.umask(OWNER_ONLY)  # on another node it is not the driver's
         settings: WorkerSettings = config["settings"]
         self._workshop = Workshop(
             checkpoints=settings.checkpoints,

@@ -42,6 +42,7 @@ def load(text: str, source: str, faults: Faults) -> Any:
     JSON if `source` ends in ".json", else YAML. Of equal keys the first is kept and the others are noted in `faults`;
     text that cannot be read at all raises `SpecError`.
     """
+    text = text.removeprefix("\ufeff")
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
         raise SpecError([f"must have at most {MAX_BYTES} bytes, got {size}"], source)

@@ -40,6 +40,7 @@ DOORS = {
         "sweeps/database.py",
         "sweeps/leases.py",
         "sweeps/reading.py",
+        "sweeps/urls.py",
         "sweeps/migrations/*",
         "services/tracking.py",
         "services/histories.py",

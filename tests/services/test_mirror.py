@@ -16,10 +16,10 @@ from services import mirror as mirrors
 from services import projection
 from services.mirror import Mirror
 from services.runs import is_trial, sweep_runs
-from services.settings import without_credentials
 from services.tracking import Store, TrackingError
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
+from sweeps.urls import without_credentials
 
 Everything = Callable[[str, str], dict[str, Any]]
 

@@ -28,8 +28,8 @@ from services.mirror import Mirror
 from services.patience import Ending, Patience, persist
 from services.projection import metric_key
 from services.runs import is_trial
-from services.settings import without_credentials
 from services.tracking import FAULTS, Store, is_refusal
+from sweeps.urls import without_credentials
 
 pytestmark = pytest.mark.slow
 

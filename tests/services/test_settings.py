@@ -1,10 +1,13 @@
 """Tests for `services/settings.py`."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from services.settings import Settings, SettingsError, is_server, without_credentials
+from services.settings import Settings, SettingsError
+from sweeps.ledger import Ledger
+from sweeps.urls import sqlite_file, without_credentials
 
 
 def test_defaults_lie_under_the_home_and_nothing_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,7 +16,7 @@ def test_defaults_lie_under_the_home_and_nothing_is_created(tmp_path: Path, monk
     home = tmp_path / ".abel"
     assert settings.home == home
     assert settings.ledger_url == f"sqlite:///{home}/ledger.db"
-    assert settings.tracking_uri == f"sqlite:///{home}/mlflow.db"
+    assert without_credentials(settings.tracking_uri) == f"sqlite:///{home}/mlflow.db"
     assert settings.artifacts == home / "artifacts"
     assert settings.checkpoints == home / "checkpoints"
     assert settings.cache == home / "cache"
@@ -42,7 +45,7 @@ def test_relative_database_files_become_absolute(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     settings = Settings.from_env({"ABEL_LEDGER": "sqlite:///a/l.db", "MLFLOW_TRACKING_URI": "sqlite:///m.db?timeout=5"})
     assert settings.ledger_url == f"sqlite:///{tmp_path}/a/l.db"
-    assert settings.tracking_uri == f"sqlite:///{tmp_path}/m.db?timeout=5"
+    assert settings.tracking_uri == f"sqlite+pysqlite:///{tmp_path}/m.db?timeout=5"
 
 
 def test_a_ledger_may_be_on_a_server() -> None:
@@ -61,27 +64,117 @@ def test_a_ledger_may_be_on_a_server() -> None:
         ({"ABEL_TRACKING_URI": "mlruns"}, "ABEL_TRACKING_URI: must be a database .* got 'mlruns'"),
         ({"MLFLOW_TRACKING_URI": "file:///mlruns"}, "MLFLOW_TRACKING_URI: must be .*migrate-filestore"),
         ({"MLFLOW_TRACKING_URI": "http://"}, "MLFLOW_TRACKING_URI: must name a host"),
+        ({"ABEL_TRACKING_URI": "http://user:SECRET"}, "must be a URL with a valid host and port, got 'http://…'"),
+        ({"ABEL_TRACKING_URI": "http://user:SECRET@"}, "must name a host.*got 'http://…'"),
+        ({"ABEL_LEDGER": "postgresql://u:s@cret@h/d"}, "ABEL_LEDGER: must have the characters @ : .*'postgresql://…'"),
+        ({"ABEL_LEDGER": "sqlite:///file:x?mode=memory&uri=true"}, "ABEL_LEDGER: must name a file"),
+        ({"ABEL_LEDGER": "sqlite:///a%00b"}, "ABEL_LEDGER: must not contain a NUL character"),
+        ({"ABEL_NOTIFY_URL": "https://u:1/secret@h"}, "ABEL_NOTIFY_URL: must have the characters .*got 'https://…'"),
     ],
 )
 def test_what_must_not_be_is_refused_with_its_name_rule_and_value(environ: dict[str, str], message: str) -> None:
+    settings = Settings.from_env(environ)
     with pytest.raises(SettingsError, match=message):
-        Settings.from_env(environ)
+        settings.check("home", "ledger_url", "tracking_uri", "data_dir", "notify_url")
+
+
+def test_a_wrong_variable_matters_only_where_it_is_used(tmp_path: Path) -> None:
+    settings = Settings.from_env(
+        {"ABEL_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": "databricks", "ABEL_DATA_DIR": "\0"}
+    )
+    settings.check("home", "ledger_url", "notify_url")
+    assert settings.home == tmp_path
+    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_URI: must be a database"):
+        settings.check("tracking_uri")
+    with pytest.raises(SettingsError, match=r"ABEL_DATA_DIR: must not contain a NUL character, got '\\x00'"):
+        settings.check("data_dir")
+
+
+def test_a_home_of_any_name_holds_its_databases(tmp_path: Path) -> None:
+    for name in ("job%2Fmain", "a%20b", "q?x=1", "h#y", "s;t", "at@x", " sp ace ", "ünï", "new\nline", "100%", "[b]:c"):
+        settings = Settings.from_env({"ABEL_HOME": str(tmp_path / name)})
+        assert sqlite_file(settings.ledger_url) == tmp_path / name / "ledger.db"
+        assert sqlite_file(settings.tracking_uri) == tmp_path / name / "mlflow.db"
+        given = Settings.from_env({"ABEL_LEDGER": settings.ledger_url, "ABEL_TRACKING_URI": settings.tracking_uri})
+        assert (given.ledger_url, given.tracking_uri) == (settings.ledger_url, settings.tracking_uri)
+
+
+@pytest.mark.parametrize(
+    ("home", "rule"),
+    [
+        ("~no-such-user/x", "must begin with the home directory of a known user, got '~no-such-user/x'"),
+        ("n" * 300, r"must be a path that can be followed, got '.*…: File name too long"),
+        ("n/" * 3000, r"must be a path that can be followed, got '.*…: File name too long"),
+        ("loop/x", "must be a path that can be followed, got .*: Too many levels of symbolic links"),
+        ("dangling", "must not lead through a broken link, got .*dangling -> nowhere"),
+        ("dangling/x", "must not lead through a broken link, got .*dangling -> nowhere"),
+        ("file/x", "must be below a directory, but .*/file is a file"),
+        ("a\0b", r"must not contain a NUL character, got 'a\\x00b'"),
+        ("a\udcff", r"must be Unicode text, got 'a\\udcff'"),
+    ],
+)
+def test_a_home_that_leads_nowhere_is_refused(
+    home: str, rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dangling").symlink_to("nowhere")
+    Path("loop").symlink_to("loop")
+    Path("file").touch()
+    for variable, names in (("ABEL_HOME", ("home", "ledger_url")), ("ABEL_DATA_DIR", ("data_dir",))):
+        for name in names:
+            with pytest.raises(SettingsError, match=f"{variable}: {rule}"):
+                Settings.from_env({variable: home}).check(name)
+
+
+def test_a_relative_home_needs_a_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SettingsError, match=r"must be absolute, as the working directory is gone, got '\.abel'"):
+        Settings.from_env({}).check("home")
+    assert Settings.from_env({"ABEL_HOME": str(tmp_path)}).home == tmp_path
+
+
+def test_a_home_needs_no_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as a number."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(SettingsError, match="must begin with the home directory of a known user, got '~/x'"):
+        Settings.from_env({"ABEL_HOME": "~/x"}).check("home")
+    assert Settings.from_env({"ABEL_HOME": "/x"}).home == Path("/x")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_a_new_home_is_its_owners_alone(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        settings = Settings.from_env({"ABEL_HOME": str(tmp_path / "home")}).prepare()
+        Ledger.open(settings.ledger_url).close()
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in settings.home.rglob("*") if path.is_file()} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in [settings.home, *settings.home.iterdir()] if path.is_dir()} == {
+        0o700
+    }
+
+
+def test_a_home_keeps_the_mode_that_its_owner_gave_it(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(0o750)
+    settings = Settings.from_env({"ABEL_HOME": str(tmp_path / "home")}).prepare()
+    assert settings.home.stat().st_mode & 0o777 == 0o750
 
 
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="ABEL_HOME: must be a directory"):
-        Settings.from_env({"ABEL_HOME": str(tmp_path / "file")})
-    with pytest.raises(SettingsError, match="ABEL_HOME: cannot make"):
-        Settings.from_env({"ABEL_HOME": str(tmp_path / "file" / "below")}).prepare()
+        Settings.from_env({"ABEL_HOME": str(tmp_path / "file")}).check("home")
 
 
 def test_prepare_makes_the_folders(tmp_path: Path) -> None:
     settings = Settings.from_env({"ABEL_HOME": str(tmp_path / "home")}).prepare()
     assert settings.prepare().checkpoints.is_dir()
-
-
-def test_credentials_are_never_shown() -> None:
-    assert without_credentials("https://me:secret@host:5000/mlflow?token=x") == "https://host:5000/mlflow"
-    assert without_credentials("sqlite:////a/b.db?timeout=5") == "sqlite:////a/b.db"
-    assert is_server("https://host") and not is_server("sqlite:////x.db")

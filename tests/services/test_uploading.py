@@ -18,9 +18,10 @@ from services import uploading
 from services.cli import app
 from services.errors import OperationError
 from services.patience import sole
-from services.settings import Settings, without_credentials
+from services.settings import Settings
 from services.uploading import main, track
 from sweeps.rows import SweepStatus
+from sweeps.urls import without_credentials
 
 
 @pytest.fixture
