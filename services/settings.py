@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+UI_PORT = 5000  # where `abel ui` serves a database, unless it is given another
 TRACKING_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 
 # MLflow's client retries a request for minutes inside the call and sends usage statistics; retrying is ours to do,
