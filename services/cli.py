@@ -31,6 +31,7 @@ from services.cli_options import (
     Spec,
     Sweep,
     Threads,
+    UiUrl,
     Workers,
     carry_out,
     seeds_of,
@@ -38,6 +39,7 @@ from services.cli_options import (
     show,
 )
 from services.schemas import Request, UiServer, to_json
+from services.settings import UI_PORT
 from sweeps.files import OWNER_ONLY
 
 BAD_INPUT = 2
@@ -264,6 +266,7 @@ def report(
     sweeps: Annotated[list[str], typer.Argument(metavar="SWEEP...", help="Names or ids of sweeps of one program.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: ABEL_HOME/reports/SWEEP).")] = None,
     export: Annotated[Export | None, typer.Option(help="Write trials, curves and measures as tables too.")] = None,
+    ui_url: UiUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Write everything about one sweep, or several compared, as one HTML page, and its figures as PNG.
@@ -272,7 +275,7 @@ def report(
     """
     from services import operations
 
-    show(operations.report(settings_of(), sweeps, out, export), rendering.report, as_json)
+    show(operations.report(settings_of(), sweeps, out, export, ui_url), rendering.report, as_json)
 
 
 app.command()(cli_check.check)
@@ -323,7 +326,7 @@ def track(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = UI_PORT,
     sweep: Annotated[str | None, typer.Option(help="Open at this sweep.")] = None,
 ) -> None:
     """Serve the tracking store to a browser on this machine until Ctrl-C.
@@ -333,6 +336,8 @@ def ui(
     from services import operations
 
     server = operations.ui(settings_of(), port, sweep)
+    if server.command is not None:
+        operations.ensure_free(port)
     Console().print(rendering.ui(server), crop=False)
     if server.command is not None:
         raise typer.Exit(_serve(server))

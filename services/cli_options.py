@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console, RenderableType
@@ -15,6 +16,19 @@ from services.settings import Settings
 INTERRUPTED = 130
 
 Result = TypeVar("Result")
+
+
+def _web_address(text: str) -> str:
+    """An http or https address with a host, as the links of a page can begin with it."""
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, a host with half a bracket
+        known = False
+    if not known:
+        raise typer.BadParameter(f"must be an http:// or https:// URL with a host, got {text!r}")
+    return text
+
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.")]
 DataName = Annotated[str, typer.Argument(metavar="NAME", help="A TFDS set such as cifar10, or a source of our own.")]
@@ -32,6 +46,15 @@ AllowNondeterminism = Annotated[
 ]
 Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.")]
 OneTrial = Annotated[str | None, typer.Option("--trial", help="Only the trial of this name, as `abel status` has it.")]
+UiUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--ui-url",
+        metavar="URL",
+        parser=_web_address,
+        help="MLflow's address for the page's links (default: the tracking server, else that of `abel ui`).",
+    ),
+]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
 
 

@@ -12,10 +12,11 @@ from services.acts import Change
 from services.projection import Point
 from services.tracking import Shown, Store
 from sweeps.ledger import Ledger
-from sweeps.rows import EventRow, StateRow, SweepStatus, TrialRow
+from sweeps.rows import EventRow, StateRow, SweepStatus, TrialRow, TrialStatus
 
 EVENTS_PER_PAGE = 500
 VOUCHING = ("abel.data", "abel.view")  # tags that say what else of a run the store has
+GATHERED = (*projection.EPOCH_TAGS, "abel.incident", "nonfinite.")  # beginnings of tags that events add to
 OURS = ("abel.", "nonfinite.")  # tags that start so nobody else writes
 
 
@@ -74,15 +75,16 @@ class Mirror:
         The ledger may be ahead of the store, where that was emptied or put back from a backup, and the store of the
         ledger, where a process was killed before it could note what it had sent.
         """
-        self._experiment = self._store.experiment(self._sweep.name)
+        self._experiment = self._store.experiment(self._sweep.name, self._sweep.id)
         self._rows = self._read_rows()
         self._trials = self._store.runs(self._sweep.id)
         if self._rebuild:
             self._forget()
         parent = self._trials.pop("", None) or self._make_parent()
         self.offset = min(parent.event, self._ledger.tracking_offset(self._sweep.id, self._store.target))
-        for shown in self._trials.values():
-            self._store.send(shown, tags={"mlflow.parentRunId": parent.run_id})
+        for name, shown in self._trials.items():
+            known = projection.trial_tags(self._rows[name]) if name in self._rows else {}
+            self._store.send(shown, tags={"mlflow.parentRunId": parent.run_id, **known})
         if "abel.spec" not in parent.tags:
             self._describe(parent)
         self._prepare_view(parent)
@@ -93,8 +95,8 @@ class Mirror:
         """Take back what the runs vouch for, in the store itself, so that no fault brings it back."""
         self._ledger.save_tracking_offset(self._sweep.id, self._store.target, 0)
         for name, shown in self._trials.items():
-            vouching = {tag: "" for tag in VOUCHING if tag in shown.tags}
-            self._store.send(shown, tags=vouching | {"abel.epoch" if name else "abel.event": "0"})
+            forgotten = {tag: "" for tag in shown.tags if tag in VOUCHING or tag.startswith(GATHERED)}
+            self._store.send(shown, tags=forgotten | {"abel.epoch" if name else "abel.event": "0"})
         self._rebuild = False
 
     def _settle(self, parent: Shown) -> None:
@@ -132,7 +134,8 @@ class Mirror:
         return self._store.make(self._experiment, f"sweep {self._sweep.name}", self._sweep.created_ms, tags)
 
     def _make_trial(self, row: TrialRow, parent: Shown, started_ms: int) -> Shown:
-        tags = projection.trial_tags(row) | {"mlflow.parentRunId": parent.run_id}
+        about = {"mlflow.parentRunId": parent.run_id, "abel.outcome": str(TrialStatus.RUNNING)}
+        tags = projection.trial_tags(row) | about
         return self._store.make(self._experiment, row.name, started_ms, tags)
 
     def _show(self, parent: Shown, act: Sequence[EventRow]) -> None:

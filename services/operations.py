@@ -4,6 +4,8 @@ The run (Ray) and the report (MLflow, Matplotlib) are imported inside their verb
 other verbs need neither.
 """
 
+import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -118,8 +120,14 @@ def status(settings: Settings, sweep: str) -> SweepDetail:
         return standing.detail(settings, ledger, row)
 
 
-def report(settings: Settings, sweeps: Sequence[str], out: Path | None, export: str | None = None) -> ReportFiles:
-    """Write a report of sweeps, with their numbers as ``csv`` or ``parquet`` if asked, and put it on their runs."""
+def report(
+    settings: Settings, sweeps: Sequence[str], out: Path | None, export: str | None = None, ui_url: str | None = None
+) -> ReportFiles:
+    """Write a report of sweeps, with their numbers as ``csv`` or ``parquet`` if asked, and put it on their runs.
+
+    Args:
+        ui_url: where the page's readers have MLflow; its links begin with it.
+    """
     rows = [
         status(settings, name).sweep for name in sweeps
     ]  # before MLflow is imported: an unknown name is told at once
@@ -130,7 +138,7 @@ def report(settings: Settings, sweeps: Sequence[str], out: Path | None, export: 
 
     try:
         with private() if out is None else nullcontext():
-            written = reports.report(settings, [row.id for row in rows], out and resolve(out), export)
+            written = reports.report(settings, [row.id for row in rows], out and resolve(out), export, ui_url)
     except PathFault as error:
         raise OperationError(f"--out: {error}") from None
     except RunsError as error:
@@ -176,6 +184,21 @@ def track(settings: Settings, sweep: str | None, *, rebuild: bool, say: Callable
             if done[-1].error:
                 break
         return tuple(done)
+
+
+def ensure_free(port: int) -> None:
+    """Refuse a port of this machine that cannot be listened on, with one that can.
+
+    Raises:
+        OperationError: another program listens there, perhaps another ``abel ui``, or this user may not.
+    """
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            other = free.getsockname()[1]
+        rule = f"must be a free port of 127.0.0.1, got {port} ({os.strerror(error.errno or 0)})"
+        raise OperationError(f"--port: {rule}; `abel ui --port {other}` takes one that is free") from None
 
 
 def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:

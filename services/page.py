@@ -85,6 +85,14 @@ def table(
     return f'<div class="scroll">{table_html}</div>'
 
 
+def base_of_links(name: str, address: str) -> str:
+    """A field with the address that links to runs begin with; the page's script follows changes."""
+    return (
+        f'<p class="note"><label>{escape(name)}: '
+        f'<input class="base" type="url" size="40" value="{escape(address)}"></label></p>'
+    )
+
+
 def facts(known: Mapping[str, str]) -> str:
     """A list of names and values."""
     pairs = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in known.items())

@@ -153,21 +153,33 @@ def turns(known: Mapping[str, str], decisions: Iterable[EventRow]) -> tuple[tupl
 
 def epochs_of(text: str) -> tuple[int, ...]:
     """The epochs that a tag lists."""
-    return tuple(int(epoch) for epoch in text.split(",") if epoch)
+    return tuple(int(epoch) for epoch in text.split(",") if is_whole_number(epoch))
+
+
+def counted(tags: Mapping[str, str], name: str) -> int:
+    """The whole number in a tag, 0 where there is none: anybody may edit a tag, and 0 has everything shown again."""
+    text = tags.get(name, "")
+    return int(text) if is_whole_number(text) else 0
+
+
+def is_whole_number(text: str) -> bool:
+    """Whether a tag holds a whole number as it was written there."""
+    return len(text) < 20 and text.isascii() and text.isdigit()
 
 
 def trial_tags(trial: TrialRow) -> dict[str, str]:
-    """What a trial is, apart from what becomes of it."""
+    """What a trial is, apart from what becomes of it; `abel.setting` is all but the seed."""
     return {
         "abel.sweep_id": trial.sweep_id,
         "abel.trial_id": trial.id,
+        "abel.trial": trial.name,
         "abel.number": str(trial.number),
         "abel.arm": trial.arm,
         "abel.kind": str(trial.schedule["kind"]),
         "abel.seed": str(trial.seed),
         "abel.epochs": str(trial.epochs),
         "abel.settings": _text(trial.settings),
-        "abel.outcome": str(TrialStatus.RUNNING),
+        "abel.setting": trial.name.removesuffix(f" seed={trial.seed}"),
     }
 
 
@@ -189,7 +201,7 @@ def trial_update(
     points = [point for state in (news if shown is None else shown) for point in epoch_points(state)]
     _, decays = turns(known, change.decisions)
     points += [point for point in decision_points(change.decisions) if point.step in decays[: thinning.POINTS]]
-    nonfinite = {name: text for name, text in nonfinite_tags(news).items() if name not in known}
+    nonfinite = {name: text for name, text in nonfinite_tags(news).items() if not known.get(name)}
     epoch = str(news[-1].epoch) if news else known.get("abel.epoch", "0")
     outcome: dict[str, str] = {}
     if change.ended is not None:
@@ -242,11 +254,11 @@ def cost_tags(trials: Iterable[TrialRow], work: Work) -> dict[str, str]:
 
 def incident_tags(known: Mapping[str, str], incidents: Iterable[EventRow]) -> dict[str, str]:
     """How many incidents there were, and the text of the last; one that ``known`` counts already is not counted again."""
-    new = [event for event in incidents if event.id > int(known.get("abel.incident_event", "0"))]
+    new = [event for event in incidents if event.id > counted(known, "abel.incident_event")]
     if not new:
         return {}
     return {
-        "abel.incidents": str(int(known.get("abel.incidents", "0")) + len(new)),
+        "abel.incidents": str(counted(known, "abel.incidents") + len(new)),
         "abel.incident": _text(new[-1].payload.get("text", "")),
         "abel.incident_event": str(new[-1].id),
     }

@@ -20,7 +20,7 @@ from services.findings import lagging, unfinished, unheard
 from services.robustness import Robustness, robustness, robustness_findings
 from services.run_measures import error_of
 from services.runs import Runs
-from services.settings import Settings
+from services.settings import UI_PORT, Settings
 from services.themes import DARK, LIGHT, Draw
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
@@ -29,7 +29,6 @@ from workers.config import Program, from_dict
 from workers.data import DataError
 
 PAGE = "index.html"
-UI = "http://127.0.0.1:5000"  # where `abel ui` serves a store that has no server
 PANELS = (
     ("Weight norm", "weight_norm_sq", "squared weight norm", False, True),
     ("Test error", "test_error", "test error (%)", False, True),
@@ -73,11 +72,18 @@ class Sweep:
     lag: str | None
 
 
-def report(settings: Settings, names: Sequence[str], out: Path | None = None, kind: str | None = None) -> Report:
+def report(
+    settings: Settings,
+    names: Sequence[str],
+    out: Path | None = None,
+    kind: str | None = None,
+    ui_url: str | None = None,
+) -> Report:
     """Write the report of sweeps, each the newest of a name or one by its id, into ``out``, by default below the home.
 
     Args:
         kind: ``csv`` or ``parquet`` to write the numbers too.
+        ui_url: where the page's readers have MLflow; by default the tracking server, else where ``abel ui`` serves.
 
     Raises:
         LedgerError: the ledger does not know a sweep.
@@ -102,8 +108,9 @@ def report(settings: Settings, names: Sequence[str], out: Path | None = None, ki
     for name, draw, _, _ in _robust(shown, arms, guess):
         files.append(folder / f"{name}.png")
         files[-1].write_bytes(themes.png(draw(theme=LIGHT)))
-    base = without_credentials(settings.tracking_uri) if is_server(settings.tracking_uri) else UI
-    files[0].write_text(document(sweeps, shown, arms, found, base, guess), encoding="utf-8")
+    served = is_server(settings.tracking_uri)
+    ui_url = ui_url or (without_credentials(settings.tracking_uri) if served else f"http://127.0.0.1:{UI_PORT}")
+    files[0].write_text(document(sweeps, shown, arms, found, ui_url.rstrip("/"), guess), encoding="utf-8")
     if kind is not None:
         files += export(shown, arms, folder, kind)
     lag = " ".join(one.lag for one in sweeps if one.lag) or None

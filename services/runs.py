@@ -14,7 +14,7 @@ import pandas as pd
 from services import view
 from services.histories import FAULTS, histories
 from services.patience import reason
-from services.projection import epochs_of, metric_key
+from services.projection import counted, epochs_of, is_whole_number, metric_key
 from services.settings import MLFLOW_ENVIRONMENT
 from sweeps.rows import TrialStatus
 from sweeps.urls import without_credentials
@@ -22,9 +22,10 @@ from sweeps.urls import without_credentials
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run, ViewType
 
 ROWS_PER_PAGE = 1000
+MARK = "abel.sweep"  # a sweep's name, as a tag of its own run and of its experiment, which people may rename
 CURVES = (
     "weight_norm_sq",
     "test_error",
@@ -102,6 +103,7 @@ def load(tracking_uri: str, sweep_id: str, metrics: Sequence[str] = CURVES) -> R
             place = without_credentials(tracking_uri)
             raise RunsError(f"sweep {sweep_id}: must be in the tracking store, but {place} does not show it yet")
         trials = list(runs.values())
+        _refuse_edited(trials)
         curves = _curves(tracking_uri, trials, metrics)
     except FAULTS as error:
         raise RunsError(f"tracking {without_credentials(tracking_uri)}: {reason(error)}") from None
@@ -135,10 +137,25 @@ def joined(named: Mapping[str, Runs]) -> Runs:
 
 def sweep_runs(client: MlflowClient, sweep_id: str) -> Iterator[Run]:
     """The live runs of a sweep, its own and its trials', oldest first, read in pages."""
-    wanted, order = f"tags.`abel.sweep_id` = '{sweep_id}'", ["attributes.start_time ASC"]
-    experiments = _pages(lambda token: client.search_experiments(page_token=token))
-    known = [experiment.experiment_id for experiment in experiments]  # never empty: MLflow makes a "Default" one
-    yield from _pages(lambda token: client.search_runs(known, wanted, 1, ROWS_PER_PAGE, order, token))
+    return _pages(_search(client, "abel.sweep_id", sweep_id, ROWS_PER_PAGE))
+
+
+def experiment_with(client: MlflowClient, tag: str, text: str) -> Experiment | None:
+    """The experiment of the oldest live run with a tag, whatever its name; None where no run has the tag."""
+    run = next(iter(_search(client, tag, text, 1)(None)), None)
+    return None if run is None else client.get_experiment(run.info.experiment_id)
+
+
+def _search(client: MlflowClient, tag: str, text: str, size: int) -> Callable[[str | None], Any]:
+    """What fetches the page of a token: live runs with a tag, in whatever experiment, oldest first."""
+    wanted, order = f"tags.`{tag}` = '{text}'", ["attributes.start_time ASC"]
+    known = [found.experiment_id for found in experiments(client)]  # never empty: MLflow makes a "Default" one
+    return lambda token: client.search_runs(known, wanted, 1, size, order, token)
+
+
+def experiments(client: MlflowClient, view_type: int = ViewType.ACTIVE_ONLY) -> Iterator[Experiment]:
+    """All experiments of a store, read in pages."""
+    return _pages(lambda token: client.search_experiments(view_type, page_token=token))
 
 
 def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
@@ -148,7 +165,7 @@ def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
         RunsError: the store is out of reach or does not know the sweep.
     """
     try:
-        experiment = MlflowClient(tracking_uri).get_experiment_by_name(name)
+        experiment = experiment_with(MlflowClient(tracking_uri), "abel.sweep_id", sweep_id)
     except FAULTS as error:
         raise RunsError(f"tracking {without_credentials(tracking_uri)}: {reason(error)}") from None
     if experiment is None:
@@ -181,12 +198,42 @@ def one_each(runs: Iterable[Run], prefer: Container[str] = ()) -> tuple[dict[str
 
 def _shows(run: Run) -> tuple[int, int]:
     tags = run.data.tags
-    return int(tags.get("abel.epoch") or tags.get("abel.event") or 0), len(tags) + len(run.data.params)
+    return counted(tags, "abel.epoch") or counted(tags, "abel.event"), len(tags) + len(run.data.params)
 
 
 def is_trial(run: Run) -> bool:
     """Whether a run of a sweep is a trial's, not the sweep's own."""
     return "abel.trial_id" in run.data.tags
+
+
+def _refuse_edited(trials: Iterable[Run]) -> None:
+    """Refuse a trial of which somebody has removed or changed a tag so that it cannot be read."""
+    for run in trials:
+        for tag, (rule, is_readable) in READ_BACK.items():
+            text = run.data.tags.get(tag)
+            if text is None or not is_readable(text):
+                cure = "`abel track SWEEP --rebuild` restores it"
+                raise RunsError(f"run {run.info.run_name!r}: tag {tag}: must be {rule}, got {text!r}; {cure}")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+_WHOLE = ("a whole number", is_whole_number)
+# What the tags of a trial's run must hold to be read back.
+READ_BACK: Mapping[str, tuple[str, Callable[[str], bool]]] = {
+    "abel.arm": ("an arm's name", bool),
+    "abel.kind": ("a schedule's kind", bool),
+    "abel.number": _WHOLE,
+    "abel.seed": _WHOLE,
+    "abel.epochs": _WHOLE,
+    "abel.settings": ("a JSON object", _is_object),
+    "abel.outcome": ("a trial's status", bool),
+}
 
 
 def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
@@ -229,12 +276,12 @@ def _trial(run: Run, errors: "pd.Series[float] | None") -> dict[str, Any]:
         "run_id": run.info.run_id,
         "experiment_id": run.info.experiment_id,
         "number": int(tags["abel.number"]),
-        "name": run.info.run_name,
+        "name": tags.get("abel.trial", run.info.run_name),  # the tag is newer than some stores; people rename runs
         "arm": tags["abel.arm"],
         "kind": tags["abel.kind"],
         "seed": int(tags["abel.seed"]),
         "outcome": tags["abel.outcome"],
-        "epoch": int(tags.get("abel.epoch", "0")),
+        "epoch": counted(tags, "abel.epoch"),
         "epochs": int(tags["abel.epochs"]),
         "error": tags.get("abel.error", "") if tags["abel.outcome"] == "failed" else "",
         "settings": json.loads(tags["abel.settings"]),

@@ -174,16 +174,22 @@ def _best(trials: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 
 def trials(shown: Runs, tracking_url: str) -> str:
-    """Every trial; its number leads to its run in MLflow's UI, whose address is given."""
+    """Every trial; its number leads to its run in MLflow's UI, whose address is given and can be changed on the page."""
     numbers = {"#", "epochs", "minimum test error", "at", "final"}
     names = ("#", "trial", "outcome", "epochs", "minimum test error", "at", "final", "decays after", "norm minimum at")
     columns = [Column(name=name, number=name in numbers) for name in names]
     rows = [(str(row["outcome"]), _trial(row, tracking_url)) for _, row in shown.trials.iterrows()]
     table = page.table(columns, rows, "trials", sortable=True)
     note = page.paragraph(
-        "A click on a heading sorts; a number leads to the trial's run in MLflow (`abel ui` serves it).", "note"
+        "A click on a heading sorts; a number leads to the trial's run in MLflow. `abel ui` serves MLflow and prints its "
+        "address; if that is another one than below, enter it there.",
+        "note",
     )
-    return note + (table if len(rows) <= FOLD_ABOVE else page.folded(f"{len(rows):,} trials", table))
+    return (
+        note
+        + page.base_of_links("MLflow", tracking_url)
+        + (table if len(rows) <= FOLD_ABOVE else page.folded(f"{len(rows):,} trials", table))
+    )
 
 
 def _trial(row: "pd.Series[Any]", tracking_url: str) -> list[Cell]:

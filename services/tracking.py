@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.batches import batches
 from services.patience import reason
-from services.projection import Data, Point
-from services.runs import one_each, sweep_runs
+from services.projection import Data, Point, counted
+from services.runs import MARK, experiment_with, experiments, one_each, sweep_runs
 from services.settings import MLFLOW_ENVIRONMENT, Settings
 from services.view import View
 from sweeps.database import LedgerError
@@ -27,7 +27,7 @@ from sweeps.urls import is_server, sqlite_file, without_credentials
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
@@ -71,12 +71,12 @@ class Shown:
     @property
     def epoch(self) -> int:
         """All points up to this epoch are in the store."""
-        return int(self.tags.get("abel.epoch", "0"))
+        return counted(self.tags, "abel.epoch")
 
     @property
     def event(self) -> int:
         """The last of the ledger's events that a sweep's own run vouches for."""
-        return int(self.tags.get("abel.event", "0"))
+        return counted(self.tags, "abel.event")
 
 
 class Store:
@@ -91,21 +91,53 @@ class Store:
         self._client = MlflowClient(tracking_uri)
         self._sqlite = None if file is None else tracking_uri
 
-    def experiment(self, name: str) -> str:
-        """The id of the experiment of this name, which is made where there is none.
+    def experiment(self, name: str, sweep_id: str) -> str:
+        """The id of a sweep's experiment, created where the store has none.
+
+        People may rename an experiment. So it is the one that holds the sweep's runs, else the one marked with the
+        sweep's name, else one of this name that is empty or holds sweeps. One that holds other work is left alone.
 
         Raises:
-            TrackingError: it is in the store's bin.
+            TrackingError: the experiment is deleted.
         """
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is None:
-            # Without its kind MLflow takes an experiment for one of language models, and opens it on an empty page.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return str(self._client.create_experiment(name, artifact_location=self._location, tags=kind))
-        if experiment.lifecycle_stage == "deleted":
-            cure = f"`mlflow experiments restore --experiment-id {experiment.experiment_id}` brings it back"
-            raise TrackingError(f"experiment {name!r} in {self.target}: must not be deleted; {cure}")
-        return str(experiment.experiment_id)
+        found = self._holding(name, sweep_id) or self._marked(name) or self._named(name)
+        if found is None:
+            return self._create(name, sweep_id)
+        if found.lifecycle_stage == "deleted":
+            cure = f"`mlflow experiments restore --experiment-id {found.experiment_id}` restores it"
+            raise TrackingError(f"experiment {found.name!r} in {self.target}: must not be deleted; {cure}")
+        if MARK not in found.tags:
+            self._client.set_experiment_tag(found.experiment_id, MARK, name)
+        return str(found.experiment_id)
+
+    def _holding(self, name: str, sweep_id: str) -> Experiment | None:
+        """The experiment with this sweep's runs, else with those of another sweep of its name."""
+        own = experiment_with(self._client, "abel.sweep_id", sweep_id)
+        return own or experiment_with(self._client, MARK, name)
+
+    def _marked(self, name: str) -> Experiment | None:
+        """The oldest experiment marked with a sweep's name; a deleted one only where no other is left."""
+        marked = [found for found in experiments(self._client, ViewType.ALL) if found.tags.get(MARK) == name]
+        return min(marked, key=lambda found: (found.lifecycle_stage == "deleted", found.creation_time), default=None)
+
+    def _named(self, name: str) -> Experiment | None:
+        """The experiment of a name, unless it is marked with another sweep's or holds runs of something else."""
+        found = self._client.get_experiment_by_name(name)
+        if found is None or MARK in found.tags:
+            return None
+        runs = (
+            self._client.search_runs([found.experiment_id], wanted, ViewType.ALL, 1)
+            for wanted in ("tags.`abel.sweep_id` LIKE '%'", "")
+        )
+        ours, all_runs = runs
+        return found if ours or not all_runs else None
+
+    def _create(self, name: str, sweep_id: str) -> str:
+        names = (name, f"{name} (abel)", f"{name} (abel, {sweep_id})")  # deleted experiments keep their names
+        free = next((each for each in names if self._client.get_experiment_by_name(each) is None), name)
+        # Without its kind MLflow takes an experiment for one of language models, and opens it on an empty page.
+        tags = {"mlflow.experimentKind": "custom_model_development", MARK: name}
+        return str(self._client.create_experiment(free, artifact_location=self._location, tags=tags))
 
     def save_view(self, experiment: str, view: View) -> None:
         """Keep a page of MLflow's UI with the experiment; one of the same key is replaced."""

@@ -6,10 +6,12 @@ The view's format is MLflow's own and in no documentation: that of version 3.17.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from services import thinning
+from abel.schedules import Abel, Plateau
+from services import projection, thinning
 from sweeps.rows import SweepRow, TrialRow
 
 TAG = "mlflow.sharedViewState."
@@ -18,9 +20,14 @@ CARD_PIXELS = 320
 MAIN, REST, SYSTEM = "abel", "abel-rest", "abel-system"  # ids of the sections; the names of the last two are MLflow's
 
 ORDER = "metrics.`minimum_test_error`"  # by time of creation MLflow would fold trials away below the sweep's own run
-# MLflow draws a colour from the text of tag and arm; from the parameter `arm` the arms `constant` and `decay-at` have one.
-BY_ARM = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "abel.arm"}]}
-CURVES = ("test_error", "weight_norm_sq", "learning_rate_first")
+# A mean over an arm's whole grid is the error of no setting. Ordered by a metric, groups are ordered by its mean.
+SETTING = "abel.setting"
+BY_SETTING = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": SETTING}]}
+FOLDED_CHARACTERS = 5_000  # of the settings' names in a view: MLflow refuses an experiment's tag of more than 20,000
+CURVES = ("test_error", "weight_norm_sq")
+RATE = "learning_rate_first"
+LINES = 20  # settings that are drawn at first
+BY_TRAINING = frozenset({Abel.kind, Plateau.kind})  # schedules that see the training, so seeds decay at other epochs
 RESULTS = ("minimum_test_error", "final_test_error", "norm_rise")
 ABOUT = ("abel.decay_epochs", "abel.outcome")
 
@@ -49,11 +56,12 @@ def trials_of(sweep_id: str) -> str:
 
 
 def view(sweep: SweepRow, trials: Sequence[TrialRow]) -> View:
-    """The view of a sweep: its trials by arm, the best first, with test error, norm and rate by epoch.
+    """The view of a sweep: its trials by setting, the best first, with test error, norm and rate by epoch.
 
-    A line is an arm's mean, where that is one: MLflow takes it at each epoch over the trials that have a point there, so
-    long trials have a line each. And it takes it over the trials that its list has loaded: a larger sweep opens on its
-    best trials, without arms.
+    A line is a setting's mean over its seeds, where that is one: MLflow takes it at each epoch over the trials that have
+    a point there, so long trials have a line each. And it takes it over the trials that its list has loaded: a larger
+    sweep opens on its best trials, ungrouped. Where seeds decay at different epochs, the mean of their rates is a curve
+    that no trial had: there the view has the final test error instead of the rate.
     """
     state = json.dumps(_state(sweep, trials), separators=(",", ":"))
     envelope = {"name": f"Sweep {sweep.id}", "createdAt": sweep.created_ms, "state": state}
@@ -62,7 +70,11 @@ def view(sweep: SweepRow, trials: Sequence[TrialRow]) -> View:
 
 def _state(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:
     few, whole = len(trials) <= LOADED, all(thinning.is_whole(trial.epochs) for trial in trials)
-    heading = ("By arm: mean and range" if whole else "By trial") if few else "The best 20 trials"
+    means = few and whole
+    settings = sorted({*map(_setting, trials)})
+    lines = len(settings) if means else len(trials)
+    heading = "By setting: mean and range over seeds" if means else "By trial"
+    third = _chart("BAR", RESULTS[1]) if means and _rates_differ(trials) else _line(RATE)
     axes = dict.fromkeys(name for trial in trials for name in trial.settings)
     return {
         # Which runs, in which order.
@@ -74,15 +86,15 @@ def _state(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         # The list of runs.
-        "groupBy": BY_ARM if few else None,
-        "groupsExpanded": {},
-        "useGroupedValuesInCharts": few and whole,  # with a band around it, from the least to the largest
-        "runsHiddenMode": "SHOW_ALL" if few else "FIRST_20_RUNS",
+        "groupBy": BY_SETTING if few else None,
+        "groupsExpanded": _folded(settings),
+        "useGroupedValuesInCharts": means,  # with a band around it, from the minimum to the maximum
+        "runsHiddenMode": "SHOW_ALL" if lines <= LINES else "FIRST_20_RUNS",
         "selectedColumns": list(_columns(axes)),
         # The charts.
-        "compareRunCharts": [*map(_line, CURVES), _chart("BAR", RESULTS[0])],
+        "compareRunCharts": [*map(_line, CURVES), third, _chart("BAR", RESULTS[0])],
         "compareRunSections": [
-            _section(MAIN, heading, display=True),
+            _section(MAIN, heading if lines <= LINES else f"{heading}, the best {LINES}", display=True),
             _section(REST, "Model metrics", display=False),
             _section(SYSTEM, "System metrics", display=False),
         ],
@@ -90,6 +102,22 @@ def _state(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:
         "hideEmptyCharts": True,
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
     }
+
+
+def _setting(trial: TrialRow) -> str:
+    return projection.trial_tags(trial)[SETTING]
+
+
+def _folded(settings: Iterable[str]) -> Mapping[str, bool]:
+    """The groups of the list that hide their trials, by MLflow's names of them: all, or none where these are too long."""
+    groups = {f"tag.{SETTING}.{setting}": False for setting in settings}
+    return groups if len(json.dumps(groups)) <= FOLDED_CHARACTERS else {}
+
+
+def _rates_differ(trials: Sequence[TrialRow]) -> bool:
+    """Whether a setting's seeds may have different rates: it has several, and its schedule sees the training."""
+    seeds = Counter(_setting(trial) for trial in trials if trial.schedule["kind"] in BY_TRAINING)
+    return any(count > 1 for count in seeds.values())
 
 
 def _columns(axes: Iterable[str]) -> Iterator[str]:
@@ -103,7 +131,7 @@ def _line(metric: str) -> Mapping[str, Any]:
         "selectedMetricKeys": [metric],
         "xAxisKey": "step",
         "xAxisScaleType": "linear",
-        "scaleType": "log" if metric == "learning_rate_first" else "linear",
+        "scaleType": "log" if metric == RATE else "linear",
         "yAxisKey": "metric",
         "lineSmoothness": 0,
         "useGlobalLineSmoothing": True,

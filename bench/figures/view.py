@@ -5,6 +5,7 @@ python bench/figures/view.py SWEEP FILE.png     (ABEL_HOME says where the sweep 
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,6 @@ from playwright.sync_api import sync_playwright
 from services import operations
 from services.settings import Settings
 
-PORT = 5917
 SIZE = {"width": 1440, "height": 960}
 START_SECONDS = 60
 DRAWN = "() => document.querySelectorAll('.js-plotly-plot .scatterlayer path.js-line').length >= 6"
@@ -25,11 +25,13 @@ SETTLE_MS = 2000  # bands are drawn after lines
 
 
 def main(sweep: str, file: Path) -> None:
-    server = operations.ui(Settings.from_env(), PORT, sweep)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = operations.ui(Settings.from_env(), port, sweep)
     assert server.command is not None, "must be a store of this ABEL_HOME, not a server"
     process = subprocess.Popen(server.command, env=os.environ | dict(server.environment))
     try:
-        wait(f"http://127.0.0.1:{PORT}/health")
+        wait(f"http://127.0.0.1:{port}/health")
         picture(server.url, file)
     finally:
         process.terminate()

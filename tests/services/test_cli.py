@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections import namedtuple
@@ -261,3 +262,17 @@ def test_help_teaches(command: str) -> None:
 
 def test_version() -> None:
     assert abel("--version").stdout.startswith("abel 0.")
+
+
+def test_ui_refuses_a_port_that_is_taken_and_names_a_free_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("ABEL_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(app, ["ui", "--port", str(port)])
+        assert done.exit_code == 2
+        said = " ".join(done.output.split())
+        assert f"--port: must be a free port of 127.0.0.1, got {port} (Address already in use)" in said
+        offered = int(re.search(r"`abel ui --port (\d+)`", said)[1])
+        assert offered != port
+        socket.create_server(("127.0.0.1", offered)).close()
+    assert "Starting" not in done.output

@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from playwright.sync_api import Page
+from typer.testing import CliRunner
 
 from services import sections, themes
+from services.cli import app
 from services.errors import OperationError
 from services.export import export
 from services.measures import MEASURES
@@ -36,7 +38,7 @@ def project(story: Any, settings: Settings) -> None:
 class Balanced(HTMLParser):
     """Checks that tags close in order and gathers what a browser would fetch."""
 
-    EMPTY = frozenset({"meta", "img", "source", "br"})
+    EMPTY = frozenset({"meta", "img", "source", "br", "input"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,8 +154,19 @@ def test_a_trials_number_leads_to_its_run(story: Any, settings: Settings) -> Non
     parser = Balanced()
     parser.feed(report(settings, [story.sweep_id]).files[0].read_text(encoding="utf-8"))
     runs = load(settings.tracking_uri, story.sweep_id, metrics=()).trials
-    wanted = [f"http://127.0.0.1:5000/#/experiments/{row.experiment_id}/runs/{row.run_id}" for row in runs.itertuples()]
-    assert parser.links == wanted
+    places = [f"/#/experiments/{row.experiment_id}/runs/{row.run_id}" for row in runs.itertuples()]
+    assert parser.links == [f"http://127.0.0.1:5000{place}" for place in places]
+    elsewhere = Balanced()
+    written = report(settings, [story.sweep_id], ui_url="https://lab.example:8443/mlflow/")
+    elsewhere.feed(written.files[0].read_text(encoding="utf-8"))
+    assert elsewhere.links == [f"https://lab.example:8443/mlflow{place}" for place in places]
+
+
+@pytest.mark.parametrize("address", ["lab:5001", "ftp://lab", "http://", "http://lab:port", "javascript:alert(1)"])
+def test_an_address_that_no_link_can_begin_with_is_bad_input(address: str) -> None:
+    done = CliRunner().invoke(app, ["report", "any", "--ui-url", address])
+    assert done.exit_code == 2
+    assert "must be an http:// or https:// URL with a host" in " ".join(done.output.replace("│", " ").split())
 
 
 def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
@@ -302,6 +315,12 @@ def test_a_browser_sorts_the_trials_and_prints_the_light_page(story: Any, settin
     assert errors == sorted(errors) and column(5) != before
     heading.click()
     assert [float(cell.removesuffix(" %")) for cell in column(5)] == sorted(errors, reverse=True)
+    link = page.locator("table.sortable td a").first
+    place = str(link.get_attribute("href")).removeprefix("http://127.0.0.1:5000")
+    for entered in ("http://127.0.0.1:5001/", "javascript:alert(1)"):  # the second is not taken
+        page.get_by_label("MLflow").fill(entered)
+        page.get_by_label("MLflow").press("Enter")
+        assert link.get_attribute("href") == f"http://127.0.0.1:5001{place}"
     page.locator("table.sortable th:nth-child(1) button").click()
     assert column(1) == [str(number) for number in range(21)]  # by size, not as text
 

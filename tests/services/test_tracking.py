@@ -21,7 +21,7 @@ def store(tracking_uri: str, tmp_path: Path) -> Store:
 
 
 def test_a_run_takes_more_than_fits_in_one_request(store: Store, tracking_uri: str) -> None:
-    shown = store.make(store.experiment("large"), "a run", 1000, {"abel.sweep_id": "s"})
+    shown = store.make(store.experiment("large", "s"), "a run", 1000, {"abel.sweep_id": "s"})
     points = [Point(f"metric{key}", float(step), 1000 + step, step) for step in range(1, 401) for key in range(6)]
     parameters = {f"parameter {number}": str(number) for number in range(130)}
     tags = {f"tag{number}": "é" * 5000 for number in range(130)}
@@ -35,7 +35,7 @@ def test_a_run_takes_more_than_fits_in_one_request(store: Store, tracking_uri: s
 
 
 def test_what_a_run_shows_is_not_sent_again(store: Store, tracking_uri: str) -> None:
-    shown = store.make(store.experiment("same"), "a run", 1000, {"abel.sweep_id": "s"})
+    shown = store.make(store.experiment("same", "s"), "a run", 1000, {"abel.sweep_id": "s"})
     store.send(shown, tags={"a": "1"}, parameters={"b": "2"})
     MlflowClient(tracking_uri).set_tag(shown.run_id, "a", "changed by somebody else")
     store.send(shown, tags={"a": "1", "c": "3"}, parameters={"b": "a parameter cannot change", "d": "4"})
@@ -45,7 +45,7 @@ def test_what_a_run_shows_is_not_sent_again(store: Store, tracking_uri: str) -> 
 
 
 def test_of_two_runs_of_a_trial_the_one_that_shows_more_stays(store: Store, tracking_uri: str) -> None:
-    experiment = store.experiment("twice")
+    experiment = store.experiment("twice", "s")
     tags = {"abel.sweep_id": "s", "abel.trial_id": "t"}
     empty, full, late = (store.make(experiment, "a trial", 1000, tags) for _ in range(3))
     store.send(full, tags={"abel.epoch": "3"})
