@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
-from services import interruption
-from services.schemas import Request, RunResult, to_json
+from services import interruption, streams
+from services.schemas import Request, RunResult
 from services.settings import Settings
-
-INTERRUPTED = 130
 
 Result = TypeVar("Result")
 
@@ -32,7 +30,9 @@ AllowNondeterminism = Annotated[
     ),
 ]
 Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.")]
-OneTrial = Annotated[str | None, typer.Option("--trial", help="Only the trial of this name, as `abel status` has it.")]
+OneTrial = Annotated[
+    str | None, typer.Option("--trial", help="Only this trial; `abel status SWEEP --trials` lists their names.")
+]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
 
 
@@ -52,12 +52,16 @@ def seeds_of(text: str | None) -> tuple[int, ...] | None:
         raise typer.BadParameter(f"must be whole numbers with commas, as in 0,1,2, got {text!r}") from None
 
 
-def show(result: Result, render: Callable[[Result], RenderableType], as_json: bool) -> None:
-    """Print a result, for people or as JSON."""
+def show(
+    result: Result, render: Callable[[Result], RenderableType], as_json: bool = False, *, done: bool = False
+) -> None:
+    """Print a result, for people or as JSON; with ``done`` the command has acted, and losing the output is no failure."""
     if as_json:
-        typer.echo(to_json(result))
+        streams.put_json(result)
     else:
-        Console().print(render(result), crop=False)
+        streams.console().print(render(result), crop=False)
+    if done:
+        streams.forgive()
 
 
 def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult:
@@ -65,7 +69,10 @@ def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult
     from services import notices, operations, progress
 
     try:
-        with progress.view(Console(stderr=quiet), request.spec) as view, interruption.on_signals(view.note) as stop:
+        with (
+            progress.view(streams.console(error=quiet), request.spec) as view,
+            interruption.on_signals(view.note) as stop,
+        ):
             result = operations.run(settings, request, view=view, stop=stop)
     except operations.INPUT_ERRORS:
         raise  # nothing was started
@@ -78,4 +85,4 @@ def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult
 
 def complain(line: str) -> None:
     """Print a warning on standard error."""
-    Console(stderr=True).print(line, markup=False, soft_wrap=True)
+    streams.console(error=True).print(line, markup=False, highlight=False, soft_wrap=True)

@@ -323,9 +323,25 @@ class Collected:
     freed: int  # bytes
 
 
-def to_json(value: Any) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a command failed, as `--json` prints it.
+
+    Args:
+        kind: "spec", "identity", "data", "ledger", "settings", "operation", "usage", "interrupted" or "internal".
+        message: what a person reads on standard error.
+        faults: of a spec, each "path: rule, got value".
+    """
+
+    kind: str
+    message: str
+    exit_code: int
+    faults: tuple[str, ...] = ()
+
+
+def to_json(value: Any, *, ascii_only: bool = False) -> str:
     """A result as JSON text; NaN and the infinities, which JSON has no words for, become null."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
