@@ -16,9 +16,11 @@ from typing import Annotated
 import typer
 
 from services import cli_check, cli_data, cli_specs, rendering, streams
+from services import cli_completion as completion
 from services.cli_group import INTERRUPTED, Commands
 from services.cli_options import (
     AllowNondeterminism,
+    AnySweep,
     Arm,
     AsJson,
     DataDir,
@@ -132,7 +134,7 @@ def run(
 
 @app.command()
 def status(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Show this sweep with its arms.")] = None,
+    sweep: AnySweep = None,
     trials: Annotated[bool, typer.Option("--trials", help="List the sweep's trials by name.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -183,7 +185,12 @@ class Export(StrEnum):
 
 @app.command()
 def report(
-    sweeps: Annotated[list[str], typer.Argument(metavar="SWEEP...", help="Names or ids of sweeps of one program.")],
+    sweeps: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SWEEP...", help="Names or ids of sweeps of one program.", autocompletion=completion.sweeps
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: ABEL_HOME/reports/SWEEP).")] = None,
     export: Annotated[Export | None, typer.Option(help="Write trials, curves and measures as tables too.")] = None,
     as_json: AsJson = False,
@@ -217,7 +224,7 @@ def gc(
 
 @app.command()
 def track(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="The name or the id of a sweep.")] = None,
+    sweep: AnySweep = None,
     every: Annotated[bool, typer.Option("--all", help="Every sweep of this ABEL_HOME.")] = False,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Show everything again from the ledger, whatever the store says it has.")
@@ -245,7 +252,7 @@ def track(
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
-    sweep: Annotated[str | None, typer.Option(help="Open at this sweep.")] = None,
+    sweep: Annotated[str | None, typer.Option(help="Open at this sweep.", autocompletion=completion.sweeps)] = None,
 ) -> None:
     """Serve the tracking store to a browser on this machine until Ctrl-C.
 

@@ -9,15 +9,24 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import RenderableType
 
+from services import cli_completion as completion
 from services import interruption, streams
 from services.schemas import Request, RunResult
 from services.settings import Settings
 
 Result = TypeVar("Result")
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.")]
+Spec = Annotated[
+    str,
+    typer.Argument(metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.", autocompletion=completion.specs),
+]
 DataName = Annotated[str, typer.Argument(metavar="NAME", help="A TFDS set such as cifar10, or a source of our own.")]
-Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="The name or the id of a sweep that was run here.")]
+Sweep = Annotated[
+    str,
+    typer.Argument(
+        metavar="SWEEP", help="The name or the id of a sweep that was run here.", autocompletion=completion.sweeps
+    ),
+]
 DataDir = Annotated[Path | None, typer.Option(help="Where prepared TFDS sets lie (default: ABEL_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Workers at once (default: as many as cores / threads).")]
@@ -29,9 +38,15 @@ AllowNondeterminism = Annotated[
         "--allow-nondeterminism", help="Go on where an epoch trained again differs from its record, as on some GPUs."
     ),
 ]
-Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.")]
+Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.", autocompletion=completion.arms)]
 OneTrial = Annotated[
     str | None, typer.Option("--trial", help="Only this trial; `abel status SWEEP --trials` lists their names.")
+]
+AnySweep = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SWEEP]", help="The name or the id of a sweep that was run here.", autocompletion=completion.sweeps
+    ),
 ]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
 

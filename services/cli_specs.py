@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from services import cli_completion as completion
 from services import rendering, streams
 from services.cli_options import (
     AsJson,
@@ -22,7 +23,9 @@ from services.schemas import Request
 
 
 def catalog(
-    name: Annotated[str | None, typer.Argument(help="Print this entry, as YAML or JSON.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Print this entry, as YAML or JSON.", autocompletion=completion.specs)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the sweeps that ship with this package, or print one as YAML.

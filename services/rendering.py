@@ -111,7 +111,7 @@ def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:
             escape(sweep.name) + ("" if sweep.sharing else " [dim](no sharing)[/]"),
             sweep.id,
             status(sweep.status),
-            f"{sweep.ended}/{sweep.trials}" + _ill(sweep),
+            _ended(sweep),
             f"{sweep.covered}/{sweep.total}",
             f"{sweep.trained}",
             f"{datetime.fromtimestamp(sweep.created_ms / 1e3):%b %d %H:%M}",
@@ -124,7 +124,7 @@ def detail(result: SweepDetail) -> RenderableType:
     sweep = result.sweep
     facts = {
         "id": sweep.id,
-        "trials": f"{sweep.ended} of {sweep.trials} ended",
+        "trials": f"{sweep.ended} of {sweep.trials} ended{_ill(sweep)}",
         "epochs": f"{sweep.covered} of {sweep.total} covered by {sweep.trained} trained" + _replayed(sweep.replayed),
         "MLflow": _tracked(result.lacking, sweep.name),
     }
@@ -185,7 +185,7 @@ def arms(summaries: Sequence[ArmSummary]) -> RenderableType:
     for arm in summaries:
         table.add_row(
             escape(arm.arm),
-            f"{arm.ended}/{arm.trials}" + _ill(arm),
+            _ended(arm),
             "—" if arm.settings is None else escape(setting(arm.settings)),
             _percent(arm.minimum_error),
             _percent(arm.final_error) + ("" if arm.final_sd is None else f" ± {arm.final_sd:.2f}"),
@@ -337,14 +337,26 @@ def _replayed(count: int) -> str:
     return f" and {count} replayed" if count else ""
 
 
+def _ended(counts: ArmSummary | SweepOverview) -> str:
+    """How many trials came to a result, of how many, and how many to what other end."""
+    return f"{counts.ended - counts.failed - counts.cancelled}/{counts.trials}{_ill(counts)}"
+
+
 def _ill(ended: ArmSummary | SweepOverview) -> str:
-    counts = {"diverged": ended.diverged, "failed": ended.failed, "stopped": ended.stopped}
+    counts = {
+        "diverged": ended.diverged,
+        "failed": ended.failed,
+        "cancelled": ended.cancelled,
+        "stopped": ended.stopped,
+    }
     return "".join(f" [{STATUS_STYLES[name]}]{count} {name}[/]" for name, count in counts.items() if count)
 
 
 def _forecast(result: Plan) -> str:
     if result.seconds is None:
         return result.basis
+    if result.epochs_remaining[1] == 0:
+        return "nothing is left to train"
     low, high = (duration(seconds) for seconds in result.seconds)
     return f"{low if low == high else f'{low} to {high}'} on {result.workers} workers  ({result.basis})"
 

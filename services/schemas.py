@@ -64,7 +64,8 @@ class Plan:
     """What a sweep will cost. Epochs are ranges (low, high) where forks depend on what training shows.
 
     Of the naive epochs ``epochs_known`` are recorded, or ``reason`` says why none is; ``epochs_remaining`` are those of
-    the shared ones that are left to train. ``seconds`` forecasts their wall time, and ``basis`` says from what.
+    the shared ones that are left to train. ``seconds`` forecasts their wall time with ``start_seconds``, which a run takes
+    before it trains, and ``basis`` says from what.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Plan:
     reason: str | None
     workers: int
     seconds: tuple[float, float] | None
+    start_seconds: float
     basis: str
 
 
@@ -115,6 +117,7 @@ class ArmSummary:
     ended: int
     diverged: int
     failed: int
+    cancelled: int
     stopped: int  # at a rung, where other settings were better
     seeds: int
     settings: Mapping[str, Scalar] | None
