@@ -11,20 +11,19 @@ import subprocess
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from typer.core import TyperGroup
 
-from services import cli_check, rendering
+from services import cli_check, cli_data, cli_specs, rendering, streams
+from services import cli_completion as completion
+from services.cli_group import INTERRUPTED, Commands
 from services.cli_options import (
-    INTERRUPTED,
     AllowNondeterminism,
+    AnySweep,
     Arm,
     AsJson,
     DataDir,
-    DataName,
     NoSharing,
     OneTrial,
     Seeds,
@@ -34,15 +33,15 @@ from services.cli_options import (
     UiUrl,
     Workers,
     carry_out,
+    complain,
     seeds_of,
     settings_of,
     show,
 )
-from services.schemas import Request, UiServer, to_json
+from services.schemas import Request, UiServer
 from services.settings import UI_PORT
 from sweeps.files import OWNER_ONLY
 
-BAD_INPUT = 2
 EXIT_CODES = {
     "finished": 0,
     "nothing to do": 0,
@@ -53,28 +52,9 @@ EXIT_CODES = {
 }
 
 
-class Commands(TyperGroup):
-    """Shows an error of the input once, without a traceback, and exits with 2."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            Console(stderr=True).print("Stopped; what was saved stays. The same command goes on from there.")
-            raise typer.Exit(INTERRUPTED) from None
-        except Exception as error:
-            from services.operations import INPUT_ERRORS
-
-            if not isinstance(error, INPUT_ERRORS):
-                raise
-            Console(stderr=True).print(rendering.error(error), soft_wrap=True)
-            raise typer.Exit(BAD_INPUT) from None
-
-
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"abel {importlib.metadata.version('abel-sweeps')}")
+        streams.put(f"abel {importlib.metadata.version('abel-sweeps')}\n")
         raise typer.Exit
 
 
@@ -100,8 +80,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at data sets, and prepare those that need it.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+app.add_typer(cli_data.data_app, name="data")
 app.add_typer(cli_check.baseline_app, name="baseline")
 
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
@@ -112,67 +91,8 @@ def options(version: Version = False) -> None:
     """Options before the command."""
 
 
-@app.command()
-def catalog(
-    name: Annotated[str | None, typer.Argument(help="Print this entry's YAML.")] = None, as_json: AsJson = False
-) -> None:
-    """List the sweeps that ship with this package, or print one as YAML.
-
-    Example: abel catalog fig-s6a-digits > mine.yaml
-    """
-    from services import operations
-
-    if name is not None:
-        typer.echo(operations.catalog_text(name), nl=False)
-        return
-    show(operations.catalog(), rendering.catalog, as_json)
-
-
-@app.command()
-def init(
-    file: Annotated[Path, typer.Argument(help="The file to write; an existing one is never overwritten.")] = Path(
-        "sweep.yaml"
-    ),
-) -> None:
-    """Write a commented spec to start from.
-
-    Example: abel init mine.yaml && abel plan mine.yaml
-    """
-    from services import operations
-
-    operations.init(file)
-    Console().print(rendering.started(file))
-
-
-@app.command()
-def validate(spec: Spec, as_json: AsJson = False) -> None:
-    """Check a spec and list every fault with its place.
-
-    Example: abel validate mine.yaml
-    """
-    from services import operations
-
-    show(operations.validate(spec), rendering.validation, as_json)
-
-
-@app.command()
-def plan(
-    spec: Spec,
-    data_dir: DataDir = None,
-    no_sharing: NoSharing = False,
-    workers: Workers = None,
-    threads: Threads = 1,
-    seeds: Seeds = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what a sweep would cost and what earlier runs spare it. Starts and writes nothing.
-
-    Example: abel plan fig-s6a-cifar10 --data-dir data/tfds
-    """
-    from services import operations
-
-    request = Request(spec=spec, sharing=not no_sharing, workers=workers, threads=threads, seeds=seeds_of(seeds))
-    show(operations.plan(settings_of(data_dir), request), rendering.plan, as_json)
+for verb in (cli_specs.catalog, cli_specs.init, cli_specs.validate, cli_specs.plan):
+    app.command()(verb)
 
 
 @app.command()
@@ -211,25 +131,30 @@ def run(
         save_every_seconds=save_every,
     )
     result = carry_out(settings_of(data_dir), request, quiet=as_json)
-    show(result, lambda shown: rendering.run_result(shown, shlex.join(["abel", *sys.argv[1:]])), as_json)
+    show(result, lambda shown: rendering.run_result(shown, shlex.join(["abel", *sys.argv[1:]])), as_json, done=True)
     raise typer.Exit(EXIT_CODES[result.outcome])
 
 
 @app.command()
 def status(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Show this sweep with its arms.")] = None,
+    sweep: AnySweep = None,
+    trials: Annotated[bool, typer.Option("--trials", help="List the sweep's trials by name.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the sweeps of this ABEL_HOME, or one of them with its arms.
+    """Show the sweeps of this ABEL_HOME, or one of them with its arms or its trials.
+
+    With --json a sweep always comes with its trials.
 
     Example: abel status fig-s6a-digits
     """
     from services import operations
 
+    if sweep is None and trials:
+        raise typer.BadParameter("must come with a SWEEP", param_hint="--trials")
     if sweep is None:
         show(operations.sweeps(settings_of()), rendering.overview, as_json)
     else:
-        show(operations.status(settings_of(), sweep), rendering.detail, as_json)
+        show(operations.status(settings_of(), sweep), rendering.trials if trials else rendering.detail, as_json)
 
 
 @app.command()
@@ -240,7 +165,7 @@ def cancel(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJso
     """
     from services import commands
 
-    show(commands.cancel(settings_of(), sweep, arm, trial), rendering.cancelled, as_json)
+    show(commands.cancel(settings_of(), sweep, arm, trial), rendering.cancelled, as_json, done=True)
 
 
 @app.command()
@@ -251,7 +176,7 @@ def retry(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJson
     """
     from services import commands
 
-    show(commands.retry(settings_of(), sweep, arm, trial), rendering.retried, as_json)
+    show(commands.retry(settings_of(), sweep, arm, trial), rendering.retried, as_json, done=True)
 
 
 class Export(StrEnum):
@@ -263,7 +188,12 @@ class Export(StrEnum):
 
 @app.command()
 def report(
-    sweeps: Annotated[list[str], typer.Argument(metavar="SWEEP...", help="Names or ids of sweeps of one program.")],
+    sweeps: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SWEEP...", help="Names or ids of sweeps of one program.", autocompletion=completion.sweeps
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: ABEL_HOME/reports/SWEEP).")] = None,
     export: Annotated[Export | None, typer.Option(help="Write trials, curves and measures as tables too.")] = None,
     ui_url: UiUrl = None,
@@ -275,7 +205,7 @@ def report(
     """
     from services import operations
 
-    show(operations.report(settings_of(), sweeps, out, export, ui_url), rendering.report, as_json)
+    show(operations.report(settings_of(), sweeps, out, export, ui_url), rendering.report, as_json, done=True)
 
 
 app.command()(cli_check.check)
@@ -293,12 +223,12 @@ def gc(
     """
     from services import operations
 
-    show(operations.gc(settings_of(), dry_run=dry_run), rendering.collected, as_json)
+    show(operations.gc(settings_of(), dry_run=dry_run), rendering.collected, as_json, done=True)
 
 
 @app.command()
 def track(
-    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="The name or the id of a sweep.")] = None,
+    sweep: AnySweep = None,
     every: Annotated[bool, typer.Option("--all", help="Every sweep of this ABEL_HOME.")] = False,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Show everything again from the ledger, whatever the store says it has.")
@@ -318,16 +248,15 @@ def track(
 
     if (sweep is None) != every:
         raise typer.BadParameter("name a SWEEP or give --all, one of them", param_hint="SWEEP")
-    console = Console(stderr=True)
-    done = operations.track(settings_of(), sweep, rebuild=rebuild, say=lambda line: console.print(line, markup=False))
-    show(done, rendering.tracked, as_json)
+    done = operations.track(settings_of(), sweep, rebuild=rebuild, say=complain)
+    show(done, rendering.tracked, as_json, done=True)
     raise typer.Exit(int(any(result.error for result in done)))
 
 
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = UI_PORT,
-    sweep: Annotated[str | None, typer.Option(help="Open at this sweep.")] = None,
+    sweep: Annotated[str | None, typer.Option(help="Open at this sweep.", autocompletion=completion.sweeps)] = None,
 ) -> None:
     """Serve the tracking store to a browser on this machine until Ctrl-C.
 
@@ -338,58 +267,22 @@ def ui(
     server = operations.ui(settings_of(), port, sweep)
     if server.command is not None:
         operations.ensure_free(port)
-    Console().print(rendering.ui(server), crop=False)
+    show(server, rendering.ui, done=True)
     if server.command is not None:
         raise typer.Exit(_serve(server))
 
 
-@data_app.command("list")
-def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List the data sources, and the prepared sets in a data directory.
-
-    Example: abel data list --data-dir data/tfds
-    """
-    from services import datasets
-
-    show(datasets.sources(settings_of(data_dir).data_dir), rendering.data_sources, as_json)
-
-
-@data_app.command("check")
-def data_check(name: DataName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Read a data set as a sweep would, and say what is in it.
-
-    Example: abel data check cifar10 --data-dir data/tfds
-    """
-    from services import datasets
-
-    show(datasets.check(name, settings_of(data_dir).data_dir), rendering.data_report, as_json)
-
-
-@data_app.command("prepare")
-def data_prepare(name: DataName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Download and prepare a TFDS set. Needs a network, and TensorFlow: pip install 'abel-sweeps\\[prepare]'.
-
-    Example: abel data prepare cifar100 --data-dir data/tfds
-    """
-    from services import datasets
-
-    show(datasets.prepare(name, settings_of(data_dir).data_dir), rendering.data_report, as_json)
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON schema of a spec, for editors that complete and check YAML.
-
-    Example: abel schema > abel.schema.json
-    """
-    from services import operations
-
-    typer.echo(to_json(operations.schema()))
+app.command()(cli_specs.schema)
 
 
 def main() -> None:
-    """Run the command line."""
-    app(prog_name="abel")
+    """Run the command line, whatever becomes of its output."""
+    streams.guard()
+    try:
+        app(prog_name="abel")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+        raise SystemExit(streams.exit_code(code)) from None
 
 
 def _serve(server: UiServer) -> int:

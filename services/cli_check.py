@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
+from services import streams
+from services.cli_group import INTERRUPTED, STOPPED, broke_down, fail
 from services.cli_options import (
-    INTERRUPTED,
     AsJson,
     DataDir,
     Seeds,
@@ -22,7 +23,7 @@ from services.cli_options import (
     settings_of,
     show,
 )
-from services.schemas import Request, Verdict
+from services.schemas import Failure, Request, Verdict
 from services.settings import Settings
 
 EXIT_CODES = {Verdict.HOLDS: 0, Verdict.REGRESSED: 1, Verdict.CANNOT_TELL: 3}
@@ -68,7 +69,7 @@ def save(sweep: Sweep, data_dir: DataDir = None) -> None:
     """
     from services import gate
 
-    typer.echo(gate.save(settings_of(data_dir), sweep), nl=True)
+    streams.put(gate.save(settings_of(data_dir), sweep) + "\n")
 
 
 def check(
@@ -93,7 +94,7 @@ def check(
 
     Example: abel check fig-s6a-digits --baseline fig-s6a-digits.baseline.json --margin spread=1.5
     """
-    with _breakdown_is_no_verdict():
+    with _breakdown_is_no_verdict(as_json):
         from services import baseline as baselines
         from services import gate, notices, verdicts
         from sweeps.spec import load_spec
@@ -105,26 +106,27 @@ def check(
             _must_be_writable(wanted)
         if run:
             gate.foreseen(load_spec(sweep), margins, rules)
-            sweep = _ran(settings, Request(spec=sweep, seeds=seeds_of(seeds), workers=workers))
+            sweep = _ran(settings, Request(spec=sweep, seeds=seeds_of(seeds), workers=workers), as_json)
         result = gate.check(settings, sweep, before, margins, rules)
-        show(result, verdicts.terminal, as_json)
         notices.tell(settings, partial(notices.of_check, result), complain)
+        show(result, verdicts.terminal, as_json, done=True)
         for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
             if file is not None:
                 _write(file, text(result), mode)
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def _ran(settings: Settings, request: Request) -> str:
+def _ran(settings: Settings, request: Request, as_json: bool) -> str:
     """Runs a sweep, and returns its id."""
     done = carry_out(settings, request, quiet=True)
     if done.outcome == "interrupted":
+        fail(Failure(kind="interrupted", message=STOPPED, exit_code=INTERRUPTED), as_json)
         raise typer.Exit(INTERRUPTED)
     return done.detail.sweep.id
 
 
 @contextmanager
-def _breakdown_is_no_verdict() -> Iterator[None]:
+def _breakdown_is_no_verdict(as_json: bool) -> Iterator[None]:
     from services.operations import INPUT_ERRORS
 
     try:
@@ -134,6 +136,7 @@ def _breakdown_is_no_verdict() -> Iterator[None]:
     except Exception as error:
         traceback.print_exc()
         complain(f"abel check broke down, which is a bug and no verdict: {type(error).__name__}: {error}")
+        fail(broke_down(error, BROKE_DOWN), as_json)
         raise typer.Exit(BROKE_DOWN) from None
 
 

@@ -4,16 +4,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
-from services import interruption
-from services.schemas import Request, RunResult, to_json
+from services import cli_completion as completion
+from services import interruption, streams
+from services.schemas import Request, RunResult
 from services.settings import Settings
-
-INTERRUPTED = 130
+from sweeps import urls
 
 Result = TypeVar("Result")
 
@@ -21,8 +20,7 @@ Result = TypeVar("Result")
 def _web_address(text: str) -> str:
     """An http or https address with a host, as the links of a page can begin with it."""
     try:
-        parts = urlsplit(text)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        known = urls.backend(text) in urls.WEB and bool(urls.parse(text).host)
     except ValueError:  # a port that is no number, a host with half a bracket
         known = False
     if not known:
@@ -30,9 +28,17 @@ def _web_address(text: str) -> str:
     return text
 
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.")]
+Spec = Annotated[
+    str,
+    typer.Argument(metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.", autocompletion=completion.specs),
+]
 DataName = Annotated[str, typer.Argument(metavar="NAME", help="A TFDS set such as cifar10, or a source of our own.")]
-Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="The name or the id of a sweep that was run here.")]
+Sweep = Annotated[
+    str,
+    typer.Argument(
+        metavar="SWEEP", help="The name or the id of a sweep that was run here.", autocompletion=completion.sweeps
+    ),
+]
 DataDir = Annotated[Path | None, typer.Option(help="Where prepared TFDS sets lie (default: ABEL_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Workers at once (default: as many as cores / threads).")]
@@ -44,8 +50,10 @@ AllowNondeterminism = Annotated[
         "--allow-nondeterminism", help="Go on where an epoch trained again differs from its record, as on some GPUs."
     ),
 ]
-Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.")]
-OneTrial = Annotated[str | None, typer.Option("--trial", help="Only the trial of this name, as `abel status` has it.")]
+Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.", autocompletion=completion.arms)]
+OneTrial = Annotated[
+    str | None, typer.Option("--trial", help="Only this trial; `abel status SWEEP --trials` lists their names.")
+]
 UiUrl = Annotated[
     str | None,
     typer.Option(
@@ -53,6 +61,12 @@ UiUrl = Annotated[
         metavar="URL",
         parser=_web_address,
         help="MLflow's address for the page's links (default: the tracking server, else that of `abel ui`).",
+    ),
+]
+AnySweep = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SWEEP]", help="The name or the id of a sweep that was run here.", autocompletion=completion.sweeps
     ),
 ]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
@@ -73,12 +87,16 @@ def seeds_of(text: str | None) -> tuple[int, ...] | None:
         raise typer.BadParameter(f"must be whole numbers with commas, as in 0,1,2, got {text!r}") from None
 
 
-def show(result: Result, render: Callable[[Result], RenderableType], as_json: bool) -> None:
-    """Print a result, for people or as JSON."""
+def show(
+    result: Result, render: Callable[[Result], RenderableType], as_json: bool = False, *, done: bool = False
+) -> None:
+    """Print a result, for people or as JSON; with ``done`` the command has acted, and losing the output is no failure."""
     if as_json:
-        typer.echo(to_json(result))
+        streams.put_json(result)
     else:
-        Console().print(render(result), crop=False)
+        streams.console().print(render(result), crop=False)
+    if done:
+        streams.forgive()
 
 
 def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult:
@@ -86,7 +104,10 @@ def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult
     from services import notices, operations, progress
 
     try:
-        with progress.view(Console(stderr=quiet), request.spec) as view, interruption.on_signals(view.note) as stop:
+        with (
+            progress.view(streams.console(error=quiet), request.spec) as view,
+            interruption.on_signals(view.note) as stop,
+        ):
             result = operations.run(settings, request, view=view, stop=stop)
     except operations.INPUT_ERRORS:
         raise  # nothing was started
@@ -99,4 +120,4 @@ def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult
 
 def complain(line: str) -> None:
     """Print a warning on standard error."""
-    Console(stderr=True).print(line, markup=False, soft_wrap=True)
+    streams.console(error=True).print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """Commands to a sweep from outside: end trials, or have those that ended without a result trained after all."""
 
+import difflib
 from collections.abc import Sequence
 
 from services import standing
@@ -9,6 +10,8 @@ from services.settings import Settings
 from sweeps import leases
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow, TrialRow
+
+NAMES_SHOWN = 8
 
 
 def cancel(settings: Settings, sweep: str, arm: str | None = None, trial: str | None = None) -> Command:
@@ -47,9 +50,16 @@ def _chosen(ledger: Ledger, sweep: str, arm: str | None, trial: str | None) -> t
         ("trial", trial, [one.name for one in trials]),
     ):
         if value is not None and value not in known:
-            shown = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
-            raise OperationError(f"{what} {value!r}: must be one of sweep {row.name!r} ({shown})")
+            raise OperationError(f"{what} {value!r}: must be one of sweep {row.name!r} ({_nearest(value, known)})")
     chosen = [one for one in trials if arm in (None, one.arm) and trial in (None, one.name)]
     if not chosen:
         raise OperationError(f"trial {trial!r}: must be of arm {arm!r}, as sweep {row.name!r} has them, and is not")
     return row, chosen
+
+
+def _nearest(value: str, known: Sequence[str]) -> str:
+    """The known names, or of many those that are most alike."""
+    if len(known) <= NAMES_SHOWN:
+        return ", ".join(known)
+    near = difflib.get_close_matches(value, known, n=NAMES_SHOWN, cutoff=0.0)
+    return f"nearest: {', '.join(near)}; {len(known) - len(near):,} more in `abel status --trials`"

@@ -1,6 +1,7 @@
 """What a sweep will cost on this machine: the plan's epochs, less what the ledger knows, times measured seconds."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean, median
@@ -20,6 +21,7 @@ from workers.trajectory import Identity, child
 
 # Sweeps whose curves are read for seconds per epoch: the latest say most about the machine as it is.
 SWEEPS_ASKED = 5
+START_SECONDS = 15.0  # of Ray, a worker and the compiler, until they were measured here
 
 
 def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping[Program, Identity]:
@@ -56,14 +58,19 @@ def estimate(
 
 def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger | None) -> Plan:
     """The sweep's cost in epochs and time. A sweep whose data is not here yet has a plan all the same."""
+    began = time.monotonic()
     try:
         known, fault = identities(settings, request, spec), None
     except IdentityError as error:
         known, fault = {}, f"the data cannot be read: {error}"
     cost = estimate(spec, known, ledger, sharing=request.sharing)
+    looked = time.monotonic() - began  # a run looks too
     workers = request.workers or workers_at_once(request.threads, spec.resources.cpu)
     measured = seconds_per_epoch(ledger, spec.expand()) if ledger else None
     seconds = measured or spec.epoch_seconds
+    started = seconds_to_start(ledger, seconds or 0.0) if ledger else None
+    start = looked + (START_SECONDS if started is None else started)
+    start = start if cost.new_epochs.high else 0.0
     return Plan(
         name=spec.name,
         title=spec.title,
@@ -78,8 +85,9 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
         epochs_remaining=cost.new_epochs,
         reason=None if cost.known_epochs else fault or why_nothing(known, ledger),
         workers=workers,
-        seconds=wall_seconds(cost, seconds, workers) if seconds else None,
-        basis=_basis(spec, measured),
+        seconds=_seconds(cost, seconds, workers, start) if seconds else None,
+        start_seconds=start,
+        basis=_basis(spec, measured) + _start_basis(start, started),
     )
 
 
@@ -141,6 +149,23 @@ def seconds_per_epoch(ledger: Ledger, trials: Sequence[Trial]) -> float | None:
     return fmean(found.values()) if found else None
 
 
+def seconds_to_start(ledger: Ledger, pace: float) -> float | None:
+    """The median of how long the latest sweeps took from their start to their first epoch; None where none trained.
+
+    Args:
+        pace: seconds of an epoch.
+    """
+    found = []
+    for sweep in reversed(ledger.sweeps()[-SWEEPS_ASKED:]):
+        for began in ledger.events_of(sweep.id, "sweep_started")[:1]:
+            events = ledger.events(sweep.id, after=began.id)
+            keys = {key for event in events if event.kind == "progress" for key in event.payload["keys"]}
+            ends = [row.finished_at_ms for row in ledger.states(keys).values() if row.finished_at_ms >= began.at_ms]
+            if ends:
+                found.append(max(0.0, (min(ends) - began.at_ms) / 1000 - pace))
+    return median(found) if found else None
+
+
 def as_json(cost: Forecast) -> dict[str, Any]:
     """What the ledger keeps of a forecast."""
     return asdict(cost)
@@ -166,6 +191,18 @@ def _basis(spec: SweepSpec, measured: float | None) -> str:
         return f"{spec.epoch_seconds:.2g} s an epoch, as the spec says; none was measured here yet"
     stated = f"; the spec says: {' '.join(spec.cost.split())}" if spec.cost else ""
     return f"no epoch was measured here yet{stated}"
+
+
+def _seconds(cost: Forecast, seconds: float, workers: int, start: float) -> tuple[float, float]:
+    low, high = wall_seconds(cost, seconds, workers)
+    return low + start, high + start
+
+
+def _start_basis(start: float, measured: float | None) -> str:
+    """How long a run takes before it trains, if it trains."""
+    if not start:
+        return ""
+    return f", and {start:.0f} s to start" + ("" if measured is not None else ", which was not measured here yet")
 
 
 def _canonical(program: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a sweep runs: the first asks for an orderly end, the second ends at once."""
+"""Ctrl-C, SIGTERM and a closed terminal while a sweep runs: the first asks for an orderly end, the second ends at once."""
 
 import signal
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPING = "Finishing the running epochs and saving; press Ctrl-C again to stop at once."
 
 
@@ -21,7 +21,13 @@ class Stop(threading.Event):
         """Take the signals, or take them back: ``ray.init`` puts its own handler in place of ours."""
         if self.handler is not None:
             for number in SIGNALS:
-                signal.signal(number, self.handler)
+                if not _is_ignored(number):
+                    signal.signal(number, self.handler)
+
+
+def _is_ignored(number: signal.Signals) -> bool:
+    """Whether the terminal may close without a word, as under nohup; the other signals are always heard."""
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 @contextmanager
@@ -32,8 +38,10 @@ def on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
     """
     stop = Stop()
 
-    def handle(_: int, __: FrameType | None) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
         if stop.is_set():
+            if number == signal.SIGHUP:  # the kernel and the shell each send one: that is no impatience
+                return
             raise KeyboardInterrupt
         stop.set()
         say(STOPPING)

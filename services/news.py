@@ -34,21 +34,32 @@ class Item:
 
 @dataclass(kw_only=True)
 class News:
-    """Follows one sweep's events. A trial's schedule events gather in one text: ``minimum at 9, decay at 24``."""
+    """Follows one sweep's events. A trial's schedule events gather in one text: ``minimum at 9, decay at 24``.
+
+    The first look is silent: what a sweep covers when it opens was trained before, by it or by another sweep.
+    """
 
     ledger: Events
     sweep_id: str
     names: Mapping[str, str]  # trial id to name
     _after: int = 0
+    _opened: bool = False
     _deeds: dict[str, list[str]] = field(default_factory=dict)
 
     def skip(self) -> None:
         """Take in what earlier invocations left, silently."""
-        for _ in self.poll():
+        for _ in self._read():
             pass
 
     def poll(self) -> Iterator[Item]:
-        """What came since the last call."""
+        """What came since the last call; nothing at the first."""
+        if self._opened:
+            yield from self._read()
+        else:
+            self.skip()
+            self._opened = True
+
+    def _read(self) -> Iterator[Item]:
         while rows := self.ledger.events(self.sweep_id, self._after, PAGE):
             for row in rows:
                 self._after = row.id

@@ -33,7 +33,7 @@ from sweeps import catalog as shipped
 from sweeps.database import LedgerError
 from sweeps.files import PathFault, private, resolve
 from sweeps.identity import IdentityError
-from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document
+from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document, parse_spec
 from sweeps.urls import is_server, without_credentials
 from workers.data import DataError
 
@@ -54,6 +54,11 @@ def catalog_text(name: str) -> str:
     if name not in shipped.names():
         raise OperationError(f"{name}: must be a catalogue entry ({', '.join(shipped.names())})")
     return shipped.read(name)
+
+
+def catalog_document(name: str) -> dict[str, Any]:
+    """A catalogue entry as a document of JSON types, which a `.json` spec may hold."""
+    return parse_spec(catalog_text(name), f"{name}.yaml").to_dict()
 
 
 def init(file: Path) -> None:

@@ -17,14 +17,15 @@ from services.wording import duration, span
 if TYPE_CHECKING:  # the driver brings Ray, which takes seconds to import
     from sweeps.driver import Progress
 
+BAR_CELLS = 16
 LINE_SECONDS = 5.0
 NEWS_SHOWN = 6
 
 
 @contextmanager
 def view(console: Console, title: str) -> Iterator["LineView | LiveView"]:
-    """The view that suits the console: live on a terminal, else lines."""
-    if not console.is_terminal:
+    """The view that suits the console: live on a terminal that can move its cursor, else lines."""
+    if not console.is_terminal or console.is_dumb_terminal:
         yield LineView(console)
         return
     live_view = LiveView(console, title)
@@ -100,16 +101,16 @@ class LiveView:
         parts: list[RenderableType] = [Text(self._title, style="bold")]
         if self._progress is not None:
             parts.append(figures(self._progress, self._covered_before))
-        parts += [Text.assemble((trial, "cyan"), f": {text}", no_wrap=True) for trial, text in self._news.items()]
+        parts += [Text.assemble((trial, "cyan"), f": {text}") for trial, text in self._news.items()]
         return Group(*parts)
 
 
 def figures(progress: "Progress", covered_before: int) -> RenderableType:
     """The progress as a small table. ``covered_before``: trial-epochs that earlier runs had recorded."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column(width=32)
-    grid.add_column()
+    grid.add_column(style="dim", overflow="fold")
+    grid.add_column(width=BAR_CELLS)
+    grid.add_column(overflow="fold")
     grid.add_row("trials", _bar(progress.ended, progress.trials), _trials(progress))
     grid.add_row(
         "epochs", _bar(progress.covered, progress.total), _epochs(progress, covered_before, "{} of {} trained")
@@ -126,17 +127,24 @@ def summary_line(progress: "Progress", covered_before: int) -> str:
 
 
 def _bar(done: int, total: int) -> ProgressBar:
-    return ProgressBar(total=max(total, 1), completed=done, width=32)
+    return ProgressBar(total=max(total, 1), completed=done, width=BAR_CELLS)
 
 
 def _trials(progress: "Progress") -> str:
-    troubles = [f"{count} {name}" for name in ("diverged", "failed", "stopped") if (count := getattr(progress, name))]
+    troubles = [
+        f"{count} {name}"
+        for name in ("diverged", "failed", "cancelled", "stopped")
+        if (count := getattr(progress, name))
+    ]
     suffix = f" ({', '.join(troubles)})" if troubles else ""
     return f"{progress.ended} of {progress.trials} trials ended{suffix}"
 
 
 def _epochs(progress: "Progress", covered_before: int, form: str) -> str:
-    forecast = span(progress.forecast_low, progress.forecast_high)
+    # What is trained already is sure; where every trial has ended, nothing more comes.
+    open_ended = progress.ended < progress.trials
+    low = max(progress.forecast_low, progress.trained) if open_ended else progress.trained
+    forecast = span(low, max(progress.forecast_high, low) if open_ended else low)
     replayed = f" + {progress.replayed} replayed" if progress.replayed else ""
     saved = max(0, progress.covered - covered_before - progress.trained)
     return f"{form.format(progress.trained, forecast)}{replayed}, {saved} saved by sharing"

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from services.schemas import (
@@ -29,6 +27,7 @@ from services.schemas import (
     UiServer,
     Validation,
 )
+from services.tables import Fitted, facts
 from services.wording import decays, duration, setting, size, span
 
 STATUS_STYLES = {
@@ -42,7 +41,17 @@ STATUS_STYLES = {
     "failed": "red",
 }
 TROUBLES_SHOWN = 8
-FREE_TEXT = ("sweep", "best at", "decays after")  # columns that may wrap
+FREE_TEXT = (
+    "best at",
+    "checkpoints",
+    "decays after",
+    "epochs, shared",
+    "started",
+    "status",
+    "sweep",
+    "trial",
+    "trials",
+)
 
 
 def error(fault: Exception) -> Text:
@@ -54,12 +63,8 @@ def catalog(entries: Sequence[CatalogEntry]) -> RenderableType:
     """The catalogue, one block an entry."""
     blocks: list[RenderableType] = []
     for entry in entries:
-        rows = Table.grid(padding=(0, 2))
-        rows.add_column(style="dim", min_width=5)
-        rows.add_column()
-        rows.add_row("claim", Text(" ".join(entry.claim.split())))
-        rows.add_row("cost", Text(" ".join(entry.cost.split())))
-        blocks += [Text.assemble((entry.name, "bold cyan"), "  ", entry.title), Padding(rows, (0, 0, 1, 2))]
+        rows = [("claim", " ".join(entry.claim.split())), ("cost", " ".join(entry.cost.split()))]
+        blocks += [Text.assemble((entry.name, "bold cyan"), "  ", entry.title), Padding(facts(rows), (0, 0, 1, 0))]
     return Group(*blocks, next_steps("abel catalog NAME", "abel plan NAME", "abel run NAME"))
 
 
@@ -81,7 +86,7 @@ def validation(result: Validation) -> RenderableType:
 
 def plan(result: Plan) -> RenderableType:
     """What a sweep will cost."""
-    table = _table("arm", "trials", "epochs, one by one", "epochs, shared")
+    table = Fitted(("arm", "trials", "epochs, not shared", "epochs, shared"), free=FREE_TEXT)
     for arm in result.arms:
         table.add_row(escape(arm.arm), f"{arm.trials}", f"{arm.epochs_naive:,}", span(*arm.epochs_shared))
     saved = _saved(result.epochs_shared, result.epochs_naive)
@@ -100,13 +105,13 @@ def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:
     """Every sweep of this home, newest first."""
     if not sweeps:
         return Group(Text("No sweep was run here yet."), next_steps("abel catalog", "abel run NAME"))
-    table = _table("sweep", "id", "status", "trials", "epochs", "trained", "started")
+    table = Fitted(("sweep", "id", "status", "trials", "epochs", "trained", "started"), free=FREE_TEXT)
     for sweep in sweeps:
         table.add_row(
             escape(sweep.name) + ("" if sweep.sharing else " [dim](no sharing)[/]"),
             sweep.id,
             status(sweep.status),
-            f"{sweep.ended}/{sweep.trials}" + _ill(sweep),
+            _ended(sweep),
             f"{sweep.covered}/{sweep.total}",
             f"{sweep.trained}",
             f"{datetime.fromtimestamp(sweep.created_ms / 1e3):%b %d %H:%M}",
@@ -119,7 +124,7 @@ def detail(result: SweepDetail) -> RenderableType:
     sweep = result.sweep
     facts = {
         "id": sweep.id,
-        "trials": f"{sweep.ended} of {sweep.trials} ended",
+        "trials": f"{sweep.ended} of {sweep.trials} ended{_ill(sweep)}",
         "epochs": f"{sweep.covered} of {sweep.total} covered by {sweep.trained} trained" + _replayed(sweep.replayed),
         "MLflow": _tracked(result.lacking, sweep.name),
     }
@@ -174,17 +179,33 @@ def tracked(results: Sequence[Tracked]) -> RenderableType:
 
 def arms(summaries: Sequence[ArmSummary]) -> RenderableType:
     """One line per arm at the best setting of its grid."""
-    table = _table("arm", "trials", "best at", "min error", "final error", "decays after")
+    caption = "Test error in %, mean over seeds (± standard deviation)."
+    columns = ("arm", "trials", "best at", "min error", "final error", "decays after")
+    table = Fitted(columns, free=FREE_TEXT, caption=caption)
     for arm in summaries:
         table.add_row(
             escape(arm.arm),
-            f"{arm.ended}/{arm.trials}" + _ill(arm),
+            _ended(arm),
             "—" if arm.settings is None else escape(setting(arm.settings)),
             _percent(arm.minimum_error),
             _percent(arm.final_error) + ("" if arm.final_sd is None else f" ± {arm.final_sd:.2f}"),
             decays(arm.decays),
         )
-    table.caption = "Test error in %, mean over seeds (± standard deviation)."
+    return table
+
+
+def trials(result: SweepDetail) -> RenderableType:
+    """Every trial of a sweep by name, with its result."""
+    table = Fitted(("trial", "status", "epoch", "min error", "final error", "decays after"), free=FREE_TEXT)
+    for trial in result.trials:
+        table.add_row(
+            escape(trial.name),
+            status(trial.status),
+            f"{trial.epoch}/{trial.epochs}",
+            _percent(trial.minimum_test_error),
+            _percent(trial.final_test_error),
+            ", ".join(map(str, trial.decays)) or "none",
+        )
     return table
 
 
@@ -251,7 +272,7 @@ def collected(result: Collected) -> RenderableType:
     if not result.groups:
         return Text("There is no checkpoint here.")
     pruned = "would go" if result.dry_run else "gone"
-    table = _table("checkpoints", "", "count", "size")
+    table = Fitted(("checkpoints", "", "count", "size"), free=("",))
     for group in result.groups:
         verdict = "[green]kept[/]" if group.kept else f"[yellow]{pruned}[/]"
         table.add_row(verdict, group.what, f"{group.count:,}", size(group.bytes))
@@ -316,14 +337,26 @@ def _replayed(count: int) -> str:
     return f" and {count} replayed" if count else ""
 
 
+def _ended(counts: ArmSummary | SweepOverview) -> str:
+    """How many trials came to a result, of how many, and how many to what other end."""
+    return f"{counts.ended - counts.failed - counts.cancelled}/{counts.trials}{_ill(counts)}"
+
+
 def _ill(ended: ArmSummary | SweepOverview) -> str:
-    counts = {"diverged": ended.diverged, "failed": ended.failed, "stopped": ended.stopped}
+    counts = {
+        "diverged": ended.diverged,
+        "failed": ended.failed,
+        "cancelled": ended.cancelled,
+        "stopped": ended.stopped,
+    }
     return "".join(f" [{STATUS_STYLES[name]}]{count} {name}[/]" for name, count in counts.items() if count)
 
 
 def _forecast(result: Plan) -> str:
     if result.seconds is None:
         return result.basis
+    if result.epochs_remaining[1] == 0:
+        return "nothing is left to train"
     low, high = (duration(seconds) for seconds in result.seconds)
     return f"{low if low == high else f'{low} to {high}'} on {result.workers} workers  ({result.basis})"
 
@@ -337,17 +370,5 @@ def _percent(value: float | None) -> str:
     return "—" if value is None else f"{value:.2f}"
 
 
-def _facts(facts: Mapping[str, str]) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column()
-    for name, value in facts.items():
-        grid.add_row(name, Text(value))
-    return Padding(grid, (0, 0, 0, 2))
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left", caption_style="dim")
-    for column in columns:
-        table.add_column(column, no_wrap=column not in FREE_TEXT)
-    return table
+def _facts(values: Mapping[str, str]) -> RenderableType:
+    return facts(list(values.items()))

@@ -64,7 +64,8 @@ class Plan:
     """What a sweep will cost. Epochs are ranges (low, high) where forks depend on what training shows.
 
     Of the naive epochs ``epochs_known`` are recorded, or ``reason`` says why none is; ``epochs_remaining`` are those of
-    the shared ones that are left to train. ``seconds`` forecasts their wall time, and ``basis`` says from what.
+    the shared ones that are left to train. ``seconds`` forecasts their wall time with ``start_seconds``, which a run takes
+    before it trains, and ``basis`` says from what.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Plan:
     reason: str | None
     workers: int
     seconds: tuple[float, float] | None
+    start_seconds: float
     basis: str
 
 
@@ -115,6 +117,7 @@ class ArmSummary:
     ended: int
     diverged: int
     failed: int
+    cancelled: int
     stopped: int  # at a rung, where other settings were better
     seeds: int
     settings: Mapping[str, Scalar] | None
@@ -323,9 +326,25 @@ class Collected:
     freed: int  # bytes
 
 
-def to_json(value: Any) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a command failed, as `--json` prints it.
+
+    Args:
+        kind: "spec", "identity", "data", "ledger", "settings", "operation", "usage", "interrupted" or "internal".
+        message: what a person reads on standard error.
+        faults: of a spec, each "path: rule, got value".
+    """
+
+    kind: str
+    message: str
+    exit_code: int
+    faults: tuple[str, ...] = ()
+
+
+def to_json(value: Any, *, ascii_only: bool = False) -> str:
     """A result as JSON text; NaN and the infinities, which JSON has no words for, become null."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -68,6 +68,7 @@ def _arm(arm: str, kind: str, results: Sequence[TrialResult]) -> ArmSummary:
         ended=sum(TrialStatus(result.status).final for result in results),
         diverged=sum(result.status == TrialStatus.DIVERGED for result in results),
         failed=sum(result.status == TrialStatus.FAILED for result in results),
+        cancelled=sum(result.status == TrialStatus.CANCELLED for result in results),
         stopped=sum(result.status == TrialStatus.STOPPED for result in results),
         seeds=len({result.seed for result in results}),
         settings=best[0].settings if best else None,

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from services import standing
+from services import standing, streams
 from services.errors import OperationError
 from services.mirror import Mirror
 from services.patience import Ending, Patience, Stop, persist, sole
@@ -169,5 +169,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    streams.guard()  # a log on a full disk is no reason to stop
     with private():
         sys.exit(main())

@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from xml.etree import ElementTree
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from services.schemas import Checked, Finding, Interval, Power, Verdict
+from services.tables import Fitted
 
 STYLES = {Verdict.HOLDS: "green", Verdict.REGRESSED: "bold red", Verdict.CANNOT_TELL: "yellow"}
 COLUMNS = ("arm", "measure", "before", "now", "change", "margin", "verdict")
@@ -30,13 +29,12 @@ def terminal(result: Checked) -> RenderableType:
         (result.sweep, "bold"),
         f"  against {result.baseline}, by {ERRORS[result.error]}",
     )
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in COLUMNS:
-        table.add_column(column, overflow="fold", justify="right" if column in ("before", "now") else "left")
+    table = Fitted(COLUMNS, free=("change", "verdict"), right=("before", "now"))
     for finding in result.findings:
         arm, what, _, _, change, margin, said = _cells(finding)
         values = (f"{found.value:.2f}" if found else "" for found in (finding.before, finding.after))
-        table.add_row(arm, what, *values, change, margin, Text(said, STYLES[finding.verdict]))
+        cells = map(Text, (arm, what, *values, change, margin))
+        table.add_row(*cells, Text(said, STYLES[finding.verdict]))
     return Group(head, table, *(Text(f"{what}: {why}") for what, why in _reasons(result)))
 
 
@@ -116,11 +114,8 @@ def powers(found: Sequence[Power]) -> RenderableType:
 def _power(found: Power) -> RenderableType:
     if found.why:
         return Text(f"{found.arm}, {found.measure}: {found.why}\n")
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"{found.arm}, {found.measure}: margin {found.margin:g}", title_justify="left"
-    )
-    for column in ("seeds", "truly worse by", *Verdict):
-        table.add_column(str(column), justify="right")
+    columns = ("seeds", "truly worse by", *map(str, Verdict))
+    table = Fitted(columns, right=columns)
     for seeds, worse, shares in found.rows:
         table.add_row(str(seeds), f"{worse:g}", *(f"{shares[verdict]:.0%}" for verdict in Verdict))
-    return table
+    return Group(Text(f"{found.arm}, {found.measure}: margin {found.margin:g}", style="italic"), table)

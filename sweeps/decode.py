@@ -13,7 +13,7 @@ from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from abel.schedules import SCHEDULES, Schedule
-from sweeps.faults import shown, unknown
+from sweeps.faults import short, shown, unknown
 from workers.config import ConfigError
 
 _Built = TypeVar("_Built")
@@ -70,7 +70,8 @@ def _located(fault: str) -> tuple[str, str]:
     """Path and rule of a fault: "model: width must be at least 1, got 0" is at "model.width"."""
     if match := _MESSAGE.fullmatch(fault):
         path = ".".join(part for part in (match["path"], match["field"]) if part)
-        return path + (match["index"] or ""), match["rule"]
+        rule, got, value = match["rule"].partition(", got ")
+        return path + (match["index"] or ""), rule + got + short(value)
     path, _, rule = fault.partition(": ")
     return path, _with_guess(path.rpartition(".")[2], rule)
 
@@ -82,7 +83,9 @@ def _with_guess(name: str, rule: str) -> str:
         return rule
     known = match["known"].split(", ")
     quoted = re.match(r"'(.*)' is not one of", match["before"])
-    return unknown("kind", quoted[1], known) if quoted else unknown("key", name, known)
+    if quoted:
+        return unknown("kind", quoted[1], known)
+    return unknown("key", name, known) if match["before"] == "unknown key" else rule
 
 
 def _repaired(make: Callable[[Any], object], document: Any, path: str, rule: str) -> Any:
@@ -94,13 +97,16 @@ def _repaired(make: Callable[[Any], object], document: Any, path: str, rule: str
         candidates.append((field.removesuffix(".kind"), known["known"].split(", ")[0]))
     for place, stand_in in candidates:
         changed = replaced(document, place, stand_in)
-        if not any(path == other or path.startswith(f"{other}.") for other in _attempt(make, changed)[1]):
+        left = (other.partition("[")[0] for other in _attempt(make, changed)[1])
+        if not any(field == other or field.startswith(f"{other}.") for other in left):
             return changed
     return document
 
 
 def replaced(document: Any, path: str, value: Any) -> Any:
-    """A copy of nested dictionaries with another value at a dotted path."""
+    """A copy of nested dictionaries with another value at a dotted path; a bare kind on the way becomes a mapping."""
+    if isinstance(document, str):
+        document = {"kind": document}
     if not isinstance(document, Mapping):
         return document
     name, _, rest = path.partition(".")

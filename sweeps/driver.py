@@ -100,6 +100,7 @@ class Progress:
     ended: int
     diverged: int
     failed: int
+    cancelled: int
     stopped: int
     running: int
     waiting: int
@@ -318,6 +319,7 @@ def _announcer(
                 ended=sum(status.final for status in statuses),
                 diverged=statuses.count(TrialStatus.DIVERGED),
                 failed=statuses.count(TrialStatus.FAILED),
+                cancelled=statuses.count(TrialStatus.CANCELLED),
                 stopped=statuses.count(TrialStatus.STOPPED),
                 running=running,
                 waiting=waiting,

@@ -17,8 +17,9 @@ from abel.schedules import SCHEDULES, Schedule, last_epoch_named
 from sweeps import decode, sampling, shape
 from sweeps.faults import Faults, join, shown, unknown
 from sweeps.grid import Axis, Interval, parse_axis, spelled, values
+from sweeps.programs import program_from_dict, with_kinds
 from sweeps.trial import Trial
-from workers.config import Program, from_dict
+from workers.config import Program
 
 _EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
 
@@ -27,14 +28,15 @@ _EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
 class Arm:
     """A schedule, the fields that its grid varies, by their dotted names, and the length of its trials.
 
-    `unread` are those whose axes are faulty. `epochs` is None where the spec's number is faulty, `search` where all points of
-    the grid are meant, `halving` where every trial is trained to its end.
+    `unread` are those whose axes are faulty, None where the grid itself is, which may have meant any. `epochs` is None where
+    the spec's number is faulty, `search` where all points of the grid are meant, `halving` where every trial is trained to
+    its end.
     """
 
     name: str
     schedule: Any
     axes: dict[str, Axis]
-    unread: frozenset[str]
+    unread: frozenset[str] | None
     search: shape.Search | None
     halving: shape.Halving | None
     epochs: int | None
@@ -71,10 +73,15 @@ class Request:
 
 
 def expand(request: Request, faults: Faults) -> list[Trial]:
-    """The trials of a sweep; everything that is wrong with them is noted, and then the list may lack some."""
-    program, found = decode.build(from_dict, request.program)
-    for path, rule in found.items():
-        faults.add(join("program", path) if path else "program", rule)
+    """The trials of a sweep; everything that is wrong with them is noted, and then the list may lack some.
+
+    A program or a schedule that is no mapping is a fault of the spec's shape, and noted there.
+    """
+    program = None
+    if isinstance(request.program, Mapping):
+        program, found = decode.build(program_from_dict, request.program)
+        for path, rule in found.items():
+            faults.add(join("program", path), rule)
     arms = [_arm(name, raw, program, request.epochs, faults) for name, raw in request.arms.items()]
     within_limits = _within_limits(arms, request, faults)
     trials: list[Trial] = []
@@ -100,12 +107,12 @@ def _arm(name: str, raw: Any, program: Program | None, epochs: int | None, fault
         faults.must(path, "name at least one field, or be left out", grid)
     sampled = raw.get("search") is not None
     search = shape.read(shape.Search, raw["search"], Faults()) if sampled else None
-    if sampled and not isinstance(grid, Mapping):
+    if sampled and "grid" not in raw:
         faults.add(f"arms.{name}.search", "must have a grid to draw from")
     halving = None
     if raw.get("halving") is not None:
         halving = shape.read(shape.Halving, raw["halving"], Faults())
-        if not isinstance(grid, Mapping):
+        if "grid" not in raw:
             faults.add(f"arms.{name}.halving", "must have a grid whose settings compete")
     axes: dict[str, Axis] = {}
     for field, given in grid.items() if isinstance(grid, Mapping) else ():
@@ -126,11 +133,16 @@ def _arm(name: str, raw: Any, program: Program | None, epochs: int | None, fault
         name=name,
         schedule=raw.get("schedule"),
         axes=axes,
-        unread=frozenset(grid if isinstance(grid, Mapping) else ()).difference(axes),
+        unread=_unread(raw.get("grid", {}), axes),
         search=search if axes else None,
         halving=halving,
         epochs=epochs,
     )
+
+
+def _unread(grid: Any, axes: Iterable[str]) -> frozenset[str] | None:
+    """The fields of a grid without an axis; None where it is no mapping of fields."""
+    return frozenset(grid).difference(axes) if isinstance(grid, Mapping) else None
 
 
 def _field_fault(field: str, schedule: Any, program: Program | None) -> str | None:
@@ -201,10 +213,10 @@ class _Points:
         if self._program is None or not own:
             return self._program
         if (key := repr(own)) not in self._programs:
-            document = {"program": self._given}
+            document = {"program": with_kinds(self._given)}
             for field, value in own.items():
                 document = decode.replaced(document, field, value)
-            built, found = decode.build(from_dict, document["program"])
+            built, found = decode.build(program_from_dict, document["program"])
             self._note("program", found, own)
             self._programs[key] = built
         return self._programs[key]
@@ -212,9 +224,9 @@ class _Points:
     def _schedule_at(self, settings: dict[str, Any]) -> Schedule | None:
         own = {field: value for field, value in settings.items() if field.startswith("schedule.")}
         if (key := repr(own)) not in self._schedules:
-            given = self._arm.schedule
-            if isinstance(given, Mapping):
-                given = {**given, **{field.removeprefix("schedule."): value for field, value in own.items()}}
+            if not isinstance(self._arm.schedule, Mapping):
+                return None
+            given = {**self._arm.schedule, **{field.removeprefix("schedule."): value for field, value in own.items()}}
             built, found = decode.build(decode.schedule_from_dict, with_defaults(given, self._arm.epochs))
             if built is not None and self._arm.epochs is not None:
                 found = _too_late(built, given, self._arm.epochs)
@@ -225,7 +237,8 @@ class _Points:
     def _note(self, top: str, found: dict[str, str], own: dict[str, Any]) -> None:
         for path, rule in found.items():
             field = join(top, path) if path else top
-            if field in self._arm.unread and rule == "is missing":
+            unread = self._arm.unread
+            if rule == "is missing" and (unread is None or field in unread):
                 continue  # what is wrong with it is noted at its axis
             varied = field.partition("[")[0] in own
             axis = self._arm.axes.get(field)

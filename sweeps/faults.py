@@ -8,22 +8,27 @@ from collections.abc import Iterable
 
 _TOLD = 50  # faults printed; a grid may have thousands
 _SHOWN = 60  # characters of an offending value
+_LINE = 600  # characters of a fault
 
 
 class SpecError(ValueError):
     """A spec that cannot be used; `faults` lists each fault as "path: rule, got value"."""
 
     def __init__(self, faults: Iterable[str], source: str = "spec") -> None:
-        self.faults = list(faults)
+        self.faults = [_line(fault) for fault in faults]
         self.source = source
-        super().__init__(self._told())
+        super().__init__(self._message())
 
-    def _told(self) -> str:
+    @property
+    def told(self) -> list[str]:
+        """The first faults, and how many more there are."""
+        more = len(self.faults) - _TOLD
+        return [*self.faults[:_TOLD], *([f"… and {more} more"] if more > 0 else [])]
+
+    def _message(self) -> str:
         if len(self.faults) == 1:
             return f"{self.source}: {self.faults[0]}"
-        more = len(self.faults) - _TOLD
-        lines = [*self.faults[:_TOLD], *([f"… and {more} more"] if more > 0 else [])]
-        return "\n  ".join([f"{self.source}: {len(self.faults)} faults", *lines])
+        return "\n  ".join([f"{self.source}: {len(self.faults)} faults", *self.told])
 
     def __reduce__(self) -> tuple[type[SpecError], tuple[list[str], str]]:
         return type(self), (self.faults, self.source)
@@ -65,12 +70,23 @@ def shown(value: object) -> str:
         text = json.dumps(value, ensure_ascii=True) if not isinstance(value, str) else ascii(value)
     except (TypeError, ValueError):
         text = ascii(value)
+    return short(text)
+
+
+def short(text: str) -> str:
+    """A value's text, cut short."""
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The rule for a name that is not known: "unknown key, did you mean 'seeds'? (known: …)"."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name[:_LINE], names, n=1)
     guess = f", did you mean {near[0]!r}?" if near else ""
     return f"unknown {what}{guess} (known: {', '.join(names) or 'none'})"
+
+
+def _line(fault: str) -> str:
+    """A fault on one line, without what a terminal would obey; of a long one its beginning and its end."""
+    text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in fault)
+    return text if len(text) <= _LINE else f"{text[: _LINE * 2 // 3]} … {text[-_LINE // 3 :]}"

@@ -182,13 +182,15 @@ def _listed(raw: list[Any], path: str, faults: Faults) -> Values | None:
         faults.must(path, "have at least one value", raw)
         return None
     seen: set[str] = set()
+    readable = True
     for index, value in enumerate(raw):
         if isinstance(value, Mapping):
+            readable = False
             faults.must(join(path, index), "be a number, text, true, false, null or a list of these", dict(value))
         elif repr(value) in seen:
             faults.must(join(path, index), "differ from the values before it", value)
         seen.add(repr(value))
-    return Values(tuple(raw))
+    return Values(tuple(raw)) if readable else None
 
 
 def _is_number(value: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, TypeAdapter
 
 from abel.schedules import SCHEDULES
+from sweeps.programs import KINDS
 from workers import plugins
 from workers.config import Program
 
@@ -70,22 +71,25 @@ def _program() -> dict[str, Any]:
     for item in fields(Program):
         hint: Any = hints[item.name]
         if group := item.metadata.get("group"):
-            properties[item.name] = _variants(group)
+            properties[item.name] = _variants(group, KINDS.get(item.name))
         else:
             grouped = is_dataclass(hint)
             properties[item.name] = _dataclass(hints[item.name]) if grouped else _schema(hint)
             if item.default is not MISSING and not grouped:
                 properties[item.name]["default"] = item.default
-    required = [item.name for item in fields(Program) if item.default is MISSING]
+    required = [item.name for item in fields(Program) if item.default is MISSING and item.name not in KINDS]
     return _object(Program, properties, required)
 
 
-def _variants(group: str) -> dict[str, Any]:
-    """Any variant of a group; its kind alone stands for it with every default."""
+def _variants(group: str, default: str | None) -> dict[str, Any]:
+    """Any variant of a group; its kind alone stands for it with every default, and the default kind need not be named."""
     variants = plugins.variants(group)
     kinds = {"enum": list(variants), "description": "A kind with every default."}
-    objects = (_dataclass(variant, required=["kind", *_required(variant)]) for variant in variants.values())
-    return _one_of([kinds, *objects], f"One of {', '.join(variants)}.")
+    objects = (
+        _dataclass(variant, required=[*(["kind"] if kind != default else []), *_required(variant)])
+        for kind, variant in variants.items()
+    )
+    return _one_of([kinds, *objects], f"One of {', '.join(variants)}.") | ({"default": default} if default else {})
 
 
 def _dataclass(cls: type[Any], required: list[str] | None = None) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def main() -> None:
         answer: dict[str, Any] = {
             "identities": [asdict(identify(program, datasets[program.data])) for program in programs]
         }
-    except (ConfigError, DataError, ValueError) as error:
+    except (ConfigError, DataError, ValueError, MemoryError) as error:
         answer = {"fault": str(error)}
     json.dump(answer, sys.stdout)
 

@@ -20,6 +20,27 @@ def test_the_first_signal_asks_and_the_second_ends(number: signal.Signals) -> No
     assert said == [STOPPING]
 
 
+def test_a_closed_terminal_asks_however_often_it_says_so() -> None:
+    said: list[str] = []
+    with on_signals(said.append) as stop:
+        stop.hold()
+        for _ in range(3):
+            signal.raise_signal(signal.SIGHUP)
+        assert stop.is_set()
+    assert said == [STOPPING]
+
+
+def test_a_terminal_that_may_close_is_not_heard() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with on_signals(lambda _: None) as stop:
+            stop.hold()
+            signal.raise_signal(signal.SIGHUP)
+        assert not stop.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_before_there_is_anything_to_save_a_signal_ends_the_command() -> None:
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with SIGINT ignored
     try:

@@ -20,9 +20,26 @@ class Log:
         return [row for row in self.rows if row.id > after][:limit]
 
 
-def test_a_trials_events_gather_in_one_text() -> None:
+def opened(log: Log, **names: str) -> News:
+    """News of a sweep that has opened: what it covered then was told."""
+    news = News(ledger=log, sweep_id="s", names=names)
+    assert list(news.poll()) == []
+    return news
+
+
+def test_what_an_extended_sweep_covers_when_it_opens_is_no_news() -> None:
     log = Log()
     news = News(ledger=log, sweep_id="s", names={"t": "abel seed=0"})
+    news.skip()
+    log.add("schedule", trial="t", epoch=9, event=int(Event.DECAY))  # of states that an earlier sweep recorded
+    assert list(news.poll()) == []
+    log.add("schedule", trial="t", epoch=24, event=int(Event.DECAY))
+    assert list(news.poll()) == [Item(trial="abel seed=0", text="decay at 9, decay at 24")]
+
+
+def test_a_trials_events_gather_in_one_text() -> None:
+    log = Log()
+    news = opened(log, t="abel seed=0")
     log.add("schedule", trial="t", epoch=9, event=int(Event.MINIMUM))
     log.add("progress", trials=["t"], keys=["k"])
     assert list(news.poll()) == [Item(trial="abel seed=0", text="minimum at 9")]
@@ -33,7 +50,7 @@ def test_a_trials_events_gather_in_one_text() -> None:
 
 def test_a_decay_on_a_plateau_is_news() -> None:
     log = Log()
-    news = News(ledger=log, sweep_id="s", names={"t": "plateau seed=0"})
+    news = opened(log, t="plateau seed=0")
     log.add("schedule", trial="t", epoch=12, event=int(Event.PLATEAU))
     assert list(news.poll()) == [Item(trial="plateau seed=0", text="decay on a plateau at 12")]
 
@@ -43,20 +60,19 @@ def test_earlier_events_are_taken_in_silently_page_by_page() -> None:
     log.add("schedule", trial="t", epoch=9, event=int(Event.MINIMUM))
     for _ in range(2500):
         log.add("progress", trials=["t"], keys=["k"])
-    news = News(ledger=log, sweep_id="s", names={"t": "abel seed=0"})
-    news.skip()
+    news = opened(log, t="abel seed=0")
     log.add("schedule", trial="t", epoch=24, event=int(Event.DECAY))
     assert list(news.poll()) == [Item(trial="abel seed=0", text="minimum at 9, decay at 24")]
 
 
 def test_what_was_to_be_expected_is_no_news_and_errors_are_told_by_their_first_line() -> None:
     log = Log()
+    news = opened(log, t="a", u="b")
     log.add("trial_ended", trial="v", status="finished", epoch=9, error=None)
     log.add("schedule", trial="v", epoch=4, event=int(Event.MILESTONE))
     log.add("trial_ended", trial="t", status="failed", epoch=3, error="ValueError: no\nTraceback …")
     log.add("trial_ended", trial="u", status="diverged", epoch=5, error=None)
     log.add("note", text="a worker was lost")
-    news = News(ledger=log, sweep_id="s", names={"t": "a", "u": "b"})
     assert list(news.poll()) == [
         Item(trial="a", text="failed at epoch 3: ValueError: no"),
         Item(trial="b", text="diverged at epoch 5"),

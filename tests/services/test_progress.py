@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from services.progress import LineView, LiveView, view
@@ -13,6 +14,7 @@ START = Progress(
     ended=0,
     diverged=0,
     failed=0,
+    cancelled=0,
     stopped=0,
     running=0,
     waiting=3,
@@ -75,6 +77,20 @@ def test_what_earlier_runs_recorded_is_not_called_saved_by_sharing() -> None:
     assert "30 saved by sharing" in lines(text)[1]
 
 
+def test_the_forecast_is_never_below_what_is_trained() -> None:
+    out, text = console()
+    log = LineView(out, every_seconds=0)
+    log.show(replace(LATER, trained=210))
+    log.show(replace(LATER, trained=230))
+    log.show(replace(LATER, trained=205, ended=12, cancelled=2))
+    assert [line.split("; ")[2].partition(" +")[0] for line in lines(text)] == [
+        "210 epochs trained of 210 to 220",
+        "230 epochs trained of 230",
+        "205 epochs trained of 205",
+    ]
+    assert "12 of 12 trials ended (1 diverged, 2 cancelled)" in lines(text)[2]
+
+
 def test_news_and_notes_are_lines_at_once() -> None:
     out, text = console()
     log = LineView(out)
@@ -92,7 +108,7 @@ def test_the_live_view_shows_figures_and_the_latest_news() -> None:
     live.show(START)
     live.show(LATER)
     out.print(live)
-    drawn = text.getvalue()
+    drawn = " ".join(text.getvalue().split())
     assert "5 of 12 trials ended (1 diverged)" in drawn
     assert "120 of 200 to 220 trained + 4 replayed, 180 saved by sharing" in drawn
     assert "2 running, 1 ready" in drawn
@@ -106,6 +122,25 @@ def test_the_console_decides_which_view() -> None:
         assert isinstance(plain, LineView)
     with view(console(terminal=True)[0], "x") as live:
         assert isinstance(live, LiveView)
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    with view(console(terminal=True)[0], "x") as plain:
+        assert isinstance(plain, LineView)
+
+
+@pytest.mark.parametrize("width", [1, 20, 60, 80])
+def test_the_live_view_cuts_nothing_at_any_width(width: int) -> None:
+    text = io.StringIO()
+    out = Console(file=text, force_terminal=True, width=width, color_system=None)
+    live = LiveView(out, "mine")
+    live.show(LATER)
+    live.news("abel decay_factor=0.30000000000000004 seed=4", "minimum at 9, decay at 24")
+    out.print(live)
+    if width > 1:
+        assert "…" not in text.getvalue()
+        assert "abeldecay_factor=0.30000000000000004seed=4:minimumat9,decayat24" in "".join(text.getvalue().split())
 
 
 def test_text_from_outside_is_not_markup() -> None:

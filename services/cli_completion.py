@@ -1,0 +1,48 @@
+"""What the shell completes: names of the catalogue, and of sweeps and arms in the ledger.
+
+A key press waits for it and may come anywhere, so it reads SQLite directly, imports none of what takes seconds, and
+answers nothing where something is wrong.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+WAIT_SECONDS = 0.2
+
+
+def specs(incomplete: str) -> list[str]:
+    """Catalogue entries; the shell itself completes files where none fits."""
+    from sweeps import catalog
+
+    return [name for name in catalog.names() if name.startswith(incomplete)]
+
+
+def sweeps(incomplete: str) -> list[str]:
+    """Sweeps that were run here, by name."""
+    return _names("select distinct name from sweeps where substr(name, 1, ?) = ? order by name", incomplete)
+
+
+def arms(ctx: Any, incomplete: str) -> list[str]:
+    """Arms of the sweep on the command line."""
+    query = (
+        "select distinct arm from trials join sweeps on sweeps.id = sweep_id "
+        "where substr(arm, 1, ?) = ? and ? in (sweeps.id, sweeps.name) order by arm"
+    )
+    # Before an option without its value, the parser leaves arguments where they are.
+    sweep = ctx.params.get("sweep") or next(iter(ctx.args), None)
+    return _names(query, incomplete, sweep)
+
+
+def _names(query: str, incomplete: str, *more: str | None) -> list[str]:
+    from services.settings import Settings, SettingsError
+
+    try:
+        path = Path(Settings.from_env().ledger_url.partition(":///")[2].partition("?")[0])
+        if not path.is_file():
+            return []
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)) as ledger:
+            return [str(name) for (name,) in ledger.execute(query, (len(incomplete), incomplete, *more))]
+    except (SettingsError, OSError, ValueError, sqlite3.Error):
+        return []
