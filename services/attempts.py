@@ -240,6 +240,7 @@ class Attempts:
             self._outcome,
             trained=work.trained - self._before.trained,
             replayed=work.replayed - self._before.replayed,
+            seconds={**self._outcome.seconds, "wall": time.monotonic() - self._began},
         )
         return result(self._settings, self._ledger, self._job.sweep_id, outcome, self._projector)
 

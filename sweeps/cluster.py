@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import psutil
 
-VITAL = frozenset(("gcs_server", "raylet"))
+VITAL = {"gcs_server": "GCS", "raylet": "raylet"}  # by the name of the process
 LOOK_SECONDS = 0.5
 
 
@@ -25,7 +25,7 @@ def watched(lost: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     def watch() -> None:
         seen: dict[psutil.Process, str] = {}
         while not ended.wait(LOOK_SECONDS):
-            seen |= {child: name for child in psutil.Process().children() if (name := _name(child)) in VITAL}
+            seen |= {child: VITAL[name] for child in psutil.Process().children() if (name := _name(child)) in VITAL}
             gone = sorted({name for child, name in seen.items() if not _runs(child)})
             if gone and not ended.is_set():
                 lost(f"the {' and the '.join(gone)} of its local Ray cluster ended")
