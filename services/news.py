@@ -79,7 +79,7 @@ class News:
                 yield Item(trial=self.names[payload["trial"]], text=_ending(payload))
             case "nondeterministic":
                 yield Item(trial=None, text=f"an epoch that was trained again differs from its record: {dict(payload)}")
-            case "incident":
+            case "incident" if payload["trials"]:  # the loss of a driver is told by who replaces it
                 yield Item(trial=None, text=_incident(payload))
             case "note":  # as earlier versions wrote it
                 yield Item(trial=None, text=payload["text"])

@@ -38,7 +38,7 @@ from sweeps.urls import is_server, without_credentials
 from workers.data import DataError
 
 if TYPE_CHECKING:
-    from services.execution import View
+    from services.watching import View
 
 INPUT_ERRORS = (SpecError, IdentityError, DataError, LedgerError, SettingsError, OperationError)
 
@@ -102,7 +102,7 @@ def plan(settings: Settings, request: Request) -> Plan:
 
 def run(settings: Settings, request: Request, *, view: "View", stop: Stop) -> RunResult:
     """Run a sweep, or go on with it, until it ends or ``stop`` is set."""
-    spec = _spec(request)  # before Ray is imported: a slip in a spec is told at once
+    spec = _spec(request)  # before anything else is imported: a slip in a spec is told at once
 
     settings.check("home", "ledger_url", "data_dir", "notify_url", *(("tracking_uri",) if request.tracking else ()))
 

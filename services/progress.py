@@ -14,8 +14,8 @@ from rich.text import Text
 
 from services.wording import duration, span
 
-if TYPE_CHECKING:  # the driver brings Ray, which takes seconds to import
-    from sweeps.driver import Progress
+if TYPE_CHECKING:  # brings JAX, which takes seconds to import
+    from sweeps.job import Progress
 
 BAR_CELLS = 16
 LINE_SECONDS = 5.0

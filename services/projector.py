@@ -98,17 +98,21 @@ class Projector:
             self.process.wait()
 
 
-@contextmanager
-def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iterator[Projector]:
-    """Run a projector for the sweep; where the block ends cleanly its work is waited for, else it is stopped."""
-    target, log = without_credentials(settings.tracking_uri), settings.logs / f"tracking-{sweep_id}.log"
-    projector = Projector(
+def begin(settings: Settings, sweep_id: str) -> Projector:
+    """Start a projector for the sweep; whoever does has to end it."""
+    return Projector(
         command=command(settings, sweep_id),
         ledger_url=settings.ledger_url,
         tracking_uri=settings.tracking_uri,
-        target=target,
-        log=log,
+        target=without_credentials(settings.tracking_uri),
+        log=settings.logs / f"tracking-{sweep_id}.log",
     )
+
+
+@contextmanager
+def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iterator[Projector]:
+    """Run a projector for the sweep; where the block ends cleanly its work is waited for, else it is stopped."""
+    projector = begin(settings, sweep_id)
     try:
         yield projector
         projector.drain(stop)

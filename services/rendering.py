@@ -232,7 +232,7 @@ def incidents(found: Sequence[Incident]) -> RenderableType:
     for incident in found:
         more = f" and {incident.trials - 1} more" if incident.trials > 1 else ""
         times = f" {incident.times}×, taken up again {incident.retried}×: {incident.text}"
-        last = f" (last: {incident.last_trial}{more}, epoch {incident.last_epoch})"
+        last = f" (last: {incident.last_trial}{more}, epoch {incident.last_epoch})" if incident.last_trial else ""
         lines.append(Text.assemble((incident.kind.replace("_", " "), "yellow"), times, (last, "dim")))
     return Group(*lines)
 

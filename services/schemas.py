@@ -150,14 +150,17 @@ class SweepOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
-    """One thing that went wrong while cohorts trained, however often: how many trials it hit, and when last."""
+    """One thing that went wrong during a run, however often: how many trials it hit, and when last.
+
+    The loss of a driver hits the sweep as a whole and no trial.
+    """
 
     kind: str  # its class, as "infrastructure"
     text: str
     times: int
     retried: int
     trials: int
-    last_trial: str
+    last_trial: str | None
     last_epoch: int
     last_ms: int
 

@@ -122,7 +122,7 @@ def _incidents(ledger: Ledger, sweep_id: str, names: Mapping[str, str]) -> tuple
             times=len(events),
             retried=sum(bool(event.payload["again"]) for event in events),
             trials=len({trial for event in events for trial in event.payload["trials"]}),
-            last_trial=names[events[-1].payload["trials"][0]],
+            last_trial=next((names[trial] for trial in events[-1].payload["trials"]), None),
             last_epoch=events[-1].payload["epoch"],
             last_ms=events[-1].at_ms,
         )

@@ -13,18 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import ray
 from ray import tune
 
-from sweeps import leases
+from sweeps import cluster, leases
 from sweeps.database import LedgerError
 from sweeps.failures import FailureClass
 from sweeps.frontier import Frontier
-from sweeps.identity import IdentityError, WorkerEnvironment, workers_at_once
+from sweeps.identity import IdentityError
 from sweeps.janitor import cleaned
+from sweeps.job import DriverLost, Options, Outcome, Progress
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from sweeps.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
@@ -53,79 +53,6 @@ LONGEST_PLACE = 20
 LOCAL_TOKEN = secrets.token_hex(32)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a sweep is executed. Of results it changes none, but for ``threads``, which is part of the state keys, and for
-    ``allow_nondeterminism``: then an epoch trained again may differ from its record, which is kept, and training goes on.
-    """
-
-    checkpoints: Path
-    cache: Path
-    data_dir: Path | None = None
-    sharing: bool = True
-    workers: int | None = None
-    threads: int = 1
-    cpu: float = 1
-    gpu: float = 0
-    tpu: float = 0
-    address: str | None = None
-    save_every_seconds: float = 120.0
-    report_every_seconds: float = 2.0
-    allow_nondeterminism: bool = False
-
-    @property
-    def environment(self) -> WorkerEnvironment:
-        """What each worker process runs with."""
-        return WorkerEnvironment(threads=self.threads, cache=self.cache, gpu=self.gpu > 0 or self.tpu > 0)
-
-    @property
-    def resources(self) -> Mapping[str, float]:
-        """What a worker takes of its node."""
-        return {"cpu": self.cpu, "gpu": self.gpu, "tpu": self.tpu}
-
-    @property
-    def slots(self) -> int:
-        """Workers at once on this machine."""
-        return self.workers or workers_at_once(self.threads, self.cpu)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a sweep is. Trial-epochs count every trial's epochs; trained epochs are what workers really trained.
-
-    Without ``room`` nothing runs, and no node of the Ray cluster is large enough for a worker.
-    """
-
-    trials: int
-    ended: int
-    diverged: int
-    failed: int
-    cancelled: int
-    stopped: int
-    running: int
-    waiting: int
-    trained: int
-    replayed: int
-    covered: int
-    total: int
-    forecast_low: int
-    forecast_high: int
-    elapsed_seconds: float
-    eta_seconds: float | None
-    room: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How an invocation ended. ``seconds`` splits its wall time by what was waited for."""
-
-    status: SweepStatus
-    trained: int
-    replayed: int
-    seconds: Mapping[str, float]
-    error: str | None = None
-
-
 def run(
     ledger: Ledger,
     sweep_id: str,
@@ -137,14 +64,17 @@ def run(
     forecast: tuple[int, int],
     on_progress: Callable[[Progress], None],
     stop: threading.Event,
+    lost: Callable[[str], None] = lambda why: None,
 ) -> Outcome:
     """Run a sweep to its end, or until ``stop`` is set; going on after any interruption is calling this again.
 
     What the ledger covers already is not trained; where it covers all, Ray is not even started. ``invocation`` is that of
     :meth:`~sweeps.ledger.Ledger.begin_invocation` and ends here. Where another process took the sweep over, nothing more is
-    written, and the outcome says so.
+    written, and the outcome says so. ``lost`` is called from another thread when the local Ray cluster has broken down, which
+    this function may then not notice for long.
 
     Raises:
+        DriverLost: an exception came out of Ray.
         LedgerAway: the ledger's server went away. The sweep was drained, and its invocation still has it; once the ledger
             is back, another one goes on.
     """
@@ -179,7 +109,7 @@ def run(
             look()
             announce()
             if frontier.waiting and not stop.is_set():
-                with _ray(options) as directory:
+                with cluster.watched(lost) as leave, _out_of_ray(), _ray(options, leave) as directory:
                     announce()  # whoever listens takes the signals back, for which Ray has put handlers of its own
                     seconds["ray"] = time.monotonic() - began
                     _tune(sweep, options, sweep_id, directory)
@@ -233,8 +163,22 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
 
 
 @contextmanager
-def _ray(options: Options) -> Iterator[Path]:
-    """A Ray cluster: the one at the address, else a local one that lives as long as this block. Yields a directory to use."""
+def _out_of_ray() -> Iterator[None]:
+    """What comes out of Ray and Tune is the loss of the driver, whatever its type."""
+    try:
+        yield
+    except (LedgerError, IdentityError):
+        raise
+    except Exception as error:
+        raise DriverLost(f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _ray(options: Options, leave: Callable[[], None]) -> Iterator[Path]:
+    """A Ray cluster: the one at the address, else a local one that lives as long as this block. Yields a directory to use.
+
+    ``leave`` is called before the cluster is left.
+    """
     os.environ.update(TUNE_ENVIRONMENT | os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # "Trials did not complete": ours were taken up again
@@ -247,6 +191,7 @@ def _ray(options: Options) -> Iterator[Path]:
             _refuse_missing_resources(options)
             yield directory
         finally:
+            leave()
             ray.shutdown()
 
 

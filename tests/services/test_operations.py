@@ -1,22 +1,26 @@
-"""Tests for `services/operations.py` and the verb `run` behind it, with a driver that records without training."""
+"""Tests for `services/operations.py` and the verb `run` behind it, with a driver that records without training, or is lost."""
 
+import io
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console, RenderableType
 
-from services import forecasts, operations
+from services import attempts, forecasts, operations, rendering
 from services.interruption import Stop
 from services.schemas import Request, RunResult, to_json
 from services.settings import Settings
-from sweeps import driver
+from sweeps import supervisor
 from sweeps.database import LedgerError
-from sweeps.driver import Options, Outcome, Progress
 from sweeps.identity import WorkerEnvironment
+from sweeps.job import Begun, DriverLost, Job, Options, Outcome, Progress
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from sweeps.trial import Trial
@@ -67,32 +71,31 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[tuple[tuple[int, int], Options]] = []
         self.interrupt = False
+        self.losses = 0
 
-    def run(
-        self,
-        ledger: Ledger,
-        sweep_id: str,
-        invocation: int,
-        trials: Sequence[Trial],
-        identities: Mapping[Program, Identity],
-        options: Options,
-        *,
-        forecast: tuple[int, int],
-        on_progress: Callable[[Progress], None],
-        stop: threading.Event,
-    ) -> Outcome:
-        self.calls.append((forecast, options))
-        if self.interrupt:
-            raise KeyboardInterrupt
-        rows = {row.number: row for row in ledger.trials(sweep_id)}
+    def drive(self, job: Job, *, stop: threading.Event, log: Path) -> Generator[Begun | Outcome, None, None]:
+        with closing(Ledger.open(job.ledger_url)) as ledger:
+            invocation = ledger.begin_invocation(job.sweep_id)
+            self.calls.append((job.forecast, job.options))
+            yield Begun(invocation)
+            if self.interrupt:
+                raise KeyboardInterrupt
+            if self.losses:
+                self.losses -= 1
+                raise DriverLost("somebody pulled the plug")
+            yield self._record(job, ledger, invocation)
+
+    def _record(self, job: Job, ledger: Ledger, invocation: int) -> Outcome:
+        rows = {row.number: row for row in ledger.trials(job.sweep_id)}
         done: set[str] = set()
-        for trial in trials:
-            records = [record for record in _walk(trial, identities[trial.program]) if record.key not in done]
+        for trial in job.trials:
+            identity = job.identities[trial.program]
+            records = [record for record in _walk(trial, identity) if record.key not in done]
             done |= {record.key for record in records}
-            head = _walk(trial, identities[trial.program])[-1]
+            head = _walk(trial, identity)[-1]
             row = rows[trial.number]
             ledger.commit(
-                sweep_id,
+                job.sweep_id,
                 invocation,
                 Batch(
                     records=records,
@@ -100,7 +103,7 @@ class Recorder:
                     ended={row.id: (TrialStatus.FINISHED, None)},
                 ),
             )
-        ledger.end_invocation(sweep_id, invocation, SweepStatus.FINISHED)
+        ledger.end_invocation(job.sweep_id, invocation, SweepStatus.FINISHED)
         return Outcome(status=SweepStatus.FINISHED, trained=len(done), replayed=0, seconds={"wall": 1.0})
 
 
@@ -123,7 +126,7 @@ def _walk(trial: Trial, identity: Identity) -> list[Record]:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
-    monkeypatch.setattr(driver, "run", recorder.run)
+    monkeypatch.setattr(supervisor, "drive", recorder.drive)
     return recorder
 
 
@@ -144,6 +147,14 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(forecasts, "identify", identify)
     (tmp_path / "spec.yaml").write_text(SPEC)
     return Settings.from_env({"ABEL_HOME": str(tmp_path / "home")})
+
+
+def _rendered(shown: RenderableType) -> str:
+    console = Console(width=200, file=io.StringIO())
+    console.print(shown)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
 
 
 def run(settings: Settings, view: Notes | None = None, **changes: Any) -> RunResult:
@@ -226,6 +237,37 @@ def test_stopping_at_once_leaves_the_sweep_as_interrupted(settings: Settings, re
         run(settings)
     assert operations.status(settings, "tiny").sweep.status == "interrupted"
     recorder.interrupt = False
+    assert run(settings).outcome == "finished"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between two drivers."""
+    monkeypatch.setattr(attempts, "RESTARTS", replace(attempts.RESTARTS, first_pause_seconds=0.0))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_lost_driver_is_replaced_and_its_loss_is_an_incident(settings: Settings, recorder: Recorder) -> None:
+    recorder.losses, view = 2, Notes()
+    done = run(settings, view)
+    assert (done.outcome, done.trained, len(recorder.calls)) == ("finished", 18, 3)
+    assert sum("the driver was lost: somebody pulled the plug; starting another" in note for note in view.notes) == 2
+    (incident,) = operations.status(settings, "tiny").incidents
+    assert (incident.kind, incident.times, incident.retried, incident.last_trial) == ("infrastructure", 2, 2, None)
+    assert "the driver was lost: somebody pulled the plug" in _rendered(rendering.detail(done.detail))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_driver_lost_again_and_again_without_a_record_ends_the_run(settings: Settings, recorder: Recorder) -> None:
+    recorder.losses = 100
+    done = run(settings)
+    assert (done.outcome, len(recorder.calls)) == ("failed", 6)
+    assert done.error is not None
+    assert "The driver was lost 6 times in a row without a new record" in done.error
+    assert "somebody pulled the plug" in done.error and "The same command goes on" in done.error
+    (incident,) = operations.status(settings, "tiny").incidents
+    assert (incident.times, incident.retried) == (6, 5)
+    recorder.losses = 0
     assert run(settings).outcome == "finished"
 
 

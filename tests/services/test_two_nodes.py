@@ -17,7 +17,7 @@ from cluster import Cable, Network, Node, node
 from oracle import Curves, compare, undisturbed
 
 from abel.schedules import Event
-from services.execution import NO_NODE, NODE_JOINED
+from services.watching import NO_NODE, NODE_JOINED
 from sweeps.failures import FailureClass
 from sweeps.ledger import Ledger
 from sweeps.spec import load_spec
