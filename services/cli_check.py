@@ -24,6 +24,7 @@ from services.cli_options import (
 )
 from services.schemas import Request, Verdict
 from services.settings import Settings
+from sweeps.files import PathFault, named, resolve
 
 EXIT_CODES = {Verdict.HOLDS: 0, Verdict.REGRESSED: 1, Verdict.CANNOT_TELL: 3}
 BROKE_DOWN = 70  # EX_SOFTWARE of sysexits.h; Python's own is 1, which says regressed
@@ -139,15 +140,22 @@ def _breakdown_is_no_verdict() -> Iterator[None]:
 
 def _must_be_writable(file: Path) -> None:
     """Before anything is trained; leaves no file that was not there."""
-    there = file.exists()
+    there = _resolved(file).exists()
     _write(file, "", "a")
     if not there:
-        file.unlink()
+        _resolved(file).unlink()
+
+
+def _resolved(file: Path) -> Path:
+    try:
+        return resolve(file)
+    except PathFault as error:
+        raise typer.BadParameter(f"{named(file)}: {error}") from None
 
 
 def _write(file: Path, text: str, mode: str) -> None:
     try:
-        with file.open(mode, encoding="utf-8") as target:
+        with _resolved(file).open(mode, encoding="utf-8") as target:
             target.write(text)
     except OSError as error:
         raise typer.BadParameter(f"{file}: cannot be written: {error.strerror}") from None

@@ -244,7 +244,7 @@ def _result(
     settings: Settings, ledger: Ledger, sweep_id: str, outcome: Outcome | None, projector: Projector | None
 ) -> RunResult:
     pending = projector.pending if projector else None
-    if pending is not None:
+    if pending is not None and projector and not projector.by_hand:
         pending += f"; `abel track {ledger.sweep(sweep_id).name}` sends the rest"
     return RunResult(
         outcome=NOTHING_TO_DO if outcome is None else outcome.status,
