@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,8 +23,10 @@ from services.cli_options import (
     show,
 )
 from services.schemas import Request, Verdict
-from services.settings import Settings
 from sweeps.files import PathFault, named, resolve
+
+if TYPE_CHECKING:
+    from services.settings import Settings
 
 EXIT_CODES = {Verdict.HOLDS: 0, Verdict.REGRESSED: 1, Verdict.CANNOT_TELL: 3}
 BROKE_DOWN = 70  # EX_SOFTWARE of sysexits.h; Python's own is 1, which says regressed
@@ -116,7 +118,7 @@ def check(
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def _ran(settings: Settings, request: Request) -> str:
+def _ran(settings: "Settings", request: Request) -> str:
     """Runs a sweep, and returns its id."""
     done = carry_out(settings, request, quiet=True)
     if done.outcome == "interrupted":

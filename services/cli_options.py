@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console, RenderableType
 
 from services import interruption
 from services.schemas import Request, RunResult, to_json
-from services.settings import Settings
+
+if TYPE_CHECKING:
+    from services.settings import Settings  # brings SQLAlchemy, for the URLs
 
 INTERRUPTED = 130
 
@@ -35,8 +37,10 @@ OneTrial = Annotated[str | None, typer.Option("--trial", help="Only the trial of
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
 
 
-def settings_of(data_dir: Path | None = None) -> Settings:
+def settings_of(data_dir: Path | None = None) -> "Settings":
     """The settings, with a data directory where one is given."""
+    from services.settings import Settings
+
     return Settings.from_env(data_dir=data_dir)
 
 
@@ -58,7 +62,7 @@ def show(result: Result, render: Callable[[Result], RenderableType], as_json: bo
         Console().print(render(result), crop=False)
 
 
-def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult:
+def carry_out(settings: "Settings", request: Request, *, quiet: bool) -> RunResult:
     """Run a sweep with its progress on the terminal; on standard error where the result alone is to be on the other."""
     from services import notices, operations, progress
 
