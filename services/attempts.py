@@ -255,7 +255,7 @@ def result(
 ) -> RunResult:
     """A sweep as it stands, with an invocation's outcome if there was one."""
     pending = projector.pending if projector else None
-    if pending is not None:
+    if pending is not None and projector and not projector.by_hand:
         pending += f"; `abel track {ledger.sweep(sweep_id).name}` sends the rest"
     return RunResult(
         outcome=NOTHING_TO_DO if outcome is None else outcome.status,

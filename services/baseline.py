@@ -19,7 +19,7 @@ from services.errors import OperationError
 from services.measures import Grid, Point, grid, measures
 from services.schemas import Scalar, TrialResult
 from sweeps.faults import shown
-from sweeps.files import PathFault, decode, read
+from sweeps.files import PathFault, decode, named, read
 from sweeps.rows import TrialStatus
 from sweeps.shape import MAX_EPOCHS, Statistic
 from workers.config import Program
@@ -157,21 +157,21 @@ def load(file: Path) -> Baseline:
     Raises:
         OperationError: the file cannot be read, or is none.
     """
-    rule = "must be what `abel baseline save SWEEP` printed"
+    rule, name = "must be what `abel baseline save SWEEP` printed", named(file)
     try:
         held = _File.model_validate_json(decode(read(file, MAX_BYTES)))
         arms = {name: _table(name, arm) for name, arm in held.arms.items()}
     except PathFault as error:
-        raise OperationError(f"baseline {file}: {error}") from None
+        raise OperationError(f"baseline {name}: {error}") from None
     except OSError as error:
-        raise OperationError(f"baseline {file}: cannot be read: {error.strerror}") from None
+        raise OperationError(f"baseline {name}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in fault["loc"]) or "the file"
         got = "" if fault["type"] in ("missing", "json_invalid") else f", got {shown(fault['input'])}"
-        raise OperationError(f"baseline {file}: {rule}; {place}: {fault['msg']}{got}") from None
+        raise OperationError(f"baseline {name}: {rule}; {place}: {fault['msg']}{got}") from None
     except ValueError as error:
-        raise OperationError(f"baseline {file}: {rule}; {error}") from None
+        raise OperationError(f"baseline {name}: {rule}; {error}") from None
     return Baseline(source=str(file), sweep=held.sweep, spec=held.spec, error=held.error, arms=arms)
 
 

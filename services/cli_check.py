@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +24,10 @@ from services.cli_options import (
     show,
 )
 from services.schemas import Failure, Request, Verdict
-from services.settings import Settings
+from sweeps.files import PathFault, named, resolve
+
+if TYPE_CHECKING:
+    from services.settings import Settings
 
 EXIT_CODES = {Verdict.HOLDS: 0, Verdict.REGRESSED: 1, Verdict.CANNOT_TELL: 3}
 BROKE_DOWN = 70  # EX_SOFTWARE of sysexits.h; Python's own is 1, which says regressed
@@ -116,7 +119,7 @@ def check(
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def _ran(settings: Settings, request: Request, as_json: bool) -> str:
+def _ran(settings: "Settings", request: Request, as_json: bool) -> str:
     """Runs a sweep, and returns its id."""
     done = carry_out(settings, request, quiet=True)
     if done.outcome == "interrupted":
@@ -142,15 +145,22 @@ def _breakdown_is_no_verdict(as_json: bool) -> Iterator[None]:
 
 def _must_be_writable(file: Path) -> None:
     """Before anything is trained; leaves no file that was not there."""
-    there = file.exists()
+    there = _resolved(file).exists()
     _write(file, "", "a")
     if not there:
-        file.unlink()
+        _resolved(file).unlink()
+
+
+def _resolved(file: Path) -> Path:
+    try:
+        return resolve(file)
+    except PathFault as error:
+        raise typer.BadParameter(f"{named(file)}: {error}") from None
 
 
 def _write(file: Path, text: str, mode: str) -> None:
     try:
-        with file.open(mode, encoding="utf-8") as target:
+        with _resolved(file).open(mode, encoding="utf-8") as target:
             target.write(text)
     except OSError as error:
         raise typer.BadParameter(f"{file}: cannot be written: {error.strerror}") from None

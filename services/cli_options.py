@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import RenderableType
@@ -11,14 +11,17 @@ from rich.console import RenderableType
 from services import cli_completion as completion
 from services import interruption, streams
 from services.schemas import Request, RunResult
-from services.settings import Settings
-from sweeps import urls
+
+if TYPE_CHECKING:
+    from services.settings import Settings  # brings SQLAlchemy, for the URLs
 
 Result = TypeVar("Result")
 
 
 def _web_address(text: str) -> str:
     """An http or https address with a host, as the links of a page can begin with it."""
+    from sweeps import urls
+
     try:
         known = urls.backend(text) in urls.WEB and bool(urls.parse(text).host)
     except ValueError:  # a port that is no number, a host with half a bracket
@@ -72,8 +75,10 @@ AnySweep = Annotated[
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
 
 
-def settings_of(data_dir: Path | None = None) -> Settings:
+def settings_of(data_dir: Path | None = None) -> "Settings":
     """The settings, with a data directory where one is given."""
+    from services.settings import Settings
+
     return Settings.from_env(data_dir=data_dir)
 
 
@@ -99,7 +104,7 @@ def show(
         streams.forgive()
 
 
-def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult:
+def carry_out(settings: "Settings", request: Request, *, quiet: bool) -> RunResult:
     """Run a sweep with its progress on the terminal; on standard error where the result alone is to be on the other."""
     from services import notices, operations, progress
 

@@ -33,6 +33,7 @@ class Mirror:
         self._ledger = ledger
         self._sweep = ledger.sweep(sweep_id)
         self._store = store
+        ledger.move_tracking_offset(self._sweep.id, store.former_target, store.target)
         self._experiment = ""
         self._parent: Shown | None = None
         self._trials: dict[str, Shown] = {}

@@ -31,7 +31,7 @@ from services.schemas import (
 from services.settings import MLFLOW_ENVIRONMENT, Settings, SettingsError
 from sweeps import catalog as shipped
 from sweeps.database import LedgerError
-from sweeps.files import PathFault, private, resolve
+from sweeps.files import PathFault, named, private, resolve
 from sweeps.identity import IdentityError
 from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document, parse_spec
 from sweeps.urls import is_server, without_credentials
@@ -67,7 +67,7 @@ def init(file: Path) -> None:
         with resolve(file).open("x", encoding="utf-8") as target:
             target.write(shipped.template())
     except PathFault as error:
-        raise OperationError(f"FILE: {error}") from None
+        raise OperationError(f"{named(file)}: {error}") from None
     except FileExistsError:
         raise OperationError(f"{file}: must not exist yet; it was left as it is") from None
     except OSError as error:
@@ -147,9 +147,10 @@ def report(
     except PathFault as error:
         raise OperationError(f"--out: {error}") from None
     except RunsError as error:
-        raise OperationError(f"{error}; `abel track` brings it there") from None
+        raise OperationError(str(error)) from None
     except OSError as error:
-        raise OperationError(f"{out or settings.reports}: cannot be written: {error.strerror}") from None
+        elsewhere = "" if out else "; --out writes the report to another folder"
+        raise OperationError(f"{out or settings.reports}: cannot be written: {error.strerror}{elsewhere}") from None
     note = written.lag
     try:
         with private():
@@ -228,6 +229,8 @@ def _page(settings: Settings, sweep: SweepOverview) -> str:
 
     try:
         return runs.comparison(settings.tracking_uri, sweep.name, sweep.id)
+    except runs.StoreDamaged as error:
+        raise OperationError(str(error)) from None
     except runs.RunsError:
         return ""  # nothing was uploaded yet, or the store is out of reach: MLflow's own first page says more
 

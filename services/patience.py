@@ -126,7 +126,7 @@ def _hopeless(fault: Fault, patience: Patience) -> bool:
 
 def reason(error: Exception) -> str:
     """The error in one line without credentials, its cause first where a long chain hides it."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).partition(" [SQL: ")[0]
     cause = re.search(r"Caused by (.+)", text)
     text = masked(cause[1].removesuffix(")") if cause else text)
     return text if len(text) <= 240 else f"{text[:240]}…"

@@ -13,6 +13,7 @@ from pathlib import Path
 from services.settings import Settings
 from sweeps.urls import without_credentials
 
+BY_HAND = 3  # the exit code of services.uploading where the store must be put right by hand
 DRAIN_SECONDS = 120.0  # about 300,000 points at MLflow's pace into SQLite
 INTERRUPTED_DRAIN_SECONDS = 10.0  # who pressed Ctrl-C wants the prompt back; what is left, a later run sends
 LOOK_SECONDS = 0.1
@@ -26,7 +27,10 @@ NOT_PASSED = ("JAX_", "XLA_", "RAY_", "NPROC", "OMP_", "TF_")
 
 @dataclass(kw_only=True)
 class Projector:
-    """A running projector; ``pending`` says what is not in the store yet once :func:`projecting` has been left."""
+    """A running projector; ``pending`` says what is not in the store yet once :func:`projecting` has been left.
+
+    ``by_hand`` says that the store must be put right before anything more can be sent.
+    """
 
     command: Sequence[str]
     ledger_url: str
@@ -34,6 +38,7 @@ class Projector:
     target: str
     log: Path
     pending: str | None = None
+    by_hand: bool = False
     _heard: int = 0
 
     def __post_init__(self) -> None:
@@ -84,6 +89,7 @@ class Projector:
         ):
             time.sleep(LOOK_SECONDS)
         self.stop()
+        self.by_hand = code == BY_HAND
         if code != 0:
             why = "did not take it all in time" if code is None else (_last_line(self.log) or f"ended with {code}")
             self.pending = f"Not everything is in the tracking store {self.target}: {why} (log: {self.log})"

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from services import view
+from services.damage import damage
 from services.histories import FAULTS, histories
 from services.patience import reason
 from services.projection import counted, epochs_of, is_whole_number, metric_key
@@ -47,6 +48,10 @@ TRIAL_COLUMNS = (
 
 class RunsError(Exception):
     """The tracking store cannot be read, or does not hold the sweep."""
+
+
+class StoreDamaged(RunsError):
+    """The tracking store's file is damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +106,13 @@ def load(tracking_uri: str, sweep_id: str, metrics: Sequence[str] = CURVES) -> R
         parent = runs.pop("", None)
         if parent is None:
             place = without_credentials(tracking_uri)
-            raise RunsError(f"sweep {sweep_id}: must be in the tracking store, but {place} does not show it yet")
+            rule = f"must be in the tracking store, but {place} does not show it yet"
+            raise RunsError(f"sweep {sweep_id}: {rule}; `abel track` brings it there")
         trials = list(runs.values())
         _refuse_edited(trials)
         curves = _curves(tracking_uri, trials, metrics)
     except FAULTS as error:
-        raise RunsError(f"tracking {without_credentials(tracking_uri)}: {reason(error)}") from None
+        raise _unreadable(error, tracking_uri) from None
     return Runs(
         sweep_id=sweep_id,
         run_id=parent.info.run_id,
@@ -114,6 +120,13 @@ def load(tracking_uri: str, sweep_id: str, metrics: Sequence[str] = CURVES) -> R
         trials=_trials(trials, curves),
         curves=curves,
     )
+
+
+def _unreadable(error: Exception, tracking_uri: str) -> RunsError:
+    where = f"tracking {without_credentials(tracking_uri)}"
+    if broken := damage(error, tracking_uri):
+        return StoreDamaged(f"{where}: {broken}")
+    return RunsError(f"{where}: {reason(error)}")
 
 
 def joined(named: Mapping[str, Runs]) -> Runs:
@@ -167,7 +180,7 @@ def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
     try:
         experiment = experiment_with(MlflowClient(tracking_uri), "abel.sweep_id", sweep_id)
     except FAULTS as error:
-        raise RunsError(f"tracking {without_credentials(tracking_uri)}: {reason(error)}") from None
+        raise _unreadable(error, tracking_uri) from None
     if experiment is None:
         place = without_credentials(tracking_uri)
         raise RunsError(f"sweep {name!r}: must be in the tracking store, but {place} does not show it yet")

@@ -7,6 +7,7 @@ their records (to MLflow a point with the same key, step, value and timestamp is
 import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.batches import batches
+from services.damage import damage
 from services.patience import reason
 from services.projection import Data, Point, counted
 from services.runs import MARK, experiment_with, experiments, one_each, sweep_runs
@@ -22,7 +24,7 @@ from services.view import View
 from sweeps.database import LedgerError
 from sweeps.files import make_private
 from sweeps.ledger import Ledger
-from sweeps.urls import is_server, sqlite_file, without_credentials
+from sweeps.urls import formerly_shown, is_server, sqlite_file, without_credentials
 
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
 
@@ -84,12 +86,17 @@ class Store:
 
     def __init__(self, tracking_uri: str, artifacts: Path) -> None:
         self.target = without_credentials(tracking_uri)
+        self.former_target = formerly_shown(tracking_uri)
         # A server keeps artifacts where it was told to; beside a database they lie here, in folders named by run ids.
         if (file := sqlite_file(tracking_uri)) is not None:
             make_private(file.parent)
         self._location = None if is_server(tracking_uri) else artifacts.absolute().as_uri()
-        self._client = MlflowClient(tracking_uri)
+        self._uri = tracking_uri
         self._sqlite = None if file is None else tracking_uri
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return MlflowClient(self._uri)  # which opens a database
 
     def experiment(self, name: str, sweep_id: str) -> str:
         """The id of a sweep's experiment, created where the store has none.
@@ -214,12 +221,14 @@ def attach_figure(settings: Settings, sweep_id: str, paths: Sequence[Path]) -> N
         TrackingError: the store does not know the sweep, or is out of reach.
     """
     name = Ledger.open(settings.ledger_url).sweep(sweep_id).name
-    client, target = MlflowClient(settings.tracking_uri), without_credentials(settings.tracking_uri)
+    target = without_credentials(settings.tracking_uri)
     try:
+        client = MlflowClient(settings.tracking_uri)
         runs, _ = one_each(sweep_runs(client, sweep_id))
         if "" not in runs:
             raise TrackingError(f"sweep {name!r}: has no run in {target} yet")
         for path in paths:
             client.log_artifact(runs[""].info.run_id, str(path), "report")
     except FAULTS as error:
-        raise TrackingError(f"tracking {target}: {reason(error)}") from None
+        why = damage(error, settings.tracking_uri) or reason(error)
+        raise TrackingError(f"tracking {target}: {why}") from None

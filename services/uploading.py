@@ -4,7 +4,7 @@
 
 With ``--follow`` it ends when the sweep has ended and its last event is shown, or when the process that started it is
 gone. Exit code 0: everything that the ledger holds is shown. 1: the store is out of reach or refuses, or a signal came;
-run it again to go on. 2: the arguments are wrong.
+run it again to go on. 2: the arguments are wrong. 3: the store must be put right by hand.
 """
 
 import argparse
@@ -16,9 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from services import standing, streams
+from services.damage import damage
 from services.errors import OperationError
 from services.mirror import Mirror
 from services.patience import Ending, Patience, Stop, persist, sole
+from services.projector import BY_HAND
 from services.schemas import Tracked
 from services.settings import Settings, SettingsError
 from services.tracking import FAULTS, Store, TrackingError, is_refusal
@@ -73,7 +75,7 @@ def _catch_up(
 
     try:
         ending = persist(
-            mirror.step,
+            _watched(mirror, settings.tracking_uri),
             lambda: False,
             faults=FAULTS,
             refused=is_refusal,
@@ -83,6 +85,24 @@ def _catch_up(
     except TrackingError as error:
         return str(error)
     return None if ending is Ending.DONE else told[-1]
+
+
+def _watched(mirror: Mirror, tracking_uri: str) -> Callable[[], bool]:
+    """The mirror's step, which gives up at once where the store is damaged: waiting does not mend it.
+
+    Raises:
+        TrackingError: it is damaged.
+    """
+
+    def step() -> bool:
+        try:
+            return mirror.step()
+        except FAULTS as error:
+            if broken := damage(error, tracking_uri):
+                raise TrackingError(f"the store {broken}") from None
+            raise
+
+    return step
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,7 +150,7 @@ def _project(
     mirror = Mirror(ledger, sweep.id, Store(options.tracking_uri, options.artifacts), data_dir=options.data_dir)
     try:
         ending = persist(
-            mirror.step,
+            _watched(mirror, options.tracking_uri),
             lambda: options.follow and not stop.alone and mirror.running(),
             faults=FAULTS,
             refused=is_refusal,
@@ -140,7 +160,7 @@ def _project(
         )
     except TrackingError as error:
         say(str(error))
-        return 1
+        return BY_HAND
     return 0 if ending is Ending.DONE else 1
 
 

@@ -73,6 +73,12 @@ def decode(content: bytes) -> str:
     return content.decode(next((name for mark, name in BOMS if content.startswith(mark)), "utf-8"))
 
 
+def named(path: str | Path) -> str:
+    """A path as an error begins with it: as it was given, where that is a line of text."""
+    text = str(path)
+    return text if text.isprintable() and len(text) <= 200 else shown(text)
+
+
 def make_private(folder: Path) -> None:
     """Create a folder that only its owner may enter, whatever the umask. One that exists keeps its mode.
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from sweeps import database, leases, migrations, tables
 from sweeps.database import LedgerError, upsert
@@ -260,6 +260,16 @@ class Ledger(Reading):
             statement = upsert(connection, tables.tracking).values(row)
             moved = statement.on_conflict_do_update(index_elements=["sweep_id", "target"], set_={"event_id": event_id})
             connection.execute(moved)
+
+    def move_tracking_offset(self, sweep_id: str, old: str, new: str) -> None:
+        """Know the tracking store at ``old`` as ``new`` from here on, and keep nothing of the old spelling."""
+        at = tables.tracking.c
+        offset = 0 if old == new else self.tracking_offset(sweep_id, old)
+        if not offset:
+            return
+        self.save_tracking_offset(sweep_id, new, max(offset, self.tracking_offset(sweep_id, new)))
+        with self._write() as connection:
+            connection.execute(delete(tables.tracking).where(at.sweep_id == sweep_id, at.target == old))
 
     def prune_checkpoints(self, keys: Iterable[str]) -> None:
         """Note that checkpoints are no more; what they covered stays final."""

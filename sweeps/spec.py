@@ -21,7 +21,7 @@ from pydantic import PrivateAttr
 from sweeps import catalog, rules, schema, shape, yaml_loader
 from sweeps.expansion import Request, count, expand
 from sweeps.faults import Faults, SpecError, shown, unknown
-from sweeps.files import PathFault, decode, read
+from sweeps.files import PathFault, decode, named, read
 from sweeps.shape import Arm, Limits, Resources
 from sweeps.trial import Trial
 
@@ -65,7 +65,7 @@ class SweepSpec(shape.Document):
 def load_spec(path_or_name: str | Path) -> SweepSpec:
     """The spec in a file, or the catalogue entry of that name."""
     name, path = str(path_or_name), Path(path_or_name)
-    source = name if name.isprintable() and len(name) <= 200 else shown(name)
+    source = named(name)
     if name in catalog.names() and not path.is_file():
         return parse_spec(catalog.read(name), f"{name}.yaml")
     try:

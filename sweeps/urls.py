@@ -85,6 +85,11 @@ def without_credentials(url: str | URL) -> str:
     return URL.create(scheme, host=parts.host, port=parts.port, database=path).render_as_string()
 
 
+def formerly_shown(url: str) -> str:
+    """The URL as version 0.1 stored it, which of some URLs was with the password."""
+    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
+
+
 def origin(url: str) -> str:
     """Scheme, host and port of a URL: of a webhook nothing else may be printed, since its path is often its secret."""
     try:

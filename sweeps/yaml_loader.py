@@ -19,6 +19,7 @@ from sweeps.faults import Faults, SpecError, join
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
+MAX_PROBLEM = 200
 _MAX_DIGITS = 18  # longer integers become floats, so that no rule meets one of 5,000 digits
 
 _CORE = "tag:yaml.org,2002:"
@@ -107,9 +108,14 @@ def _load_yaml(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise SpecError([place + str(error.problem or error.context)], source) from None
+        raise SpecError([place + _short(str(error.problem or error.context))], source) from None
     except yaml.YAMLError as error:
-        raise SpecError([" ".join(str(error).split())], source) from None
+        raise SpecError([_short(" ".join(str(error).split()))], source) from None
+
+
+def _short(text: str) -> str:
+    """A problem of the reader's, which may quote a line of any length."""
+    return text if len(text) <= MAX_PROBLEM else f"{text[:MAX_PROBLEM]}…"
 
 
 class _Loader(yaml.SafeLoader):

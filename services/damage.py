@@ -1,0 +1,25 @@
+"""An SQLite tracking store that is damaged: how that is recognised, and what to do about it."""
+
+import sqlite3
+
+from sweeps.urls import sqlite_file
+
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+LACKING = ("no such table", "no such column")
+
+
+def damage(error: BaseException, tracking_uri: str) -> str | None:
+    """What is broken and the cure, if the store's file is why a request failed."""
+    file = sqlite_file(tracking_uri)
+    cause: BaseException | None = error
+    while file is not None and cause is not None:
+        if isinstance(cause, sqlite3.Error) and _is_damage(cause):
+            cure = "`abel track --all --rebuild` recreates it from the ledger"
+            return f"is damaged ({cause}); move {file} away, then {cure}"
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in DAMAGED or str(error).startswith(LACKING)
