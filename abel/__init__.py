@@ -8,10 +8,11 @@
     plans       what passes between schedule and training loop: EpochPlan, Observation, Event
     rates       the one spelling of a learning rate
     transform   ABEL inside one's own jitted step; needs optax, so `import abel` leaves it out
+    optimizers  optax's optimisers with ABEL's rate, and a check of the count of epochs; needs optax too
     double_float  sums and products with 48 bits where float64 is off
     dynamics    the weight-norm equation: the terms of a step's d|w|^2, their residual, the ratio r, the rotation
     curves      what a recorded curve of the norm shows: minima, decays, depth
-    checks      what the numbers of a schedule must satisfy
+    checks      what numbers, states and observations must satisfy
 
 Paper: A. Lewkowycz, "How to decay your learning rate", arXiv 2103.12682.
 """

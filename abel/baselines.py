@@ -1,7 +1,7 @@
 """The schedules that ABEL is compared with, which look at the clock alone, and what they share with it."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,21 @@ class State(NamedTuple):
         return False
 
 
+OBSERVED: Final = "the norm and the training loss of an epoch"
+
+
+def is_ours(state: ScheduleState) -> bool:
+    """Whether a state's counters are as `update` makes them, which spares it a check of every field."""
+    return type(state.epoch) is type(state.decays) is int and type(state.event) is Event
+
+
+def counters(state: ScheduleState) -> tuple[int, int, Event]:
+    """Return what all states count, as it was before a state went through JSON, which has no events."""
+    epoch, decays = (checks.whole(f"state.{name}", getattr(state, name), at_least=0) for name in ("epoch", "decays"))
+    event = checks.whole("state.event", state.event, at_least=0)
+    return epoch, decays, Event(event)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Planned:
     """Base rate and warm-up, and the one way to a plan, which all schedules share."""
@@ -61,10 +76,17 @@ class Planned:
     def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
         return rates.warmup(position, self.warmup_epochs)
 
+    def _checked(self, state: Any) -> ScheduleState:
+        """The state, if it is one of this schedule's."""
+        raise NotImplementedError
+
     def plan(self, state: ScheduleState, epoch: int, examples: int, batch_size: int) -> EpochPlan:
         """Plan `epoch`, the one after the last observed, with `examples // batch_size` steps."""
-        if epoch != state.epoch + 1:
+        state = self._checked(state)
+        if checks.plain(epoch) != state.epoch + 1:
             raise ValueError(f"epoch must be the one after the last observed, {state.epoch + 1}, got {epoch!r}")
+        epoch = checks.whole("epoch", epoch, at_least=1)
+        batch_size = checks.whole("batch_size", batch_size, at_least=1)
         batch_size = self._batch_size(state.decays, examples, batch_size)
         position = rates.positions(epoch, rates.steps_per_epoch(examples, batch_size))
         return rates.epoch_plan(self._rate(state.decays), self._shape(position), batch_size)
@@ -91,12 +113,18 @@ class Timed(Planned):
     def _event(self, epoch: int) -> Event:
         return Event.NONE
 
+    def _checked(self, state: Any) -> State:
+        state = checks.instance("state", state, State, "from init or the last update")
+        return state if is_ours(state) else State(*counters(state))
+
     def init(self) -> State:
         """Return the state before the first epoch."""
         return State()
 
     def update(self, state: State, observation: Observation) -> State:
         """Count one more epoch, whatever was observed of it."""
+        state = self._checked(state)
+        checks.instance("observation", observation, Observation, OBSERVED)
         event = self._event(state.epoch + 1)
         return State(state.epoch + 1, state.decays + bool(event), event)
 
@@ -212,6 +240,8 @@ class GrowBatch(Milestones, Decaying):
     def grown(self, batch_size: int, growths: int, examples: int) -> int:
         """Return the size of a batch that has grown so many times, of an epoch of so many examples."""
         batch_size = checks.whole("batch_size", batch_size, at_least=1)
+        growths = checks.whole("growths", growths, at_least=0)
+        examples = checks.whole("examples", examples, at_least=1)
         shrunk = self.decay_factor**growths
         # The comparison comes first: after many growths the quotient is infinite, or the divisor 0.
         return round(batch_size / shrunk) if batch_size < examples * shrunk else max(batch_size, examples)

@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 
 import jax
 
+from abel import checks
+
 __all__ = ["DECAY", "MINIMUM", "NONE", "BounceState", "init", "update"]
 
 Real = float | jax.Array
@@ -60,6 +62,11 @@ def update(
     Returns:
         The next state and the event, an integer.
     """
+    state = checks.instance("state", state, BounceState, "from init or the last update")
+    if type(weight_norm_sq) is bool or not hasattr(weight_norm_sq, "__sub__"):
+        weight_norm_sq = checks.number("weight_norm_sq", weight_norm_sq)
+    if type(ignore_until_falling) is not bool and not hasattr(ignore_until_falling, "dtype"):
+        ignore_until_falling = checks.flag("ignore_until_falling", ignore_until_falling)
     slope = weight_norm_sq - state.previous
     slope_before = state.previous - state.before_previous
     # Not slope * slope_before < 0: the product of two tiny slopes underflows to zero.

@@ -1,27 +1,56 @@
-"""Checks of the numbers that make a schedule: each returns the value as a plain Python number or raises ValueError."""
+"""Checks at the library's doors: each returns the value as a plain Python number or raises ValueError.
+
+Arrays without dimensions are numbers, as `jnp.array(0.1)` is one. A value traced by JAX is none yet.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
+import jax
 import numpy as np
+
+T = TypeVar("T")
 
 _F32 = np.finfo(np.float32)
 
 
 def _fault(name: str, rule: str, value: object) -> ValueError:
+    if isinstance(value, jax.core.Tracer):
+        return ValueError(
+            f"{name} must be known outside of jit and vmap, got a traced value (scale_by_abel takes them)"
+        )
     return ValueError(f"{name} must {rule}, got {value!r}")
+
+
+def plain(value: Any) -> Any:
+    """Return the element of an array without dimensions, and anything else as it is."""
+    if type(value) in (int, float, bool, str):  # looking whether it is an array takes microseconds
+        return value
+    is_array = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, jax.core.Tracer)
+    return value.item() if is_array and np.ndim(value) == 0 else value
 
 
 def _real(value: Any) -> float:
     """Return a number as a float, NaN for anything else and inf for huge integers; no rule admits these."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan
     try:
         return float(value)
     except OverflowError:
         return math.inf
+
+
+def number(name: str, value: Any) -> float:
+    """Return a number as a float; NaN and infinities are numbers, text and truth values are not."""
+    if type(value) is float:
+        return value
+    found = plain(value)
+    if isinstance(found, bool) or not isinstance(found, Real):
+        raise _fault(name, "be a number", value)
+    return _real(found)
 
 
 def learning_rate(name: str, value: Any) -> float:
@@ -68,14 +97,15 @@ def fractional_epoch(name: str, value: Any) -> float:
 
 def whole(name: str, value: Any, *, at_least: int) -> int:
     """Return an integer that is not below `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+    found = plain(value)
+    if isinstance(found, bool) or not isinstance(found, Integral) or found < at_least:
         raise _fault(name, f"be an integer >= {at_least}", value)
-    return int(value)
+    return int(found)
 
 
 def increasing_epochs(name: str, value: Any) -> tuple[int, ...]:
     """Return a non-empty, strictly increasing sequence of epochs as a tuple."""
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray) or not value:
         raise _fault(name, "be a non-empty sequence of epochs", value)
     epochs = tuple(whole(f"{name}[{index}]", epoch, at_least=1) for index, epoch in enumerate(value))
     if any(later <= earlier for earlier, later in zip(epochs, epochs[1:], strict=False)):
@@ -85,9 +115,10 @@ def increasing_epochs(name: str, value: Any) -> tuple[int, ...]:
 
 def flag(name: str, value: Any) -> bool:
     """Return a bool; 0, 1 and words are refused."""
-    if not isinstance(value, bool):
+    found = plain(value)
+    if not isinstance(found, bool):
         raise _fault(name, "be true or false", value)
-    return value
+    return found
 
 
 def function(name: str, value: Any) -> Any:
@@ -99,6 +130,24 @@ def function(name: str, value: Any) -> Any:
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return one of some words."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise _fault(name, f"be one of {', '.join(choices)}", value)
     return str(value)
+
+
+def instance(name: str, value: Any, kind: type[T], source: str) -> T:
+    """Return a value of a class; `source` says where a caller has one from."""
+    if not isinstance(value, kind):
+        raise _fault(name, f"be {_article(kind.__name__)}, {source}", value)
+    return value
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOU' else 'a'} {noun}"
+
+
+def curve(name: str, values: Any) -> list[float]:
+    """Return numbers in order, such as a list or an array of one dimension, as floats."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+        raise _fault(name, "be numbers in order, in one dimension", values)
+    return [number(f"{name}[{index}]", value) for index, value in enumerate(values)]

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from abel import bounce
+from abel import bounce, checks
 
 __all__ = ["Bounce", "Bounces", "bounces"]
 
@@ -52,7 +52,8 @@ def bounces(norms: Iterable[float], *, ignore_until_falling: bool = False) -> Bo
         norms: finite, >= 0, at least one; cut the curve of a run that diverged.
         ignore_until_falling: as in `bounce.update`.
     """
-    curve = [float(norm) for norm in norms]
+    curve = checks.curve("norms", norms)
+    ignore_until_falling = checks.flag("ignore_until_falling", ignore_until_falling)
     if not curve:
         raise ValueError("norms must have at least one epoch, got none")
     for epoch, norm in enumerate(curve, start=1):

@@ -56,7 +56,7 @@ class EpochPlan(NamedTuple):
         >>> plan.token() == plan._replace(batch_size=32).token()
         False
         """
-        return self.learning_rates.astype("<f4").tobytes() + self.batch_size.to_bytes(8, "little")
+        return np.asarray(self.learning_rates).astype("<f4").tobytes() + int(self.batch_size).to_bytes(8, "little")
 
 
 class ScheduleState(Protocol):

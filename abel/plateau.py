@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from abel import checks
-from abel.baselines import Decaying
+from abel.baselines import OBSERVED, Decaying, counters, is_ours
 from abel.plans import Event, Observation
 
 __all__ = ["Plateau", "PlateauState"]
@@ -82,13 +82,26 @@ class Plateau(Decaying):
     def _rate(self, decays: int) -> float:
         return max(super()._rate(decays), self.min_learning_rate)
 
+    def _checked(self, given: Any) -> PlateauState:
+        state = checks.instance("state", given, PlateauState, "from init or the last update")
+        if is_ours(state) and type(state.best) is float:
+            return state
+        best = checks.number("state.best", state.best)
+        bad, cooldown = (
+            checks.whole(f"state.{name}", getattr(state, name), at_least=0)
+            for name in ("bad_epochs", "cooldown_epochs")
+        )
+        return PlateauState(*counters(state), best, bad, cooldown)
+
     def init(self) -> PlateauState:
         """Return the state before the first epoch."""
         return PlateauState()
 
     def update(self, state: PlateauState, observation: Observation) -> PlateauState:
         """Judge the mean training loss of an epoch at its end."""
-        loss, epoch = float(observation.train_loss), state.epoch + 1
+        state = self._checked(state)
+        observation = checks.instance("observation", observation, Observation, OBSERVED)
+        loss, epoch = checks.number("train_loss", observation.train_loss), state.epoch + 1
         good = loss < state.best * (1.0 - self.threshold)
         best = loss if good else state.best
         if state.cooldown_epochs:

@@ -19,10 +19,25 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from abel import bounce, checks, rates
-from abel.baselines import Constant, Cosine, DecayAt, Decaying, GrowBatch, Linear, Milestones, Simple, State, Step
+from abel.baselines import (
+    OBSERVED,
+    Constant,
+    Cosine,
+    DecayAt,
+    Decaying,
+    GrowBatch,
+    Linear,
+    Milestones,
+    Simple,
+    State,
+    Step,
+    counters,
+    is_ours,
+)
+from abel.bounce import BounceState
 from abel.plans import DECAYS, EpochPlan, Event, Observation, Schedule, ScheduleState
 from abel.plateau import Plateau, PlateauState
 
@@ -51,8 +66,13 @@ __all__ = [
 ]
 
 
+_METHODS: Final = ("init", "plan", "update")
+
+
 class AbelState(NamedTuple):
     """State of `Abel`: the counters, the memory of Algorithm 1, the norms in the window, and what the last decay gained.
+
+    `AbelState(**json.loads(json.dumps(state._asdict())))` goes on like the state itself.
 
     The losses are the lowest training losses up to the last decay of a bounce, and since; infinite for none yet.
     """
@@ -135,6 +155,31 @@ class Abel(Decaying):
         after = checks.whole("epochs_after_last_decay", self.epochs_after_last_decay, at_least=1)
         self._set("epochs_after_last_decay", after)
 
+    def _checked(self, given: Any) -> AbelState:
+        """The state, also one that went through JSON: there an event is a number, and a tuple a list."""
+        state = checks.instance("state", given, AbelState, "from init or the last update")
+        memory = state.bounce
+        if is_ours(state) and type(memory) is BounceState and type(state.window) is tuple:
+            return state
+        if not isinstance(memory, list | tuple) or len(memory) != len(BounceState._fields):
+            raise ValueError(f"state.bounce must be a BounceState, got {memory!r}")
+        epoch, decays, event = counters(state)
+        return AbelState(
+            epoch,
+            decays,
+            event,
+            BounceState(
+                checks.number("state.bounce.previous", memory[0]),
+                checks.number("state.bounce.before_previous", memory[1]),
+                checks.flag("state.bounce.reached_minimum", memory[2]),
+                checks.flag("state.bounce.has_fallen", memory[3]),
+            ),
+            tuple(checks.curve("state.window", state.window)),
+            checks.number("state.loss_before", state.loss_before),
+            checks.number("state.loss_since", state.loss_since),
+            None if state.stop_epoch is None else checks.whole("state.stop_epoch", state.stop_epoch, at_least=1),
+        )
+
     def init(self) -> AbelState:
         """Return the state before the first epoch."""
         return AbelState(epoch=0, decays=0, event=Event.NONE, bounce=bounce.init(), window=())
@@ -146,15 +191,17 @@ class Abel(Decaying):
         weights have left the finite numbers has ended. (`bounce.update` and `scale_by_abel`, which cannot raise under
         `jit`, see no turn in NaN.)
         """
+        state = self._checked(state)
+        observation = checks.instance("observation", observation, Observation, OBSERVED)
         epoch = state.epoch + 1
         if state.stop_epoch is not None:
             return state._replace(epoch=epoch, event=Event.NONE)
-        weight_norm_sq = float(observation.weight_norm_sq)
+        weight_norm_sq = checks.number("weight_norm_sq", observation.weight_norm_sq)
         if not 0 <= weight_norm_sq < math.inf:
             raise ValueError(f"weight_norm_sq must be finite and >= 0, got {weight_norm_sq!r} at epoch {epoch}")
         state = self._observed(state._replace(epoch=epoch, event=Event.NONE), weight_norm_sq)
         if self.gain_threshold is not None:
-            state = self._weighed(state, float(observation.train_loss), self.gain_threshold)
+            state = self._weighed(state, checks.number("train_loss", observation.train_loss), self.gain_threshold)
         if self.last_decay_epoch is not None and epoch == rates.rounded_up(self.last_decay_epoch):
             state = state._replace(event=state.event | Event.LAST_DECAY)
         return state._replace(decays=state.decays + (state.event & DECAYS).bit_count())
@@ -194,7 +241,7 @@ def last_epoch_named(schedule: Schedule) -> int | None:
     >>> last_epoch_named(Simple(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=76.5))
     77
     """
-    match schedule:
+    match _schedule(schedule):
         case Simple(last_decay_epoch=last) | Abel(last_decay_epoch=float(last)):
             return rates.rounded_up(last)
         case DecayAt(decay_epoch=epoch) | Cosine(epochs=epoch) | Linear(epochs=epoch):
@@ -211,4 +258,15 @@ def replay(schedule: Schedule, observations: Iterable[Observation]) -> list[Sche
     >>> [state.epoch for state in replay(Constant(learning_rate=0.1), [Observation(9.0, 0.1), Observation(8.0, 0.1)])]
     [0, 1, 2]
     """
+    _schedule(schedule)
+    if not isinstance(observations, Iterable):
+        raise ValueError(f"observations must be Observations in order, got {observations!r}")
     return list(accumulate(observations, schedule.update, initial=schedule.init()))
+
+
+def _schedule(schedule: Any) -> Schedule:
+    """A schedule, ours or any other object with its three methods; its class is none."""
+    if isinstance(schedule, type) or not all(callable(getattr(schedule, name, None)) for name in _METHODS):
+        raise ValueError(f"schedule must have the methods {', '.join(_METHODS)}, got {schedule!r}")
+    found: Schedule = schedule
+    return found

@@ -44,6 +44,11 @@ class ScaleByAbelState(NamedTuple):
         return self.counts[..., 0]
 
     @property
+    def step(self) -> jax.Array:
+        """Steps since the last end of an epoch that was seen, i32[]."""
+        return self.counts[..., 1]
+
+    @property
     def decays(self) -> jax.Array:
         """Decays so far, i32[]."""
         return self.counts[..., 2]
@@ -68,11 +73,16 @@ def scale_by_abel(
     warmup_epochs: Scalar = 0,
     ignore_until_falling: Scalar = False,
     where: Callable[..., bool] | None = None,
+    flip_sign: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
     """Multiply updates by minus the rate of `abel.Abel` (paper, Algorithm 1), counting epochs in steps.
 
     The rate is `learning_rate * decay_factor**decays * min(1, epochs_passed / warmup_epochs)`. The transform goes last in a
-    chain, like `optax.scale_by_learning_rate`. Here an epoch is one step, and the weights are set by hand:
+    chain of transforms that keep the gradient's sign, instead of `optax.scale_by_learning_rate`, whose convention it has.
+    A whole optimiser such as `optax.sgd` has a rate and has flipped the sign already: after it the default would ascend.
+    `abel.optimizers.with_abel` puts the two together in the right way.
+
+    Here an epoch is one step, and the weights are set by hand:
 
     >>> rule = scale_by_abel(0.5, decay_factor=0.25, last_decay_epoch=None, steps_per_epoch=1)
     >>> optimizer = optax.chain(optax.trace(decay=0.9), rule)
@@ -106,6 +116,8 @@ def scale_by_abel(
         warmup_epochs: linear warm-up; its norms are not observed, as they say nothing of equilibration.
         ignore_until_falling: observe no bounce before the norm has fallen once; the paper does observe it.
         where: keeps a parameter in the norm, as in `abel.norms.per_leaf`; by default all count.
+        flip_sign: multiply by minus the rate, for updates that point uphill as gradients do; False where an optimiser
+            with a rate of 1 comes before.
     """
     rule = _Abel(
         _number(_rate_in_range, "learning_rate", learning_rate),
@@ -115,6 +127,7 @@ def scale_by_abel(
         _number(partial(checks.whole, at_least=0), "warmup_epochs", warmup_epochs),
         _number(checks.flag, "ignore_until_falling", ignore_until_falling),
         where if where is None else checks.function("where", where),
+        checks.flag("flip_sign", flip_sign),
     )
     return optax.GradientTransformationExtraArgs(rule.init, rule.update)
 
@@ -130,6 +143,7 @@ class _Abel:
     warmup_epochs: Scalar
     ignore_until_falling: Scalar
     where: Callable[..., bool] | None
+    flip_sign: bool
 
     def init(self, params: Any) -> ScaleByAbelState:
         """Return the state before the first step, once the parameters are seen to have a norm."""
@@ -142,6 +156,7 @@ class _Abel:
         self, updates: Any, state: ScaleByAbelState, params: Any = None, *, weight_norm_sq: Any = None, **_: Any
     ) -> tuple[Any, ScaleByAbelState]:
         """Scale the updates of one step; if it is the first of an epoch, see first what the one before has brought."""
+        state = checks.instance("state", state, ScaleByAbelState, "from init or the last update")
         if weight_norm_sq is None:
             norm = partial(self._norm, _checked_params(params, updates))
         else:
@@ -150,7 +165,8 @@ class _Abel:
         ended = counts[1] >= self.steps_per_epoch
         counts, memory = jax.lax.cond(ended, lambda: self._observe(counts, memory, norm()), lambda: (counts, memory))
         rate = self._rate(counts, memory)
-        scaled = jax.tree.map(lambda update: (-rate).astype(jnp.result_type(update)) * update, updates)
+        factor = -rate if self.flip_sign else rate
+        scaled = jax.tree.map(lambda update: factor.astype(jnp.result_type(update)) * update, updates)
         return scaled, ScaleByAbelState(rate, counts.at[1].add(1), memory)
 
     def _norm(self, params: Any) -> DoubleFloat:
@@ -192,7 +208,7 @@ def _number(check: Callable[[str, Any], Any], name: str, value: Any) -> Scalar:
         raise ValueError(f"{name} must be a scalar (vmap over several), got shape {np.shape(value)}")
     if isinstance(value, jax.core.Tracer):
         return value
-    return check(name, value.item() if isinstance(value, jax.Array | np.ndarray | np.generic) else value)
+    return check(name, checks.plain(value))
 
 
 def _rate_in_range(name: str, value: Any) -> float:
@@ -227,7 +243,7 @@ def _checked_params(params: Any, updates: Any) -> Any:
 def _checked_norm(weight_norm_sq: Any) -> Any:
     if np.shape(weight_norm_sq) != ():
         raise ValueError(f"weight_norm_sq must be a scalar, got shape {np.shape(weight_norm_sq)}")
-    if not isinstance(weight_norm_sq, jax.core.Tracer) and weight_norm_sq < 0:
+    if not isinstance(weight_norm_sq, jax.core.Tracer) and checks.number("weight_norm_sq", weight_norm_sq) < 0:
         raise ValueError(f"weight_norm_sq must be >= 0, got {weight_norm_sq!r}")
     return weight_norm_sq
 

@@ -24,7 +24,7 @@ DOORS = {
     "matplotlib": ("services/*figures.py", "services/themes.py", "services/exhibits.py"),
     "mlflow": ("services/tracking.py", "services/runs.py", "services/histories.py"),
     "numpy": ("*",),
-    "optax": ("abel/transform.py", "workers/*"),
+    "optax": ("abel/transform.py", "abel/optimizers.py", "workers/*"),
     "orbax": ("workers/checkpoints.py",),
     "pandas": ("services/*",),
     "psutil": ("sweeps/*", "services/*"),

@@ -33,6 +33,7 @@ def loaded_by(code: str) -> set[str]:
         "double_float",
         "dynamics",
         "norms",
+        "optimizers",
         "plans",
         "plateau",
         "rates",

@@ -54,7 +54,7 @@ def test_the_network_bounces_as_the_page_says(names):
 
 
 def test_the_loops_agree(names):
-    """The plain loop also clips, which hardly acts here, and no longer sees the end of the last epoch."""
+    """The plain loop no longer sees the end of the last epoch."""
     outside, inside = names["callback"].state, names["state"][-1]
     assert int(inside.decays) >= 2 <= outside.decays
     assert int(inside.epoch) == names["EPOCHS"] - 1 == outside.epoch - 1
