@@ -15,7 +15,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from services import preflight
+from services import operations, preflight
 from services.cli import app
 from sweeps.ledger import Ledger
 from sweeps.spec import parse_spec
@@ -192,6 +192,20 @@ def test_an_error_under_json_is_json(kind: str, home: Path, monkeypatch: pytest.
     assert told in error["message"]
     assert told in result.stderr
     assert abel(*arguments[:-1]).stdout == ""
+
+
+def test_a_bug_under_json_is_json_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "validate", lambda _: 1 // 0)
+    result = abel("validate", "spec.yaml", "--json")
+    error = json.loads(result.stdout)["error"]
+    assert (result.exit_code, error["exit_code"], error["kind"]) == (1, 1, "internal")
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("option", ["--workers", "--threads"])
+def test_no_more_workers_or_threads_than_a_cluster_has(option: str, home: Path) -> None:
+    result = abel("run", "spec.yaml", option, str(10**15))
+    assert (result.exit_code, option in result.stderr, home.exists()) == (2, True, False)
 
 
 def test_the_faults_of_a_spec_are_listed_in_json(home: Path) -> None:
