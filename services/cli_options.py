@@ -44,8 +44,10 @@ Sweep = Annotated[
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Where prepared TFDS sets lie (default: ABEL_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Workers at once (default: as many as cores / threads).")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of a worker; CPU results depend on it.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=10_000, help="Workers at once (default: as many as cores / threads).")
+]
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="Threads of a worker; CPU results depend on it.")]
 NoSharing = Annotated[bool, typer.Option("--no-sharing", help="Train every trial from its first epoch on its own.")]
 AllowNondeterminism = Annotated[
     bool,

@@ -93,12 +93,12 @@ def plan(result: Plan) -> RenderableType:
     shared = f"{span(*result.epochs_shared)}{saved}"
     table.add_row("[bold]all arms[/]", f"{result.trials}", f"{result.epochs_naive:,}", shared)
     reason = f": {result.reason}" if result.reason else ""
-    facts = {
+    figures = {
         "recorded already": f"{result.epochs_known:,} of {result.epochs_naive:,}{reason}",
         "left to train": f"{span(*result.epochs_remaining)} epochs",
         "time": _forecast(result),
     }
-    return Group(Text.assemble((result.name, "bold"), f"  {result.title}"), table, _facts(facts))
+    return Group(Text.assemble((result.name, "bold"), f"  {result.title}"), table, _facts(figures))
 
 
 def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:
@@ -122,15 +122,15 @@ def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:
 def detail(result: SweepDetail) -> RenderableType:
     """A sweep: its figures, its arms, and the trials that need a look."""
     sweep = result.sweep
-    facts = {
+    figures: dict[str, str | Text] = {
         "id": sweep.id,
-        "trials": f"{sweep.ended} of {sweep.trials} ended{_ill(sweep)}",
+        "trials": Text.from_markup(f"{sweep.ended} of {sweep.trials} ended{_ill(sweep)}"),
         "epochs": f"{sweep.covered} of {sweep.total} covered by {sweep.trained} trained" + _replayed(sweep.replayed),
         "MLflow": _tracked(result.lacking, sweep.name),
     }
     parts = [
         Text.assemble((sweep.name, "bold"), "  ", Text.from_markup(status(sweep.status))),
-        _facts(facts),
+        _facts(figures),
         arms(result.arms),
         troubles(result.trials),
     ]
@@ -295,14 +295,14 @@ def data_sources(result: DataSources) -> RenderableType:
 
 def data_report(report: DataReport) -> RenderableType:
     """A data set as a sweep would read it."""
-    facts = {
+    figures = {
         "training images": f"{report.train_examples}",
         "test images": f"{report.test_examples}",
         "shape": "×".join(map(str, report.shape)),
         "classes": f"{report.classes}",
         "digest": report.digest[:16],
     }
-    return Group(Text.assemble(("ready  ", "bold green"), (report.name, "bold")), _facts(facts))
+    return Group(Text.assemble(("ready  ", "bold green"), (report.name, "bold")), _facts(figures))
 
 
 def next_steps(*commands: str) -> RenderableType:
@@ -370,5 +370,5 @@ def _percent(value: float | None) -> str:
     return "—" if value is None else f"{value:.2f}"
 
 
-def _facts(values: Mapping[str, str]) -> RenderableType:
+def _facts(values: Mapping[str, str | Text]) -> RenderableType:
     return facts(list(values.items()))

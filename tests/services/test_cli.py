@@ -1,8 +1,10 @@
 """Tests for `services/cli.py`: what a person or a script sees, and that bad input starts and creates nothing."""
 
 import json
+import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections import namedtuple
@@ -14,9 +16,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from services import preflight
+from services import operations, preflight
 from services.cli import app
 from sweeps.ledger import Ledger
+from sweeps.spec import parse_spec
 from workers.checkpoints import Checkpoints
 
 Usage = namedtuple("Usage", "total used free")
@@ -170,6 +173,138 @@ def test_seeds_of_the_command_line_obey_the_rules_of_the_spec(home: Path) -> Non
     assert "differ" in refused(abel("run", "spec.yaml", "--seeds", "1,1"), home)
 
 
+FAILURES = {
+    "spec": (["validate", "no-such", "--json"], "no such file"),
+    "operation": (["status", "tiny", "--json"], "must be one that was run here"),
+    "usage": (["plan", "spec.yaml", "--workers", "none", "--json"], "--workers"),
+    "data": (["data", "check", "cifar10", "--json"], "a data directory must be given"),
+    "settings": (["status", "--json"], "ABEL_LEDGER"),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_an_error_under_json_is_json(kind: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, told = FAILURES[kind]
+    if kind == "settings":
+        monkeypatch.setenv("ABEL_LEDGER", "mysql://host/ledger")
+    result = abel(*arguments)
+    error = json.loads(result.stdout)["error"]
+    assert (result.exit_code, error["exit_code"], error["kind"]) == (2, 2, kind)
+    assert told in error["message"]
+    assert told in result.stderr
+    assert abel(*arguments[:-1]).stdout == ""
+
+
+def test_a_bug_under_json_is_json_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "validate", lambda _: 1 // 0)
+    result = abel("validate", "spec.yaml", "--json")
+    error = json.loads(result.stdout)["error"]
+    assert (result.exit_code, error["exit_code"], error["kind"]) == (1, 1, "internal")
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("option", ["--workers", "--threads"])
+def test_no_more_workers_or_threads_than_a_cluster_has(option: str, home: Path) -> None:
+    result = abel("run", "spec.yaml", option, str(10**15))
+    assert (result.exit_code, option in result.stderr, home.exists()) == (2, True, False)
+
+
+def test_the_faults_of_a_spec_are_listed_in_json(home: Path) -> None:
+    Path("spec.yaml").write_text(SPEC.replace("epochs: 4", "epochs: -4").replace("width: 2", "width: 0"))
+    error = json.loads(abel("plan", "spec.yaml", "--json").stdout)["error"]
+    assert error["faults"] == ["epochs: must be at least 1, got -4", "program.model.width: must be at least 1, got 0"]
+
+
+def test_a_catalogue_entry_as_json_is_a_spec(home: Path) -> None:
+    Path("entry.json").write_text(abel("catalog", "fig-s6a-digits", "--json").stdout)
+    assert json.loads(Path("entry.json").read_text())["name"] == "fig-s6a-digits"
+    assert abel("validate", "entry.json").exit_code == 0
+    assert "error" in json.loads(abel("catalog", "no-such", "--json").stdout)
+
+
+@pytest.mark.parametrize("place", ["kind: vgg5", "learning_rate: 0.1", "name: tiny", "optimizer: sgd", "epochs: 4"])
+def test_an_error_stays_short_whatever_the_spec_holds(place: str, home: Path) -> None:
+    for much in ("x" * 200_000, "[" + "1, " * 60_000 + "1]"):
+        Path("spec.yaml").write_text(SPEC.replace(place, f"{place.partition(':')[0]}: {much}"))
+        assert len(refused(abel("validate", "spec.yaml"), home)) < 2000
+    Path("spec.yaml").write_text(
+        SPEC.replace(place, f"{'k' * 200_000}: 1\n{place}" if place == "epochs: 4" else "x: 1")
+    )
+    assert len(refused(abel("validate", "spec.yaml"), home)) < 2000
+
+
+def test_many_faults_are_bounded(home: Path) -> None:
+    Path("spec.yaml").write_text(SPEC.replace("[0, 1]", str([-1] * 5000)))
+    told = refused(abel("validate", "spec.yaml", "--json"), home)
+    assert "5000 faults" in told and "… and 4950 more" in told
+    assert len(told.splitlines()) < 60
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "{kind: digits, test: 1600}",
+            "{kind: digit_pairs, train: 1000000000000000}",
+            "program.data.train: must be at most",
+        ),
+        ("width: 2", "width: 1000000000", "program.model.width: must be at most 4,096, got 1000000000"),
+        ("batch_size: 64", "batch_size: 1000000000000", "program.batch_size: must be at most 2,147,483,647"),
+        ("batch_size: 64", "batch_size: 64\n  augment: {roll: 10000000}", "program.augment.roll: must be at most"),
+    ],
+)
+def test_a_size_that_no_machine_can_hold_is_refused(old: str, new: str, told: str, home: Path) -> None:
+    Path("spec.yaml").write_text(SPEC.replace(old, new))
+    assert told in refused(abel("plan", "spec.yaml"), home)
+
+
+def test_task_and_optimizer_need_not_be_named(home: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    short = SPEC.replace("  task: classify\n", "").replace("  optimizer: sgd\n", "")
+    assert short.count("\n") == SPEC.count("\n") - 2
+    momentum = SPEC.replace("optimizer: sgd", "optimizer: {momentum: 0.9}")
+    schema = json.loads(abel("schema").stdout)
+    for name, text in (("short.yaml", short), ("momentum.yaml", momentum)):
+        Path(name).write_text(text)
+        assert abel("validate", name).exit_code == 0
+        jsonschema.validate(yaml.safe_load(text), schema)
+    assert [trial.id for trial in parse_spec(short).expand()] == [trial.id for trial in parse_spec(SPEC).expand()]
+
+
+def test_a_grid_reaches_below_a_bare_kind(home: Path) -> None:
+    grid = "{program.optimizer.momentum: [0.0, 0.9]}"
+    spec = parse_spec(SPEC.replace("{schedule.decay_epoch: [1, 2]}", "{schedule.decay_epoch: [1], " + grid[1:]))
+    assert {trial.program.optimizer.momentum for trial in spec.expand()} == {0.0, 0.9}
+
+
+COMPLETED = {"abel run fig-s6a-d": ["fig-s6a-digits"], "abel catalog gate": ["gate-digits"], "abel status t": ["tiny"]}
+
+
+def completed(line: str) -> subprocess.CompletedProcess[str]:
+    asked = {"_ABEL_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    script = (
+        "import atexit, sys; from services.cli import main; heavy = {'jax', 'ray', 'mlflow', 'sqlalchemy'}; "
+        "atexit.register(lambda: print(sorted(sys.modules.keys() & heavy), file=sys.stderr)); main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | asked, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_shell_completes_names_and_never_complains(home: Path) -> None:
+    home.mkdir()
+    with closing(sqlite3.connect(home / "ledger.db")) as ledger:
+        ledger.execute("create table sweeps (id text, name text)")
+        ledger.execute("insert into sweeps values ('1', 'tiny'), ('2', 'tiny'), ('3', 'other')")
+        ledger.commit()
+    for line, names in COMPLETED.items():
+        done = completed(line)
+        assert (done.stdout.split(), done.stderr.strip()) == (names, "[]"), line
+    (home / "ledger.db").write_bytes(b"no ledger" * 1000)
+    done = completed("abel status t")
+    assert (done.stdout.split(), done.stderr.strip(), done.returncode) == ([], "[]", 0)
+
+
 def test_init_writes_a_spec_that_holds_and_never_overwrites(home: Path) -> None:
     assert abel("init", "mine.yaml").exit_code == 0
     assert abel("validate", "mine.yaml").exit_code == 0
@@ -201,6 +336,13 @@ def test_plan_without_the_data_still_counts(home: Path) -> None:
     result = abel("plan", "fig-s6a-cifar10")
     assert result.exit_code == 0
     assert "the data cannot be read" in result.stdout
+
+
+def test_a_plan_counts_the_start_of_a_run(home: Path) -> None:
+    Path("spec.yaml").write_text(SPEC + "epoch_seconds: 0.001\n")
+    plan = json.loads(abel("plan", "spec.yaml", "--json").stdout)
+    assert plan["seconds"][0] > plan["start_seconds"] >= 15
+    assert "s to start, which was not measured here yet" in plan["basis"]
 
 
 def test_status_of_a_new_home_is_empty_and_creates_nothing(home: Path) -> None:

@@ -70,6 +70,34 @@ def test_what_is_not_there_is_refused_and_changes_nothing(stopped: tuple[Setting
     assert statuses(settings, story.name) == before
 
 
+def test_the_status_lists_trials_by_the_names_that_commands_take(stopped: tuple[Settings, Any]) -> None:
+    settings, story = stopped
+    listed = abel("status", story.name, "--trials")
+    assert listed.exit_code == 0
+    for name in statuses(settings, story.name):
+        assert name in " ".join(listed.output.split())
+    assert abel("cancel", story.name, "--trial", "abel seed=1").exit_code == 0
+    assert abel("status", "--trials").exit_code == 2
+
+
+def test_an_unknown_trial_names_the_nearest(stopped: tuple[Settings, Any]) -> None:
+    _, story = stopped
+    story.seeds = 30
+    story.name = "many"
+    story.begin()
+    refused = abel("cancel", "many", "--trial", "abel sed=17")
+    assert refused.exit_code == 2
+    assert "nearest: abel seed=17," in " ".join(refused.output.split())
+
+
+def test_cancelled_trials_are_not_shown_as_complete(stopped: tuple[Settings, Any]) -> None:
+    _, story = stopped
+    abel("cancel", story.name)
+    shown = " ".join(abel("status", story.name).output.split())
+    assert "6 of 6 ended 6 cancelled" in shown
+    assert "0/2 2 cancelled" in shown
+
+
 def test_nothing_is_retried_while_a_process_runs_the_sweep(stopped: tuple[Settings, Any], another_process: Any) -> None:
     settings, story = stopped
     another_process(settings.ledger_url, story.sweep_id)

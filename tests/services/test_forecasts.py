@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.forecasts import estimate, recorded_epochs
+from services.forecasts import estimate, recorded_epochs, seconds_to_start
 from sweeps.ledger import Batch
 from sweeps.plan import Span
 from sweeps.spec import SweepSpec, parse_document
@@ -59,3 +59,24 @@ def test_a_batch_grows_to_the_examples_where_these_are_known(identity):
     spec = parse_document({"name": "grow", "program": identity.program, "epochs": 40, "seeds": [0], "arms": arms})
     assert estimate(spec, {}, None).shared_epochs == Span(70, 70)
     assert estimate(spec, {from_dict(identity.program): identity}, None).shared_epochs == Span(40, 40)
+
+
+def test_the_start_is_measured_from_what_the_ledger_knows(story, spec, identity):
+    (trial,) = spec.expand()
+    (began,) = story.ledger.events_of(story.sweep_id, "sweep_started")
+    assert seconds_to_start(story.ledger, 1.0) is None  # nothing was trained yet
+    root = identity.root(trial.seed)
+    plan = trial.schedule.plan(trial.schedule.init(), 1, identity.examples, trial.program.batch_size)
+    old, new = (
+        Record(
+            key=key,
+            parent=root,
+            epoch=1,
+            metrics={"train_loss": 1.0, "seconds": 1.0},
+            finished_at_ms=began.at_ms + after,
+        )
+        for key, after in ((child(root, plan), 21_000), ("ab" * 32, -5_000))
+    )
+    told = [("progress", {"trials": [], "keys": [old.key, new.key]})]
+    story.ledger.commit(story.sweep_id, story.invocation, Batch(records=[old, new], events=told))
+    assert seconds_to_start(story.ledger, 1.0) == 20.0

@@ -496,3 +496,39 @@ def test_hostile_values_are_faults_or_nothing(place, odd, key):
     except SpecError as error:
         assert error.faults
         assert "Traceback" not in str(error)
+
+
+NO_ITEM = ["x", None, {"a": 1}, [[1]]]
+
+
+@pytest.mark.parametrize("item", NO_ITEM)
+@pytest.mark.parametrize(
+    ("parts", "place"),
+    [
+        (lambda item: {"seeds": [0, item]}, "seeds[1]"),
+        (
+            lambda item: {"arms": arm({"kind": "step", "decay_factor": 0.1, "decay_epochs": [4, item]})},
+            "decay_epochs[1]",
+        ),
+        (lambda item: {"claims": {"tested": ["tuned", item]}}, "claims.tested[1]"),
+        (lambda item: {"arms": {"a": {**arm(DECAY_AT)["a"], "grid": [item]}}}, "arms.a.grid"),
+    ],
+)
+def test_a_faulty_item_is_told_at_its_place_and_alone(parts, place, item):
+    told = fault(**parts(item))
+    assert place in told
+    assert "is missing" not in told
+
+
+@pytest.mark.parametrize("value", ["x", None, 3, [{"kind": "constant"}]])
+@pytest.mark.parametrize("place", ["program", "arms", "arms.a", "arms.a.schedule"])
+def test_what_is_no_mapping_is_told_once(place, value):
+    parts = {"program": value} if place == "program" else {"arms": value}
+    if place != "program" and place != "arms":
+        parts = {"arms": {"a": value if place == "arms.a" else {"schedule": value}}}
+    assert fault(**parts).startswith(f"{place}: must be a mapping, got ")
+
+
+def test_a_fault_holds_nothing_that_a_terminal_obeys():
+    (told,) = faults(document(**{"\x1b[2Jkey\n": 1}))
+    assert told.startswith("\\x1b[2Jkey\\n: unknown key")
