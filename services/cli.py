@@ -5,9 +5,7 @@ needs them and not with this module, so that ``abel --help`` and a mistyped comm
 """
 
 import importlib.metadata
-import os
 import shlex
-import subprocess
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -37,7 +35,7 @@ from services.cli_options import (
     settings_of,
     show,
 )
-from services.schemas import Request, UiServer, to_json
+from services.schemas import Request, to_json
 
 BAD_INPUT = 2
 EXIT_CODES = {
@@ -334,7 +332,9 @@ def ui(
     server = operations.ui(settings_of(), port, sweep)
     Console().print(rendering.ui(server), crop=False)
     if server.command is not None:
-        raise typer.Exit(_serve(server))
+        from services import serving
+
+        raise typer.Exit(serving.serve(server.command, server.environment))
 
 
 @data_app.command("list")
@@ -384,14 +384,6 @@ def schema() -> None:
 def main() -> None:
     """Run the command line."""
     app(prog_name="abel")
-
-
-def _serve(server: UiServer) -> int:
-    assert server.command is not None
-    try:
-        return subprocess.call(server.command, env=os.environ | server.environment)
-    except KeyboardInterrupt:
-        return 0
 
 
 if __name__ == "__main__":
