@@ -5,9 +5,7 @@ needs them and not with this module, so that ``abel --help`` and a mistyped comm
 """
 
 import importlib.metadata
-import os
 import shlex
-import subprocess
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -38,9 +36,8 @@ from services.cli_options import (
     settings_of,
     show,
 )
-from services.schemas import Request, UiServer
+from services.schemas import Request
 from services.settings import UI_PORT
-from sweeps.files import OWNER_ONLY
 
 EXIT_CODES = {
     "finished": 0,
@@ -269,7 +266,9 @@ def ui(
         operations.ensure_free(port)
     show(server, rendering.ui, done=True)
     if server.command is not None:
-        raise typer.Exit(_serve(server))
+        from services import serving
+
+        raise typer.Exit(serving.serve(server.command, server.environment))
 
 
 app.command()(cli_specs.schema)
@@ -283,14 +282,6 @@ def main() -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
         raise SystemExit(streams.exit_code(code)) from None
-
-
-def _serve(server: UiServer) -> int:
-    assert server.command is not None
-    try:
-        return subprocess.call(server.command, env=os.environ | server.environment, umask=OWNER_ONLY)
-    except KeyboardInterrupt:
-        return 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -72,21 +73,23 @@ def _process(log: Path) -> Iterator["subprocess.Popen[bytes]"]:
 def _tell(process: "subprocess.Popen[bytes]", job: Job, stop: threading.Event) -> None:
     """Hand over the job and later the wish to stop. Not in the main thread: a process that is stopped reads nothing."""
     assert process.stdin is not None
-    with suppress(OSError):  # it has ended, which the listener notices
-        pickle.dump(job, process.stdin)
-        process.stdin.flush()
+    told = False
+    with suppress(OSError), process.stdin as pipe:  # it has ended, which the listener notices
+        pickle.dump(job, pipe)
+        pipe.flush()
         while process.returncode is None:
-            if stop.wait(LOOK_SECONDS):
-                process.stdin.write(b"\n")
-                process.stdin.flush()
-                return
+            if stop.is_set() and not told:
+                pipe.write(b"\n")
+                pipe.flush()
+                told = True
+            time.sleep(LOOK_SECONDS)
 
 
 def _listen(process: "subprocess.Popen[bytes]", heard: "queue.SimpleQueue[Any]") -> None:
     """Pass on every message, then None."""
     assert process.stdout is not None
     try:
-        with suppress(EOFError, OSError), Connection(os.dup(process.stdout.fileno()), writable=False) as connection:
+        with suppress(EOFError, OSError), process.stdout as pipe, Connection(os.dup(pipe.fileno())) as connection:
             while True:
                 heard.put(connection.recv())
     finally:

@@ -1,4 +1,4 @@
-"""kill -9 of the command at five seeded moments, then the same command: it finishes, same records, one run per trial."""
+"""kill -9 of command and driver at five seeded moments, then of the driver alone: the same records, one run per trial."""
 
 import contextlib
 import json
@@ -22,33 +22,44 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SEED = 20210323
 
-# The command, but for one moment at which it kills itself: before a commit ends, or before a report is taken in.
-COMMAND = """
+# Python runs this at the start of every process. The driver kills itself at one moment: before a commit ends, or before a report
+# is taken in; the first time with the command, or alone.
+KILLER = """
 import os, signal, sys
-from sweeps import frontier, ledger
-from workers.cohort import Forked
-
-moment, number, *arguments = sys.argv[1:]
-calls = 0
 
 def dying(function, applies):
+    calls = 0
+
     def call(*given, **named):
-        global calls
+        nonlocal calls
         calls += applies(given)
         if calls == int(number):
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         return function(*given, **named)
+
     return call
 
-if moment == "transaction":
-    ledger._account = dying(ledger._account, lambda given: bool(given[2].records))
-if moment == "fork":
-    frontier.Frontier.hear = dying(frontier.Frontier.hear, lambda given: any(isinstance(r, Forked) for r in given[2]))
-if moment == "report":
-    frontier.Frontier.hear = dying(frontier.Frontier.hear, lambda given: True)
-sys.argv = ["abel", *arguments]
-from services.cli import main
-main()
+def die():
+    if who == "both":
+        os.kill(os.getppid(), signal.SIGKILL)
+    elif os.path.exists(who):
+        return
+    else:
+        open(who, "w").close()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if "sweeps.driver_process" in sys.orig_argv and "KILL_AT" in os.environ:
+    from sweeps import frontier, ledger
+    from workers.cohort import Forked
+
+    moment, number, who = os.environ["KILL_AT"].split()
+    if moment == "transaction":
+        ledger._account = dying(ledger._account, lambda given: bool(given[2].records))
+    if moment == "fork":
+        is_fork = lambda given: any(isinstance(report, Forked) for report in given[2])
+        frontier.Frontier.hear = dying(frontier.Frontier.hear, is_fork)
+    if moment == "report":
+        frontier.Frontier.hear = dying(frontier.Frontier.hear, lambda given: True)
 """
 
 
@@ -82,7 +93,7 @@ def bits(metrics):
     return {name: value.hex() for name, value in metrics.items() if name not in ("seconds", "examples_per_second")}
 
 
-def test_a_command_killed_at_five_moments_finishes_with_the_same_records(tiny_program, abel_home, tmp_path, reap):
+def test_killed_at_six_moments_a_sweep_finishes_with_the_same_records(tiny_program, abel_home, tmp_path, reap):
     from workers.config import to_dict
 
     document = spec(to_dict(tiny_program))
@@ -92,14 +103,15 @@ def test_a_command_killed_at_five_moments_finishes_with_the_same_records(tiny_pr
     moments = [("report", draw.randint(1, 2)), ("fork", 1), ("transaction", draw.randint(1, 2))]
     moments += [("report", draw.randint(1, 4)), ("transaction", 1)]
     draw.shuffle(moments)
+    (tmp_path / "sitecustomize.py").write_text(KILLER)
+    command = [sys.executable, "-m", "services.cli", "run", str(path)]
     for moment, number in moments:
-        command = [sys.executable, "-c", COMMAND, moment, str(number), "run", str(path)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        ended = at(f"{moment} {number} both", command, tmp_path)
         assert ended.returncode == -signal.SIGKILL, (moments, moment, ended.stdout, ended.stderr)
         reap()
-    command = [sys.executable, "-m", "services.cli", "run", str(path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    ended = at(f"report 2 {tmp_path}/alone-once", command, tmp_path)
     assert ended.returncode == 0, ended.stderr
+    assert "the driver was lost: its process was killed by SIGKILL" in ended.stdout
 
     ledger = Ledger.open(f"sqlite:///{abel_home}/ledger.db")
     sweep = ledger.sweep("killed")
@@ -109,6 +121,12 @@ def test_a_command_killed_at_five_moments_finishes_with_the_same_records(tiny_pr
     distinct = {state.key for row in ledger.trials(sweep.id) for state in ledger.curve(row.head)}
     assert ledger.work(sweep.id).trained == len(distinct) == 2 * (60 + 55 + 40 + 20)
     assert_one_run_per_trial(abel_home, sweep.id, [row.name for row in ledger.trials(sweep.id)])
+
+
+def at(moment, command, place):
+    """The command, whose driver kills itself at a moment."""
+    environment = os.environ | {"KILL_AT": moment, "PYTHONPATH": str(place)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
 
 
 def test_a_worker_that_dies_before_it_is_known_does_not_hold_up_the_driver(tiny_program, abel_home, tmp_path, reap):

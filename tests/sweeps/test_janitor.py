@@ -1,12 +1,15 @@
+import contextlib
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from sweeps.janitor import clean, cleaned
+from sweeps.janitor import LOCK, UNLOCKED_SECONDS, clean, clean_leftovers, cleaned
 
 # A driver with two helpers in sessions of their own: one works in the directory, one only names it.
 DRIVER = """
@@ -30,14 +33,30 @@ def directory():
     return Path(tempfile.mkdtemp(prefix="abel-janitor-"))
 
 
-@pytest.mark.parametrize("killed", [True, False])
-def test_what_a_driver_leaves_is_gone_however_it_ends(directory, killed):
+@contextlib.contextmanager
+def started(directory):
+    """A driver with its two helpers and its janitor."""
     command = [sys.executable, "-c", DRIVER, str(directory)]
-    driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    with driver:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
         helpers = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
         assert len(helpers) == 2
-        (janitor,) = (child for child in psutil.Process(driver.pid).children() if "sweeps.janitor" in child.cmdline())
+        yield driver, helpers, janitor_of(driver)
+
+
+def janitor_of(driver):
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(driver.pid).children():
+                if "sweeps.janitor" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+                    return child
+        time.sleep(0.05)
+    raise AssertionError("the driver must have a janitor")
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_a_driver_leaves_is_gone_however_it_ends(directory, killed):
+    with started(directory) as (driver, helpers, janitor):
         if killed:
             driver.kill()
         else:
@@ -45,6 +64,59 @@ def test_what_a_driver_leaves_is_gone_however_it_ends(directory, killed):
         _, alive = psutil.wait_procs([*helpers, janitor], timeout=60)
     assert alive == []
     assert not directory.exists()
+
+
+def test_a_janitor_that_is_killed_is_replaced(directory):
+    with started(directory) as (driver, helpers, janitor):
+        janitor.kill()
+        janitor.wait(60)
+        another = janitor_of(driver)
+        assert another.pid != janitor.pid
+        driver.kill()
+        _, alive = psutil.wait_procs([*helpers, another], timeout=60)
+    assert alive == []
+    assert not directory.exists()
+
+
+def test_a_janitor_that_is_killed_at_the_last_moment_leaves_nothing(directory):
+    with started(directory) as (driver, helpers, janitor):
+        janitor.kill()
+        driver.stdin.close()
+        _, alive = psutil.wait_procs(helpers, timeout=60)
+    assert alive == []
+    assert not directory.exists()
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The place of temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_what_driver_and_janitor_leave_is_cleaned_by_the_next_run_and_nothing_else(temporary):
+    left, live = (Path(tempfile.mkdtemp(prefix="abel-ray-")) for _ in range(2))
+    foreign, old, elsewhere = temporary / "abel-ray-new", temporary / "abel-ray-old", temporary / "elsewhere"
+    for other in (foreign, old, elsewhere):
+        other.mkdir()
+    (elsewhere / LOCK).touch()
+    (temporary / "abel-ray-link").symlink_to(elsewhere)
+    os.utime(old, (0, time.time() - UNLOCKED_SECONDS - 60))
+    with started(left) as (driver, helpers, janitor), started(live) as (_, busy, _):
+        janitor.suspend()  # else the driver has time to replace it
+        driver.kill()
+        driver.wait()
+        janitor.kill()
+        janitor.wait(60)
+        assert all(helper.is_running() for helper in helpers)
+        clean_leftovers()
+        _, alive = psutil.wait_procs(helpers, timeout=60)
+        assert alive == []
+        assert all(process.is_running() for process in busy)
+        assert sorted(path.name for path in temporary.iterdir()) == sorted(
+            ["abel-ray-link", "abel-ray-new", "elsewhere", live.name]
+        )
+        assert (elsewhere / LOCK).exists()
 
 
 def test_others_are_left_alone(directory):

@@ -1,9 +1,7 @@
-"""The command ``abel``, which kills itself inside a write transaction of its ledger.
+"""Python runs this at the start of every process with this folder on PYTHONPATH: a driver then dies inside a transaction.
 
-    python tests/chaos/driver.py COMMITS STATEMENT run spec.yaml …
-
-After COMMITS committed write transactions it dies after the next one's STATEMENT-th statement, or else just before it is
-committed.
+After CHAOS_COMMITS committed write transactions of its ledger it dies after the next one's CHAOS_STATEMENT-th statement, or
+else just before it is committed, and the command that started it with it.
 """
 
 import os
@@ -11,11 +9,11 @@ import signal
 import sys
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
-
 
 def arm(commits: int, statement: int) -> None:
     """Listen to every engine of this process."""
+    from sqlalchemy import Connection, Engine, event
+
     seen = {"commits": 0, "statements": 0}
 
     def is_write(connection: Connection) -> bool:
@@ -26,19 +24,21 @@ def arm(commits: int, statement: int) -> None:
         if is_write(connection) and seen["commits"] >= commits:
             seen["statements"] += 1
             if seen["statements"] >= statement:
-                os.kill(os.getpid(), signal.SIGKILL)
+                die()
 
     @event.listens_for(Engine, "commit")
     def _committing(connection: Connection) -> None:
         if is_write(connection):
             if seen["commits"] >= commits:
-                os.kill(os.getpid(), signal.SIGKILL)
+                die()
             seen["commits"] += 1
 
 
-if __name__ == "__main__":
-    arm(int(sys.argv[1]), int(sys.argv[2]))
-    sys.argv = ["abel", *sys.argv[3:]]
-    from services.cli import main
+def die() -> None:
+    """Kill the command and its driver, which is this process."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    main()
+
+if "sweeps.driver_process" in sys.orig_argv and "CHAOS_COMMITS" in os.environ:
+    arm(int(os.environ["CHAOS_COMMITS"]), int(os.environ["CHAOS_STATEMENT"]))
