@@ -39,6 +39,7 @@ from services.cli_options import (
 )
 from services.schemas import Request, UiServer, to_json
 
+FAILED = 1
 BAD_INPUT = 2
 EXIT_CODES = {
     "finished": 0,
@@ -51,7 +52,7 @@ EXIT_CODES = {
 
 
 class Commands(TyperGroup):
-    """Shows an error of the input once, without a traceback, and exits with 2."""
+    """Shows an error of the input or the machine once, without a traceback, and exits with 2 or 1."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -61,12 +62,12 @@ class Commands(TyperGroup):
             Console(stderr=True).print("Stopped; what was saved stays. The same command goes on from there.")
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
-            from services.operations import INPUT_ERRORS
+            from services.operations import INPUT_ERRORS, MACHINE_ERRORS
 
-            if not isinstance(error, INPUT_ERRORS):
+            if not isinstance(error, INPUT_ERRORS + MACHINE_ERRORS):
                 raise
             Console(stderr=True).print(rendering.error(error), soft_wrap=True)
-            raise typer.Exit(BAD_INPUT) from None
+            raise typer.Exit(BAD_INPUT if isinstance(error, INPUT_ERRORS) else FAILED) from None
 
 
 def _version(wanted: bool) -> None:

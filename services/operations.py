@@ -28,7 +28,7 @@ from services.schemas import (
 from services.settings import MLFLOW_ENVIRONMENT, Settings, SettingsError, is_server, without_credentials
 from sweeps import catalog as shipped
 from sweeps.database import LedgerError
-from sweeps.identity import IdentityError
+from sweeps.identity import IdentityError, IdentityLost
 from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document
 from workers.data import DataError
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from services.execution import View
 
 INPUT_ERRORS = (SpecError, IdentityError, DataError, LedgerError, SettingsError, OperationError)
+MACHINE_ERRORS = (IdentityLost,)  # nothing is known to be wrong with the input
 
 
 def catalog() -> list[CatalogEntry]:
