@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from ray.air.execution._internal import RayActorManager, TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 from ray.tune.execution import tune_controller
 
+from sweeps import kernel
 from sweeps.failures import FailureClass, classify
 
 GIB = 2**30
@@ -31,18 +32,26 @@ class WorkerLost(RayActorError):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Loss:
-    """What Ray said of a worker that is gone; ``actor`` is Ray's id of it."""
+    """What Ray said of a worker that is gone; ``actor`` is Ray's id of it.
+
+    ``by_kernel`` says that the kernel has ended a process for lack of memory meanwhile, which Ray cannot know.
+    """
 
     error: BaseException
     actor: str
+    by_kernel: bool = False
 
     @property
     def failure(self) -> FailureClass:
         """Its class."""
+        if self.by_kernel and isinstance(self.error, ActorDiedError):
+            return FailureClass.OUT_OF_MEMORY
         return classify(self.error) if isinstance(self.error, RayError) else FailureClass.INFRASTRUCTURE
 
     def __str__(self) -> str:
         text = str(self.error).strip()
+        if self.by_kernel and isinstance(self.error, ActorDiedError):
+            return "out of memory: the kernel killed the worker"
         if self.failure is FailureClass.OUT_OF_MEMORY and (figures := memory_figures(text, self.actor)):
             return f"out of memory: {figures}"
         lines = text.splitlines() or [type(self.error).__name__]
@@ -59,6 +68,7 @@ class Losses:
 
     def __init__(self) -> None:
         self.current: Loss | None = None
+        self._kills = kernel.oom_kills()
 
     @contextmanager
     def heard(self) -> Iterator[None]:
@@ -71,9 +81,10 @@ class Losses:
             tune_controller.RayActorManager = usual
 
     @contextmanager
-    def dealt_with(self, loss: Loss) -> Iterator[None]:
+    def dealt_with(self, error: Exception, actor: str) -> Iterator[None]:
         """Make it the current loss while the block runs."""
-        self.current = loss
+        before, self._kills = self._kills, kernel.oom_kills()
+        self.current = Loss(error, actor, by_kernel=self._kills > before)
         try:
             yield
         finally:
@@ -89,13 +100,13 @@ class _Actors(RayActorManager):  # type: ignore[misc]
     losses: Losses
 
     def _actor_start_failed(self, tracked_actor: TrackedActor, exception: Exception) -> None:
-        with self.losses.dealt_with(Loss(exception, self._ray_id(tracked_actor))):
+        with self.losses.dealt_with(exception, self._ray_id(tracked_actor)):
             super()._actor_start_failed(tracked_actor, exception)
 
     def _actor_task_failed(self, tracked_actor_task: TrackedActorTask, exception: Exception) -> None:
         if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
             exception = WorkerLost(exception)
-        with self.losses.dealt_with(Loss(exception, self._ray_id(tracked_actor_task._tracked_actor))):
+        with self.losses.dealt_with(exception, self._ray_id(tracked_actor_task._tracked_actor)):
             super()._actor_task_failed(tracked_actor_task, exception)
 
     def _ray_id(self, tracked_actor: TrackedActor) -> str:
