@@ -170,7 +170,7 @@ class Attempts:
         """Whether another driver may come further; else the sweep has failed."""
         trained = self._ledger.work(self._job.sweep_id).trained
         losses = 1 if trained > self._trained else self._losses + 1
-        again = RESTARTS.allows(FailureClass.INFRASTRUCTURE, losses - 1)
+        again = RESTARTS.allows(FailureClass.INFRASTRUCTURE, losses - 1, alone=False)
         incident = {
             "class": FailureClass.INFRASTRUCTURE,
             "text": f"the driver was lost: {lost}",

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from services import rendering, streams
 from services.schemas import Failure
 
+FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 BROKE_DOWN = 1
@@ -18,7 +19,7 @@ STOPPED = "Stopped; what was saved stays. The same command goes on from there."
 
 
 class Commands(TyperGroup):
-    """Shows an error of the input once, without a traceback, and exits with 2."""
+    """Shows an error of the input or the machine once, without a traceback, and exits with 2 or 1."""
 
     _as_json = False
 
@@ -47,11 +48,11 @@ class Commands(TyperGroup):
             fail(Failure(kind="interrupted", message=STOPPED, exit_code=INTERRUPTED), self._as_json)
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
-            if (failure := _of_input(error)) is None:
+            if (failure := _on_purpose(error)) is None:
                 raise
             streams.console(error=True).print(rendering.error(error), soft_wrap=True)
             fail(failure, self._as_json)
-            raise typer.Exit(BAD_INPUT) from None
+            raise typer.Exit(failure.exit_code) from None
 
     @contextmanager
     def _usage_as_json(self) -> Iterator[None]:
@@ -73,17 +74,17 @@ def broke_down(error: Exception, exit_code: int) -> Failure:
     return Failure(kind="internal", message=f"{type(error).__name__}: {error}", exit_code=exit_code)
 
 
-def _of_input(error: Exception) -> Failure | None:
-    """The failure behind an error of the input; None for any other error."""
-    from services.operations import INPUT_ERRORS
+def _on_purpose(error: Exception) -> Failure | None:
+    """The failure behind an error of the input or the machine; None for any other error."""
+    from services.operations import INPUT_ERRORS, MACHINE_ERRORS
     from sweeps.faults import SpecError
 
-    found = next((base for base in INPUT_ERRORS if isinstance(error, base)), None)
+    found = next((base for base in INPUT_ERRORS + MACHINE_ERRORS if isinstance(error, base)), None)
     if found is None:
         return None
     return Failure(
         kind=found.__name__.removesuffix("Error").lower(),
         message=str(error),
-        exit_code=BAD_INPUT,
+        exit_code=BAD_INPUT if isinstance(error, INPUT_ERRORS) else FAILED,
         faults=tuple(error.told) if isinstance(error, SpecError) else (),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from abel.schedules import Event
+from sweeps.failures import FailureClass
 from sweeps.rows import EventRow, TrialStatus
 
 PAGE = 1000
@@ -91,6 +92,7 @@ def _incident(payload: Mapping[str, Any]) -> str:
     """What befell a cohort, and what is done about it."""
     trials = len(payload["trials"])
     then = "going on from the last checkpoint" if payload["again"] else "given up"
+    then += ", alone" if payload["again"] and payload.get("class") == FailureClass.OUT_OF_MEMORY else ""
     return f"{payload['text']} (epoch {payload['epoch']}, {trials} trial{'s' * (trials != 1)}): {then}"
 
 

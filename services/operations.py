@@ -32,7 +32,7 @@ from services.settings import MLFLOW_ENVIRONMENT, Settings, SettingsError
 from sweeps import catalog as shipped
 from sweeps.database import LedgerError
 from sweeps.files import PathFault, named, private, resolve
-from sweeps.identity import IdentityError
+from sweeps.identity import IdentityError, IdentityLost
 from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document, parse_spec
 from sweeps.urls import is_server, without_credentials
 from workers.data import DataError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from services.watching import View
 
 INPUT_ERRORS = (SpecError, IdentityError, DataError, LedgerError, SettingsError, OperationError)
+MACHINE_ERRORS = (IdentityLost,)  # nothing is known to be wrong with the input
 
 
 def catalog() -> list[CatalogEntry]:

@@ -12,6 +12,7 @@ class Branch:
     """Trials that stand at the state ``key``; ``states`` are their schedules' states there.
 
     ``tries`` counts how often it was taken up since it last came further; before ``ready_at`` it is not taken up again.
+    One that is ``alone`` is trained while nothing else is.
     """
 
     cohort: Cohort
@@ -19,6 +20,7 @@ class Branch:
     key: str
     tries: int = 0
     ready_at: float = 0.0
+    alone: bool = False
 
     @property
     def trials(self) -> tuple[str, ...]:
@@ -33,10 +35,10 @@ class Branch:
     def parted(self, members: Sequence[Pair]) -> "Branch":
         """The branch of some of the members, at the same state."""
         cohort = replace(self.cohort, members=tuple(member for member, _ in members))
-        return Branch(cohort, [state for _, state in members], self.key, self.tries)
+        return Branch(cohort, [state for _, state in members], self.key, self.tries, alone=self.alone)
 
     def split(self, groups: Sequence[Sequence[str]]) -> tuple["Branch", list["Branch"]]:
         """What is left when groups of trials go their own way, and theirs."""
         pairs = {member.trial: (member, state) for member, state in self.pairs}
-        away = [self.parted([pairs.pop(trial) for trial in group]) for group in groups]
+        away = [replace(self.parted([pairs.pop(trial) for trial in group]), alone=False) for group in groups]
         return self.parted(list(pairs.values())), away

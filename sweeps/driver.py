@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import chdir, contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import tune
@@ -147,8 +148,13 @@ def _end(ledger: Ledger, sweep_id: str, invocation: int, sweep: Shared, seconds:
 
 def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
     resources = {"CPU": options.cpu, "GPU": options.gpu} | ({"TPU": options.tpu} if options.tpu else {})
-    tune.Tuner(
-        tune.with_resources(CohortTrainable, tune.PlacementGroupFactory([resources])),
+
+    def bundle(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+        # Of one bundle both are the same, but Tune reuses a process only for equal ones: who is alone gets a fresh one.
+        return tune.PlacementGroupFactory([resources], strategy="STRICT_PACK" if config["alone"] else "PACK")
+
+    tuner = tune.Tuner(
+        tune.with_resources(CohortTrainable, bundle),
         tune_config=tune.TuneConfig(search_alg=CohortSearcher(sweep), num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name=name,
@@ -159,7 +165,9 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
         ),
-    ).fit()
+    )
+    with sweep.losses.heard():
+        tuner.fit()
 
 
 @contextmanager

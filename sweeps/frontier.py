@@ -4,14 +4,13 @@ Pure but for the ledger it is given: no Ray here. A trial moves along its path o
 path it is *covered* without training; where the ledger ends, the trials that stand at one state make a cohort.
 """
 
-import heapq
-import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from abel.schedules import Event
+from sweeps.backlog import Backlog
 from sweeps.branches import Branch
 from sweeps.failures import FailureClass
 from sweeps.halving import HALVED, Contest
@@ -89,8 +88,7 @@ class Frontier:
         self._retry = retry
         self._allow_nondeterminism = allow_nondeterminism
         self._clock = clock
-        self._numbers = itertools.count()
-        self._waiting: list[tuple[int, int, int, Branch]] = []
+        self._waiting = Backlog(lambda trial: not self._status[trial].final)
         self._running: dict[int, Branch] = {}
         self._rows = {row.id: row for row in ledger.trials(sweep_id)}
         self._epochs = {row.id: row.epoch for row in self._rows.values()}
@@ -134,26 +132,22 @@ class Frontier:
     def take(self) -> tuple[int, Cohort] | None:
         """The next cohort to train with its number, or None: the one with the most members, then the least trained.
 
-        One that failed a moment ago rests first.
+        One that failed a moment ago rests first. One that ran out of memory is handed out when nothing runs, and until it is
+        done no other is.
         """
-        now, resting = self._clock(), []
-        taken = None
-        while self._waiting and taken is None:
-            entry = heapq.heappop(self._waiting)
-            *_, number, branch = entry
-            if branch.ready_at > now:
-                resting.append(entry)
-            elif pairs := [pair for pair in branch.pairs if not self._status[pair[0].trial].final]:
-                self._running[number] = branch.parted(pairs)
-                taken = number, self._running[number].cohort
-        for entry in resting:
-            heapq.heappush(self._waiting, entry)
-        return taken
+        if (taken := self._waiting.take(self._clock(), self._running.values())) is None:
+            return None
+        number, self._running[number] = taken
+        return number, self._running[number].cohort
+
+    def is_alone(self, number: int) -> bool:
+        """Whether nothing else runs beside a cohort in training."""
+        return self._running[number].alone
 
     @property
     def waiting(self) -> int:
         """Cohorts that wait for a worker, or rest after a failure."""
-        return sum(any(not self._status[trial].final for trial in branch.trials) for *_, branch in self._waiting)
+        return len(self._waiting)
 
     @property
     def running(self) -> int:
@@ -241,7 +235,9 @@ class Frontier:
         """
         branch, gathered = self._running.pop(number), _Gathered()
         error = storable(error)
-        again = self._retry.allows(failure, branch.tries)
+        again = self._retry.allows(failure, branch.tries, alone=branch.alone)
+        if failure is FailureClass.OUT_OF_MEMORY and branch.alone:
+            error = f"with nothing else running, {error}"
         if failure is not FailureClass.PREEMPTED:
             for trial in branch.trials:
                 self._attempts[trial] += again
@@ -253,6 +249,7 @@ class Frontier:
         if again:
             branch.ready_at = self._clock() + self._retry.pause(failure, branch.tries)
             branch.tries += failure is not FailureClass.PREEMPTED
+            branch.alone |= failure is FailureClass.OUT_OF_MEMORY
             self._push(branch)
         self._halve()
 
@@ -362,12 +359,9 @@ class Frontier:
 
     def _joined(self, branch: Branch) -> Branch:
         """The branch with those that wait at its state, because they had no rung to rest at: they train on as one."""
-        same = [entry for entry in self._waiting if entry[-1].key == branch.key and entry[-1].tries == 0]
-        if not same:
+        if not (same := self._waiting.take_fresh(branch.key)):
             return branch
-        self._waiting = [entry for entry in self._waiting if entry not in same]
-        heapq.heapify(self._waiting)
-        pairs = [pair for one in (branch, *(entry[-1] for entry in same)) for pair in one.pairs]
+        pairs = [pair for one in (branch, *same) for pair in one.pairs]
         cohort = replace(branch.cohort, members=tuple(member for member, _ in pairs))
         return self._onward(Branch(cohort, [state for _, state in pairs], branch.key), pairs)
 
@@ -426,8 +420,7 @@ class Frontier:
         for trial in branch.trials:
             if not self._status[trial].final:
                 self._status[trial] = TrialStatus.WAITING
-        order = (-len(branch.trials), branch.cohort.epoch, next(self._numbers), branch)
-        heapq.heappush(self._waiting, order)
+        self._waiting.push(branch)
 
     def _end(self, trials: Iterable[str], status: TrialStatus, error: str | None, gathered: _Gathered) -> None:
         going = [trial for trial in trials if not self._status[trial].final]

@@ -2,18 +2,32 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
+
+import psutil
 
 from workers.config import Program, to_dict
 from workers.trajectory import Identity
 
+TRIES = 3
+LOOK_SECONDS = 0.5
+LOOKS_STOPPED = 60  # looks, not seconds: Ctrl-Z stops this process as well, and `fg` continues both
+SAID_BYTES = 2000
+
 
 class IdentityError(Exception):
     """A program cannot be trained here: data are missing or do not fit task or model, or resources are not there."""
+
+
+class IdentityLost(Exception):
+    """The machine ended the process that looks at the data; nothing is known to be wrong with the spec."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,23 +65,77 @@ def identify(
     """The identity of each program on this machine.
 
     Raises:
-        IdentityError: a data set is missing, is of the wrong kind, or does not fit the model or batch size.
+        IdentityError: a data set is missing, is of the wrong kind, or does not fit the model or batch size; or a plug-in failed.
+        IdentityLost: the process that was asked was killed or stopped, three times.
     """
     distinct = list(dict.fromkeys(programs))
     question = {"programs": [to_dict(program) for program in distinct], "data_dir": data_dir and str(data_dir)}
-    answered = subprocess.run(
-        [sys.executable, "-P", "-m", "workers.trajectory"],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        env=os.environ | environment.variables(),
-        check=False,
-    )
-    if answered.returncode != 0:
-        raise IdentityError(f"a worker process must start here, but ended with: {answered.stderr.strip()[-2000:]}")
-    answer: Mapping[str, object] = json.loads(answered.stdout)
+    answer = _ask(json.dumps(question).encode(), environment)
     if "fault" in answer:
-        raise IdentityError(str(answer["fault"]))
-    identities = answer["identities"]
-    assert isinstance(identities, list)
-    return {program: Identity(**values) for program, values in zip(distinct, identities, strict=True)}
+        raise IdentityError(answer["fault"])
+    return {program: Identity(**values) for program, values in zip(distinct, answer["identities"], strict=True)}
+
+
+def _ask(question: bytes, environment: WorkerEnvironment) -> Mapping[str, Any]:
+    for _ in range(TRIES - 1):
+        try:
+            return _asked_once(question, environment)
+        except IdentityLost:
+            continue
+    return _asked_once(question, environment)
+
+
+def _asked_once(question: bytes, environment: WorkerEnvironment) -> Mapping[str, Any]:
+    """Files, not pipes: nothing here waits for a process that is stopped, and what a plug-in prints is no answer."""
+    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
+        asked.write(question)
+        asked.seek(0)
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "workers.trajectory", str(answer.fileno())],
+            stdin=asked,
+            stdout=said,
+            stderr=said,
+            pass_fds=[answer.fileno()],
+            env=os.environ | environment.variables(),
+        ) as process:
+            try:
+                _wait(process)
+            finally:
+                process.kill()
+        if process.returncode < 0:
+            raise IdentityLost(f"the process that looks at the data was killed by {_signal(-process.returncode)}")
+        answer.seek(0)
+        try:
+            found: Mapping[str, Any] = json.load(answer)
+        except ValueError:
+            code = process.returncode
+            raise IdentityError(f"a worker process must start here, but ended with code {code}: {_end(said)}") from None
+        return found
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a process, however long it takes; but not for one that was stopped and is not continued."""
+    stopped = 0
+    while stopped < LOOKS_STOPPED:
+        try:
+            process.wait(LOOK_SECONDS)
+            return
+        except subprocess.TimeoutExpired:
+            stopped = stopped + 1 if psutil.Process(process.pid).status() == psutil.STATUS_STOPPED else 0
+    raise IdentityLost(
+        f"the process that looks at the data was stopped for {LOOKS_STOPPED * LOOK_SECONDS:.0f} s and not continued"
+    )
+
+
+def _signal(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+    return f"{name} (out of memory?)" if number == signal.SIGKILL else name
+
+
+def _end(said: IO[bytes]) -> str:
+    """The last lines of what a process has printed."""
+    said.seek(-min(SAID_BYTES, said.seek(0, os.SEEK_END)), os.SEEK_END)
+    return said.read().decode(errors="replace").strip() or "it printed nothing"

@@ -10,23 +10,23 @@ class RetryPolicy:
     """How often a cohort is taken up again without having come further, and after which pause.
 
     A preemption is no failure and is not counted. Infrastructure comes back, but a program that kills its process looks
-    the same, so patience ends; a cohort that records an epoch has it anew.
+    the same, so patience ends; a cohort that records an epoch has it anew. One that ran out of memory is tried again alone:
+    what took the memory may have been its neighbours.
     """
 
-    out_of_memory: int = 1
     infrastructure: int = 10
     first_pause_seconds: float = 0.5
     longest_pause_seconds: float = 15.0
 
-    def allows(self, failure: FailureClass, tries: int) -> bool:
-        """Whether a cohort that was taken up ``tries`` times since it last came further is taken up once more."""
+    def allows(self, failure: FailureClass, tries: int, *, alone: bool) -> bool:
+        """Whether a cohort is taken up once more that was ``tries`` times since it last came further, or is ``alone`` already."""
         match failure:
             case FailureClass.PREEMPTED | FailureClass.NO_SPACE:
                 return True
             case FailureClass.INFRASTRUCTURE:
                 return tries < self.infrastructure
             case FailureClass.OUT_OF_MEMORY:
-                return tries < self.out_of_memory
+                return not alone or tries == 0
             case _:
                 return False
 

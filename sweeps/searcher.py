@@ -2,18 +2,15 @@
 
 import logging
 import math
-import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
@@ -21,6 +18,7 @@ from sweeps.database import LedgerAway, LedgerError
 from sweeps.failures import FailureClass, classify
 from sweeps.frontier import Frontier
 from sweeps.leases import Fenced
+from sweeps.losses import UNHEARD, Losses
 from sweeps.trainable import WorkerSettings
 
 FINISHED: str = Searcher.FINISHED
@@ -40,6 +38,7 @@ class Shared:
     look: Callable[[], None]
     cohort_of: dict[str, int] = field(default_factory=dict)
     staged: set[int] = field(default_factory=set)  # cohorts that Tune holds ready for the next free worker
+    losses: Losses = field(default_factory=Losses)
     committing_seconds: float = 0.0
     first_report_at: float | None = None
     stopped_at: float | None = None  # when it was first seen that the sweep is to stop
@@ -82,7 +81,8 @@ class CohortSearcher(Searcher):  # type: ignore[misc]
         number, cohort = taken
         sweep.cohort_of[trial_id] = number
         sweep.staged.add(number)
-        return {"number": number, "cohort": ray.put(cohort), "settings": sweep.settings}
+        alone = sweep.frontier.is_alone(number)
+        return {"number": number, "cohort": ray.put(cohort), "settings": sweep.settings, "alone": alone}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the callback has seen the results, and the ledger has them."""
@@ -134,7 +134,8 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         self._sweep.staged.discard(number)  # gone before it could start
         with self._guard(), self._timed():
             if self._sweep.frontier.is_wanted(number):
-                self._fail(number, *_loss(trial))
+                loss = self._sweep.losses.current or UNHEARD
+                self._fail(number, loss.failure, str(loss))
 
     def _fail(self, number: int, failure: FailureClass, error: str) -> None:
         self._sweep.frontier.fail(number, failure, error)
@@ -195,16 +196,3 @@ class DrainStopper(tune.Stopper):  # type: ignore[misc]
             return False
         self._sweep.stopped_at = self._sweep.stopped_at or time.monotonic()
         return time.monotonic() - self._sweep.stopped_at > DRAIN_SECONDS
-
-
-def _loss(trial: TuneTrial) -> tuple[FailureClass, str]:
-    """What became of a worker that died, as far as Ray knows."""
-    # Tune has just written its error there; what it offers itself is a copy that is made later, and not of every trial.
-    path = trial.pickled_error_file
-    error = pickle.loads(Path(path).read_bytes()) if path else None
-    failure = classify(error) if isinstance(error, RayError) else FailureClass.INFRASTRUCTURE
-    lines = str(error or "its process died").strip().splitlines()
-    why = next(
-        (line for line in lines if "because" in line), lines[0]
-    )  # Ray's first line says that it died, and no more
-    return failure, f"a worker was lost: {why.strip().partition('. ')[0]}"

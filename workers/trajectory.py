@@ -5,8 +5,9 @@
 
 Equal keys mean bit-equal states on CPU, because everything that enters an epoch's arithmetic enters the key.
 
-``python -m workers.trajectory`` reads ``{"programs": [...], "data_dir": ...}`` from standard input and answers with the
-identities as JSON, or with ``{"fault": message}``: a driver asks in a process that has a worker's environment.
+``python -m workers.trajectory [FD]`` reads ``{"programs": [...], "data_dir": ...}`` from standard input and writes the
+identities as JSON, or ``{"fault": message}``, to a file descriptor, by default that of standard output: a driver asks in a
+process that has a worker's environment.
 """
 
 import ast
@@ -17,11 +18,13 @@ import json
 import os
 import platform
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from abel.schedules import EpochPlan
 from workers.config import ConfigError, Program, from_dict, to_dict
@@ -157,22 +160,51 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def main() -> None:
+def main(target: IO[str]) -> None:
     """Answer one question from standard input."""
     question = json.load(sys.stdin)
-    data_dir = None if question["data_dir"] is None else Path(question["data_dir"])
     try:
-        programs = [from_dict(values) for values in question["programs"]]
-        datasets = {data: data.load(data_dir) for data in dict.fromkeys(program.data for program in programs)}
-        for program in programs:
-            program.task.build(program, datasets[program.data])
-        answer: dict[str, Any] = {
-            "identities": [asdict(identify(program, datasets[program.data])) for program in programs]
-        }
+        answer: dict[str, Any] = {"identities": _identities(question)}
     except (ConfigError, DataError, ValueError, MemoryError) as error:
         answer = {"fault": str(error)}
-    json.dump(answer, sys.stdout)
+    json.dump(answer, target)
+
+
+def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was asked for.
+
+    Raises:
+        ConfigError, DataError, ValueError: a program does not fit its data, or a variant failed.
+    """
+    data_dir = None if question["data_dir"] is None else Path(question["data_dir"])
+    programs = [from_dict(values) for values in question["programs"]]
+    datasets: dict[Any, Dataset] = {}
+    for program in programs:
+        if program.data not in datasets:
+            with _named(program.data):
+                datasets[program.data] = program.data.load(data_dir)
+        with _named(program.task, program.model, program.optimizer):
+            program.task.build(program, datasets[program.data])
+    return [asdict(identify(program, datasets[program.data])) for program in programs]
+
+
+@contextmanager
+def _named(*variants: Any) -> Iterator[None]:
+    """Name the variant whose code failed, unless it is ours and says itself what does not fit."""
+    try:
+        yield
+    except (ConfigError, DataError):
+        raise
+    except (Exception, SystemExit) as error:
+        files = [frame.filename for frame in reversed(traceback.extract_tb(error.__traceback__))]
+        by_file = {sys.modules[type(variant).__module__].__file__: type(variant) for variant in variants}
+        kind = next((by_file[file] for file in files if file in by_file), type(variants[0]))
+        if isinstance(error, ValueError) and kind.__module__.startswith("workers."):
+            raise
+        text = " ".join(str(error).split())
+        raise ValueError(f"{kind.__module__}:{kind.__name__} raised {type(error).__name__}: {text}") from error
 
 
 if __name__ == "__main__":
-    main()
+    with open(int(sys.argv[1]) if sys.argv[1:] else sys.stdout.fileno(), "w", encoding="utf-8") as stream:
+        main(stream)

@@ -168,6 +168,51 @@ def test_out_of_memory_is_tried_once_more_and_a_fault_of_the_program_never(shop,
         ]
 
 
+def test_what_ran_out_of_memory_is_tried_again_alone_and_holds_the_others_up(shop, another_shop, spec_of):
+    spec = spec_of(seeds=[0, 1, 2, 3], arms=ALONE["arms"], epochs=2)
+    sweep_id, frontier = shop.frontier(spec)
+    (hungry, cohort), (other, others), (gone, _) = frontier.take(), frontier.take(), frontier.take()
+    frontier.fail(hungry, FailureClass.OUT_OF_MEMORY, "out of memory")
+    assert frontier.take() is None  # what runs comes to its end first
+    frontier.hear(other, list(train(others, shop.workshop)))
+    assert frontier.take() is None
+    frontier.fail(gone, FailureClass.INFRASTRUCTURE, "lost")
+    again, lone = frontier.take()
+    assert (lone.seed, frontier.is_alone(again), frontier.waiting) == (cohort.seed, True, 2)
+    assert frontier.take() is None
+    frontier.hear(again, list(train(lone, shop.workshop)))
+    while taken := frontier.take():
+        assert not frontier.is_alone(taken[0])
+        frontier.hear(taken[0], list(train(taken[1], shop.workshop)))
+    whole, _ = another_shop.run(spec)
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+
+
+def test_out_of_memory_when_alone_fails_unless_it_came_further(shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(**ALONE))
+    number, cohort = frontier.take()
+    reports = list(train(cohort, shop.workshop))
+    for done in range(3):
+        frontier.fail(number, FailureClass.OUT_OF_MEMORY, "out of memory: 5 GiB")
+        number, _ = frontier.take()
+        frontier.hear(number, [reports[done]])
+    frontier.fail(number, FailureClass.OUT_OF_MEMORY, "out of memory: 5 GiB")
+    number, _ = frontier.take()
+    frontier.fail(number, FailureClass.OUT_OF_MEMORY, "out of memory: 5 GiB")
+    (row,) = shop.ledger.trials(sweep_id)
+    assert (row.status, row.failure, row.epoch) == (TrialStatus.FAILED, "out_of_memory", 3)
+    assert row.error == "with nothing else running, out of memory: 5 GiB"
+    assert (frontier.take(), frontier.waiting, frontier.running) == (None, 0, 0)
+
+
+def test_an_infrastructure_failure_does_not_use_up_the_try_alone(shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(**ALONE))
+    for failure in (FailureClass.INFRASTRUCTURE, FailureClass.OUT_OF_MEMORY):
+        frontier.fail(frontier.take()[0], failure, "gone")
+    assert frontier.is_alone(frontier.take()[0])
+    assert [row.status for row in shop.ledger.trials(sweep_id)] == [TrialStatus.WAITING]
+
+
 def test_an_error_whose_text_is_no_text_fails_its_trial_and_no_more(shop, spec_of):
     sweep_id, frontier = shop.frontier(spec_of(**ALONE))
     number, _ = frontier.take()

@@ -130,13 +130,14 @@ def test_settings_that_change_bits_change_the_keys(tiny_program, environment, wh
     assert ours.why_not(Identity(**values)) == [what]
 
 
-def test_a_data_set_is_read_once_for_all_programs_over_it(tiny_program, monkeypatch, capsys):
+def test_a_data_set_is_read_once_for_all_programs_over_it(tiny_program, monkeypatch):
     loads, load = [], type(tiny_program.data).load
     monkeypatch.setattr(type(tiny_program.data), "load", lambda self, path: loads.append(self) or load(self, path))
     programs = [to_dict(replace(tiny_program, l2=l2)) for l2 in (0.0, 0.1, 0.2)]
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"programs": programs, "data_dir": None})))
-    trajectory.main()
-    assert len(json.loads(capsys.readouterr().out)["identities"]) == 3
+    answer = io.StringIO()
+    trajectory.main(answer)
+    assert len(json.loads(answer.getvalue())["identities"]) == 3
     assert len(loads) == 1
 
 
