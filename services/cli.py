@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from services import cli_check, rendering
+from services import cli_check, cli_ledger, rendering
 from services.cli_options import (
     INTERRUPTED,
     AllowNondeterminism,
@@ -275,6 +275,8 @@ def report(
 
 
 app.command()(cli_check.check)
+app.command()(cli_ledger.backup)
+app.command()(cli_ledger.repair)
 
 
 @app.command()

@@ -60,13 +60,18 @@ def show(result: Result, render: Callable[[Result], RenderableType], as_json: bo
         Console().print(render(result), crop=False)
 
 
-def carry_out(settings: Settings, request: Request, *, quiet: bool) -> RunResult:
-    """Run a sweep with its progress on the terminal; on standard error where the result alone is to be on the other."""
+def carry_out(
+    settings: Settings, request: Request, *, quiet: bool, verb: Callable[..., RunResult] | None = None
+) -> RunResult:
+    """Run a sweep with its progress on the terminal; on standard error where the result alone is to be on the other.
+
+    ``verb`` is what to call instead of :func:`services.operations.run`.
+    """
     from services import notices, operations, progress
 
     try:
         with progress.view(Console(stderr=quiet), request.spec) as view, interruption.on_signals(view.note) as stop:
-            result = operations.run(settings, request, view=view, stop=stop)
+            result = (verb or operations.run)(settings, request, view=view, stop=stop)
     except operations.INPUT_ERRORS:
         raise  # nothing was started
     except Exception as error:

@@ -16,7 +16,8 @@ from services.wording import size
 from sweeps import driver
 from sweeps.database import LedgerAway
 from sweeps.driver import Options, Outcome, Progress
-from sweeps.ledger import Ledger, sweep_identity
+from sweeps.entries import sweep_identity
+from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
 from sweeps.spec import SweepSpec
 from workers.config import Program
@@ -49,6 +50,8 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
     with standing.opened_if_any(settings) as known:
         identities = forecasts.identities(settings, request, spec)
         sweep_id = sweep_identity(spec.name, spec.expand(), identities, sharing=request.sharing)
+        if known is not None and any(row.id == sweep_id for row in known.intact_sweeps()):
+            known.verify(sweep_id)
         if known is not None and _is_finished(known, sweep_id):
             known.describe_sweep(sweep_id, spec.to_dict())
             return _show_again(settings, request, known, sweep_id, stop)
@@ -219,7 +222,7 @@ def _tracking(settings: Settings, request: Request, sweep_id: str, stop: Stop) -
 
 
 def _is_finished(ledger: Ledger, sweep_id: str) -> bool:
-    return any(row.id == sweep_id and row.status is SweepStatus.FINISHED for row in ledger.sweeps())
+    return any(row.id == sweep_id and row.status is SweepStatus.FINISHED for row in ledger.intact_sweeps())
 
 
 def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: str, stop: Stop) -> RunResult:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from statistics import fmean, median
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from services.errors import OperationError
 from services.schemas import ArmPlan, Plan, Request
 from services.settings import Settings
+from sweeps.database import LedgerDamaged
+from sweeps.entries import sweep_identity
 from sweeps.identity import IdentityError, WorkerEnvironment, identify, workers_at_once
-from sweeps.ledger import Ledger, sweep_identity
+from sweeps.ledger import Ledger
 from sweeps.plan import Forecast, Span, forecast, wall_seconds
 from sweeps.rows import TrialStatus
 from sweeps.spec import SweepSpec, Trial
@@ -117,7 +120,7 @@ def _stopped(sweep_id: str, ledger: Ledger) -> Mapping[int, int]:
 
 def why_nothing(known: Mapping[Program, Identity], ledger: Ledger | None) -> str:
     """Why no recorded state serves the sweep."""
-    earlier = [identity for row in reversed(ledger.sweeps()) for identity in row.identities] if ledger else []
+    earlier = [identity for row in reversed(ledger.intact_sweeps()) for identity in row.identities] if ledger else []
     if not earlier:
         return "no sweep was run here yet"
     differences = [ours.why_not(other) for ours in known.values() for other in earlier if ours.program == other.program]
@@ -133,11 +136,12 @@ def seconds_per_epoch(ledger: Ledger, trials: Sequence[Trial]) -> float | None:
     """The mean over the sweep's programs of their median seconds per recorded epoch; None where none was measured."""
     wanted = {_canonical(to_dict(trial.program)) for trial in trials}
     found: dict[str, float] = {}
-    for sweep in reversed(ledger.sweeps()[-SWEEPS_ASKED:]):
-        for row in ledger.trials(sweep.id):
-            program = _canonical(row.program)
-            if program in wanted and program not in found and row.head is not None:
-                found[program] = median(state.metrics["seconds"] for state in ledger.curve(row.head))
+    for sweep in reversed(ledger.intact_sweeps()[-SWEEPS_ASKED:]):
+        with suppress(LedgerDamaged):  # which is told of whoever asks for that sweep
+            for row in ledger.trials(sweep.id):
+                program = _canonical(row.program)
+                if program in wanted and program not in found and row.head is not None:
+                    found[program] = median(state.metrics["seconds"] for state in ledger.curve(row.head))
     return fmean(found.values()) if found else None
 
 
