@@ -50,8 +50,8 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
     with standing.opened_if_any(settings) as known:
         identities = forecasts.identities(settings, request, spec)
         sweep_id = sweep_identity(spec.name, spec.expand(), identities, sharing=request.sharing)
-        if known is not None and any(row.id == sweep_id for row in known.intact_sweeps()):
-            known.verify(sweep_id)
+        if known is not None:
+            forecasts.refuse_damaged(known, sweep_id)
         if known is not None and _is_finished(known, sweep_id):
             known.describe_sweep(sweep_id, spec.to_dict())
             return _show_again(settings, request, known, sweep_id, stop)

@@ -63,6 +63,8 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
         known, fault = identities(settings, request, spec), None
     except IdentityError as error:
         known, fault = {}, f"the data cannot be read: {error}"
+    if known and ledger is not None:
+        refuse_damaged(ledger, sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing))
     cost = estimate(spec, known, ledger, sharing=request.sharing)
     workers = request.workers or workers_at_once(request.threads, spec.resources.cpu)
     measured = seconds_per_epoch(ledger, spec.expand()) if ledger else None
@@ -84,6 +86,16 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
         seconds=wall_seconds(cost, seconds, workers) if seconds else None,
         basis=_basis(spec, measured),
     )
+
+
+def refuse_damaged(ledger: Ledger, sweep_id: str) -> None:
+    """Check what the ledger holds of a sweep, where it has it.
+
+    Raises:
+        LedgerDamaged: some of it is damaged or missing.
+    """
+    if any(row.id == sweep_id for row in ledger.intact_sweeps()):
+        ledger.verify(sweep_id)
 
 
 def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger) -> Mapping[int, int]:

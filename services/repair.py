@@ -1,6 +1,7 @@
 """The verb ``repair``: mends the ledger from what is left of it, and trains again what training alone restores."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from services import execution, forecasts, standing
@@ -29,10 +30,13 @@ def repair(settings: Settings, *, dry_run: bool) -> Repaired:
     file = database.file(settings.ledger_url)
     if file is not None and not file.exists():
         raise OperationError(f"repair: needs a ledger, but {settings.home} holds none")
+    database.make_whole(settings.ledger_url, Ledger.create)  # which refuses an empty file
+    with suppress(LedgerDamaged):
+        Ledger.open(settings.ledger_url).close()  # upgrades one that an older program wrote
     try:
         found = _mend(settings, settings.ledger_url, dry_run=True)
     except LedgerDamaged:
-        if file is None or file.stat().st_size == 0:
+        if file is None:
             raise
         return _salvaged(settings, file, dry_run=dry_run)
     if dry_run or not found:

@@ -76,10 +76,14 @@ def make_whole(url: str, fill: Callable[[str], None]) -> None:
     So a file in that place is never empty, unless somebody emptied it.
 
     Raises:
-        LedgerDamaged: its write-ahead log is there without it.
+        LedgerDamaged: the file is empty, or its write-ahead log is there without it.
     """
     place = file(url)
-    if place is None or place.exists():
+    if place is None:
+        return
+    if place.is_file() and place.stat().st_size == 0:  # before SQLite writes a header into it
+        raise LedgerDamaged(f"ledger {shown(_parsed(url))}: is damaged: its file is empty; restore a backup")
+    if place.exists():
         return
     log = place.with_name(f"{place.name}-wal")
     if log.exists() and log.stat().st_size:

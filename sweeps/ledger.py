@@ -65,13 +65,13 @@ class Ledger(Reading):
             LedgerError: the database cannot be opened, is no ledger, or a newer program wrote it.
             LedgerDamaged: its file is empty, is no database, or lacks what every ledger has.
         """
-        database.make_whole(url, cls._create)
+        database.make_whole(url, cls.create)
         ledger, is_file = cls(database.engine(url)), database.file(url) is not None
         try:
             with ledger._read() as connection:
                 found = migrations.version(connection)
                 if found is None and is_file and not inspect(connection).get_table_names():
-                    raise Damage("its file is empty")
+                    raise Damage("its file holds no table")
             if found != str(tables.SCHEMA_VERSION):
                 with ledger._write() as connection:
                     migrations.settle(connection)
@@ -81,7 +81,8 @@ class Ledger(Reading):
         return ledger
 
     @classmethod
-    def _create(cls, url: str) -> None:
+    def create(cls, url: str) -> None:
+        """Make a ledger in an empty database, or in a file that is not there yet."""
         ledger = cls(database.engine(url))
         try:
             with ledger._write() as connection:

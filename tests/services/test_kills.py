@@ -41,7 +41,7 @@ def dying(function, applies):
     return call
 
 if moment == "transaction":
-    ledger._account = dying(ledger._account, lambda given: bool(given[2].records))
+    ledger._spent = dying(ledger._spent, lambda given: bool(given[1].records))
 if moment == "fork":
     frontier.Frontier.hear = dying(frontier.Frontier.hear, lambda given: any(isinstance(r, Forked) for r in given[2]))
 if moment == "report":
