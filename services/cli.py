@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from services import cli_check, cli_data, cli_specs, rendering, streams
+from services import cli_check, cli_data, cli_ledger, cli_specs, rendering, streams
 from services import cli_completion as completion
 from services.cli_group import INTERRUPTED, Commands
 from services.cli_options import (
@@ -206,6 +206,8 @@ def report(
 
 
 app.command()(cli_check.check)
+app.command()(cli_ledger.backup)
+app.command()(cli_ledger.repair)
 
 
 @app.command()

@@ -106,8 +106,13 @@ def show(
         streams.forgive()
 
 
-def carry_out(settings: "Settings", request: Request, *, quiet: bool) -> RunResult:
-    """Run a sweep with its progress on the terminal; on standard error where the result alone is to be on the other."""
+def carry_out(
+    settings: "Settings", request: Request, *, quiet: bool, verb: Callable[..., RunResult] | None = None
+) -> RunResult:
+    """Run a sweep with its progress on the terminal; on standard error where the result alone is to be on the other.
+
+    ``verb`` is what to call instead of :func:`services.operations.run`.
+    """
     from services import notices, operations, progress
 
     try:
@@ -115,7 +120,7 @@ def carry_out(settings: "Settings", request: Request, *, quiet: bool) -> RunResu
             progress.view(streams.console(error=quiet), request.spec) as view,
             interruption.on_signals(view.note) as stop,
         ):
-            result = operations.run(settings, request, view=view, stop=stop)
+            result = (verb or operations.run)(settings, request, view=view, stop=stop)
     except operations.INPUT_ERRORS:
         raise  # nothing was started
     except Exception as error:

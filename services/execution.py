@@ -9,9 +9,10 @@ from services.projector import projecting
 from services.schemas import Request, RunResult
 from services.settings import Settings
 from services.watching import View
+from sweeps.entries import sweep_identity
 from sweeps.janitor import clean_leftovers
 from sweeps.job import Job, Options
-from sweeps.ledger import Ledger, sweep_identity
+from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
 from sweeps.spec import SweepSpec
 from sweeps.urls import sqlite_file
@@ -27,6 +28,8 @@ def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, st
     with standing.opened_if_any(settings) as known:
         identities = forecasts.identities(settings, request, spec)
         sweep_id = sweep_identity(spec.name, spec.expand(), identities, sharing=request.sharing)
+        if known is not None:
+            forecasts.refuse_damaged(known, sweep_id)
         if known is not None and _is_finished(known, sweep_id):
             known.describe_sweep(sweep_id, spec.to_dict())
             return _show_again(settings, request, known, sweep_id, stop)
@@ -79,7 +82,7 @@ def _job(
 
 
 def _is_finished(ledger: Ledger, sweep_id: str) -> bool:
-    return any(row.id == sweep_id and row.status is SweepStatus.FINISHED for row in ledger.sweeps())
+    return any(row.id == sweep_id and row.status is SweepStatus.FINISHED for row in ledger.intact_sweeps())
 
 
 def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: str, stop: Stop) -> RunResult:

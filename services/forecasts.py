@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from statistics import fmean, median
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from services.errors import OperationError
 from services.schemas import ArmPlan, Plan, Request
 from services.settings import Settings
+from sweeps.database import LedgerDamaged
+from sweeps.entries import sweep_identity
 from sweeps.identity import IdentityError, WorkerEnvironment, identify, workers_at_once
-from sweeps.ledger import Ledger, sweep_identity
+from sweeps.ledger import Ledger
 from sweeps.plan import Forecast, Span, forecast, wall_seconds
 from sweeps.rows import TrialStatus
 from sweeps.spec import SweepSpec, Trial
@@ -63,6 +66,8 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
         known, fault = identities(settings, request, spec), None
     except IdentityError as error:
         known, fault = {}, f"the data cannot be read: {error}"
+    if known and ledger is not None:
+        refuse_damaged(ledger, sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing))
     cost = estimate(spec, known, ledger, sharing=request.sharing)
     looked = time.monotonic() - began  # a run looks too
     workers = request.workers or workers_at_once(request.threads, spec.resources.cpu)
@@ -89,6 +94,16 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
         start_seconds=start,
         basis=_basis(spec, measured) + _start_basis(start, started),
     )
+
+
+def refuse_damaged(ledger: Ledger, sweep_id: str) -> None:
+    """Check what the ledger holds of a sweep, where it has it.
+
+    Raises:
+        LedgerDamaged: some of it is damaged or missing.
+    """
+    if any(row.id == sweep_id for row in ledger.intact_sweeps()):
+        ledger.verify(sweep_id)
 
 
 def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger) -> Mapping[int, int]:
@@ -125,7 +140,7 @@ def _stopped(sweep_id: str, ledger: Ledger) -> Mapping[int, int]:
 
 def why_nothing(known: Mapping[Program, Identity], ledger: Ledger | None) -> str:
     """Why no recorded state serves the sweep."""
-    earlier = [identity for row in reversed(ledger.sweeps()) for identity in row.identities] if ledger else []
+    earlier = [identity for row in reversed(ledger.intact_sweeps()) for identity in row.identities] if ledger else []
     if not earlier:
         return "no sweep was run here yet"
     differences = [ours.why_not(other) for ours in known.values() for other in earlier if ours.program == other.program]
@@ -141,11 +156,12 @@ def seconds_per_epoch(ledger: Ledger, trials: Sequence[Trial]) -> float | None:
     """The mean over the sweep's programs of their median seconds per recorded epoch; None where none was measured."""
     wanted = {_canonical(to_dict(trial.program)) for trial in trials}
     found: dict[str, float] = {}
-    for sweep in reversed(ledger.sweeps()[-SWEEPS_ASKED:]):
-        for row in ledger.trials(sweep.id):
-            program = _canonical(row.program)
-            if program in wanted and program not in found and row.head is not None:
-                found[program] = median(state.metrics["seconds"] for state in ledger.curve(row.head))
+    for sweep in reversed(ledger.intact_sweeps()[-SWEEPS_ASKED:]):
+        with suppress(LedgerDamaged):  # which is told of whoever asks for that sweep
+            for row in ledger.trials(sweep.id):
+                program = _canonical(row.program)
+                if program in wanted and program not in found and row.head is not None:
+                    found[program] = median(state.metrics["seconds"] for state in ledger.curve(row.head))
     return fmean(found.values()) if found else None
 
 

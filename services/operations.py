@@ -186,6 +186,7 @@ def track(settings: Settings, sweep: str | None, *, rebuild: bool, say: Callable
 
         done: list[Tracked] = []
         for row in rows:
+            ledger.verify(row.id)
             with private():
                 done.append(uploading.track(settings, ledger, row, rebuild=rebuild, say=say))
             if done[-1].error:

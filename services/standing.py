@@ -100,7 +100,8 @@ def _overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> Sw
 def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
     """A sweep with its arms and its trials."""
     trials = ledger.trials(sweep.id)
-    results = [summary.measure(trial, ledger.curve(trial.head)) for trial in trials]
+    curves = ledger.curves(sweep, trials)
+    results = [summary.measure(trial, curve) for trial, curve in zip(trials, curves, strict=True)]
     return SweepDetail(
         sweep=_overview(ledger, sweep, trials),
         arms=summary.summarise(trials, results),

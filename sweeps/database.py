@@ -1,8 +1,10 @@
 """The connection to the ledger's database: SQLite in a mode in which readers never block the writer, or PostgreSQL."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sweeps.files import private
+from sweeps.sealing import Damage
 from sweeps.urls import masked, parse, without_credentials
 
 BUSY_TIMEOUT_MS = 30_000  # how long to wait for another writer
@@ -21,6 +24,18 @@ CONNECT_TIMEOUT_SECONDS = 10
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 20_000}
 SCHEMA_LOCK = 0x61_62_65_6C  # any number that no other program takes in the same database
 AWAY = ("08", "57P")  # PostgreSQL's codes begin so where a connection broke, or a server starts, stops or crashed
+DAMAGED = ("42P01", "42703", "XX001", "XX002")  # a table or column of ours is missing, pages or indexes are damaged
+
+# What SQLite reports of the machine and not of the file's content, by the low byte of its code. Texts that are not UTF-8
+# have no code.
+OUTSIDE = frozenset(
+    (
+        *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
+        *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
+        *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_AUTH),
+    )
+)
+CURE = "`abel repair --dry-run` lists what can be restored"
 
 
 class LedgerError(Exception):
@@ -31,18 +46,60 @@ class LedgerAway(LedgerError, ConnectionError):
     """The ledger's server is out of reach for now. Whether what was being written is there is not known."""
 
 
+class LedgerDamaged(LedgerError):
+    """The ledger holds something other than what was written, or lacks a part of it."""
+
+
 def engine(url: str) -> Engine:
     """Connections to the database at an SQLAlchemy URL; execution option ``abel_write`` makes one a writer's."""
-    try:
-        place = parse(url)
-    except ValueError:
-        raise LedgerError("ledger: must be an sqlite:///<path> or postgresql://<host>/<database> URL") from None
+    place = _parsed(url)
     match place.drivername:
         case "sqlite":
             return _sqlite(place)
         case "postgresql" | "postgresql+psycopg":
             return _postgresql(place)
     raise LedgerError(f"ledger {shown(place)}: must be an sqlite:/// or postgresql:// URL, got {place.drivername}")
+
+
+def file(url: str) -> Path | None:
+    """The file of an SQLite ledger; None for a server's."""
+    place = _parsed(url)
+    is_file = place.drivername == "sqlite" and place.database and not place.database.startswith("file:")
+    return Path(str(place.database)) if is_file else None
+
+
+def url_of(file: Path) -> str:
+    """The URL of an SQLite ledger in a file."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
+def make_whole(url: str, fill: Callable[[str], None]) -> None:
+    """Create the file of an SQLite ledger that is not there yet: filled elsewhere, then linked to its place.
+
+    So a file in that place is never empty, unless somebody emptied it.
+
+    Raises:
+        LedgerDamaged: the file is empty, or its write-ahead log is there without it.
+    """
+    place = file(url)
+    if place is None:
+        return
+    if place.is_file() and place.stat().st_size == 0:  # before SQLite writes a header into it
+        raise LedgerDamaged(f"ledger {shown(_parsed(url))}: is damaged: its file is empty; restore a backup")
+    if place.exists():
+        return
+    log = place.with_name(f"{place.name}-wal")
+    if log.exists() and log.stat().st_size:
+        text = f"{log.name} is there without {place.name}; restore a backup, or move {log.name} away"
+        raise LedgerDamaged(f"ledger {shown(_parsed(url))}: is damaged: {text}")
+    draft = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
+    try:
+        fill(_parsed(url).set(database=str(draft)).render_as_string(hide_password=False))
+        with suppress(FileExistsError):  # another process was first
+            os.link(draft, place)
+    finally:
+        for left in place.parent.glob(f"{draft.name}*"):
+            left.unlink(missing_ok=True)
 
 
 def shown(url: URL) -> str:
@@ -53,6 +110,32 @@ def shown(url: URL) -> str:
 def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An insertion that can say what to do with a row that is there already."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def reader(engine: Engine) -> Connection:
+    """A connection whose transactions see one state of the database, whatever is committed meanwhile."""
+    if engine.dialect.name == "postgresql":
+        return engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    return engine.connect()
+
+
+def writer(engine: Engine) -> Connection:
+    """A connection whose transactions may write."""
+    return engine.connect().execution_options(abel_write=True)
+
+
+def check_file(engine: Engine, *, indexes: bool = False) -> None:
+    """Have SQLite look through its file, all of it; with ``indexes`` it compares them with their tables too.
+
+    Raises:
+        DBAPIError, Damage: the file is damaged.
+    """
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            pragma = "integrity_check" if indexes else "quick_check"
+            found = connection.exec_driver_sql(f"PRAGMA {pragma}(1)").scalar()
+        if found != "ok":
+            raise Damage(f"the database says {found!r}")
 
 
 def lock_schema(connection: Connection) -> None:
@@ -66,10 +149,29 @@ def told(url: URL, cannot: str) -> Iterator[None]:
     """What the database refuses, as one line that names the ledger."""
     try:
         yield
+    except Damage as damage:
+        raise LedgerDamaged(f"ledger {shown(url)}: is damaged: {damage}; {CURE}") from None
     except DBAPIError as error:  # a full disk, a lock held too long, a server that is away, a wrong password
+        why = masked(" ".join(str(error.orig).split())[:300])
+        if _is_damage(error):
+            raise LedgerDamaged(f"ledger {shown(url)}: is damaged: the database says {why!r}; {CURE}") from error
         kind = LedgerAway if _is_away(error) else LedgerError
-        why = masked(" ".join(str(error.orig).split()))
         raise kind(f"ledger {shown(url)}: cannot be {cannot}: {why}") from error
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return parse(url)
+    except ValueError:
+        raise LedgerError("ledger: must be an sqlite:///<path> or postgresql://<host>/<database> URL") from None
+
+
+def _is_damage(error: DBAPIError) -> bool:
+    """Whether what was read makes no sense, or what every ledger has is not there."""
+    if isinstance(error.orig, sqlite3.Error):
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        return code is None or code & 0xFF not in OUTSIDE or code == sqlite3.SQLITE_IOERR_SHORT_READ
+    return getattr(error.orig, "sqlstate", "") in DAMAGED
 
 
 def _is_away(error: DBAPIError) -> bool:

@@ -20,7 +20,7 @@ import ray
 from ray import tune
 
 from sweeps import cluster, leases
-from sweeps.database import LedgerError
+from sweeps.database import LedgerDamaged, LedgerError
 from sweeps.failures import FailureClass
 from sweeps.frontier import Frontier
 from sweeps.identity import IdentityError
@@ -98,6 +98,8 @@ def run(
     def look() -> None:
         try:
             asked = ledger.cancellations(sweep_id)
+        except LedgerDamaged:
+            raise
         except LedgerError:
             return  # a reader's trouble of a moment; a writer's is told by the next record
         frontier.cancel(asked)

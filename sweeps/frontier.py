@@ -98,6 +98,7 @@ class Frontier:
         self._provisional = Provisional()
         self._contest = Contest({}, {})
         self._resting: list[Branch] = []  # at a rung, until it is decided which of its trials go on
+        self._opened_ms = time.time_ns() // 1_000_000
         self._behind = False  # the ledger, for it did not take what this has in memory
         self.trained = 0
         self.replayed = 0
@@ -179,15 +180,22 @@ class Frontier:
             return
         gathered, branch, parted, onward = _Gathered(), self._running[number], [], []
         contradiction = None
+        known = self._ledger.states([report.key for report in reports if isinstance(report, Record)])
         for report in reports:
             match report:
-                case Record(replay=True):
+                case Record(key=key) if key in known:
                     gathered.replayed += 1
-                    if differs := self._contradiction(report):
+                    if differs := _contradiction(known[key], report):
                         gathered.events.append(("nondeterministic", differs))
                         if not self._allow_nondeterminism:
                             contradiction = differs
                             break  # nothing that follows from a wrong state is a record
+                    if not report.replay:
+                        self._step(branch, key, known[key].metrics, gathered)
+                        if known[key].finished_at_ms < self._opened_ms:  # not another sweep's that is on its way too
+                            del self._running[number]  # what was lost is there again, and the ledger goes on from here
+                            onward.append(branch)
+                            break
                 case Record():
                     gathered.records.append(report)
                     branch.tries = 0
@@ -431,15 +439,6 @@ class Frontier:
             ending = {"trial": trial, "status": status, "epoch": self._epochs[trial], "error": error}
             gathered.events.append(("trial_ended", ending))
 
-    def _contradiction(self, replayed: Record) -> dict[str, Any] | None:
-        """The first metric in which a replay differs from its record, if any does."""
-        stored: StateRow = self._ledger.states([replayed.key])[replayed.key]
-        for name in stored.metrics.keys() & replayed.metrics.keys() - MEASURED_TIMES:
-            ours, theirs = stored.metrics[name], replayed.metrics[name]
-            if ours != theirs and not (ours != ours and theirs != theirs):
-                return {"epoch": replayed.epoch, "metric": name, "recorded": ours, "replayed": theirs}
-        return None
-
     def _commit(self, gathered: _Gathered) -> None:
         try:
             self._ledger.commit(self._sweep_id, self._invocation, gathered.batch())
@@ -454,6 +453,15 @@ def _incident(kind: str, text: str, branch: Branch, *, again: bool = True) -> tu
     """An event that says what befell a cohort, and whether it is taken up again."""
     where = {"trials": list(branch.trials), "epoch": branch.cohort.epoch, "attempt": branch.tries + 1}
     return "incident", {"class": str(kind), "text": text, "again": again} | where
+
+
+def _contradiction(stored: StateRow, repeated: Record) -> dict[str, Any] | None:
+    """The first metric in which an epoch that was trained again differs from its record, if any does."""
+    for name in stored.metrics.keys() & repeated.metrics.keys() - MEASURED_TIMES:
+        ours, theirs = stored.metrics[name], repeated.metrics[name]
+        if ours != theirs and not (ours != ours and theirs != theirs):
+            return {"epoch": repeated.epoch, "metric": name, "recorded": ours, "replayed": theirs}
+    return None
 
 
 def _first_line(error: str) -> str:

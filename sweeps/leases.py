@@ -10,16 +10,15 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import psutil
-from sqlalchemy import Connection, select, update
 
 from sweeps.database import LedgerError
-from sweeps.tables import sweeps
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 5.0
@@ -71,61 +70,54 @@ class Holder(NamedTuple):
 
 def is_held(sweep: Any) -> bool:
     """Whether a sweep's lease stands: it has not run out, and its holder is not known to have ended."""
-    holder: str | None = sweep.holder
-    return holder is not None and sweep.lease_until_ms > _now_ms() and not Holder.read(holder).is_gone
+    return stands(sweep.holder, sweep.lease_until_ms)
 
 
-def locked(connection: Connection, sweep_id: str) -> Any:
-    """The name and the lease of a sweep, whose row is the caller's until the transaction ends."""
-    at = sweeps.c
-    query = select(at.name, at.holder, at.lease_until_ms).where(at.id == sweep_id).with_for_update()
-    return connection.execute(query).one()
+def stands(holder: str | None, lease_until_ms: int) -> bool:
+    """Whether a lease does; see :func:`is_held`."""
+    return holder is not None and lease_until_ms > _now_ms() and not Holder.read(holder).is_gone
 
 
-def refuse_held(row: Any) -> None:
-    """Check a row of :func:`locked`.
+def refuse_held(row: Mapping[str, Any]) -> None:
+    """Check a sweep's row.
 
     Raises:
         SweepBusy: another process holds the sweep.
     """
-    if is_held(row):
-        other = Holder.read(row.holder)
+    if stands(row["holder"], row["lease_until_ms"]):
+        other = Holder.read(row["holder"])
         raise SweepBusy(
-            f"sweep {row.name!r}: is being run by process {other.pid} on {other.host}; wait for it, stop it, "
+            f"sweep {row['name']!r}: is being run by process {other.pid} on {other.host}; wait for it, stop it, "
             f"or, if it hangs, end it: its lease runs out {LEASE_SECONDS:.0f} s after its last sign of life"
         )
 
 
-def take(connection: Connection, sweep_id: str, invocation: int) -> None:
-    """Give the sweep to an invocation, in the caller's transaction.
+def taken(row: Mapping[str, Any], invocation: int) -> dict[str, Any]:
+    """What to write to a sweep's row to give it to an invocation.
 
     Raises:
         SweepBusy: another process holds it.
     """
     here = str(Holder.here())
-    row = locked(connection, sweep_id)
     # A process may take over from itself: with a full disk it could not write that its last invocation had ended.
-    if row.holder != here:
+    if row["holder"] != here:
         refuse_held(row)
-    held = {"invocation": invocation, "holder": here, "lease_until_ms": _until_ms()}
-    connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(held))
+    return {"invocation": invocation, "holder": here, "lease_until_ms": _until_ms()}
 
 
-def renew(connection: Connection, sweep_id: str, invocation: int) -> None:
-    """The fence: goes on with the lease, in the transaction of the write that it protects.
+def renewed(row: Mapping[str, Any], invocation: int) -> dict[str, Any]:
+    """The fence: what to write to a sweep's row to go on with the lease, in the transaction of the write that it protects.
 
     Raises:
         Fenced: another invocation has the sweep.
     """
-    ours = (sweeps.c.id == sweep_id) & (sweeps.c.invocation == invocation)
-    if not connection.execute(update(sweeps).where(ours).values(lease_until_ms=_until_ms())).rowcount:
-        raise Fenced(f"sweep {sweep_id}: another process has taken it over; this one ends and writes nothing more")
+    if row["invocation"] != invocation:
+        raise Fenced(f"sweep {row['id']}: another process has taken it over; this one ends and writes nothing more")
+    return {"lease_until_ms": _until_ms()}
 
 
-def release(connection: Connection, sweep_id: str) -> None:
-    """Let the sweep go; the fence stays, so that nothing of the invocation comes after."""
-    free = {"invocation": 0, "holder": None, "lease_until_ms": 0}
-    connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(free))
+# What to write to let a sweep go; the fence stays, so that nothing of the invocation comes after.
+RELEASED: Mapping[str, Any] = MappingProxyType({"invocation": 0, "holder": None, "lease_until_ms": 0})
 
 
 @contextmanager

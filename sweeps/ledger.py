@@ -5,24 +5,32 @@ readers never block the writer. SQLite has one writer at a time. On PostgreSQL, 
 so a sweep's events become visible in the order of their ids, and a reader who goes on after the last one misses none.
 """
 
-import hashlib
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, inspect, select
 
 from sweeps import database, leases, migrations, tables
 from sweeps.database import LedgerError, upsert
+from sweeps.entries import checkpoint_row, state_row, sweep_identity, trial_row
+from sweeps.holding import Held, held, now_ms
+from sweeps.mending import Mended, Mending
 from sweeps.reading import OUTCOMES, Reading, pages
 from sweeps.rows import SweepStatus, TrialStatus, encode, storable
+from sweeps.sealing import Damage, change, on_conflict, seal
+from sweeps.soundness import SWEEPS
 from sweeps.spec import Trial
 from workers.cohort import Record
-from workers.config import Program, to_dict
+from workers.config import Program
 from workers.trajectory import Identity
+
+# What is written to trials that failed, to have them trained again.
+AGAIN: Mapping[str, Any] = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +63,16 @@ class Ledger(Reading):
 
         Raises:
             LedgerError: the database cannot be opened, is no ledger, or a newer program wrote it.
+            LedgerDamaged: its file is empty, is no database, or lacks what every ledger has.
         """
-        ledger = cls(database.engine(url))
+        database.make_whole(url, cls.create)
+        ledger, is_file = cls(database.engine(url)), database.file(url) is not None
         try:
             with ledger._read() as connection:
-                current = migrations.version(connection) == str(tables.SCHEMA_VERSION)
-            if not current:
+                found = migrations.version(connection)
+                if found is None and is_file and not inspect(connection).get_table_names():
+                    raise Damage("its file holds no table")
+            if found != str(tables.SCHEMA_VERSION):
                 with ledger._write() as connection:
                     migrations.settle(connection)
         except LedgerError:
@@ -68,16 +80,51 @@ class Ledger(Reading):
             raise
         return ledger
 
+    @classmethod
+    def create(cls, url: str) -> None:
+        """Make a ledger in an empty database, or in a file that is not there yet."""
+        ledger = cls(database.engine(url))
+        try:
+            with ledger._write() as connection:
+                migrations.settle(connection)
+        finally:
+            ledger.close()
+
+    @classmethod
+    def mend(cls, url: str, saved: Callable[[str], bool], *, dry_run: bool) -> list[Mended]:
+        """Mend a damaged ledger (:mod:`sweeps.mending`); a dry run only says what would be done.
+
+        Args:
+            saved: whether there is a checkpoint of a state on the disk.
+
+        Raises:
+            LedgerDamaged: the database itself cannot be read.
+            SweepBusy: a sweep is being run.
+        """
+        ledger = cls(database.engine(url))
+        try:
+            with database.told(ledger._engine.url, "repaired"):
+                database.check_file(ledger._engine, indexes=True)
+                with database.writer(ledger._engine) as connection, connection.begin() as transaction:
+                    done = Mending(connection, saved).all()
+                    if dry_run or not done:
+                        transaction.rollback()
+                    return done
+        finally:
+            ledger.close()
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with database.told(self._engine.url, "opened or written"):
-            writer = self._engine.connect().execution_options(abel_write=True)
-            with writer as connection, connection.begin():
-                yield connection
+        with (
+            database.told(self._engine.url, "opened or written"),
+            database.writer(self._engine) as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     # Sweeps and trials
 
@@ -99,48 +146,54 @@ class Ledger(Reading):
             "spec": encode(spec),
             "sharing": int(sharing),
             "status": SweepStatus.RUNNING,
-            "created_ms": _now_ms(),
-            "used_ms": _now_ms(),
+            "created_ms": now_ms(),
+            "used_ms": now_ms(),
             "forecast": None if forecast is None else encode(forecast),
             "identities": encode([asdict(identity) for identity in identities.values()]),
         }
         with self._write() as connection:
-            entry = upsert(connection, tables.sweeps).values(row).on_conflict_do_nothing()
-            if connection.scalar(entry.returning(tables.sweeps.c.id)):
-                connection.execute(insert(tables.trials), [_trial_row(sweep_id, trial) for trial in trials])
-                _append(connection, sweep_id, "sweep_started", {})
+            if connection.scalar(_entry(connection, row)):
+                connection.execute(insert(tables.trials), [trial_row(sweep_id, trial) for trial in trials])
+                _register(connection, sweep_id, name)
+                with held(connection, sweep_id) as sweep:
+                    sweep.count("trials", len(trials))
+                    sweep.append("sweep_started", {})
             else:
-                _describe(connection, sweep_id, spec)
+                with held(connection, sweep_id) as sweep:
+                    _describe(sweep, spec)
         return sweep_id
 
     def describe_sweep(self, sweep_id: str, spec: Mapping[str, Any]) -> None:
         """Take what a spec says beside its trials, such as title and figure, where that was changed."""
-        with self._write() as connection:
-            _describe(connection, sweep_id, spec)
+        with self._hold(sweep_id) as sweep:
+            _describe(sweep, spec)
 
     def use_sweep(self, sweep_id: str) -> None:
         """Note that the sweep was asked for now: its name means it from here on."""
-        used = {"used_ms": _now_ms()}
-        with self._write() as connection:
-            connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(used))
+        with self._hold(sweep_id) as sweep:
+            sweep.row["used_ms"] = now_ms()
+
+    @contextmanager
+    def _hold(self, sweep_id: str) -> Iterator[Held]:
+        """A transaction that has the sweep's row for itself."""
+        with self._write() as connection, held(connection, sweep_id) as sweep:
+            yield sweep
 
     # Commands, which are not the driver's to give
 
     def cancel_trials(self, sweep_id: str, trials: Iterable[str]) -> int:
         """Ask for the end of trials; those of a sweep that nobody runs end at once. Returns how many had no outcome yet."""
-        at = tables.trials.c
-        with self._write() as connection:
-            held, asked = leases.is_held(leases.locked(connection, sweep_id)), 0
+        at, asked = tables.trials.c, 0
+        with self._hold(sweep_id) as sweep:
             for page in pages(list(trials)):
                 open_ones = (at.sweep_id == sweep_id) & at.id.in_(page) & at.status.not_in(OUTCOMES)
-                statement = update(tables.trials).where(open_ones).values(cancel_asked_ms=_now_ms())
-                asked += connection.execute(statement).rowcount
-            if not held:
-                leases.release(connection, sweep_id)  # one that was stopped past its lease must not go on with them
-                self._end_cancelled(connection, sweep_id)
+                asked += len(change(sweep.connection, tables.trials, open_ones, {"cancel_asked_ms": now_ms()}))
+            if not leases.stands(sweep.row["holder"], sweep.row["lease_until_ms"]):
+                sweep.row |= leases.RELEASED  # one that was stopped past its lease must not go on with them
+                _end_cancelled(sweep)
                 left = select(at.id).where(at.sweep_id == sweep_id, at.status.not_in(OUTCOMES)).limit(1)
-                if asked and connection.scalar(left) is None:
-                    _end_sweep(connection, sweep_id, SweepStatus.CANCELLED)
+                if asked and sweep.connection.scalar(left) is None:
+                    _end_sweep(sweep, SweepStatus.CANCELLED)
         return asked
 
     def retry_trials(self, sweep_id: str, trials: Iterable[str]) -> int:
@@ -150,25 +203,15 @@ class Ledger(Reading):
             SweepBusy: a process runs the sweep.
         """
         at, retried = tables.trials.c, 0
-        again = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0, "cancel_asked_ms": None}
-        with self._write() as connection:
-            leases.refuse_held(leases.locked(connection, sweep_id))
-            leases.release(connection, sweep_id)
+        with self._hold(sweep_id) as sweep:
+            leases.refuse_held(sweep.row)
+            sweep.row |= leases.RELEASED
             for page in pages(list(trials)):
                 ended = at.id.in_(page) & at.status.in_((TrialStatus.FAILED, TrialStatus.CANCELLED))
-                retried += connection.execute(update(tables.trials).where(ended).values(again)).rowcount
+                retried += len(change(sweep.connection, tables.trials, ended, {**AGAIN, "cancel_asked_ms": None}))
             if retried:
-                status = {"status": SweepStatus.INTERRUPTED}
-                connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(status))
+                sweep.row["status"] = SweepStatus.INTERRUPTED
         return retried
-
-    def _end_cancelled(self, connection: Connection, sweep_id: str) -> None:
-        at = tables.trials.c
-        asked = (at.sweep_id == sweep_id) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)
-        for row in connection.execute(select(at.id, at.epoch).where(asked)).all():
-            ending = {"trial": row.id, "status": TrialStatus.CANCELLED, "epoch": row.epoch, "error": None}
-            _append(connection, sweep_id, "trial_ended", ending)
-            connection.execute(update(tables.trials).where(at.id == row.id).values(status=TrialStatus.CANCELLED))
 
     # What a driver writes while a sweep runs
 
@@ -181,22 +224,22 @@ class Ledger(Reading):
             SweepBusy: another process runs the sweep.
         """
         nothing = dict.fromkeys(("trained", "replayed", "forks", "seconds_training", "seconds_saving"), 0)
-        row = nothing | {"sweep_id": sweep_id, "started_ms": _now_ms()}
+        row = nothing | {"sweep_id": sweep_id, "started_ms": now_ms()}
         failed = (tables.trials.c.sweep_id == sweep_id) & (tables.trials.c.status == TrialStatus.FAILED)
-        again = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0}
-        running = {"status": SweepStatus.RUNNING, "used_ms": _now_ms()}
-        with self._write() as connection:
-            number = connection.execute(insert(tables.invocations).values(row)).inserted_primary_key
-            assert number is not None
-            leases.take(connection, sweep_id, int(number[0]))
-            connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(running))
-            connection.execute(update(tables.trials).where(failed).values(again))
-        return int(number[0])
+        with self._hold(sweep_id) as sweep:
+            entry = insert(tables.invocations).values(seal(tables.invocations, row))
+            made = sweep.connection.execute(entry).inserted_primary_key
+            assert made is not None
+            sweep.count("invocations", 1)
+            sweep.row |= leases.taken(sweep.row, int(made[0]))
+            sweep.row |= {"status": SweepStatus.RUNNING, "used_ms": now_ms()}
+            change(sweep.connection, tables.trials, failed, AGAIN)
+        return int(made[0])
 
     def renew_lease(self, sweep_id: str, invocation: int) -> None:
         """Say that the invocation is alive; :class:`~sweeps.leases.Fenced` where another has taken the sweep over."""
-        with self._write() as connection:
-            leases.renew(connection, sweep_id, invocation)
+        with self._hold(sweep_id) as sweep:
+            sweep.row |= leases.renewed(sweep.row, invocation)
 
     def end_invocation(
         self,
@@ -209,57 +252,49 @@ class Ledger(Reading):
     ) -> None:
         """Write how and when the invocation ended, and what its driver spent on this ledger and on starting Ray."""
         spent = {"seconds_committing": seconds_committing, "seconds_starting": seconds_starting}
-        row = tables.invocations.c.id == invocation
-        with self._write() as connection:
-            leases.renew(connection, sweep_id, invocation)
-            connection.execute(update(tables.invocations).where(row).values(ended_ms=_now_ms(), **spent))
-            self._end_cancelled(connection, sweep_id)  # asked for since the driver last looked
-            _end_sweep(connection, sweep_id, status)
-            leases.release(connection, sweep_id)
+        with self._hold(sweep_id) as sweep:
+            leases.renewed(sweep.row, invocation)
+            _change_invocation(sweep.connection, invocation, spent | {"ended_ms": now_ms()})
+            _end_cancelled(sweep)  # asked for since the driver last looked
+            _end_sweep(sweep, status)
+            sweep.row |= leases.RELEASED
 
     def commit(self, sweep_id: str, invocation: int, batch: Batch) -> None:
         """Write a batch as one transaction: its states (a state that is there already stays as it is), trials, events.
 
         Raises:
             Fenced: another invocation has the sweep; nothing was written.
+            LedgerDamaged: a row that would be changed is not what was written.
         """
         at = tables.trials.c
-        with self._write() as connection:
-            leases.renew(connection, sweep_id, invocation)
+        with self._hold(sweep_id) as sweep:
+            connection = sweep.connection
+            sweep.row |= leases.renewed(sweep.row, invocation)
             # In the order of their keys: sweeps that enter the same states at a time must not wait for each other in a ring.
-            for record in sorted(batch.records, key=attrgetter("key")):
-                connection.execute(
-                    upsert(connection, tables.states).values(_state_row(record)).on_conflict_do_nothing()
-                )
-            for key, epoch in sorted(batch.checkpoints):
-                row = {"key": key, "epoch": epoch, "saved_at_ms": _now_ms()}
-                again = {"saved_at_ms": row["saved_at_ms"], "pruned_ms": None}
-                statement = upsert(connection, tables.checkpoints).values(row)
-                connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=again))
-            for trial, (key, epoch) in batch.heads.items():
-                moved = {"head": key, "epoch": epoch, "status": TrialStatus.RUNNING}
-                connection.execute(update(tables.trials).where(at.id == trial).values(moved))
-            for trial, epoch in batch.final.items():
-                connection.execute(update(tables.trials).where(at.id == trial).values(final_epoch=epoch))
-            for trial, (failure, attempts) in batch.failures.items():
-                failed = {"failure": failure, "attempts": attempts}
-                connection.execute(update(tables.trials).where(at.id == trial).values(failed))
-            for trial, (status, error) in batch.ended.items():
-                why = error and storable(error)
-                connection.execute(update(tables.trials).where(at.id == trial).values(status=status, error=why))
+            if rows := [state_row(record) for record in sorted(batch.records, key=attrgetter("key"))]:
+                connection.execute(upsert(connection, tables.states).on_conflict_do_nothing(), rows)
+            saved = [checkpoint_row(*one) for one in sorted(batch.checkpoints)]
+            if saved:
+                connection.execute(on_conflict(upsert(connection, tables.checkpoints), tables.checkpoints), saved)
+            moved = _moved(batch)
+            for page in pages(list(moved)):
+                if len(change(connection, tables.trials, at.id.in_(page), lambda row: moved[row["id"]])) < len(page):
+                    raise Damage(f"sweep {sweep.row['name']!r} lacks trials")
             for kind, payload in batch.events:
-                _append(connection, sweep_id, kind, payload)
-            _account(connection, invocation, batch)
+                sweep.append(kind, payload)
+            _change_invocation(connection, invocation, lambda row: _spent(row, batch))
 
     # What others write
 
     def save_tracking_offset(self, sweep_id: str, target: str, event_id: int) -> None:
         """Note that the tracking store at ``target`` has acknowledged the sweep's events up to this one."""
-        row = {"sweep_id": sweep_id, "target": target, "event_id": event_id}
+        at, values = tables.tracking.c, {"sweep_id": sweep_id, "target": target, "event_id": event_id}
         with self._write() as connection:
-            statement = upsert(connection, tables.tracking).values(row)
-            moved = statement.on_conflict_do_update(index_elements=["sweep_id", "target"], set_={"event_id": event_id})
-            connection.execute(moved)
+            there = (at.sweep_id == sweep_id) & (at.target == target)
+            if not change(connection, tables.tracking, there, {"event_id": event_id}):
+                with held(connection, sweep_id) as sweep:
+                    connection.execute(insert(tables.tracking).values(seal(tables.tracking, values)))
+                    sweep.count("tracking", 1)
 
     def move_tracking_offset(self, sweep_id: str, old: str, new: str) -> None:
         """Know the tracking store at ``old`` as ``new`` from here on, and keep nothing of the old spelling."""
@@ -268,8 +303,9 @@ class Ledger(Reading):
         if not offset:
             return
         self.save_tracking_offset(sweep_id, new, max(offset, self.tracking_offset(sweep_id, new)))
-        with self._write() as connection:
-            connection.execute(delete(tables.tracking).where(at.sweep_id == sweep_id, at.target == old))
+        with self._hold(sweep_id) as sweep:
+            gone = sweep.connection.execute(delete(tables.tracking).where(at.sweep_id == sweep_id, at.target == old))
+            sweep.count("tracking", -gone.rowcount)
 
     def prune_checkpoints(self, keys: Iterable[str]) -> None:
         """Note that checkpoints are no more; what they covered stays final."""
@@ -277,75 +313,68 @@ class Ledger(Reading):
         with self._write() as connection:
             for page in pages(list(keys)):
                 gone = at.key.in_(page) & at.pruned_ms.is_(None)
-                connection.execute(update(tables.checkpoints).where(gone).values(pruned_ms=_now_ms()))
+                change(connection, tables.checkpoints, gone, {"pruned_ms": now_ms()})
 
 
-def sweep_identity(name: str, trials: Sequence[Trial], identities: Mapping[Program, Identity], *, sharing: bool) -> str:
-    """The id of a sweep: twelve hex digits of a hash of its name, its trials, their roots and whether they share."""
-    paths = [(trial.name, trial.id, identities[trial.program].root(trial.seed)) for trial in trials]
-    competing = {trial.arm: trial.halving.model_dump() for trial in trials if trial.halving}
-    given = {"name": name, "sharing": sharing, "trials": paths} | ({"halving": competing} if competing else {})
-    content = encode(given)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+def _entry(connection: Connection, row: Mapping[str, Any]) -> Any:
+    entry = upsert(connection, tables.sweeps).values(seal(tables.sweeps, row))
+    return entry.on_conflict_do_nothing().returning(tables.sweeps.c.id)
 
 
-def _describe(connection: Connection, sweep_id: str, spec: Mapping[str, Any]) -> None:
-    at, text = tables.sweeps.c, encode(spec)
-    changed = update(tables.sweeps).where(at.id == sweep_id, at.spec != text).values(spec=text)
-    if connection.execute(changed).rowcount:
-        _append(connection, sweep_id, "sweep_described", {})
+def _register(connection: Connection, sweep_id: str, name: str) -> None:
+    """Enter a new sweep in the list of sweeps, which shows where one is lost."""
+    row = {"name": SWEEPS, "value": "{}"}
+    connection.execute(upsert(connection, tables.meta).values(seal(tables.meta, row)).on_conflict_do_nothing())
+
+    def entered(found: Mapping[str, Any]) -> dict[str, str]:
+        return {"value": encode(json.loads(found["value"]) | {sweep_id: name})}
+
+    change(connection, tables.meta, tables.meta.c.name == SWEEPS, entered)
 
 
-def _end_sweep(connection: Connection, sweep_id: str, status: SweepStatus) -> None:
-    connection.execute(update(tables.sweeps).where(tables.sweeps.c.id == sweep_id).values(status=status))
-    _append(connection, sweep_id, "sweep_ended", {"status": status})
+def _describe(sweep: Held, spec: Mapping[str, Any]) -> None:
+    if sweep.row["spec"] != (text := encode(spec)):
+        sweep.row["spec"] = text
+        sweep.append("sweep_described", {})
 
 
-def _append(connection: Connection, sweep_id: str, kind: str, payload: Mapping[str, Any]) -> None:
-    # The caller has locked the sweep's row: the event gets its id under that lock.
-    row = {"sweep_id": sweep_id, "kind": kind, "payload": encode(payload), "at_ms": _now_ms()}
-    connection.execute(insert(tables.events).values(row))
+def _end_sweep(sweep: Held, status: SweepStatus) -> None:
+    sweep.row["status"] = status
+    sweep.append("sweep_ended", {"status": status})
 
 
-def _account(connection: Connection, invocation: int, batch: Batch) -> None:
-    at = tables.invocations.c
-    spent = {
-        "trained": at.trained + len(batch.records),
-        "replayed": at.replayed + batch.replayed,
-        "forks": at.forks + batch.forks,
-        "seconds_saving": at.seconds_saving + batch.seconds_saving,
-        "seconds_training": at.seconds_training + sum(record.metrics["seconds"] for record in batch.records),
-    }
-    connection.execute(update(tables.invocations).where(at.id == invocation).values(spent))
+def _end_cancelled(sweep: Held) -> None:
+    at = tables.trials.c
+    asked = (at.sweep_id == sweep.row["id"]) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)
+    for row in change(sweep.connection, tables.trials, asked, {"status": TrialStatus.CANCELLED}):
+        ending = {"trial": row["id"], "status": TrialStatus.CANCELLED, "epoch": row["epoch"], "error": None}
+        sweep.append("trial_ended", ending)
 
 
-def _trial_row(sweep_id: str, trial: Trial) -> dict[str, Any]:
+def _moved(batch: Batch) -> dict[str, dict[str, Any]]:
+    """What a batch changes in each trial's row."""
+    moved: dict[str, dict[str, Any]] = defaultdict(dict)
+    for trial, (key, epoch) in batch.heads.items():
+        moved[trial] |= {"head": key, "epoch": epoch, "status": TrialStatus.RUNNING}
+    for trial, epoch in batch.final.items():
+        moved[trial] |= {"final_epoch": epoch}
+    for trial, (failure, attempts) in batch.failures.items():
+        moved[trial] |= {"failure": failure, "attempts": attempts}
+    for trial, (status, error) in batch.ended.items():
+        moved[trial] |= {"status": status, "error": error and storable(error)}
+    return moved
+
+
+def _change_invocation(connection: Connection, invocation: int, how: Any) -> None:
+    if not change(connection, tables.invocations, tables.invocations.c.id == invocation, how):
+        raise Damage(f"the account of invocation {invocation} is missing")
+
+
+def _spent(row: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
     return {
-        "id": hashlib.sha256(f"{sweep_id}/{trial.id}".encode()).hexdigest()[:16],
-        "sweep_id": sweep_id,
-        "number": trial.number,
-        "name": trial.name,
-        "arm": trial.arm,
-        "seed": trial.seed,
-        "settings": encode(trial.settings),
-        "program": encode(to_dict(trial.program)),
-        "schedule": encode(asdict(trial.schedule)),  # type: ignore[call-overload]
-        "epochs": trial.epochs,
-        "status": TrialStatus.WAITING,
-        "epoch": 0,
+        "trained": row["trained"] + len(batch.records),
+        "replayed": row["replayed"] + batch.replayed,
+        "forks": row["forks"] + batch.forks,
+        "seconds_saving": row["seconds_saving"] + batch.seconds_saving,
+        "seconds_training": row["seconds_training"] + sum(record.metrics["seconds"] for record in batch.records),
     }
-
-
-def _state_row(record: Record) -> dict[str, Any]:
-    return {
-        "key": record.key,
-        "parent": record.parent,
-        "epoch": record.epoch,
-        "metrics": encode(record.metrics),
-        "finished_at_ms": record.finished_at_ms,
-        "worker": record.worker,
-    }
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -52,6 +52,11 @@ class SweepRow:
     holder: str | None = None
     lease_until_ms: int = 0
 
+    def roots(self, trial: "TrialRow") -> set[str]:
+        """The keys that the state before epoch 1 of a trial may have: one for each identity of its program."""
+        salt = "" if self.sharing else trial.id
+        return {one.root(trial.seed, salt) for one in self.identities if one.program == trial.program}
+
     @classmethod
     def read(cls, row: Any) -> "SweepRow":
         """From a row of the table."""
@@ -96,7 +101,7 @@ class TrialRow:
     def read(cls, row: Any) -> "TrialRow":
         """From a row of the table."""
         texts = {name: json.loads(row._mapping[name]) for name in ("settings", "program", "schedule")}
-        return cls(**dict(row._mapping) | texts | {"status": TrialStatus(row.status)})
+        return cls(**_given(row) | texts | {"status": TrialStatus(row.status)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +118,7 @@ class StateRow:
     @classmethod
     def read(cls, row: Any) -> "StateRow":
         """From a row of the table."""
-        return cls(**dict(row._mapping) | {"metrics": json.loads(row.metrics)})
+        return cls(**_given(row) | {"metrics": json.loads(row.metrics)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +130,12 @@ class EventRow:
     kind: str
     payload: Mapping[str, Any]
     at_ms: int
+    previous: int = 0  # id of the sweep's event before it
 
     @classmethod
     def read(cls, row: Any) -> "EventRow":
         """From a row of the table."""
-        return cls(**dict(row._mapping) | {"payload": json.loads(row.payload)})
+        return cls(**_given(row) | {"payload": json.loads(row.payload)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +155,12 @@ class Work:
     seconds_committing: float
     seconds_starting: float
     seconds_wall: float
+
+
+def _given(row: Any) -> dict[str, Any]:
+    values = dict(row._mapping)
+    del values["digest"]
+    return values
 
 
 def storable(text: str) -> str:

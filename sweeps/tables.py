@@ -3,18 +3,32 @@
 A *state* (one epoch's record) belongs to its key and to no sweep: two sweeps that meet at a key share the row. Everything that
 readers must see in order is an *event*; events are only ever appended. A change here takes another ``SCHEMA_VERSION`` and a
 revision in ``migrations/versions``.
+
+Every row has a digest (:mod:`sweeps.sealing`). Rows that are missing or added show elsewhere: ``meta`` lists the sweeps, a
+sweep's ``holds`` counts its rows in the other tables, an event names the one before it, and a state its parent.
 """
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # SQLite numbers rows by themselves only in a column that is called INTEGER, which there holds 64 bits anyway.
 Wide = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
-meta = Table("meta", metadata, Column("name", String, primary_key=True), Column("value", String, nullable=False))
+
+def _digest() -> Column[str]:
+    return Column("digest", String, nullable=False, server_default="")
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+    _digest(),
+)
 
 sweeps = Table(
     "sweeps",
@@ -32,6 +46,8 @@ sweeps = Table(
     Column("invocation", Wide, nullable=False, server_default="0"),
     Column("holder", String),
     Column("lease_until_ms", Wide, nullable=False, server_default="0"),
+    Column("holds", Text, nullable=False, server_default="{}"),  # how many rows the sweep has in the other tables
+    _digest(),
 )
 
 trials = Table(
@@ -55,6 +71,7 @@ trials = Table(
     Column("failure", String),  # the class of the last failure
     Column("attempts", Integer, nullable=False, server_default="0"),  # how often it was taken up again after a failure
     Column("cancel_asked_ms", Wide),
+    _digest(),
 )
 
 states = Table(
@@ -66,6 +83,7 @@ states = Table(
     Column("metrics", Text, nullable=False),
     Column("finished_at_ms", Wide, nullable=False),
     Column("worker", String, nullable=False),
+    _digest(),
 )
 
 checkpoints = Table(
@@ -75,6 +93,7 @@ checkpoints = Table(
     Column("epoch", Integer, nullable=False),
     Column("saved_at_ms", Wide, nullable=False),
     Column("pruned_ms", Wide),  # the files are gone; what they covered stays final
+    _digest(),
 )
 
 events = Table(
@@ -85,6 +104,8 @@ events = Table(
     Column("kind", String, nullable=False),
     Column("payload", Text, nullable=False),
     Column("at_ms", Wide, nullable=False),
+    Column("previous", Wide, nullable=False, server_default="0"),  # the sweep's event before it
+    _digest(),
     Index("events_by_sweep", "sweep_id", "id"),
     sqlite_autoincrement=True,
 )
@@ -103,6 +124,7 @@ invocations = Table(
     Column("seconds_saving", Float, nullable=False),
     Column("seconds_committing", Float),
     Column("seconds_starting", Float),
+    _digest(),
 )
 
 tracking = Table(
@@ -111,4 +133,5 @@ tracking = Table(
     Column("sweep_id", String, primary_key=True),
     Column("target", String, primary_key=True),
     Column("event_id", Wide, nullable=False),
+    _digest(),
 )

@@ -4,22 +4,43 @@ The row in ``meta`` says which version a ledger has: every program, however old,
 are numbered as versions are, and Alembic's own table is set from that row.
 """
 
+import re
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import Connection, inspect, text
 
 from sweeps import database
 from sweeps.database import LedgerError
-from sweeps.tables import SCHEMA_VERSION, meta
+from sweeps.sealing import Damage, check, on_conflict, seal
+from sweeps.tables import SCHEMA_VERSION, meta, metadata
 
 VERSION_TABLE = "ledger_revision"  # MLflow, which may share a server, has Alembic's usual name
+FIRST_SEALED = 3  # the version since which every row has a digest
+NUMBER = re.compile("[1-9][0-9]{0,5}")
 
 
 def version(connection: Connection) -> str | None:
-    """The schema version of the ledger in a database, or None where there is none."""
-    if not inspect(connection).has_table(meta.name):
+    """The schema version of the ledger in a database, or None where there is none.
+
+    Raises:
+        Damage: there is something of a ledger, but not what says its version.
+    """
+    inspected = inspect(connection)
+    if not inspected.has_table(meta.name):
+        if tables := sorted(metadata.tables.keys() & set(inspected.get_table_names())):
+            raise Damage(f"the table meta is missing beside {', '.join(tables)}")
         return None
-    return connection.scalar(select(meta.c.value).where(meta.c.name == "schema_version"))
+    # Text, for the columns are those of whatever version the ledger has.
+    query = text("SELECT * FROM meta WHERE name = 'schema_version'")
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise Damage("its schema version is missing")
+    if "digest" in row:
+        check(meta, row)
+    sealed, found = "digest" in row, str(row["value"])
+    if not NUMBER.fullmatch(found) or sealed is not (int(found) >= FIRST_SEALED):
+        raise Damage(f"its schema version must be a number that fits its tables, got {found[:20]!r}")
+    return found
 
 
 def settle(connection: Connection) -> None:
@@ -34,13 +55,12 @@ def settle(connection: Connection) -> None:
     tables = inspect(connection).get_table_names()
     if found is None and tables:
         raise LedgerError(f"{where}: must be a ledger or empty, got a database with the tables {', '.join(tables)}")
-    if found is not None and not (found.isdecimal() and 1 <= int(found) <= SCHEMA_VERSION):
+    if found is not None and int(found) > SCHEMA_VERSION:
         raise LedgerError(f"{where}: schema version must be {SCHEMA_VERSION} or an older one, got {found}")
     if found != str(SCHEMA_VERSION):
         _upgrade(connection, found or "base")
-        row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
-        statement = database.upsert(connection, meta).values(row)
-        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+        row = seal(meta, {"name": "schema_version", "value": str(SCHEMA_VERSION)})
+        connection.execute(on_conflict(database.upsert(connection, meta), meta), row)
 
 
 def _upgrade(connection: Connection, found: str) -> None:

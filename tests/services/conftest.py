@@ -39,6 +39,15 @@ PROGRAM: Mapping[str, Any] = {
 }
 
 
+IDENTITY = Identity(
+    program=to_dict(from_dict(PROGRAM)),
+    data="d" * 64,
+    examples=1500,
+    numerics={"jax": "0.10.2", "jaxlib": "0.10.2", "device": "cpu", "NPROC": "1"},
+    code="c" * 64,
+)
+
+
 @dataclass
 class Story:
     """What becomes of a sweep, and the writing of it into a ledger the way a driver does."""
@@ -65,14 +74,7 @@ class Story:
             "claims": {"tested": ["decay_time"], "margin": 2.0},
             **self.spec,
         }
-        identity = Identity(
-            program=to_dict(from_dict(PROGRAM)),
-            data="d" * 64,
-            examples=1500,
-            numerics={"jax": "0.10.2", "jaxlib": "0.10.2", "device": "cpu", "NPROC": "1"},
-            code="c" * 64,
-        )
-        self.sweep_id = self.ledger.create_sweep(self.name, spec, self.trials(), {from_dict(PROGRAM): identity})
+        self.sweep_id = self.ledger.create_sweep(self.name, spec, self.trials(), {from_dict(PROGRAM): IDENTITY})
         self.invocation = self.ledger.begin_invocation(self.sweep_id)
         return self
 
@@ -147,7 +149,7 @@ class Story:
 
     def _path(self, schedule: Mapping[str, Any], seed: int, last: int, diverges: bool) -> Iterator[Record]:
         decay = {"constant": math.inf, "abel": 24 + seed}.get(schedule["kind"], schedule.get("decay_epoch", 0))
-        parent = sha256(f"root {seed}".encode()).hexdigest()
+        parent = IDENTITY.root(seed)
         for epoch in range(1, last + 1):
             rate = 0.1 if epoch <= decay else 0.01
             key = sha256(f"{parent} {rate} {diverges}".encode()).hexdigest()

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,9 @@ from services import gate
 from services.cli import app
 from services.power import power
 from services.schemas import to_json
+from sweeps import tables
+from sweeps.ledger import Ledger
+from sweeps.sealing import change
 
 pytestmark = pytest.mark.ray
 
@@ -180,8 +182,8 @@ def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
     [("failed", "`abel run` trains what is lacking"), ("stopped", "without `halving` in its spec")],
 )
 def test_a_trial_without_a_result_cannot_tell(home, baseline, status, hint):
-    with contextlib.closing(sqlite3.connect(home / "ledger.db")) as ledger, ledger:
-        ledger.execute("update trials set status = ? where number = 0", [status])
+    with contextlib.closing(Ledger.open(f"sqlite:///{home}/ledger.db")) as ledger, ledger._write() as connection:
+        change(connection, tables.trials, tables.trials.c.number == 0, {"status": status})
     done = check(baseline)
     assert done.exit_code == 3, done.output
     assert "1 of 6 have none" in " ".join(done.output.split())

@@ -54,7 +54,7 @@ if "sweeps.driver_process" in sys.orig_argv and "KILL_AT" in os.environ:
 
     moment, number, who = os.environ["KILL_AT"].split()
     if moment == "transaction":
-        ledger._account = dying(ledger._account, lambda given: bool(given[2].records))
+        ledger._spent = dying(ledger._spent, lambda given: bool(given[1].records))
     if moment == "fork":
         is_fork = lambda given: any(isinstance(report, Forked) for report in given[2])
         frontier.Frontier.hear = dying(frontier.Frontier.hear, is_fork)

@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 from sweeps import database, tables
 from sweeps.database import LedgerAway, LedgerError
 from sweeps.ledger import Ledger
+from workers.trajectory import Identity
 
 
 def refusal(url):
@@ -26,7 +27,7 @@ def refusal(url):
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "ledger.db").write_text("not a database, but long enough to be taken for one " * 100)
-    assert "cannot be opened or read: file is not a database" in refusal(f"sqlite:///{tmp_path}/ledger.db")
+    assert "is damaged: the database says 'file is not a database'" in refusal(f"sqlite:///{tmp_path}/ledger.db")
 
 
 def test_a_commit_is_on_the_disk_before_it_is_told(tmp_path):
@@ -124,14 +125,16 @@ def test_a_connection_that_goes_silent_is_given_up_and_made_again(cluster):
                     reader.kill()
 
 
-def test_who_stops_inside_a_transaction_loses_it_and_the_others_go_on(cluster, monkeypatch):
+def test_who_stops_inside_a_transaction_loses_it_and_the_others_go_on(cluster, spec_of, monkeypatch):
     monkeypatch.setattr(database, "IDLE_TIMEOUT_MS", 100)
+    trials, identity = spec_of().expand(), Identity(program={}, data="", examples=96, numerics={}, code="")
     with cluster.running() as server, closing(Ledger.open(server.create())) as ledger:
         other = Ledger.open(str(ledger._engine.url.render_as_string(hide_password=False)))
-        ledger.save_tracking_offset("sweep", "here", 1)
+        sweep = ledger.create_sweep("tiny", {}, trials, {trial.program: identity for trial in trials})
+        ledger.save_tracking_offset(sweep, "here", 1)
         with pytest.raises(LedgerError, match="idle-in-transaction timeout"), other._write() as connection:
             connection.execute(tables.tracking.update().values(event_id=2))
-            ledger.save_tracking_offset("sweep", "here", 3)  # waits for the lock until the other one is ended
+            ledger.save_tracking_offset(sweep, "here", 3)  # waits for the lock until the other one is ended
             connection.execute(tables.tracking.update().values(event_id=4))
         other.close()
-        assert ledger.tracking_offset("sweep", "here") == 3
+        assert ledger.tracking_offset(sweep, "here") == 3

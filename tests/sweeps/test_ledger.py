@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from sweeps import ledger as module
 from sweeps.database import LedgerError
+from sweeps.holding import Held
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from workers.cohort import Record
@@ -245,7 +245,7 @@ def test_no_event_is_seen_before_one_with_a_smaller_id(shop, spec_of, postgres, 
     trials, identities, sweep_id = shop.enter(spec)
     invocation = None if "cancel" in (first, second) else shop.ledger.begin_invocation(sweep_id)
     last = shop.ledger.events(sweep_id)[-1].id
-    has_id, go_on, append = threading.Event(), threading.Event(), module._append
+    has_id, go_on, append = threading.Event(), threading.Event(), Held.append
 
     def held_up(*arguments):
         append(*arguments)
@@ -266,7 +266,7 @@ def test_no_event_is_seen_before_one_with_a_smaller_id(shop, spec_of, postgres, 
             case "cancel":
                 shop.ledger.cancel_trials(sweep_id, [shop.ledger.trials(sweep_id)[0].id])
 
-    monkeypatch.setattr(module, "_append", held_up)
+    monkeypatch.setattr(Held, "append", held_up)
     slow, fast = (threading.Thread(target=write, args=(name,)) for name in (first, second))
     slow.start()
     has_id.wait()

@@ -11,9 +11,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from sweeps import migrations, tables
-from sweeps.database import LedgerError
+from sweeps.database import LedgerDamaged, LedgerError
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
+from sweeps.sealing import change
 
 VERSION_1 = Path(__file__).with_name(
     "ledger_1.sql"
@@ -46,7 +47,7 @@ def differences(ledger):
 
 def set_version(ledger, value):
     with ledger._write() as connection:
-        connection.execute(tables.meta.update().values(value=value))
+        change(connection, tables.meta, tables.meta.c.name == "schema_version", {"value": value})
     ledger.close()
 
 
@@ -66,7 +67,10 @@ def test_what_version_1_wrote_is_there_to_the_last_row_after_the_upgrade(old):
         assert differences(ledger) == []
         after, _ = contents(old)
         assert before.pop("meta") == [{"name": "schema_version", "value": "1"}]
-        assert after.pop("meta") == [{"name": "schema_version", "value": "2"}]
+        assert [(row["name"], row["value"]) for row in after.pop("meta")] == [
+            ("schema_version", "3"),
+            ("sweeps", '{"b3a38ba95e61":"tiny"}'),
+        ]
         for name, rows in before.items():
             kept = [{column: row[column] for column in rows[0]} for row in after[name]]
             assert kept == rows, name
@@ -85,7 +89,7 @@ def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old):
     with closing(sqlite3.connect(old)) as connection:
         connection.execute("ALTER TABLE trials ADD COLUMN attempts INTEGER")  # in the way of the second revision
     before = contents(old)
-    with pytest.raises(LedgerError, match=r"cannot be opened or written: duplicate column name: attempts"):
+    with pytest.raises(LedgerError, match=r"is damaged: the database says 'duplicate column name: attempts'"):
         Ledger.open(f"sqlite:///{old}")
     assert contents(old) == before
 
@@ -131,10 +135,17 @@ def test_processes_that_upgrade_a_ledger_at_once_do_not_clash(old):
 
 
 @pytest.mark.databases
-@pytest.mark.parametrize("value", ["3", "99", "0", "two"])
+@pytest.mark.parametrize("value", ["4", "99"])
 def test_a_version_that_this_program_does_not_know_is_refused(database, value):
     set_version(Ledger.open(database), value)
-    with pytest.raises(LedgerError, match=f"schema version must be 2 or an older one, got {value}$"):
+    with pytest.raises(LedgerError, match=f"schema version must be 3 or an older one, got {value}$"):
+        Ledger.open(database)
+
+
+@pytest.mark.parametrize("value", ["2", "0", "two", "٣", "9" * 5000])
+def test_a_version_that_does_not_fit_the_tables_is_damage(database, value):
+    set_version(Ledger.open(database), value)
+    with pytest.raises(LedgerDamaged, match=r"schema version must be a number that fits its tables, got '.{1,20}';"):
         Ledger.open(database)
 
 

@@ -1,0 +1,86 @@
+"""The commands ``abel backup`` and ``abel repair``."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services import rendering_ledger, streams
+from services.cli_group import INTERRUPTED
+from services.cli_options import AsJson, carry_out, settings_of, show
+from services.schemas import Repaired, Request, Retrained
+from services.settings import Settings
+
+BAD_END = 1
+TRAINED = ("finished", "nothing to do", "cancelled")
+
+
+def backup(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the copy; made where there is none.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy the ledger to a new file in DIR and verify the copy. Works while sweeps run.
+
+    MLflow follows from the ledger, checkpoints from training: neither is copied.
+
+    Example: abel backup ~/backups
+    """
+    from services import backup as backups
+
+    show(backups.backup(settings_of(), directory.expanduser()), rendering_ledger.backed_up, as_json)
+
+
+def repair(
+    sweep: Annotated[
+        str | None, typer.Argument(metavar="[SWEEP]", help="Train again only what this sweep lost.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is damaged and what would be done.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Mend a damaged ledger: restore what follows from the rest, train lost epochs again, and list what is lost.
+
+    The ledger is kept as it was, beside the mended one. Epochs are trained from the nearest checkpoint and compared with
+    the records that follow them. No sweep may run meanwhile.
+
+    Exit code: 0 everything is restored, 1 something is lost or could not be trained, 2 nothing can be read,
+    130 interrupted.
+
+    Example: abel repair --dry-run
+    """
+    from services import repair as repairs
+
+    settings = settings_of()
+    done = repairs.repair(settings, dry_run=dry_run)
+    if not as_json:
+        streams.console().print(rendering_ledger.repaired(done))
+    names = [] if dry_run else repairs.to_train(done.mended, sweep)
+    done = replace(done, trained=tuple(_trained(settings, name, quiet=as_json) for name in names))
+    if as_json:
+        show(done, rendering_ledger.repaired, as_json)
+    else:
+        streams.console().print(rendering_ledger.retrained(done))
+    raise typer.Exit(_exit_code(done))
+
+
+def _trained(settings: Settings, name: str, *, quiet: bool) -> Retrained:
+    from services import repair as repairs
+    from services.errors import OperationError
+
+    try:
+        result = carry_out(settings, Request(spec=name), quiet=quiet, verb=repairs.train)
+    except OperationError as error:
+        return Retrained(sweep=name, outcome="failed", trained=0, replayed=0, error=str(error))
+    return Retrained(
+        sweep=name, outcome=result.outcome, trained=result.trained, replayed=result.replayed, error=result.error
+    )
+
+
+def _exit_code(done: Repaired) -> int:
+    outcomes = {one.outcome for one in done.trained}
+    if "interrupted" in outcomes:
+        return INTERRUPTED
+    whole = all(item.restored for item in done.mended) and outcomes <= set(TRAINED)
+    return 0 if whole else BAD_END
