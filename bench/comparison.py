@@ -10,13 +10,15 @@ axes that do not interact: how often the interaction's p is below 0.05.
 """
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from services.axes import interaction
-from services.comparison import MEASURES, by_seed
-from services.measures import Floats, Grid, bands, mean_of
+from services.comparison import MEASURES, quantities
+from services.intervals import Difference, Floats, Level, Quantity, level
+from services.measures import Grid
 
 SEEDS = (2, 3, 5, 10)
 LEVEL = 20.0
@@ -38,7 +40,7 @@ COLLAPSING: dict[str, tuple[Floats, Floats]] = {
         np.array([*np.linspace(0, 4, 4), 15.0, 20.0]),
     ),
 }
-Way = Callable[[Grid], Mapping[str, Floats]]
+Way = Callable[[Grid], Mapping[str, Quantity]]
 
 
 def grid(errors: Floats) -> Grid:
@@ -47,28 +49,34 @@ def grid(errors: Floats) -> Grid:
     return Grid(settings=places, seeds=tuple(range(seeds)), errors=errors, decays=np.zeros_like(errors))
 
 
-def measures(table: Grid, best: Floats, worst: Floats) -> dict[str, Floats]:
-    mean = table.weights @ table.errors
-    return {"best": best, "mean": mean, "worst": worst, "spread": worst - best, "area": mean - best}
+def measures(table: Grid, best: Quantity, worst: Quantity) -> dict[str, Quantity]:
+    mean = level(table.weights @ table.errors)
+    spread, area = Difference(worst, best, least=0.0), Difference(mean, best, least=0.0)
+    return {"best": best, "mean": mean, "worst": worst, "spread": spread, "area": area}
 
 
-def plain(table: Grid) -> dict[str, Floats]:
+def plain(table: Grid) -> dict[str, Quantity]:
     means = table.errors.mean(axis=1)
-    return measures(table, table.errors[means.argmin()], table.errors[means.argmax()])
+    return measures(table, *(level(table.errors[row]) for row in (means.argmin(), means.argmax())))
 
 
-def pooled(table: Grid) -> dict[str, Floats]:
-    means, known = table.errors.mean(axis=1), bands(table.errors).means
-    best, worst = table.errors[means.argmin()], table.errors[means.argmax()]
-    return measures(table, best - best.mean() + known.min(), worst - worst.mean() + known.max())
+def pooled(table: Grid) -> dict[str, Quantity]:
+    means, seeds = table.errors.mean(axis=1), len(table.seeds)
+    left = table.errors - means[:, None] - table.errors.mean(axis=0) + table.errors.mean()
+    scatter = float(np.square(left).sum()) / max(1, (len(means) - 1) * (seeds - 1)) / seeds
+    keep = math.sqrt(max(0.0, 1 - scatter / float(means.var(ddof=1)))) if len(means) > 1 else 1.0
+    drawn = means.mean() + keep * (means - means.mean())
+    return measures(table, *(Level(table.errors[row], float(drawn[row])) for row in (means.argmin(), means.argmax())))
 
 
-def left_out(table: Grid) -> dict[str, Floats]:
+def left_out(table: Grid) -> dict[str, Quantity]:
     others, each = table.errors.sum(axis=1, keepdims=True) - table.errors, np.arange(len(table.seeds))
-    return measures(table, table.errors[others.argmin(axis=0), each], table.errors[others.argmax(axis=0), each])
+    return measures(
+        table, *(level(table.errors[rows, each]) for rows in (others.argmin(axis=0), others.argmax(axis=0)))
+    )
 
 
-WAYS: dict[str, Way] = {"settled": by_seed, "pooled": pooled, "plain": plain, "left out": left_out}
+WAYS: dict[str, Way] = {"settled": quantities, "pooled": pooled, "plain": plain, "left out": left_out}
 
 
 def noises(shape: Floats, kind: str) -> Floats:
@@ -82,7 +90,7 @@ def cover(arms: tuple[Floats, Floats], kind: str, seeds: int, sweeps: int) -> di
     """Coverage and bias of each measure's difference, by the way it is taken."""
     draw = np.random.default_rng(20210323)
     one, other = (plain(grid(LEVEL + np.stack([shape] * 2, axis=1))) for shape in arms)
-    truth = {name: float(one[name][0] - other[name][0]) for name in MEASURES}
+    truth = {name: one[name].value - other[name].value for name in MEASURES}
     hits = {way: dict.fromkeys(MEASURES, 0) for way in WAYS}
     errors = {way: dict.fromkeys(MEASURES, 0.0) for way in WAYS}
     for _ in range(sweeps):
@@ -94,7 +102,7 @@ def cover(arms: tuple[Floats, Floats], kind: str, seeds: int, sweeps: int) -> di
         for way, of in WAYS.items():
             here, there = of(first), of(second)
             for name in MEASURES:
-                found = mean_of(here[name] - there[name])
+                found = Difference(here[name], there[name]).interval()
                 hits[way][name] += found.low - 1e-9 <= truth[name] <= found.high + 1e-9
                 errors[way][name] += found.value - truth[name]
     return {w: {n: (hits[w][n] / sweeps, errors[w][n] / sweeps) for n in MEASURES} for w in WAYS}

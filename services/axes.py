@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from services.measures import ROUNDING, Floats, Grid, mean_of, measure
+from services.intervals import ROUNDING, Floats, level
+from services.measures import Grid, measure
 from services.schemas import Interval, Scalar
 
 
@@ -34,8 +35,8 @@ class Heat:
     errors: Floats
 
     def cell(self, row: int, column: int) -> Interval:
-        """The mean over seeds with Student's interval, by itself: it allows for no other cell."""
-        return mean_of(self.errors[row, column])
+        """The mean over seeds with its interval, by itself: it allows for no other cell."""
+        return level(self.errors[row, column]).interval()
 
 
 class Interaction(NamedTuple):
@@ -62,7 +63,7 @@ def axes(table: Grid) -> dict[str, tuple[Scalar, ...]]:
 
 
 def part(table: Grid, axis: str, value: Scalar) -> Grid:
-    """The settings at one value of an axis, without that axis. Which trials diverged is not known of a part.
+    """The settings at one value of an axis, without that axis.
 
     Raises:
         ValueError: there are none.
@@ -70,15 +71,12 @@ def part(table: Grid, axis: str, value: Scalar) -> Grid:
     rows = [index for index, setting in enumerate(table.settings) if (axis, value) in setting]
     if not rows:
         raise ValueError(f"{axis} must have a setting with {value}, got none")
-    settings = tuple(tuple(item for item in table.settings[row] if item[0] != axis) for row in rows)
-    return replace(table, settings=settings, errors=table.errors[rows], decays=table.decays[rows], diverged=0)
+    return table.of_settings(rows, [tuple(item for item in table.settings[row] if item[0] != axis) for row in rows])
 
 
 def without(table: Grid, axis: str, value: Scalar) -> Grid:
-    """The settings at all other values of an axis. Which trials diverged is not known of a part."""
-    rows = [index for index, setting in enumerate(table.settings) if (axis, value) not in setting]
-    settings = tuple(table.settings[row] for row in rows)
-    return replace(table, settings=settings, errors=table.errors[rows], decays=table.decays[rows], diverged=0)
+    """The settings at all other values of an axis."""
+    return table.of_settings([index for index, setting in enumerate(table.settings) if (axis, value) not in setting])
 
 
 def along(table: Grid, axis: str) -> Grid:
@@ -96,7 +94,7 @@ def along(table: Grid, axis: str) -> Grid:
         settings=tuple(((axis, value),) for value in values),
         errors=np.stack([one.weights @ one.errors for one in parts]),
         decays=np.stack([one.weights @ one.decays for one in parts]),
-        diverged=0,
+        diverged=None,
     )
 
 

@@ -16,13 +16,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.errors import OperationError
+from services.guessing import UNKNOWN
 from services.measures import Grid, Point, grid, measures
 from services.schemas import Scalar, TrialResult
 from sweeps.faults import shown
 from sweeps.files import PathFault, decode, named, read
 from sweeps.rows import TrialStatus
 from sweeps.shape import MAX_EPOCHS, Statistic
-from workers.config import Program
 
 FORMAT = 1
 MAX_BYTES = 2**20
@@ -53,11 +53,12 @@ def spec_hash(spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float) -> dict[str, Grid]:
-    """The table of each arm; a diverged trial has the error of guessing, in percent.
+def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float | None) -> dict[str, Grid]:
+    """The table of each arm; a diverged trial has the error of guessing, in percent, None where that is not known.
 
     Raises:
-        ValueError: a trial has no result, or an arm has other seeds for some of its settings.
+        ValueError: a trial has no result, one diverged and guessing is not known, or an arm has other seeds for some of its
+            settings.
     """
     if lacking := [trial for trial in trials if trial.status not in (TrialStatus.FINISHED, TrialStatus.DIVERGED)]:
         names = ", ".join(f"{trial.name} ({trial.status})" for trial in lacking[:3])
@@ -68,20 +69,15 @@ def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float) -> 
             else "`abel run` trains what is lacking"
         )
         raise ValueError(f"every trial must have a result, {len(lacking)} of {len(trials)} have none: {names}; {hint}")
+    if guessing is None and any(trial.status == TrialStatus.DIVERGED for trial in trials):
+        raise ValueError(UNKNOWN)
     arms = dict.fromkeys(trial.arm for trial in trials)
-    return {arm: grid(_point(trial, error, guessing) for trial in trials if trial.arm == arm) for arm in arms}
+    return {
+        arm: grid((_point(trial, error, guessing) for trial in trials if trial.arm == arm), guessing) for arm in arms
+    }
 
 
-def guessing(program: Program, data_dir: Path | None) -> float:
-    """The error of guessing a class, in percent: what a diverged trial counts as.
-
-    Raises:
-        DataError: the data are not there.
-    """
-    return 100 * (1 - 1 / program.data.load(data_dir).classes)
-
-
-def _point(trial: TrialResult, error: Statistic, guessing: float) -> Point:
+def _point(trial: TrialResult, error: Statistic, guessing: float | None) -> Point:
     diverged = trial.status == TrialStatus.DIVERGED
     errors = {
         "minimum": trial.minimum_test_error,
@@ -101,6 +97,7 @@ def dump(baseline: Baseline) -> str:
 
 
 def _arm(table: Grid) -> dict[str, Any]:
+    assert table.diverged is not None
     return {
         "seeds": list(table.seeds),
         "measures": {name: [round(number, 4) for number in found] for name, found in measures(table).items()},
@@ -109,10 +106,13 @@ def _arm(table: Grid) -> dict[str, Any]:
                 "settings": dict(setting),
                 "errors": [round(float(error), DIGITS) for error in errors],
                 "decays": [int(count) for count in decays],
+                **({"diverged": [int(one) for one in diverged]} if diverged.any() else {}),
             }
-            for setting, errors, decays in zip(table.settings, table.errors, table.decays, strict=True)
+            for setting, errors, decays, diverged in zip(
+                table.settings, table.errors, table.decays, table.diverged, strict=True
+            )
         ],
-        "diverged": table.diverged,
+        "diverged": int(table.diverged.sum()),
     }
 
 
@@ -135,6 +135,7 @@ class _Trials(_Part):
     settings: dict[str, Scalar]
     errors: list[Annotated[float, Field(ge=0, le=100)]]
     decays: list[Annotated[int, Field(ge=0, le=MAX_EPOCHS)]]
+    diverged: list[Annotated[int, Field(ge=0, le=1)]] = []
 
 
 class _Arm(_Part):
@@ -178,16 +179,20 @@ def load(file: Path) -> Baseline:
 def _table(name: str, arm: _Arm) -> Grid:
     points = []
     for row in arm.trials:
-        if not len(row.errors) == len(row.decays) == len(arm.seeds):
+        diverged = row.diverged or [0] * len(arm.seeds)
+        if not len(row.errors) == len(row.decays) == len(diverged) == len(arm.seeds):
             raise ValueError(
                 f"arms.{name}: {row.settings} must have an error and a number of decays for each of the seeds {arm.seeds}"
             )
         setting = tuple(sorted(row.settings.items()))
-        points += [Point(setting, *cell) for cell in zip(arm.seeds, row.errors, row.decays, strict=True)]
+        cells = zip(arm.seeds, row.errors, row.decays, map(bool, diverged), strict=True)
+        points += [Point(setting, *cell) for cell in cells]
     if len({(point.setting, point.seed) for point in points}) < len(points):
         raise ValueError(f"arms.{name}: must have each setting and each seed once")
     if arm.diverged > len(points):
         raise ValueError(
             f"arms.{name}.diverged: must be at most the number of trials, {len(points)}, got {arm.diverged}"
         )
-    return replace(grid(points), diverged=arm.diverged)
+    table = grid(points)
+    named = sum(point.diverged for point in points)
+    return table if named == arm.diverged else replace(table, diverged=None)  # an older version said only how many

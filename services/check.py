@@ -4,17 +4,20 @@ A measure *holds* where it is sure (one-sided, `ALPHA`) that it got worse by les
 where it is sure that it got worse at all, with `ALPHA` shared among all that is compared, and not that by less than the
 margin. Else the results *cannot tell*: more seeds would. So a false alarm is as rare as `ALPHA`, and a verdict that
 something holds is never for lack of evidence. The difference of two measures has an interval by MOVER (Zou & Donner
-2008) from theirs; that of two means over the same seeds is paired.
+2008) from theirs; that of two means over the same seeds is paired. Where an arm is near chance, that it is steady says
+nothing, and its spread, area and near range cannot tell.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from services import intervals
+from services.chance import NEAR_CHANCE, STEADINESS, near_chance
 from services.coverage import trusted
-from services.measures import MORE_IS_BETTER, Grid, mean_of, measure, rounding
+from services.intervals import Difference, level
+from services.measures import MORE_IS_BETTER, Grid, measure, rounding
 from services.schemas import Finding, Interval, Verdict
 from sweeps.rules import Rule
 
@@ -57,7 +60,7 @@ def compared(arm: str, name: str, before: Grid, after: Grid, margin: float, alph
     """One measure of one arm against its baseline; ``alpha`` is its share of the risk of a false alarm."""
     old, new = (measure(name, table) for table in (before, after))
     seen = Finding(arm=arm, what=name, verdict=Verdict.CANNOT_TELL, why="", before=old, after=new, limit=margin)
-    if unsure := _unsure(name, min(len(before.seeds), len(after.seeds))):
+    if unsure := _unsure(name, before, after):
         return replace(seen, why=unsure)
     either = name in EITHER_WAY
     worse = "changed" if either else "worse"
@@ -77,7 +80,7 @@ def ruled(arm: str, after: Grid, rule: Rule, alpha: float) -> Finding:
     """One rule for one arm."""
     new = measure(rule.measure, after)
     seen = Finding(arm=arm, what=rule.text, verdict=Verdict.CANNOT_TELL, why="", after=new, limit=rule.bound)
-    if unsure := _unsure(rule.measure, len(after.seeds)):
+    if unsure := _unsure(rule.measure, after):
         return replace(seen, why=unsure)
     sure, alarm = (measure(rule.measure, after, 1 - 2 * risk) for risk in (ALPHA, alpha))
     if sure.high <= rule.bound if rule.at_most else sure.low >= rule.bound:
@@ -87,11 +90,17 @@ def ruled(arm: str, after: Grid, rule: Rule, alpha: float) -> Finding:
     return replace(seen, why="its bound lies within what is uncertain")
 
 
-def _unsure(name: str, seeds: int) -> str:
+def _unsure(name: str, *tables: Grid) -> str:
+    """Why a measure cannot be judged, if so; the last table is that of the sweep."""
+    seeds = min(len(table.seeds) for table in tables)
     if seeds < 2:
         return "one seed says nothing of the noise; run at least two"
     if not trusted(name, seeds):
         return f"its interval does not cover the truth often enough with {seeds} seeds"
+    if name == "diverged" and any(table.diverged is None for table in tables):
+        return "the baseline does not say which seeds diverged; `abel baseline save` makes a new one"
+    if name in STEADINESS and near_chance(tables[-1]):
+        return f"the arm is near chance, {NEAR_CHANCE:.0%} of the error of guessing or more: that it is steady says nothing"
     return ""
 
 
@@ -105,17 +114,20 @@ def change(name: str, before: Grid, after: Grid, confidence: float) -> Interval:
         return Interval(0.0, 0.0, 0.0)
     if before.seeds == after.seeds and before.settings == after.settings:
         if name == "mean":
-            return mean_of(before.weights @ (after.errors - before.errors), confidence)
+            now, then = (level(table.weights @ table.errors) for table in (after, before))
+            return Difference(now, then).interval(confidence)
         if name == "decays":
-            return mean_of((after.decays - before.decays).mean(axis=0), confidence, 2 * rounding(before))
-    old, new = (measure(name, table, confidence) for table in (before, after))
-    value = new.value - old.value
-    low = value - math.hypot(new.value - new.low, old.high - old.value)
-    high = value + math.hypot(new.high - new.value, old.value - old.low)
-    return Interval(value, low, high)
+            return intervals.change((after.decays - before.decays).mean(axis=0), confidence, 2 * rounding(before))
+    return intervals.minus(measure(name, after, confidence), measure(name, before, confidence))
 
 
 def _equal(before: Grid, after: Grid) -> bool:
-    if (before.settings, before.seeds, before.diverged) != (after.settings, after.seeds, after.diverged):
+    if (before.settings, before.seeds) != (after.settings, after.seeds):
+        return False
+    if (
+        before.diverged is not None
+        and after.diverged is not None
+        and not np.array_equal(before.diverged, after.diverged)
+    ):
         return False
     return np.allclose(before.errors, after.errors, rtol=0, atol=1e-5) and np.array_equal(before.decays, after.decays)

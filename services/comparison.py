@@ -2,12 +2,12 @@
 
 The best of noisy settings looks better than it is, and the more so the more settings an arm has. So a measure's value is
 that of means which were drawn together until they spread as the true ones do (`services/measures.py`), and only its
-scatter over the seeds is that of the settings that were chosen: the differences of two arms, seed by seed, give Student's
-interval around the difference of the values. The noise that the drawing takes out is that of a middling setting: where a
-rate is so high that some seeds collapse, its noise says nothing of the others. How often the intervals cover the truth was
-simulated (`bench/comparison.py`), beside three ways that were not taken: with the noise of all settings pooled, without
-drawing the means together, and with settings chosen on the other seeds and judged on the one left out, which has no
-bias but too short an interval, as the seeds then depend on each other.
+scatter over the seeds is that of the settings that were chosen: `services/intervals.py` makes an interval of the two. The
+noise that the drawing takes out is that of a middling setting: where a rate is so high that some seeds collapse, its noise
+says nothing of the others. How often the intervals cover the truth was simulated (`bench/comparison.py`), beside three ways
+that were not taken: with the noise of all settings pooled, without drawing the means together, and with settings chosen on
+the other seeds and judged on the one left out, which has no bias but too short an interval, as the seeds then depend on
+each other.
 """
 
 import math
@@ -17,19 +17,20 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from services.measures import ROUNDING, Floats, Grid, Setting, mean_of, noise, settled
+from services.intervals import ROUNDING, Difference, Floats, Level, Quantity, level, unknown
+from services.measures import Grid, Setting, settled
 from services.schemas import Interval
 
 MEASURES = ("best", "mean", "worst", "spread", "area")
 
 
-class Difference(NamedTuple):
+class Apart(NamedTuple):
     """The first less the second, over the seeds that both have.
 
-    `value` is the mean difference with Student's interval, `p` that of the paired t test. `effect` is Cohen's d of paired
-    differences, their mean in their standard deviations, times Hedges' correction, without which few seeds overstate it; NaN
-    below three seeds. Where all differences are equal nothing is known of their noise: bounds, effect and p are NaN. Only
-    where all of them are 0 the arms do not differ: p is 1.
+    `value` is the difference with its interval, `p` one minus the confidence at which that reaches 0. `effect` is Cohen's d
+    of paired differences, their mean in their standard deviations, times Hedges' correction, without which few seeds
+    overstate it; NaN below three seeds. Where all differences are equal nothing is known of their noise: bounds, effect and
+    p are NaN. Only where all of them are 0 the arms do not differ: p is 1.
     """
 
     value: Interval
@@ -44,46 +45,43 @@ class Row(NamedTuple):
     second: str
     measure: str
     values: tuple[float, float]
-    difference: Difference
+    difference: Apart
     corrected: float
 
 
-def by_seed(table: Grid, *, drawn: bool = True) -> dict[str, Floats]:
-    """The measures for each seed, f64[seeds], at the settings that are best and worst over all seeds.
+def quantities(table: Grid) -> dict[str, Quantity]:
+    """The measures with one observation a seed, at the settings that are best and worst over all seeds.
 
-    Their means over seeds are those of the means drawn together, or with `drawn` false of the results as they are. `mean` is
-    that over the grid, each setting with its share; `spread` is worst less best, `area` mean less best.
+    Their values are those of the means drawn together. `mean` is that over the grid, each setting with its share; `spread`
+    is worst less best, `area` mean less best.
     """
-    means, mean = table.errors.mean(axis=1), table.weights @ table.errors
-    plain = not drawn or min(table.errors.shape) == 1
-    known = means if plain else settled(means, noise(table.errors) / len(table.seeds))
-    best = _around(table.errors[int(means.argmin())], float(known.min()))
-    worst = _around(table.errors[int(means.argmax())], float(known.max()))
-    return {"best": best, "mean": mean, "worst": worst, "spread": worst - best, "area": mean - best}
+    means, mean = settled(table.errors), level(table.weights @ table.errors)
+    best, worst = (Level(table.errors[row], float(means[row])) for row in _ends(table.errors, means))
+    spread, area = (Difference(one, best, least=0.0) for one in (worst, mean))
+    return {"best": best, "mean": mean, "worst": worst, "spread": spread, "area": area}
 
 
-def _around(errors: Floats, value: float) -> Floats:
-    """Errors by seed, moved to have this mean."""
-    moved: Floats = errors + (value - errors.mean())
-    return moved
+def _ends(errors: Floats, means: Floats) -> tuple[int, int]:
+    """The best and the worst setting by their drawn means, by the plain ones where those are equal."""
+    order = np.lexsort((errors.mean(axis=1), means))
+    return int(order[0]), int(order[-1])
 
 
 def best_setting(table: Grid) -> Setting:
-    """The setting with the least mean error over all seeds; that mean flatters it."""
-    return table.settings[int(table.errors.mean(axis=1).argmin())]
+    """The setting with the least error over all seeds."""
+    return table.settings[_ends(table.errors, settled(table.errors))[0]]
 
 
-def difference(first: Floats, second: Floats) -> Difference:
-    """Two measures by seed, f64[seeds] each."""
-    apart = first - second
-    value, seeds = mean_of(apart), len(apart)
-    if seeds < 2 or not np.ptp(apart) > ROUNDING:  # so that NaN is unknown too
-        if seeds > 1 and _equal(first, second):
-            return Difference(Interval(0.0, 0.0, 0.0), math.nan, 1.0)
-        return Difference(Interval(value.value, math.nan, math.nan), math.nan, math.nan)
-    effect = value.value / float(apart.std(ddof=1))
-    p = 2 * float(stats.t.sf(abs(effect) * math.sqrt(seeds), seeds - 1))
-    return Difference(value, effect * _hedges(seeds - 1), p)
+def difference(first: Quantity, second: Quantity) -> Apart:
+    """Two quantities over the same seeds."""
+    apart = Difference(first, second)
+    value, seeds = apart.interval(), len(apart.by_seed)
+    if seeds > 1 and _equal(first.by_seed, second.by_seed):
+        return Apart(Interval(0.0, 0.0, 0.0), math.nan, 1.0)
+    if math.isnan(value.low):
+        return Apart(unknown(value.value), math.nan, math.nan)
+    effect = value.value / float(apart.by_seed.std(ddof=1))
+    return Apart(value, effect * _hedges(seeds - 1), apart.p)
 
 
 def _equal(first: Floats, second: Floats) -> bool:
@@ -109,21 +107,14 @@ def paired(first: Grid, second: Grid) -> tuple[Grid, Grid]:
     return first.of_seeds(seeds), second.of_seeds(seeds)
 
 
-def compare(first: Grid, second: Grid) -> dict[str, tuple[tuple[float, float], Difference]]:
-    """Every measure of two arms, with its mean in each.
+def compare(first: Grid, second: Grid) -> dict[str, tuple[tuple[float, float], Apart]]:
+    """Every measure of two arms, with its value in each.
 
     Results that are the same in every seed do not differ, though each arm's means may have been drawn together by another
     amount.
     """
-    pair = paired(first, second)
-    one, other = map(by_seed, pair)
-    plain, against = (by_seed(table, drawn=False) for table in pair)
-    found = {}
-    for name in MEASURES:
-        same = _equal(plain[name], against[name])
-        apart = difference(plain[name], against[name]) if same else difference(one[name], other[name])
-        found[name] = (float(one[name].mean()), float(other[name].mean())), apart
-    return found
+    one, other = map(quantities, paired(first, second))
+    return {name: ((one[name].value, other[name].value), difference(one[name], other[name])) for name in MEASURES}
 
 
 def comparisons(tables: Mapping[str, Grid], first: str) -> tuple[Row, ...]:

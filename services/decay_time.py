@@ -6,15 +6,16 @@ epoch of the grid that lies before no seed's first decay by ABEL itself. Test er
 compared.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
 
+from services.comparison import difference
+from services.intervals import Level, level
 from services.runs import Runs
+from services.schemas import Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,38 +33,24 @@ class Paired:
     errors: Mapping[int, tuple[float, float]]
 
     @property
-    def differences(self) -> list[float]:
-        """First minus second, in the order of the seeds; points of test error."""
-        return [first - second for _, (first, second) in sorted(self.errors.items())]
-
-    @property
     def means(self) -> tuple[float, float]:
         """Mean minimum test error of the first and of the second set."""
-        firsts, seconds = zip(*self.errors.values(), strict=True)
-        return fmean(firsts), fmean(seconds)
+        return self._levels[0].value, self._levels[1].value
 
     @property
-    def mean(self) -> float:
-        """Mean difference."""
-        return fmean(self.differences)
+    def cost(self) -> Interval:
+        """The first less the second; points of test error."""
+        return difference(*self._levels).value
 
     @property
-    def standard_error(self) -> float:
-        """Standard error of the mean difference; NaN with one seed."""
-        count = len(self.errors)
-        return stdev(self.differences) / math.sqrt(count) if count > 1 else math.nan
-
-    @property
-    def t(self) -> float:
-        """Student's t of the mean difference; NaN with one seed, infinite where all differences are equal."""
-        if self.standard_error == 0:
-            return math.copysign(math.inf, self.mean)
-        return self.mean / self.standard_error
+    def _levels(self) -> tuple[Level, Level]:
+        firsts, seconds = zip(*(self.errors[seed] for seed in sorted(self.errors)), strict=True)
+        return level(firsts), level(seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecayTime:
-    """What the figure shows. Errors are minimum test errors in percent; trials that did not finish are left out.
+    """What the figure shows. Errors are minimum test errors in percent; trials without a result are left out.
 
     Args:
         grid: one row per trial that decays once: ``decay_epoch``, ``seed``, ``error``.
@@ -85,13 +72,24 @@ class DecayTime:
     paired: Paired | None
     no_pair: str = ""
 
+    @property
+    def costs(self) -> dict[int, Interval]:
+        """By decay epoch, the error less that of the pair's later one; nothing where there is no pair."""
+        if self.paired is None:
+            return {}
+        later, table = self.paired.later, self.grid.pivot(index="seed", columns="decay_epoch", values="error")
+        others = [epoch for epoch in map(int, table.columns) if epoch != later]
+        return {epoch: found.cost for epoch in others if (found := _between(table, epoch, later)) is not None}
 
-def decay_time(runs: Runs) -> DecayTime | None:
+
+def decay_time(runs: Runs, guessing: float | None = None) -> DecayTime | None:
     """The experiment's numbers; None where the sweep has no grid of decay epochs, or varies anything beside them.
+
+    A diverged trial has the error of guessing, and is left out where that is not known.
 
     Varying anything includes two arms of one of the three kinds: the figure has one line for each.
     """
-    finished = runs.finished
+    finished = runs.counted(guessing)
     if not _is_decay_time(finished):
         return None
     once = finished[finished["kind"] == "decay_at"]
@@ -107,7 +105,7 @@ def decay_time(runs: Runs) -> DecayTime | None:
     paired, no_pair = _pair(grid, bounces)
     return DecayTime(
         grid=grid,
-        norm=runs.by_seed("weight_norm_sq", constant),
+        norm=runs.by_seed("weight_norm_sq", constant[constant["outcome"] == "finished"]),
         constant=of_seed(constant, "minimum_test_error"),
         abel=of_seed(abel, "minimum_test_error"),
         bounce_epochs=bounces,
@@ -145,8 +143,11 @@ def _pair(grid: pd.DataFrame, bounces: Mapping[int, tuple[int, ...]]) -> tuple[P
     table = grid.pivot(index="seed", columns="decay_epoch", values="error")
     if earlier == later:
         return None, f"the earliest decay epoch of the grid ({earlier}) lies after the bounce already"
-    both = table[[earlier, later]].dropna()
-    if both.empty:
-        return None, f"no seed finished both with a decay at epoch {earlier} and at epoch {later}"
-    errors = {int(str(seed)): (float(row[earlier]), float(row[later])) for seed, row in both.iterrows()}
-    return Paired(earlier=earlier, later=later, errors=errors), ""
+    found = _between(table, earlier, later)
+    return found, "" if found else f"no seed finished both with a decay at epoch {earlier} and at epoch {later}"
+
+
+def _between(table: pd.DataFrame, one: int, other: int) -> Paired | None:
+    both = table[[one, other]].dropna()
+    errors = {int(str(seed)): (float(row[one]), float(row[other])) for seed, row in both.iterrows()}
+    return Paired(earlier=one, later=other, errors=errors) if errors else None

@@ -63,9 +63,7 @@ class Evidence:
             ValueError: there is no such arm, a trial of it has no result, or one diverged and guessing is not known.
         """
         own = [result for result in self.results if result.arm == self.arm(kind)]
-        if self.guessing is None and any(result.status == "diverged" for result in own):
-            raise ValueError("a trial diverged, and the error of guessing is not known")
-        (table,) = baseline.tables(own, error, self.guessing or 100.0).values()
+        (table,) = baseline.tables(own, error, self.guessing).values()
         return table
 
     @cached_property

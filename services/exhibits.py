@@ -12,6 +12,7 @@ from services.evidence import Evidence
 from services.figures import decay_time_figure, percent
 from services.findings import decay_time_findings
 from services.grid_figures import last_decay_figure, rate_by_factor_figure
+from services.guessing import UNKNOWN
 from services.norm_curves import Course, by_l2, by_rate
 from services.norm_figures import norm_curves_figure, norm_equation_figure
 from services.norm_findings import norm_curves_findings, norm_equation_findings
@@ -24,6 +25,7 @@ from services.sensitivity import (
     rate_by_factor_findings,
     rates_by_factors,
 )
+from services.wording import signed
 
 _Numbers = TypeVar("_Numbers")
 
@@ -69,7 +71,7 @@ def exhibit(runs: Runs, guessing: float | None = None) -> Exhibit | None:
     """
     match runs.about.get("figure"):
         case "decay_time":
-            return _shown(decay_time(runs), _decay_time)
+            return _shown(decay_time(runs, guessing), _decay_time)
         case "norm_curves":
             return _shown(by_rate(runs), _norm_curves)
         case "norm_equation":
@@ -88,10 +90,7 @@ def missing(runs: Runs, guessing: float | None = None) -> str:
     if figure not in _NEEDS:
         return ""
     if figure in _WITH_DIVERGED and guessing is None and (runs.trials["outcome"] == "diverged").any():
-        return (
-            f"There is no figure {figure}: a trial diverged and counts as guessing, and the data set, which says how many "
-            "classes there are, is not here."
-        )
+        return f"There is no figure {figure}: {UNKNOWN}."
     return f"There is no figure {figure}: it needs finished trials of {_NEEDS[figure]}."
 
 
@@ -110,11 +109,10 @@ def _decay_time(numbers: DecayTime) -> Exhibit:
     tiles = []
     if numbers.paired is not None:
         pair = numbers.paired
-        error = f" ± {pair.standard_error:.1f}" if len(pair.errors) > 1 else ""
         moment = f"decaying after epoch {pair.earlier}, not {pair.later}"
-        tiles.append((f"{pair.mean:+.1f}{error}", f"points of test error (± standard error) for {moment}"))
+        tiles.append((signed(pair.cost), f"points of test error (95 % interval) for {moment}"))
     if numbers.abel:
-        tiles.append((percent(numbers.abel.values()), "minimum test error with ABEL"))
+        tiles.append((percent(numbers.abel.values()), "minimum test error with ABEL (95 % interval)"))
     return Exhibit(
         file="decay_time.png",
         heading="Minimum test error against the epoch of the one decay",

@@ -1,7 +1,7 @@
 """Drawings of a sweep, in a light and a dark theme. Figures are returned; files are the caller's business."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import matplotlib as mpl
@@ -12,7 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from services import wording
 from services.decay_time import DecayTime
+from services.intervals import level
 from services.runs import Runs
 from services.themes import DASH_DOTTED, DASHED, DOTTED, LIGHT, Theme, canvas, themed
 
@@ -180,7 +182,5 @@ def arm_colors(kinds: Mapping[str, str], theme: Theme) -> dict[str, Any]:
 
 
 def percent(errors: Any) -> str:
-    """Errors as text: mean ± standard deviation, or the one there is; percent."""
-    values = list(errors)
-    spread = f"\u00a0±\u00a0{stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{fmean(values):.1f}{spread}\u00a0%"
+    """The mean of one error a seed with its 95 % interval, as text; percent."""
+    return wording.percent(level(list(errors)).interval()).replace(" ", "\u00a0")

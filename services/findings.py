@@ -6,7 +6,7 @@ from abel.curves import bounces
 from services.decay_time import DecayTime
 from services.figures import percent
 from services.runs import Runs
-from services.wording import counted
+from services.wording import counted, signed
 from sweeps.reading import OUTCOMES
 from sweeps.rows import SweepRow, SweepStatus, TrialRow
 
@@ -28,18 +28,26 @@ def lagging(shown: Runs, trials: Sequence[TrialRow]) -> str | None:
 
 def decay_time_findings(numbers: DecayTime) -> Iterator[str]:
     """What the decay-time experiment says, in sentences."""
-    yield from filter(None, (_cost_of_early_decay(numbers), _bounce(numbers), _abel(numbers)))
+    yield from filter(None, (_cost_of_early_decay(numbers), _other_epochs(numbers), _bounce(numbers), _abel(numbers)))
 
 
-def unheard(shown: Runs) -> Iterator[str]:
-    """Which trials enter no mean, and which only as guessing."""
+def unheard(shown: Runs, guessing: float | None = None) -> Iterator[str]:
+    """Which trials enter no mean, and which only as guessing.
+
+    Args:
+        guessing: the error of guessing, in percent; None where it is not known.
+    """
     diverged = list(shown.trials.loc[shown.trials["outcome"] == "diverged", "name"])
     if diverged:
-        many = len(diverged) > 1
-        yield (
-            f"{counted(len(diverged), 'trial')} diverged: {_some(diverged)}. In measures, comparisons and claims "
-            f"{'they count' if many else 'it counts'} as guessing, and {'are' if many else 'is'} in no other mean."
-        )
+        named, many = f"{counted(len(diverged), 'trial')} diverged: {_some(diverged)}.", len(diverged) > 1
+        if guessing is None:
+            yield (
+                f"{named} A diverged trial counts as guessing, and neither the sweep nor the data set, which is not here, says "
+                f"how many classes there are: {'they are' if many else 'it is'} left out, and so are the measures of such arms."
+            )
+        else:
+            counts = "They count" if many else "It counts"
+            yield f"{named} {counts} as guessing, {guessing:g} % test error, wherever errors are averaged or compared."
     outcomes = zip(shown.trials["name"], shown.trials["outcome"], strict=True)
     others = [f"{name} ({outcome})" for name, outcome in outcomes if outcome not in ("finished", "diverged")]
     if others:
@@ -56,13 +64,19 @@ def _cost_of_early_decay(numbers: DecayTime) -> str:
     if pair is None:
         return f"No early decay can be compared with one after the bounce: {numbers.no_pair}."
     early, late = pair.means
-    seeds = len(pair.errors)
-    sure = f"standard error {pair.standard_error:.2f}, t\u00a0=\u00a0{pair.t:.1f}" if seeds > 1 else "no standard error"
     return (
-        f"Decaying after epoch {pair.earlier} instead of after epoch {pair.later}, the grid's first after the bounce, "
-        f"{'costs' if pair.mean >= 0 else 'gains'} {abs(pair.mean):.1f} points of test error: {early:.1f} % against "
-        f"{late:.1f} %, paired over {seeds} seed{'s' * (seeds > 1)} ({sure})."
+        f"Decaying after epoch {pair.earlier} instead of after epoch {pair.later}, the grid's first at or after ABEL's own "
+        f"first decays, changes the minimum test error by {signed(pair.cost)} points: {early:.1f} % against {late:.1f} %, "
+        f"paired over {counted(len(pair.errors), 'seed')}."
     )
+
+
+def _other_epochs(numbers: DecayTime) -> str:
+    if numbers.paired is None:
+        return ""
+    others = {epoch: cost for epoch, cost in numbers.costs.items() if epoch != numbers.paired.earlier}
+    each = ", ".join(f"{signed(cost)} after epoch {epoch}" for epoch, cost in others.items())
+    return f"Against epoch {numbers.paired.later} the grid's other epochs change it by {each}." if others else ""
 
 
 def _bounce(numbers: DecayTime) -> str:

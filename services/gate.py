@@ -1,12 +1,17 @@
 """The verbs of the gate: keep a sweep's results as a baseline, and hold a later sweep to it."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pydantic import ValidationError
 
 from services import baseline as baselines
 from services import check as checks
+from services import guessing, standing
 from services import power as powers
-from services import standing
 from services.baseline import Baseline
 from services.errors import OperationError
 from services.measures import Grid, measures
@@ -16,7 +21,23 @@ from sweeps import rules
 from sweeps.rows import SweepRow, TrialStatus
 from sweeps.rules import Rule
 from sweeps.shape import Check, Statistic
-from sweeps.spec import SweepSpec, parse_document
+from sweeps.spec import SweepSpec
+
+
+class _Results(NamedTuple):
+    """A sweep's trials, and the error of guessing of what they train; None where it is not known."""
+
+    trials: Sequence[TrialResult]
+    guessing: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What a spec asks of the gate."""
+
+    sweep: str
+    arms: tuple[str, ...]
+    check: Check
 
 
 def save(settings: Settings, sweep: str) -> str:
@@ -26,9 +47,9 @@ def save(settings: Settings, sweep: str) -> str:
         OperationError: a trial has no result, or there is one seed only.
         LedgerError: no such sweep.
     """
-    row, trials = _results(settings, sweep)
+    row, results = _results(settings, sweep)
     try:
-        kept = _baseline(settings, row, trials, _asked(row).error)
+        kept = _baseline(row, results, _asked(row).check.error)
     except ValueError as error:
         raise OperationError(f"sweep {row.name!r}: {error}") from None
     if lone := [arm for arm, table in kept.arms.items() if len(table.seeds) < 2]:
@@ -47,9 +68,9 @@ def check(
         OperationError: neither a margin nor a rule, or one for what the sweep has not.
         LedgerError: no such sweep.
     """
-    row, trials = _results(settings, sweep)
-    margins, wanted = foreseen(_spec(row), margins, more_rules)
-    findings = _obstacles(before, row) or _compare(settings, before, row, trials, margins, wanted)
+    row, results = _results(settings, sweep)
+    margins, wanted = _wanted(_asked(row), margins, more_rules)
+    findings = _obstacles(before, row) or _compare(before, row, results, margins, wanted)
     return Checked(
         sweep=row.name,
         id=row.id,
@@ -68,10 +89,16 @@ def foreseen(
     Raises:
         OperationError: neither a margin nor a rule, or one for what the sweep has not.
     """
-    margins, wanted = _held_to(spec, margins, more_rules)
+    return _wanted(_Asked(sweep=spec.name, arms=tuple(spec.arms), check=spec.check or Check()), margins, more_rules)
+
+
+def _wanted(
+    asked: _Asked, margins: Mapping[str, float], more_rules: Sequence[Rule]
+) -> tuple[dict[str, float], list[Rule]]:
+    margins, wanted = _held_to(asked, margins, more_rules)
     if not margins and not wanted:
         raise OperationError(
-            f"sweep {spec.name!r}: must have a margin or a rule to be held to, got none; "
+            f"sweep {asked.sweep!r}: must have a margin or a rule to be held to, got none; "
             "as --margin spread=1.5, or under `check:` in its spec"
         )
     return margins, wanted
@@ -83,41 +110,52 @@ def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
     Raises:
         LedgerError: no such sweep.
     """
-    row, trials = _results(settings, sweep)
+    row, results = _results(settings, sweep)
     try:
-        arms = _baseline(settings, row, trials, _asked(row).error).arms
+        arms = _baseline(row, results, _asked(row).check.error).arms
     except ValueError:
         return {}
     return {arm: measures(table) for arm, table in arms.items()}
 
 
-def _results(settings: Settings, sweep: str) -> tuple[SweepRow, Sequence[TrialResult]]:
+def _results(settings: Settings, sweep: str) -> tuple[SweepRow, _Results]:
     with standing.found(settings, sweep) as (ledger, row):
-        return row, standing.detail(settings, ledger, row).trials
+        program = ledger.trials(row.id)[0].program
+        trials = standing.detail(settings, ledger, row).trials
+        diverged = any(trial.status == TrialStatus.DIVERGED for trial in trials)
+        return row, _Results(trials, guessing.of(row, program, settings.data_dir, needed=diverged))
 
 
 def _held_to(
-    spec: SweepSpec, margins: Mapping[str, float], more_rules: Sequence[Rule]
+    asked: _Asked, margins: Mapping[str, float], more_rules: Sequence[Rule]
 ) -> tuple[dict[str, float], list[Rule]]:
     """The margins and rules of a spec with those that were given; one given goes before the spec's."""
-    asked = spec.check or Check()
-    margins = {**asked.margins, **margins}
-    wanted = [*map(rules.parse, asked.rules), *more_rules]
+    margins = {**asked.check.margins, **margins}
+    wanted = [*map(rules.parse, asked.check.rules), *more_rules]
     named = [rule.arm for rule in wanted if rule.arm] + [name.rpartition(".")[0] for name in margins if "." in name]
-    if strange := [arm for arm in named if arm not in spec.arms]:
-        known = ", ".join(spec.arms)
+    if strange := [arm for arm in named if arm not in asked.arms]:
+        known = ", ".join(asked.arms)
         raise OperationError(
-            f"margins and rules must be of an arm of sweep {spec.name!r} ({known}), got {strange[0]!r}"
+            f"margins and rules must be of an arm of sweep {asked.sweep!r} ({known}), got {strange[0]!r}"
         )
     return margins, wanted
 
 
-def _spec(row: SweepRow) -> SweepSpec:
-    return parse_document(dict(row.spec), row.name)
+def _asked(row: SweepRow) -> _Asked:
+    """What a sweep's spec asks of the gate. The rest of it is not read: a plug-in that it names may be gone.
 
-
-def _asked(row: SweepRow) -> Check:
-    return _spec(row).check or Check()
+    Raises:
+        OperationError: another version of the program wrote what it asks.
+    """
+    try:
+        check = Check.model_validate_json(json.dumps(row.spec.get("check") or {}))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(map(str, ("check", *fault["loc"])))
+        raise OperationError(
+            f"sweep {row.name!r}: the ledger's spec is of another version: {place}: {fault['msg']}"
+        ) from None
+    return _Asked(sweep=row.name, arms=tuple(row.spec["arms"]), check=check)
 
 
 def rule(text: str) -> Rule:
@@ -132,18 +170,13 @@ def rule(text: str) -> Rule:
         raise OperationError(f"rule {text!r}: {error}") from None
 
 
-def _baseline(settings: Settings, row: SweepRow, trials: Sequence[TrialResult], error: Statistic) -> Baseline:
-    diverged = any(trial.status == TrialStatus.DIVERGED for trial in trials)
-    worst = 100.0
-    if diverged:
-        program = _spec(row).expand()[0].program
-        worst = baselines.guessing(program, settings.data_dir)
-    arms = baselines.tables(trials, error, worst)
+def _baseline(row: SweepRow, results: _Results, error: Statistic) -> Baseline:
+    arms = baselines.tables(results.trials, error, results.guessing)
     return Baseline(source=row.id, sweep=row.name, spec=baselines.spec_hash(row.spec), error=error, arms=arms)
 
 
 def _obstacles(before: Baseline, row: SweepRow) -> list[Finding]:
-    asked = _asked(row).error
+    asked = _asked(row).check.error
     if before.error != asked:
         why = (
             f"the baseline has the {before.error} test errors, and the spec's check.error is {asked}; "
@@ -160,15 +193,14 @@ def _obstacles(before: Baseline, row: SweepRow) -> list[Finding]:
 
 
 def _compare(
-    settings: Settings,
     before: Baseline,
     row: SweepRow,
-    trials: Sequence[TrialResult],
+    results: _Results,
     margins: Mapping[str, float],
     wanted: Sequence[Rule],
 ) -> list[Finding]:
     try:
-        after: Mapping[str, Grid] = _baseline(settings, row, trials, before.error).arms
+        after: Mapping[str, Grid] = _baseline(row, results, before.error).arms
     except ValueError as error:
         return [Finding(arm="", what="trials", verdict=Verdict.CANNOT_TELL, why=str(error))]
     old, new = ({arm: table.settings for arm, table in arms.items()} for arms in (before.arms, after))
@@ -210,12 +242,12 @@ def power(settings: Settings, sweep: str, given: Mapping[str, float]) -> tuple[P
         OperationError: the sweep lacks results, seeds or margins, or there is a table for none of them.
         LedgerError: no such sweep.
     """
-    row, trials = _results(settings, sweep)
-    margins, wanted = _held_to(_spec(row), given, ())
+    row, results = _results(settings, sweep)
+    margins, wanted = _held_to(_asked(row), given, ())
     if not margins:
         raise OperationError(f"sweep {row.name!r}: must have a margin in its spec, or be given one: --margin mean=1.5")
     try:
-        arms = _baseline(settings, row, trials, _asked(row).error).arms
+        arms = _baseline(row, results, _asked(row).check.error).arms
         held = checks.limits(arms, margins)
         looks = len(held) + len(checks.bounds(arms, wanted))
         shown = [one for one in held if not given or not given.keys().isdisjoint((one[1], f"{one[0]}.{one[1]}"))]

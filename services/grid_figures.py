@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from services.axes import along, axes, heat
 from services.evidence import FACTOR, RATE
-from services.measures import Floats, Grid
+from services.intervals import Floats
+from services.measures import Grid
 from services.sensitivity import LastDecay, RateByFactor
 from services.themes import DASHED, LIGHT, Theme, blank, canvas, themed
 

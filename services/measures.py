@@ -4,8 +4,9 @@ An arm's trials are a table of test errors, settings down and seeds across (`Gri
 estimated with noise, and the largest of noisy means is too large, the smallest too small. So every measure but the mean
 is taken of means that were drawn together until they spread as the true ones do (`settled`; constrained empirical
 Bayes, T. A. Louis, JASA 79, 1984), and its interval comes from bands that hold for all settings at once. With seeds as
-blocks (a seed's initial weights and order of data are those of every setting) the model is ``error[g, s] = setting[g] +
-seed[s] + noise``. How often each interval covers the truth was simulated: `services/coverage.py`.
+blocks (a seed's initial weights and order of data are those of every setting) the model of the log odds of the errors is
+``setting[g] + seed[s] + noise``; `services/intervals.py` says how they become points again. How often each interval covers
+the truth was simulated: `services/coverage.py`.
 """
 
 import math
@@ -13,20 +14,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from services import intervals
+from services.intervals import CONFIDENCE, Floats, around, level, log_odds, student, unknown
 from services.schemas import Interval, Scalar
 from services.shares import trapezoid
+from sweeps.trial import trained_as
 
-Floats = NDArray[np.float64]
 Setting = tuple[tuple[str, Scalar], ...]
 
-CONFIDENCE = 0.95
-ROUNDING = 1e-9  # percent: errors that are no further apart are equal
 NEAR_POINTS = 1.0  # within so many points of the best a setting is near it
 
 
@@ -49,14 +49,16 @@ class Grid:
         seeds: in ascending order.
         errors: percent, f64[settings, seeds]; a diverged trial has the error of guessing.
         decays: how often each trial's schedule decayed the rate, f64[settings, seeds].
-        diverged: how many trials diverged.
+        diverged: 1 for each trial that diverged, else 0, f64[settings, seeds]; None where it is not known.
+        guessing: the error of guessing, in percent; None where it is not known.
     """
 
     settings: tuple[Setting, ...]
     seeds: tuple[int, ...]
     errors: Floats
     decays: Floats
-    diverged: int = 0
+    diverged: Floats | None = None
+    guessing: float | None = None
 
     @property
     def weights(self) -> Floats:
@@ -75,23 +77,31 @@ class Grid:
         )
 
     def of_seeds(self, seeds: Sequence[int]) -> "Grid":
-        """The table with some of its seeds; which trials diverged is not known of a part, unless it is the whole."""
-        if tuple(seeds) == self.seeds:
-            return self
+        """The table with some of its seeds."""
         columns = [self.seeds.index(seed) for seed in seeds]
-        return replace(
-            self, seeds=tuple(seeds), errors=self.errors[:, columns], decays=self.decays[:, columns], diverged=0
-        )
+        return self._taken((slice(None), columns), seeds=tuple(seeds))
+
+    def of_settings(self, rows: Sequence[int], settings: Sequence[Setting] | None = None) -> "Grid":
+        """The table with some of its settings, by their places, maybe under other names."""
+        kept = tuple(self.settings[row] for row in rows) if settings is None else tuple(settings)
+        return self._taken((list(rows), slice(None)), settings=kept)
+
+    def _taken(self, where: Any, **names: Any) -> "Grid":
+        diverged = None if self.diverged is None else self.diverged[where]
+        return replace(self, errors=self.errors[where], decays=self.decays[where], diverged=diverged, **names)
 
 
-def grid(points: Iterable[Point]) -> Grid:
-    """The table of an arm's results.
+def grid(points: Iterable[Point], guessing: float | None = None) -> Grid:
+    """The table of an arm's results. Settings whose numbers are equal in float32, as training has them, count once.
 
     Raises:
         ValueError: there is none, a setting lacks a seed that another one has, or an error is not finite.
     """
     known = {(point.setting, point.seed): point for point in points}
-    settings = tuple(dict.fromkeys(setting for setting, _ in known))
+    first: dict[Setting, Setting] = {}
+    for setting, _ in known:
+        first.setdefault(trained_as(dict(setting)), setting)
+    settings = tuple(first.values())
     seeds = tuple(sorted({seed for _, seed in known}))
     if not known:
         raise ValueError("an arm must have at least one trial with a result, got none")
@@ -105,7 +115,8 @@ def grid(points: Iterable[Point]) -> Grid:
         seeds=seeds,
         errors=np.array([[point.error for point in row] for row in table]),
         decays=np.array([[float(point.decays) for point in row] for row in table]),
-        diverged=sum(point.diverged for row in table for point in row),
+        diverged=np.array([[float(point.diverged) for point in row] for row in table]),
+        guessing=guessing,
     )
 
 
@@ -126,37 +137,39 @@ class Bands(NamedTuple):
 def bands(errors: Floats, confidence: float = CONFIDENCE) -> Bands:
     """Bounds for the means of f64[settings, seeds], NaN with one seed.
 
-    Differences have Tukey's simultaneous bounds. Each mean has those of the grid's mean (Student's t over the seeds'
-    means) and of its own distance from that (Bonferroni), added in quadrature (MOVER, Zou et al. 2009). A setting that
-    is noisier than the pooled noise counts with its own.
+    In log odds differences have Tukey's simultaneous bounds. Each mean has those of the grid's mean (Student's t over the
+    seeds' means) and of its own distance from that (Bonferroni), added in quadrature (MOVER, Zou et al. 2009). A setting
+    that is noisier than the pooled noise counts with its own.
     """
     settings, seeds = errors.shape
-    means = errors.mean(axis=1)
+    means, odds = errors.mean(axis=1), log_odds(errors)
     if seeds == 1:
-        unknown = np.full(settings, math.nan)
+        nothing = np.full(settings, math.nan)
         both = np.full((settings, settings), math.nan)
-        return Bands(confidence, means, unknown, unknown, (both, both))
-    level = _student(confidence, seeds - 1) * errors.mean(axis=0).std(ddof=1) / math.sqrt(seeds)
+        return Bands(confidence, means, nothing, nothing, (both, both))
+    middle = student(confidence, seeds - 1) * odds.mean(axis=0).std(ddof=1) / math.sqrt(seeds)
     if settings == 1:
         zero = np.zeros((1, 1))
-        return Bands(confidence, means, means - level, means + level, (zero, zero))
-    left = errors - means[:, None] - errors.mean(axis=0) + errors.mean()
+        return Bands(confidence, means, *around(means, np.array(middle)), (zero, zero))
+    left = odds - odds.mean(axis=1, keepdims=True) - odds.mean(axis=0) + odds.mean()
     freedom = (settings - 1) * (seeds - 1)
     pooled = np.square(left).sum() / freedom
     own = np.square(left).sum(axis=1) / (seeds - 1) * settings / (settings - 1)
     squares = np.maximum(own, pooled) / seeds  # squared standard errors, f64[settings]
-    away = _student(1 - (1 - confidence) / settings, freedom) * np.sqrt(squares * (1 - 1 / settings))
-    half = np.hypot(level, away)
-    reach = _tukey(confidence, settings, freedom) * np.sqrt(squares[:, None] + squares[None, :])
-    np.fill_diagonal(reach, 0)
+    away = student(1 - (1 - confidence) / settings, freedom) * np.sqrt(squares * (1 - 1 / settings))
+    reach = _tukey(confidence, settings, freedom) * np.sqrt(squares)
+    return Bands(confidence, settled(errors), *around(means, np.hypot(middle, away)), _above(means, reach))
+
+
+def _above(means: Floats, reach: Floats) -> tuple[Floats, Floats]:
+    """Bounds of every difference of two means, from how far in log odds each reaches."""
+    low, high = around(means, reach)
+    less, more = means - low, high - means
     apart = means[:, None] - means[None, :]
-    together = settled(means, noise(errors) / seeds)
-    return Bands(confidence, together, means - half, means + half, (apart - reach, apart + reach))
-
-
-@cache
-def _student(confidence: float, freedom: int) -> float:
-    return float(stats.t.ppf((1 + confidence) / 2, freedom))
+    down, up = np.hypot(less[:, None], more[None, :]), np.hypot(more[:, None], less[None, :])
+    for half in (down, up):
+        np.fill_diagonal(half, 0)
+    return apart - down, apart + up
 
 
 @cache
@@ -184,27 +197,25 @@ def _middling(freedom: int) -> float:
     return float(stats.chi2.median(freedom)) / freedom
 
 
-def settled(means: Floats, noise: float) -> Floats:
-    """The means, drawn towards their mean until their variance is that of the true ones: what noise adds is taken out."""
-    variance = means.var(ddof=1)
-    keep = math.sqrt(max(0.0, 1 - noise / variance)) if variance > 0 else 0.0
-    center = float(means.mean())
-    return center + keep * (means - center)
+def settled(errors: Floats) -> Floats:
+    """The means of f64[settings, seeds], drawn towards their mean until their variance is that of the true ones.
+
+    What noise adds is taken out. None is drawn beyond what its own setting's seeds have shown.
+    """
+    means: Floats = errors.mean(axis=1)
+    seeds = errors.shape[1]
+    variance = float(means.var(ddof=1)) if len(means) > 1 else 0.0
+    if seeds == 1 or variance == 0:
+        return means
+    keep = math.sqrt(max(0.0, 1 - noise(errors) / seeds / variance))
+    drawn = means.mean() + keep * (means - means.mean())
+    kept: Floats = np.clip(drawn, errors.min(axis=1), errors.max(axis=1))
+    return kept
 
 
 def mean(table: Grid, known: Bands) -> Interval:
     """The mean error over the grid, each setting with its share."""
-    return _interval(*mean_of(table.weights @ table.errors, known.confidence))
-
-
-def mean_of(values: Sequence[float] | Floats, confidence: float = CONFIDENCE, least_variance: float = 0.0) -> Interval:
-    """The mean of one value a seed, with Student's t."""
-    value, count = float(np.mean(values)), len(values)
-    if count < 2:
-        return Interval(value, math.nan, math.nan)
-    variance = max(float(np.var(values, ddof=1)), least_variance)
-    half = _student(confidence, count - 1) * math.sqrt(variance / count)
-    return Interval(value, value - half, value + half)
+    return level(table.weights @ table.errors).interval(known.confidence)
 
 
 def best(table: Grid, known: Bands) -> Interval:
@@ -240,20 +251,20 @@ def near(table: Grid, known: Bands) -> Interval:
     low, high = (bound.max(axis=1) <= NEAR_POINTS for bound in known.above[::-1])
     close = known.means <= known.means.min() + NEAR_POINTS
     if math.isnan(known.low[0]):
-        return Interval(float(table.weights @ close), math.nan, math.nan)
+        return unknown(float(table.weights @ close))
     return _interval(table.weights @ close, table.weights @ low, table.weights @ high)
 
 
 def diverged(table: Grid, known: Bands) -> Interval:
-    """The share of the trials that diverged, with Clopper and Pearson's interval."""
-    found = stats.binomtest(table.diverged, table.errors.size)
-    low, high = found.proportion_ci(confidence_level=known.confidence, method="exact")
-    return Interval(found.statistic, float(low), float(high))
+    """The share of the trials that diverged."""
+    if table.diverged is None:
+        return unknown(math.nan)
+    return intervals.share(table.diverged.mean(axis=0), known.confidence)
 
 
 def decays(table: Grid, known: Bands) -> Interval:
     """How often a trial's schedule decayed the rate, on average."""
-    return _interval(*mean_of(table.decays.mean(axis=0), known.confidence, rounding(table)))
+    return intervals.count(table.decays.mean(axis=0), known.confidence, rounding(table))
 
 
 def rounding(table: Grid) -> float:
@@ -289,6 +300,6 @@ def measure(name: str, table: Grid, confidence: float = CONFIDENCE) -> Interval:
 def _interval(value: float, low: float, high: float) -> Interval:
     """A value with its bounds; one that was drawn together may lie beyond them, and is taken to the nearer."""
     if math.isnan(low):
-        return Interval(float(value), math.nan, math.nan)
+        return unknown(float(value))
     low = max(float(low), 0.0)  # no measure can be below nothing
     return Interval(min(max(float(value), low), float(high)), low, float(high))

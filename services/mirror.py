@@ -24,7 +24,8 @@ class Mirror:
     """One sweep of a ledger in one tracking store.
 
     With ``rebuild`` everything is shown again, whatever the store says that it holds; what it does hold is not doubled.
-    ``data_dir`` is where the data lie, whose number of classes says what a diverged trial counts in the measures.
+    ``data_dir`` is where the data lie, whose number of classes says what a diverged trial counts in the measures of a sweep
+    that an older version entered.
     """
 
     def __init__(
@@ -212,8 +213,7 @@ class Mirror:
         if act[-1].kind == "sweep_ended":
             trials = self._ledger.trials(self._sweep.id)
             tags |= projection.cost_tags(trials, self._ledger.work(self._sweep.id))
-            error = run_measures.error_of(self._sweep.spec)
-            points += run_measures.points(trials, self._ledger.curve, error, self._data_dir)
+            points += run_measures.points(self._sweep, trials, self._ledger.curve, self._data_dir)
             self._end(parent, act[-1])
             self._store.count()
         elif any(acts.is_work(event) for event in act):

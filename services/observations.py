@@ -4,20 +4,25 @@ Every function takes the evidence and the margin, and raises `ValueError` with w
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 
 from services.axes import along, axes, heat, interaction, part, without
-from services.comparison import best_setting, by_seed, compare, paired
+from services.chance import NEAR_CHANCE
+from services.comparison import best_setting, compare, difference, paired, quantities
 from services.decay_time import Paired, decay_time
 from services.evidence import DECAY, FACTOR, RATE, Course, Evidence
 from services.figures import in_words
-from services.measures import Floats, Grid, bands, mean_of, measure, rounding
+from services.intervals import Difference, Level, Quantity, change
+from services.measures import Grid, bands, measure, rounding
 from services.schemas import Interval, Scalar
 from services.sensitivity import last_decays
+from services.wording import percent, signed
+
+OTHERS = ("step", "cosine", "simple")
 
 
 class Held(StrEnum):
@@ -57,60 +62,86 @@ def tuned(evidence: Evidence, margin: float) -> Seen:
         apart.value,
         f"ABEL {one:.1f} % at {in_words(dict(best_setting(abel)))}, step-wise {other:.1f} % at "
         f"{in_words(dict(best_setting(step)))}; "
-        f"difference {_points(apart.value)}",
+        f"difference {points(apart.value)}",
     )
 
 
-def _gains(evidence: Evidence, course: Course) -> tuple[list[Scalar], Floats]:
-    """What cosine gains on simple decay, f64[rates, seeds], at the rates at which the norm does this."""
+def _gains(evidence: Evidence, course: Course) -> dict[Scalar, Difference]:
+    """What cosine gains on simple decay, by rate, at the rates at which the norm does this."""
     simple, cosine = paired(evidence.table("simple", "selected"), evidence.table("cosine", "selected"))
     courses = evidence.courses("simple")
     rates = [rate for rate in axes(cosine).get(RATE, ()) if courses.get(rate) is course]
     if not rates:
         told = "; ".join(f"{rate}: {seen}" for rate, seen in courses.items())
         raise ValueError(f"it takes a rate at which the norm {course} in every seed; {told}")
-    gains = [by_seed(part(simple, RATE, rate))["best"] - by_seed(part(cosine, RATE, rate))["best"] for rate in rates]
-    return rates, np.array(gains)
+    best = [[quantities(part(table, RATE, rate))["best"] for table in (simple, cosine)] for rate in rates]
+    return {rate: Difference(one, other) for rate, (one, other) in zip(rates, best, strict=True)}
 
 
 def cosine(course: Course) -> Callable[[Evidence, float], Seen]:
     """What cosine gains on simple decay where the norm takes this course."""
 
     def look(evidence: Evidence, margin: float) -> Seen:
-        rates, gains = _gains(evidence, course)
-        gain = mean_of(gains.mean(axis=0))
-        each = ", ".join(f"{rate}: {row.mean():+.1f}" for rate, row in zip(rates, gains, strict=True))
-        return Seen(gain, f"cosine gains {_points(gain)} where the norm {course} (by rate, {each})")
+        gains = _gains(evidence, course)
+        simple, other = (_average([getattr(one, side) for one in gains.values()]) for side in ("first", "second"))
+        gain = difference(simple, other).value
+        each = ", ".join(f"{rate}: {one.value:+.1f}" for rate, one in gains.items())
+        return Seen(gain, f"cosine gains {points(gain)} where the norm {course} (by rate, {each})")
 
     return look
+
+
+def _average(levels: Sequence[Quantity]) -> Level:
+    return Level(np.mean([one.by_seed for one in levels], axis=0), float(np.mean([one.value for one in levels])))
 
 
 def early(evidence: Evidence, margin: float) -> Seen:
     """What the earliest decay of a grid costs against the first after ABEL's own."""
     pair = _pair(evidence)
-    cost = mean_of(pair.differences)
+    cost = pair.cost
     early, late = pair.means
     return Seen(
         cost,
-        f"after epoch {pair.earlier} {early:.1f} %, after epoch {pair.later} {late:.1f} %: {_points(cost)}",
+        f"after epoch {pair.earlier} {early:.1f} %, after epoch {pair.later} {late:.1f} %: {points(cost)}",
     )
 
 
 def timing(evidence: Evidence, margin: float) -> Seen:
-    """What that first decay costs against the best other one of the grid."""
-    later, table = _pair(evidence).later, evidence.table("decay_at", "minimum")
-    others = without(table, DECAY, later)
-    _, apart = compare(part(table, DECAY, later), others)["best"]
-    best = dict(best_setting(others))[DECAY]
-    return Seen(apart.value, f"after epoch {later} against the best other one, {best}: {_points(apart.value)}")
+    """What ABEL's own time costs against the best one of the grid, and what the grid's first after it does."""
+    pair, table = _pair(evidence), evidence.table("decay_at", "minimum")
+    abel = evidence.table("abel", "minimum")
+    others = without(table, DECAY, pair.later)
+    (own, reached), apart = compare(abel, table)["best"]
+    _, late = compare(part(table, DECAY, pair.later), others)["best"]
+    here, found = _all_keep(Bound(-math.inf, margin), (apart.value, late.value))
+    best, other = (dict(best_setting(one))[DECAY] for one in (table, others))
+    times = ", ".join(str(epochs[0]) if epochs else "none" for _, epochs in sorted(_bounces(evidence).items()))
+    return Seen(
+        found,
+        f"ABEL, which decays by itself after epoch {times} (by seed), {own:.1f} %, the best one, {best}, {reached:.1f} %: "
+        f"{points(apart.value)}; after epoch {pair.later} against the best other one, {other}: {points(late.value)}",
+        here,
+    )
 
 
 def _pair(evidence: Evidence) -> Paired:
-    numbers = decay_time(evidence.runs)
+    numbers = decay_time(evidence.runs, evidence.guessing)
     if numbers is None or numbers.paired is None:
         lack = "it takes one arm of decay_at that varies the decay's epoch alone"
         raise ValueError(numbers.no_pair if numbers else lack)
     return numbers.paired
+
+
+def _all_keep(bound: Bound, found: Sequence[Interval]) -> tuple[Held, Interval]:
+    """The verdict on numbers that must all keep a bound, and the number that decided."""
+    verdicts = [bound.verdict(one) for one in found]
+    here = next(held for held in (Held.NOT_HELD, Held.CANNOT_TELL, Held.HELD) if held in verdicts)
+    return here, found[verdicts.index(here)]
+
+
+def _bounces(evidence: Evidence) -> Mapping[int, tuple[int, ...]]:
+    numbers = decay_time(evidence.runs, evidence.guessing)
+    return numbers.bounce_epochs if numbers else {}
 
 
 def last_decay(evidence: Evidence, margin: float) -> Seen:
@@ -126,7 +157,7 @@ def last_decay(evidence: Evidence, margin: float) -> Seen:
     return Seen(
         found,
         f"against epoch {epochs[reference]:g}, {inside.sum()} of {len(means)} epochs from {epochs.min():g} to {epochs.max():g} "
-        f"are surely within it and {outside.sum()} surely beyond; the largest difference is {_points(found)}, at "
+        f"are surely within it and {outside.sum()} surely beyond; the largest difference is {points(found)}, at "
         f"{np.delete(epochs, reference)[widest]:g}",
         here,
     )
@@ -139,7 +170,7 @@ def factor(evidence: Evidence, margin: float) -> Seen:
     spread = measure("spread", by_factor)
     means = zip(by_factor.settings, by_factor.errors.mean(axis=1), strict=True)
     each = ", ".join(f"{value}: {mean:.1f} %" for ((_, value),), mean in means)
-    return Seen(spread, f"mean over the other axes by factor, {each}; spread {_points(spread)}{_joint(table)}")
+    return Seen(spread, f"mean over the other axes by factor, {each}; spread {points(spread)}{_joint(table)}")
 
 
 def _joint(table: Grid) -> str:
@@ -159,10 +190,10 @@ def decays(evidence: Evidence, margin: float) -> Seen:
     factors = [float(str(value)) for ((_, value),) in by_factor.settings]
     most, least = int(np.argmax(factors)), int(np.argmin(factors))
     rounded = 2 * rounding(part(table, FACTOR, by_factor.settings[most][0][1]))
-    more = mean_of(by_factor.decays[most] - by_factor.decays[least], least_variance=rounded)
+    more = change(by_factor.decays[most] - by_factor.decays[least], least_variance=rounded)
     means = by_factor.decays.mean(axis=1)
     each = ", ".join(f"{factor:g}: {count:.1f}" for factor, count in zip(factors, means, strict=True))
-    return Seen(more, f"decays of a trial by factor, {each}; {_signed(more)} more at the largest than at the least")
+    return Seen(more, f"decays of a trial by factor, {each}; {signed(more)} more at the largest than at the least")
 
 
 def growth(other: str) -> Callable[[Evidence, float], Seen]:
@@ -173,33 +204,34 @@ def growth(other: str) -> Callable[[Evidence, float], Seen]:
         (one, two), apart = compare(abel, against)["area"]
         return Seen(
             apart.value,
-            f"above its best rate ABEL is {one:.1f} points on average, {other} {two:.1f}: {_points(apart.value)}",
+            f"above its best rate ABEL is {one:.1f} points on average, {other} {two:.1f}: {points(apart.value)}",
         )
 
     return look
 
 
 def extreme(evidence: Evidence, margin: float) -> Seen:
-    """By how much ABEL is better at the largest rate than each other schedule."""
+    """Whether at the largest rate ABEL trains, and no other schedule does, each at its best factor."""
     abel = evidence.table("abel", "final")
+    if abel.guessing is None:
+        raise ValueError("it takes the error of guessing, which is not known")
     rate = max(along(abel, RATE).settings, key=lambda setting: float(str(setting[0][1])))[0][1]
-    gains: dict[str, Interval] = {}
-    own = part(abel, RATE, rate)
-    errors = {"abel": float(by_seed(own)["best"].mean())}
-    for kind in ("step", "cosine", "simple"):
-        (errors[kind], _), apart = compare(part(evidence.table(kind, "final"), RATE, rate), own)["best"]
-        gains[kind] = apart.value
-    verdicts = {Bound(margin, math.inf).verdict(gain) for gain in gains.values()}
-    here = next(held for held in (Held.NOT_HELD, Held.CANNOT_TELL, Held.HELD) if held in verdicts)
-    each = ", ".join(f"{kind} {error:.1f} %" for kind, error in errors.items())
-    least = min(gains, key=lambda kind: gains[kind].value)
-    return Seen(gains[least], f"at rate {rate}, {each}; {least} less ABEL {_points(gains[least])}", here)
+    trains = Bound(-math.inf, NEAR_CHANCE * abel.guessing)
+    own, *others = (_at_rate(evidence, kind, rate) for kind in ("abel", *OTHERS))
+    here, found = trains.verdict(own), own
+    if here is Held.HELD:
+        here, found = _all_keep(Bound(trains.high, math.inf), others)
+    numbers = ", ".join(f"{kind} {percent(one)}" for kind, one in zip(("ABEL", *OTHERS), (own, *others), strict=True))
+    told = f"at rate {rate}, {numbers}; guessing is {abel.guessing:g} %"
+    if here is Held.NOT_HELD and found is not own:  # the rate is not extreme: at a larger one ABEL may be alone
+        return Seen(found, f"{told}: another one trains too, and no rate of the grid is extreme", Held.CANNOT_TELL)
+    return Seen(found, told, here)
 
 
-def _points(found: Interval) -> str:
-    return f"{_signed(found)} points"
+def _at_rate(evidence: Evidence, kind: str, rate: Scalar) -> Interval:
+    return quantities(part(evidence.table(kind, "final"), RATE, rate))["best"].interval()
 
 
-def _signed(found: Interval) -> str:
-    bounds = "" if math.isnan(found.low) else f" ({found.low:+.1f}, {found.high:+.1f})"
-    return f"{found.value:+.1f}{bounds}"
+def points(found: Interval) -> str:
+    """A difference of errors with its bounds, as text."""
+    return f"{signed(found)} points"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from services import check
-from services.measures import Floats, Grid
+from services.intervals import Floats
+from services.measures import Grid
 from services.schemas import Power, Verdict
 
 SEEDS = (2, 3, 5, 10)
@@ -70,8 +71,14 @@ def _drawn(table: Grid, means: Floats, noise: tuple[float, float], seeds: range,
     """A sweep with these means and this noise."""
     common, rest = noise
     shape = len(means), len(seeds)
-    errors = means[:, None] + common * draw.normal(size=len(seeds)) + rest * draw.normal(size=shape)
-    return Grid(settings=table.settings, seeds=tuple(seeds), errors=errors, decays=np.zeros_like(errors))
+    errors = np.clip(means[:, None] + common * draw.normal(size=len(seeds)) + rest * draw.normal(size=shape), 0, 100)
+    return Grid(
+        settings=table.settings,
+        seeds=tuple(seeds),
+        errors=errors,
+        decays=np.zeros_like(errors),
+        diverged=np.zeros_like(errors),
+    )
 
 
 def _worsened(name: str, means: Floats, weights: Floats, worse: float) -> Floats:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from services import claims, figures, page, robustness_figures, runs, sections, themes
-from services.baseline import guessing
+from services import claims, figures, guessing, page, robustness_figures, runs, sections, themes
 from services.bounce_figures import bounces_figure, shown_of
 from services.claims import Told
 from services.errors import OperationError
@@ -25,8 +24,6 @@ from services.themes import DARK, LIGHT, Draw
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
 from sweeps.urls import is_server, without_credentials
-from workers.config import Program, from_dict
-from workers.data import DataError
 
 PAGE = "index.html"
 PANELS = (
@@ -54,8 +51,8 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A sweep as a report shows it: its row in the ledger, what its first trial trains, its runs, its main figure if any,
-    and what it tells of the paper's claims.
+    """A sweep as a report shows it: its row in the ledger, its runs, its main figure if any, and what it tells of the
+    paper's claims.
 
     Args:
         label: its name, with the id's first letters where the name alone could be another sweep's.
@@ -65,7 +62,6 @@ class Sweep:
     row: SweepRow
     label: str
     guessing: float | None
-    program: Program
     runs: Runs
     main: Exhibit | None
     told: tuple[Told, ...]
@@ -95,7 +91,7 @@ def report(
     if not (shown.trials["epoch"] > 0).any():
         raise OperationError(f"sweep {sweeps[0].row.name!r}: must have a recorded epoch to be shown, got none yet")
     errors = {error_of(one.row.spec) for one in sweeps}
-    guess = _guessing(settings, sweeps[0].program, shown)
+    guess = next((one.guessing for one in sweeps if one.guessing is not None), None)
     arms, lacking = robustness(shown, guess, errors.pop() if len(errors) == 1 else "minimum")
     found = [*_findings(sweeps), *robustness_findings(arms), *lacking]
     folder = settings.reports / "+".join(map(_file, sweeps)) if out is None else out
@@ -129,15 +125,14 @@ def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
     found = []
     for row in rows.values():
         shown = runs.load(settings.tracking_uri, row.id)
-        program = from_dict(trials[row.id][0].program)
         lag = lagging(shown, trials[row.id])
-        guess = _guessing(settings, program, shown)
+        diverged = bool((shown.trials["outcome"] == "diverged").any())
+        guess = guessing.of(row, trials[row.id][0].program, settings.data_dir, needed=diverged)
         found.append(
             Sweep(
                 row=row,
                 label=labels[row.id],
                 guessing=guess,
-                program=program,
                 runs=shown,
                 main=exhibit(shown, guess),
                 told=claims.of(shown, guess),
@@ -170,21 +165,11 @@ def _file(sweep: Sweep) -> str:
     return sweep.label.replace(" ", "-")
 
 
-def _guessing(settings: Settings, program: Program, shown: Runs) -> float | None:
-    """The error that a diverged trial counts as; None where the data set, and so the number of its classes, is not here."""
-    if not (shown.trials["outcome"] == "diverged").any():
-        return 100.0
-    try:
-        return guessing(program, settings.data_dir)
-    except DataError:
-        return None
-
-
 def _findings(sweeps: Sequence[Sweep]) -> Iterator[str]:
     for one in sweeps:
         said = one.main.findings if one.main else (missing(one.runs, one.guessing),)
         before = f"{one.label}: " if len(sweeps) > 1 else ""
-        yield from (f"{before}{text}" for text in (*filter(None, said), *unheard(one.runs)))
+        yield from (f"{before}{text}" for text in (*filter(None, said), *unheard(one.runs, one.guessing)))
 
 
 def document(

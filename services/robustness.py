@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from services.axes import axes
 from services.baseline import tables
 from services.evidence import Evidence
-from services.measures import ROUNDING, Grid, Setting, measures
+from services.intervals import ROUNDING
+from services.measures import Grid, Setting, measures
 from services.runs import Runs
 from services.schemas import Interval, Scalar
 from services.shares import numbers_of
+from services.wording import bounded
 from sweeps.shape import Statistic
 
 ERRORS: Mapping[Statistic, str] = {
@@ -62,7 +64,7 @@ def robustness(runs: Runs, guessing: float | None, error: Statistic = "minimum")
     for arm, kind in kinds.items():
         own = [result for result in results if result.arm == arm]
         try:
-            (table,) = tables(own, error, math.nan if guessing is None else guessing).values()
+            (table,) = tables(own, error, guessing).values()
         except ValueError as fault:
             lacking.append(f"{arm} has no measures: {fault}.")
             continue
@@ -84,8 +86,8 @@ def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
         found, count = arm.measures, len(arm.table.settings)
         yield (
             f"{arm.arm}: over its {count} settings the {ERRORS[arm.error]} goes from {found['best'].value:.1f} to "
-            f"{found['worst'].value:.1f} %, a spread of {_points_of(found['spread'])} points; averaged over the range it "
-            f"is {_points_of(found['area'])} points above the best."
+            f"{found['worst'].value:.1f} %, a spread of {bounded(found['spread'])} points; averaged over the range it "
+            f"is {bounded(found['area'])} points above the best."
         )
     alike: dict[frozenset[Setting], list[Robustness]] = {}
     for arm in gridded:
@@ -113,8 +115,3 @@ def _ranked(same: Sequence[Robustness]) -> str:
 
 def _spread(arm: Robustness) -> float:
     return arm.measures["spread"].value
-
-
-def _points_of(found: Interval) -> str:
-    bounds = "" if math.isnan(found.low) else f" ({found.low:.1f} to {found.high:.1f})"
-    return f"{found.value:.1f}{bounds}"

@@ -6,17 +6,16 @@ alone, their time included, so that they are the same points however often a swe
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from services import baseline, summary
+from services import baseline, guessing, summary
+from services.chance import STEADINESS, near_chance
 from services.measures import Grid, measures
 from services.projection import Point, metric_key
-from services.schemas import TrialResult
-from sweeps.rows import StateRow, TrialRow, TrialStatus
+from sweeps.rows import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.shape import Statistic
-from workers.config import ConfigError, from_dict
-from workers.data import DataError
 
 SECTION = "robustness"
 DIGITS = 4  # another processor may round the last of a float64 otherwise, and MLflow would have two points
@@ -30,16 +29,16 @@ def error_of(spec: Mapping[str, Any]) -> Statistic:
 
 
 def points(
+    sweep: SweepRow,
     trials: Sequence[TrialRow],
     curve: Callable[[str | None], Sequence[StateRow]],
-    error: Statistic,
     data_dir: Path | None = None,
 ) -> Iterator[Point]:
-    """The measures of every arm that has all of its results.
+    """The measures of every arm that has all of its results; of one near chance none that praises it for being steady.
 
     Args:
         curve: gives the records of the trial with a head.
-        data_dir: where the data lie, of which an arm with a diverged trial needs the number of classes.
+        data_dir: where the data lie; an arm with a diverged trial needs them where the ledger lacks the error of guessing.
     """
     for arm in dict.fromkeys(trial.arm for trial in trials):
         own = [trial for trial in trials if trial.arm == arm]
@@ -50,26 +49,19 @@ def points(
             states = curve(trial.head)
             results.append(summary.measure(trial, states))
             at_ms = max(at_ms, states[-1].finished_at_ms)
-        table = _table(own[0].program, results, error, data_dir)
-        if table is not None:
+        diverged = any(trial.status is TrialStatus.DIVERGED for trial in own)
+        found = guessing.of(sweep, own[0].program, data_dir, needed=diverged)
+        with suppress(ValueError):  # guessing is not known, or a setting lacks a seed
+            (table,) = baseline.tables(results, error_of(sweep.spec), found).values()
             yield from _of(arm, table, at_ms)
 
 
 def _of(arm: str, table: Grid, at_ms: int) -> Iterator[Point]:
+    left_out = STEADINESS if near_chance(table) else frozenset()
     for name, found in measures(table).items():
+        if name in left_out:
+            continue
         key = f"{SECTION}/{metric_key(arm)}/{name}"
         for suffix, value in (("", found.value), (".low", found.low), (".high", found.high)):
             if math.isfinite(value):  # with one seed there is no interval
                 yield Point(key + suffix, round(value, DIGITS), at_ms, 0)
-
-
-def _table(
-    program: Mapping[str, Any], results: Sequence[TrialResult], error: Statistic, data_dir: Path | None
-) -> Grid | None:
-    diverged = any(result.status == TrialStatus.DIVERGED for result in results)
-    try:
-        guessing = baseline.guessing(from_dict(program), data_dir) if diverged else math.nan
-        (table,) = baseline.tables(results, error, guessing).values()
-    except (ConfigError, DataError, OSError, ValueError):  # the data are not here, or a setting lacks a seed
-        return None
-    return table

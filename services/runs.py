@@ -77,6 +77,15 @@ class Runs:
         """The trials that came to their end, by the epochs or by their schedule; only these enter means."""
         return self.trials[self.trials["outcome"] == "finished"]
 
+    def counted(self, guessing: float | None) -> pd.DataFrame:
+        """The trials whose errors enter means and comparisons, diverged ones with that of guessing if it is known."""
+        diverged = self.trials["outcome"] == "diverged"
+        if guessing is None:
+            return self.finished
+        errors = [name for name in self.trials.columns if name.endswith("_test_error")]
+        counts = self.trials.assign(**{name: self.trials[name].mask(diverged, guessing) for name in errors})
+        return counts[diverged | (self.trials["outcome"] == "finished")]
+
     def curve(self, metric: str) -> pd.DataFrame:
         """One metric as a table: epochs down, trial ids across.
 

@@ -19,7 +19,7 @@ from services.page import Cell, Column, Link
 from services.robustness import ERRORS, Robustness
 from services.runs import Runs
 from services.schemas import Interval
-from services.wording import counted, duration
+from services.wording import counted, duration, signed
 
 FOLD_ABOVE = 60  # a longer table of trials is folded away
 KINDS = {Held.HELD: "held", Held.NOT_HELD: "not-held", Held.CANNOT_TELL: ""}
@@ -84,7 +84,7 @@ def _compared(arms: Sequence[Robustness], first: str, rows: Sequence[comparison.
                 row.second,
                 row.measure,
                 *(f"{value:.1f}" for value in row.values),
-                _signed(row.difference.value),
+                signed(row.difference.value),
                 "–" if math.isnan(row.difference.effect) else f"{row.difference.effect:+.1f}",
                 "–" if math.isnan(row.corrected) else f"{row.corrected:.2g}",
             ],
@@ -140,11 +140,6 @@ def claims(told: Sequence[Told]) -> str:
         "the rules were written, and what was mended after, services/claims.py and bench/RESULTS.md tell."
     )
     return page.table(columns, rows, "claims") + page.paragraph(note, "note")
-
-
-def _signed(found: Interval) -> str:
-    bounds = "" if math.isnan(found.low) else f" ({found.low:+.1f} to {found.high:+.1f})"
-    return f"{found.value:+.1f}{bounds}"
 
 
 def arms(shown: Runs) -> str:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from services.axes import axes
-from services.comparison import Row, best_setting, by_seed, comparisons
+from services.comparison import Row, best_setting, comparisons
 from services.evidence import FACTOR, LAST, RATE, Evidence
 from services.figures import in_words
-from services.measures import Grid, mean_of, measures
-from services.schemas import Interval
+from services.measures import Grid, measures
+from services.wording import bounded, percent, signed
 
 SHOWN = {"best": "at its own best", "mean": "over the grid", "area": "above its own best, over the grid"}
 
@@ -81,10 +81,10 @@ def last_decays(evidence: Evidence) -> LastDecay:
 def rate_by_factor_findings(numbers: RateByFactor) -> Iterator[str]:
     """Each arm by itself, then ABEL against each other one."""
     for arm, table in numbers.arms.items():
-        found = {name: mean_of(values) for name, values in by_seed(table).items()}
+        found = measures(table)
         yield (
-            f"{arm} is best at {in_words(dict(best_setting(table)))}, with {found['best'].value:.1f} % final test error; over "
-            f"its grid {_interval(found['mean'])} %, at its worst {found['worst'].value:.1f} %."
+            f"{arm} is best at {in_words(dict(best_setting(table)))}, with {percent(found['best'])} final test error; over its "
+            f"grid {percent(found['mean'])}, at its worst {percent(found['worst'])}."
         )
     rows = comparisons(numbers.arms, numbers.abel)
     for arm in dict.fromkeys(row.second for row in rows):
@@ -107,7 +107,7 @@ def last_decay_findings(numbers: LastDecay) -> Iterator[str]:
     yield (
         f"With its last decay after epoch {epochs[reference]:g}, the nearest to 85 % of training, ABEL's final test error is "
         f"{means[reference]:.1f} %; from epoch {epochs[0]:g} to {epochs[-1]:g} it differs from that by {apart.max():.1f} points "
-        f"at most. What noise leaves of the spread is {_interval(found['spread'])} points."
+        f"at most. What noise leaves of the spread is {bounded(found['spread'])} points."
     )
     decays = numbers.table.decays.mean(axis=1)
     yield f"It decays {decays.min():.1f} to {decays.max():.1f} times in a trial, the last decay among them."
@@ -116,13 +116,7 @@ def last_decay_findings(numbers: LastDecay) -> Iterator[str]:
 def _difference(row: Row) -> str:
     found = row.difference
     if math.isnan(found.value.low):
-        return f"{found.value.value:+.1f}"
+        return signed(found.value)
     size = "" if math.isnan(found.effect) else f", d = {found.effect:+.1f}"
     sure = "" if math.isnan(row.corrected) else f", p = {row.corrected:.2g}"
-    return f"{found.value.value:+.1f} ({found.value.low:+.1f}, {found.value.high:+.1f}{size}{sure})"
-
-
-def _interval(found: Interval) -> str:
-    if math.isnan(found.low):
-        return f"{found.value:.1f}"
-    return f"{found.value:.1f} ({found.low:.1f}, {found.high:.1f})"
+    return f"{signed(found.value)[:-1]}{size}{sure})"

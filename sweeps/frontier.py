@@ -110,8 +110,10 @@ class Frontier:
         trials = list(trials)
         halvings = {trial.arm: trial.halving for trial in trials if trial.halving is not None}
         decided = self._ledger.events_of(self._sweep_id, HALVED) if halvings else []
-        self._contest = Contest.resumed(self._rows.values(), halvings, decided)
         by_number = {row.number: row for row in self._rows.values()}
+        known = {by_number[trial.number].id: identities[trial.program].guessing for trial in trials if halvings}
+        guessing = {trial: error for trial, error in known.items() if error is not None}
+        self._contest = Contest.resumed(self._rows.values(), halvings, decided, guessing)
         roots: dict[tuple[str, int], list[tuple[Trial, TrialRow, Identity]]] = {}
         for trial in trials:
             row, identity = by_number[trial.number], identities[trial.program]

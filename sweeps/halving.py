@@ -20,7 +20,7 @@ from sweeps.rows import EventRow, StateRow, TrialRow, TrialStatus, encode
 from sweeps.shape import Halving
 
 HALVED = "halved"  # the kind of the event that tells of a decision
-WORST = 100.0  # percent: what a trial that diverged counts as
+LARGEST = 100.0  # percent: what a trial that diverged counts as where the error of guessing is not known
 
 
 def rungs(halving: Halving | None, epochs: int) -> tuple[int, ...]:
@@ -62,18 +62,26 @@ class Contest:
     Args:
         halvings: by arm.
         trials: the arms' trials.
+        guessing: the error of guessing by the trial's id, in percent: what it counts as once it has diverged.
         passed: the last rung that each trial has passed, by the trial's id; of the others none.
     """
 
     halvings: Mapping[str, Halving]
     trials: Mapping[str, Sequence[TrialRow]]
+    guessing: Mapping[str, float] = field(default_factory=dict)
     passed: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def resumed(cls, rows: Iterable[TrialRow], halvings: Mapping[str, Halving], events: Iterable[EventRow]) -> Contest:
+    def resumed(
+        cls,
+        rows: Iterable[TrialRow],
+        halvings: Mapping[str, Halving],
+        events: Iterable[EventRow],
+        guessing: Mapping[str, float] | None = None,
+    ) -> Contest:
         """The contest as far as a ledger's events tell of it."""
         rows = list(rows)
-        contest = cls(halvings, {arm: [row for row in rows if row.arm == arm] for arm in halvings})
+        contest = cls(halvings, {arm: [row for row in rows if row.arm == arm] for arm in halvings}, guessing or {})
         for event in events:
             contest.passed |= dict.fromkeys(event.payload["passed"], int(event.payload["epoch"]))
         return contest
@@ -109,7 +117,7 @@ class Contest:
         """Judge the settings that have come to a rung by their records; who passed it before has passed it for good."""
         halving, by_setting = self.halvings[arm], dict[str, list[float]]()
         for row in self.trials[arm]:
-            error = _error(halving, epoch, statuses[row.id], curves[row.id])
+            error = _error(halving, epoch, statuses[row.id], curves[row.id], self.guessing.get(row.id, LARGEST))
             if error is not None:
                 by_setting.setdefault(encode(row.settings), []).append(error)
         lost = losers({setting: fmean(errors) for setting, errors in by_setting.items()}, halving.reduction_factor)
@@ -120,12 +128,14 @@ class Contest:
         return Decision(arm=arm, epoch=epoch, stopped=stopped, passed=passed)
 
 
-def _error(halving: Halving, epoch: int, status: TrialStatus, curve: Sequence[StateRow]) -> float | None:
+def _error(
+    halving: Halving, epoch: int, status: TrialStatus, curve: Sequence[StateRow], guessing: float
+) -> float | None:
     """What a trial counts with at a rung; None where it has no say there: it stopped or failed before."""
     if status is TrialStatus.DIVERGED and len(curve) <= epoch:
-        return WORST
+        return guessing
     if len(curve) < epoch and status is not TrialStatus.FINISHED:
         return None
     errors = [state.metrics["test_error"] for state in curve[:epoch]]
-    error = errors[-1] if halving.error == "last" else min(errors)
-    return error if 0 <= error <= WORST else WORST  # NaN counts as the worst
+    counted = errors[-1:] if halving.error == "last" else errors
+    return min((error for error in counted if 0 <= error <= LARGEST), default=guessing)  # NaN is no error

@@ -29,6 +29,7 @@ from typing import IO, Any
 from abel.schedules import EpochPlan
 from workers.config import ConfigError, Program, from_dict, to_dict
 from workers.data import DataError, Dataset
+from workers.guessing import error_of_guessing
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax")
 DRAWS_FROM = "workers.randomness"  # every task's keys come from here, whoever imports it
@@ -45,10 +46,12 @@ class Identity:
     examples: int  # training examples, which with the batch size give the steps of an epoch
     numerics: Mapping[str, str]
     code: str  # sha256 of the syntax trees
+    guessing: float | None = None  # percent: what a diverged trial counts as; decides no state, older ledgers lack it
 
     def root(self, seed: int, salt: str = "") -> str:
         """The key of the state before epoch 1. A salt keeps a trial's states to itself (``--no-sharing``)."""
         content = asdict(self) | {"seed": seed} | ({"salt": salt} if salt else {})
+        del content["guessing"]
         return _sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
     def why_not(self, other: "Identity") -> list[str]:
@@ -72,6 +75,7 @@ def identify(program: Program, dataset: Dataset) -> Identity:
         examples=dataset.examples,
         numerics=numerics(),
         code=code_digest(program),
+        guessing=error_of_guessing(dataset.classes),
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from services.axes import along, axes, heat, interaction, part, slices, without
-from services.measures import Grid, mean_of, measure
+from services.intervals import level
+from services.measures import Grid, measure
 
 A, B = ("a", (0, 1, 3)), ("b", ("x", "y"))
 # a has the shares 1/6, 3/6, 2/6 by the trapezoid rule, b one half each.
@@ -34,7 +35,7 @@ def test_a_slice_has_the_mean_and_the_best_of_its_settings():
     first, second = slices(table(), "b")
     assert (first.value, second.value) == ("x", "y")
     by_seed = [(10 + 3 * 11 + 2 * 30) / 6, (12 + 3 * 13 + 2 * 34) / 6]
-    assert first.mean == pytest.approx(mean_of(by_seed))
+    assert first.mean == pytest.approx(level(by_seed).interval())
     inner = table(ERRORS[::2], (A,))
     assert first.best == pytest.approx(measure("best", inner))
     assert first.best.value == pytest.approx(11, abs=0.2)
@@ -67,7 +68,7 @@ def test_the_table_of_two_axes_averages_a_third_and_leaves_holes():
     found = heat(three, "a", "b")
     assert found.errors.shape == (3, 2, 2)
     assert found.errors.reshape(6, 2) == pytest.approx(ERRORS)
-    assert found.cell(1, 0) == pytest.approx(mean_of([11.0, 13.0]))
+    assert found.cell(1, 0) == pytest.approx(level([11.0, 13.0]).interval())
     whole = table()
     lacking = Grid(settings=whole.settings[:-1], seeds=whole.seeds, errors=whole.errors[:-1], decays=whole.decays[:-1])
     assert np.isnan(heat(lacking, "a", "b").errors[2, 1]).all()

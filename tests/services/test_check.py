@@ -25,6 +25,7 @@ def sweep(means, seeds=5, *, first=0, noise=0.3, seed=0, decays=2):
         seeds=tuple(range(first, first + seeds)),
         errors=errors,
         decays=np.full_like(errors, decays),
+        diverged=np.zeros_like(errors),
     )
 
 

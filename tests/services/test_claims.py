@@ -52,7 +52,9 @@ def evidence(rows: Sequence[Mapping[str, Any]], guessing: float | None = None) -
 
 
 def figure_3(
-    errors: Mapping[str, Error], decays: Callable[[float], int] = lambda factor: 1 + 4 * (factor > 0.2)
+    errors: Mapping[str, Error],
+    decays: Callable[[float], int] = lambda factor: 1 + 4 * (factor > 0.2),
+    guessing: float | None = None,
 ) -> Evidence:
     """A sweep over rates and factors, of three seeds; the norm bounces at all rates but the least."""
     rows, noise = [], np.random.default_rng(0)
@@ -66,7 +68,7 @@ def figure_3(
             rows.append(
                 trial(arm, seed, (level + 9, level + 2, level + 1, level), settings, norm=norm, decay_epochs=first)
             )
-    return evidence(rows)
+    return evidence(rows, guessing)
 
 
 def flat(level: float) -> Error:
@@ -138,13 +140,25 @@ def test_the_factor_barely_matters_and_the_decays_adjust() -> None:
 
 def test_abel_depends_less_on_the_rate() -> None:
     errors = {"abel": growing(1), "step": growing(8), "cosine": growing(8), "simple": growing(8)}
-    assert here(figure_3(errors), "rate") == [Held.HELD] * 3
+    assert here(figure_3(errors), "rate")[:2] == [Held.HELD] * 2
     turned = {"abel": growing(8), "step": growing(1), "cosine": growing(20), "simple": growing(20)}
-    assert here(figure_3(turned), "rate") == [Held.NOT_HELD, Held.HELD, Held.NOT_HELD]
-    collapsed = dict.fromkeys(errors, growing(35))
-    *_, extreme = told(figure_3(collapsed), ["rate"], 2.0)
-    assert extreme.here is Held.NOT_HELD
-    assert extreme.numbers.startswith("at rate 0.5, abel 89.9 %")
+    assert here(figure_3(turned), "rate")[:2] == [Held.NOT_HELD, Held.HELD]
+
+
+def test_an_extreme_rate_is_one_at_which_nothing_else_trains() -> None:
+    def seen(abel: float, *others: float) -> Told:
+        levels = dict(zip(("abel", "step", "cosine", "simple"), (abel, *others), strict=True))
+        return told(
+            figure_3({arm: growing((level - 20) / 2) for arm, level in levels.items()}, guessing=90.0), ["rate"], 2.0
+        )[-1]
+
+    assert seen(40, 88, 89, 88).here is Held.HELD
+    assert seen(40, 88, 89, 88).numbers.startswith("at rate 0.5, ABEL 39.")
+    assert seen(87, 89.5, 89.5, 89.5).here is Held.NOT_HELD, "better by two points, and untrained"
+    alike = seen(40, 60, 88, 88)
+    assert alike.here is Held.CANNOT_TELL and alike.numbers.endswith("no rate of the grid is extreme")
+    unknown = told(figure_3(dict.fromkeys(("abel", "step", "cosine", "simple"), flat(20))), ["rate"], 2.0)[-1]
+    assert unknown.numbers == "it takes the error of guessing, which is not known"
 
 
 def test_the_last_decay_barely_matters() -> None:
@@ -169,24 +183,34 @@ def test_the_last_decay_barely_matters() -> None:
     assert one.found is not None and one.found.value == pytest.approx(9, abs=0.3)
 
 
-def decay_times(errors: Mapping[int, float], first: int) -> Evidence:
+def decay_times(errors: Mapping[int, float], first: int, abel: float = 20.0) -> Evidence:
     rows = [
         trial("decay_at", seed, (error + SCATTER[seed] + JITTER[(seed + epoch) % 3],) * 4, {DECAY: epoch})
         for epoch, error in errors.items()
         for seed in range(3)
     ]
-    return evidence(rows + [trial("abel", seed, (20.0,) * 4, {}, bounce_epochs=(first,)) for seed in range(3)])
+    own = [trial("abel", seed, (abel + SCATTER[seed],) * 4, {}, bounce_epochs=(first + seed,)) for seed in range(3)]
+    return evidence(rows + own)
 
 
 def test_decaying_early_hurts_and_abel_s_time_is_near_the_best() -> None:
     assert here(decay_times({2: 40.0, 10: 21.0, 20: 20.0}, first=8), "decay_time") == [Held.HELD, Held.HELD]
     assert here(decay_times({2: 21.0, 10: 21.0, 20: 12.0}, first=8), "decay_time") == [Held.NOT_HELD, Held.NOT_HELD]
     (_, timing) = told(decay_times({2: 40.0, 10: 21.0, 20: 25.0}, first=8), ["decay_time"], 2.0)
-    assert timing.numbers.startswith("after epoch 10 against the best other one, 20: -")
+    assert timing.numbers.startswith(
+        "ABEL, which decays by itself after epoch 8, 9, 10 (by seed), 20.0 %, the best one, 10, 21"
+    )
+    assert "after epoch 10 against the best other one, 20: -" in timing.numbers
     assert timing.found is not None and timing.found.low < timing.found.value < timing.found.high < 0
     late, _ = told(decay_times({2: 40.0, 10: 21.0}, first=30), ["decay_time"], 2.0)
     assert late.here is Held.CANNOT_TELL
     assert late.numbers.startswith("the grid has no decay epoch at or after ABEL's own")
+
+
+def test_abel_s_time_is_judged_by_abel_s_own_error() -> None:
+    (_, timing) = told(decay_times({2: 40.0, 10: 21.0, 20: 20.0}, first=8, abel=30.0), ["decay_time"], 2.0)
+    assert timing.here is Held.NOT_HELD
+    assert timing.found is not None and timing.found.value == pytest.approx(10, abs=0.3)
 
 
 def test_what_a_sweep_lacks_is_said_and_not_raised() -> None:
@@ -268,6 +292,8 @@ def test_what_is_lacking_is_said() -> None:
     with pytest.raises(ValueError, match=r"1 of 2 have none: abel \{\} seed=1 \(failed\)"):
         evidence([rows[0], {**rows[1], "outcome": "failed"}]).table("abel", "final")
     diverged = [rows[0], {**rows[1], "outcome": "diverged"}]
-    with pytest.raises(ValueError, match="a trial diverged, and the error of guessing is not known"):
+    with pytest.raises(
+        ValueError, match="a trial diverged and counts as guessing, and neither the sweep nor the data set"
+    ):
         evidence(diverged).table("abel", "final")
     assert evidence(diverged, guessing=90.0).table("abel", "final").errors.tolist() == [[40, 90]]

@@ -42,9 +42,10 @@ def test_after_the_bounce_is_the_first_grid_epoch_before_no_seeds_first_decay_by
     assert numbers is not None and numbers.paired is not None
     pair = numbers.paired
     assert (pair.earlier, pair.later) == (2, 20)
-    assert pair.differences == [30, 32]
     assert pair.means == (52, 21)
-    assert (pair.mean, pair.standard_error, pair.t) == (31, 1, 31)
+    assert pair.cost.value == 31 and 0 < pair.cost.low < 31 < pair.cost.high < 100
+    assert set(numbers.costs) == {2, 10} and numbers.costs[2] == pair.cost
+    assert numbers.costs[10].value == 9.5
     mean_before_it = [trial("abel", 0, 21.0, bounce_epochs=(5,)), trial("abel", 1, 22.0, bounce_epochs=(13,))]
     one_later = decay_time(runs(GRID + mean_before_it))
     assert one_later is not None and one_later.paired is not None and one_later.paired.later == 20
@@ -68,20 +69,30 @@ def test_trials_that_did_not_finish_are_left_out_and_named() -> None:
     diverged, failed = unheard(shown)
     assert failed == "1 trial did not finish and enters no mean: constant None seed=0 (failed)."
     assert diverged.startswith(
-        "3 trials diverged: decay_at 2 seed=1, decay_at 10 seed=1, decay_at 20 seed=1. In measures"
+        "3 trials diverged: decay_at 2 seed=1, decay_at 10 seed=1, decay_at 20 seed=1. A diverged trial counts as guessing"
     )
-    assert numbers.paired.differences == [30]
-    assert math.isnan(numbers.paired.standard_error)
+    assert diverged.endswith("they are left out, and so are the measures of such arms.")
+    assert numbers.paired.errors == {0: (50, 20)}
+    assert math.isnan(numbers.paired.cost.low)
+
+
+def test_a_diverged_trial_counts_as_guessing() -> None:
+    shown = runs([*(replace_outcome(row, "diverged") if row["seed"] == 1 else row for row in GRID), *CONSTANT, *ABEL])
+    numbers = decay_time(shown, 90.0)
+    assert numbers is not None and numbers.paired is not None
+    assert numbers.paired.errors == {0: (50, 20), 1: (90, 90)}
+    (said,) = unheard(shown, 90.0)
+    assert said.endswith("They count as guessing, 90 % test error, wherever errors are averaged or compared.")
 
 
 def replace_outcome(row: Mapping[str, Any], outcome: str) -> dict[str, Any]:
     return dict(row) | {"outcome": outcome}
 
 
-def test_equal_differences_have_an_infinite_t() -> None:
+def test_equal_differences_say_nothing_of_the_noise() -> None:
     numbers = decay_time(runs(GRID + ABEL))
     assert numbers is not None and numbers.paired is not None
-    assert replace(numbers.paired, errors={0: (3.0, 1.0), 1: (4.0, 2.0)}).t == math.inf
+    assert math.isnan(replace(numbers.paired, errors={0: (3.0, 1.0), 1: (4.0, 2.0)}).cost.low)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ import pytest
 from scipy import stats
 
 from services.coverage import COVERAGE, trusted
-from services.measures import MEASURES, Grid, Point, bands, grid, mean_of, measure, measures
+from services.intervals import level
+from services.measures import MEASURES, Grid, Point, bands, grid, measure, measures, settled
 from sweeps import rules
 
 
-def table(errors, *, name="schedule.x", values=None, decays=None, diverged=0):
+def table(errors, *, name="schedule.x", values=None, decays=None, diverged=None):
     errors = np.asarray(errors, float)
     values = range(len(errors)) if values is None else values
     return Grid(
@@ -19,7 +20,7 @@ def table(errors, *, name="schedule.x", values=None, decays=None, diverged=0):
         seeds=tuple(range(errors.shape[1])),
         errors=errors,
         decays=np.zeros_like(errors) if decays is None else np.asarray(decays, float),
-        diverged=diverged,
+        diverged=np.zeros_like(errors) if diverged is None else np.asarray(diverged, float),
     )
 
 
@@ -72,25 +73,72 @@ def test_two_axes_multiply_their_shares_and_a_grid_with_holes_has_equal_ones():
     assert holes.weights == pytest.approx([0.2] * 5)
 
 
-def test_the_mean_has_students_interval():
+def odds(errors):
+    return np.log(np.asarray(errors) / (100 - np.asarray(errors)))
+
+
+def points(odds):
+    return 100 / (1 + np.exp(-np.asarray(odds)))
+
+
+def test_the_mean_has_students_interval_in_log_odds_around_it():
     by_seed = [3.0, 4.0, 8.0]
+    half = stats.t.interval(0.95, 2, 0, stats.sem(odds(by_seed)))[1]
+    expected = (5.0, *points(odds(5.0) + np.array([-half, half])))
+    assert level(by_seed).interval() == pytest.approx(expected)
+    assert measure("mean", table([by_seed])) == pytest.approx(expected)
+
+
+def test_far_from_the_ends_the_mean_has_students_interval():
+    by_seed = [49.0, 50.5, 50.0]
     low, high = stats.t.interval(0.95, 2, np.mean(by_seed), stats.sem(by_seed))
-    assert mean_of(by_seed) == pytest.approx((5.0, low, high))
-    assert measure("mean", table([by_seed])) == pytest.approx((5.0, max(low, 0), high))
+    assert level(by_seed).interval() == pytest.approx((np.mean(by_seed), low, high), abs=0.02)
 
 
-def test_differences_have_tukeys_bounds():
+def test_differences_have_tukeys_bounds_in_log_odds():
     errors = np.array([[10.0, 12.0, 11.0], [13.0, 14.0, 16.0], [12.0, 11.0, 13.0]])
-    noise = errors - errors.mean(1, keepdims=True) - errors.mean(0) + errors.mean()
-    # No setting is noisier here than the pooled noise by more than its own; the widest pair decides.
+    taken = odds(errors)
+    noise = taken - taken.mean(1, keepdims=True) - taken.mean(0) + taken.mean()
     own = np.maximum(np.square(noise).sum(1) / 2 * 3 / 2, np.square(noise).sum() / 4) / 3
-    reach = stats.studentized_range.ppf(0.95, 3, 4) / math.sqrt(2) * np.sqrt(own[:, None] + own)
-    apart = errors.mean(1)[:, None] - errors.mean(1)
+    reach = stats.studentized_range.ppf(0.95, 3, 4) / math.sqrt(2) * np.sqrt(own)
+    means = errors.mean(1)
+    less, more = means - points(odds(means) - reach), points(odds(means) + reach) - means
+    apart = means[:, None] - means
     off = ~np.eye(3, dtype=bool)
     low, high = bands(errors).above
-    assert low[off] == pytest.approx((apart - reach)[off])
-    assert high[off] == pytest.approx((apart + reach)[off])
+    assert low[off] == pytest.approx((apart - np.hypot(less[:, None], more))[off])
+    assert high[off] == pytest.approx((apart + np.hypot(more[:, None], less))[off])
     assert measure("spread", table(errors))[1:] == pytest.approx((low.max(), high.max()))
+
+
+@pytest.mark.parametrize("settings", [1, 4])
+@pytest.mark.parametrize("seeds", [2, 3, 8])
+def test_no_interval_leaves_the_scale_and_each_contains_its_value(settings, seeds):
+    draw = np.random.default_rng(settings * seeds)
+    for _ in range(100):
+        center, scatter = draw.normal(0, 3), draw.uniform(0, 3)
+        errors = points(center + scatter * draw.normal(size=(settings, seeds)))
+        for name, found in measures(table(errors)).items():
+            top = {"near": 1, "diverged": 1, "decays": math.inf}.get(name, 100)
+            assert 0 <= found.low <= found.value <= found.high <= top, name
+
+
+def test_a_drawn_mean_lies_within_what_its_seeds_showed():
+    # As the demo's: the earliest decays scatter by tens of points, which says nothing of the best one.
+    errors = np.array([[93.5, 44.6, 52.4], [68.6, 30.0, 31.7], [22.4, 11.0, 11.3], [6.7, 4.9, 4.8], [4.0, 4.1, 3.1]])
+    drawn = settled(errors)
+    assert (errors.min(1) <= drawn).all() and (drawn <= errors.max(1)).all()
+    assert 3.1 <= measure("best", table(errors)).value <= 4.1
+
+
+def test_settings_that_are_equal_in_float32_count_once():
+    values = [0.1, 0.2, 0.3, 0.30000000000000004]
+    rows = {value: [10.0 * value, 11.0 * value, 12.5 * value] for value in values}
+    both, once = (
+        grid(Point((("schedule.x", value),), seed, rows[value][seed]) for value in kept for seed in range(3))
+        for kept in (values, values[:3])
+    )
+    assert measures(both) == measures(once)
 
 
 def test_the_spread_of_pure_noise_is_taken_back():
@@ -123,11 +171,26 @@ def test_means_cover_as_often_as_they_should_in_the_published_table():
     assert all(0.93 <= COVERAGE["mean"][seeds] <= 0.97 for seeds in (3, 5, 10))
 
 
-def test_a_diverged_share_has_an_exact_interval():
+def test_seeds_are_the_draws_of_a_diverged_share():
     errors = np.full((2, 5), 90.0)
-    expected = stats.binomtest(3, 10).proportion_ci(0.95, method="exact")
-    found = measure("diverged", table(errors, diverged=3))
-    assert found == pytest.approx((0.3, expected.low, expected.high))
+    together = [[1, 0, 0, 1, 0]] * 2
+    expected = stats.binomtest(2, 5).proportion_ci(0.95, method="exact")
+    found = measure("diverged", table(errors, diverged=together))
+    assert found == pytest.approx((0.4, expected.low, expected.high))
+    assert measure("diverged", table(errors, diverged=np.zeros((2, 5))))[:2] == (0, 0)
+    assert measure("diverged", table(errors, diverged=np.ones((2, 5))))[::2] == (1, 1)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 8])
+@pytest.mark.parametrize("together", [False, True])
+def test_a_diverged_share_covers_the_truth_however_trials_fail(seeds, together):
+    draw = np.random.default_rng(1)
+    hits = 0
+    for _ in range(400):
+        failed = np.broadcast_to(draw.random((1 if together else 4, seeds)) < 0.1, (4, seeds))
+        found = measure("diverged", table(np.full((4, seeds), 90.0), diverged=failed))
+        hits += found.low <= 0.1 <= found.high
+    assert hits / 400 >= 0.94
 
 
 def test_seeds_that_agree_in_their_decays_do_not_make_them_certain():

@@ -97,11 +97,9 @@ def test_findings_of_rate_by_factor() -> None:
     shown = exhibit(runs(both_axes(), "rate_by_factor"))
     assert shown is not None and shown.file == "rate_by_factor.png"
     first, second, third, *against, how = shown.findings
-    assert first.startswith(
-        "abel is best at decay factor 0.5, learning rate 0.01, with 21.0 % final test error; over its"
-    )
+    assert first.startswith("abel is best at decay factor 0.5, learning rate 0.01, with 21.0 % (")
     assert (second.split()[0], third.split()[0]) == ("step", "cosine")
-    assert against[0].startswith("abel less step, in points, paired by seed: at its own best -2.1 (-2.5, -1.7, d = -")
+    assert against[0].startswith("abel less step, in points, paired by seed: at its own best -2.1 (-2.")
     assert "Benjamini and Yekutieli" in how
 
 
@@ -141,4 +139,4 @@ def test_a_diverged_trial_counts_as_guessing(figure: str, rows: Sequence[Mapping
     assert shown is not None
     assert themes.png(shown.draw()).startswith(b"\x89PNG")
     assert exhibit(seen) is None
-    assert "a trial diverged and counts as guessing, and the data set" in missing(seen)
+    assert "a trial diverged and counts as guessing, and neither the sweep nor the data set" in missing(seen)

@@ -1,0 +1,11 @@
+"""Which arms have hardly learned anything: a schedule that fails in all of its settings is steady, and not robust."""
+
+from services.measures import Grid, settled
+
+NEAR_CHANCE = 0.9  # of the error of guessing
+STEADINESS = frozenset({"spread", "area", "near"})  # measures that praise an arm whose settings are equally bad
+
+
+def near_chance(table: Grid) -> bool:
+    """Whether even the best setting's error is above `NEAR_CHANCE` of that of guessing; False where that is not known."""
+    return table.guessing is not None and float(settled(table.errors).min()) > NEAR_CHANCE * table.guessing
