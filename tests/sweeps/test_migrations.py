@@ -5,20 +5,26 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import MetaData, Table, inspect, select, text
 
 from sweeps import migrations, tables
 from sweeps.database import LedgerDamaged, LedgerError
+from sweeps.database import engine as database_of
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
-from sweeps.sealing import change
+from sweeps.sealing import change, is_intact
 
 VERSION_1 = Path(__file__).with_name(
     "ledger_1.sql"
 )  # as the first version wrote it, with all that a small sweep leaves
+
+
+VERSION_2 = VERSION_1.with_name("ledger_2.sql")  # two sweeps, one of them interrupted after an incident
 
 
 @pytest.fixture
@@ -83,6 +89,51 @@ def test_what_version_1_wrote_is_there_to_the_last_row_after_the_upgrade(old):
         ledger.end_invocation(sweep.id, ledger.begin_invocation(sweep.id), SweepStatus.FINISHED)
         assert ledger.events(sweep.id, after=8)[0].id == 9  # ids go on where they were
         assert ledger.work(sweep.id).invocations == 2
+
+
+def written_by_version_2(url, file, *harms):
+    """A ledger of version 2 at a URL, with what version 2 wrote, harmed by these statements."""
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.executescript(VERSION_2.read_text())
+        for harm in harms:
+            assert connection.execute(harm).rowcount
+    rows, _ = contents(file)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = database_of(url)
+    with closing(engine.connect().execution_options(abel_write=True)) as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "2")
+        for name in tables.metadata.tables:
+            table = Table(name, MetaData(), autoload_with=connection)
+            connection.execute(table.insert(), rows[name])
+    engine.dispose()
+    return rows
+
+
+@pytest.mark.databases
+def test_what_version_2_wrote_gets_its_digests(database, tmp_path):
+    before = written_by_version_2(database, tmp_path / "2.db")
+    with closing(Ledger.open(database)) as ledger:
+        assert differences(ledger) == []
+        tiny, longer = ledger.sweeps()
+        assert (tiny.status, longer.status) == (SweepStatus.FINISHED, SweepStatus.INTERRUPTED)
+        for sweep in (tiny, longer):
+            ledger.verify(sweep.id)
+        assert len(ledger.events(tiny.id)) + len(ledger.events(longer.id)) == len(before["events"])
+        assert ledger.tracking_offset(tiny.id, "sqlite:///mlflow.db") == 4
+        assert [event.payload["text"] for event in ledger.events_of(longer.id, "incident")] == ["a worker was lost"]
+        with ledger._read() as connection:
+            for table in tables.metadata.sorted_tables:
+                assert all(is_intact(table, row) for row in connection.execute(select(table)).mappings())
+
+
+def test_a_gap_from_before_the_upgrade_is_named_after_it(database, tmp_path):
+    written_by_version_2(database, tmp_path / "2.db", "DELETE FROM states WHERE epoch = 1")
+    with closing(Ledger.open(database)) as ledger:
+        for sweep in ledger.sweeps():
+            with pytest.raises(LedgerDamaged, match="record of epoch 1 .* is missing"):
+                ledger.verify(sweep.id)
 
 
 def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old):
