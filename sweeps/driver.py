@@ -170,7 +170,8 @@ def _out_of_ray() -> Iterator[None]:
     except (LedgerError, IdentityError):
         raise
     except Exception as error:
-        raise DriverLost(f"{type(error).__name__}: {error}") from error
+        line, _, _ = str(error).strip().partition("\n")
+        raise DriverLost(f"{type(error).__name__}: {line}") from error
 
 
 @contextmanager
