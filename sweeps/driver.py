@@ -206,6 +206,8 @@ def _start(options: Options, directory: Path) -> None:
     worker = {"env_vars": options.environment.variables()}
     quiet = {"runtime_env": worker, "log_to_driver": False, "logging_level": logging.ERROR}
     if options.address is not None:
+        # How often to try to reach the head, each time for some 40 s; by default it takes a quarter of an hour to give up.
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
         ray.init(address=options.address, **quiet)
         return
     os.environ.setdefault("RAY_AUTH_TOKEN", LOCAL_TOKEN)
