@@ -2,6 +2,8 @@
 
 cli          the command ``abel``: thin skins over the verbs, drawn by rendering and progress
 operations   the verbs; execution is the verb ``run``, datasets the verbs of ``abel data``
+attempts     drives a sweep until its outcome stands: waits, and replaces a driver that is lost
+serving      MLflow's server in the foreground
 preflight    what must hold before a sweep starts
 forecasts    what a sweep will cost here: epochs, and time from what was measured
 storage      what of the checkpoints' room can be given back

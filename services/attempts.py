@@ -7,10 +7,10 @@ import time
 from contextlib import closing, suppress
 from dataclasses import replace
 from enum import Enum
-from typing import Any
 
 from services import preflight, standing, storage
 from services.interruption import Stop
+from services.losses import Losses
 from services.projector import Projector, begin
 from services.schemas import Request, RunResult
 from services.settings import Settings
@@ -18,18 +18,14 @@ from services.watching import View, Watch
 from services.wording import size
 from sweeps import supervisor
 from sweeps.database import LedgerAway
-from sweeps.failures import FailureClass
 from sweeps.janitor import clean_leftovers
 from sweeps.job import Begun, DriverLost, Job, Outcome, Progress
-from sweeps.ledger import Batch, Ledger
-from sweeps.retries import RetryPolicy
+from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
 
 NOTHING_TO_DO = "nothing to do"
 LOOK_SECONDS = 5.0
 PAUSE_SECONDS = 10.0
-# How often a driver is replaced without a new record in between.
-RESTARTS = RetryPolicy(infrastructure=5, first_pause_seconds=2.0, longest_pause_seconds=30.0)
 
 
 class Need(Enum):
@@ -56,9 +52,7 @@ class Attempts:
         self._projector: Projector | None = None
         self._away: LedgerAway | None = None
         self._lost: DriverLost | None = None
-        self._losses = 0  # in a row, without a new record
-        self._trained = self._before.trained  # at the last loss
-        self._incidents: list[tuple[str, dict[str, Any]]] = []  # not in the ledger yet
+        self._losses = Losses(ledger, job.sweep_id)
         self._result: RunResult | None = None
 
     def __enter__(self) -> "Attempts":
@@ -75,7 +69,8 @@ class Attempts:
                 self._try_to_drive()
             if self._lost is not None and self._is_worth_another(self._lost):
                 return Need.DRIVER
-            assert self._outcome is not None
+            if self._outcome is None:
+                self._outcome = self._losses.give_up(self._invocation, self._log)
             if self._outcome.status is SweepStatus.NO_SPACE and not self._stop.is_set():
                 return Need.ROOM
             self._result = self._results()
@@ -99,7 +94,7 @@ class Attempts:
             case Need.LEDGER if not self._ledger_comes():
                 raise KeyboardInterrupt from self._away
             case Need.DRIVER:
-                self._stop.wait(RESTARTS.pause(FailureClass.INFRASTRUCTURE, self._losses - 1))
+                self._stop.wait(self._losses.pause_seconds)
 
     def result(self) -> RunResult:
         """What came of it, once nothing is needed any more."""
@@ -144,7 +139,7 @@ class Attempts:
 
     def _begin(self, invocation: int) -> None:
         self._invocation = invocation
-        self._tell_incidents(invocation)
+        self._losses.tell(invocation)
         if self._request.tracking and self._projector is None:  # not before: it ends where no sweep runs
             self._projector = begin(self._settings, self._job.sweep_id)
 
@@ -164,45 +159,13 @@ class Attempts:
             self._projector.stop()
             self._projector = None
 
-    # A lost driver
-
     def _is_worth_another(self, lost: DriverLost) -> bool:
-        """Whether another driver may come further; else the sweep has failed."""
-        trained = self._ledger.work(self._job.sweep_id).trained
-        losses = 1 if trained > self._trained else self._losses + 1
-        again = RESTARTS.allows(FailureClass.INFRASTRUCTURE, losses - 1, alone=False)
-        incident = {
-            "class": FailureClass.INFRASTRUCTURE,
-            "text": f"the driver was lost: {lost}",
-            "again": again,
-            "trials": [],
-            "epoch": 0,
-            "attempt": losses,
-        }
-        if not again:
-            self._give_up(lost, [*self._incidents, ("incident", incident)], losses)
-        else:
-            self._incidents.append(("incident", incident))
+        """Whether another driver is to start."""
+        again = self._losses.count(lost)
+        self._lost = None
+        if again:
             self._view.note(f"the driver was lost: {lost}; starting another, which goes on from the last checkpoints")
-        self._losses, self._trained, self._lost = losses, trained, None
         return again
-
-    def _give_up(self, lost: DriverLost, incidents: list[tuple[str, dict[str, Any]]], losses: int) -> None:
-        sweep_id = self._job.sweep_id
-        invocation = self._ledger.begin_invocation(sweep_id)
-        self._ledger.commit(sweep_id, invocation, Batch(events=incidents))
-        self._ledger.end_invocation(sweep_id, invocation, SweepStatus.FAILED)
-        self._incidents = []
-        error = (
-            f"The driver was lost {losses} times in a row without a new record, the last time because {lost} "
-            f"(log: {self._log}). The same command goes on from the last checkpoints."
-        )
-        self._outcome = Outcome(status=SweepStatus.FAILED, trained=0, replayed=0, seconds={}, error=error)
-
-    def _tell_incidents(self, invocation: int) -> None:
-        if self._incidents:
-            self._ledger.commit(self._job.sweep_id, invocation, Batch(events=self._incidents))
-            self._incidents = []
 
     # Waiting
 

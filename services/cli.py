@@ -112,8 +112,8 @@ def run(
 
     Ctrl-C finishes the epochs under way, saves, and says how to go on; a second Ctrl-C stops at once.
 
-    Exit code: 0 finished or cancelled, 1 some trial failed or the disk stayed full, 2 bad input and nothing was
-    started, 130 interrupted.
+    Exit code: 0 finished or cancelled, 1 some trial failed, the disk stayed full or the driver kept being lost, 2 bad
+    input and nothing was started, 130 interrupted.
 
     Example: abel run fig-s6a-digits --seeds 0,1
     """

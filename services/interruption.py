@@ -18,7 +18,7 @@ class Stop(threading.Event):
         self.handler: Callable[[int, FrameType | None], None] | None = None
 
     def hold(self) -> None:
-        """Take the signals, or take them back: ``ray.init`` puts its own handler in place of ours."""
+        """Take the signals."""
         if self.handler is not None:
             for number in SIGNALS:
                 if not _is_ignored(number):

@@ -180,7 +180,8 @@ def _out_of_ray() -> Iterator[None]:
     except (LedgerError, IdentityError):
         raise
     except Exception as error:
-        raise DriverLost(f"{type(error).__name__}: {error}") from error
+        line, _, _ = str(error).strip().partition("\n")
+        raise DriverLost(f"{type(error).__name__}: {line}") from error
 
 
 @contextmanager
@@ -215,6 +216,8 @@ def _start(options: Options, directory: Path) -> None:
     worker = {"env_vars": options.environment.variables()}
     quiet = {"runtime_env": worker, "log_to_driver": False, "logging_level": logging.ERROR}
     if options.address is not None:
+        # How often to try to reach the head, each time for some 40 s; by default it takes a quarter of an hour to give up.
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
         ray.init(address=options.address, **quiet)
         return
     os.environ.setdefault("RAY_AUTH_TOKEN", LOCAL_TOKEN)

@@ -106,6 +106,7 @@ def main() -> None:
     except SystemExit:  # by Ray's own handler of SIGTERM, while it starts
         talker.say(KeyboardInterrupt())
     except Exception as error:
+        traceback.print_exc()  # for the log
         talker.say(_portable(error))
 
 

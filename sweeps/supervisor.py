@@ -36,6 +36,7 @@ def drive(job: Job, *, stop: threading.Event, log: Path) -> Generator[Begun | Pr
         DriverLost: the process ended without an outcome, its Ray did, or it hangs.
         Exception: what the driver raised otherwise, as it raised it.
     """
+    already = log.stat().st_size if log.exists() else 0
     with _process(log) as process:
         heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for work in (lambda: _listen(process, heard), lambda: _tell(process, job, stop)):
@@ -43,7 +44,7 @@ def drive(job: Job, *, stop: threading.Event, log: Path) -> Generator[Begun | Pr
         for message in _messages(heard):
             match message:
                 case None:
-                    raise DriverLost(f"its process {_how(process.wait(), log)}")
+                    raise DriverLost(f"its process {_how(process.wait(), log, already)}")
                 case BaseException():
                     raise message
                 case Outcome():
@@ -117,9 +118,10 @@ def _messages(heard: "queue.SimpleQueue[Any]") -> Iterator[Any]:
             raise DriverLost(f"its process did nothing for {message.quiet_seconds:.0f} s")
 
 
-def _how(code: int, log: Path) -> str:
-    """How a process ended that said nothing of it itself."""
+def _how(code: int, log: Path, already: int) -> str:
+    """How a process ended that said nothing of it itself; the log had so many bytes before it."""
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    printed = log.read_bytes()[already:].decode(errors="replace")
+    lines = [line for line in printed.splitlines() if line.strip()]
     return f"ended with {code}" + (f": {lines[-1].strip()[:LONGEST_REASON]}" if lines else "")

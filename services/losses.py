@@ -1,0 +1,67 @@
+"""Losses of a run's driver: how many are borne in a row, and how they are told."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sweeps.database import LedgerError
+from sweeps.failures import FailureClass
+from sweeps.job import DriverLost, Outcome
+from sweeps.ledger import Batch, Ledger
+from sweeps.retries import RetryPolicy
+from sweeps.rows import SweepStatus
+
+LOSS = FailureClass.INFRASTRUCTURE
+# How often a driver is replaced without a new record in between.
+RESTARTS = RetryPolicy(infrastructure=5, first_pause_seconds=2.0, longest_pause_seconds=30.0)
+
+
+class Losses:
+    """Counts the drivers lost in a row without a new record, and writes each loss to the ledger as an incident."""
+
+    def __init__(self, ledger: Ledger, sweep_id: str) -> None:
+        self._ledger, self._sweep_id = ledger, sweep_id
+        self._in_a_row, self._last = 0, ""
+        self._trained = ledger.work(sweep_id).trained  # at the last loss
+        self._incidents: list[tuple[str, dict[str, Any]]] = []  # not in the ledger yet
+
+    def count(self, lost: DriverLost) -> bool:
+        """Take in another loss; returns whether the driver is to be replaced."""
+        trained = self._ledger.work(self._sweep_id).trained
+        self._in_a_row = 1 if trained > self._trained else self._in_a_row + 1
+        self._trained, self._last = trained, str(lost)
+        again = RESTARTS.allows(LOSS, self._in_a_row - 1)
+        # It hits the sweep as a whole: no trial and no epoch.
+        incident = {"class": LOSS, "text": f"the driver was lost: {lost}", "again": again, "trials": [], "epoch": 0}
+        self._incidents.append(("incident", incident | {"attempt": self._in_a_row}))
+        return again
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long to wait before the next driver starts."""
+        return RESTARTS.pause(LOSS, self._in_a_row - 1)
+
+    def tell(self, invocation: int) -> None:
+        """Write what is not in the ledger yet; what it does not take now waits for the next time."""
+        with suppress(LedgerError):  # the driver meets it as well, and says so
+            self._commit(invocation)
+
+    def give_up(self, invocation: int | None, log: Path) -> Outcome:
+        """End the sweep as failed, in the invocation of the last driver; where that did not come to have one, in another.
+
+        Raises:
+            Fenced: another process has taken the sweep over meanwhile.
+        """
+        number = self._ledger.begin_invocation(self._sweep_id) if invocation is None else invocation
+        self._commit(number)
+        self._ledger.end_invocation(self._sweep_id, number, SweepStatus.FAILED)
+        error = (
+            f"The driver was lost {self._in_a_row} times in a row without a new record, the last time because {self._last} "
+            f"(log: {log}). The same command goes on from the last checkpoints."
+        )
+        return Outcome(status=SweepStatus.FAILED, trained=0, replayed=0, seconds={}, error=error)
+
+    def _commit(self, invocation: int) -> None:
+        if self._incidents:
+            self._ledger.commit(self._sweep_id, invocation, Batch(events=self._incidents))
+            self._incidents = []
