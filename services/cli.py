@@ -110,7 +110,8 @@ def run(
 ) -> None:
     """Run a sweep, or go on with one that was interrupted. A finished sweep trains nothing again.
 
-    Ctrl-C finishes the epochs under way, saves, and says how to go on; a second Ctrl-C stops at once.
+    Ctrl-C finishes the epochs under way, saves, and says how to go on; a second Ctrl-C stops at once. SIGTERM and a closed
+    terminal do the same; with nohup the run goes on.
 
     Exit code: 0 finished or cancelled, 1 some trial failed, the disk stayed full or the driver kept being lost, 2 bad
     input and nothing was started, 130 interrupted.

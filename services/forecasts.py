@@ -74,8 +74,7 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
     measured = seconds_per_epoch(ledger, spec.expand()) if ledger else None
     seconds = measured or spec.epoch_seconds
     started = seconds_to_start(ledger, seconds or 0.0) if ledger else None
-    start = looked + (START_SECONDS if started is None else started)
-    start = start if cost.new_epochs.high else 0.0
+    start = looked + (START_SECONDS if started is None else started) if cost.new_epochs.high else 0.0
     return Plan(
         name=spec.name,
         title=spec.title,
@@ -92,7 +91,7 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
         workers=workers,
         seconds=_seconds(cost, seconds, workers, start) if seconds else None,
         start_seconds=start,
-        basis=_basis(spec, measured) + _start_basis(start, started),
+        basis=_basis(spec, measured),
     )
 
 
@@ -212,13 +211,6 @@ def _basis(spec: SweepSpec, measured: float | None) -> str:
 def _seconds(cost: Forecast, seconds: float, workers: int, start: float) -> tuple[float, float]:
     low, high = wall_seconds(cost, seconds, workers)
     return low + start, high + start
-
-
-def _start_basis(start: float, measured: float | None) -> str:
-    """How long a run takes before it trains, if it trains."""
-    if not start:
-        return ""
-    return f", and {start:.0f} s to start" + ("" if measured is not None else ", which was not measured here yet")
 
 
 def _canonical(program: Mapping[str, Any]) -> str:

@@ -358,7 +358,8 @@ def _forecast(result: Plan) -> str:
     if result.epochs_remaining[1] == 0:
         return "nothing is left to train"
     low, high = (duration(seconds) for seconds in result.seconds)
-    return f"{low if low == high else f'{low} to {high}'} on {result.workers} workers  ({result.basis})"
+    takes = low if low == high else f"{low} to {high}"
+    return f"{takes} on {result.workers} workers  ({result.basis}; {duration(result.start_seconds)} to start)"
 
 
 def _saved(shared: tuple[int, int], naive: int) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 
 from services import forecasts, losses, operations, rendering
 from services.interruption import Stop
-from services.schemas import Request, RunResult, to_json
+from services.schemas import Plan, Request, RunResult, to_json
 from services.settings import Settings
 from sweeps import supervisor
 from sweeps.database import LedgerError
@@ -178,13 +178,26 @@ def test_a_run_ends_with_its_arms_and_a_second_one_does_nothing(settings: Settin
     assert '"outcome": "nothing to do"' in to_json(again)
 
 
+def after_the_start(plan: Plan) -> tuple[float, ...]:
+    """The seconds of a plan that are for epochs."""
+    assert plan.seconds is not None
+    assert plan.start_seconds >= forecasts.START_SECONDS
+    return tuple(seconds - plan.start_seconds for seconds in plan.seconds)
+
+
+def test_a_finished_sweep_takes_no_time(settings: Settings, recorder: Recorder) -> None:
+    run(settings)
+    plan = operations.plan(settings, Request(spec="spec.yaml"))
+    assert (plan.seconds, plan.start_seconds, plan.epochs_remaining) == ((0.0, 0.0), 0.0, (0, 0))
+
+
 def test_what_earlier_sweeps_recorded_is_not_planned_again(settings: Settings, recorder: Recorder) -> None:
     run(settings)
     Path("spec.yaml").write_text(SPEC.replace("[1, 2]", "[1, 2, 3]"))
     plan = operations.plan(settings, Request(spec="spec.yaml"))
     assert plan.epochs_known == 30
     assert plan.epochs_remaining == (2, 2)
-    assert plan.seconds == pytest.approx((0.5, 0.75))
+    assert after_the_start(plan) == pytest.approx((0.5, 0.75))
     assert plan.reason is None
     fresh = operations.plan(settings, Request(spec="spec.yaml", seeds=(7,)))
     assert fresh.reason == "its seeds and first learning rates are new"
@@ -199,7 +212,7 @@ def test_before_anything_was_measured_the_spec_says_how_long_an_epoch_takes(sett
     assert (unknown.seconds, unknown.basis) == (None, "no epoch was measured here yet")
     Path("spec.yaml").write_text(f"{SPEC}epoch_seconds: 3\n")
     stated = operations.plan(settings, request)
-    assert stated.seconds == pytest.approx((3 * 18 / 2, 3 * (18 / 2 + 4 / 2)))
+    assert after_the_start(stated) == pytest.approx((3 * 18 / 2, 3 * (18 / 2 + 4 / 2)))
     assert stated.basis == "3 s an epoch, as the spec says; none was measured here yet"
 
 

@@ -110,7 +110,7 @@ CHECKED = Checked(
 POWER = Power(arm=ARM, measure="spread", margin=1.5, rows=((10, 1.75, dict.fromkeys(Verdict, 0.33)),))
 KIND = "a_source_of_a_plug_in_with_a_long_name"
 SHOWN = {
-    "plan": (rendering.plan(PLAN), [ARM, "12345", "1,234,567", "654,321", "765,432", "38%", "47%"]),
+    "plan": (rendering.plan(PLAN), [ARM, "12345", "1,234,567", "654,321", "765,432", "38%", "47%", "20 s"]),
     "status": (rendering.overview([SWEEP]), [SWEEP.name, SWEEP.id, "11990/12345", "1234567/1234568", "654321"]),
     "detail": (rendering.detail(DETAIL), [ARM, "6/8", "2 cancelled", "77.33", "78.31 ± 10.25", "24,", "18,", "34"]),
     "trials": (rendering.trials(DETAIL), [ARM, "seed=1234", "119/120", "77.33", "78.31", "24,", "34,", "55"]),
