@@ -23,6 +23,7 @@ from faults import Death, Life, plan
 from oracle import Curves, Verdict, compare, compare_tracking, curves
 
 from sweeps.ledger import Ledger
+from sweeps.urls import of_sqlite
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 180.0  # for one sign of life; more is a hang, and a loss
@@ -51,7 +52,7 @@ class Round:
     def __init__(self, home: Path, spec: Path, save_every: float) -> None:
         self.home, self.spec = home, spec
         self.arguments = ["run", str(spec), "--workers", "2", "--save-every", str(save_every)]
-        self.ledger = Ledger.open(f"sqlite:///{home}/ledger.db")
+        self.ledger = Ledger.open(of_sqlite(home / "ledger.db"))
 
     @contextmanager
     def driver(self, life: Life) -> Iterator[subprocess.Popen[bytes]]:
@@ -235,7 +236,7 @@ def chaos(lives: list[Life], spec: Path, save_every: float, root: Path, seed: in
         tally.replayed += work.replayed
         found = compare(expected, round_.ledger, sweep_id)
         tally.ledger += found
-        tally.tracking += compare_tracking(expected, f"sqlite:///{round_.home}/mlflow.db", sweep_id)
+        tally.tracking += compare_tracking(expected, of_sqlite(round_.home / "mlflow.db"), sweep_id)
         print(f"sweep {tally.rounds}: {lived} drivers, {tally.workers} workers killed so far, {found}", flush=True)
     return tally
 
