@@ -8,10 +8,12 @@ Without a URL: SQLite in a temporary directory. Give an empty PostgreSQL databas
 import sys
 import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
 from sweeps.ledger import Batch, Ledger
 from sweeps.spec import parse_document
+from sweeps.urls import of_sqlite
 from workers.cohort import Record
 from workers.trajectory import Identity
 
@@ -74,7 +76,7 @@ def measure(url):
 
 def main(urls):
     with tempfile.TemporaryDirectory() as directory:
-        for url in [f"sqlite:///{directory}/ledger.db", *urls]:
+        for url in [of_sqlite(Path(directory, "ledger.db")), *urls]:
             measure(url)
 
 

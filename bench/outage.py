@@ -26,7 +26,7 @@ import numpy as np
 from services.settings import Settings
 from sweeps.ledger import Ledger
 from sweeps.spec import load_spec
-from sweeps.urls import without_credentials
+from sweeps.urls import of_sqlite, without_credentials
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "chaos"))
 from mlflow_server import MlflowServer
@@ -109,7 +109,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order, so that no process is left
     with tempfile.TemporaryDirectory(prefix="abel-outage-") as place:
         home = Path(place)
-        with MlflowServer(f"sqlite:///{home / 'server.db'}", home) as server:
+        with MlflowServer(of_sqlite(home / "server.db"), home) as server:
             environment = os.environ | {"ABEL_HOME": place, "ABEL_TRACKING_URI": server.url}
             settings = Settings.from_env(environment)
             command = [sys.executable, "-m", "services.cli", "run", str(spec(home, options.workers, options.examples))]

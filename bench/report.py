@@ -29,6 +29,7 @@ from services.settings import Settings
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus, TrialRow
 from sweeps.spec import SweepSpec, load_spec, parse_document
+from sweeps.urls import of_sqlite
 from workers.trajectory import Identity
 
 SETTINGS_A_AXIS = {"schedule.learning_rate": 25, "schedule.decay_factor": 10}
@@ -138,8 +139,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        uri = f"sqlite:///{home / 'mlflow.db'}"
-        settings = Settings(home=home, ledger_url=f"sqlite:///{home / 'ledger.db'}", tracking_uri=uri)
+        uri = of_sqlite(home / "mlflow.db")
+        settings = Settings(home=home, ledger_url=of_sqlite(home / "ledger.db"), tracking_uri=uri)
         count = write(settings, spec(options.seeds, options.epochs))
         export = ["--export", options.export] if options.export else []
         command = [sys.executable, "-m", "services.cli", "report", "large", "--json", *export]

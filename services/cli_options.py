@@ -81,7 +81,9 @@ def settings_of(data_dir: Path | None = None) -> "Settings":
     """The settings, with a data directory where one is given."""
     from services.settings import Settings
 
-    return Settings.from_env(data_dir=data_dir)
+    settings = Settings.from_env(data_dir=data_dir)
+    settings.lend_home()
+    return settings
 
 
 def seeds_of(text: str | None) -> tuple[int, ...] | None:

@@ -30,7 +30,7 @@ class Losses:
         trained = self._ledger.work(self._sweep_id).trained
         self._in_a_row = 1 if trained > self._trained else self._in_a_row + 1
         self._trained, self._last = trained, str(lost)
-        again = RESTARTS.allows(LOSS, self._in_a_row - 1)
+        again = RESTARTS.allows(LOSS, self._in_a_row - 1, alone=False)
         # It hits the sweep as a whole: no trial and no epoch.
         incident = {"class": LOSS, "text": f"the driver was lost: {lost}", "again": again, "trials": [], "epoch": 0}
         self._incidents.append(("incident", incident | {"attempt": self._in_a_row}))

@@ -23,7 +23,7 @@ from services import gate
 from services.schemas import Checked, Finding, Interval, Request, RunResult, Verdict, to_json
 from services.settings import Settings
 from sweeps.rows import SweepStatus
-from sweeps.urls import origin
+from sweeps.urls import masked, origin
 
 FAILURES = (SweepStatus.FAILED, SweepStatus.NO_SPACE)
 POST_SECONDS = 10.0  # to connect, and between two bytes of an answer
@@ -108,7 +108,7 @@ def of_run(settings: Settings, result: RunResult) -> Notice | None:
 
 def of_crash(request: Request, error: Exception) -> Notice:
     """The notice of a run that broke down."""
-    why = f"{type(error).__name__}: {error}"
+    why = masked(f"{type(error).__name__}: {error}")
     return Notice(event="failed", sweep=request.spec, status=SweepStatus.FAILED, time=_now(), error=why)
 
 

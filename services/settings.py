@@ -13,6 +13,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -116,6 +117,15 @@ class Settings:
         """
         for name in names:
             getattr(self, name)
+
+    def lend_home(self) -> None:
+        """Have libraries that ask for the user's home directory find one where there is none.
+
+        A container may run as a number, without HOME and without a line in passwd; MLflow then fails to import.
+        """
+        with suppress(SettingsError):
+            if os.path.expanduser("~") == "~":
+                os.environ["HOME"] = str(self.home)
 
     @property
     def artifacts(self) -> Path:

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, e
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from sweeps.files import private
+from sweeps.files import make_private, private
 from sweeps.sealing import Damage
 from sweeps.urls import masked, parse, without_credentials
 
@@ -185,7 +185,7 @@ def _sqlite(place: URL) -> Engine:
     file = Path(place.database or ":memory:")
     reading = file.exists() and not (os.access(file.parent, os.W_OK) and os.access(file, os.W_OK))
     if not reading:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_private(file.parent)
     made = create_engine(place)
 
     @event.listens_for(made, "do_connect")

@@ -23,6 +23,8 @@ from oracle import Verdict, compare, compare_tracking
 from rounds import HERE, UNHARMED, Round, undisturbed
 from victims import Victim
 
+from sweeps.urls import of_sqlite
+
 SAVE_EVERY = 2.0
 
 
@@ -100,7 +102,7 @@ def chaos(lives: list[Life], spec: Path, root: Path, seed: int) -> Tally:
         tally.replayed += work.replayed
         found = compare(expected, round_.ledger, sweep_id)
         tally.ledger += found
-        tally.tracking += compare_tracking(expected, f"sqlite:///{round_.home}/mlflow.db", sweep_id)
+        tally.tracking += compare_tracking(expected, of_sqlite(round_.home / "mlflow.db"), sweep_id)
         print(
             f"sweep {tally.rounds}: {lived} commands, {tally.kills.total()} others killed so far, {found}", flush=True
         )
