@@ -9,6 +9,7 @@ from typing import Any
 from services.errors import OperationError
 from services.schemas import ArmPlan, Plan, Request
 from services.settings import Settings
+from sweeps.expansion import alike
 from sweeps.identity import IdentityError, WorkerEnvironment, identify, workers_at_once
 from sweeps.ledger import Ledger, sweep_identity
 from sweeps.plan import Forecast, Span, forecast, wall_seconds
@@ -80,6 +81,7 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
         workers=workers,
         seconds=wall_seconds(cost, seconds, workers) if seconds else None,
         basis=_basis(spec, measured),
+        notes=alike(spec.expand()),
     )
 
 

@@ -28,6 +28,7 @@ from services.schemas import (
 from services.settings import MLFLOW_ENVIRONMENT, Settings, SettingsError, is_server, without_credentials
 from sweeps import catalog as shipped
 from sweeps.database import LedgerError
+from sweeps.expansion import alike
 from sweeps.identity import IdentityError
 from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document
 from workers.data import DataError
@@ -79,6 +80,7 @@ def validate(spec_name: str) -> Validation:
         seeds=tuple(spec.seeds),
         epochs=max(trial.epochs for trial in trials),
         epochs_naive=sum(trial.epochs for trial in trials),
+        notes=alike(trials),
     )
 
 

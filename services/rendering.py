@@ -76,6 +76,7 @@ def validation(result: Validation) -> RenderableType:
                 "epochs": f"{_lengths(result)}, {result.epochs_naive} in all before sharing",
             }
         ),
+        *map(Text, result.notes),
     )
 
 
@@ -93,7 +94,9 @@ def plan(result: Plan) -> RenderableType:
         "left to train": f"{span(*result.epochs_remaining)} epochs",
         "time": _forecast(result),
     }
-    return Group(Text.assemble((result.name, "bold"), f"  {result.title}"), table, _facts(facts))
+    return Group(
+        Text.assemble((result.name, "bold"), f"  {result.title}"), table, _facts(facts), *map(Text, result.notes)
+    )
 
 
 def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:

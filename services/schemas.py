@@ -47,6 +47,7 @@ class Validation:
     seeds: tuple[int, ...]
     epochs: int  # of the longest trial
     epochs_naive: int
+    notes: tuple[str, ...] = ()  # what holds and was hardly meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ class Plan:
     workers: int
     seconds: tuple[float, float] | None
     basis: str
+    notes: tuple[str, ...] = ()  # what holds and was hardly meant
 
 
 @dataclass(frozen=True, kw_only=True)
