@@ -25,8 +25,8 @@ EVENTS = (
 def bounces_figure(runs: Runs, *, theme: Theme = LIGHT) -> Figure:
     """Squared norms of the trials whose schedule saw a minimum.
 
-    Above by epoch. Below each as a part of its value at its first minimum, with the epochs counted from there: bounces of
-    other settings, laid over each other.
+    Above by epoch. Below each as a part of its lowest value up to where the schedule first saw a minimum, with the epochs
+    counted from there: bounces of other settings, laid over each other.
     """
     trials = runs.trials[runs.trials["minimum_epochs"].map(bool)]
     table = runs.curve("weight_norm_sq")
@@ -40,9 +40,10 @@ def bounces_figure(runs: Runs, *, theme: Theme = LIGHT) -> Figure:
         for _, trial in some.iterrows():
             curve = table[trial["trial_id"]].dropna()
             _draw(above, trial, curve, colors[trial["arm"]])
-            first = trial["minimum_epochs"][0]
-            if first in curve.index:
-                _draw(below, trial, curve / curve[first], colors[trial["arm"]], shift=first)
+            known = curve.loc[: trial["minimum_epochs"][0]]
+            if len(known):
+                lowest = int(known.idxmin())  # which the schedule sees an epoch later
+                _draw(below, trial, curve / curve[lowest], colors[trial["arm"]], shift=lowest)
         below.axvline(0, color=theme.muted, linewidth=0.8, linestyle=":")
         _labels(above, "epoch", "squared weight norm", theme)
         _labels(below, "epochs since the norm's first minimum", "norm / its minimum", theme)

@@ -150,8 +150,8 @@ def _rate_by_factor(numbers: RateByFactor) -> Exhibit:
     return Exhibit(
         file="rate_by_factor.png",
         heading="Final test error by learning rate and decay factor",
-        caption="Above: each schedule by one of the two, as the mean over the other (rates by their logarithm) ± standard "
-        "deviation over seeds. Below: each schedule over both, as means over seeds on one scale of colours.",
+        caption="Above: each schedule by one of the two, as the mean over the other (rates by their logarithm) with its "
+        "95 % interval over seeds. Below: each schedule over both, as means over seeds on one scale of colours.",
         draw=partial(rate_by_factor_figure, numbers),
         findings=tuple(rate_by_factor_findings(numbers)),
     )

@@ -27,7 +27,7 @@ def export(runs: Runs, arms: Sequence[Robustness], folder: Path, kind: str) -> t
 
 def trials(runs: Runs) -> pd.DataFrame:
     """One row per trial: the grid's coordinates as columns of their own, lists of epochs as text."""
-    settings = pd.DataFrame(list(runs.trials["settings"]), index=runs.trials.index).apply(_of_one_kind)
+    settings = pd.DataFrame(list(runs.trials["settings"]), index=runs.trials.index, dtype=object).apply(_of_one_kind)
     plain = runs.trials.drop(columns=["settings", *EPOCHS])
     epochs = {name: runs.trials[name].map(lambda found: " ".join(map(str, found))) for name in EPOCHS}
     return _by_sweep(plain.join(settings).assign(**epochs), runs, "trial_id", "name", "arm")
@@ -49,8 +49,11 @@ def measures(runs: Runs, arms: Sequence[Robustness]) -> pd.DataFrame:
 
 
 def _of_one_kind(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    """As they are, or as text where some are text and some are not: Parquet's columns have one type."""
-    is_text = values.dropna().map(lambda value: isinstance(value, str))
+    """Whole numbers as such also where a trial has none; text where some are text: Parquet's columns have one type."""
+    known = values.dropna()
+    if len(known) and known.map(lambda value: isinstance(value, int) and not isinstance(value, bool)).all():
+        return values.astype("Int64")
+    is_text = known.map(lambda value: isinstance(value, str))
     return values.where(values.isna(), values.astype(str)) if is_text.any() and not is_text.all() else values
 
 

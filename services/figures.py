@@ -1,6 +1,6 @@
 """Drawings of a sweep, in a light and a dark theme. Figures are returned; files are the caller's business."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -14,8 +14,9 @@ from matplotlib.ticker import MaxNLocator
 
 from services import wording
 from services.decay_time import DecayTime
-from services.intervals import level
+from services.intervals import Floats, level
 from services.runs import Runs
+from services.schemas import Interval
 from services.themes import DASH_DOTTED, DASHED, DOTTED, LIGHT, Theme, canvas, themed
 
 MANY_LINES = 16  # more groups than this share one colour per arm
@@ -41,11 +42,13 @@ def decay_time_figure(numbers: DecayTime, *, theme: Theme = LIGHT, title: str = 
 
 
 def _errors(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
-    spread = numbers.grid.groupby("decay_epoch")["error"].agg(["mean", "std"]).fillna(0.0)
+    by_epoch = numbers.grid.groupby("decay_epoch")["error"]
+    found = {int(str(epoch)): level(list(errors)).interval() for epoch, errors in by_epoch}
+    means = [one.value for one in found.values()]
     axes.errorbar(
-        spread.index, spread["mean"], spread["std"], color=theme.error, linewidth=2, capsize=3, elinewidth=1.2, zorder=5
+        list(found), means, bars(found.values()), color=theme.error, linewidth=2, capsize=3, elinewidth=1.2, zorder=5
     )
-    axes.scatter(spread.index, spread["mean"], s=26, color=theme.error, zorder=6)
+    axes.scatter(list(found), means, s=26, color=theme.error, zorder=6)
     seeds = axes.scatter(
         numbers.grid["decay_epoch"], numbers.grid["error"], s=16, facecolor="none", edgecolor=theme.error, alpha=0.75
     )
@@ -54,8 +57,13 @@ def _errors(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
     yield Line2D([], [], color=theme.error, linewidth=2, marker="o", markersize=5, label=_spread_label(count))
 
 
+def bars(found: Iterable[Interval]) -> Floats:
+    """How far intervals reach below and above their values, f64[2, n]; not at all where nothing is known."""
+    return np.nan_to_num([(one.value - one.low, one.high - one.value) for one in found]).T
+
+
 def _spread_label(seeds: int) -> str:
-    return "one decay: mean ± std, rings: seeds" if seeds > 1 else "one decay, one seed"
+    return "one decay: mean, 95 % interval; rings: seeds" if seeds > 1 else "one decay, one seed"
 
 
 def _levels(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from services.schemas import ArmPlan, Plan, Request
 from services.settings import Settings
 from sweeps.database import LedgerDamaged
 from sweeps.entries import sweep_identity
+from sweeps.expansion import alike
 from sweeps.identity import IdentityError, WorkerEnvironment, identify, workers_at_once
 from sweeps.ledger import Ledger
 from sweeps.plan import Forecast, Span, forecast, wall_seconds
@@ -92,6 +93,7 @@ def plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger |
         seconds=_seconds(cost, seconds, workers, start) if seconds else None,
         start_seconds=start,
         basis=_basis(spec, measured),
+        notes=alike(spec.expand()),
     )
 
 

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from services.axes import along, axes, heat
 from services.evidence import FACTOR, RATE
-from services.intervals import Floats
+from services.figures import bars
+from services.intervals import Floats, level
 from services.measures import Grid
 from services.sensitivity import LastDecay, RateByFactor
 from services.themes import DASHED, LIGHT, Theme, blank, canvas, themed
@@ -65,7 +66,7 @@ def _lines(
         axes_.errorbar(
             places,
             one.errors.mean(axis=1),
-            _std(one.errors),
+            bars(level(errors).interval() for errors in one.errors),
             color=color,
             marker=mark,
             markersize=5,
@@ -154,10 +155,6 @@ def last_decay_figure(numbers: LastDecay, *, theme: Theme = LIGHT, title: str = 
 def _ticks(axes_: Axes, places: Collection[float]) -> None:
     axes_.set_xticks(sorted(places), [f"{place:g}" for place in sorted(places)])
     axes_.xaxis.set_minor_locator(NullLocator())
-
-
-def _std(errors: Floats) -> Floats | None:
-    return errors.std(axis=1, ddof=1) if errors.shape[1] > 1 else None
 
 
 def _number(value: Any) -> float:

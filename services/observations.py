@@ -119,7 +119,8 @@ def timing(evidence: Evidence, margin: float) -> Seen:
     return Seen(
         found,
         f"ABEL, which decays by itself after epoch {times} (by seed), {own:.1f} %, the best one, {best}, {reached:.1f} %: "
-        f"{points(apart.value)}; after epoch {pair.later} against the best other one, {other}: {points(late.value)}",
+        f"{points(apart.value)}; after epoch {pair.later} against the best other one, {other}: {points(late.value)}; "
+        "what choosing the best flatters is taken out",
         here,
     )
 

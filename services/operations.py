@@ -31,6 +31,7 @@ from services.schemas import (
 from services.settings import MLFLOW_ENVIRONMENT, Settings, SettingsError
 from sweeps import catalog as shipped
 from sweeps.database import LedgerError
+from sweeps.expansion import alike
 from sweeps.files import PathFault, named, private, resolve
 from sweeps.identity import IdentityError, IdentityLost
 from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document, parse_spec
@@ -92,6 +93,7 @@ def validate(spec_name: str) -> Validation:
         seeds=tuple(spec.seeds),
         epochs=max(trial.epochs for trial in trials),
         epochs_naive=sum(trial.epochs for trial in trials),
+        notes=alike(trials),
     )
 
 

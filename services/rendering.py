@@ -81,6 +81,7 @@ def validation(result: Validation) -> RenderableType:
                 "epochs": f"{_lengths(result)}, {result.epochs_naive} in all before sharing",
             }
         ),
+        *map(Text, result.notes),
     )
 
 
@@ -98,7 +99,9 @@ def plan(result: Plan) -> RenderableType:
         "left to train": f"{span(*result.epochs_remaining)} epochs",
         "time": _forecast(result),
     }
-    return Group(Text.assemble((result.name, "bold"), f"  {result.title}"), table, _facts(figures))
+    return Group(
+        Text.assemble((result.name, "bold"), f"  {result.title}"), table, _facts(figures), *map(Text, result.notes)
+    )
 
 
 def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:

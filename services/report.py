@@ -227,10 +227,14 @@ def _robust(shown: Runs, arms: Sequence[Robustness], guess: float | None) -> Ite
         )
         yield "axes", draw, "Error against each setting", caption
     if planes := [arm for arm in arms if arm.whole and len(arm.axes) > 1]:
-        caption = "The first two axes of each arm; means over its other axes and its seeds. Dark is good, in one scale."
+        caption = (
+            "The first two axes of each arm; means over its other axes and its seeds. "
+            "On one scale, blue is good and yellow bad."
+        )
         yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
     if len(shown.trials) > 1 and shown.trials["minimum_test_error"].notna().any():
-        caption = "A line is a trial, and has the colour of its error. What its arm does not vary is at the foot. Dark is good."
+        caption = "A line is a trial, and has the colour of its error: blue is good, yellow bad. What its arm does not vary is "
+        caption += "at the foot."
         if guess is not None and (shown.trials["outcome"] == "diverged").any():
             caption += " A diverged trial counts as guessing."
         yield "trials", partial(robustness_figures.parallel_figure, shown, guess), "Every trial at once", caption
@@ -238,7 +242,8 @@ def _robust(shown: Runs, arms: Sequence[Robustness], guess: float | None) -> Ite
     if count:
         some = f" {drawn} of {count} trials are drawn." if drawn < count else ""
         caption = (
-            "Trials whose schedule watches the norm. Below, each in units of its first minimum and from its epoch on."
+            "Trials whose schedule watches the norm. Below, each in units of its lowest value before the schedule first saw a "
+            "minimum, with epochs counted from there. The schedule sees a minimum once the norm has risen again."
         )
         yield "bounces", partial(bounces_figure, shown), "Bounces, and what was made of them", caption + some
 

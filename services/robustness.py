@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from services.axes import axes
 from services.baseline import tables
+from services.chance import near_chance
 from services.evidence import Evidence
 from services.intervals import ROUNDING
 from services.measures import Grid, Setting, measures
 from services.runs import Runs
 from services.schemas import Interval, Scalar
 from services.shares import numbers_of
-from services.wording import bounded
+from services.wording import bounded, percent
 from sweeps.shape import Statistic
 
 ERRORS: Mapping[Statistic, str] = {
@@ -82,8 +83,16 @@ def ordered(values: Iterable[Scalar]) -> list[Scalar]:
 def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
     """What the measures say, in sentences: of each arm with a grid, and of arms with one grid which depends least on it."""
     gridded = [arm for arm in arms if len(arm.table.settings) > 1]
+    for arm in arms:
+        if near_chance(arm.table):
+            yield (
+                f"{arm.arm} is near chance: at its best its {ERRORS[arm.error]} is {percent(arm.measures['best'])}, and guessing "
+                f"has {arm.table.guessing:g} %. That its settings are alike says nothing."
+            )
     for arm in gridded:
         found, count = arm.measures, len(arm.table.settings)
+        if near_chance(arm.table):
+            continue
         yield (
             f"{arm.arm}: over its {count} settings the {ERRORS[arm.error]} goes from {found['best'].value:.1f} to "
             f"{found['worst'].value:.1f} %, a spread of {bounded(found['spread'])} points; averaged over the range it "
@@ -98,7 +107,16 @@ def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
 
 
 def _ranked(same: Sequence[Robustness]) -> str:
-    """Which of the arms of one grid spreads least and which most, and how sure that is."""
+    """Which of the arms of one grid spreads least and which most, and how sure that is; those near chance come last."""
+    last = [arm.arm for arm in same if near_chance(arm.table)]
+    same = [arm for arm in same if arm.arm not in last]
+    behind = f"; last, being near chance, {'are' if len(last) > 1 else 'is'} {', '.join(last)}" if last else ""
+    if len(same) < 2:
+        return f"there is no spread to compare{behind}"
+    return _by_spread(same) + behind
+
+
+def _by_spread(same: Sequence[Robustness]) -> str:
     least, most = min(same, key=_spread), max(same, key=_spread)
     if _spread(most) - _spread(least) <= ROUNDING:
         return f"no difference in spread was seen ({_spread(least):.1f} points each)"

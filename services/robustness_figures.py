@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from services.axes import Slice, heat, slices
 from services.axes import axes as axes_of
-from services.figures import arm_colors
+from services.figures import arm_colors, bars
 from services.robustness import ERRORS, Robustness, ordered
 from services.runs import Runs
 from services.schemas import Scalar
@@ -38,6 +38,7 @@ def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
         rows, columns = math.ceil(len(names) / 2), min(len(names), 2)
         figure = blank("", (2 * PANEL_WIDTH, PANEL_HEIGHT * rows + 0.5))
         colors = arm_colors({arm.arm: arm.kind for arm in arms}, theme)
+        markers = {arm.arm: MARKERS[index % len(MARKERS)] for index, arm in enumerate(arms)}
         handles: dict[str, Any] = {}
         first: Axes | None = None
         for index, name in enumerate(names):
@@ -49,7 +50,7 @@ def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
             for number, arm in enumerate(having):
                 points = sorted(slices(arm.table, name), key=lambda point: places[point.value])
                 shift = (number - (len(having) - 1) / 2) * 0.012  # intervals beside each other, not on each other
-                line = _line(axes, points, places, shift, arm.whole, colors[arm.arm], MARKERS[number % len(MARKERS)])
+                line = _line(axes, points, places, shift, arm.whole, colors[arm.arm], markers[arm.arm])
                 handles.setdefault(arm.arm, line)
             axes.set_xlabel(_label(name))
             axes.grid(axis="y", color=theme.rule, linewidth=0.7)
@@ -71,18 +72,13 @@ def _line(
     width = max(places.values()) - min(places.values()) or 1.0
     x = np.array([places[point.value] + shift * width for point in points])
     means, best = (np.array([getattr(point, name).value for point in points]) for name in ("mean", "best"))
-    reach = [
-        (mean.value - max(mean.low, 0.0), min(mean.high, 100.0) - mean.value)
-        for mean in (point.mean for point in points)
-    ]
     if joined and not np.allclose(means, best):
         axes.plot(x, best, color=color, linewidth=1, linestyle=DOTTED)
-    bars = np.nan_to_num(reach).T
     style = "-" if joined else "none"
     return axes.errorbar(
         x,
         means,
-        bars,
+        bars(point.mean for point in points),
         color=color,
         linestyle=style,
         marker=marker,
@@ -166,7 +162,7 @@ def parallel_figure(runs: Runs, guessing: float | None, *, theme: Theme = LIGHT)
         heights.append(scale(errors))
         _ruler(axes, len(columns), {0.0: f"{scale.vmin:.1f} %", 1.0: f"{scale.vmax:.1f} %"})
         low, high = theme.sequence
-        shades = mpl.colormaps["viridis"](low + scale(errors) * (high - low))  # dark is good, as in the maps
+        shades = mpl.colormaps["viridis"](low + scale(errors) * (high - low))
         table = np.array(heights).T
         lines = [np.column_stack([np.arange(table.shape[1]), row]) for row in table]
         worst_first = np.argsort(-errors)

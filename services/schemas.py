@@ -47,6 +47,7 @@ class Validation:
     seeds: tuple[int, ...]
     epochs: int  # of the longest trial
     epochs_naive: int
+    notes: tuple[str, ...] = ()  # what holds and was hardly meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,7 @@ class Plan:
     seconds: tuple[float, float] | None
     start_seconds: float
     basis: str
+    notes: tuple[str, ...] = ()  # what holds and was hardly meant
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from services import comparison, page
 from services.axes import heat, interaction
+from services.chance import near_chance
 from services.claims import Told
 from services.figures import in_words, percent
 from services.findings import listed, trial_count
@@ -48,10 +49,15 @@ def measures(arms: Sequence[Robustness]) -> str:
     note = (
         f"Of the {ERRORS[arms[0].error]}, in percent or points, with 95 % intervals over the seeds. A diverged trial counts as "
         "guessing. What the noise of few seeds adds to the largest of means is taken out of all but the mean."
-        + " One seed says nothing of the noise, so there are no intervals: run at least two."
-        * lone
+        + " One seed says nothing of the noise, so there are no intervals: run at least two." * lone
+        + _hopeless(arms)
     )
     return page.table(columns, [("", ["grid", *sizes]), *rows], "measures") + page.paragraph(note, "note")
+
+
+def _hopeless(arms: Sequence[Robustness]) -> str:
+    last = [arm.arm for arm in arms if near_chance(arm.table)]
+    return f" Near chance, so that spread, area and near say nothing: {', '.join(last)}." * bool(last)
 
 
 def _measure(name: str, found: Interval) -> str:
@@ -93,13 +99,14 @@ def _compared(arms: Sequence[Robustness], first: str, rows: Sequence[comparison.
     ]
     grids = {frozenset(arm.table.settings) for arm in arms}
     note = (
-        f"{first} less the other, in points of {ERRORS[arms[0].error]}, paired over the seeds that both have, with Student's "
-        "95 % interval; below 0 is better. Best and worst are those over all seeds, what choosing flatters taken out. Effect "
-        "size: mean difference in its own standard deviations, with Hedges' correction. p: of the paired t test, corrected "
-        "for all rows together by Benjamini and Yekutieli."
+        f"{first} less the other, in points of {ERRORS[arms[0].error]}, paired over the seeds that both have, with 95 % "
+        "intervals; below 0 is better. Best and worst are those over all seeds, what choosing flatters taken out. Effect "
+        "size: mean difference in its own standard deviations, with Hedges' correction. p: one minus the confidence at which "
+        "the interval reaches 0, corrected for all rows together by Benjamini and Yekutieli."
         + " The grids differ: worst, spread and area are over other choices." * (len(grids) > 1)
         + " One seed, or one difference in every seed, says nothing of the noise: there is no interval and no p."
         * any(math.isnan(row.corrected) for row in rows)
+        + _hopeless(arms)
     )
     return page.table(columns, cells) + page.paragraph(note, "note")
 
@@ -155,7 +162,7 @@ def arms(shown: Runs) -> str:
         errors = [_percent(best[name]) for name in ("minimum_test_error", "final_test_error")]
         rows.append(("", [str(arm), str(trials["kind"].iloc[0]), str(len(trials)), *counts, *errors, setting]))
     note = (
-        "Errors are those of the arm's best setting whose seeds all finished, as mean ± standard deviation over them. They are "
+        "Errors are those of the arm's best setting whose seeds all finished: their plain mean with its 95 % interval. They are "
         "chosen on the test set, as in the paper: they compare arms, they do not estimate the error on new data."
     )
     return page.table(columns, rows) + page.paragraph(note, "note")

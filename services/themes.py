@@ -30,7 +30,7 @@ class Theme:
     norm: str
     abel: str
     arms: tuple[str, ...]
-    sequence: tuple[float, float]  # the part of the viridis map that stands out from the background
+    sequence: tuple[float, float]  # the part of the viridis map, blue to yellow, that stands out from the background
 
 
 LIGHT = Theme(
@@ -42,7 +42,7 @@ LIGHT = Theme(
     norm="#9aa1a9",
     abel="#d0342c",
     arms=("#1b1f24", "#0072b2", "#b8860b", "#cc79a7", "#009e73", "#56b4e9"),
-    sequence=(0.0, 0.9),
+    sequence=(0.15, 0.9),
 )
 DARK = Theme(
     background="#15181c",
@@ -53,7 +53,7 @@ DARK = Theme(
     norm="#7a828c",
     abel="#ff7466",
     arms=("#e8eaed", "#62b5f0", "#e6b422", "#e39bc4", "#2bc79a", "#9cd3f5"),
-    sequence=(0.2, 1.0),
+    sequence=(0.35, 1.0),
 )
 
 

@@ -13,7 +13,7 @@ from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from abel.schedules import SCHEDULES, Schedule
-from sweeps.faults import short, shown, unknown
+from sweeps.faults import join, short, shown, unknown
 from workers.config import ConfigError
 
 _Built = TypeVar("_Built")
@@ -35,6 +35,22 @@ def build(make: Callable[[Any], _Built], document: Any) -> tuple[_Built | None, 
         new = {path: rule for path, rule in now.items() if path not in found}
         found = found | new
     return built, found
+
+
+def not_whole(given: Any, canonical: Any, path: str = "") -> dict[str, str]:
+    """Where a document spells a whole number as 64.0, with the rule that schedules, epochs and seeds have too.
+
+    Args:
+        canonical: what was built from it, as JSON types.
+    """
+    if isinstance(given, Mapping) and isinstance(canonical, Mapping):
+        pairs = [(join(path, name), value, canonical[name]) for name, value in given.items() if name in canonical]
+    elif isinstance(given, list) and isinstance(canonical, list):
+        pairs = [(f"{path}[{index}]", *both) for index, both in enumerate(zip(given, canonical, strict=True))]
+    else:
+        is_whole = isinstance(canonical, int) and not isinstance(canonical, bool)
+        return {path: f"must be a whole number, got {shown(given)}"} if is_whole and isinstance(given, float) else {}
+    return {place: rule for name, value, built in pairs for place, rule in not_whole(value, built, name).items()}
 
 
 def schedule_from_dict(values: Any) -> Schedule:

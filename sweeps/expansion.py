@@ -18,8 +18,8 @@ from sweeps import decode, sampling, shape
 from sweeps.faults import Faults, join, shown, unknown
 from sweeps.grid import Axis, Interval, parse_axis, spelled, values
 from sweeps.programs import program_from_dict, with_kinds
-from sweeps.trial import Trial
-from workers.config import Program
+from sweeps.trial import Trial, trained_as
+from workers.config import Program, to_dict
 
 _EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
 
@@ -79,9 +79,9 @@ def expand(request: Request, faults: Faults) -> list[Trial]:
     """
     program = None
     if isinstance(request.program, Mapping):
-        program, found = decode.build(program_from_dict, request.program)
+        program, found = _program(request.program)
         for path, rule in found.items():
-            faults.add(join("program", path), rule)
+            faults.add(join("program", path) if path else "program", rule)
     arms = [_arm(name, raw, program, request.epochs, faults) for name, raw in request.arms.items()]
     within_limits = _within_limits(arms, request, faults)
     trials: list[Trial] = []
@@ -92,6 +92,27 @@ def expand(request: Request, faults: Faults) -> list[Trial]:
             trials += _trials(arm, settings, pair, request.seeds, len(trials))
     _check_distinct(trials, request.seeds, faults)
     return trials
+
+
+def _program(given: Any) -> tuple[Program | None, dict[str, str]]:
+    """The program of a document, and its faults by their paths in it."""
+    program, found = decode.build(program_from_dict, given)
+    return program, found or decode.not_whole(given, to_dict(program) if program else None)
+
+
+def alike(trials: Iterable[Trial]) -> tuple[str, ...]:
+    """Which settings of an arm differ by less than training knows, in sentences."""
+    seen: dict[tuple[object, ...], Trial] = {}
+    found: dict[str, None] = {}
+    for trial in trials:
+        first = seen.setdefault((trial.arm, trial.seed, trained_as(trial.settings)), trial)
+        for name, value in trial.settings.items():
+            if first.settings[name] != value:
+                both = f"{first.settings[name]!r} and {value!r}"
+                found[f"arms.{trial.arm}.grid.{name}: {both} are one number in float32, so their trials count once"] = (
+                    None
+                )
+    return tuple(found)
 
 
 def count(request: Request) -> int:
@@ -216,7 +237,7 @@ class _Points:
             document = {"program": with_kinds(self._given)}
             for field, value in own.items():
                 document = decode.replaced(document, field, value)
-            built, found = decode.build(program_from_dict, document["program"])
+            built, found = _program(document["program"])
             self._note("program", found, own)
             self._programs[key] = built
         return self._programs[key]

@@ -28,7 +28,7 @@ DOORS = {
     "orbax": ("workers/checkpoints.py",),
     "pandas": ("services/*",),
     "psutil": ("sweeps/*", "services/*"),
-    "pydantic": ("sweeps/*", "services/settings.py", "services/baseline.py"),
+    "pydantic": ("sweeps/*", "services/settings.py", "services/baseline.py", "services/gate.py"),
     "ray": (
         "sweeps/driver.py",
         "sweeps/searcher.py",
@@ -39,7 +39,13 @@ DOORS = {
     ),
     "requests": ("services/notices.py",),
     "rich": ("services/*",),
-    "scipy": ("services/measures.py", "services/axes.py", "services/comparison.py", "sweeps/sampling.py"),
+    "scipy": (
+        "services/intervals.py",
+        "services/measures.py",
+        "services/axes.py",
+        "services/comparison.py",
+        "sweeps/sampling.py",
+    ),
     "sklearn": ("workers/data/*",),
     "sqlalchemy": (
         "sweeps/ledger.py",

@@ -19,6 +19,8 @@ from rounds import HERE, Round, undisturbed
 from run import SAVE_EVERY, lines, percentiles, verdicts
 from victims import VITAL, Victim, find, kill_tree, marked
 
+from sweeps.urls import of_sqlite
+
 MARK = "ABEL_CHAOS_MARK"
 GRACE_SECONDS = 20.0  # for what the last command left to end
 SHARED_MEMORY = Path("/dev/shm")
@@ -114,7 +116,7 @@ def main(kills: int, seed: int, victims: Sequence[Victim]) -> int:
         sweep.finish()
         sweep_id = str(round_.sweep_id)
         ledger = compare(expected, round_.ledger, sweep_id)
-        tracking = compare_tracking(expected, f"sqlite:///{round_.home}/mlflow.db", sweep_id)
+        tracking = compare_tracking(expected, of_sqlite(round_.home / "mlflow.db"), sweep_id)
         left = _left(mark, temporary, before)
         work = round_.ledger.work(sweep_id)
     rows = {kind: f"{count}" for kind, count in sorted(sweep.seen.kills.items())}

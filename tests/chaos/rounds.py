@@ -16,6 +16,7 @@ from oracle import Curves, curves
 from victims import VITAL, Victim, find, send
 
 from sweeps.ledger import Ledger
+from sweeps.urls import of_sqlite
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 180.0  # for one sign of life; more is a hang, and a loss
@@ -32,7 +33,7 @@ class Round:
     def __init__(self, home: Path, spec: Path, save_every: float, **environment: str) -> None:
         self.home, self.spec, self.environment = home, spec, environment
         self.arguments = ["run", str(spec), "--workers", "2", "--save-every", str(save_every)]
-        self.ledger = Ledger.open(f"sqlite:///{home}/ledger.db")
+        self.ledger = Ledger.open(of_sqlite(home / "ledger.db"))
 
     def type(self, life: Life = UNHARMED) -> "subprocess.Popen[bytes]":
         """Type the command."""

@@ -444,7 +444,7 @@ def test_yaml_and_json_files(tmp_path):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(SpecError, match="no such file, and unknown catalogue entry, did you mean 'fig-s6a'"):
         load_spec("fig-s6b")
-    with pytest.raises(SpecError, match="cannot be read"):
+    with pytest.raises(SpecError, match="must be a regular file, got a directory"):
         load_spec(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9")
     with pytest.raises(SpecError, match="must be UTF-8 text, the byte at 9 is not"):
