@@ -17,6 +17,7 @@ from abel.curves import bounces
 from abel.schedules import DECAYS, Event
 from services import summary, thinning
 from services.acts import Change
+from services.tags import epochs_of, whole_number
 from sweeps.rows import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
 
 DISTRIBUTIONS = ("abel-sweeps", "numpy", "orbax-checkpoint", "ray", "mlflow")  # those that no state key covers
@@ -151,35 +152,19 @@ def turns(known: Mapping[str, str], decisions: Iterable[EventRow]) -> tuple[tupl
     return minima, decays
 
 
-def epochs_of(text: str) -> tuple[int, ...]:
-    """The epochs that a tag lists."""
-    return tuple(int(epoch) for epoch in text.split(",") if is_whole_number(epoch))
-
-
-def counted(tags: Mapping[str, str], name: str) -> int:
-    """The whole number in a tag, 0 where there is none: anybody may edit a tag, and 0 has everything shown again."""
-    text = tags.get(name, "")
-    return int(text) if is_whole_number(text) else 0
-
-
-def is_whole_number(text: str) -> bool:
-    """Whether a tag holds a whole number as it was written there."""
-    return len(text) < 20 and text.isascii() and text.isdigit()
-
-
 def trial_tags(trial: TrialRow) -> dict[str, str]:
     """What a trial is, apart from what becomes of it; `abel.setting` is all but the seed."""
     return {
         "abel.sweep_id": trial.sweep_id,
         "abel.trial_id": trial.id,
-        "abel.trial": trial.name,
+        "abel.trial": _text(trial.name),
         "abel.number": str(trial.number),
         "abel.arm": trial.arm,
         "abel.kind": str(trial.schedule["kind"]),
         "abel.seed": str(trial.seed),
         "abel.epochs": str(trial.epochs),
         "abel.settings": _text(trial.settings),
-        "abel.setting": trial.name.removesuffix(f" seed={trial.seed}"),
+        "abel.setting": _text(trial.name.removesuffix(f" seed={trial.seed}")),
     }
 
 
@@ -202,7 +187,7 @@ def trial_update(
     _, decays = turns(known, change.decisions)
     points += [point for point in decision_points(change.decisions) if point.step in decays[: thinning.POINTS]]
     nonfinite = {name: text for name, text in nonfinite_tags(news).items() if not known.get(name)}
-    epoch = str(news[-1].epoch) if news else known.get("abel.epoch", "0")
+    epoch = str(news[-1].epoch if news else whole_number(known, "abel.epoch"))
     outcome: dict[str, str] = {}
     if change.ended is not None:
         outcome = outcome_tags(change.ended, epoch)
@@ -253,12 +238,12 @@ def cost_tags(trials: Iterable[TrialRow], work: Work) -> dict[str, str]:
 
 
 def incident_tags(known: Mapping[str, str], incidents: Iterable[EventRow]) -> dict[str, str]:
-    """How many incidents there were, and the text of the last; one that ``known`` counts already is not counted again."""
-    new = [event for event in incidents if event.id > counted(known, "abel.incident_event")]
+    """How many incidents there were, and the text of the last; one that ``known`` counts already is not whole_number again."""
+    new = [event for event in incidents if event.id > whole_number(known, "abel.incident_event")]
     if not new:
         return {}
     return {
-        "abel.incidents": str(counted(known, "abel.incidents") + len(new)),
+        "abel.incidents": str(whole_number(known, "abel.incidents") + len(new)),
         "abel.incident": _text(new[-1].payload.get("text", "")),
         "abel.incident_event": str(new[-1].id),
     }

@@ -15,8 +15,9 @@ from services import view
 from services.damage import damage
 from services.histories import FAULTS, histories
 from services.patience import reason
-from services.projection import counted, epochs_of, is_whole_number, metric_key
-from services.settings import MLFLOW_ENVIRONMENT
+from services.projection import epochs_of, metric_key
+from services.settings import MLFLOW_ENVIRONMENT, without_credentials
+from services.tags import epochs_of, unreadable, whole_number
 from sweeps.rows import TrialStatus
 from sweeps.urls import without_credentials
 
@@ -118,7 +119,9 @@ def load(tracking_uri: str, sweep_id: str, metrics: Sequence[str] = CURVES) -> R
             rule = f"must be in the tracking store, but {place} does not show it yet"
             raise RunsError(f"sweep {sweep_id}: {rule}; `abel track` brings it there")
         trials = list(runs.values())
-        _refuse_edited(trials)
+        for run in trials:
+            if fault := unreadable(run.data.tags):
+                raise RunsError(f"run {run.info.run_name!r}: {fault}; `abel track SWEEP --rebuild` restores it")
         curves = _curves(tracking_uri, trials, metrics)
     except FAULTS as error:
         raise _unreadable(error, tracking_uri) from None
@@ -220,42 +223,12 @@ def one_each(runs: Iterable[Run], prefer: Container[str] = ()) -> tuple[dict[str
 
 def _shows(run: Run) -> tuple[int, int]:
     tags = run.data.tags
-    return counted(tags, "abel.epoch") or counted(tags, "abel.event"), len(tags) + len(run.data.params)
+    return whole_number(tags, "abel.epoch") or whole_number(tags, "abel.event"), len(tags) + len(run.data.params)
 
 
 def is_trial(run: Run) -> bool:
     """Whether a run of a sweep is a trial's, not the sweep's own."""
     return "abel.trial_id" in run.data.tags
-
-
-def _refuse_edited(trials: Iterable[Run]) -> None:
-    """Refuse a trial of which somebody has removed or changed a tag so that it cannot be read."""
-    for run in trials:
-        for tag, (rule, is_readable) in READ_BACK.items():
-            text = run.data.tags.get(tag)
-            if text is None or not is_readable(text):
-                cure = "`abel track SWEEP --rebuild` restores it"
-                raise RunsError(f"run {run.info.run_name!r}: tag {tag}: must be {rule}, got {text!r}; {cure}")
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
-_WHOLE = ("a whole number", is_whole_number)
-# What the tags of a trial's run must hold to be read back.
-READ_BACK: Mapping[str, tuple[str, Callable[[str], bool]]] = {
-    "abel.arm": ("an arm's name", bool),
-    "abel.kind": ("a schedule's kind", bool),
-    "abel.number": _WHOLE,
-    "abel.seed": _WHOLE,
-    "abel.epochs": _WHOLE,
-    "abel.settings": ("a JSON object", _is_object),
-    "abel.outcome": ("a trial's status", bool),
-}
 
 
 def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
@@ -303,7 +276,7 @@ def _trial(run: Run, errors: "pd.Series[float] | None") -> dict[str, Any]:
         "kind": tags["abel.kind"],
         "seed": int(tags["abel.seed"]),
         "outcome": tags["abel.outcome"],
-        "epoch": counted(tags, "abel.epoch"),
+        "epoch": whole_number(tags, "abel.epoch"),
         "epochs": int(tags["abel.epochs"]),
         "error": tags.get("abel.error", "") if tags["abel.outcome"] == "failed" else "",
         "settings": json.loads(tags["abel.settings"]),

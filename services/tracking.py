@@ -17,9 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.batches import batches
 from services.damage import damage
 from services.patience import reason
-from services.projection import Data, Point, counted
+from services.projection import Data, Point
 from services.runs import MARK, experiment_with, experiments, one_each, sweep_runs
-from services.settings import MLFLOW_ENVIRONMENT, Settings
+from services.settings import MLFLOW_ENVIRONMENT, Settings, is_server, without_credentials
+from services.tags import whole_number
 from services.view import View
 from sweeps.database import LedgerError
 from sweeps.files import make_private
@@ -73,12 +74,12 @@ class Shown:
     @property
     def epoch(self) -> int:
         """All points up to this epoch are in the store."""
-        return counted(self.tags, "abel.epoch")
+        return whole_number(self.tags, "abel.epoch")
 
     @property
     def event(self) -> int:
         """The last of the ledger's events that a sweep's own run vouches for."""
-        return counted(self.tags, "abel.event")
+        return whole_number(self.tags, "abel.event")
 
 
 class Store:
