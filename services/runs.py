@@ -15,8 +15,8 @@ from services import view
 from services.damage import damage
 from services.histories import FAULTS, histories
 from services.patience import reason
-from services.projection import epochs_of, metric_key
-from services.settings import MLFLOW_ENVIRONMENT, without_credentials
+from services.projection import metric_key
+from services.settings import MLFLOW_ENVIRONMENT
 from services.tags import epochs_of, unreadable, whole_number
 from sweeps.rows import TrialStatus
 from sweeps.urls import without_credentials

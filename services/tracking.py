@@ -19,7 +19,7 @@ from services.damage import damage
 from services.patience import reason
 from services.projection import Data, Point
 from services.runs import MARK, experiment_with, experiments, one_each, sweep_runs
-from services.settings import MLFLOW_ENVIRONMENT, Settings, is_server, without_credentials
+from services.settings import MLFLOW_ENVIRONMENT, Settings
 from services.tags import whole_number
 from services.view import View
 from sweeps.database import LedgerError

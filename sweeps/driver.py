@@ -18,6 +18,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 
 from sweeps import cluster, leases
 from sweeps.database import LedgerDamaged, LedgerError
@@ -47,8 +48,14 @@ TUNE_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
+# Of a local cluster alone: its processes find each other on the loopback interface, and nobody looks at its metrics.
+LOCAL_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's own word for it: where it is set, no other machine can join
+    "AUTOSCALER_METRIC_PORT": "65536",  # no port: Ray's monitor logs that it cannot serve them, and works on
+}
+
 # A socket's path has 107 bytes at most (on macOS 103), and Ray's own part of it some 80.
-LONGEST_PLACE = 20
+LONGEST_PLACE = 18
 
 # Of the local clusters of this process. Ray reads a token once a process; left alone it makes one in a file that others can read.
 LOCAL_TOKEN = secrets.token_hex(32)
@@ -189,6 +196,7 @@ def _ray(options: Options, leave: Callable[[], None]) -> Iterator[Path]:
     """A Ray cluster: the one at the address, else a local one that lives as long as this block. Yields a directory to use.
 
     ``leave`` is called before the cluster is left.
+    Only this user may enter the directory. Ray gets one inside it, because it opens its own to everybody.
     """
     os.environ.update(TUNE_ENVIRONMENT | os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -198,7 +206,7 @@ def _ray(options: Options, leave: Callable[[], None]) -> Iterator[Path]:
         try:
             # Workers import from the directory that Ray is started in: a user's own `workers/` must not take ours' place.
             with chdir(directory):
-                _start(options, directory)
+                _start(options, directory / "r")
             _refuse_missing_resources(options)
             yield directory
         finally:
@@ -220,16 +228,33 @@ def _start(options: Options, directory: Path) -> None:
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
         ray.init(address=options.address, **quiet)
         return
+    with _on_loopback():
+        ray.init(
+            address="local",  # else RAY_ADDRESS would be joined
+            num_cpus=math.ceil(options.slots * options.cpu),
+            include_dashboard=False,
+            _temp_dir=str(directory),
+            # Else Ray starts workers before it answers the driver, and never answers if one of them dies (ray#40131).
+            _system_config={"prestart_worker_first_driver": False, "enable_metrics_collection": False},
+            **quiet,
+        )
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have Ray's processes that are started in this block listen on the loopback interface only.
+
+    ``_node_ip_address`` is no way to it: Ray takes the address of the network for "127.0.0.1".
+    """
     os.environ.setdefault("RAY_AUTH_TOKEN", LOCAL_TOKEN)
-    ray.init(
-        address="local",  # else RAY_ADDRESS would be joined
-        num_cpus=math.ceil(options.slots * options.cpu),
-        include_dashboard=False,
-        _temp_dir=str(directory),
-        # Else Ray starts workers before it answers the driver, and never answers if one of them dies (ray#40131).
-        _system_config={"prestart_worker_first_driver": False},
-        **quiet,
-    )
+    os.environ.update(LOCAL_ENVIRONMENT)
+    usual, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = usual
+        for name in LOCAL_ENVIRONMENT:
+            del os.environ[name]
 
 
 def _refuse_missing_resources(options: Options) -> None:

@@ -15,6 +15,8 @@ FULL_TEXTS = (
     *("No space left on device", "Disk quota exceeded"),
     *("database or disk is full", "could not extend file"),
 )
+# Of a worker that died before its actor began Ray has no OutOfMemoryError, but the word of the memory monitor in another one.
+MONITOR_TEXTS = ("NODE_OUT_OF_MEMORY", "OOM kill reason", "due to the node running low on memory")
 XLA_ERRORS = frozenset(("XlaRuntimeError", "JaxRuntimeError"))
 
 
@@ -63,7 +65,8 @@ def _no_space(error: BaseException) -> bool:
 def _out_of_memory(error: BaseException) -> bool:
     names = _names(error)
     by_xla = bool(names & XLA_ERRORS) and "RESOURCE_EXHAUSTED" in str(error)
-    return by_xla or isinstance(error, MemoryError) or "OutOfMemoryError" in names
+    by_monitor = _is_from_ray(error) and any(text in str(error) for text in MONITOR_TEXTS)
+    return by_xla or by_monitor or isinstance(error, MemoryError) or "OutOfMemoryError" in names
 
 
 def _wraps(error: BaseException) -> bool:

@@ -43,6 +43,12 @@ def test_what_xla_cannot_allocate_is_out_of_memory():
     assert classify(exceptions.OutOfMemoryError("killed by the raylet")) is FailureClass.OUT_OF_MEMORY
 
 
+def test_a_worker_that_the_memory_monitor_killed_before_its_actor_began_is_out_of_memory():
+    text = "The actor is dead because its worker process has died. Worker exit type: NODE_OUT_OF_MEMORY Worker exit"
+    assert classify(exceptions.RayActorError(error_msg=text)) is FailureClass.OUT_OF_MEMORY
+    assert classify(exceptions.RayActorError(error_msg="Worker exit type: SYSTEM_ERROR")) is FailureClass.INFRASTRUCTURE
+
+
 @pytest.mark.parametrize(
     "error",
     [
