@@ -49,6 +49,7 @@ class Story:
     decays: tuple[int, ...] = (1, 4, 10, 20, 30)
     diverging: bool = False
     layers: int = 5
+    guessing: float | None = 99.0
     name: str = "fig-s6a-digits"
     title: str = "When is the right moment to decay? Digit pairs"
     sweep_id: str = ""
@@ -71,6 +72,7 @@ class Story:
             examples=1500,
             numerics={"jax": "0.10.2", "jaxlib": "0.10.2", "device": "cpu", "NPROC": "1"},
             code="c" * 64,
+            guessing=self.guessing,
         )
         self.sweep_id = self.ledger.create_sweep(self.name, spec, self.trials(), {from_dict(PROGRAM): identity})
         self.invocation = self.ledger.begin_invocation(self.sweep_id)
