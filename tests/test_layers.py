@@ -32,7 +32,13 @@ DOORS = {
     "ray": ("sweeps/driver.py", "sweeps/searcher.py", "sweeps/trainable.py", "sweeps/sampling.py", "sweeps/halving.py"),
     "requests": ("services/notices.py",),
     "rich": ("services/*",),
-    "scipy": ("services/measures.py", "services/axes.py", "services/comparison.py", "sweeps/sampling.py"),
+    "scipy": (
+        "services/intervals.py",
+        "services/measures.py",
+        "services/axes.py",
+        "services/comparison.py",
+        "sweeps/sampling.py",
+    ),
     "sklearn": ("workers/data/*",),
     "sqlalchemy": (
         "sweeps/ledger.py",
