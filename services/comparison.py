@@ -78,7 +78,7 @@ def difference(first: Quantity, second: Quantity) -> Apart:
     value, seeds = apart.interval(), len(apart.by_seed)
     if seeds > 1 and _equal(first.by_seed, second.by_seed):
         return Apart(Interval(0.0, 0.0, 0.0), math.nan, 1.0)
-    if math.isnan(value.low):
+    if seeds < 2 or np.ptp(apart.by_seed) <= ROUNDING:
         return Apart(unknown(value.value), math.nan, math.nan)
     effect = value.value / float(apart.by_seed.std(ddof=1))
     return Apart(value, effect * _hedges(seeds - 1), apart.p)

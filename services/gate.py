@@ -1,12 +1,9 @@
 """The verbs of the gate: keep a sweep's results as a baseline, and hold a later sweep to it."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-from pydantic import ValidationError
 
 from services import baseline as baselines
 from services import check as checks
@@ -17,7 +14,8 @@ from services.errors import OperationError
 from services.measures import Grid, measures
 from services.schemas import Checked, Finding, Interval, Power, TrialResult, Verdict
 from services.settings import Settings
-from sweeps import rules
+from sweeps import rules, shape
+from sweeps.faults import Faults
 from sweeps.rows import SweepRow, TrialStatus
 from sweeps.rules import Rule
 from sweeps.shape import Check, Statistic
@@ -145,16 +143,12 @@ def _asked(row: SweepRow) -> _Asked:
     """What a sweep's spec asks of the gate. The rest of it is not read: a plug-in that it names may be gone.
 
     Raises:
-        OperationError: another version of the program wrote what it asks.
+        SpecError: another version of the program wrote what it asks.
     """
-    try:
-        check = Check.model_validate_json(json.dumps(row.spec.get("check") or {}))
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        place = ".".join(map(str, ("check", *fault["loc"])))
-        raise OperationError(
-            f"sweep {row.name!r}: the ledger's spec is of another version: {place}: {fault['msg']}"
-        ) from None
+    faults = Faults()
+    check = shape.read(Check, row.spec.get("check") or {}, faults)
+    faults.raise_if_any(f"sweep {row.name!r}: check of its spec in the ledger, which another version wrote")
+    assert check is not None
     return _Asked(sweep=row.name, arms=tuple(row.spec["arms"]), check=check)
 
 

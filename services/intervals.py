@@ -82,8 +82,8 @@ class Difference:
         return self.first.by_seed - self.second.by_seed
 
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
-        """The estimate with its bounds; NaN also where all observed differences are equal: nothing is known of their noise."""
-        if len(self.by_seed) < 2 or not np.ptp(self.by_seed) > ROUNDING:
+        """The estimate with its bounds, of no width where all observed differences are equal."""
+        if len(self.by_seed) < 2:
             return unknown(self.value)
         ratio = paired_scatter(self.first.by_seed, self.second.by_seed)
         _, low, high = minus(self.first.interval(confidence), self.second.interval(confidence), ratio)
@@ -124,7 +124,9 @@ def minus(first: Interval, second: Interval, ratio: float = 1.0) -> Interval:
 
 
 def paired_scatter(first: Floats, second: Floats) -> float:
-    """The standard deviation of paired differences over that of independent ones; 1 with two pairs."""
+    """The standard deviation of paired differences over that of independent ones; 1 with two that differ."""
+    if np.ptp(first - second) <= ROUNDING:
+        return 0.0
     if len(first) < 3:
         return 1.0
     return float((first - second).std(ddof=1) / math.hypot(first.std(ddof=1), second.std(ddof=1)))

@@ -227,10 +227,7 @@ def _robust(shown: Runs, arms: Sequence[Robustness], guess: float | None) -> Ite
         )
         yield "axes", draw, "Error against each setting", caption
     if planes := [arm for arm in arms if arm.whole and len(arm.axes) > 1]:
-        caption = (
-            "The first two axes of each arm; means over its other axes and its seeds. "
-            "On one scale, blue is good and yellow bad."
-        )
+        caption = "The first two axes of each arm; means over its other axes and its seeds. Blue is good, yellow bad."
         yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
     if len(shown.trials) > 1 and shown.trials["minimum_test_error"].notna().any():
         caption = "A line is a trial, and has the colour of its error: blue is good, yellow bad. What its arm does not vary is "

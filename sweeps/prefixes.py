@@ -23,7 +23,6 @@ from abel.schedules import (
     Plateau,
     Schedule,
     Simple,
-    State,
     Step,
     last_epoch_named,
 )
@@ -111,7 +110,7 @@ class _Walker:
             if isinstance(schedule, GrowBatch):
                 # Its rates know nothing of its growths, and are compared at the same places as all others.
                 batch_size, decays = schedule.grown(batch_size, decays, examples), 0
-            self._state = State(epoch=epoch - 1, decays=decays)
+            self._state = self._state._replace(epoch=epoch - 1, decays=decays)
         plan = schedule.plan(self._state, epoch, examples=_STEPS, batch_size=1)
         return plan._replace(batch_size=batch_size).token()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any
-
-import numpy as np
 
 from abel.schedules import Schedule
 from sweeps.shape import Halving
@@ -21,13 +20,10 @@ Setting = bool | int | float | str | None
 
 def trained_as(settings: Mapping[str, Setting]) -> tuple[tuple[str, Setting], ...]:
     """A trial's place in its grid as training has it: 0.3 and 0.30000000000000004 are one number in float32."""
-    rounded = ((name, _float32(value) if isinstance(value, float) else value) for name, value in settings.items())
+    rounded = (
+        (name, ctypes.c_float(value).value if isinstance(value, float) else value) for name, value in settings.items()
+    )
     return tuple(sorted(rounded))
-
-
-def _float32(value: float) -> float:
-    with np.errstate(over="ignore"):
-        return float(np.float32(value))
 
 
 @dataclass(frozen=True, kw_only=True)

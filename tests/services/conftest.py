@@ -6,7 +6,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Story:
     decays: tuple[int, ...] = (1, 4, 10, 20, 30)
     diverging: bool = False
     layers: int = 5
+    guessing: float | None = 99.0
     name: str = "fig-s6a-digits"
     title: str = "When is the right moment to decay? Digit pairs"
     sweep_id: str = ""
@@ -74,7 +75,8 @@ class Story:
             "claims": {"tested": ["decay_time"], "margin": 2.0},
             **self.spec,
         }
-        self.sweep_id = self.ledger.create_sweep(self.name, spec, self.trials(), {from_dict(PROGRAM): IDENTITY})
+        identity = replace(IDENTITY, guessing=self.guessing)
+        self.sweep_id = self.ledger.create_sweep(self.name, spec, self.trials(), {from_dict(PROGRAM): identity})
         self.invocation = self.ledger.begin_invocation(self.sweep_id)
         return self
 

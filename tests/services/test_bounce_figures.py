@@ -9,7 +9,7 @@ from services.runs import CURVE_COLUMNS, TRIAL_COLUMNS, Runs
 
 
 def runs(trials: int) -> Runs:
-    """Trials whose norm is lowest at epoch 5 + number; each decays 10 epochs later."""
+    """Trials whose norm is lowest at epoch 5 + number, which the schedule sees an epoch later; each decays 10 epochs after it."""
     rows, points = [], []
     for number in range(trials):
         low = 5 + number
@@ -20,7 +20,7 @@ def runs(trials: int) -> Runs:
             "seed": number,
         }
         row |= {
-            "minimum_epochs": (low,),
+            "minimum_epochs": (low + 1,),
             "bounce_epochs": (low + 10,),
             "forced_epochs": (),
             "decay_epochs": (low + 10,),

@@ -172,3 +172,33 @@ def test_there_is_no_table_of_power_without_errors_and_settings(name, table, sai
 def test_there_is_no_power_without_noise():
     with pytest.raises(ValueError, match="two seeds or more"):
         power("abel", "mean", sweep([1, 2], 1), 1.0, sweeps=1)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 8])
+def test_seeds_that_fail_in_all_settings_are_no_regression(seeds):
+    """With trials for independent draws a fourth of such sweeps regressed at three seeds."""
+    draw, regressed = np.random.default_rng(seeds), 0
+    for _ in range(200):
+        tables = []
+        for first in (0, seeds):
+            failed = np.broadcast_to(draw.random((1, seeds)) < 0.1, (5, seeds)) * 1.0
+            plain = sweep([20, 21, 22, 23, 24], seeds, first=first, seed=int(draw.integers(2**31)))
+            tables.append(replace(plain, errors=np.where(failed > 0, 90.0, plain.errors), diverged=failed))
+        before, after = ({"abel": table} for table in tables)
+        regressed += verdict(check(before, after, {"diverged": 0.1}, [])) is REGRESSED
+        regressed += verdict(check(before, after, {"mean": 2.0, "worst": 2.0, "diverged": 0.1}, [])) is REGRESSED
+    assert regressed / 400 <= 0.05
+
+
+def test_an_arm_near_chance_is_not_held_for_steady():
+    hopeless = replace(sweep([97, 97.2, 97.1], first=5), guessing=99.0)
+    told = {name: compared("abel", name, BEFORE, hopeless, 0.5, 0.05) for name in ("spread", "area", "near", "mean")}
+    assert told.pop("mean").verdict is REGRESSED
+    assert {one.verdict for one in told.values()} == {CANNOT_TELL}
+    assert all("near chance" in one.why for one in told.values())
+    assert ruled("abel", hopeless, rules.parse("spread <= 5"), 0.05).verdict is CANNOT_TELL
+
+
+def test_a_baseline_that_only_counts_what_diverged_cannot_tell():
+    old, new = replace(BEFORE, diverged=None), sweep([10, 11, 12], first=5)
+    assert found("diverged", old, new, margin=0.5) is CANNOT_TELL

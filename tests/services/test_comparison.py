@@ -104,6 +104,12 @@ def test_near_the_ends_a_difference_stays_on_the_scale():
     assert turned == pytest.approx((-found.value.value, -found.value.high, -found.value.low))
 
 
+def test_an_arm_of_one_setting_is_compared_by_its_spread_of_nothing():
+    one, other = table([[20, 21, 22]]), table([[20, 21, 22.5], [24, 25.5, 26]])
+    apart = compare(one, other)["spread"][1].value
+    assert apart.low < apart.value < apart.high < 0
+
+
 def test_p_and_interval_agree():
     draw = np.random.default_rng(5)
     for _ in range(50):

@@ -111,5 +111,5 @@ def test_equal_figures_are_equal_bytes() -> None:
 
 
 def test_errors_in_words() -> None:
-    assert percent([12.0, 13.0]) == "12.5\u00a0±\u00a00.7\u00a0%"
+    assert percent([12.0, 13.0]) == "12.5\u00a0%\u00a0(7.4\u00a0to\u00a020.3)"
     assert percent([12.0]) == "12.0\u00a0%"

@@ -317,3 +317,18 @@ def test_ui_of_a_server_is_only_its_address(settings: Settings) -> None:
     assert server.url == "http://host:5000"
     with pytest.raises(operations.OperationError, match="sweep 'tiny': must be one that was run here"):
         operations.ui(remote, 5000, "tiny")
+
+
+def test_values_that_training_cannot_tell_apart_are_named(settings: Settings, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    close = operations.catalog_text("fig-s6a-digits").replace(
+        "schedule.decay_epoch: [1, 4, 10, 20, 30]", "schedule.learning_rate: [0.3, 0.30000000000000004]"
+    )
+    spec.write_text(close.replace("{kind: decay_at,", "{kind: decay_at, decay_epoch: 4,"))
+    (note,) = operations.validate(str(spec)).notes
+    assert note == (
+        "arms.decay-at.grid.schedule.learning_rate: 0.3 and 0.30000000000000004 are one number in float32, so their trials "
+        "count once"
+    )
+    assert operations.plan(settings, Request(spec=str(spec))).notes == (note,)
+    assert operations.validate("fig-s6a-digits").notes == ()

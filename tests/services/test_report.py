@@ -22,6 +22,7 @@ from services.settings import Settings
 from services.tracking import Store
 from sweeps.database import LedgerError
 from sweeps.rows import SweepStatus
+from workers import plugins
 
 
 @pytest.fixture
@@ -77,9 +78,10 @@ def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> 
     assert written.files == tuple(folder / name for name in names)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.files[1:])
     assert written.lag is None
-    cost, bounce, abel, spread = written.findings
-    assert cost.startswith("Decaying after epoch 1 instead of after epoch 30, the grid's first after the bounce, costs")
-    assert "paired over 3 seeds (standard error" in cost
+    cost, others, bounce, abel, spread = written.findings
+    assert cost.startswith("Decaying after epoch 1 instead of after epoch 30, the grid's first at or after ABEL's own")
+    assert cost.endswith("paired over 3 seeds.")
+    assert others.startswith("Against epoch 30 the grid's other epochs change it by +")
     assert "to its minimum" in bounce and "after epoch 8" in bounce
     assert abel.startswith("ABEL decays by itself after epoch 24, 25, 26 (by seed) and reaches")
     assert spread.startswith("decay-at: over its 5 settings the minimum test error goes from")
@@ -91,14 +93,55 @@ def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> 
     assert 'class="banner"' not in text
 
 
+def test_a_number_has_one_interval_wherever_it_is_shown(story: Any, settings: Settings) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    written = report(settings, ["fig-s6a-digits"], kind="csv")
+    (cost,) = re.findall(r"by (\+[\d.]+ \(.*?\)) points", written.findings[0])
+    text = read(written.files[0])
+    assert f"<b>{cost}</b>" in text
+    assert f": {cost} points</td>" in text
+    measures = pd.read_csv(settings.reports / "fig-s6a-digits" / "measures.csv").set_index(["arm", "measure"])
+    abel = measures.loc[("abel", "best")]
+    shown = f"{abel['value']:.1f} % ({abel['low']:.1f} to {abel['high']:.1f})"
+    assert text.replace("\u00a0", " ").count(shown) >= 3, "tile, finding and table of arms"
+
+
+@pytest.mark.parametrize("guessing", [99.0, None])
+def test_finished_results_are_read_without_their_plug_in(
+    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, guessing: float | None
+) -> None:
+    story.diverging, story.guessing = True, guessing
+    story.spec = {"program": {}, "epochs": 40, "arms": dict.fromkeys(("decay-at", "constant", "abel"), {})}
+    story.spec |= {"check": {"margins": {"mean": 5}}}
+    story.begin().tell().end()
+    monkeypatch.setattr(plugins, "entry_points", lambda group: ())
+    plugins.find.cache_clear()
+    project(story, settings)
+    monkeypatch.setenv("ABEL_HOME", str(settings.home))
+    for command in (("status", story.name), ("report", story.name), ("gc", "--dry-run")):
+        done = CliRunner().invoke(app, command)
+        assert (done.exit_code, done.exception) == (0, None), done.output
+    saved = CliRunner().invoke(app, ["baseline", "save", story.name])
+    said = " ".join(report(settings, [story.sweep_id]).findings)
+    if guessing is None:
+        assert saved.exit_code == 2 and "a trial diverged and counts as guessing" in " ".join(saved.stderr.split())
+        assert "constant has no measures: a trial diverged" in said and "it is left out" in said
+        return
+    (settings.home / "baseline.json").write_text(saved.stdout)
+    checked = CliRunner().invoke(app, ["check", story.name, "--baseline", str(settings.home / "baseline.json")])
+    assert (saved.exit_code, checked.exit_code) == (0, 0), checked.output
+    assert "It counts as guessing, 99 % test error" in said
+
+
 def test_diverged_trials_are_in_sight_and_count_as_guessing(story: Any, settings: Settings) -> None:
     story.diverging = True
     story.begin().tell().end()
     project(story, settings)
     written = report(settings, [story.sweep_id])
     (said,) = [sentence for sentence in written.findings if "diverged" in sentence]
-    assert said.startswith(
-        "1 trial diverged: constant seed=0. In measures, comparisons and claims it counts as guessing"
+    assert said == (
+        "1 trial diverged: constant seed=0. It counts as guessing, 99 % test error, wherever errors are averaged or compared."
     )
     text = read(written.files[0])
     assert text.count('<tr class="diverged">') == 1
@@ -178,6 +221,9 @@ def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
         paths = {path.stem: path for path in written.files if path.suffix == f".{kind}"}
         tables[kind] = {name: read_table(path) for name, path in paths.items()}
         assert list(tables[kind]) == ["trials", "curves", "measures"]
+        if kind == "csv":  # which a spec takes back: 30, not 30.0, though other arms have no such setting
+            text = pd.read_csv(paths["trials"], dtype=str)["schedule.decay_epoch"]
+            assert set(text.dropna()) == {"1", "4", "10", "20", "30"}
     runs = load(settings.tracking_uri, story.sweep_id)
     for kept in tables.values():
         assert list(kept["trials"]["minimum_test_error"]) == list(runs.trials["minimum_test_error"])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from services.axes import along
 from services.measures import Grid, measures
 from services.robustness import Robustness, ordered, robustness, robustness_findings
 from services.robustness_figures import axes_figure, axis_names, heat_figure, parallel_figure
@@ -74,7 +75,7 @@ def test_a_diverged_trial_counts_as_guessing() -> None:
 
     abel, _ = arms(diverge, guessing=90.0)
     assert abel.table.errors[0, 0] == 90.0
-    assert abel.table.diverged == 1
+    assert abel.table.diverged is not None and abel.table.diverged.sum() == 1
 
 
 def test_without_the_error_of_guessing_an_arm_with_a_diverged_trial_has_no_measures() -> None:
@@ -84,9 +85,7 @@ def test_without_the_error_of_guessing_an_arm_with_a_diverged_trial_has_no_measu
 
     found, lacking = robustness(runs(diverge), None)
     assert [arm.arm for arm in found] == ["step"]
-    assert lacking[0].startswith(
-        "abel has no measures: every setting must have a result for every seed, got none for seed 0"
-    )
+    assert lacking[0].startswith("abel has no measures: a trial diverged and counts as guessing")
 
 
 @pytest.mark.parametrize("outcome", ["failed", "running", "cancelled"])
@@ -120,6 +119,30 @@ def test_the_findings_say_which_arm_depends_least_on_its_settings() -> None:
     )
 
 
+def test_an_arm_near_chance_is_named_and_ranked_last() -> None:
+    def fail(row: dict[str, object]) -> None:
+        if row["arm"] == "step":
+            row.update(minimum_test_error=float(str(row["minimum_test_error"])) / 20 + 96)
+
+    hopeless, abel, ranked = robustness_findings(arms(fail, guessing=99.0))
+    assert hopeless.startswith("step is near chance: at its best its minimum test error is 96.5 % (")
+    assert hopeless.endswith("and guessing has 99 %. That its settings are alike says nothing.")
+    assert abel.startswith("abel: over its 6 settings")
+    assert ranked == (
+        "Over the grid that abel, step share, there is no spread to compare; last, being near chance, is step."
+    )
+
+
+def test_an_arm_has_one_marker_in_every_panel_and_in_the_legend() -> None:
+    both = arms()
+    lone = replace(both[0], arm="lone", kind="simple", table=along(both[0].table, "schedule.learning_rate"))
+    figure = axes_figure([lone, *both])
+    lines = [bars.lines[0] for axes in figure.axes for bars in axes.containers]
+    markers = {(line.get_color(), line.get_marker()) for line in lines}
+    assert len(lines) == 5 and len(markers) == 3
+    assert len({marker for _, marker in markers}) == 3
+
+
 def test_the_mean_over_the_range_is_not_called_a_choice_among_the_settings() -> None:
     settings = tuple((("schedule.learning_rate", rate),) for rate in RATES)
     errors = np.array([[10.0, 10], [12, 12], [30, 30]])
@@ -132,7 +155,7 @@ def test_the_mean_over_the_range_is_not_called_a_choice_among_the_settings() -> 
 
 def test_arms_of_equal_spread_are_not_ranked() -> None:
     def collapse(row: dict[str, object]) -> None:
-        row["minimum_test_error"] = 98.9
+        row["minimum_test_error"] = 18.9
 
     *_, least = robustness_findings(arms(collapse))
     assert least == "Over the grid that abel, step share, no difference in spread was seen (0.0 points each)."

@@ -101,14 +101,16 @@ def test_a_diverged_trial_counts_as_guessing_and_without_its_data_the_arm_has_no
         replace(row, program={**row.program, "data": {"kind": "tfds", "name": "cifar10", "train": "train"}})
         for row in rows
     ]
-    points = run_measures.points(elsewhere, small.ledger.curve, "minimum", data_dir=None)
+    points = run_measures.points(small.ledger.sweep(small.sweep_id), elsewhere, small.ledger.curve, data_dir=None)
     assert {point.key.split("/")[1] for point in points} == {"decay-at", "abel"}
 
 
 def test_one_seed_has_measures_and_no_intervals(story: Any) -> None:
     story.seeds, story.epochs, story.decays = 1, 4, (2, 3)
     story.begin().tell()
-    points = list(run_measures.points(story.ledger.trials(story.sweep_id), story.ledger.curve, "final"))
+    row = story.ledger.sweep(story.sweep_id)
+    sweep = replace(row, spec={**row.spec, "check": {"error": "final"}})
+    points = list(run_measures.points(sweep, story.ledger.trials(story.sweep_id), story.ledger.curve))
     assert {point.key.rpartition("/")[2] for point in points if point.key.endswith((".low", ".high"))} == {
         "diverged.low",
         "diverged.high",

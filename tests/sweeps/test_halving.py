@@ -1,5 +1,6 @@
 import random
 from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -8,9 +9,9 @@ from hypothesis import strategies as st
 
 from sweeps.database import LedgerError
 from sweeps.failures import FailureClass
-from sweeps.halving import HALVED, losers, rungs
+from sweeps.halving import HALVED, Contest, losers, rungs
 from sweeps.plan import forecast
-from sweeps.rows import TrialStatus
+from sweeps.rows import StateRow, TrialRow, TrialStatus
 from sweeps.shape import Halving
 from sweeps.spec import SpecError, parse_document
 from workers.cohort import train
@@ -338,3 +339,17 @@ def test_without_a_grid_nobody_competes(competing):
     with pytest.raises(SpecError) as raised:
         parse_document(spec)
     assert raised.value.faults == ["arms.whole.halving: must have a grid whose settings compete"]
+
+
+@pytest.mark.parametrize("error", ["minimum", "last"])
+def test_what_diverges_counts_as_guessing_at_a_rung(error):
+    """Of two classes guessing has 50 %, so that a setting at 60 % is worse than one that diverged."""
+    row = TrialRow(
+        **{"id": "a", "sweep_id": "s", "number": 0, "name": "a", "arm": "x", "seed": 0, "settings": {"r": 1}},
+        **{"program": {}, "schedule": {}, "epochs": 9, "status": DIVERGED, "epoch": 1, "head": None, "error": None},
+    )
+    other = replace(row, id="b", settings={"r": 2}, status=TrialStatus.RUNNING)
+    curve = [StateRow(key="k", parent="", epoch=1, metrics={"test_error": 60.0}, finished_at_ms=0, worker="")]
+    contest = Contest({"x": Halving(grace_epochs=1, reduction_factor=2, error=error)}, {"x": [row, other]}, {"a": 50.0})
+    statuses = {"a": DIVERGED, "b": TrialStatus.RUNNING}
+    assert contest.decide("x", 1, statuses, {"b": 1}, {"a": curve, "b": curve}).stopped == ("b",)

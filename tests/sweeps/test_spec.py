@@ -3,6 +3,7 @@ import pickle
 import time
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -532,3 +533,23 @@ def test_what_is_no_mapping_is_told_once(place, value):
 def test_a_fault_holds_nothing_that_a_terminal_obeys():
     (told,) = faults(document(**{"\x1b[2Jkey\n": 1}))
     assert told.startswith("\\x1b[2Jkey\\n: unknown key")
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        (("epochs: 40", "epochs: 40.0"), "epochs"),
+        (("seeds: [0, 1]", "seeds: [0, 1.0]"), "seeds[1]"),
+        (("batch_size: 16", "batch_size: 16.0"), "program.batch_size"),
+        (("width: 16", "width: 16.0"), "program.model.width"),
+        (("[4, 10]", "[4, 10.0]"), "arms.decay-at.grid.schedule.decay_epoch"),
+        (("[4, 10]", "[4, 10]\n      program.batch_size: [16, 32.0]"), "arms.decay-at.grid.program.batch_size"),
+    ],
+)
+def test_a_whole_number_is_not_spelt_as_a_decimal_anywhere(given, place):
+    text = GOOD.replace("1e-2", "0.01").replace("1e-1", "0.1").replace(*given)
+    for source, content in (("spec.yaml", text), ("spec.json", json.dumps(yaml.safe_load(text)))):
+        with pytest.raises(SpecError) as error:
+            parse_spec(content, source)
+        (fault,) = error.value.faults
+        assert fault.startswith((f"{place}: must be an integer", f"{place}: must be a whole number"))
