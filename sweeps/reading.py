@@ -27,11 +27,12 @@ class Reading:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with (
-            database.told(self._engine.url, "opened or read"),
-            database.reader(self._engine) as connection,
-            connection.begin(),
-        ):
+        with database.told(self._engine.url, "opened or read"), self._snapshot() as connection:
+            yield connection
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        with database.reader(self._engine) as connection, connection.begin():
             yield connection
 
     def verify(self, sweep_id: str) -> None:
@@ -118,16 +119,8 @@ class Reading:
         Raises:
             LedgerDamaged: one of them is damaged, or the path does not reach epoch 1.
         """
-        if head is None:
-            return []
-        path = select(tables.states).where(tables.states.c.key == head).cte(recursive=True)
-        path = path.union_all(select(tables.states).join(path, tables.states.c.key == path.c.parent))
         with self._read() as connection:
-            query = select(path).order_by(path.c.epoch)
-            curve = intact_rows(connection, tables.states, query, StateRow.read)
-        with database.told(self._engine.url, "read"):
-            unbroken(head, curve)
-        return curve
+            return _curve(connection, head)
 
     def curves(self, sweep: SweepRow, trials: Iterable[TrialRow]) -> Iterator[list[StateRow]]:
         """The recorded epochs of each trial of a sweep, first epoch first.
@@ -136,13 +129,17 @@ class Reading:
             LedgerDamaged: a path is damaged, is not as long as its trial says, or begins at another root.
         """
         for trial in trials:
-            with database.told(self._engine.url, "read"), about(sweep, trial):
-                curve = self.curve(trial.head)
+            with (
+                database.told(self._engine.url, "opened or read"),
+                about(sweep, trial),
+                self._snapshot() as connection,
+            ):
+                curve = _curve(connection, trial.head)
                 if len(curve) != trial.epoch:
                     raise Damage(f"{trial.epoch} epochs must be recorded, got {len(curve)}")
                 if curve and curve[0].parent not in sweep.roots(trial):
                     raise Damage("its first epoch does not follow from the sweep's program, data and seed")
-                yield curve
+            yield curve
 
     def checkpointed(self, keys: Iterable[str]) -> set[str]:
         """The keys among these under which a checkpoint was saved and not pruned (that it verifies, restoring tells)."""
@@ -230,6 +227,17 @@ def _path(head: str | None, parents: Mapping[str, str]) -> list[str]:
         keys.append(head)
         head = parents.get(head)
     return keys[::-1]
+
+
+def _curve(connection: Connection, head: str | None) -> list[StateRow]:
+    if head is None:
+        return []
+    path = select(tables.states).where(tables.states.c.key == head).cte(recursive=True)
+    path = path.union_all(select(tables.states).join(path, tables.states.c.key == path.c.parent))
+    query = select(path).order_by(path.c.epoch)
+    curve = intact_rows(connection, tables.states, query, StateRow.read)
+    unbroken(head, curve)
+    return curve
 
 
 def _saved(connection: Connection, which: ColumnElement[bool]) -> set[str]:

@@ -8,11 +8,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, Insert, Table, bindparam, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Float, Insert, Table, Update, bindparam, select, update
 
 DIGITS = 32  # hexadecimal, of sha256
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 Row = Mapping[Any, Any]  # by the columns' names; SQLAlchemy's own mappings take columns too
 
@@ -26,14 +28,16 @@ def digest(table: Table, row: Row) -> str:
 
     A number that the database gives by itself is left out, for it is not known before the row is written.
     """
-    values = [float(row[name]) if real and row[name] is not None else row[name] for name, real in _columns(table)]
-    content = json.dumps([table.name, *values], separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
+    pick, real = _columns(table)
+    values = pick(row)
+    if real:
+        values = tuple(float(value) if at in real and value is not None else value for at, value in enumerate(values))
+    return hashlib.sha256(ENCODER.encode([table.name, *values]).encode()).hexdigest()[:DIGITS]
 
 
 def seal(table: Table, values: Row) -> dict[str, Any]:
     """A whole row to insert: columns without a value get their default, and the row its digest."""
-    row = {name: values.get(name, _default(table, name)) for name, _ in _columns(table)}
+    row = {name: values.get(name, default) for name, default in _defaults(table).items()}
     return row | {"digest": digest(table, row)}
 
 
@@ -57,6 +61,8 @@ def check(table: Table, row: Row) -> None:
 
 def name(table: Table, row: Row) -> str:
     """What a message calls a row, by its key."""
+    if table.name == "states":
+        return f"the record of epoch {row['epoch']!s:.12} (state {row['key']!s:.12})"
     keys = " ".join(str(row[column.name])[:16] for column in table.primary_key)
     return f"the row {keys} of the table {table.name}"
 
@@ -79,9 +85,8 @@ def change(
     if changed:
         names = sorted({key for old, new in zip(found, changed, strict=True) for key in new if new[key] != old[key]})
         if names:
-            named: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
-            statement = update(table).where(*(key == bindparam(f"key_{key.name}") for key in keys)).values(named)
-            connection.execute(statement, [_parameters(table, row, names) for row in changed])
+            parameters = [_parameters(table, row, names) for row in changed]
+            connection.execute(_changing(table, tuple(names)), parameters)
     return changed
 
 
@@ -106,15 +111,32 @@ def _parameters(table: Table, row: Row, names: Iterable[str]) -> dict[str, Any]:
 
 
 @cache
-def _columns(table: Table) -> tuple[tuple[str, bool], ...]:
-    """The names of the columns that a digest covers, sorted, and whether they hold real numbers."""
-    covered = (c for c in table.columns if c is not table.autoincrement_column and c.name != "digest")
-    return tuple(sorted((column.name, isinstance(column.type, Float)) for column in covered))
+def _changing(table: Table, names: tuple[str, ...]) -> Update:
+    """An update of these columns of a row by its key."""
+    changed: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+    return update(table).where(*(key == bindparam(f"key_{key.name}") for key in table.primary_key)).values(changed)
 
 
 @cache
-def _default(table: Table, name: str) -> Any:
-    given: Any = table.columns[name].server_default
+def _columns(table: Table) -> tuple[Callable[[Row], tuple[Any, ...]], frozenset[int]]:
+    """What picks the values that a digest covers, by the columns' names, and which of them are real numbers."""
+    covered = _covered(table)
+    real = frozenset(number for number, column in enumerate(covered) if isinstance(column.type, Float))
+    return itemgetter(*(column.name for column in covered)), real
+
+
+@cache
+def _defaults(table: Table) -> dict[str, Any]:
+    return {column.name: _default(column) for column in _covered(table)}
+
+
+def _covered(table: Table) -> list[Column[Any]]:
+    found = (c for c in table.columns if c is not table.autoincrement_column and c.name != "digest")
+    return sorted(found, key=lambda column: column.name)
+
+
+def _default(column: Column[Any]) -> Any:
+    given: Any = column.server_default
     if given is None:
         return None
     text = str(given.arg)

@@ -89,11 +89,11 @@ class Recorder:
         rows = {row.number: row for row in ledger.trials(job.sweep_id)}
         done: set[str] = set()
         for trial in job.trials:
-            identity = job.identities[trial.program]
-            records = [record for record in _walk(trial, identity) if record.key not in done]
-            done |= {record.key for record in records}
-            head = _walk(trial, identity)[-1]
             row = rows[trial.number]
+            walked = _walk(trial, job.identities[trial.program], "" if job.options.sharing else row.id)
+            records = [record for record in walked if record.key not in done]
+            done |= {record.key for record in records}
+            head = walked[-1]
             ledger.commit(
                 job.sweep_id,
                 invocation,
@@ -107,8 +107,8 @@ class Recorder:
         return Outcome(status=SweepStatus.FINISHED, trained=len(done), replayed=0, seconds={"wall": 1.0})
 
 
-def _walk(trial: Trial, identity: Identity) -> list[Record]:
-    state, key, records = trial.schedule.init(), identity.root(trial.seed), []
+def _walk(trial: Trial, identity: Identity, salt: str) -> list[Record]:
+    state, key, records = trial.schedule.init(), identity.root(trial.seed, salt), []
     for epoch in range(1, trial.epochs + 1):
         plan = trial.schedule.plan(state, epoch, identity.examples, trial.program.batch_size)
         parent, key = key, child(key, plan)

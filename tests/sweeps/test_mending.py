@@ -92,9 +92,10 @@ def test_an_edited_record_is_named_with_its_trial(trained):
     changed = json.dumps({**lost.metrics, "test_error": 0.5})
     spoil(shop, update(tables.states).where(tables.states.c.key == lost.key).values(metrics=changed))
     trials = shop.ledger.trials(sweep_id)
-    with pytest.raises(
-        LedgerDamaged, match=rf"is damaged: .*{lost.key[:16]}.* does not match its digest; `abel repair"
-    ):
+    told = (
+        rf"is damaged: sweep 'tiny' .*: trial 'at .*': the record of epoch 3 \(state {lost.key[:12]}\) does not match"
+    )
+    with pytest.raises(LedgerDamaged, match=told):
         list(shop.ledger.curves(shop.ledger.sweep(sweep_id), trials))
     with pytest.raises(LedgerDamaged):
         shop.ledger.states([lost.key])
