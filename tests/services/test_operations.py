@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from services import forecasts, losses, operations, rendering
+from services import forecasts, operations, rendering, restarts
 from services.interruption import Stop
 from services.schemas import Request, RunResult, to_json
 from services.settings import Settings
@@ -243,7 +243,7 @@ def test_stopping_at_once_leaves_the_sweep_as_interrupted(settings: Settings, re
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between two drivers."""
-    monkeypatch.setattr(losses, "RESTARTS", replace(losses.RESTARTS, first_pause_seconds=0.0))
+    monkeypatch.setattr(restarts, "POLICY", replace(restarts.POLICY, first_pause_seconds=0.0))
 
 
 @pytest.mark.usefixtures("impatient")
