@@ -1,6 +1,6 @@
 """One attempt after the other at a sweep, and the waiting in between: for room, for the ledger, for another driver.
 
-The driver is a process of its own. One that is lost, or whose Ray is, is replaced; the next goes on from the ledger.
+The driver is a separate process. When it or its Ray cluster is lost, another one goes on from the ledger.
 """
 
 import time
@@ -85,7 +85,7 @@ class Attempts:
         """Wait until another attempt makes sense, or the sweep is to stop.
 
         Raises:
-            KeyboardInterrupt: it is to stop while its ledger is away, so that there is no result to show.
+            KeyboardInterrupt: it is to stop while its ledger is away: there is no result to show.
             Fenced: another process has taken the sweep over meanwhile, whether or not it still runs it.
         """
         match need:
@@ -113,7 +113,7 @@ class Attempts:
             raise  # it is not over
         except BaseException:
             if self._invocation is not None:
-                with suppress(Exception):  # the disk may be full, which is then what is told
+                with suppress(Exception):  # the disk may be full, which is the error to report
                     self._ledger.end_invocation(self._job.sweep_id, self._invocation, SweepStatus.INTERRUPTED)
             raise
         else:
@@ -144,7 +144,7 @@ class Attempts:
             self._projector = begin(self._settings, self._job.sweep_id)
 
     def _since_the_command(self, progress: Progress, done: int) -> Progress:
-        """What one driver says of its own work, with that of those before it."""
+        """Progress counted from the start of the command: a driver counts from its own start."""
         low, high = self._job.forecast
         return replace(
             progress,
@@ -164,7 +164,7 @@ class Attempts:
         again = self._restarts.count(lost)
         self._lost = None
         if again:
-            self._view.note(f"the driver was lost: {lost}; starting another, which goes on from the last checkpoints")
+            self._view.note(f"the driver was lost: {lost}; starting another from the last checkpoints")
         return again
 
     # Waiting

@@ -1,4 +1,4 @@
-"""Restarts of a lost driver: how many in a row without progress, after which pause, and how a loss is told."""
+"""Restarts of a lost driver: how many in a row without progress, after which pause, and their incidents in the ledger."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -60,7 +60,7 @@ def send(process: psutil.Process, number: signal.Signals) -> bool:
 
 
 def kill_tree(command: int) -> None:
-    """Kill a command and everything that it started; stopped first, so that nothing is started meanwhile."""
+    """Kill a command and everything that it started; stopped first: nothing is started meanwhile."""
     for process in find(command, Victim.TREE):
         send(process, signal.SIGSTOP)
     for process in find(command, Victim.TREE):
