@@ -251,7 +251,8 @@ def test_a_lost_driver_is_replaced_and_its_loss_is_an_incident(settings: Setting
     recorder.losses, view = 2, Notes()
     done = run(settings, view)
     assert (done.outcome, done.trained, len(recorder.calls)) == ("finished", 18, 3)
-    assert sum("the driver was lost: somebody pulled the plug; starting another from the last checkpoints" in note for note in view.notes) == 2
+    said = "the driver was lost: somebody pulled the plug; starting another from the last checkpoints"
+    assert view.notes.count(said) == 2
     (incident,) = operations.status(settings, "tiny").incidents
     assert (incident.kind, incident.times, incident.retried, incident.last_trial) == ("infrastructure", 2, 2, None)
     assert "the driver was lost: somebody pulled the plug" in _rendered(rendering.detail(done.detail))
