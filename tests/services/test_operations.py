@@ -266,6 +266,7 @@ def test_a_driver_lost_again_and_again_without_a_record_ends_the_run(settings: S
     assert done.error is not None
     assert "The driver was lost 6 times in a row without a new record" in done.error
     assert "somebody pulled the plug" in done.error and "The same command goes on" in done.error
+    assert "abel run mine.yaml" in _rendered(rendering.run_result(done, "abel run mine.yaml"))
     (incident,) = operations.status(settings, "tiny").incidents
     assert (incident.times, incident.retried) == (6, 5)
     recorder.losses = 0
