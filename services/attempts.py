@@ -1,6 +1,6 @@
 """One attempt after the other at a sweep, and the waiting in between: for room, for the ledger, for another driver.
 
-The driver is a process of its own. One that is lost, or whose Ray is, is replaced; the next goes on from the ledger.
+The driver is a separate process. When it or its Ray cluster is lost, another one goes on from the ledger.
 """
 
 import time
@@ -10,8 +10,8 @@ from enum import Enum
 
 from services import preflight, standing, storage
 from services.interruption import Stop
-from services.losses import Losses
 from services.projector import Projector, begin
+from services.restarts import Restarts
 from services.schemas import Request, RunResult
 from services.settings import Settings
 from services.watching import View, Watch
@@ -52,7 +52,7 @@ class Attempts:
         self._projector: Projector | None = None
         self._away: LedgerAway | None = None
         self._lost: DriverLost | None = None
-        self._losses = Losses(ledger, job.sweep_id)
+        self._restarts = Restarts(ledger, job.sweep_id)
         self._result: RunResult | None = None
 
     def __enter__(self) -> "Attempts":
@@ -70,7 +70,7 @@ class Attempts:
             if self._lost is not None and self._is_worth_another(self._lost):
                 return Need.DRIVER
             if self._outcome is None:
-                self._outcome = self._losses.give_up(self._invocation, self._log)
+                self._outcome = self._restarts.give_up(self._invocation, self._log)
             if self._outcome.status is SweepStatus.NO_SPACE and not self._stop.is_set():
                 return Need.ROOM
             self._result = self._results()
@@ -85,7 +85,7 @@ class Attempts:
         """Wait until another attempt makes sense, or the sweep is to stop.
 
         Raises:
-            KeyboardInterrupt: it is to stop while its ledger is away, so that there is no result to show.
+            KeyboardInterrupt: it is to stop while its ledger is away: there is no result to show.
             Fenced: another process has taken the sweep over meanwhile, whether or not it still runs it.
         """
         match need:
@@ -94,7 +94,7 @@ class Attempts:
             case Need.LEDGER if not self._ledger_comes():
                 raise KeyboardInterrupt from self._away
             case Need.DRIVER:
-                self._stop.wait(self._losses.pause_seconds)
+                self._stop.wait(self._restarts.pause_seconds)
 
     def result(self) -> RunResult:
         """What came of it, once nothing is needed any more."""
@@ -113,7 +113,7 @@ class Attempts:
             raise  # it is not over
         except BaseException:
             if self._invocation is not None:
-                with suppress(Exception):  # the disk may be full, which is then what is told
+                with suppress(Exception):  # the disk may be full, which is the error to report
                     self._ledger.end_invocation(self._job.sweep_id, self._invocation, SweepStatus.INTERRUPTED)
             raise
         else:
@@ -139,12 +139,12 @@ class Attempts:
 
     def _begin(self, invocation: int) -> None:
         self._invocation = invocation
-        self._losses.tell(invocation)
+        self._restarts.tell(invocation)
         if self._request.tracking and self._projector is None:  # not before: it ends where no sweep runs
             self._projector = begin(self._settings, self._job.sweep_id)
 
     def _since_the_command(self, progress: Progress, done: int) -> Progress:
-        """What one driver says of its own work, with that of those before it."""
+        """Progress counted from the start of the command: a driver counts from its own start."""
         low, high = self._job.forecast
         return replace(
             progress,
@@ -161,10 +161,10 @@ class Attempts:
 
     def _is_worth_another(self, lost: DriverLost) -> bool:
         """Whether another driver is to start."""
-        again = self._losses.count(lost)
+        again = self._restarts.count(lost)
         self._lost = None
         if again:
-            self._view.note(f"the driver was lost: {lost}; starting another, which goes on from the last checkpoints")
+            self._view.note(f"the driver was lost: {lost}; starting another from the last checkpoints")
         return again
 
     # Waiting

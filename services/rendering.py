@@ -160,7 +160,7 @@ def run_result(result: RunResult, command: str) -> RenderableType:
         parts.append(Text(result.error, style="red"))
     if result.tracking:
         parts.append(Text(result.tracking, style="yellow"))
-    if result.outcome == "interrupted":
+    if result.outcome == "interrupted" or result.error:  # the same command goes on
         parts.append(next_steps(command, f"abel status {sweep.name}"))
     else:
         parts.append(next_steps(f"abel report {sweep.name}", "abel ui", f"abel status {sweep.name}"))

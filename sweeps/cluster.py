@@ -18,7 +18,7 @@ def watched(lost: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Watch the vital ones of this process's children while the block runs; yields a function that ends the watch.
 
     Args:
-        lost: takes what happened, once, in a thread of its own.
+        lost: takes what happened, once, in another thread.
     """
     ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The driver as a process of its own: gets a job from the command that started it, and says how it goes.
+"""The driver as a separate process: gets a job from the command that started it and reports progress and outcome.
 
     python -P -m sweeps.driver_process
 
@@ -75,7 +75,7 @@ class Driver:
         os._exit(1)
 
     def hold_signals(self) -> None:
-        """Take SIGTERM and SIGINT as the wish to stop; ``ray.init`` puts handlers of its own in place of these."""
+        """Take SIGTERM and SIGINT as the wish to stop; ``ray.init`` replaces these handlers."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop.set())
 

@@ -2,7 +2,7 @@
 
     python -m sweeps.janitor DIRECTORY
 
-A process of its own. It reads from a pipe whose other end its owner alone holds: when the owner ends, by its own will or by
+A separate process. It reads from a pipe whose other end its owner alone holds: when the owner ends, by its own will or by
 SIGKILL, the pipe closes. A janitor that is killed is replaced. Where owner and janitor are killed together, nobody holds the
 lock on a file in the directory any more, and the next run cleans up.
 """

@@ -1,4 +1,4 @@
-"""The command's side of a driver: starts it in a process of its own and notices its loss, however it comes about."""
+"""The command's side of a driver: starts it in a separate process and notices its loss, whatever the cause."""
 
 import os
 import pickle
@@ -74,15 +74,15 @@ def _process(log: Path) -> Iterator["subprocess.Popen[bytes]"]:
 def _tell(process: "subprocess.Popen[bytes]", job: Job, stop: threading.Event) -> None:
     """Hand over the job and later the wish to stop. Not in the main thread: a process that is stopped reads nothing."""
     assert process.stdin is not None
-    told = False
+    asked = False
     with suppress(OSError), process.stdin as pipe:  # it has ended, which the listener notices
         pickle.dump(job, pipe)
         pipe.flush()
         while process.returncode is None:
-            if stop.is_set() and not told:
+            if stop.is_set() and not asked:
                 pipe.write(b"\n")
                 pipe.flush()
-                told = True
+                asked = True
             time.sleep(LOOK_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""The fault plan: which process dies when, drawn from one seed, so that a run can be repeated."""
+"""The fault plan: which process dies when, drawn from one seed: a run can be repeated."""
 
 import random
 from collections.abc import Iterator, Sequence

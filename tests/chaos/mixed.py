@@ -15,7 +15,7 @@ import yaml
 from faults import Kill
 from faults import mixed as plan
 from oracle import compare, compare_tracking
-from rounds import HERE, Round, undisturbed
+from rounds import HERE, LOOK_SECONDS, Round, undisturbed
 from run import SAVE_EVERY, lines, percentiles, verdicts
 from victims import VITAL, Victim, find, kill_tree, marked
 
@@ -26,7 +26,7 @@ GRACE_SECONDS = 20.0  # for what the last command left to end
 SHARED_MEMORY = Path("/dev/shm")
 RECOVERING = VITAL | {Victim.WORKER, Victim.COMMAND, Victim.TREE, Victim.IDENTITY}
 ENDING = frozenset((Victim.COMMAND, Victim.TREE, Victim.IDENTITY))  # the command has to be typed again
-SEED_OF_A_SWEEP_PER_KILLS = 2
+KILLS_PER_SEED = 2
 
 
 @dataclass
@@ -84,6 +84,7 @@ class Sweep:
             while not (found := find(self.command.pid, victim)):
                 if self.command.poll() is not None:
                     return None
+                time.sleep(LOOK_SECONDS)
             found[0].kill()
         heads = self._round.going_heads()
         recovered = self._round.wait_for_progress(self.command, heads) if heads else False
@@ -134,7 +135,7 @@ def main(kills: int, seed: int, victims: Sequence[Victim]) -> int:
 def _spec(kills: int) -> str:
     """The sweep of ``sweep.yaml`` with as many seeds as the losses take time."""
     spec = yaml.safe_load((HERE / "sweep.yaml").read_text())
-    return yaml.safe_dump(spec | {"seeds": list(range(max(2, kills // SEED_OF_A_SWEEP_PER_KILLS)))})
+    return yaml.safe_dump(spec | {"seeds": list(range(max(2, kills // KILLS_PER_SEED)))})
 
 
 def _left(mark: str, temporary: Path, before: set[str]) -> list[str]:

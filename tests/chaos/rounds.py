@@ -1,4 +1,4 @@
-"""One sweep under faults, in a home of its own: its command, how far it is, and what a loss costs."""
+"""One sweep under faults in a separate home: its command, how far it is, and what a loss costs."""
 
 import os
 import random

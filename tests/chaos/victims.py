@@ -60,11 +60,11 @@ def send(process: psutil.Process, number: signal.Signals) -> bool:
 
 
 def kill_tree(command: int) -> None:
-    """Kill a command and everything that it started; stopped first, so that nothing is started meanwhile."""
-    everything = find(command, Victim.TREE)
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for process in everything:
-            send(process, number)
+    """Kill a command and everything that it started; stopped first: nothing is started meanwhile."""
+    for process in find(command, Victim.TREE):
+        send(process, signal.SIGSTOP)
+    for process in find(command, Victim.TREE):
+        send(process, signal.SIGKILL)
 
 
 def marked(variable: str, value: str) -> list[str]:

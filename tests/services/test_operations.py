@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from services import forecasts, losses, operations, rendering
+from services import forecasts, operations, rendering, restarts
 from services.interruption import Stop
 from services.schemas import Plan, Request, RunResult, to_json
 from services.settings import Settings
@@ -256,7 +256,7 @@ def test_stopping_at_once_leaves_the_sweep_as_interrupted(settings: Settings, re
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between two drivers."""
-    monkeypatch.setattr(losses, "RESTARTS", replace(losses.RESTARTS, first_pause_seconds=0.0))
+    monkeypatch.setattr(restarts, "POLICY", replace(restarts.POLICY, first_pause_seconds=0.0))
 
 
 @pytest.mark.usefixtures("impatient")
@@ -264,7 +264,8 @@ def test_a_lost_driver_is_replaced_and_its_loss_is_an_incident(settings: Setting
     recorder.losses, view = 2, Notes()
     done = run(settings, view)
     assert (done.outcome, done.trained, len(recorder.calls)) == ("finished", 18, 3)
-    assert sum("the driver was lost: somebody pulled the plug; starting another" in note for note in view.notes) == 2
+    said = "the driver was lost: somebody pulled the plug; starting another from the last checkpoints"
+    assert view.notes.count(said) == 2
     (incident,) = operations.status(settings, "tiny").incidents
     assert (incident.kind, incident.times, incident.retried, incident.last_trial) == ("infrastructure", 2, 2, None)
     assert "the driver was lost: somebody pulled the plug" in _rendered(rendering.detail(done.detail))
@@ -278,6 +279,7 @@ def test_a_driver_lost_again_and_again_without_a_record_ends_the_run(settings: S
     assert done.error is not None
     assert "The driver was lost 6 times in a row without a new record" in done.error
     assert "somebody pulled the plug" in done.error and "The same command goes on" in done.error
+    assert "abel run mine.yaml" in _rendered(rendering.run_result(done, "abel run mine.yaml"))
     (incident,) = operations.status(settings, "tiny").incidents
     assert (incident.times, incident.retried) == (6, 5)
     recorder.losses = 0

@@ -1,4 +1,4 @@
-"""Losses of a run's driver: how many are borne in a row, and how they are told."""
+"""Restarts of a lost driver: how many in a row without progress, after which pause, and their incidents in the ledger."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +13,10 @@ from sweeps.rows import SweepStatus
 
 LOSS = FailureClass.INFRASTRUCTURE
 # How often a driver is replaced without a new record in between.
-RESTARTS = RetryPolicy(infrastructure=5, first_pause_seconds=2.0, longest_pause_seconds=30.0)
+POLICY = RetryPolicy(infrastructure=5, first_pause_seconds=2.0, longest_pause_seconds=30.0)
 
 
-class Losses:
+class Restarts:
     """Counts the drivers lost in a row without a new record, and writes each loss to the ledger as an incident."""
 
     def __init__(self, ledger: Ledger, sweep_id: str) -> None:
@@ -30,7 +30,7 @@ class Losses:
         trained = self._ledger.work(self._sweep_id).trained
         self._in_a_row = 1 if trained > self._trained else self._in_a_row + 1
         self._trained, self._last = trained, str(lost)
-        again = RESTARTS.allows(LOSS, self._in_a_row - 1, alone=False)
+        again = POLICY.allows(LOSS, self._in_a_row - 1, alone=False)
         # It hits the sweep as a whole: no trial and no epoch.
         incident = {"class": LOSS, "text": f"the driver was lost: {lost}", "again": again, "trials": [], "epoch": 0}
         self._incidents.append(("incident", incident | {"attempt": self._in_a_row}))
@@ -39,7 +39,7 @@ class Losses:
     @property
     def pause_seconds(self) -> float:
         """How long to wait before the next driver starts."""
-        return RESTARTS.pause(LOSS, self._in_a_row - 1)
+        return POLICY.pause(LOSS, self._in_a_row - 1)
 
     def tell(self, invocation: int) -> None:
         """Write what is not in the ledger yet; what it does not take now waits for the next time."""
