@@ -11,6 +11,7 @@ from typing import Any
 from services.errors import OperationError
 from services.schemas import ArmPlan, Plan, Request
 from services.settings import Settings
+from services.wording import duration
 from sweeps.database import LedgerDamaged
 from sweeps.entries import sweep_identity
 from sweeps.expansion import alike
@@ -203,9 +204,9 @@ def _unshared(name: str, trials: Sequence[Trial], known: Mapping[Program, Identi
 def _basis(spec: SweepSpec, measured: float | None) -> str:
     """What the time is computed from, or why there is none."""
     if measured:
-        return f"{measured:.2g} s an epoch, as measured here"
+        return f"{_short(measured)} an epoch, as measured here"
     if spec.epoch_seconds:
-        return f"{spec.epoch_seconds:.2g} s an epoch, as the spec says; none was measured here yet"
+        return f"{_short(spec.epoch_seconds)} an epoch, as the spec says; none was measured here yet"
     stated = f"; the spec says: {' '.join(spec.cost.split())}" if spec.cost else ""
     return f"no epoch was measured here yet{stated}"
 
@@ -217,3 +218,8 @@ def _seconds(cost: Forecast, seconds: float, workers: int, start: float) -> tupl
 
 def _canonical(program: Mapping[str, Any]) -> str:
     return json.dumps(program, sort_keys=True)
+
+
+def _short(seconds: float) -> str:
+    """A length of time that may be a fraction of a second."""
+    return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"

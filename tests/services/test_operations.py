@@ -214,6 +214,8 @@ def test_before_anything_was_measured_the_spec_says_how_long_an_epoch_takes(sett
     stated = operations.plan(settings, request)
     assert after_the_start(stated) == pytest.approx((3 * 18 / 2, 3 * (18 / 2 + 4 / 2)))
     assert stated.basis == "3 s an epoch, as the spec says; none was measured here yet"
+    Path("spec.yaml").write_text(f"{SPEC}epoch_seconds: 120\n")
+    assert operations.plan(settings, request).basis.startswith("2 min 00 s an epoch")
 
 
 def test_what_was_measured_here_counts_more_than_what_the_spec_says(settings: Settings, recorder: Recorder) -> None:
