@@ -42,7 +42,7 @@ def test_a_backup_goes_on_and_lost_records_are_trained_again(abel_home, tiny_pro
         "at": {"schedule": {"kind": "decay_at", "decay_factor": 0.1, "decay_epoch": 30} | rate},
         "constant": {"schedule": {"kind": "constant"} | rate},
     }
-    document = {"name": "recovered", "program": to_dict(tiny_program), "epochs": 200, "seeds": [0], "arms": arms}
+    document = {"name": "recovered", "program": to_dict(tiny_program), "epochs": 120, "seeds": [0], "arms": arms}
     spec = tmp_path / "recovered.json"
     spec.write_text(json.dumps(document))
     abel = [sys.executable, "-m", "services.cli"]
@@ -63,7 +63,7 @@ def test_a_backup_goes_on_and_lost_records_are_trained_again(abel_home, tiny_pro
     assert recorded(abel_home) == expected
 
     with closing(sqlite3.connect(abel_home / "ledger.db")) as ledger, ledger:
-        assert ledger.execute("DELETE FROM states WHERE epoch = 150").rowcount
+        assert ledger.execute("DELETE FROM states WHERE epoch = 90").rowcount
         assert ledger.execute("UPDATE states SET metrics = '{}' WHERE epoch = 20").rowcount
     start(run).wait_for_end(2)
     repaired = start([*abel, "repair", "--json"])
