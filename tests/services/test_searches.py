@@ -16,26 +16,25 @@ from workers.config import to_dict
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 MOVING = ("seconds", "examples_per_second")
-# The command, but it kills itself when it has decided at a rung and nobody knows, or when the ledger knows and no more.
-COMMAND = """
+# Python runs this at the start of every process. The driver kills the command and itself when it has decided at a rung and nobody
+# knows, or when the ledger knows and no more.
+KILLER = """
 import os, signal, sys
-from sweeps import frontier, halving
-
-moment, *arguments = sys.argv[1:]
 
 def deadly(function):
     def call(*given, **named):
         function(*given, **named)
+        os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
     return call
 
-if moment == "decided":
-    halving.Contest.decide = deadly(halving.Contest.decide)
-if moment == "committed":
-    frontier.Frontier._joined = deadly(frontier.Frontier._joined)
-sys.argv = ["abel", *arguments]
-from services.cli import main
-main()
+if "sweeps.driver_process" in sys.orig_argv:
+    from sweeps import frontier, halving
+
+    if os.environ["KILL_AT"] == "decided":
+        halving.Contest.decide = deadly(halving.Contest.decide)
+    if os.environ["KILL_AT"] == "committed":
+        frontier.Frontier._joined = deadly(frontier.Frontier._joined)
 """
 
 
@@ -55,10 +54,15 @@ def file(tmp_path, tiny_program):
     return path
 
 
-def run(moment, *arguments, **environment):
-    command = [sys.executable, "-c", COMMAND, moment, "run", *map(str, arguments)]
+def run(moment, place, *arguments, **environment):
+    (place / "sitecustomize.py").write_text(KILLER)
     return subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, timeout=400, check=False
+        [sys.executable, "-m", "services.cli", "run", *map(str, arguments)],
+        env=os.environ | {"KILL_AT": moment, "PYTHONPATH": str(place)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
     )
 
 
@@ -84,19 +88,21 @@ def abel(*arguments):
 
 
 def test_what_was_killed_at_a_rung_ends_as_what_was_not_and_every_command_tells_of_it(
-    file, abel_home, own_directories, reap
+    file, tmp_path, abel_home, own_directories, reap
 ):
     for moment in ("decided", "committed"):
-        killed = run(moment, file, "--no-tracking")
+        killed = run(moment, tmp_path, file, "--no-tracking")
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         reap()
     planned = json.loads(abel("plan", str(file), "--json").stdout)
     assert planned["trials"] == 14
     assert planned["epochs_naive"] == 70
     low, high = planned["epochs_shared"]
-    done = run("never", file, "--json")
+    done = run("never", tmp_path, file, "--json")
     assert done.returncode == 0, done.stderr
-    alone = run("never", file, "--no-sharing", "--workers", "1", "--no-tracking", ABEL_HOME=str(own_directories / "b"))
+    alone = run(
+        "never", tmp_path, file, "--no-sharing", "--workers", "1", "--no-tracking", ABEL_HOME=str(own_directories / "b")
+    )
     assert alone.returncode == 0, alone.stderr
     found = told(abel_home)
     assert found == told(own_directories / "b")
@@ -107,7 +113,7 @@ def test_what_was_killed_at_a_rung_ends_as_what_was_not_and_every_command_tells_
 
     detail = json.loads(abel("status", "drawn", "--json").stdout)
     assert (detail["sweep"]["status"], detail["sweep"]["stopped"]) == ("finished", stopped)
-    assert f"12/12 {stopped} stopped" in abel("status", "drawn").output
+    assert f"{12 - stopped}/12 {stopped} stopped" in abel("status", "drawn").output
     assert json.loads(abel("plan", str(file), "--json").stdout)["epochs_remaining"] == [0, 0]
     refused = abel("baseline", "save", "drawn")
     assert refused.exit_code == 2

@@ -126,9 +126,16 @@ def test_a_connection_that_goes_silent_is_given_up_and_made_again(cluster):
 
 
 def test_who_stops_inside_a_transaction_loses_it_and_the_others_go_on(cluster, spec_of, monkeypatch):
-    monkeypatch.setattr(database, "IDLE_TIMEOUT_MS", 100)
     trials, identity = spec_of().expand(), Identity(program={}, data="", examples=96, numerics={}, code="")
-    with cluster.running() as server, closing(Ledger.open(server.create())) as ledger:
+    with cluster.running() as server:
+        url = server.create()
+        Ledger.open(url).close()  # making its tables takes longer than what follows may
+        monkeypatch.setattr(database, "IDLE_TIMEOUT_MS", 100)
+        _stop_inside_a_transaction(url, trials, identity)
+
+
+def _stop_inside_a_transaction(url, trials, identity):
+    with closing(Ledger.open(url)) as ledger:
         other = Ledger.open(str(ledger._engine.url.render_as_string(hide_password=False)))
         sweep = ledger.create_sweep("tiny", {}, trials, {trial.program: identity for trial in trials})
         ledger.save_tracking_offset(sweep, "here", 1)
