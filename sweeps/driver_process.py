@@ -104,7 +104,7 @@ def main() -> None:
     try:
         talker.say(talker.run(job))
     except SystemExit:  # by Ray's own handler of SIGTERM, while it starts
-        talker.say(KeyboardInterrupt())
+        talker.say(DriverLost("its process was terminated while Ray started"))
     except Exception as error:
         traceback.print_exc()  # for the log
         talker.say(_portable(error))

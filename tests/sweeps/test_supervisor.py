@@ -48,10 +48,13 @@ def driven(monkeypatch, tmp_path):
         ("os.kill(os.getpid(), signal.SIGSTOP)", "its process gave no sign of life for 1 s"),
         ("channel.send(Alive(601.0)); time.sleep(60)", "its process did nothing for 601 s"),
         ("os.write(1, b'garbage' * 100); os._exit(0)", "its process ended with 0"),
+        ("channel.send_bytes(b'garbage'); time.sleep(60)", "its process sent an unreadable message"),
+        ("channel.close(); time.sleep(60)", "its process closed its channel and did not end"),
     ],
 )
 def test_a_loss_is_noticed_and_said(driven, monkeypatch, script, why):
     monkeypatch.setattr(supervisor, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(supervisor, "ENDING_SECONDS", 1.0)
     with driven(script) as messages:
         pid = next(messages).invocation
         with pytest.raises(DriverLost, match=why):
@@ -88,6 +91,24 @@ def test_whoever_stops_listening_ends_the_process(driven):
         pid = next(messages).invocation
         assert os.getpgid(pid) == pid  # a Ctrl-C at the terminal does not reach it
     assert not psutil.pid_exists(pid)
+
+
+# A driver that gets SIGTERM under the handler that Ray has while it starts.
+TERMINATED = """
+import os, signal, sys
+from sweeps import driver_process
+def run(self, job):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+    os.kill(os.getpid(), signal.SIGTERM)
+driver_process.Driver.run = run
+driver_process.main()
+"""
+
+
+def test_a_driver_terminated_while_ray_starts_is_lost(monkeypatch, tmp_path):
+    monkeypatch.setattr(supervisor, "COMMAND", (sys.executable, "-c", TERMINATED))
+    with pytest.raises(DriverLost, match="its process was terminated while Ray started"):
+        list(supervisor.drive(None, stop=threading.Event(), log=tmp_path / "log"))
 
 
 def test_what_a_driver_raises_comes_through_as_itself(shop, spec_of, another_process, tmp_path):
