@@ -51,7 +51,7 @@ class Attempts:
         self._outcome: Outcome | None = None
         self._projector: Projector | None = None
         self._away: LedgerAway | None = None
-        self._lost: DriverLost | None = None
+        self._lost: DriverLost | None = None  # until another driver is to start
         self._restarts = Restarts(ledger, job.sweep_id)
         self._result: RunResult | None = None
 
@@ -67,10 +67,13 @@ class Attempts:
         try:
             if self._outcome is None and self._lost is None:
                 self._try_to_drive()
-            if self._lost is not None and self._is_worth_another(self._lost):
-                return Need.DRIVER
-            if self._outcome is None:
-                self._outcome = self._restarts.give_up(self._invocation, self._log)
+            if self._outcome is None and self._lost is not None:
+                again = self._restarts.count(self._lost)
+                if again and not self._stop.is_set():
+                    self._view.note(f"the driver was lost: {self._lost}; starting another from the last checkpoints")
+                    return Need.DRIVER
+                self._outcome = self._without_driver(again)
+            assert self._outcome is not None
             if self._outcome.status is SweepStatus.NO_SPACE and not self._stop.is_set():
                 return Need.ROOM
             self._result = self._results()
@@ -94,7 +97,8 @@ class Attempts:
             case Need.LEDGER if not self._ledger_comes():
                 raise KeyboardInterrupt from self._away
             case Need.DRIVER:
-                self._stop.wait(self._restarts.pause_seconds)
+                if not self._stop.wait(self._restarts.pause_seconds):
+                    self._lost = None
 
     def result(self) -> RunResult:
         """What came of it, once nothing is needed any more."""
@@ -159,13 +163,11 @@ class Attempts:
             self._projector.stop()
             self._projector = None
 
-    def _is_worth_another(self, lost: DriverLost) -> bool:
-        """Whether another driver is to start."""
-        again = self._restarts.count(lost)
-        self._lost = None
+    def _without_driver(self, again: bool) -> Outcome:
+        """The outcome where a driver is lost and none follows: the run is to stop, or there were too many."""
         if again:
-            self._view.note(f"the driver was lost: {lost}; starting another from the last checkpoints")
-        return again
+            return self._restarts.interrupt(self._invocation)
+        return self._restarts.give_up(self._invocation, self._log)
 
     # Waiting
 
