@@ -19,7 +19,7 @@ from services.wording import size
 from sweeps import supervisor
 from sweeps.database import LedgerAway
 from sweeps.janitor import clean_leftovers
-from sweeps.job import Begun, DriverLost, Job, Outcome, Progress
+from sweeps.job import Begun, ClusterAway, DriverLost, Job, Outcome, Progress
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
 
@@ -52,6 +52,7 @@ class Attempts:
         self._projector: Projector | None = None
         self._away: LedgerAway | None = None
         self._lost: DriverLost | None = None  # until another driver is to start
+        self._joined = False  # the Ray cluster, by any driver
         self._restarts = Restarts(ledger, job.sweep_id)
         self._result: RunResult | None = None
 
@@ -112,13 +113,14 @@ class Attempts:
         try:
             self._outcome = self._drive()
         except DriverLost as error:
+            if isinstance(error, ClusterAway) and not self._joined:
+                self._interrupt()
+                raise
             self._lost = error
         except LedgerAway:
             raise  # it is not over
         except BaseException:
-            if self._invocation is not None:
-                with suppress(Exception):  # the disk may be full, which is the error to report
-                    self._ledger.end_invocation(self._job.sweep_id, self._invocation, SweepStatus.INTERRUPTED)
+            self._interrupt()
             raise
         else:
             if self._projector is not None:
@@ -136,10 +138,16 @@ class Attempts:
                     case Begun():
                         self._begin(message.invocation)
                     case Progress():
+                        self._joined |= message.joined
                         self._watch.tick(self._since_the_command(message, done), self._projector)
                     case Outcome():
                         return message
         raise AssertionError("a driver ends with an outcome or an error")
+
+    def _interrupt(self) -> None:
+        if self._invocation is not None:
+            with suppress(Exception):  # the disk may be full, which is the error to report
+                self._ledger.end_invocation(self._job.sweep_id, self._invocation, SweepStatus.INTERRUPTED)
 
     def _begin(self, invocation: int) -> None:
         self._invocation = invocation

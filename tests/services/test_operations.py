@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from services.settings import Settings
 from sweeps import supervisor
 from sweeps.database import LedgerAway, LedgerError
 from sweeps.identity import WorkerEnvironment
-from sweeps.job import Begun, DriverLost, Job, Options, Outcome, Progress
+from sweeps.job import Begun, ClusterAway, DriverLost, Job, Options, Outcome, Progress
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from sweeps.trial import Trial
@@ -81,18 +82,20 @@ class Recorder:
         self.calls: list[tuple[tuple[int, int], Options]] = []
         self.interrupt = False
         self.losses = 0
+        self.loss = DriverLost("somebody pulled the plug")
+        self.joined = False
 
     def drive(self, job: Job, *, stop: threading.Event, log: Path) -> Generator[Begun | Progress | Outcome, None, None]:
         with closing(Ledger.open(job.ledger_url)) as ledger:
             invocation = ledger.begin_invocation(job.sweep_id)
             self.calls.append((job.forecast, job.options))
             yield Begun(invocation)
-            yield PROGRESS
+            yield replace(PROGRESS, joined=self.joined)
             if self.interrupt:
                 raise KeyboardInterrupt
             if self.losses:
                 self.losses -= 1
-                raise DriverLost("somebody pulled the plug")
+                raise copy(self.loss)
             yield self._record(job, ledger, invocation)
 
     def _record(self, job: Job, ledger: Ledger, invocation: int) -> Outcome:
@@ -352,6 +355,19 @@ def test_a_bound_on_losses_holds_though_the_ledger_goes_away_at_it(
     done = run(settings)
     assert (done.outcome, len(recorder.calls)) == ("failed", 6)
     assert done.error is not None and "The driver was lost 6 times in a row" in done.error
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_cluster_that_was_never_joined_ends_the_run_and_one_that_was_is_tried_again(
+    settings: Settings, recorder: Recorder
+) -> None:
+    recorder.losses, recorder.loss = 2, ClusterAway("the Ray cluster at head:1 cannot be joined: nobody answers")
+    with pytest.raises(operations.MACHINE_ERRORS, match="cannot be joined"):
+        run(settings)
+    detail = operations.status(settings, "tiny")
+    assert (detail.sweep.status, detail.incidents, len(recorder.calls)) == ("interrupted", (), 1)
+    recorder.joined = True
+    assert (run(settings).outcome, len(recorder.calls)) == ("finished", 3)
 
 
 # At which of its calls: the first after a loss, and the first while a driver works.
