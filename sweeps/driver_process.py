@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any, BinaryIO
 
 from sweeps.job import Alive, Begun, DriverLost, Job, Outcome, Progress
-from sweeps.leases import RENEW_SECONDS
+from sweeps.leases import RENEW_SECONDS, hold_for
 from sweeps.ledger import Ledger
 
 OURS = ("builtins", "sweeps", "workers")
@@ -100,6 +100,7 @@ def main() -> None:
     talker.hold_signals()
     threading.Thread(target=talker.beat, daemon=True).start()
     job: Job = pickle.load(inbox)
+    hold_for(os.getppid())
     threading.Thread(target=talker.listen, args=(inbox,), daemon=True).start()
     try:
         talker.say(talker.run(job))

@@ -111,16 +111,25 @@ def test_a_driver_terminated_while_ray_starts_is_lost(monkeypatch, tmp_path):
         list(supervisor.drive(None, stop=threading.Event(), log=tmp_path / "log"))
 
 
-def test_what_a_driver_raises_comes_through_as_itself(shop, spec_of, another_process, tmp_path):
+@pytest.fixture
+def job(shop, spec_of, tmp_path):
     trials, identities, sweep_id = shop.enter(spec_of())
-    runner = another_process(shop.url, sweep_id)
-    job = Job(
-        ledger_url=shop.url,
-        sweep_id=sweep_id,
-        trials=trials,
-        identities=identities,
-        options=Options(checkpoints=tmp_path, cache=tmp_path),
+    options = Options(checkpoints=tmp_path, cache=tmp_path)
+    return Job(
+        **{"ledger_url": shop.url, "sweep_id": sweep_id, "trials": trials, "identities": identities},
+        options=options,
         forecast=(1, 1),
     )
+
+
+def test_whoever_wants_the_sweep_is_sent_to_the_command_which_would_replace_its_driver(shop, job, tmp_path):
+    with closing(supervisor.drive(job, stop=threading.Event(), log=tmp_path / "log")) as messages:
+        assert isinstance(next(messages), Begun)
+        with pytest.raises(SweepBusy, match=f"is being run by process {os.getpid()} on"):
+            shop.ledger.begin_invocation(job.sweep_id)
+
+
+def test_what_a_driver_raises_comes_through_as_itself(job, another_process, tmp_path):
+    runner = another_process(job.ledger_url, job.sweep_id)
     with pytest.raises(SweepBusy, match=f"is being run by process {runner.process.pid} on"):
         list(supervisor.drive(job, stop=threading.Event(), log=tmp_path / "log"))
