@@ -58,6 +58,8 @@ LOCAL_ENVIRONMENT = {
 
 OURS = ("abel", "sweeps", "workers")
 
+ANNOUNCE_SECONDS = 1.0  # while what is recorded is covered
+
 # A socket's path has 107 bytes at most (on macOS 103), and Ray's own part of it some 80.
 LONGEST_PLACE = 18
 
@@ -121,7 +123,7 @@ def run(
     seconds = {"ray": 0.0, "first_report": 0.0}
     with leases.kept(lambda: ledger.renew_lease(sweep_id, invocation), sweep.end):
         try:
-            frontier.open(trials, identities)
+            frontier.open(trials, identities, _seldom(announce))
             look()
             announce()
             if frontier.waiting and not stop.is_set():
@@ -310,6 +312,19 @@ def _has_room(options: Options) -> bool:
 def _nodes() -> list[Mapping[str, float]]:
     """What each node that Ray holds for alive has in all."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _seldom(act: Callable[[], None]) -> Callable[[], None]:
+    """The act, at most once in ``ANNOUNCE_SECONDS`` however often it is called."""
+    acted_at = -math.inf
+
+    def maybe() -> None:
+        nonlocal acted_at
+        if time.monotonic() - acted_at >= ANNOUNCE_SECONDS:
+            act()
+            acted_at = time.monotonic()
+
+    return maybe
 
 
 def _announcer(

@@ -6,6 +6,7 @@ import threading
 import pytest
 import ray
 
+from sweeps import driver
 from sweeps.driver import Options, run
 from sweeps.frontier import Frontier
 from sweeps.identity import IdentityError, WorkerEnvironment
@@ -215,6 +216,16 @@ def test_a_cluster_of_the_environment_and_packages_where_one_stands_are_none_of_
     sweep_id, outcome = drive(shop, spec_of(seeds=[0], arms={"constant": CONSTANT}))
     assert [row.error for row in shop.ledger.trials(sweep_id) if row.error] == []
     assert outcome.status is SweepStatus.FINISHED
+
+
+def test_a_driver_says_how_far_it_is_while_it_covers_what_is_recorded(shop, spec_of, monkeypatch):
+    monkeypatch.setattr(driver, "ANNOUNCE_SECONDS", 0.0)
+    parts = {"seeds": [0], "epochs": 6, "arms": {"constant": CONSTANT}}
+    shop.run(spec_of(**parts))
+    stop, seen = threading.Event(), []
+    stop.set()  # no Ray then
+    drive(shop, spec_of(name="another", **parts), stop=stop, on_progress=seen.append)
+    assert {progress.covered for progress in seen} == set(range(7))
 
 
 def test_an_address_that_is_none_is_refused(shop, spec_of):
