@@ -23,8 +23,7 @@ from sweeps.database import LedgerError
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 5.0
 
-
-_command: int | None = None
+_command: int | None = None  # in a driver's process: the one that started it
 
 
 def hold_for(command: int) -> None:
