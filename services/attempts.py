@@ -19,7 +19,7 @@ from services.wording import size
 from sweeps import supervisor
 from sweeps.database import LedgerAway
 from sweeps.janitor import clean_leftovers
-from sweeps.job import Begun, DriverLost, Job, Outcome, Progress
+from sweeps.job import Begun, ClusterAway, DriverLost, Job, Outcome, Progress
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
 
@@ -51,7 +51,8 @@ class Attempts:
         self._outcome: Outcome | None = None
         self._projector: Projector | None = None
         self._away: LedgerAway | None = None
-        self._lost: DriverLost | None = None
+        self._lost: DriverLost | None = None  # until another driver is to start
+        self._joined = False  # the Ray cluster, by any driver
         self._restarts = Restarts(ledger, job.sweep_id)
         self._result: RunResult | None = None
 
@@ -67,10 +68,13 @@ class Attempts:
         try:
             if self._outcome is None and self._lost is None:
                 self._try_to_drive()
-            if self._lost is not None and self._is_worth_another(self._lost):
-                return Need.DRIVER
-            if self._outcome is None:
-                self._outcome = self._restarts.give_up(self._invocation, self._log)
+            if self._outcome is None and self._lost is not None:
+                again = self._restarts.count(self._lost)
+                if again and not self._stop.is_set():
+                    self._view.note(f"the driver was lost: {self._lost}; starting another from the last checkpoints")
+                    return Need.DRIVER
+                self._outcome = self._without_driver(again)
+            assert self._outcome is not None
             if self._outcome.status is SweepStatus.NO_SPACE and not self._stop.is_set():
                 return Need.ROOM
             self._result = self._results()
@@ -94,7 +98,8 @@ class Attempts:
             case Need.LEDGER if not self._ledger_comes():
                 raise KeyboardInterrupt from self._away
             case Need.DRIVER:
-                self._stop.wait(self._restarts.pause_seconds)
+                if not self._stop.wait(self._restarts.pause_seconds):
+                    self._lost = None
 
     def result(self) -> RunResult:
         """What came of it, once nothing is needed any more."""
@@ -108,13 +113,14 @@ class Attempts:
         try:
             self._outcome = self._drive()
         except DriverLost as error:
+            if isinstance(error, ClusterAway) and not self._joined:
+                self._interrupt()
+                raise
             self._lost = error
         except LedgerAway:
             raise  # it is not over
         except BaseException:
-            if self._invocation is not None:
-                with suppress(Exception):  # the disk may be full, which is the error to report
-                    self._ledger.end_invocation(self._job.sweep_id, self._invocation, SweepStatus.INTERRUPTED)
+            self._interrupt()
             raise
         else:
             if self._projector is not None:
@@ -132,10 +138,16 @@ class Attempts:
                     case Begun():
                         self._begin(message.invocation)
                     case Progress():
+                        self._joined |= message.joined
                         self._watch.tick(self._since_the_command(message, done), self._projector)
                     case Outcome():
                         return message
         raise AssertionError("a driver ends with an outcome or an error")
+
+    def _interrupt(self) -> None:
+        if self._invocation is not None:
+            with suppress(Exception):  # the disk may be full, which is the error to report
+                self._ledger.end_invocation(self._job.sweep_id, self._invocation, SweepStatus.INTERRUPTED)
 
     def _begin(self, invocation: int) -> None:
         self._invocation = invocation
@@ -159,13 +171,11 @@ class Attempts:
             self._projector.stop()
             self._projector = None
 
-    def _is_worth_another(self, lost: DriverLost) -> bool:
-        """Whether another driver is to start."""
-        again = self._restarts.count(lost)
-        self._lost = None
+    def _without_driver(self, again: bool) -> Outcome:
+        """The outcome where a driver is lost and none follows: the run is to stop, or there were too many."""
         if again:
-            self._view.note(f"the driver was lost: {lost}; starting another from the last checkpoints")
-        return again
+            return self._restarts.interrupt(self._invocation)
+        return self._restarts.give_up(self._invocation, self._log)
 
     # Waiting
 

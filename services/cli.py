@@ -6,6 +6,7 @@ needs them and not with this module, so that ``abel --help`` and a mistyped comm
 
 import importlib.metadata
 import shlex
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -280,6 +281,7 @@ app.command()(cli_specs.schema)
 def main() -> None:
     """Run the command line, whatever becomes of its output."""
     streams.guard()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some callers pass it on, it hides how processes end
     try:
         app(prog_name="abel")
     except SystemExit as end:

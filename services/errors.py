@@ -3,7 +3,8 @@
 Exception
 ├── SpecError         a spec that cannot be run           (sweeps.spec)
 ├── IdentityError     data that does not fit the program  (sweeps.identity)
-├── IdentityLost      the process that looks at the data was killed  (sweeps.identity)
+├── IdentityLost      the data inspection process was killed  (sweeps.identity)
+├── ClusterAway       the Ray cluster cannot be joined    (sweeps.job)
 ├── DataError         a data set that cannot be read      (workers.data)
 ├── LedgerError       a ledger that cannot be opened, or lacks the sweep  (sweeps.ledger)
 ├── SettingsError     the environment                     (services.settings)

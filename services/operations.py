@@ -34,6 +34,7 @@ from sweeps.database import LedgerError
 from sweeps.expansion import alike
 from sweeps.files import PathFault, named, private, resolve
 from sweeps.identity import IdentityError, IdentityLost
+from sweeps.job import ClusterAway
 from sweeps.spec import SpecError, SweepSpec, json_schema, load_spec, parse_document, parse_spec
 from sweeps.urls import is_server, without_credentials
 from workers.data import DataError
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from services.watching import View
 
 INPUT_ERRORS = (SpecError, IdentityError, DataError, LedgerError, SettingsError, OperationError)
-MACHINE_ERRORS = (IdentityLost,)  # nothing is known to be wrong with the input
+MACHINE_ERRORS = (IdentityLost, ClusterAway)  # nothing is known to be wrong with the input
 
 
 def catalog() -> list[CatalogEntry]:

@@ -91,7 +91,8 @@ class Projector:
         self.stop()
         self.by_hand = code == BY_HAND
         if code != 0:
-            why = "did not take it all in time" if code is None else (_last_line(self.log) or f"ended with {code}")
+            late = "timed out before everything was sent"
+            why = late if code is None else (_last_line(self.log) or f"ended with {code}")
             self.pending = f"Not everything is in the tracking store {self.target}: {why} (log: {self.log})"
 
     def stop(self) -> None:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sweeps.database import LedgerError
+from sweeps.database import LedgerAway, LedgerDamaged, LedgerError
 from sweeps.failures import FailureClass
 from sweeps.job import DriverLost, Outcome
 from sweeps.ledger import Batch, Ledger
@@ -21,20 +21,36 @@ class Restarts:
 
     def __init__(self, ledger: Ledger, sweep_id: str) -> None:
         self._ledger, self._sweep_id = ledger, sweep_id
-        self._in_a_row, self._last = 0, ""
+        self._in_a_row = 0
+        self._last: DriverLost | None = None
         self._trained = ledger.work(sweep_id).trained  # at the last loss
         self._incidents: list[tuple[str, dict[str, Any]]] = []  # not in the ledger yet
 
     def count(self, lost: DriverLost) -> bool:
-        """Take in another loss; returns whether the driver is to be replaced."""
-        trained = self._ledger.work(self._sweep_id).trained
-        self._in_a_row = 1 if trained > self._trained else self._in_a_row + 1
-        self._trained, self._last = trained, str(lost)
-        again = POLICY.allows(LOSS, self._in_a_row - 1, alone=False)
+        """Take in a loss, once however often it is given; returns whether the driver is to be replaced."""
+        if lost is not self._last:
+            trained = self._now_trained()
+            self._in_a_row = 1 if trained > self._trained else self._in_a_row + 1
+            self._trained, self._last = trained, lost
+            self._incidents.append(("incident", self._incident(lost)))
+        return self._allows_another
+
+    @property
+    def _allows_another(self) -> bool:
+        return POLICY.allows(LOSS, self._in_a_row - 1, alone=False)
+
+    def _incident(self, lost: DriverLost) -> dict[str, Any]:
         # It hits the sweep as a whole: no trial and no epoch.
-        incident = {"class": LOSS, "text": f"the driver was lost: {lost}", "again": again, "trials": [], "epoch": 0}
-        self._incidents.append(("incident", incident | {"attempt": self._in_a_row}))
-        return again
+        incident = {"class": LOSS, "text": f"the driver was lost: {lost}", "trials": [], "epoch": 0}
+        return incident | {"again": self._allows_another, "attempt": self._in_a_row}
+
+    def _now_trained(self) -> int:
+        try:
+            return self._ledger.work(self._sweep_id).trained
+        except (LedgerAway, LedgerDamaged):
+            raise
+        except LedgerError:
+            return self._trained  # a reader's trouble of a moment
 
     @property
     def pause_seconds(self) -> float:
@@ -52,14 +68,21 @@ class Restarts:
         Raises:
             Fenced: another process has taken the sweep over meanwhile.
         """
-        number = self._ledger.begin_invocation(self._sweep_id) if invocation is None else invocation
-        self._commit(number)
-        self._ledger.end_invocation(self._sweep_id, number, SweepStatus.FAILED)
         error = (
             f"The driver was lost {self._in_a_row} times in a row without a new record, the last time because {self._last} "
             f"(log: {log}). The same command goes on from the last checkpoints."
         )
-        return Outcome(status=SweepStatus.FAILED, trained=0, replayed=0, seconds={}, error=error)
+        return self._end(invocation, SweepStatus.FAILED, error)
+
+    def interrupt(self, invocation: int | None) -> Outcome:
+        """End the sweep as interrupted, where it was to stop when its driver was lost; as :meth:`give_up` otherwise."""
+        return self._end(invocation, SweepStatus.INTERRUPTED)
+
+    def _end(self, invocation: int | None, status: SweepStatus, error: str | None = None) -> Outcome:
+        number = self._ledger.begin_invocation(self._sweep_id) if invocation is None else invocation
+        self._commit(number)
+        self._ledger.end_invocation(self._sweep_id, number, status)
+        return Outcome(status=status, trained=0, replayed=0, seconds={}, error=error)
 
     def _commit(self, invocation: int) -> None:
         if self._incidents:

@@ -1,11 +1,10 @@
 """What is looked at while a driver works: how far it is, the sweep's news, and what its projector complains of."""
 
-from contextlib import suppress
 from typing import Protocol
 
 from services.news import News
 from services.projector import Projector
-from sweeps.database import LedgerAway
+from sweeps.database import LedgerDamaged, LedgerError
 from sweeps.job import Progress
 from sweeps.ledger import Ledger
 
@@ -38,8 +37,12 @@ class Watch:
 
     def tick(self, progress: Progress, projector: Projector | None) -> None:
         """Pass on figures, news, and what the projector complains of."""
-        with suppress(LedgerAway):  # the next record has to be written, and tells
+        try:
             self._tell_news()
+        except LedgerDamaged:
+            raise
+        except LedgerError:
+            pass  # a reader's trouble of a moment; a writer's is told by the next record
         for line in projector.complaints() if projector else ():
             self._view.note(line)
         if progress.room is not self._room:

@@ -14,19 +14,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import chdir, contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import ray
 from ray import tune
 from ray._private import ray_constants
+from ray.tune.error import TuneError
 
 from sweeps import cluster, leases
 from sweeps.database import LedgerDamaged, LedgerError
-from sweeps.failures import FailureClass
+from sweeps.failures import FailureClass, classify
 from sweeps.frontier import Frontier
 from sweeps.identity import IdentityError
 from sweeps.janitor import cleaned
-from sweeps.job import DriverLost, Options, Outcome, Progress
+from sweeps.job import ClusterAway, DriverLost, Options, Outcome, Progress
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from sweeps.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
@@ -53,6 +55,10 @@ LOCAL_ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's own word for it: where it is set, no other machine can join
     "AUTOSCALER_METRIC_PORT": "65536",  # no port: Ray's monitor logs that it cannot serve them, and works on
 }
+
+OURS = ("abel", "sweeps", "workers")
+
+ANNOUNCE_SECONDS = 1.0  # while what is recorded is covered
 
 # A socket's path has 107 bytes at most (on macOS 103), and Ray's own part of it some 80.
 LONGEST_PLACE = 18
@@ -83,6 +89,8 @@ def run(
 
     Raises:
         DriverLost: an exception came out of Ray.
+        ClusterAway: the cluster at the address cannot be joined.
+        IdentityError: the address is malformed, or the cluster lacks the resources.
         LedgerAway: the ledger's server went away. The sweep was drained, and its invocation still has it; once the ledger
             is back, another one goes on.
     """
@@ -115,7 +123,7 @@ def run(
     seconds = {"ray": 0.0, "first_report": 0.0}
     with leases.kept(lambda: ledger.renew_lease(sweep_id, invocation), sweep.end):
         try:
-            frontier.open(trials, identities)
+            frontier.open(trials, identities, _seldom(announce))
             look()
             announce()
             if frontier.waiting and not stop.is_set():
@@ -181,14 +189,33 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
 
 @contextmanager
 def _out_of_ray() -> Iterator[None]:
-    """What comes out of Ray and Tune is the loss of the driver, whatever its type."""
+    """What comes out of Ray and Tune is the loss of the driver, whatever its type; a bug of ours comes out as itself."""
     try:
         yield
-    except (LedgerError, IdentityError):
+    except (LedgerError, IdentityError, ClusterAway):
         raise
     except Exception as error:
-        line, _, _ = str(error).strip().partition("\n")
-        raise DriverLost(f"{type(error).__name__}: {line}") from error
+        raised = _raised(error)
+        if _is_bug(raised):
+            raise raised from raised.__cause__
+        raise DriverLost(_line(error)) from error
+
+
+def _raised(error: Exception) -> Exception:
+    """What was raised first: Tune has an error of its own with the text of what came out of a stopper or a callback."""
+    return error.__context__ if isinstance(error, TuneError) and isinstance(error.__context__, Exception) else error
+
+
+def _is_bug(error: Exception) -> bool:
+    """Whether our code, and not Ray's under it, raised something that is no trouble of the machine."""
+    packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    whose = next((package for package in reversed(packages) if package in ("ray", *OURS)), "ray")
+    return whose in OURS and classify(error) is FailureClass.USER
+
+
+def _line(error: BaseException) -> str:
+    line, _, _ = str(error).strip().partition("\n")
+    return f"{type(error).__name__}: {line}"
 
 
 @contextmanager
@@ -226,7 +253,7 @@ def _start(options: Options, directory: Path) -> None:
     if options.address is not None:
         # How often to try to reach the head, each time for some 40 s; by default it takes a quarter of an hour to give up.
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
-        ray.init(address=options.address, **quiet)
+        _join(options.address, quiet)
         return
     with _on_loopback():
         ray.init(
@@ -238,6 +265,16 @@ def _start(options: Options, directory: Path) -> None:
             _system_config={"prestart_worker_first_driver": False, "enable_metrics_collection": False},
             **quiet,
         )
+
+
+def _join(address: str, settings: Mapping[str, Any]) -> None:
+    try:
+        ray.init(address=address, **settings)
+    except ValueError as error:
+        line, _, _ = str(error).strip().partition("\n")
+        raise IdentityError(f"Ray cluster: must have an address HOST:PORT, got {address!r} ({line})") from error
+    except Exception as error:  # Ray has no type for a head that does not answer, or is of another version
+        raise ClusterAway(f"the Ray cluster at {address} cannot be joined: {_line(error)}") from error
 
 
 @contextmanager
@@ -277,6 +314,19 @@ def _nodes() -> list[Mapping[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def _seldom(act: Callable[[], None]) -> Callable[[], None]:
+    """The act, at most once in ``ANNOUNCE_SECONDS`` however often it is called."""
+    acted_at = -math.inf
+
+    def maybe() -> None:
+        nonlocal acted_at
+        if time.monotonic() - acted_at >= ANNOUNCE_SECONDS:
+            act()
+            acted_at = time.monotonic()
+
+    return maybe
+
+
 def _announcer(
     frontier: Frontier,
     trials: Sequence[Trial],
@@ -307,6 +357,7 @@ def _announcer(
                 running=running,
                 waiting=waiting,
                 room=running > 0 or waiting == 0 or _has_room(options),
+                joined=ray.is_initialized(),
                 trained=frontier.trained,
                 replayed=frontier.replayed,
                 covered=frontier.covered,

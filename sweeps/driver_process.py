@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any, BinaryIO
 
 from sweeps.job import Alive, Begun, DriverLost, Job, Outcome, Progress
-from sweeps.leases import RENEW_SECONDS
+from sweeps.leases import RENEW_SECONDS, hold_for
 from sweeps.ledger import Ledger
 
 OURS = ("builtins", "sweeps", "workers")
@@ -100,11 +100,12 @@ def main() -> None:
     talker.hold_signals()
     threading.Thread(target=talker.beat, daemon=True).start()
     job: Job = pickle.load(inbox)
+    hold_for(os.getppid())
     threading.Thread(target=talker.listen, args=(inbox,), daemon=True).start()
     try:
         talker.say(talker.run(job))
     except SystemExit:  # by Ray's own handler of SIGTERM, while it starts
-        talker.say(KeyboardInterrupt())
+        talker.say(DriverLost("its process was terminated while Ray started"))
     except Exception as error:
         traceback.print_exc()  # for the log
         talker.say(_portable(error))

@@ -95,6 +95,7 @@ class Frontier:
         self._final = {row.id: row.final_epoch for row in self._rows.values()}
         self._status = {row.id: row.status for row in self._rows.values()}
         self._attempts = {row.id: row.attempts for row in self._rows.values()}
+        self._going: Callable[[], None] = lambda: None
         self._provisional = Provisional()
         self._contest = Contest({}, {})
         self._resting: list[Branch] = []  # at a rung, until it is decided which of its trials go on
@@ -105,8 +106,14 @@ class Frontier:
 
     # What there is to do
 
-    def open(self, trials: Iterable[Trial], identities: Mapping[Any, Identity]) -> None:
-        """Put every trial without an outcome at the start of its path, and cover what the ledger holds."""
+    def open(
+        self, trials: Iterable[Trial], identities: Mapping[Any, Identity], going: Callable[[], None] = lambda: None
+    ) -> None:
+        """Put every trial without an outcome at the start of its path, and cover what the ledger holds.
+
+        ``going`` is called at every recorded epoch, now and later: many of them take minutes.
+        """
+        self._going = going
         trials = list(trials)
         halvings = {trial.arm: trial.halving for trial in trials if trial.halving is not None}
         decided = self._ledger.events_of(self._sweep_id, HALVED) if halvings else []
@@ -294,6 +301,7 @@ class Frontier:
         """Walk a branch through the states that the ledger holds; what parts on the way walks on as a branch of its own."""
         gathered, walking = _Gathered(), [branch]
         while walking:
+            self._going()
             here = walking.pop()
             cohort = here.cohort
             if self._is_over(here):

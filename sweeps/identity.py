@@ -27,7 +27,7 @@ class IdentityError(Exception):
 
 
 class IdentityLost(Exception):
-    """The machine ended the process that looks at the data; nothing is known to be wrong with the spec."""
+    """The machine ended the data inspection process; nothing is known to be wrong with the spec."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def _asked_once(question: bytes, environment: WorkerEnvironment) -> Mapping[str,
             finally:
                 process.kill()
         if process.returncode < 0:
-            raise IdentityLost(f"the process that looks at the data was killed by {_signal(-process.returncode)}")
+            raise IdentityLost(f"the data inspection process was killed by {_signal(-process.returncode)}")
         answer.seek(0)
         try:
             found: Mapping[str, Any] = json.load(answer)
@@ -121,10 +121,17 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
             process.wait(LOOK_SECONDS)
             return
         except subprocess.TimeoutExpired:
-            stopped = stopped + 1 if psutil.Process(process.pid).status() == psutil.STATUS_STOPPED else 0
+            stopped = stopped + 1 if _is_stopped(process.pid) else 0
     raise IdentityLost(
-        f"the process that looks at the data was stopped for {LOOKS_STOPPED * LOOK_SECONDS:.0f} s and not continued"
+        f"the data inspection process was stopped for {LOOKS_STOPPED * LOOK_SECONDS:.0f} s and not continued"
     )
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:  # where SIGCHLD is ignored the kernel keeps nothing of a process that ended
+        return False
 
 
 def _signal(number: int) -> str:

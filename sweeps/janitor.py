@@ -33,8 +33,7 @@ UNLOCKED_SECONDS = 24 * 3600.0  # older versions made directories without a lock
 @contextmanager
 def cleaned(directory: Path) -> Iterator[None]:
     """Have the directory, and every process at work in it, gone when the block ends or this process dies."""
-    lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = _locked(directory)
     janitor, ended = [_janitor(directory, lock)], threading.Event()
 
     def keep() -> None:
@@ -52,6 +51,15 @@ def cleaned(directory: Path) -> Iterator[None]:
         if not _has_cleaned(janitor[-1]):
             clean(directory)
         os.close(lock)
+
+
+def _locked(directory: Path) -> int:
+    """Make the lock and take it, as one step to others: they find it under its name only once it is taken."""
+    draft = directory / f".{LOCK}"
+    lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    draft.rename(directory / LOCK)
+    return lock
 
 
 def _janitor(directory: Path, lock: int) -> "subprocess.Popen[bytes]":

@@ -15,6 +15,10 @@ class DriverLost(Exception):
     """The driver's process or its Ray cluster is gone; another driver goes on from the ledger."""
 
 
+class ClusterAway(DriverLost):
+    """The Ray cluster at the given address cannot be joined. Another driver may help only where one has joined it before."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How a sweep is executed. Never affects results, except ``threads``, which is part of the state keys, and
@@ -81,7 +85,8 @@ class Alive:
 class Progress:
     """How far a sweep is. Trial-epochs count every trial's epochs; trained epochs are what workers really trained.
 
-    Without ``room`` nothing runs, and no node of the Ray cluster is large enough for a worker.
+    Without ``room`` nothing runs, and no node of the Ray cluster is large enough for a worker. ``joined`` says that the driver
+    has its Ray cluster.
     """
 
     trials: int
@@ -101,6 +106,7 @@ class Progress:
     elapsed_seconds: float
     eta_seconds: float | None
     room: bool = True
+    joined: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

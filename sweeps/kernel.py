@@ -1,31 +1,61 @@
-"""What the kernel counts of processes that it ended for lack of memory."""
+"""What the kernel says of memory: how much is in use, and how many processes it ended for lack of it.
+
+Figures are of this process's control group where it has any, else of the machine, which a container shares with others.
+"""
 
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
+GIB = 2**30
 SYSTEM = Path("/")
+MACHINE = "proc/vmstat"
+# By version of control groups: the files with the kills, with what is in use and with the limit.
+FILES = {
+    2: ("memory.events", "memory.current", "memory.max"),
+    1: ("memory.oom_control", "memory.usage_in_bytes", "memory.limit_in_bytes"),
+}
 
 
 def oom_kills() -> int:
-    """How many there were on this machine and in this process's control group; 0 where the kernel does not say.
+    """How many processes it has ended for lack of memory; 0 where it does not say.
 
     A count by itself says nothing; one that has risen does.
     """
-    found = 0
-    for file in _counters():
+    for file in (*(group / FILES[version][0] for version, group in _groups()), SYSTEM / MACHINE):
         with suppress(OSError):
-            lines = (SYSTEM / file).read_text().splitlines()
-            found += sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-    return found
+            counts = [line.split()[1] for line in file.read_text().splitlines() if line.startswith("oom_kill ")]
+            if counts:
+                return int(counts[0])
+    return 0
 
 
-def _counters() -> Iterator[str]:
-    yield "proc/vmstat"
+def memory() -> tuple[int, int]:
+    """Bytes in use, and how many there are."""
+    machine = psutil.virtual_memory()
+    for version, group in _groups():
+        _, current, most = FILES[version]
+        with suppress(OSError, ValueError):  # the limit may be "max"
+            used, limit = (int((group / name).read_text()) for name in (current, most))
+            if limit < machine.total:
+                return used, limit
+    return machine.total - machine.available, machine.total
+
+
+def in_use() -> str:
+    """How much memory is in use, for people."""
+    used, total = memory()
+    return f"memory in use: {used / GIB:.1f} GiB of {total / GIB:.1f} GiB"
+
+
+def _groups() -> Iterator[tuple[int, Path]]:
+    """The folders that may be of this process's control group, by version; a container may have its own as the root."""
     with suppress(OSError):
         for line in (SYSTEM / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
-            if controllers == "":  # version 2
-                yield f"sys/fs/cgroup{path}/memory.events"
+            if controllers == "":
+                yield from ((2, SYSTEM / "sys/fs/cgroup" / place) for place in (path.lstrip("/"), ""))
             elif controllers == "memory":
-                yield f"sys/fs/cgroup/memory{path}/memory.oom_control"
+                yield from ((1, SYSTEM / "sys/fs/cgroup/memory" / place) for place in (path.lstrip("/"), ""))

@@ -23,6 +23,14 @@ from sweeps.database import LedgerError
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 5.0
 
+_command: int | None = None  # in a driver's process: the one that started it
+
+
+def hold_for(command: int) -> None:
+    """Have this process, a driver, hold sweeps for the command that started it; takes that process's number."""
+    global _command
+    _command = command
+
 
 class SweepBusy(LedgerError):
     """Another process runs the sweep."""
@@ -36,23 +44,25 @@ class Holder(NamedTuple):
     """A process as others can look it up: a number alone may be given to another process.
 
     ``place`` names the boot and the process namespace, for hosts may share a name; ``born`` does not move with the clock.
+    ``command`` is the process to stop where the sweep is to stop: a driver that ends alone is replaced by its command.
     """
 
     host: str
     place: str
     pid: int
     born: int
+    command: int
 
     @classmethod
     def here(cls) -> "Holder":
         """This process."""
-        return cls(socket.gethostname(), _place(), os.getpid(), _born(os.getpid()))
+        return cls(socket.gethostname(), _place(), os.getpid(), _born(os.getpid()), _command or os.getpid())
 
     @classmethod
     def read(cls, text: str) -> "Holder":
         """From the ledger."""
-        host, place, pid, born = text.split("/")
-        return cls(host, place, int(pid), int(born))
+        host, place, pid, born, *command = text.split("/")
+        return cls(host, place, int(pid), int(born), int(command[0] if command else pid))
 
     def __str__(self) -> str:
         return "/".join(map(str, self))
@@ -87,7 +97,7 @@ def refuse_held(row: Mapping[str, Any]) -> None:
     if stands(row["holder"], row["lease_until_ms"]):
         other = Holder.read(row["holder"])
         raise SweepBusy(
-            f"sweep {row['name']!r}: is being run by process {other.pid} on {other.host}; wait for it, stop it, "
+            f"sweep {row['name']!r}: is being run by process {other.command} on {other.host}; wait for it, stop it, "
             f"or, if it hangs, end it: its lease runs out {LEASE_SECONDS:.0f} s after its last sign of life"
         )
 

@@ -5,6 +5,7 @@ such as one of the memory monitor. So losses are heard where they come in, in me
 """
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from ray.tune.execution import tune_controller
 
 from sweeps import kernel
 from sweeps.failures import FailureClass, classify
+from sweeps.kernel import GIB
 
-GIB = 2**30
+RECENT_SECONDS = 10.0  # at least so long a kill may come before the loss that it explains, at most twice as long
 MONITOR = re.compile(r"Memory usage (?P<used>\d+)B exceeded threshold of (?P<threshold>\d+)B \(.*? of (?P<total>\d+)B")
 WORKER = r"Actor\({actor}\).*?actual memory used=(?P<used>[\d.]+)GB"
 
@@ -34,12 +36,14 @@ class WorkerLost(RayActorError):  # type: ignore[misc]
 class Loss:
     """What Ray said of a worker that is gone; ``actor`` is Ray's id of it.
 
-    ``by_kernel`` says that the kernel has ended a process for lack of memory meanwhile, which Ray cannot know.
+    ``by_kernel`` says that the kernel has ended a process for lack of memory a moment ago, which Ray cannot know; ``memory``
+    what was in use, in words, when it was heard of.
     """
 
     error: BaseException
     actor: str
     by_kernel: bool = False
+    memory: str = ""
 
     @property
     def failure(self) -> FailureClass:
@@ -51,7 +55,7 @@ class Loss:
     def __str__(self) -> str:
         text = str(self.error).strip()
         if self.by_kernel and isinstance(self.error, ActorDiedError):
-            return "out of memory: the kernel killed the worker"
+            return f"out of memory: the kernel killed the worker; {self.memory}"
         if self.failure is FailureClass.OUT_OF_MEMORY and (figures := memory_figures(text, self.actor)):
             return f"out of memory: {figures}"
         lines = text.splitlines() or [type(self.error).__name__]
@@ -68,7 +72,13 @@ class Losses:
 
     def __init__(self) -> None:
         self.current: Loss | None = None
-        self._kills = kernel.oom_kills()
+        self._before = self._counted = kernel.oom_kills()
+        self._counted_at = time.monotonic()
+
+    def look(self) -> None:
+        """Keep the count of kills up to date: one of long ago is not why a worker dies now."""
+        if (now := time.monotonic()) - self._counted_at >= RECENT_SECONDS:
+            self._before, self._counted, self._counted_at = self._counted, kernel.oom_kills(), now
 
     @contextmanager
     def heard(self) -> Iterator[None]:
@@ -83,8 +93,9 @@ class Losses:
     @contextmanager
     def dealt_with(self, error: Exception, actor: str) -> Iterator[None]:
         """Make it the current loss while the block runs."""
-        before, self._kills = self._kills, kernel.oom_kills()
-        self.current = Loss(error, actor, by_kernel=self._kills > before)
+        before, kills = self._before, kernel.oom_kills()
+        self._before = self._counted = kills
+        self.current = Loss(error, actor, by_kernel=kills > before, memory=kernel.in_use())
         try:
             yield
         finally:

@@ -147,6 +147,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         if time.monotonic() - self._announced_at >= LOOK_SECONDS:
             with self._guard():
                 self._speak()
+                self._sweep.losses.look()
                 self._sweep.look()
                 self._sweep.announce()
             self._announced_at = time.monotonic()

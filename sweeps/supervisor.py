@@ -21,6 +21,7 @@ COMMAND = (sys.executable, "-P", "-m", "sweeps.driver_process")
 LOOK_SECONDS = 0.5
 START_SECONDS = 120.0  # to import everything, on a busy machine
 SILENT_SECONDS = LEASE_SECONDS  # without a sign of life; one comes every few seconds
+ENDING_SECONDS = 10.0  # from the end of what it says to its own
 HUNG_SECONDS = 600.0  # of a main thread that says nothing; it usually speaks twice a second
 LONGEST_REASON = 300  # characters of the log's last line
 
@@ -44,7 +45,7 @@ def drive(job: Job, *, stop: threading.Event, log: Path) -> Generator[Begun | Pr
         for message in _messages(heard):
             match message:
                 case None:
-                    raise DriverLost(f"its process {_how(process.wait(), log, already)}")
+                    raise DriverLost(f"its process {_how(process, log, already)}")
                 case BaseException():
                     raise message
                 case Outcome():
@@ -87,14 +88,16 @@ def _tell(process: "subprocess.Popen[bytes]", job: Job, stop: threading.Event) -
 
 
 def _listen(process: "subprocess.Popen[bytes]", heard: "queue.SimpleQueue[Any]") -> None:
-    """Pass on every message, then None."""
+    """Pass on every message, then None, or the loss that a message which cannot be read is."""
     assert process.stdout is not None
     try:
-        with suppress(EOFError, OSError), process.stdout as pipe, Connection(os.dup(pipe.fileno())) as connection:
+        with process.stdout as pipe, Connection(os.dup(pipe.fileno())) as connection:
             while True:
                 heard.put(connection.recv())
-    finally:
+    except (EOFError, OSError):
         heard.put(None)
+    except Exception as error:  # whatever comes out of a pickle
+        heard.put(DriverLost(f"its process sent an unreadable message ({type(error).__name__}: {error})"))
 
 
 def _messages(heard: "queue.SimpleQueue[Any]") -> Iterator[Any]:
@@ -118,8 +121,12 @@ def _messages(heard: "queue.SimpleQueue[Any]") -> Iterator[Any]:
             raise DriverLost(f"its process did nothing for {message.quiet_seconds:.0f} s")
 
 
-def _how(code: int, log: Path, already: int) -> str:
+def _how(process: "subprocess.Popen[bytes]", log: Path, already: int) -> str:
     """How a process ended that said nothing of it itself; the log had so many bytes before it."""
+    try:
+        code = process.wait(ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        return "closed its channel and did not end"
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     printed = log.read_bytes()[already:].decode(errors="replace")

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray import tune
 
 from sweeps.failures import FailureClass, classify
 from sweeps.files import OWNER_ONLY
+from sweeps.kernel import GIB, in_use
 from workers.cohort import Cohort, Forked, Report, train
 from workers.workshop import Workshop
 
@@ -71,8 +73,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
                 if isinstance(report, Forked) or time.monotonic() >= until:  # siblings may find a free worker
                     return {"reports": reports, "done": False}
         except Exception as error:
-            failure = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-            return {"reports": reports, "failure": failure, "failure_class": classify(error), "done": True}
+            return {"reports": reports, "done": True} | _failure(error)
         self._preempted = self._workshop.leaving.is_set()
         if self._preempted:
             taken = {"failure": PREEMPTED, "failure_class": FailureClass.PREEMPTED}
@@ -89,3 +90,12 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     def _begin(self, config: dict[str, Any]) -> None:
         cohort: Cohort = ray.get(config["cohort"])
         self._reports = train(cohort, self._workshop)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """What is answered of an error: its first line, with figures where memory was short, and its traceback."""
+    kind = classify(error)
+    line, *more = f"{type(error).__name__}: {error}".splitlines()
+    if kind is FailureClass.OUT_OF_MEMORY:
+        line += f" ({in_use()}; the worker has {psutil.Process().memory_info().rss / GIB:.1f} GiB)"
+    return {"failure": "\n".join([line, *more, traceback.format_exc()]), "failure_class": kind}

@@ -1,11 +1,13 @@
 """Tests for `services/operations.py` and the verb `run` behind it, with a driver that records without training, or is lost."""
 
 import io
+import itertools
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,14 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from services import forecasts, operations, rendering, restarts
+from services import attempts, forecasts, operations, rendering, restarts
 from services.interruption import Stop
 from services.schemas import Plan, Request, RunResult, to_json
 from services.settings import Settings
 from sweeps import supervisor
-from sweeps.database import LedgerError
+from sweeps.database import LedgerAway, LedgerError
 from sweeps.identity import WorkerEnvironment
-from sweeps.job import Begun, DriverLost, Job, Options, Outcome, Progress
+from sweeps.job import Begun, ClusterAway, DriverLost, Job, Options, Outcome, Progress
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from sweeps.trial import Trial
@@ -65,6 +67,14 @@ class Notes:
         self.shown.append(progress)
 
 
+PROGRESS = Progress(
+    **dict.fromkeys(("trials", "ended", "diverged", "failed", "cancelled", "stopped", "running", "waiting"), 0),
+    **dict.fromkeys(("trained", "replayed", "covered", "total", "forecast_low", "forecast_high"), 0),
+    elapsed_seconds=0.0,
+    eta_seconds=None,
+)
+
+
 class Recorder:
     """Stands for the driver: walks every trial to its end and records made-up epochs."""
 
@@ -72,17 +82,20 @@ class Recorder:
         self.calls: list[tuple[tuple[int, int], Options]] = []
         self.interrupt = False
         self.losses = 0
+        self.loss = DriverLost("somebody pulled the plug")
+        self.joined = False
 
-    def drive(self, job: Job, *, stop: threading.Event, log: Path) -> Generator[Begun | Outcome, None, None]:
+    def drive(self, job: Job, *, stop: threading.Event, log: Path) -> Generator[Begun | Progress | Outcome, None, None]:
         with closing(Ledger.open(job.ledger_url)) as ledger:
             invocation = ledger.begin_invocation(job.sweep_id)
             self.calls.append((job.forecast, job.options))
             yield Begun(invocation)
+            yield replace(PROGRESS, joined=self.joined)
             if self.interrupt:
                 raise KeyboardInterrupt
             if self.losses:
                 self.losses -= 1
-                raise DriverLost("somebody pulled the plug")
+                raise copy(self.loss)
             yield self._record(job, ledger, invocation)
 
     def _record(self, job: Job, ledger: Ledger, invocation: int) -> Outcome:
@@ -157,9 +170,9 @@ def _rendered(shown: RenderableType) -> str:
     return file.getvalue()
 
 
-def run(settings: Settings, view: Notes | None = None, **changes: Any) -> RunResult:
+def run(settings: Settings, view: Notes | None = None, stop: Stop | None = None, **changes: Any) -> RunResult:
     request = Request(spec="spec.yaml", tracking=False, **changes)
-    return operations.run(settings, request, view=view or Notes(), stop=Stop())
+    return operations.run(settings, request, view=view or Notes(), stop=stop or Stop())
 
 
 def test_a_run_ends_with_its_arms_and_a_second_one_does_nothing(settings: Settings, recorder: Recorder) -> None:
@@ -285,6 +298,86 @@ def test_a_driver_lost_again_and_again_without_a_record_ends_the_run(settings: S
     (incident,) = operations.status(settings, "tiny").incidents
     assert (incident.times, incident.retried) == (6, 5)
     recorder.losses = 0
+    assert run(settings).outcome == "finished"
+
+
+class StopsAt(Notes):
+    """A view behind which somebody stops the run at a note."""
+
+    def __init__(self, stop: Stop, part: str) -> None:
+        super().__init__()
+        self._stop, self._part = stop, part
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        if self._part in text:
+            self._stop.set()
+
+
+@pytest.mark.parametrize(("part", "announced"), [("looking at its data", 0), ("starting another", 1)])
+def test_no_driver_follows_a_lost_one_where_the_run_is_to_stop(
+    settings: Settings, recorder: Recorder, part: str, announced: int
+) -> None:
+    recorder.losses, stop = 1, Stop()
+    view = StopsAt(stop, part)
+    done = run(settings, view, stop)
+    assert (done.outcome, len(recorder.calls)) == ("interrupted", 1)
+    assert sum("starting another" in note for note in view.notes) == announced
+    detail = operations.status(settings, "tiny")
+    assert (detail.sweep.status, [incident.times for incident in detail.incidents]) == ("interrupted", [1])
+    assert run(settings).outcome == "finished"
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, LedgerError], None]:
+    """Have a method of the ledger fail at one of its calls."""
+
+    def fail(method: str, at: int, error: LedgerError) -> None:
+        usual, calls = getattr(Ledger, method), itertools.count(1)
+
+        def failing(*arguments: Any, **named: Any) -> Any:
+            if next(calls) == at:
+                raise error
+            return usual(*arguments, **named)
+
+        monkeypatch.setattr(Ledger, method, failing)
+
+    return fail
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_bound_on_losses_holds_though_the_ledger_goes_away_at_it(
+    settings: Settings, recorder: Recorder, unreadable: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "LOOK_SECONDS", 0.0)
+    recorder.losses = 100
+    unreadable("end_invocation", 1, LedgerAway("the server is away"))
+    done = run(settings)
+    assert (done.outcome, len(recorder.calls)) == ("failed", 6)
+    assert done.error is not None and "The driver was lost 6 times in a row" in done.error
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_cluster_that_was_never_joined_ends_the_run_and_one_that_was_is_tried_again(
+    settings: Settings, recorder: Recorder
+) -> None:
+    recorder.losses, recorder.loss = 2, ClusterAway("the Ray cluster at head:1 cannot be joined: nobody answers")
+    with pytest.raises(operations.MACHINE_ERRORS, match="cannot be joined"):
+        run(settings)
+    detail = operations.status(settings, "tiny")
+    assert (detail.sweep.status, detail.incidents, len(recorder.calls)) == ("interrupted", (), 1)
+    recorder.joined = True
+    assert (run(settings).outcome, len(recorder.calls)) == ("finished", 3)
+
+
+# At which of its calls: the first after a loss, and the first while a driver works.
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("method", "at"), [("work", 4), ("events", 2)])
+def test_a_read_that_fails_for_a_moment_stops_no_run(
+    settings: Settings, recorder: Recorder, unreadable: Any, method: str, at: int
+) -> None:
+    recorder.losses = 1
+    unreadable(method, at, LedgerError("database is locked"))
     assert run(settings).outcome == "finished"
 
 

@@ -4,9 +4,13 @@ import tempfile
 import threading
 
 import pytest
+import ray
 
+from sweeps import driver
 from sweeps.driver import Options, run
-from sweeps.identity import IdentityError
+from sweeps.frontier import Frontier
+from sweeps.identity import IdentityError, WorkerEnvironment
+from sweeps.job import ClusterAway
 from sweeps.rows import SweepStatus, TrialStatus
 
 # Ray starts its helpers by fork and exec; in the product no JAX backend runs beside the driver, here the oracle's does.
@@ -212,6 +216,40 @@ def test_a_cluster_of_the_environment_and_packages_where_one_stands_are_none_of_
     sweep_id, outcome = drive(shop, spec_of(seeds=[0], arms={"constant": CONSTANT}))
     assert [row.error for row in shop.ledger.trials(sweep_id) if row.error] == []
     assert outcome.status is SweepStatus.FINISHED
+
+
+def test_a_driver_says_how_far_it_is_while_it_covers_what_is_recorded(shop, spec_of, monkeypatch):
+    monkeypatch.setattr(driver, "ANNOUNCE_SECONDS", 0.0)
+    parts = {"seeds": [0], "epochs": 6, "arms": {"constant": CONSTANT}}
+    shop.run(spec_of(**parts))
+    stop, seen = threading.Event(), []
+    stop.set()  # no Ray then
+    drive(shop, spec_of(name="another", **parts), stop=stop, on_progress=seen.append)
+    assert {progress.covered for progress in seen} == set(range(7))
+
+
+def test_an_address_that_is_none_is_refused(shop, spec_of):
+    with pytest.raises(IdentityError, match=r"Ray cluster: must have an address HOST:PORT, got 'nonsense' \(Invalid"):
+        drive(shop, spec_of(), address="nonsense")
+
+
+def test_a_head_that_does_not_answer_is_no_lost_driver(shop, spec_of, monkeypatch):
+    def silent(**_):  # Ray takes 80 s to come to this
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setattr(ray, "init", silent)
+    with pytest.raises(ClusterAway, match="the Ray cluster at 127.0.0.1:1 cannot be joined: ConnectionError: Failed"):
+        drive(shop, spec_of(), address="127.0.0.1:1")
+
+
+@pytest.mark.parametrize(("owner", "method"), [(WorkerEnvironment, "variables"), (Frontier, "is_wanted")])
+def test_a_bug_of_ours_is_no_lost_driver(shop, spec_of, monkeypatch, owner, method):
+    def broken(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(owner, method, broken)
+    with pytest.raises(KeyError, match="a bug"):
+        drive(shop, spec_of(seeds=[0], arms={"constant": CONSTANT}))
 
 
 def test_resources_that_are_not_there_are_refused(shop, spec_of):

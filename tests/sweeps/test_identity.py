@@ -1,7 +1,9 @@
-"""The process that looks at the data, and what is said of it when it is killed, stopped, noisy or broken."""
+"""The data inspection process, and what is said of it when it is killed, stopped, noisy or broken."""
 
 import json
 import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -60,6 +62,15 @@ def asked(program, tmp_path):
     return identify([program], WorkerEnvironment(threads=1, cache=tmp_path / "cache"), None)
 
 
+def spec_file(program, tmp_path):
+    """A spec that trains the program for an epoch."""
+    rate = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
+    document = {"name": "odd", "program": to_dict(program), "epochs": 1, "seeds": [0], "arms": {"c": rate}}
+    file = tmp_path / "odd.json"
+    file.write_text(json.dumps(document))
+    return file
+
+
 def times_begun(tmp_path):
     return len(list((tmp_path / "marks").iterdir()))
 
@@ -71,16 +82,32 @@ def test_a_process_killed_twice_answers_the_third_time_whatever_it_prints(odd, t
 
 
 def test_a_process_killed_every_time_is_no_fault_of_the_spec(odd, tmp_path):
-    spec = tmp_path / "odd.json"
-    program = to_dict(odd("os.kill(os.getpid(), signal.SIGKILL)"))
-    rate = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
-    document = {"name": "odd", "program": program, "epochs": 1, "seeds": [0], "arms": {"c": rate}}
-    spec.write_text(json.dumps(document))
+    spec = spec_file(odd("os.kill(os.getpid(), signal.SIGKILL)"), tmp_path)
     done = CliRunner().invoke(app, ["run", str(spec), "--no-tracking"])
     assert done.exit_code == 1
-    assert "error: the process that looks at the data was killed by SIGKILL (out of memory?)" in done.stderr
+    assert "error: the data inspection process was killed by SIGKILL (out of memory?)" in done.stderr
     assert "Traceback" not in done.stderr
     assert times_begun(tmp_path) == 3
+
+
+def test_a_caller_that_ignores_the_end_of_its_children_gets_an_answer(odd, tmp_path, monkeypatch):
+    monkeypatch.setattr(identity, "LOOK_SECONDS", 0.0)  # looks all the time, also the moment the process ends
+    usual, program = signal.signal(signal.SIGCHLD, signal.SIG_IGN), odd("")
+    try:
+        assert list(asked(program, tmp_path)) == [program]
+    finally:
+        signal.signal(signal.SIGCHLD, usual)
+
+
+def test_the_command_sees_how_processes_end_though_its_caller_ignores_it(odd, tmp_path):
+    spec = spec_file(odd("os.kill(os.getpid(), signal.SIGKILL)"), tmp_path)
+    command = [sys.executable, "-m", "services.cli", "run", str(spec), "--no-tracking"]
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", ignoring, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: the data inspection process was killed by SIGKILL (out of memory?)" in done.stderr
 
 
 def test_a_stopped_process_is_not_waited_for_for_ever(odd, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -117,6 +118,22 @@ def test_what_driver_and_janitor_leave_is_cleaned_by_the_next_run_and_nothing_el
             ["abel-ray-link", "abel-ray-new", "elsewhere", live.name]
         )
         assert (elsewhere / LOCK).exists()
+
+
+def test_a_run_that_cleans_up_while_another_takes_its_lock_leaves_that_alone(temporary, monkeypatch):
+    directory, flock = Path(tempfile.mkdtemp(prefix="abel-ray-")), fcntl.flock
+
+    def between(file, kind):
+        if kind == fcntl.LOCK_EX:
+            clean_leftovers()
+        flock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", between)
+    with cleaned(directory):
+        assert (directory / LOCK).exists()
+        clean_leftovers()
+        assert (directory / LOCK).exists()
+    assert not directory.exists()
 
 
 def test_others_are_left_alone(directory):

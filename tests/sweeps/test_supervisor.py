@@ -48,10 +48,13 @@ def driven(monkeypatch, tmp_path):
         ("os.kill(os.getpid(), signal.SIGSTOP)", "its process gave no sign of life for 1 s"),
         ("channel.send(Alive(601.0)); time.sleep(60)", "its process did nothing for 601 s"),
         ("os.write(1, b'garbage' * 100); os._exit(0)", "its process ended with 0"),
+        ("channel.send_bytes(b'garbage'); time.sleep(60)", "its process sent an unreadable message"),
+        ("channel.close(); time.sleep(60)", "its process closed its channel and did not end"),
     ],
 )
 def test_a_loss_is_noticed_and_said(driven, monkeypatch, script, why):
     monkeypatch.setattr(supervisor, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(supervisor, "ENDING_SECONDS", 1.0)
     with driven(script) as messages:
         pid = next(messages).invocation
         with pytest.raises(DriverLost, match=why):
@@ -90,16 +93,43 @@ def test_whoever_stops_listening_ends_the_process(driven):
     assert not psutil.pid_exists(pid)
 
 
-def test_what_a_driver_raises_comes_through_as_itself(shop, spec_of, another_process, tmp_path):
+# A driver that gets SIGTERM under the handler that Ray has while it starts.
+TERMINATED = """
+import os, signal, sys
+from sweeps import driver_process
+def run(self, job):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+    os.kill(os.getpid(), signal.SIGTERM)
+driver_process.Driver.run = run
+driver_process.main()
+"""
+
+
+def test_a_driver_terminated_while_ray_starts_is_lost(monkeypatch, tmp_path):
+    monkeypatch.setattr(supervisor, "COMMAND", (sys.executable, "-c", TERMINATED))
+    with pytest.raises(DriverLost, match="its process was terminated while Ray started"):
+        list(supervisor.drive(None, stop=threading.Event(), log=tmp_path / "log"))
+
+
+@pytest.fixture
+def job(shop, spec_of, tmp_path):
     trials, identities, sweep_id = shop.enter(spec_of())
-    runner = another_process(shop.url, sweep_id)
-    job = Job(
-        ledger_url=shop.url,
-        sweep_id=sweep_id,
-        trials=trials,
-        identities=identities,
-        options=Options(checkpoints=tmp_path, cache=tmp_path),
+    options = Options(checkpoints=tmp_path, cache=tmp_path)
+    return Job(
+        **{"ledger_url": shop.url, "sweep_id": sweep_id, "trials": trials, "identities": identities},
+        options=options,
         forecast=(1, 1),
     )
+
+
+def test_whoever_wants_the_sweep_is_sent_to_the_command_which_would_replace_its_driver(shop, job, tmp_path):
+    with closing(supervisor.drive(job, stop=threading.Event(), log=tmp_path / "log")) as messages:
+        assert isinstance(next(messages), Begun)
+        with pytest.raises(SweepBusy, match=f"is being run by process {os.getpid()} on"):
+            shop.ledger.begin_invocation(job.sweep_id)
+
+
+def test_what_a_driver_raises_comes_through_as_itself(job, another_process, tmp_path):
+    runner = another_process(job.ledger_url, job.sweep_id)
     with pytest.raises(SweepBusy, match=f"is being run by process {runner.process.pid} on"):
         list(supervisor.drive(job, stop=threading.Event(), log=tmp_path / "log"))

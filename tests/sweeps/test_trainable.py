@@ -29,7 +29,8 @@ GRACE_SECONDS = 30  # what a cloud gives between its notice and the end
 
 @pytest.fixture
 def cluster(tmp_path):
-    with _ray(Options(checkpoints=tmp_path / "checkpoints", cache=tmp_path / "cache", workers=1)):
+    options = Options(checkpoints=tmp_path / "checkpoints", cache=tmp_path / "cache", workers=1)
+    with _ray(options, leave=lambda: None):
         yield
 
 
