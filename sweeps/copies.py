@@ -28,7 +28,7 @@ def backup(ledger: Path, target: Path) -> None:
     try:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
-        raise LedgerError(f"{target}: must not exist yet; it was left as it is") from None
+        raise LedgerError(f"{target}: already exists; not overwritten") from None
     except OSError as error:
         raise LedgerError(f"{target}: cannot be written: {error.strerror}") from None
     try:

@@ -64,9 +64,7 @@ class Mending:
             self.done += [Mended(sweep=sweep.name, what=what, how=how, restored=sure) for what, how, sure in found]
         self._checkpoints(gone[tables.checkpoints.name])
         if count := len(gone[tables.states.name]):
-            self._tell(
-                f"{count} records of epochs", "removed; the trials that went through them wait for training", True
-            )
+            self._tell(f"{count} records of epochs", "removed; affected trials will be retrained", True)
         return self.done
 
     def _tell(self, what: str, how: str, restored: bool, sweep: str = "") -> None:
@@ -132,7 +130,7 @@ class Mending:
         if rows:
             self.connection.execute(insert(tables.checkpoints), rows)
         if rows or len(damaged):
-            self._tell(f"{max(len(rows), len(damaged))} notes of checkpoints", "restored from the files", True)
+            self._tell(f"{max(len(rows), len(damaged))} checkpoint entries", "restored from the files", True)
 
 
 def settle_version(connection: Connection) -> bool:

@@ -82,7 +82,7 @@ class Sweep:
                 sweep.row["status"] = SweepStatus.INTERRUPTED
             for trial, ending in self._unsaid(endings):
                 sweep.append("trial_ended", ending)
-                self.told.append((f"the end of trial {trial!r}", "told again from its row", True))
+                self.told.append((f"the end of trial {trial!r}", "event recreated from the trial's row", True))
         return self.told
 
     def _size(self, table: Table) -> int:
@@ -93,12 +93,14 @@ class Sweep:
         if missing and table is tables.tracking:
             self.told.append(("what tracking stores have", "forgotten; `abel track` asks them", True))
         elif missing > 0:
-            self.told.append((f"accounts of {missing} invocations", "lost: totals of work and time count less", False))
+            self.told.append(
+                (f"the totals of {_invocations(missing)}", "lost: the sweep's work and time are lower", False)
+            )
         elif missing:  # copies, which cannot be told from what was copied
             at = table.c
             extra = select(at.id).where(at.sweep_id == self.row.id).order_by(at.id.desc()).limit(-missing)
             self.connection.execute(delete(table).where(at.id.in_(extra)))
-            self.told.append((f"{-missing} accounts of invocations that were added", "removed", True))
+            self.told.append((f"the added totals of {_invocations(-missing)}", "removed", True))
 
     def _events(self, written: Mapping[str, int]) -> list[dict[str, Any]]:
         """The events, linked again; a copy names an event before it that another one follows."""
@@ -122,8 +124,10 @@ class Sweep:
             last = row["id"]
         lost = Counter(written) - Counter(row["kind"] for row in kept) if self.whole else Counter[str]()
         for kind, count in lost.items():
-            how = "lost: what they told is missing in news and incidents; `abel track --rebuild` shows the records in MLflow"
-            self.told.append((f"{count} events {kind!r}", how, False))
+            how = (
+                "lost: their news and incidents are no longer shown; `abel track --rebuild` shows the records in MLflow"
+            )
+            self.told.append((f"{count} {kind!r} events", how, False))
         return kept
 
     def _trials(self, written: int, endings: Mapping[str, Any], told: Mapping[str, int]) -> None:
@@ -208,10 +212,13 @@ class Sweep:
         state = schedule.init()
         for epoch in range(1, trial.epoch + 1):
             plan = schedule.plan(state, epoch, identity.examples, int(identity.program["batch_size"]))
-            key = child(key, plan)
+            before, key = key, child(key, plan)
             found = self._state(key)
             if found is None:
                 break
+            if (found.parent, found.epoch) != (before, epoch):  # damaged before it got its digest
+                change(self.connection, tables.states, tables.states.c.key == key, {"parent": before, "epoch": epoch})
+                self.told.append((f"trial {trial.name!r}: the parent of epoch {epoch}", "restored from its path", True))
             head, reached = key, epoch
             seen = observation(found.metrics)
             if diverged(seen):
@@ -235,6 +242,10 @@ class Sweep:
 def _identities(trials: Sequence[Trial], identities: Sequence[Identity]) -> dict[Program, Identity]:
     by_program = {encode(identity.program): identity for identity in identities}
     return {trial.program: by_program[encode(to_dict(trial.program))] for trial in trials}
+
+
+def _invocations(count: int) -> str:
+    return f"{count} invocation{'s' * (count != 1)}"
 
 
 def _payloads(events: Sequence[Mapping[str, Any]], kind: str) -> list[Any]:

@@ -77,7 +77,7 @@ def expect(sweep_id: str, what: str, found: int, written: int) -> None:
         Damage: some are missing, or there are more than were written.
     """
     if found != written:
-        raise Damage(f"sweep {sweep_id}: {what}: must be the {written} that were written, got {found}")
+        raise Damage(f"sweep {sweep_id}: expected {written} {what}, found {found}")
 
 
 def linked(sweep_id: str, events: Sequence[EventRow], after: int, last: int | None) -> None:
@@ -108,7 +108,7 @@ def unbroken(head: str, curve: Sequence[StateRow]) -> None:
         raise Damage(f"the record of epoch {missing} (state {curve[0].parent[:12]}) is missing")
     for number, state in enumerate(curve, start=1):
         if state.epoch != number or (number > 1 and state.parent != curve[number - 2].key):
-            raise Damage(f"the record of state {state.key[:12]} says epoch {state.epoch}, and stands at {number}")
+            raise Damage(f"state {state.key[:12]} records epoch {state.epoch} but is number {number} on its path")
 
 
 @contextmanager

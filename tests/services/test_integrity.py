@@ -210,7 +210,7 @@ def test_a_backup_is_private_verified_and_never_over_a_file(home: Path, own_dire
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweeps.copies.stamp", lambda: file.stem.removeprefix("ledger-"))
         refused = abel("backup", str(copies))
-    assert (refused.exit_code, "must not exist yet" in " ".join(refused.stderr.split())) == (2, True)
+    assert (refused.exit_code, "already exists; not overwritten" in " ".join(refused.stderr.split())) == (2, True)
 
 
 def test_what_cannot_be_backed_up_says_what_can_be_done(abel_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
