@@ -9,12 +9,13 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from sweeps import database
+from sweeps import database, leases
 from sweeps.database import LedgerError
 from sweeps.sealing import Damage, check, on_conflict, seal
 from sweeps.tables import SCHEMA_VERSION, meta, metadata
 
 VERSION_TABLE = "ledger_revision"  # MLflow, which may share a server, has Alembic's usual name
+FIRST_LEASED = 2  # the version since which a sweep has a lease
 FIRST_SEALED = 3  # the version since which every row has a digest
 NUMBER = re.compile("[1-9][0-9]{0,5}")
 
@@ -48,6 +49,7 @@ def settle(connection: Connection) -> None:
 
     Raises:
         LedgerError: the database holds something else, or a ledger that a newer program wrote.
+        SweepBusy: the ledger is older, and a process runs one of its sweeps.
     """
     database.lock_schema(connection)
     found = version(connection)
@@ -58,9 +60,27 @@ def settle(connection: Connection) -> None:
     if found is not None and int(found) > SCHEMA_VERSION:
         raise LedgerError(f"{where}: schema version must be {SCHEMA_VERSION} or an older one, got {found}")
     if found != str(SCHEMA_VERSION):
+        if found is not None and int(found) >= FIRST_LEASED:
+            _fence(connection, where, found)
         _upgrade(connection, found or "base")
         row = seal(meta, {"name": "schema_version", "value": str(SCHEMA_VERSION)})
         connection.execute(on_conflict(database.upsert(connection, meta), meta), row)
+
+
+def _fence(connection: Connection, where: str, found: str) -> None:
+    """Let no older program go on with a sweep: what it writes would lack what the upgrade adds."""
+    lock = " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
+    for row in connection.execute(
+        text(f"SELECT name, holder, lease_until_ms FROM sweeps ORDER BY id{lock}")
+    ).mappings():
+        try:
+            leases.refuse_held(row)
+        except leases.SweepBusy as busy:
+            rule = f"must not be in use while it is upgraded from schema version {found} to {SCHEMA_VERSION}"
+            raise leases.SweepBusy(f"{where}: {rule}; {busy}") from None
+        except ValueError:
+            continue  # damaged: nobody can renew it
+    connection.execute(text("UPDATE sweeps SET invocation = 0, holder = NULL, lease_until_ms = 0"))
 
 
 def _upgrade(connection: Connection, found: str) -> None:

@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sqlalchemy import MetaData, Table, inspect, select, text
 from sweeps import migrations, tables
 from sweeps.database import LedgerDamaged, LedgerError
 from sweeps.database import engine as database_of
+from sweeps.leases import Fenced, Holder, SweepBusy
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
 from sweeps.sealing import change, is_intact
@@ -126,6 +128,24 @@ def test_what_version_2_wrote_gets_its_digests(database, tmp_path):
         with ledger._read() as connection:
             for table in tables.metadata.sorted_tables:
                 assert all(is_intact(table, row) for row in connection.execute(select(table)).mappings())
+
+
+@pytest.mark.databases
+def test_a_ledger_is_not_upgraded_while_an_older_program_runs_a_sweep(database, tmp_path):
+    until, here = time.time_ns() // 1_000_000 + 60_000, Holder.here()
+    lease = f"UPDATE sweeps SET invocation = 2, holder = '{here}', lease_until_ms = {until} WHERE name = 'longer'"
+    written_by_version_2(database, tmp_path / "2.db", lease)
+    with pytest.raises(SweepBusy, match=r"from schema version 2 to 3; sweep 'longer': is being run by process"):
+        Ledger.open(database)
+    engine = database_of(database)
+    with closing(engine.connect().execution_options(abel_write=True)) as connection, connection.begin():
+        assert migrations.version(connection) == "2"
+        connection.execute(text("UPDATE sweeps SET lease_until_ms = 1"))
+    engine.dispose()
+    with closing(Ledger.open(database)) as ledger:
+        longer = ledger.sweep("longer")
+        with pytest.raises(Fenced):  # the program that held it, were it to go on
+            ledger.renew_lease(longer.id, 2)
 
 
 def test_a_gap_from_before_the_upgrade_is_named_after_it(database, tmp_path):
