@@ -291,8 +291,10 @@ class Ledger(Reading):
         at, values = tables.tracking.c, {"sweep_id": sweep_id, "target": target, "event_id": event_id}
         with self._write() as connection:
             there = (at.sweep_id == sweep_id) & (at.target == target)
-            if not change(connection, tables.tracking, there, {"event_id": event_id}):
-                with held(connection, sweep_id) as sweep:
+            if change(connection, tables.tracking, there, {"event_id": event_id}):
+                return
+            with held(connection, sweep_id) as sweep:
+                if not change(connection, tables.tracking, there, {"event_id": event_id}):  # others may be first too
                     connection.execute(insert(tables.tracking).values(seal(tables.tracking, values)))
                     sweep.count("tracking", 1)
 
@@ -311,7 +313,7 @@ class Ledger(Reading):
         """Note that checkpoints are no more; what they covered stays final."""
         at = tables.checkpoints.c
         with self._write() as connection:
-            for page in pages(list(keys)):
+            for page in pages(sorted(keys)):  # the order of commits, which are not to wait for this in a ring
                 gone = at.key.in_(page) & at.pruned_ms.is_(None)
                 change(connection, tables.checkpoints, gone, {"pruned_ms": now_ms()})
 

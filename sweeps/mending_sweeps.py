@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
@@ -24,27 +25,30 @@ OPEN = tuple(status for status in TrialStatus if not status.final)
 BACK = "trained again by its next run, from the nearest checkpoint, and compared with the records after it"
 
 
-def restored(row: Mapping[str, Any], name: str | None) -> dict[str, Any] | None:
-    """A damaged row of a sweep, put together again, or None where it no longer gives the sweep's id."""
+def restored(row: Mapping[str, Any], lacking: Mapping[str, str]) -> dict[str, Any] | None:
+    """A damaged row of a sweep, put together again, or None where it no longer gives a sweep's id.
+
+    Args:
+        lacking: the names, by id, of the sweeps that are listed and have no intact row.
+    """
+    wanted = lacking.keys() | {row["id"]}
     try:
         identities = [Identity(**values) for values in json.loads(row["identities"])]
         spec = json.loads(row["spec"])
         trials = parse_document(spec, "ledger").expand()
         known = _identities(trials, identities)
-        given = ((name or row["name"], sharing) for sharing in (True, False))
-        found = [
-            (called, sharing)
-            for called, sharing in given
-            if sweep_identity(called, trials, known, sharing=sharing) == row["id"]
-        ]
-    except (SpecError, ConfigError, ValueError, TypeError, KeyError):
+        for name, sharing in product(dict.fromkeys((*lacking.values(), row["name"])), (True, False)):
+            if (key := sweep_identity(name, trials, known, sharing=sharing)) in wanted:
+                return _row(key, name, sharing, spec, row)
+    except (SpecError, ConfigError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    if not found:
-        return None
-    (called, sharing), *_ = found
-    values = {"id": row["id"], "name": called, "sharing": int(sharing), "status": SweepStatus.INTERRUPTED}
-    times = {key: row[key] if isinstance(row[key], int) else 0 for key in ("created_ms", "used_ms")}
-    return values | times | {"spec": encode(spec), "identities": row["identities"]}
+    return None
+
+
+def _row(key: str, name: str, sharing: bool, spec: Any, was: Mapping[str, Any]) -> dict[str, Any]:
+    values = {"id": key, "name": name, "sharing": int(sharing), "status": SweepStatus.INTERRUPTED}
+    times = {time: was[time] if isinstance(was[time], int) else 0 for time in ("created_ms", "used_ms")}
+    return values | times | {"spec": encode(spec), "identities": was["identities"]}
 
 
 @dataclass

@@ -61,7 +61,7 @@ class Reading:
         with self._read() as connection:
             intact, lost = sweep_rows(connection)
             if lost:
-                raise Damage(f"the row of sweep {_named(lost)} is missing or does not match its digest")
+                raise Damage(f"the row of sweep {_named(lost)} is missing or damaged")
             return intact
 
     def intact_sweeps(self) -> list[SweepRow]:
@@ -77,7 +77,7 @@ class Reading:
                 return by_id[0]
             # Which of several was run last, a damaged row does not tell.
             if affected := {key: name for key, name in lost.items() if id_or_name in (key, name)}:
-                raise Damage(f"the row of sweep {_named(affected)} is missing or does not match its digest")
+                raise Damage(f"the row of sweep {_named(affected)} is missing or damaged")
         matching = [row for row in intact if row.name == id_or_name]
         if not matching:
             names = ", ".join(sorted({row.name for row in intact})) or "none yet"

@@ -13,7 +13,8 @@ from sweeps.database import LedgerDamaged
 from sweeps.frontier import Nondeterministic
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
-from sweeps.sealing import digest
+from sweeps.sealing import change, digest
+from sweeps.soundness import sweep_rows
 
 ARMS = {
     "at": {
@@ -187,6 +188,7 @@ HARM = {
     "trial edited": update(TRIALS).where(TRIALS.c.number == 1).values(epoch=4),
     "trial's settings edited": update(TRIALS).where(TRIALS.c.number == 1).values(settings="{"),
     "trial deleted": delete(TRIALS).where(TRIALS.c.number == 0),
+    "sweep's id edited": update(SWEEPS).values(id="0" * 12),
     "sweep edited": update(SWEEPS).values(status="running"),
     "sweep's name edited": update(SWEEPS).values(name="other"),
     "list of sweeps edited": update(tables.meta).where(tables.meta.c.name == "sweeps").values(value="{}"),
@@ -230,6 +232,33 @@ def test_what_nothing_tells_of_is_lost_and_named(trained, loss):
         shop.ledger.verify(sweep_id)
     assert [item.what.endswith(what) for item in mend(shop) if not item.restored] == [True]
     shop.ledger.verify(sweep_id)
+
+
+UNREADABLE = {
+    "sweep": (SWEEPS, SWEEPS.c.name == "tiny", {"forecast": "{"}),
+    "sweep's identities": (SWEEPS, SWEEPS.c.name == "tiny", {"identities": "[{}]"}),
+    "trial": (TRIALS, TRIALS.c.number == 1, {"settings": "{"}),
+    "trial's status": (TRIALS, TRIALS.c.number == 1, {"status": "odd"}),
+    "state": (tables.states, tables.states.c.epoch == 5, {"metrics": "{"}),
+    "event": (EVENTS, EVENTS.c.kind == "schedule", {"payload": "{"}),
+}
+
+
+@pytest.mark.parametrize("harm", UNREADABLE)
+def test_a_row_that_was_damaged_before_it_got_its_digest_is_named_and_mended(trained, harm):
+    shop, _, sweep_id = trained
+    table, where, new = UNREADABLE[harm]
+    with shop.ledger._write() as connection:
+        change(connection, table, where, new)
+    with pytest.raises(LedgerDamaged):
+        shop.ledger.verify(sweep_id)
+    with shop.ledger._read() as connection:
+        assert [row.id for row in sweep_rows(connection)[0]] == ([] if table is SWEEPS else [sweep_id])
+    assert mend(shop)
+    assert mend(shop) == []
+    for sweep in shop.ledger.sweeps():
+        if table is not tables.states:  # which its trials train again
+            shop.ledger.verify(sweep.id)
 
 
 def test_a_sweep_that_cannot_be_put_together_is_entered_again_without_training(trained):

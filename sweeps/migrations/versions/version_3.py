@@ -55,6 +55,7 @@ def _count(connection: Connection, made: dict[str, Table]) -> None:
         last[row.sweep_id] = row.id
     sweeps = made["sweeps"]
     names = {row.id: row.name for row in connection.execute(select(sweeps.c.id, sweeps.c.name)).all()}
+    names = {key: name for key, name in names.items() if isinstance(key, str) and isinstance(name, str)}
     for sweep in names:
         holds: dict[str, object] = {name: count[sweep] for name, count in counts.items()}
         holds |= {"events": dict(kinds.get(sweep, {})), "last_event": last.get(sweep, 0)}
@@ -79,7 +80,9 @@ def _seal(connection: Connection, table: Table) -> None:
 
 
 def _digest(table: Table, row: sealing.Row) -> str:
-    try:
-        return sealing.digest(table, row)
-    except (TypeError, ValueError):
-        return ""  # bytes where a text belongs: the row is damaged, as whoever reads it will see
+    """The digest, or none of a row that is damaged as it is: SQLite keeps a text where a number belongs."""
+    for column in table.columns:
+        value, kind = row[column.name], column.type.python_type
+        if value is not None and not isinstance(value, (int, float) if kind is float else kind):
+            return ""
+    return sealing.digest(table, row)
