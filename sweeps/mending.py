@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, String, Table, cast, delete, insert, literal_column, select
 
 from sweeps import tables
-from sweeps.database import upsert
+from sweeps.database import LedgerError, upsert
 from sweeps.holding import now_ms
 from sweeps.mending_sweeps import BACK, Sweep, restored
 from sweeps.rows import SweepRow, encode
@@ -32,6 +32,7 @@ class Mended:
     """
 
     sweep: str
+    sweep_id: str = ""
     what: str
     how: str
     restored: bool
@@ -50,8 +51,12 @@ class Mending:
     saved: Callable[[str], bool]
     done: list[Mended] = field(default_factory=list)
 
-    def all(self) -> list[Mended]:
-        """Mend everything; returns what was done."""
+    def all(self, wanted: str | None = None) -> list[Mended]:
+        """Mend everything; returns what was done.
+
+        Raises:
+            LedgerError: no sweep has the name or the id ``wanted``.
+        """
         if settle_version(self.connection):
             self._tell("the schema version", "restored from the tables", True)
         # Whoever writes for a sweep locks its row before rows of other tables.
@@ -59,17 +64,20 @@ class Mending:
         listed = self._listed()
         gone = {table.name: self._remove_damaged(table) for table in CONTENT}
         sweeps, again = self._sweeps(listed or {}, self._remove_damaged(tables.sweeps))
+        _refuse_unknown(wanted, (listed or {}) | {sweep.id: sweep.name for sweep in sweeps})
         self._register({sweep.id: sweep.name for sweep in sweeps}, listed)
         for sweep in sweeps:
             found = Sweep(self.connection, sweep, whole=sweep.id not in again).mend()
-            self.done += [Mended(sweep=sweep.name, what=what, how=how, restored=sure) for what, how, sure in found]
+            for what, how, sure in found:
+                self._tell(what, how, sure, (sweep.id, sweep.name))
         self._checkpoints(gone[tables.checkpoints.name])
         if count := len(gone[tables.states.name]):
             self._tell(f"{count} records of epochs", "removed; affected trials will be retrained", True)
         return self.done
 
-    def _tell(self, what: str, how: str, restored: bool, sweep: str = "") -> None:
-        self.done.append(Mended(sweep=sweep, what=what, how=how, restored=restored))
+    def _tell(self, what: str, how: str, restored: bool, sweep: tuple[str, str] = ("", "")) -> None:
+        key, name = sweep
+        self.done.append(Mended(sweep=name, sweep_id=key, what=what, how=how, restored=restored))
 
     def _remove_damaged(self, table: Table) -> list[dict[str, Any]]:
         """Remove the rows that do not match their digests or cannot be decoded; returns what they said."""
@@ -105,7 +113,7 @@ class Mending:
             known.add(whole["id"])
             again.add(whole["id"])
             how = "restored from its spec, which gives its id; the forecast is lost"
-            self._tell("its own row", how, True, whole["name"])
+            self._tell("its own row", how, True, (whole["id"], whole["name"]))
         for key in listed.keys() - known:
             self._forget(key, listed[key])
         rows = self.connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms, tables.sweeps.c.id))
@@ -115,7 +123,7 @@ class Mending:
         for table in (tables.trials, tables.events, tables.invocations, tables.tracking):
             self.connection.execute(delete(table).where(table.c.sweep_id == key))
         how = "cannot be restored; `abel run SPEC` with its spec enters it again, and trains no epoch whose record is there"
-        self._tell(f"its own row ({key})", how, False, name)
+        self._tell(f"its own row ({key})", how, False, (key, name))
 
     def _register(self, names: dict[str, str], listed: dict[str, str] | None) -> None:
         row = seal(tables.meta, {"name": SWEEPS, "value": encode(names)})
@@ -136,6 +144,12 @@ class Mending:
             self.connection.execute(insert(tables.checkpoints), rows)
         if rows or len(damaged):
             self._tell(f"{max(len(rows), len(damaged))} checkpoint entries", "restored from the files", True)
+
+
+def _refuse_unknown(wanted: str | None, sweeps: Mapping[str, str]) -> None:
+    if wanted is not None and wanted not in (*sweeps, *sweeps.values()):
+        known = ", ".join(sorted(set(sweeps.values()))) or "none yet"
+        raise LedgerError(f"sweep {wanted!r}: must be one that was run here ({known})")
 
 
 def settle_version(connection: Connection) -> bool:

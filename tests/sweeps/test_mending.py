@@ -8,13 +8,14 @@ from contextlib import closing
 import pytest
 from sqlalchemy import delete, select, update
 
-from sweeps import copies, database, tables
+from sweeps import copies, tables
 from sweeps.database import LedgerDamaged
 from sweeps.frontier import Nondeterministic
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
 from sweeps.sealing import change, digest
 from sweeps.soundness import sweep_rows
+from sweeps.urls import of_sqlite
 
 ARMS = {
     "at": {
@@ -318,10 +319,7 @@ def test_pages_that_are_gone_cost_what_was_on_them(trained, tmp_path):
     with pytest.raises(LedgerDamaged, match="the database"):
         mend(shop)
     new = tmp_path / "new.db"
-    Ledger.open(database.url_of(new)).close()
     assert copies.salvage(file, new)["trials"] == 2
-    assert all(
-        item.trains for item in Ledger.mend(database.url_of(new), lambda key: False, dry_run=False) if item.sweep
-    )
-    with closing(Ledger.open(database.url_of(new))) as ledger:
+    assert all(item.trains for item in Ledger.mend(of_sqlite(new), lambda key: False, dry_run=False) if item.sweep)
+    with closing(Ledger.open(of_sqlite(new))) as ledger:
         ledger.verify(sweep_id)
