@@ -139,9 +139,10 @@ def replace(ledger: Path, new: Path) -> Path:
 
 def _refuse_held(ledger: sqlite3.Connection) -> None:
     ledger.row_factory = sqlite3.Row
-    with suppress(sqlite3.DatabaseError, ValueError):
+    with suppress(sqlite3.DatabaseError):
         for row in ledger.execute("SELECT name, holder, lease_until_ms FROM sweeps NOT INDEXED"):
-            leases.refuse_held(row)
+            with suppress(ValueError, TypeError):  # a damaged lease, which nobody can renew
+                leases.refuse_held(dict(row))
 
 
 def _keep(file: Path, kept: Path) -> None:

@@ -63,7 +63,8 @@ class Mending:
         self.connection.execute(select(tables.sweeps.c.id).order_by(tables.sweeps.c.id).with_for_update()).all()
         listed = self._listed()
         gone = {table.name: self._remove_damaged(table) for table in CONTENT}
-        sweeps, again = self._sweeps(listed or {}, self._remove_damaged(tables.sweeps))
+        broken = self._remove_damaged(tables.sweeps)
+        sweeps, again = self._sweeps(listed or {}, broken)
         _refuse_unknown(wanted, (listed or {}) | {sweep.id: sweep.name for sweep in sweeps})
         self._register({sweep.id: sweep.name for sweep in sweeps}, listed)
         for sweep in sweeps:
@@ -73,6 +74,8 @@ class Mending:
         self._checkpoints(gone[tables.checkpoints.name])
         if count := len(gone[tables.states.name]):
             self._tell(f"{count} records of epochs", "removed; affected trials will be retrained", True)
+        if not self.done and (count := len(broken) + sum(map(len, gone.values()))):
+            self._tell(f"{count} damaged row{'s' * (count != 1)} that nothing refers to", "removed", True)
         return self.done
 
     def _tell(self, what: str, how: str, restored: bool, sweep: tuple[str, str] = ("", "")) -> None:

@@ -79,7 +79,7 @@ def _fence(connection: Connection, where: str, found: str) -> None:
         except leases.SweepBusy as busy:
             rule = f"must not be in use while it is upgraded from schema version {found} to {SCHEMA_VERSION}"
             raise leases.SweepBusy(f"{where}: {rule}; {busy}") from None
-        except ValueError:
+        except (ValueError, TypeError):
             continue  # damaged: nobody can renew it
     connection.execute(text("UPDATE sweeps SET invocation = 0, holder = NULL, lease_until_ms = 0"))
 

@@ -304,6 +304,20 @@ def test_rows_that_were_added_are_named_and_removed(trained):
     shop.ledger.verify(sweep_id)
 
 
+@pytest.mark.parametrize("table", [SWEEPS, TRIALS, tables.tracking, tables.checkpoints], ids=str)
+def test_a_damaged_copy_of_a_row_is_named_and_removed(trained, table):
+    shop, _, sweep_id = trained
+    key = list(table.primary_key)[-1].name
+    with shop.ledger._write() as connection:
+        row = dict(connection.execute(select(table).limit(1)).mappings().one())
+        connection.execute(table.insert().values(row | {key: "another"}))
+    assert all(item.restored for item in mend(shop))
+    assert mend(shop) == []
+    with shop.ledger._read() as connection:
+        assert "another" not in connection.scalars(select(table.c[key])).all()
+    shop.ledger.verify(sweep_id)
+
+
 def test_pages_that_are_gone_cost_what_was_on_them(trained, tmp_path):
     shop, _, sweep_id = trained
     file = tmp_path / "ledger.db"

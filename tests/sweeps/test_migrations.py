@@ -156,6 +156,30 @@ def test_a_gap_from_before_the_upgrade_is_named_after_it(database, tmp_path):
                 ledger.verify(sweep.id)
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE invocations SET trained = 'x'",
+        "UPDATE checkpoints SET epoch = x'00'",
+        "UPDATE sweeps SET name = x'ff' WHERE name = 'tiny'",
+        "UPDATE sweeps SET spec = '{' WHERE name = 'tiny'",
+        "UPDATE states SET metrics = '[' WHERE epoch = 1",
+    ],
+)
+def test_a_row_that_was_damaged_before_the_upgrade_is_named_and_mended_after_it(tmp_path, harm):
+    file = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.executescript(VERSION_2.read_text())
+        assert connection.execute(harm).rowcount
+    with closing(Ledger.open(f"sqlite:///{file}")) as ledger:
+        with pytest.raises(LedgerDamaged):
+            for sweep in ledger.sweeps():
+                ledger.verify(sweep.id)
+        assert Ledger.mend(f"sqlite:///{file}", lambda key: False, dry_run=False)
+        for sweep in ledger.sweeps():
+            ledger.verify(sweep.id)
+
+
 def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old):
     with closing(sqlite3.connect(old)) as connection:
         connection.execute("ALTER TABLE trials ADD COLUMN attempts INTEGER")  # in the way of the second revision

@@ -55,13 +55,13 @@ def _count(connection: Connection, made: dict[str, Table]) -> None:
         last[row.sweep_id] = row.id
     sweeps = made["sweeps"]
     names = {row.id: row.name for row in connection.execute(select(sweeps.c.id, sweeps.c.name)).all()}
-    names = {key: name for key, name in names.items() if isinstance(key, str) and isinstance(name, str)}
     for sweep in names:
         holds: dict[str, object] = {name: count[sweep] for name, count in counts.items()}
         holds |= {"events": dict(kinds.get(sweep, {})), "last_event": last.get(sweep, 0)}
         text = json.dumps(holds, sort_keys=True, separators=(",", ":"))
         connection.execute(update(sweeps).where(sweeps.c.id == sweep).values(holds=text))
-    register = {"name": "sweeps", "value": json.dumps(names, sort_keys=True, separators=(",", ":"))}
+    listed = {str(key): str(name) for key, name in names.items()}  # bytes, where they are damaged
+    register = {"name": "sweeps", "value": json.dumps(listed, sort_keys=True, separators=(",", ":"))}
     connection.execute(made["meta"].insert().values(register))
 
 
