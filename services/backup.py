@@ -6,8 +6,9 @@ from pathlib import Path
 from services.errors import OperationError
 from services.schemas import BackedUp
 from services.settings import Settings
-from sweeps import copies, database
+from sweeps import copies
 from sweeps.ledger import Ledger
+from sweeps.urls import of_sqlite, sqlite_file
 
 
 def backup(settings: Settings, directory: Path) -> BackedUp:
@@ -17,7 +18,7 @@ def backup(settings: Settings, directory: Path) -> BackedUp:
         OperationError: there is no ledger, or it is on a server; the folder cannot be made.
         LedgerError: the ledger is damaged, or the copy cannot be written.
     """
-    ledger = database.file(settings.ledger_url)
+    ledger = sqlite_file(settings.ledger_url)
     if ledger is None:
         raise OperationError("backup: copies SQLite ledgers; for one on PostgreSQL use pg_dump")
     if not ledger.exists():
@@ -38,7 +39,7 @@ def backup(settings: Settings, directory: Path) -> BackedUp:
 
 def _verified(file: Path) -> int:
     """Read every sweep of the copy; returns how many there are."""
-    with closing(Ledger.open(database.url_of(file))) as ledger:
+    with closing(Ledger.open(of_sqlite(file))) as ledger:
         sweeps = ledger.sweeps()
         for sweep in sweeps:
             ledger.verify(sweep.id)

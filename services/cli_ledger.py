@@ -1,6 +1,8 @@
 """The commands ``abel backup`` and ``abel repair``."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +15,7 @@ from services.schemas import Repaired, Request, Retrained
 from services.settings import Settings
 
 BAD_END = 1
+STOPPED_EARLY = "interrupted"
 TRAINED = ("finished", "nothing to do", "cancelled")
 
 
@@ -33,7 +36,7 @@ def backup(
 
 def repair(
     sweep: Annotated[
-        str | None, typer.Argument(metavar="[SWEEP]", help="Train again only what this sweep lost.")
+        str | None, typer.Argument(metavar="[SWEEP]", help="Train again only what this sweep, by name or id, lost.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is damaged and what would be done.")
@@ -53,11 +56,11 @@ def repair(
     from services import repair as repairs
 
     settings = settings_of()
-    done = repairs.repair(settings, dry_run=dry_run)
+    done = repairs.repair(settings, sweep, dry_run=dry_run)
     if not as_json:
         streams.console().print(rendering_ledger.repaired(done))
-    names = [] if dry_run else repairs.to_train(done.mended, sweep)
-    done = replace(done, trained=tuple(_trained(settings, name, quiet=as_json) for name in names))
+    lacking = {} if dry_run else repairs.to_train(done.mended, sweep)
+    done = replace(done, trained=tuple(_trained(settings, lacking, quiet=as_json)))
     if as_json:
         show(done, rendering_ledger.repaired, as_json)
     else:
@@ -65,14 +68,27 @@ def repair(
     raise typer.Exit(_exit_code(done))
 
 
-def _trained(settings: Settings, name: str, *, quiet: bool) -> Retrained:
-    from services import repair as repairs
-    from services.errors import OperationError
+def _trained(settings: Settings, lacking: Mapping[str, str], *, quiet: bool) -> Iterator[Retrained]:
+    """Train sweeps one after the other; one that cannot be trained leaves the others, an interruption ends all."""
+    from services.operations import INPUT_ERRORS, MACHINE_ERRORS
 
-    try:
-        result = carry_out(settings, Request(spec=name), quiet=quiet, verb=repairs.train)
-    except OperationError as error:
-        return Retrained(sweep=name, outcome="failed", trained=0, replayed=0, error=str(error))
+    for sweep_id, name in lacking.items():
+        try:
+            one = _train(settings, sweep_id, name, quiet=quiet)
+        except (*INPUT_ERRORS, *MACHINE_ERRORS) as error:
+            one = Retrained(sweep=name, outcome="failed", trained=0, replayed=0, error=str(error))
+        except KeyboardInterrupt:
+            one = Retrained(sweep=name, outcome=STOPPED_EARLY, trained=0, replayed=0, error=None)
+        yield one
+        if one.outcome == STOPPED_EARLY:
+            break
+
+
+def _train(settings: Settings, sweep_id: str, name: str, *, quiet: bool) -> Retrained:
+    from services import repair as repairs
+
+    verb = partial(repairs.train, sweep_id=sweep_id)
+    result = carry_out(settings, Request(spec=name), quiet=quiet, verb=verb)
     return Retrained(
         sweep=name, outcome=result.outcome, trained=result.trained, replayed=result.replayed, error=result.error
     )
@@ -80,7 +96,7 @@ def _trained(settings: Settings, name: str, *, quiet: bool) -> Retrained:
 
 def _exit_code(done: Repaired) -> int:
     outcomes = {one.outcome for one in done.trained}
-    if "interrupted" in outcomes:
+    if STOPPED_EARLY in outcomes:
         return INTERRUPTED
     whole = all(item.restored for item in done.mended) and outcomes <= set(TRAINED)
     return 0 if whole else BAD_END

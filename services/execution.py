@@ -10,6 +10,7 @@ from services.schemas import Request, RunResult
 from services.settings import Settings
 from services.watching import View
 from sweeps.entries import sweep_identity
+from sweeps.files import private
 from sweeps.janitor import clean_leftovers
 from sweeps.job import Job, Options
 from sweeps.ledger import Ledger
@@ -21,7 +22,17 @@ from workers.trajectory import Identity
 
 
 def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
-    """Run a sweep, or go on with it, until it ends or ``stop`` is set."""
+    """Run a sweep, or go on with it, until it ends or ``stop`` is set.
+
+    Raises:
+        SettingsError: a setting that is used only later breaks its rule.
+    """
+    settings.check("home", "ledger_url", "data_dir", "notify_url", *(("tracking_uri",) if request.tracking else ()))
+    with private():
+        return _run(settings, request, spec, view=view, stop=stop)
+
+
+def _run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
     preflight.check_home(settings.home)
     view.note(f"{spec.name}: looking at its data, and at what is known of it already")
     clean_leftovers()

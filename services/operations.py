@@ -108,12 +108,9 @@ def run(settings: Settings, request: Request, *, view: "View", stop: Stop) -> Ru
     """Run a sweep, or go on with it, until it ends or ``stop`` is set."""
     spec = _spec(request)  # before anything else is imported: a slip in a spec is told at once
 
-    settings.check("home", "ledger_url", "data_dir", "notify_url", *(("tracking_uri",) if request.tracking else ()))
-
     from services import execution
 
-    with private():
-        return execution.run(settings, request, spec, view=view, stop=stop)
+    return execution.run(settings, request, spec, view=view, stop=stop)
 
 
 def sweeps(settings: Settings) -> list[SweepOverview]:

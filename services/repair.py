@@ -1,7 +1,8 @@
 """The verb ``repair``: mends the ledger from what is left of it, and trains again what training alone restores."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from services import execution, forecasts, standing
@@ -16,76 +17,80 @@ from sweeps.entries import sweep_identity
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
 from sweeps.spec import SweepSpec, parse_document
+from sweeps.urls import of_sqlite, sqlite_file
 from workers.checkpoints import Checkpoints
 
 
-def repair(settings: Settings, *, dry_run: bool) -> Repaired:
+def repair(settings: Settings, sweep: str | None = None, *, dry_run: bool) -> Repaired:
     """Mend the ledger; of one that is intact nothing is changed. The file is kept as it was beside the mended one.
+
+    Args:
+        sweep: the name or the id of a sweep that the ledger must have.
 
     Raises:
         OperationError: there is no ledger.
+        LedgerError: there is no such sweep.
         SweepBusy: a sweep is being run.
         LedgerDamaged: nothing of it can be read.
     """
-    file = database.file(settings.ledger_url)
+    file = sqlite_file(settings.ledger_url)
     if file is not None and not file.exists():
         raise OperationError(f"repair: needs a ledger, but {settings.home} holds none")
     database.make_whole(settings.ledger_url, Ledger.create)  # which refuses an empty file
-    with suppress(LedgerDamaged):
-        Ledger.open(settings.ledger_url).close()  # upgrades one that an older program wrote
+    mend = partial(_mend, settings, sweep=sweep)
     try:
-        found = _mend(settings, settings.ledger_url, dry_run=True)
+        found = mend(settings.ledger_url, dry_run=True)
     except LedgerDamaged:
         if file is None:
             raise
-        return _salvaged(settings, file, dry_run=dry_run)
+        return _salvaged(mend, file, dry_run=dry_run)
     if dry_run or not found:
         return Repaired(dry_run=dry_run, mended=found)
     kept = None
     if file is not None:
         kept = file.with_name(f"{file.name}.damaged-{copies.stamp()}")
         copies.backup(file, kept)
-    done = _mend(settings, settings.ledger_url, dry_run=False)
+    done = mend(settings.ledger_url, dry_run=False)
     return Repaired(dry_run=False, mended=done, kept=kept)
 
 
-def _salvaged(settings: Settings, file: Path, *, dry_run: bool) -> Repaired:
+def _salvaged(mend: Callable[..., tuple[Mended, ...]], file: Path, *, dry_run: bool) -> Repaired:
     """Read what can be read of a file into a new one, and mend that."""
     draft = file.with_name(f".{file.name}-salvaged-{copies.stamp()}")
     try:
-        Ledger.open(database.url_of(draft)).close()
         rows = copies.salvage(file, draft)
         found = ", ".join(f"{count} {table}" for table, count in rows.items() if count)
         read = Mended(sweep="", what="the database's file", how=f"read into a new one: {found}", restored=True)
-        mended = (read, *_mend(settings, database.url_of(draft), dry_run=False))
+        mended = (read, *mend(of_sqlite(draft), dry_run=False))
         if dry_run:
             return Repaired(dry_run=True, mended=mended)
-        with copies.replaced(file, draft) as kept:
-            return Repaired(dry_run=False, mended=mended, kept=kept)
+        return Repaired(dry_run=False, mended=mended, kept=copies.replace(file, draft))
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _mend(settings: Settings, url: str, *, dry_run: bool) -> tuple[Mended, ...]:
-    done = Ledger.mend(url, Checkpoints(settings.checkpoints).__contains__, dry_run=dry_run)
-    return tuple(
-        Mended(sweep=one.sweep, what=one.what, how=one.how, restored=one.restored, trains=one.trains) for one in done
-    )
+def _mend(settings: Settings, url: str, *, dry_run: bool, sweep: str | None) -> tuple[Mended, ...]:
+    done = Ledger.mend(url, Checkpoints(settings.checkpoints).__contains__, dry_run=dry_run, sweep=sweep)
+    return tuple(Mended(**asdict(one), trains=one.trains) for one in done)
 
 
-def to_train(mended: Sequence[Mended], sweep: str | None) -> list[str]:
-    """The names of the sweeps of which epochs are to be trained again; only the one named, where one is."""
-    names = list(dict.fromkeys(item.sweep for item in mended if item.trains))
-    return [name for name in names if sweep in (None, name)]
+def to_train(mended: Sequence[Mended], sweep: str | None) -> dict[str, str]:
+    """The names, by id, of the sweeps of which epochs are to be trained again.
+
+    Args:
+        sweep: an id or a name; of several sweeps of that name each is trained.
+    """
+    lacking = {item.sweep_id: item.sweep for item in mended if item.trains}
+    return {key: name for key, name in lacking.items() if sweep in (None, key, name)}
 
 
-def train(settings: Settings, request: Request, *, view: View, stop: Stop) -> RunResult:
-    """Train what a sweep lacks, as its row in the ledger says; ``request.spec`` is its name.
+def train(settings: Settings, request: Request, sweep_id: str, *, view: View, stop: Stop) -> RunResult:
+    """Train what a sweep lacks, as its row in the ledger says.
 
     Raises:
         OperationError: this machine or this program would train other states than are recorded.
     """
-    with standing.found(settings, request.spec) as (ledger, row):
+    with standing.found(settings, sweep_id) as (_, row):
         spec, request = _as_it_was(row)
     known = forecasts.identities(settings, request, spec)
     if sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing) != row.id:

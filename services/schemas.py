@@ -346,11 +346,12 @@ class Retrained:
 class Mended:
     """Something of the ledger that was damaged or missing, and what is done about it.
 
-    ``sweep`` is a name, empty for what belongs to no sweep. ``restored`` is false for what is lost, ``trains`` true for
-    what training restores.
+    ``sweep`` is a name; it and ``sweep_id`` are empty for what belongs to no sweep. ``restored`` is false for what is
+    lost, ``trains`` true for what training restores.
     """
 
     sweep: str
+    sweep_id: str = ""
     what: str
     how: str
     restored: bool

@@ -1,5 +1,6 @@
 """The connection to the ledger's database: SQLite in a mode in which readers never block the writer, or PostgreSQL."""
 
+import fcntl
 import os
 import sqlite3
 import uuid
@@ -15,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sweeps.files import make_private, private
 from sweeps.sealing import Damage
-from sweeps.urls import masked, parse, without_credentials
+from sweeps.urls import masked, parse, sqlite_file, without_credentials
 
 BUSY_TIMEOUT_MS = 30_000  # how long to wait for another writer
 IDLE_TIMEOUT_MS = 10_000  # how long a writer on PostgreSQL may do nothing while others wait for it
@@ -61,18 +62,6 @@ def engine(url: str) -> Engine:
     raise LedgerError(f"ledger {shown(place)}: must be an sqlite:/// or postgresql:// URL, got {place.drivername}")
 
 
-def file(url: str) -> Path | None:
-    """The file of an SQLite ledger; None for a server's."""
-    place = _parsed(url)
-    is_file = place.drivername == "sqlite" and place.database and not place.database.startswith("file:")
-    return Path(str(place.database)) if is_file else None
-
-
-def url_of(file: Path) -> str:
-    """The URL of an SQLite ledger in a file."""
-    return URL.create("sqlite", database=str(file)).render_as_string()
-
-
 def make_whole(url: str, fill: Callable[[str], None]) -> None:
     """Create the file of an SQLite ledger that is not there yet: filled elsewhere, then linked to its place.
 
@@ -81,7 +70,7 @@ def make_whole(url: str, fill: Callable[[str], None]) -> None:
     Raises:
         LedgerDamaged: the file is empty, or its write-ahead log is there without it.
     """
-    place = file(url)
+    place = sqlite_file(_parsed(url))
     if place is None:
         return
     if place.is_file() and place.stat().st_size == 0:  # before SQLite writes a header into it
@@ -96,10 +85,31 @@ def make_whole(url: str, fill: Callable[[str], None]) -> None:
     try:
         fill(_parsed(url).set(database=str(draft)).render_as_string(hide_password=False))
         with suppress(FileExistsError):  # another process was first
-            os.link(draft, place)
+            put(draft, place)
     finally:
         for left in place.parent.glob(f"{draft.name}*"):
             left.unlink(missing_ok=True)
+
+
+def put(new: Path, place: Path) -> None:
+    """Give a file a name that is free, in one step.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(new, place)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: whoever finds it so takes the folder's lock
+        folder = os.open(place.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if place.exists():
+                raise FileExistsError(place) from None
+            new.rename(place)
+        finally:
+            os.close(folder)
 
 
 def shown(url: URL) -> str:

@@ -8,7 +8,7 @@ so a sweep's events become visible in the order of their ids, and a reader who g
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -25,6 +25,7 @@ from sweeps.rows import SweepStatus, TrialStatus, encode, storable
 from sweeps.sealing import Damage, change, on_conflict, seal
 from sweeps.soundness import SWEEPS
 from sweeps.spec import Trial
+from sweeps.urls import sqlite_file
 from workers.cohort import Record
 from workers.config import Program
 from workers.trajectory import Identity
@@ -66,7 +67,7 @@ class Ledger(Reading):
             LedgerDamaged: its file is empty, is no database, or lacks what every ledger has.
         """
         database.make_whole(url, cls.create)
-        ledger, is_file = cls(database.engine(url)), database.file(url) is not None
+        ledger, is_file = cls(database.engine(url)), sqlite_file(url) is not None
         try:
             with ledger._read() as connection:
                 found = migrations.version(connection)
@@ -91,14 +92,18 @@ class Ledger(Reading):
             ledger.close()
 
     @classmethod
-    def mend(cls, url: str, saved: Callable[[str], bool], *, dry_run: bool) -> list[Mended]:
+    def mend(cls, url: str, saved: Callable[[str], bool], *, dry_run: bool, sweep: str | None = None) -> list[Mended]:
         """Mend a damaged ledger (:mod:`sweeps.mending`); a dry run only says what would be done.
+
+        One that an older program wrote is upgraded first, in the same transaction.
 
         Args:
             saved: whether there is a checkpoint of a state on the disk.
+            sweep: the name or the id of a sweep that must be there.
 
         Raises:
             LedgerDamaged: the database itself cannot be read.
+            LedgerError: there is no such sweep; nothing is changed.
             SweepBusy: a sweep is being run.
         """
         ledger = cls(database.engine(url))
@@ -106,7 +111,10 @@ class Ledger(Reading):
             with database.told(ledger._engine.url, "repaired"):
                 database.check_file(ledger._engine, indexes=True)
                 with database.writer(ledger._engine) as connection, connection.begin() as transaction:
-                    done = Mending(connection, saved).all()
+                    if sqlite_file(url) is None or inspect(connection).get_table_names():
+                        with suppress(Damage):  # to its version
+                            migrations.settle(connection)
+                    done = Mending(connection, saved).all(sweep)
                     if dry_run or not done:
                         transaction.rollback()
                     return done
@@ -291,8 +299,10 @@ class Ledger(Reading):
         at, values = tables.tracking.c, {"sweep_id": sweep_id, "target": target, "event_id": event_id}
         with self._write() as connection:
             there = (at.sweep_id == sweep_id) & (at.target == target)
-            if not change(connection, tables.tracking, there, {"event_id": event_id}):
-                with held(connection, sweep_id) as sweep:
+            if change(connection, tables.tracking, there, {"event_id": event_id}):
+                return
+            with held(connection, sweep_id) as sweep:
+                if not change(connection, tables.tracking, there, {"event_id": event_id}):  # others may be first too
                     connection.execute(insert(tables.tracking).values(seal(tables.tracking, values)))
                     sweep.count("tracking", 1)
 
@@ -311,7 +321,7 @@ class Ledger(Reading):
         """Note that checkpoints are no more; what they covered stays final."""
         at = tables.checkpoints.c
         with self._write() as connection:
-            for page in pages(list(keys)):
+            for page in pages(sorted(keys)):  # the order of commits, which are not to wait for this in a ring
                 gone = at.key.in_(page) & at.pruned_ms.is_(None)
                 change(connection, tables.checkpoints, gone, {"pruned_ms": now_ms()})
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
@@ -24,27 +25,30 @@ OPEN = tuple(status for status in TrialStatus if not status.final)
 BACK = "trained again by its next run, from the nearest checkpoint, and compared with the records after it"
 
 
-def restored(row: Mapping[str, Any], name: str | None) -> dict[str, Any] | None:
-    """A damaged row of a sweep, put together again, or None where it no longer gives the sweep's id."""
+def restored(row: Mapping[str, Any], lacking: Mapping[str, str]) -> dict[str, Any] | None:
+    """A damaged row of a sweep, put together again, or None where it no longer gives a sweep's id.
+
+    Args:
+        lacking: the names, by id, of the sweeps that are listed and have no intact row.
+    """
+    wanted = lacking.keys() | {row["id"]}
     try:
         identities = [Identity(**values) for values in json.loads(row["identities"])]
         spec = json.loads(row["spec"])
         trials = parse_document(spec, "ledger").expand()
         known = _identities(trials, identities)
-        given = ((name or row["name"], sharing) for sharing in (True, False))
-        found = [
-            (called, sharing)
-            for called, sharing in given
-            if sweep_identity(called, trials, known, sharing=sharing) == row["id"]
-        ]
-    except (SpecError, ConfigError, ValueError, TypeError, KeyError):
+        for name, sharing in product(dict.fromkeys((*lacking.values(), row["name"])), (True, False)):
+            if (key := sweep_identity(name, trials, known, sharing=sharing)) in wanted:
+                return _row(key, name, sharing, spec, row)
+    except (SpecError, ConfigError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    if not found:
-        return None
-    (called, sharing), *_ = found
-    values = {"id": row["id"], "name": called, "sharing": int(sharing), "status": SweepStatus.INTERRUPTED}
-    times = {key: row[key] if isinstance(row[key], int) else 0 for key in ("created_ms", "used_ms")}
-    return values | times | {"spec": encode(spec), "identities": row["identities"]}
+    return None
+
+
+def _row(key: str, name: str, sharing: bool, spec: Any, was: Mapping[str, Any]) -> dict[str, Any]:
+    values = {"id": key, "name": name, "sharing": int(sharing), "status": SweepStatus.INTERRUPTED}
+    times = {time: was[time] if isinstance(was[time], int) else 0 for time in ("created_ms", "used_ms")}
+    return values | times | {"spec": encode(spec), "identities": was["identities"]}
 
 
 @dataclass
@@ -82,7 +86,7 @@ class Sweep:
                 sweep.row["status"] = SweepStatus.INTERRUPTED
             for trial, ending in self._unsaid(endings):
                 sweep.append("trial_ended", ending)
-                self.told.append((f"the end of trial {trial!r}", "told again from its row", True))
+                self.told.append((f"the end of trial {trial!r}", "event recreated from the trial's row", True))
         return self.told
 
     def _size(self, table: Table) -> int:
@@ -93,12 +97,14 @@ class Sweep:
         if missing and table is tables.tracking:
             self.told.append(("what tracking stores have", "forgotten; `abel track` asks them", True))
         elif missing > 0:
-            self.told.append((f"accounts of {missing} invocations", "lost: totals of work and time count less", False))
+            self.told.append(
+                (f"the totals of {_invocations(missing)}", "lost: the sweep's work and time are lower", False)
+            )
         elif missing:  # copies, which cannot be told from what was copied
             at = table.c
             extra = select(at.id).where(at.sweep_id == self.row.id).order_by(at.id.desc()).limit(-missing)
             self.connection.execute(delete(table).where(at.id.in_(extra)))
-            self.told.append((f"{-missing} accounts of invocations that were added", "removed", True))
+            self.told.append((f"the added totals of {_invocations(-missing)}", "removed", True))
 
     def _events(self, written: Mapping[str, int]) -> list[dict[str, Any]]:
         """The events, linked again; a copy names an event before it that another one follows."""
@@ -122,8 +128,10 @@ class Sweep:
             last = row["id"]
         lost = Counter(written) - Counter(row["kind"] for row in kept) if self.whole else Counter[str]()
         for kind, count in lost.items():
-            how = "lost: what they told is missing in news and incidents; `abel track --rebuild` shows the records in MLflow"
-            self.told.append((f"{count} events {kind!r}", how, False))
+            how = (
+                "lost: their news and incidents are no longer shown; `abel track --rebuild` shows the records in MLflow"
+            )
+            self.told.append((f"{count} {kind!r} events", how, False))
         return kept
 
     def _trials(self, written: int, endings: Mapping[str, Any], told: Mapping[str, int]) -> None:
@@ -208,10 +216,13 @@ class Sweep:
         state = schedule.init()
         for epoch in range(1, trial.epoch + 1):
             plan = schedule.plan(state, epoch, identity.examples, int(identity.program["batch_size"]))
-            key = child(key, plan)
+            before, key = key, child(key, plan)
             found = self._state(key)
             if found is None:
                 break
+            if (found.parent, found.epoch) != (before, epoch):  # damaged before it got its digest
+                change(self.connection, tables.states, tables.states.c.key == key, {"parent": before, "epoch": epoch})
+                self.told.append((f"trial {trial.name!r}: the parent of epoch {epoch}", "restored from its path", True))
             head, reached = key, epoch
             seen = observation(found.metrics)
             if diverged(seen):
@@ -235,6 +246,10 @@ class Sweep:
 def _identities(trials: Sequence[Trial], identities: Sequence[Identity]) -> dict[Program, Identity]:
     by_program = {encode(identity.program): identity for identity in identities}
     return {trial.program: by_program[encode(to_dict(trial.program))] for trial in trials}
+
+
+def _invocations(count: int) -> str:
+    return f"{count} invocation{'s' * (count != 1)}"
 
 
 def _payloads(events: Sequence[Mapping[str, Any]], kind: str) -> list[Any]:

@@ -61,7 +61,7 @@ class Reading:
         with self._read() as connection:
             intact, lost = sweep_rows(connection)
             if lost:
-                raise Damage(f"the row of sweep {_named(lost)} is missing or does not match its digest")
+                raise Damage(f"the row of sweep {_named(lost)} is missing or damaged")
             return intact
 
     def intact_sweeps(self) -> list[SweepRow]:
@@ -77,7 +77,7 @@ class Reading:
                 return by_id[0]
             # Which of several was run last, a damaged row does not tell.
             if affected := {key: name for key, name in lost.items() if id_or_name in (key, name)}:
-                raise Damage(f"the row of sweep {_named(affected)} is missing or does not match its digest")
+                raise Damage(f"the row of sweep {_named(affected)} is missing or damaged")
         matching = [row for row in intact if row.name == id_or_name]
         if not matching:
             names = ", ".join(sorted({row.name for row in intact})) or "none yet"
@@ -191,7 +191,7 @@ class Reading:
         with self._read() as connection:
             count = held_by(connection, sweep_id)["events"].get(kind, 0)
             rows = intact_rows(connection, tables.events, query, EventRow.read)
-            expect(sweep_id, f"events {kind!r}", len(rows), count)
+            expect(sweep_id, f"{kind!r} events", len(rows), count)
             return rows
 
     def work(self, sweep_id: str) -> Work:
@@ -222,18 +222,18 @@ def pages(keys: list[str]) -> Iterator[list[str]]:
 
 
 def _path(head: str | None, parents: Mapping[str, str]) -> list[str]:
-    keys = []
-    while head is not None:
-        keys.append(head)
+    keys: dict[str, None] = {}  # damaged parents may form a ring
+    while head is not None and head not in keys:
+        keys[head] = None
         head = parents.get(head)
-    return keys[::-1]
+    return list(keys)[::-1]
 
 
 def _curve(connection: Connection, head: str | None) -> list[StateRow]:
     if head is None:
         return []
     path = select(tables.states).where(tables.states.c.key == head).cte(recursive=True)
-    path = path.union_all(select(tables.states).join(path, tables.states.c.key == path.c.parent))
+    path = path.union(select(tables.states).join(path, tables.states.c.key == path.c.parent))
     query = select(path).order_by(path.c.epoch)
     curve = intact_rows(connection, tables.states, query, StateRow.read)
     unbroken(head, curve)

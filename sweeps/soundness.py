@@ -10,11 +10,28 @@ from sqlalchemy import Connection, Select, Table, select
 from sweeps import tables
 from sweeps.holding import holdings
 from sweeps.rows import EventRow, StateRow, SweepRow, TrialRow
-from sweeps.sealing import Damage, check, is_intact, name
+from sweeps.sealing import Damage, check, name
 
 SWEEPS = "sweeps"  # the row of `meta` that lists the sweeps: id to name
 
 Read = TypeVar("Read")
+
+
+READERS: dict[str, Callable[[Any], object]] = {
+    tables.sweeps.name: SweepRow.read,
+    tables.trials.name: TrialRow.read,
+    tables.states.name: StateRow.read,
+    tables.events.name: EventRow.read,
+}
+
+
+def is_readable(table: Table, row: Any) -> bool:
+    """Whether a row matches its digest and can be decoded: one may have been damaged before it got its digest."""
+    try:
+        _decoded(table, row, READERS.get(table.name, lambda row: row))
+    except Damage:
+        return False
+    return True
 
 
 def intact_rows(connection: Connection, table: Table, query: Select[Any], read: Callable[[Any], Read]) -> list[Read]:
@@ -30,8 +47,8 @@ def sweep_rows(connection: Connection) -> tuple[list[SweepRow], dict[str, str]]:
     """The intact sweeps in the order in which they were run last, and the names of the others by id."""
     listed, intact = register(connection), []
     for row in connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms, tables.sweeps.c.id)):
-        if row.id in listed and is_intact(tables.sweeps, row._mapping):
-            intact.append(_decoded(tables.sweeps, row, SweepRow.read))
+        if row.id in listed and is_readable(tables.sweeps, row):
+            intact.append(SweepRow.read(row))
         elif row.id not in listed:
             listed[str(row.id)] = str(row.name)
     known = {row.id for row in intact}
@@ -77,7 +94,7 @@ def expect(sweep_id: str, what: str, found: int, written: int) -> None:
         Damage: some are missing, or there are more than were written.
     """
     if found != written:
-        raise Damage(f"sweep {sweep_id}: {what}: must be the {written} that were written, got {found}")
+        raise Damage(f"sweep {sweep_id}: expected {written} {what}, found {found}")
 
 
 def linked(sweep_id: str, events: Sequence[EventRow], after: int, last: int | None) -> None:
@@ -108,7 +125,7 @@ def unbroken(head: str, curve: Sequence[StateRow]) -> None:
         raise Damage(f"the record of epoch {missing} (state {curve[0].parent[:12]}) is missing")
     for number, state in enumerate(curve, start=1):
         if state.epoch != number or (number > 1 and state.parent != curve[number - 2].key):
-            raise Damage(f"the record of state {state.key[:12]} says epoch {state.epoch}, and stands at {number}")
+            raise Damage(f"state {state.key[:12]} records epoch {state.epoch} but is number {number} on its path")
 
 
 @contextmanager

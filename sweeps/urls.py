@@ -61,8 +61,13 @@ def is_server(url: str) -> bool:
 
 
 def sqlite_file(url: str | URL) -> Path | None:
-    """The file of an SQLite database; None for any other URL."""
-    return Path(make_url(url).database or "") if is_sqlite(url) else None
+    """The file of an SQLite database; None for any other URL, and for a database in memory.
+
+    Raises:
+        ValueError: the URL has no parts; the message does not quote it.
+    """
+    name = parse(url).database if is_sqlite(url) else None
+    return None if not name or name.startswith((":memory:", "file:")) else Path(name)
 
 
 def without_credentials(url: str | URL) -> str:

@@ -5,16 +5,18 @@ are numbered as versions are, and Alembic's own table is set from that row.
 """
 
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from sweeps import database
+from sweeps import database, leases, tables
 from sweeps.database import LedgerError
 from sweeps.sealing import Damage, check, on_conflict, seal
 from sweeps.tables import SCHEMA_VERSION, meta, metadata
 
 VERSION_TABLE = "ledger_revision"  # MLflow, which may share a server, has Alembic's usual name
+FIRST_LEASED = 2  # the version since which a sweep has a lease
 FIRST_SEALED = 3  # the version since which every row has a digest
 NUMBER = re.compile("[1-9][0-9]{0,5}")
 
@@ -27,8 +29,8 @@ def version(connection: Connection) -> str | None:
     """
     inspected = inspect(connection)
     if not inspected.has_table(meta.name):
-        if tables := sorted(metadata.tables.keys() & set(inspected.get_table_names())):
-            raise Damage(f"the table meta is missing beside {', '.join(tables)}")
+        if others := sorted(metadata.tables.keys() & set(inspected.get_table_names())):
+            raise Damage(f"the table meta is missing beside {', '.join(others)}")
         return None
     # Text, for the columns are those of whatever version the ledger has.
     query = text("SELECT * FROM meta WHERE name = 'schema_version'")
@@ -48,22 +50,54 @@ def settle(connection: Connection) -> None:
 
     Raises:
         LedgerError: the database holds something else, or a ledger that a newer program wrote.
+        SweepBusy: the ledger is older, and a process runs one of its sweeps.
     """
     database.lock_schema(connection)
     found = version(connection)
     where = f"ledger {database.shown(connection.engine.url)}"
-    tables = inspect(connection).get_table_names()
-    if found is None and tables:
-        raise LedgerError(f"{where}: must be a ledger or empty, got a database with the tables {', '.join(tables)}")
+    others = inspect(connection).get_table_names()
+    if found is None and others:
+        raise LedgerError(f"{where}: must be a ledger or empty, got a database with the tables {', '.join(others)}")
     if found is not None and int(found) > SCHEMA_VERSION:
         raise LedgerError(f"{where}: schema version must be {SCHEMA_VERSION} or an older one, got {found}")
     if found != str(SCHEMA_VERSION):
-        _upgrade(connection, found or "base")
+        if found is not None and int(found) >= FIRST_LEASED:
+            _fence(connection, where, found)
+        _upgrade(connection, found or "base", SCHEMA_VERSION)
         row = seal(meta, {"name": "schema_version", "value": str(SCHEMA_VERSION)})
         connection.execute(on_conflict(database.upsert(connection, meta), meta), row)
 
 
-def _upgrade(connection: Connection, found: str) -> None:
+def _fence(connection: Connection, where: str, found: str) -> None:
+    """Let no older program go on with a sweep: what it writes would lack what the upgrade adds."""
+    lock = " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
+    for row in connection.execute(
+        text(f"SELECT name, holder, lease_until_ms FROM sweeps ORDER BY id{lock}")
+    ).mappings():
+        try:
+            leases.refuse_held(dict(row))
+        except leases.SweepBusy as busy:
+            rule = f"must not be in use while it is upgraded from schema version {found} to {SCHEMA_VERSION}"
+            raise leases.SweepBusy(f"{where}: {rule}; {busy}") from None
+        except (ValueError, TypeError):
+            continue  # damaged: nobody can renew it
+    connection.execute(text("UPDATE sweeps SET invocation = 0, holder = NULL, lease_until_ms = 0"))
+
+
+def version_of(columns: Mapping[str, Collection[str]]) -> int:
+    """The version of a ledger by the columns of its tables, as far as they can be read."""
+    if any("digest" in names for names in columns.values()):
+        return FIRST_SEALED
+    leased = "holder" in columns[tables.sweeps.name] or "pruned_ms" in columns[tables.checkpoints.name]
+    return FIRST_LEASED if leased else 1
+
+
+def create(connection: Connection, version: int) -> None:
+    """Create the tables of a version, without a row, in the caller's transaction."""
+    _upgrade(connection, "base", version)
+
+
+def _upgrade(connection: Connection, found: str, wanted: int) -> None:
     from alembic import command  # slow to load, and nearly every ledger is opened as it is
     from alembic.config import Config
 
@@ -71,4 +105,4 @@ def _upgrade(connection: Connection, found: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.stamp(config, found)
-    command.upgrade(config, str(SCHEMA_VERSION))
+    command.upgrade(config, str(wanted))

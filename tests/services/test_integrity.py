@@ -13,8 +13,19 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from services import execution
+from services import repair as repairs
 from services.cli import app
+from services.errors import OperationError
+from services.interruption import Stop
+from services.schemas import Request
+from services.settings import Settings, SettingsError
+from services.watching import View
+from sweeps import copies as ledger_copies
+from sweeps.identity import IdentityLost
+from sweeps.leases import SweepBusy
 from sweeps.ledger import Batch, Ledger
+from sweeps.spec import SpecError, load_spec
 
 ASKED = (["status", "--json"], ["status", "one", "--json"])
 KEYS = {
@@ -210,7 +221,7 @@ def test_a_backup_is_private_verified_and_never_over_a_file(home: Path, own_dire
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweeps.copies.stamp", lambda: file.stem.removeprefix("ledger-"))
         refused = abel("backup", str(copies))
-    assert (refused.exit_code, "must not exist yet" in " ".join(refused.stderr.split())) == (2, True)
+    assert (refused.exit_code, "already exists; not overwritten" in " ".join(refused.stderr.split())) == (2, True)
 
 
 def test_what_cannot_be_backed_up_says_what_can_be_done(abel_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,3 +246,160 @@ def test_a_repair_tells_what_it_restored_and_keeps_the_old_file(home: Path) -> N
     assert json.loads(abel("status", "two", "--json").stdout)["lacking"] > 0
     again = json.loads(abel("status", "one", "--json").stdout)
     assert {**again, "lacking": 0} == {**json.loads(before), "lacking": 0}
+
+
+def asked_to_train(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[str]:
+    """The ids of the sweeps that a repair asks to train, each of which fails."""
+    asked = []
+
+    def fail(settings: Settings, request: Request, sweep_id: str, *, view: View, stop: Stop) -> None:
+        asked.append(sweep_id)
+        raise error or OperationError("cannot be trained here")
+
+    monkeypatch.setattr(repairs, "train", fail)
+    return asked
+
+
+def lose_the_last_epoch(home: Path) -> None:
+    with closing(sqlite3.connect(home / "ledger.db")) as connection, connection:
+        assert connection.execute("DELETE FROM states WHERE epoch = 8").rowcount
+
+
+def ids(home: Path) -> list[str]:
+    with closing(Ledger.open(f"sqlite:///{home}/ledger.db")) as ledger:
+        return [row.id for row in ledger.sweeps()]
+
+
+def test_a_repair_trains_the_sweeps_that_lost_epochs_and_not_their_namesakes(
+    home: Path, story: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = ids(home)
+    with closing(Ledger.open(f"sqlite:///{home}/ledger.db")) as ledger:
+        type(story)(ledger, seeds=2, epochs=6, decays=(1,), name="one").begin().tell().end()
+    lose_the_last_epoch(home)
+    asked = asked_to_train(monkeypatch)
+    done = abel("repair", "--json")
+    assert (done.exit_code, asked) == (1, [one, two])
+    assert {item["sweep_id"] for item in json.loads(done.stdout)["mended"] if item["trains"]} == {one, two}
+
+
+@pytest.mark.parametrize("by", ["id", "name"])
+def test_a_repair_of_one_sweep_trains_it_by_name_or_id(home: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    one, _ = ids(home)
+    lose_the_last_epoch(home)
+    asked = asked_to_train(monkeypatch)
+    assert abel("repair", one if by == "id" else "one").exit_code == 1
+    assert asked == [one]
+
+
+def test_a_repair_of_an_unknown_sweep_is_refused_and_changes_nothing(home: Path) -> None:
+    lose_the_last_epoch(home)
+    before = (home / "ledger.db").read_bytes()
+    refused = abel("repair", "typo")
+    assert (refused.exit_code, "must be one that was run here (one, two)" in refused.stderr) == (2, True)
+    assert (home / "ledger.db").read_bytes() == before
+    assert not list(home.glob("*damaged*"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "asks"),
+    [
+        (SpecError("a plug-in is gone"), 1, 2),
+        (IdentityLost("was killed"), 1, 2),
+        (KeyboardInterrupt(), 130, 1),
+    ],
+)
+def test_a_repair_tells_what_it_mended_however_training_ends(
+    home: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, asks: int
+) -> None:
+    lose_the_last_epoch(home)
+    asked = asked_to_train(monkeypatch, error)
+    done = abel("repair", "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, len(asked), len(told["trained"])) == (code, asks, asks)
+    assert told["mended"]
+    assert told["kept"]
+
+
+def of_version_2(home: Path, harm: str) -> Path:
+    """A home with a ledger that version 2 wrote, harmed by a statement."""
+    file = home / "ledger.db"
+    for old in home.glob("ledger.db*"):
+        old.unlink()
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.executescript(Path(__file__).parents[1].joinpath("sweeps", "ledger_2.sql").read_text())
+        assert connection.execute(harm).rowcount
+    return file
+
+
+def version(file: Path) -> str:
+    with closing(sqlite3.connect(file)) as connection:
+        return str(connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()[0])
+
+
+def test_a_dry_run_leaves_an_older_ledger_as_it_is_and_a_repair_keeps_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = of_version_2(home, "UPDATE events SET payload = '{' WHERE id = 2")
+    asked_to_train(monkeypatch)
+    dry = json.loads(abel("repair", "--dry-run", "--json").stdout)
+    assert (len(dry["mended"]) > 0, version(file)) == (True, "2")
+    done = json.loads(abel("repair", "--json").stdout)
+    assert done["mended"] == dry["mended"]
+    assert (version(Path(done["kept"])), version(file)) == ("2", "3")
+    assert "intact" in abel("repair").stdout
+
+
+def test_pages_that_are_gone_from_an_older_ledger_cost_what_was_on_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = of_version_2(home, "UPDATE tracking SET event_id = 4")
+    with closing(sqlite3.connect(file)) as connection:
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+        page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'states'").fetchone()[0]
+    content = bytearray(file.read_bytes())
+    content[(page - 1) * size : page * size] = bytes(size)
+    file.write_bytes(content)
+    asked_to_train(monkeypatch)
+    done = abel("repair", "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, version(file)) == (1, "3")
+    assert "2 sweeps, 4 trials" in told["mended"][0]["how"]
+    assert "no such column" not in done.output
+    assert {item["sweep"] for item in told["trained"]} == {"tiny", "longer"}
+
+
+def test_a_ledger_is_never_away_while_another_is_put_in_its_place(home: Path) -> None:
+    file = home / "ledger.db"
+    before = file.read_bytes()
+    with pytest.raises(FileNotFoundError):  # as if the machine went down there
+        ledger_copies.replace(file, home / "none.db")
+    assert file.read_bytes() == before
+    with closing(Ledger.open(f"sqlite:///{file}")) as ledger:
+        ledger.begin_invocation(ledger.sweep("one").id)
+    with pytest.raises(SweepBusy):
+        ledger_copies.replace(file, home / "none.db")
+
+
+def test_whoever_runs_a_sweep_has_its_settings_checked_and_its_files_private(
+    abel_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, spec = Request(spec="fig-s6a-digits"), load_spec("fig-s6a-digits")
+
+    class Silent(View):
+        pass
+
+    def run(**environment: str) -> None:
+        settings = Settings.from_env({"ABEL_HOME": str(abel_home), **environment})
+        execution.run(settings, request, spec, view=Silent(), stop=Stop())
+
+    def look(home: Path) -> None:
+        (tmp_path / "made").touch()
+        raise OperationError("seen")
+
+    monkeypatch.setattr("services.preflight.check_home", look)
+    with pytest.raises(SettingsError, match="ABEL_NOTIFY_URL"):
+        run(ABEL_NOTIFY_URL="ftp://host")
+    with pytest.raises(OperationError, match="seen"):
+        run()
+    assert (tmp_path / "made").stat().st_mode & 0o077 == 0

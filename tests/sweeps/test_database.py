@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -41,6 +42,20 @@ def test_a_place_that_cannot_be_written_is_one_error(tmp_path):
     (tmp_path / "ledger.db").mkdir()
     assert f"ledger sqlite:///{tmp_path}/ledger.db: cannot be opened" in refusal(f"sqlite:///{tmp_path}/ledger.db")
     assert os.listdir(tmp_path / "ledger.db") == []
+
+
+def test_a_ledger_is_made_on_a_file_system_without_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    url, other = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "other"
+    Ledger.open(url).close()
+    assert os.listdir(tmp_path) == ["ledger.db"]
+    other.touch()
+    with pytest.raises(FileExistsError):
+        database.put(other, tmp_path / "ledger.db")
+    Ledger.open(url).close()
 
 
 def test_a_server_that_is_not_there_is_one_line(free_port):

@@ -6,7 +6,9 @@ import threading
 from contextlib import closing
 
 import pytest
+from sqlalchemy import event, select, update
 
+from sweeps import tables
 from sweeps.database import LedgerError
 from sweeps.holding import Held
 from sweeps.ledger import Batch, Ledger
@@ -280,6 +282,81 @@ def test_no_event_is_seen_before_one_with_a_smaller_id(shop, spec_of, postgres, 
     slow.join()
     fast.join()
     assert len(shop.ledger.events(sweep_id, after=last)) == 2
+
+
+def at_once(postgres, held_up, *others):
+    """Do other things while something holds locks, which it goes on with once they wait for it; errors of all."""
+    errors = []
+
+    def done(what):
+        try:
+            what()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=done, args=(other,)) for other in others]
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+    def wait():
+        for thread in threads:
+            thread.start()
+        with postgres.connect() as watch:
+            while sum(thread.is_alive() for thread in threads) > watch.execute(waiting).fetchone()[0]:
+                pass
+
+    done(lambda: held_up(wait))
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_two_may_be_the_first_to_write_an_offset(shop, spec_of, postgres):
+    _, _, sweep_id = shop.enter(spec_of())
+
+    def hold(wait):
+        with shop.ledger._hold(sweep_id):
+            wait()
+
+    def save():
+        shop.ledger.save_tracking_offset(sweep_id, "store", 3)
+
+    assert at_once(postgres, hold, save, save) == []
+    assert shop.ledger.tracking_offset(sweep_id, "store") == 3
+    shop.ledger.verify(sweep_id)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_repair_and_a_commit_do_not_wait_for_each_other(shop, spec_of, postgres):
+    _, _, sweep_id = shop.enter(spec_of())
+    trial = tables.trials.c.number == 0
+    with shop.ledger._write() as connection:
+        connection.execute(update(tables.trials).where(trial).values(epochs=7))  # damaged, so it goes
+
+    def commit(wait):
+        with shop.ledger._hold(sweep_id) as sweep:
+            wait()
+            sweep.connection.execute(select(tables.trials).where(trial).with_for_update()).all()
+
+    assert at_once(postgres, commit, lambda: Ledger.mend(shop.url, lambda key: False, dry_run=False)) == []
+    shop.ledger.verify(sweep_id)
+
+
+def test_checkpoints_are_pruned_in_the_order_in_which_commits_lock_them(entered):
+    ledger, sweep_id, invocation = entered
+    keys = [f"{number:04}" for number in range(1200)]
+    ledger.commit(sweep_id, invocation, Batch(checkpoints=[(key, 1) for key in keys]))
+    locked = []
+
+    @event.listens_for(ledger._engine, "before_cursor_execute")
+    def note(connection, cursor, statement, parameters, context, executemany):
+        if statement.startswith("SELECT") and "FROM checkpoints" in statement:
+            locked.extend(key for key in parameters if key in known)
+
+    known = set(keys)
+    ledger.prune_checkpoints(reversed(keys))
+    assert locked == keys
+    assert ledger.checkpointed(keys) == set()
 
 
 WRITER = """

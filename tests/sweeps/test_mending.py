@@ -8,12 +8,14 @@ from contextlib import closing
 import pytest
 from sqlalchemy import delete, select, update
 
-from sweeps import copies, database, tables
+from sweeps import copies, tables
 from sweeps.database import LedgerDamaged
 from sweeps.frontier import Nondeterministic
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
-from sweeps.sealing import digest
+from sweeps.sealing import change, digest
+from sweeps.soundness import sweep_rows
+from sweeps.urls import of_sqlite
 
 ARMS = {
     "at": {
@@ -118,7 +120,7 @@ def lose_and_restore(shop, spec, sweep_id, epoch):
     spoil(shop, delete(tables.states).where(tables.states.c.key == lost.key))
     with pytest.raises(LedgerDamaged, match=r"the record of (epoch \d|state \w+) .*is missing"):
         shop.ledger.curve(shop.ledger.trials(sweep_id)[1].head)
-    with pytest.raises(LedgerDamaged, match="must be the 5 that were written"):
+    with pytest.raises(LedgerDamaged, match="expected 5 epochs of trial .*, found"):
         shop.ledger.paths(sweep_id)
 
     told = mend(shop, dry_run=True)
@@ -152,11 +154,42 @@ def test_what_is_trained_again_must_match_the_records_after_it(trained):
         shop.run(spec)
 
 
+def ring_of_one(states):
+    return [(states[2].key, states[2].key)]
+
+
+def ring_of_swapped_parents(states):
+    return [(states[0].key, states[2].parent), (states[2].key, states[0].parent)]
+
+
+@pytest.mark.databases
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("ring", [ring_of_one, ring_of_swapped_parents])
+def test_parents_that_form_a_ring_are_named_and_mended(trained, ring, sealed):
+    shop, spec, sweep_id = trained
+    before = answers(shop, sweep_id)
+    for key, parent in ring(path(shop, sweep_id)):
+        with shop.ledger._write() as connection:
+            there = tables.states.c.key == key
+            row = dict(connection.execute(select(tables.states).where(there)).mappings().one()) | {"parent": parent}
+            seal = {"digest": digest(tables.states, row)} if sealed else {}  # sealed: damaged before the upgrade
+            connection.execute(update(tables.states).where(there).values(parent=parent, **seal))
+    for ask in (shop.ledger.verify, shop.ledger.paths):
+        with pytest.raises(LedgerDamaged):
+            ask(sweep_id)
+    assert mend(shop)
+    _, frontier = shop.run(spec)
+    shop.ledger.end_invocation(sweep_id, frontier._invocation, SweepStatus.FINISHED)
+    assert answers(shop, sweep_id) == before
+    shop.ledger.verify(sweep_id)
+
+
 TRIALS, SWEEPS, EVENTS = tables.trials, tables.sweeps, tables.events
 HARM = {
     "trial edited": update(TRIALS).where(TRIALS.c.number == 1).values(epoch=4),
     "trial's settings edited": update(TRIALS).where(TRIALS.c.number == 1).values(settings="{"),
     "trial deleted": delete(TRIALS).where(TRIALS.c.number == 0),
+    "sweep's id edited": update(SWEEPS).values(id="0" * 12),
     "sweep edited": update(SWEEPS).values(status="running"),
     "sweep's name edited": update(SWEEPS).values(name="other"),
     "list of sweeps edited": update(tables.meta).where(tables.meta.c.name == "sweeps").values(value="{}"),
@@ -185,9 +218,9 @@ def test_what_follows_from_other_rows_is_restored_without_training(trained, harm
 
 
 LOSSES = {
-    "an event": (delete(EVENTS).where(EVENTS.c.kind == "progress"), "events 'progress'"),
-    "an account": (delete(tables.invocations), "accounts of 1 invocations"),
-    "an incident": (update(EVENTS).where(EVENTS.c.kind == "schedule").values(payload="{}"), "events 'schedule'"),
+    "an event": (delete(EVENTS).where(EVENTS.c.kind == "progress"), "'progress' events"),
+    "an account": (delete(tables.invocations), "the totals of 1 invocation"),
+    "an incident": (update(EVENTS).where(EVENTS.c.kind == "schedule").values(payload="{}"), "'schedule' events"),
 }
 
 
@@ -200,6 +233,33 @@ def test_what_nothing_tells_of_is_lost_and_named(trained, loss):
         shop.ledger.verify(sweep_id)
     assert [item.what.endswith(what) for item in mend(shop) if not item.restored] == [True]
     shop.ledger.verify(sweep_id)
+
+
+UNREADABLE = {
+    "sweep": (SWEEPS, SWEEPS.c.name == "tiny", {"forecast": "{"}),
+    "sweep's identities": (SWEEPS, SWEEPS.c.name == "tiny", {"identities": "[{}]"}),
+    "trial": (TRIALS, TRIALS.c.number == 1, {"settings": "{"}),
+    "trial's status": (TRIALS, TRIALS.c.number == 1, {"status": "odd"}),
+    "state": (tables.states, tables.states.c.epoch == 5, {"metrics": "{"}),
+    "event": (EVENTS, EVENTS.c.kind == "schedule", {"payload": "{"}),
+}
+
+
+@pytest.mark.parametrize("harm", UNREADABLE)
+def test_a_row_that_was_damaged_before_it_got_its_digest_is_named_and_mended(trained, harm):
+    shop, _, sweep_id = trained
+    table, where, new = UNREADABLE[harm]
+    with shop.ledger._write() as connection:
+        change(connection, table, where, new)
+    with pytest.raises(LedgerDamaged):
+        shop.ledger.verify(sweep_id)
+    with shop.ledger._read() as connection:
+        assert [row.id for row in sweep_rows(connection)[0]] == ([] if table is SWEEPS else [sweep_id])
+    assert mend(shop)
+    assert mend(shop) == []
+    for sweep in shop.ledger.sweeps():
+        if table is not tables.states:  # which its trials train again
+            shop.ledger.verify(sweep.id)
 
 
 def test_a_sweep_that_cannot_be_put_together_is_entered_again_without_training(trained):
@@ -244,6 +304,20 @@ def test_rows_that_were_added_are_named_and_removed(trained):
     shop.ledger.verify(sweep_id)
 
 
+@pytest.mark.parametrize("table", [SWEEPS, TRIALS, tables.tracking, tables.checkpoints], ids=str)
+def test_a_damaged_copy_of_a_row_is_named_and_removed(trained, table):
+    shop, _, sweep_id = trained
+    key = list(table.primary_key)[-1].name
+    with shop.ledger._write() as connection:
+        row = dict(connection.execute(select(table).limit(1)).mappings().one())
+        connection.execute(table.insert().values(row | {key: "another"}))
+    assert all(item.restored for item in mend(shop))
+    assert mend(shop) == []
+    with shop.ledger._read() as connection:
+        assert "another" not in connection.scalars(select(table.c[key])).all()
+    shop.ledger.verify(sweep_id)
+
+
 def test_pages_that_are_gone_cost_what_was_on_them(trained, tmp_path):
     shop, _, sweep_id = trained
     file = tmp_path / "ledger.db"
@@ -259,10 +333,7 @@ def test_pages_that_are_gone_cost_what_was_on_them(trained, tmp_path):
     with pytest.raises(LedgerDamaged, match="the database"):
         mend(shop)
     new = tmp_path / "new.db"
-    Ledger.open(database.url_of(new)).close()
     assert copies.salvage(file, new)["trials"] == 2
-    assert all(
-        item.trains for item in Ledger.mend(database.url_of(new), lambda key: False, dry_run=False) if item.sweep
-    )
-    with closing(Ledger.open(database.url_of(new))) as ledger:
+    assert all(item.trains for item in Ledger.mend(of_sqlite(new), lambda key: False, dry_run=False) if item.sweep)
+    with closing(Ledger.open(of_sqlite(new))) as ledger:
         ledger.verify(sweep_id)

@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sqlalchemy import MetaData, Table, inspect, select, text
 from sweeps import migrations, tables
 from sweeps.database import LedgerDamaged, LedgerError
 from sweeps.database import engine as database_of
+from sweeps.leases import Fenced, Holder, SweepBusy
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
 from sweeps.sealing import change, is_intact
@@ -128,12 +130,54 @@ def test_what_version_2_wrote_gets_its_digests(database, tmp_path):
                 assert all(is_intact(table, row) for row in connection.execute(select(table)).mappings())
 
 
+@pytest.mark.databases
+def test_a_ledger_is_not_upgraded_while_an_older_program_runs_a_sweep(database, tmp_path):
+    until, here = time.time_ns() // 1_000_000 + 60_000, Holder.here()
+    lease = f"UPDATE sweeps SET invocation = 2, holder = '{here}', lease_until_ms = {until} WHERE name = 'longer'"
+    written_by_version_2(database, tmp_path / "2.db", lease)
+    with pytest.raises(SweepBusy, match=r"from schema version 2 to 3; sweep 'longer': is being run by process"):
+        Ledger.open(database)
+    engine = database_of(database)
+    with closing(engine.connect().execution_options(abel_write=True)) as connection, connection.begin():
+        assert migrations.version(connection) == "2"
+        connection.execute(text("UPDATE sweeps SET lease_until_ms = 1"))
+    engine.dispose()
+    with closing(Ledger.open(database)) as ledger:
+        longer = ledger.sweep("longer")
+        with pytest.raises(Fenced):  # the program that held it, were it to go on
+            ledger.renew_lease(longer.id, 2)
+
+
 def test_a_gap_from_before_the_upgrade_is_named_after_it(database, tmp_path):
     written_by_version_2(database, tmp_path / "2.db", "DELETE FROM states WHERE epoch = 1")
     with closing(Ledger.open(database)) as ledger:
         for sweep in ledger.sweeps():
             with pytest.raises(LedgerDamaged, match="record of epoch 1 .* is missing"):
                 ledger.verify(sweep.id)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE invocations SET trained = 'x'",
+        "UPDATE checkpoints SET epoch = x'00'",
+        "UPDATE sweeps SET name = x'ff' WHERE name = 'tiny'",
+        "UPDATE sweeps SET spec = '{' WHERE name = 'tiny'",
+        "UPDATE states SET metrics = '[' WHERE epoch = 1",
+    ],
+)
+def test_a_row_that_was_damaged_before_the_upgrade_is_named_and_mended_after_it(tmp_path, harm):
+    file = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.executescript(VERSION_2.read_text())
+        assert connection.execute(harm).rowcount
+    with closing(Ledger.open(f"sqlite:///{file}")) as ledger:
+        with pytest.raises(LedgerDamaged):
+            for sweep in ledger.sweeps():
+                ledger.verify(sweep.id)
+        assert Ledger.mend(f"sqlite:///{file}", lambda key: False, dry_run=False)
+        for sweep in ledger.sweeps():
+            ledger.verify(sweep.id)
 
 
 def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old):

@@ -16,6 +16,11 @@ def test_an_sqlite_url_keeps_the_path(name: str) -> None:
     assert sqlite_file(of_sqlite(file, timeout="5")) == file
 
 
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?uri=true", "postgresql://h/d"])
+def test_a_database_in_memory_has_no_file(url: str) -> None:
+    assert sqlite_file(url) is None
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

@@ -60,7 +60,8 @@ def _count(connection: Connection, made: dict[str, Table]) -> None:
         holds |= {"events": dict(kinds.get(sweep, {})), "last_event": last.get(sweep, 0)}
         text = json.dumps(holds, sort_keys=True, separators=(",", ":"))
         connection.execute(update(sweeps).where(sweeps.c.id == sweep).values(holds=text))
-    register = {"name": "sweeps", "value": json.dumps(names, sort_keys=True, separators=(",", ":"))}
+    listed = {str(key): str(name) for key, name in names.items()}  # bytes, where they are damaged
+    register = {"name": "sweeps", "value": json.dumps(listed, sort_keys=True, separators=(",", ":"))}
     connection.execute(made["meta"].insert().values(register))
 
 
@@ -79,7 +80,9 @@ def _seal(connection: Connection, table: Table) -> None:
 
 
 def _digest(table: Table, row: sealing.Row) -> str:
-    try:
-        return sealing.digest(table, row)
-    except (TypeError, ValueError):
-        return ""  # bytes where a text belongs: the row is damaged, as whoever reads it will see
+    """The digest, or none of a row that is damaged as it is: SQLite keeps a text where a number belongs."""
+    for column in table.columns:
+        value, kind = row[column.name], column.type.python_type
+        if value is not None and not isinstance(value, (int, float) if kind is float else kind):
+            return ""
+    return sealing.digest(table, row)
