@@ -36,8 +36,7 @@ from services.cli_options import (
     settings_of,
     show,
 )
-from services.schemas import Request
-from services.settings import UI_PORT
+from services.schemas import UI_PORT, Request
 
 EXIT_CODES = {
     "finished": 0,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,9 @@ from services import rendering_ledger, streams
 from services.cli_group import INTERRUPTED
 from services.cli_options import AsJson, carry_out, settings_of, show
 from services.schemas import Repaired, Request, Retrained
-from services.settings import Settings
+
+if TYPE_CHECKING:
+    from services.settings import Settings
 
 BAD_END = 1
 TRAINED = ("finished", "nothing to do", "cancelled")
@@ -65,7 +67,7 @@ def repair(
     raise typer.Exit(_exit_code(done))
 
 
-def _trained(settings: Settings, name: str, *, quiet: bool) -> Retrained:
+def _trained(settings: "Settings", name: str, *, quiet: bool) -> Retrained:
     from services import repair as repairs
     from services.errors import OperationError
 

@@ -19,7 +19,8 @@ from services.findings import lagging, unfinished, unheard
 from services.robustness import Robustness, robustness, robustness_findings
 from services.run_measures import error_of
 from services.runs import Runs
-from services.settings import UI_PORT, Settings
+from services.schemas import UI_PORT
+from services.settings import Settings
 from services.themes import DARK, LIGHT, Draw
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
