@@ -123,6 +123,14 @@ def minus(first: Interval, second: Interval, ratio: float = 1.0) -> Interval:
     return Interval(value, low, high)
 
 
+def paired(first: Quantity, second: Quantity, confidence: float = CONFIDENCE) -> Interval:
+    """The first less the second over the same seeds. Of differences that are all equal and not 0 no noise is known."""
+    apart = Difference(first, second)
+    if len(apart.by_seed) > 1 and np.abs(apart.by_seed).max() <= ROUNDING:
+        return Interval(0.0, 0.0, 0.0)
+    return unknown(apart.value) if np.ptp(apart.by_seed) <= ROUNDING else apart.interval(confidence)
+
+
 def paired_scatter(first: Floats, second: Floats) -> float:
     """The standard deviation of paired differences over that of independent ones; 1 with two that differ."""
     if np.ptp(first - second) <= ROUNDING:

@@ -230,7 +230,7 @@ def _robust(shown: Runs, arms: Sequence[Robustness], guess: float | None) -> Ite
     if planes := [arm for arm in arms if arm.whole and len(arm.axes) > 1]:
         caption = "The first two axes of each arm; means over its other axes and its seeds. Blue is good, yellow bad."
         yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
-    if len(shown.trials) > 1 and shown.trials["minimum_test_error"].notna().any():
+    if len(shown.trials) > 1 and len(robustness_figures.with_results(shown, guess)):
         caption = "A line is a trial, and has the colour of its error: blue is good, yellow bad. What its arm does not vary is "
         caption += "at the foot."
         if guess is not None and (shown.trials["outcome"] == "diverged").any():

@@ -21,7 +21,8 @@ from services.runs import Runs, RunsError, load
 from services.settings import Settings
 from services.tracking import Store
 from sweeps.database import LedgerError
-from sweeps.rows import SweepStatus
+from sweeps.ledger import Batch
+from sweeps.rows import SweepStatus, TrialStatus
 from workers import plugins
 
 
@@ -313,6 +314,27 @@ def test_a_sweep_without_any_measure_is_shown_and_exported(story: Any, settings:
     assert {"trials.csv", "curves.csv", "measures.csv", "index.html"} <= {path.name for path in written.files}
     (table,) = [path for path in written.files if path.name == "measures.csv"]
     assert table.read_text() == "sweep,arm,kind,error,measure,value,low,high\n"
+
+
+def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known(
+    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.diverging, story.guessing = True, None
+    story.begin().tell(only=lambda name: name == "constant seed=0")
+    lost = {
+        row.id: (TrialStatus.FAILED, "Boom: no") for row in story.ledger.trials(story.sweep_id) if row.arm == "abel"
+    }
+    ended = [{"trial": name, "status": status, "epoch": None, "error": why} for name, (status, why) in lost.items()]
+    batch = Batch(ended=lost, events=[("trial_ended", one) for one in ended])
+    story.ledger.commit(story.sweep_id, story.invocation, batch)
+    story.end(SweepStatus.INTERRUPTED)
+    project(story, settings)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: ())  # so that its data do not tell it either
+    plugins.find.cache_clear()
+    written = report(settings, [story.sweep_id])
+    assert len(load(settings.tracking_uri, story.sweep_id).trials) > 1
+    assert "trials.png" not in {path.name for path in written.files}
+    assert any("1 trial diverged" in sentence for sentence in written.findings)
 
 
 def test_settings_of_several_kinds_are_exported_as_text(story: Any, settings: Settings, tmp_path: Path) -> None:
