@@ -157,8 +157,10 @@ def change(values: Sequence[float] | Floats, confidence: float = CONFIDENCE, lea
 
 
 def share(by_seed: Floats, confidence: float = CONFIDENCE) -> Interval:
-    """A mean share of trials from one share a seed: exact where a seed has all or none, else too wide."""
+    """A mean share of trials from one share a seed: exact where a seed has all or none, else too wide; NaN with one seed."""
     seeds, found = len(by_seed), float(by_seed.sum())
+    if seeds < 2:
+        return unknown(found)
     risk = (1 - confidence) / 2
     low = float(stats.beta.ppf(risk, found, seeds - found + 1)) if found > 0 else 0.0
     high = float(stats.beta.ppf(1 - risk, found + 1, seeds - found)) if found < seeds else 1.0

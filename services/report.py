@@ -127,8 +127,7 @@ def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
     for row in rows.values():
         shown = runs.load(settings.tracking_uri, row.id)
         lag = lagging(shown, trials[row.id])
-        diverged = bool((shown.trials["outcome"] == "diverged").any())
-        guess = guessing.of(row, trials[row.id][0].program, settings.data_dir, needed=diverged)
+        guess = guessing.of(row, trials[row.id][0].program, settings.data_dir)
         found.append(
             Sweep(
                 row=row,
