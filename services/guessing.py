@@ -13,7 +13,9 @@ UNKNOWN = (
     "a trial diverged and counts as guessing, and neither the sweep nor the data set, which is not here, says how many "
     "classes there are"
 )
-_TOLD: dict[tuple[str, Path | None], float] = {}  # by data: a sweep has many trials, and whole data sets are read for it
+_TOLD: dict[
+    tuple[str, Path | None], float
+] = {}  # by data: a sweep has many trials, and whole data sets are read for it
 
 
 def of(sweep: SweepRow, program: Mapping[str, Any], data_dir: Path | None) -> float | None:

@@ -424,3 +424,15 @@ def test_ui_refuses_a_port_that_is_taken_and_names_a_free_one(tmp_path, monkeypa
         assert offered != port
         socket.create_server(("127.0.0.1", offered)).close()
     assert "Starting" not in done.output
+
+
+def test_an_end_with_a_text_is_a_failure() -> None:
+    script = (
+        "import sys; from services import cli\n"
+        "for end in (None, 3, 'no such thing'):\n"
+        "    cli.app = lambda end=end, **_: sys.exit(end)\n"
+        "    try: cli.main()\n"
+        "    except SystemExit as ended: print(ended.code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), done.stderr.strip()) == (["0", "3", "1"], "no such thing")

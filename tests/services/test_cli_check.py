@@ -14,7 +14,12 @@ from services.measures import MEASURES
 from services.settings import Settings
 from sweeps.identity import IdentityLost
 
-SPEC = {"program": {}, "epochs": 3, "arms": dict.fromkeys(("constant", "abel"), {}), "check": {"margins": {"constant.mean": 5}}}
+SPEC = {
+    "program": {},
+    "epochs": 3,
+    "arms": dict.fromkeys(("constant", "abel"), {}),
+    "check": {"margins": {"constant.mean": 5}},
+}
 
 
 @pytest.fixture
