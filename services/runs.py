@@ -226,11 +226,6 @@ def _shows(run: Run) -> tuple[int, int]:
     return whole_number(tags, "abel.epoch") or whole_number(tags, "abel.event"), len(tags) + len(run.data.params)
 
 
-def is_trial(run: Run) -> bool:
-    """Whether a run of a sweep is a trial's, not the sweep's own."""
-    return "abel.trial_id" in run.data.tags
-
-
 def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
     page = fetch(None)
     yield from page

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from oracle import is_trial
 
 from services import mirror as mirrors
 from services import projection, view
 from services.mirror import Mirror
-from services.runs import is_trial, load, sweep_runs
+from services.runs import load, sweep_runs
 from services.tracking import Store, TrackingError
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus

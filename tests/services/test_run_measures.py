@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from oracle import is_trial
 
 from services import baseline, run_measures, summary
 from services.chance import STEADINESS
 from services.measures import MEASURES, measures
 from services.mirror import Mirror
-from services.runs import is_trial, sweep_runs
+from services.runs import sweep_runs
 from services.tracking import Store
 from sweeps.ledger import Batch
 from sweeps.rows import SweepStatus, TrialStatus
