@@ -8,6 +8,7 @@ something holds is never for lack of evidence. The difference of two measures ha
 nothing, and its spread, area and near range cannot tell.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ import numpy as np
 from services import intervals
 from services.chance import NEAR_CHANCE, STEADINESS, near_chance
 from services.coverage import trusted
-from services.intervals import Difference, level
+from services.intervals import level
 from services.measures import MORE_IS_BETTER, Grid, measure, rounding
 from services.schemas import Finding, Interval, Verdict
 from sweeps.rules import Rule
@@ -67,6 +68,8 @@ def compared(arm: str, name: str, before: Grid, after: Grid, margin: float, alph
     sure = change(name, before, after, 1 - 2 * ALPHA)
     alarm = change(name, before, after, 1 - (1 if either else 2) * alpha)
     seen = replace(seen, change=sure)
+    if math.isnan(sure.low):
+        return replace(seen, why="it changed by the same in every seed, which says nothing of the noise")
     if name in MORE_IS_BETTER:
         sure, alarm = _negative(sure), _negative(alarm)
     if sure.high < margin and (sure.low > -margin or not either):
@@ -115,7 +118,7 @@ def change(name: str, before: Grid, after: Grid, confidence: float) -> Interval:
     if before.seeds == after.seeds and before.settings == after.settings:
         if name == "mean":
             now, then = (level(table.weights @ table.errors) for table in (after, before))
-            return Difference(now, then).interval(confidence)
+            return intervals.paired(now, then, confidence)
         if name == "decays":
             return intervals.change((after.decays - before.decays).mean(axis=0), confidence, 2 * rounding(before))
     return intervals.minus(measure(name, after, confidence), measure(name, before, confidence))

@@ -37,8 +37,7 @@ from services.cli_options import (
     settings_of,
     show,
 )
-from services.schemas import Request
-from services.settings import UI_PORT
+from services.schemas import UI_PORT, Request
 
 EXIT_CODES = {
     "finished": 0,
@@ -218,7 +217,7 @@ def gc(
 ) -> None:
     """Remove checkpoints that no sweep needs any more. Every sweep can still be resumed and extended.
 
-    Kept are the last checkpoint of every trial, forks on the way of trials without a result, and all of running sweeps.
+    It keeps every trial's last checkpoint, the forks that unfinished trials come from, and everything of running sweeps.
 
     Example: abel gc --dry-run
     """
@@ -238,8 +237,8 @@ def track(
 ) -> None:
     """Bring a sweep into the tracking store, as after an outage; nothing is trained.
 
-    A run does this by itself. With --rebuild MLflow is made again from the ledger: in an empty store, or in one that lost
-    some runs; what it still has stays as it is and is not doubled.
+    A run does this by itself. --rebuild uploads everything from the ledger again, into an empty store or one that lost
+    runs; what the store still has stays as it is and is not duplicated.
 
     Exit code: 0 the store shows everything, 1 it is out of reach or refuses, 2 bad input.
 
@@ -285,8 +284,15 @@ def main() -> None:
     try:
         app(prog_name="abel")
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0
-        raise SystemExit(streams.exit_code(code)) from None
+        raise SystemExit(streams.exit_code(_code(end.code))) from None
+
+
+def _code(ended_with: str | int | None) -> int:
+    """The exit code of an end, as Python has it; a text is printed first."""
+    if isinstance(ended_with, str):
+        complain(ended_with)
+        return 1
+    return ended_with or 0
 
 
 if __name__ == "__main__":

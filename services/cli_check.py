@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services import streams
-from services.cli_group import INTERRUPTED, STOPPED, broke_down, fail
+from services.cli_group import INTERRUPTED, STOPPED, broke_down, fail, give_up, on_purpose
 from services.cli_options import (
     AsJson,
     DataDir,
@@ -40,7 +41,7 @@ Margins = Annotated[
     typer.Option(
         "--margin",
         metavar="MEASURE=AMOUNT",
-        help="By how much a measure may get worse, as spread=1.5, or abel.spread=1.5.",
+        help="Allowed regression of a measure, e.g. spread=1.5; of one arm alone, e.g. abel.spread=1.5.",
     ),
 ]
 Rules = Annotated[list[str], typer.Option("--rule", metavar="RULE", help='A bound to keep, as "spread <= 1.5".')]
@@ -112,10 +113,10 @@ def check(
             sweep = _ran(settings, Request(spec=sweep, seeds=seeds_of(seeds), workers=workers), as_json)
         result = gate.check(settings, sweep, before, margins, rules)
         notices.tell(settings, partial(notices.of_check, result), complain)
-        show(result, verdicts.terminal, as_json, done=True)
         for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
-            if file is not None:
-                _write(file, text(result), mode)
+            if file is not None and (fault := _write(file, text(result), mode)):
+                complain(f"warning: {fault}; the verdict stands without it")
+        show(result, verdicts.terminal, as_json, done=True)
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
@@ -137,6 +138,8 @@ def _breakdown_is_no_verdict(as_json: bool) -> Iterator[None]:
     except (typer.Exit, typer.BadParameter, *INPUT_ERRORS):
         raise
     except Exception as error:
+        if (failure := on_purpose(error)) is not None:  # of the machine, whose exit code elsewhere says regressed here
+            give_up(error, replace(failure, exit_code=BROKE_DOWN), as_json)
         traceback.print_exc()
         complain(f"abel check broke down, which is a bug and no verdict: {type(error).__name__}: {error}")
         fail(broke_down(error, BROKE_DOWN), as_json)
@@ -146,7 +149,8 @@ def _breakdown_is_no_verdict(as_json: bool) -> Iterator[None]:
 def _must_be_writable(file: Path) -> None:
     """Before anything is trained; leaves no file that was not there."""
     there = _resolved(file).exists()
-    _write(file, "", "a")
+    if fault := _write(file, "", "a"):
+        raise typer.BadParameter(fault)
     if not there:
         _resolved(file).unlink()
 
@@ -158,9 +162,11 @@ def _resolved(file: Path) -> Path:
         raise typer.BadParameter(f"{named(file)}: {error}") from None
 
 
-def _write(file: Path, text: str, mode: str) -> None:
+def _write(file: Path, text: str, mode: str) -> str | None:
+    """Write a file; returns why that failed."""
     try:
         with _resolved(file).open(mode, encoding="utf-8") as target:
             target.write(text)
     except OSError as error:
-        raise typer.BadParameter(f"{file}: cannot be written: {error.strerror}") from None
+        return f"{file}: cannot be written: {error.strerror}"
+    return None

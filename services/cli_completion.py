@@ -1,12 +1,11 @@
 """What the shell completes: names of the catalogue, and of sweeps and arms in the ledger.
 
 A key press waits for it and may come anywhere, so it reads SQLite directly, imports none of what takes seconds, and
-answers nothing where something is wrong.
+answers nothing where something is wrong. SQLAlchemy is imported only where the ledger's URL is wanted.
 """
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 WAIT_SECONDS = 0.2
@@ -37,10 +36,11 @@ def arms(ctx: Any, incomplete: str) -> list[str]:
 
 def _names(query: str, incomplete: str, *more: str | None) -> list[str]:
     from services.settings import Settings, SettingsError
+    from sweeps.urls import sqlite_file
 
     try:
-        path = Path(Settings.from_env().ledger_url.partition(":///")[2].partition("?")[0])
-        if not path.is_file():
+        path = sqlite_file(Settings.from_env().ledger_url)
+        if path is None or not path.is_file():
             return []
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)) as ledger:
             return [str(name) for (name,) in ledger.execute(query, (len(incomplete), incomplete, *more))]

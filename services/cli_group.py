@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -48,11 +48,9 @@ class Commands(TyperGroup):
             fail(Failure(kind="interrupted", message=STOPPED, exit_code=INTERRUPTED), self._as_json)
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
-            if (failure := _on_purpose(error)) is None:
+            if (failure := on_purpose(error)) is None:
                 raise
-            streams.console(error=True).print(rendering.error(error), soft_wrap=True)
-            fail(failure, self._as_json)
-            raise typer.Exit(failure.exit_code) from None
+            give_up(error, failure, self._as_json)
 
     @contextmanager
     def _usage_as_json(self) -> Iterator[None]:
@@ -69,12 +67,19 @@ def fail(failure: Failure, as_json: bool) -> None:
         streams.put_json({"error": failure})
 
 
+def give_up(error: Exception, failure: Failure, as_json: bool) -> NoReturn:
+    """Print an error of the input or the machine, and end the command."""
+    streams.console(error=True).print(rendering.error(error), soft_wrap=True)
+    fail(failure, as_json)
+    raise typer.Exit(failure.exit_code) from None
+
+
 def broke_down(error: Exception, exit_code: int) -> Failure:
     """The failure of a command that has a bug."""
     return Failure(kind="internal", message=f"{type(error).__name__}: {error}", exit_code=exit_code)
 
 
-def _on_purpose(error: Exception) -> Failure | None:
+def on_purpose(error: Exception) -> Failure | None:
     """The failure behind an error of the input or the machine; None for any other error."""
     from services.operations import INPUT_ERRORS, MACHINE_ERRORS
     from sweeps.faults import SpecError

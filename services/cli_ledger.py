@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,9 @@ from services import rendering_ledger, streams
 from services.cli_group import INTERRUPTED
 from services.cli_options import AsJson, carry_out, settings_of, show
 from services.schemas import Repaired, Request, Retrained
-from services.settings import Settings
+
+if TYPE_CHECKING:
+    from services.settings import Settings
 
 BAD_END = 1
 STOPPED_EARLY = "interrupted"
@@ -68,7 +70,7 @@ def repair(
     raise typer.Exit(_exit_code(done))
 
 
-def _trained(settings: Settings, lacking: Mapping[str, str], *, quiet: bool) -> Iterator[Retrained]:
+def _trained(settings: "Settings", lacking: Mapping[str, str], *, quiet: bool) -> Iterator[Retrained]:
     """Train sweeps one after the other; one that cannot be trained leaves the others, an interruption ends all."""
     from services.operations import INPUT_ERRORS, MACHINE_ERRORS
 
@@ -84,7 +86,7 @@ def _trained(settings: Settings, lacking: Mapping[str, str], *, quiet: bool) -> 
             break
 
 
-def _train(settings: Settings, sweep_id: str, name: str, *, quiet: bool) -> Retrained:
+def _train(settings: "Settings", sweep_id: str, name: str, *, quiet: bool) -> Retrained:
     from services import repair as repairs
 
     verb = partial(repairs.train, sweep_id=sweep_id)

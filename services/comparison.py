@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from services.intervals import ROUNDING, Difference, Floats, Level, Quantity, level, unknown
+from services import intervals
+from services.intervals import ROUNDING, Difference, Floats, Level, Quantity, level
 from services.measures import Grid, Setting, settled
 from services.schemas import Interval
 
@@ -74,18 +75,13 @@ def best_setting(table: Grid) -> Setting:
 
 def difference(first: Quantity, second: Quantity) -> Apart:
     """Two quantities over the same seeds."""
-    apart = Difference(first, second)
-    value, seeds = apart.interval(), len(apart.by_seed)
-    if seeds > 1 and _equal(first.by_seed, second.by_seed):
-        return Apart(Interval(0.0, 0.0, 0.0), math.nan, 1.0)
-    if seeds < 2 or np.ptp(apart.by_seed) <= ROUNDING:
-        return Apart(unknown(value.value), math.nan, math.nan)
+    apart, value = Difference(first, second), intervals.paired(first, second)
+    if math.isnan(value.low):
+        return Apart(value, math.nan, math.nan)
+    if np.ptp(apart.by_seed) <= ROUNDING:
+        return Apart(value, math.nan, 1.0)
     effect = value.value / float(apart.by_seed.std(ddof=1))
-    return Apart(value, effect * _hedges(seeds - 1), apart.p)
-
-
-def _equal(first: Floats, second: Floats) -> bool:
-    return bool((np.abs(first - second) <= ROUNDING).all())
+    return Apart(value, effect * _hedges(len(apart.by_seed) - 1), apart.p)
 
 
 def _hedges(freedom: int) -> float:

@@ -10,13 +10,14 @@ from services import check as checks
 from services import guessing, standing
 from services import power as powers
 from services.baseline import Baseline
+from services.chance import telling
 from services.errors import OperationError
-from services.measures import Grid, measures
+from services.measures import Grid
 from services.schemas import Checked, Finding, Interval, Power, TrialResult, Verdict
 from services.settings import Settings
 from sweeps import rules, shape
 from sweeps.faults import Faults
-from sweeps.rows import SweepRow, TrialStatus
+from sweeps.rows import SweepRow
 from sweeps.rules import Rule
 from sweeps.shape import Check, Statistic
 from sweeps.spec import SweepSpec
@@ -103,7 +104,7 @@ def _wanted(
 
 
 def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
-    """Every measure of every arm of a sweep, by name; nothing where a trial has no result.
+    """The measures of every arm of a sweep that say something, by name; nothing where a trial has no result.
 
     Raises:
         LedgerError: no such sweep.
@@ -113,15 +114,14 @@ def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
         arms = _baseline(row, results, _asked(row).check.error).arms
     except ValueError:
         return {}
-    return {arm: measures(table) for arm, table in arms.items()}
+    return {arm: telling(table) for arm, table in arms.items()}
 
 
 def _results(settings: Settings, sweep: str) -> tuple[SweepRow, _Results]:
     with standing.found(settings, sweep) as (ledger, row):
         program = ledger.trials(row.id)[0].program
         trials = standing.detail(settings, ledger, row).trials
-        diverged = any(trial.status == TrialStatus.DIVERGED for trial in trials)
-        return row, _Results(trials, guessing.of(row, program, settings.data_dir, needed=diverged))
+        return row, _Results(trials, guessing.of(row, program, settings.data_dir))
 
 
 def _held_to(

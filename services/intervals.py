@@ -123,6 +123,14 @@ def minus(first: Interval, second: Interval, ratio: float = 1.0) -> Interval:
     return Interval(value, low, high)
 
 
+def paired(first: Quantity, second: Quantity, confidence: float = CONFIDENCE) -> Interval:
+    """The first less the second over the same seeds. Of differences that are all equal and not 0 no noise is known."""
+    apart = Difference(first, second)
+    if len(apart.by_seed) > 1 and np.abs(apart.by_seed).max() <= ROUNDING:
+        return Interval(0.0, 0.0, 0.0)
+    return unknown(apart.value) if np.ptp(apart.by_seed) <= ROUNDING else apart.interval(confidence)
+
+
 def paired_scatter(first: Floats, second: Floats) -> float:
     """The standard deviation of paired differences over that of independent ones; 1 with two that differ."""
     if np.ptp(first - second) <= ROUNDING:
@@ -149,8 +157,10 @@ def change(values: Sequence[float] | Floats, confidence: float = CONFIDENCE, lea
 
 
 def share(by_seed: Floats, confidence: float = CONFIDENCE) -> Interval:
-    """A mean share of trials from one share a seed: exact where a seed has all or none, else too wide."""
+    """A mean share of trials from one share a seed: exact where a seed has all or none, else too wide; NaN with one seed."""
     seeds, found = len(by_seed), float(by_seed.sum())
+    if seeds < 2:
+        return unknown(found)
     risk = (1 - confidence) / 2
     low = float(stats.beta.ppf(risk, found, seeds - found + 1)) if found > 0 else 0.0
     high = float(stats.beta.ppf(1 - risk, found + 1, seeds - found)) if found < seeds else 1.0

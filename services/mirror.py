@@ -4,10 +4,10 @@ Training never waits for it. The answer to any fault is to forget what was known
 event that both the store and the ledger have as shown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from services import acts, projection, run_measures, thinning, view
+from services import acts, guessing, projection, run_measures, thinning, view
 from services.acts import Change
 from services.projection import Point
 from services.tracking import Shown, Store
@@ -156,7 +156,7 @@ class Mirror:
         path = self._path(row, change, states) if change.ended else []
         points, tags = projection.trial_update(shown.tags, change, news, self._kept(row, shown, change, news, path))
         if change.ended:
-            points += [*projection.error_points(path), *projection.bounce_points(path)]
+            points += [*self._errors(row, change.ended, path), *projection.bounce_points(path)]
         data = projection.data_of(self._sweep, row)
         if data is not None and shown.tags.get("abel.data") != data.digest:
             self._store.use(shown, data)
@@ -167,6 +167,11 @@ class Mirror:
             self._store.set_status(shown, status, change.ended.at_ms)
         elif change.trained:
             self._store.set_status(shown, "RUNNING")
+
+    def _errors(self, row: TrialRow, ended: EventRow, path: Sequence[StateRow]) -> Iterator[Point]:
+        if ended.payload["status"] != TrialStatus.DIVERGED:
+            return projection.error_points(path)
+        return projection.guessing_points(path, guessing.of(self._sweep, row.program, self._data_dir))
 
     def _news(self, row: TrialRow, shown: Shown, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
         """The trial's records that the store lacks, in order: the events' own, or its path where they leave a gap."""

@@ -16,7 +16,7 @@ from services.comparison import best_setting, compare, difference, paired, quant
 from services.decay_time import Paired, decay_time
 from services.evidence import DECAY, FACTOR, RATE, Course, Evidence
 from services.figures import in_words
-from services.intervals import Difference, Level, Quantity, change
+from services.intervals import ROUNDING, Difference, Level, Quantity, change, unknown
 from services.measures import Grid, bands, measure, rounding
 from services.schemas import Interval, Scalar
 from services.sensitivity import last_decays
@@ -230,7 +230,11 @@ def extreme(evidence: Evidence, margin: float) -> Seen:
 
 
 def _at_rate(evidence: Evidence, kind: str, rate: Scalar) -> Interval:
-    return quantities(part(evidence.table(kind, "final"), RATE, rate))["best"].interval()
+    """The least error at a rate; that of seeds that agree by chance has no interval, that of seeds which all guess has one."""
+    table = part(evidence.table(kind, "final"), RATE, rate)
+    found = measure("best", table)
+    trains = table.guessing is not None and found.value < NEAR_CHANCE * table.guessing
+    return unknown(found.value) if trains and found.high - found.low <= ROUNDING else found
 
 
 def points(found: Interval) -> str:

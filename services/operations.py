@@ -152,14 +152,14 @@ def report(
     except OSError as error:
         elsewhere = "" if out else "; --out writes the report to another folder"
         raise OperationError(f"{out or settings.reports}: cannot be written: {error.strerror}{elsewhere}") from None
-    note = written.lag
+    notes = [written.lag]
     try:
         with private():
             for row in rows:
                 attach_figure(settings, row.id, written.files)
     except TrackingError as error:
-        note = f"The files are not on the sweep's run: {error}"
-    return ReportFiles(files=written.files, findings=written.findings, note=note)
+        notes.append(f"The files are not on the sweep's run: {error}")
+    return ReportFiles(files=written.files, findings=written.findings, note=" ".join(filter(None, notes)) or None)
 
 
 def gc(settings: Settings, *, dry_run: bool) -> Collected:

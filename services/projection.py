@@ -110,7 +110,7 @@ def bounce_points(curve: Sequence[StateRow]) -> Iterator[Point]:
 
 def error_points(curve: Sequence[StateRow]) -> Iterator[Point]:
     """The test errors of a trial that has ended, as metrics at its last epoch: its least one and when, its last, and that
-    at the least training loss.
+    at the least training loss. Of one that diverged, see :func:`guessing_points`.
     """
     known = [
         (state.metrics["test_error"], state.epoch) for state in curve if math.isfinite(state.metrics["test_error"])
@@ -124,6 +124,17 @@ def error_points(curve: Sequence[StateRow]) -> Iterator[Point]:
         found["selected_test_error"] = chosen
     for key, value in found.items():
         yield Point(key, value, curve[-1].finished_at_ms, curve[-1].epoch)
+
+
+def guessing_points(curve: Sequence[StateRow], guessing: float | None) -> Iterator[Point]:
+    """The test errors of a trial that diverged: those of guessing, by which MLflow orders and averages it.
+
+    None where guessing is not known: what such a trial reached before would put it among the best.
+    """
+    if guessing is None or not curve:
+        return
+    for key in ("minimum_test_error", "final_test_error", "selected_test_error"):
+        yield Point(key, guessing, curve[-1].finished_at_ms, curve[-1].epoch)
 
 
 def decision_points(decisions: Iterable[EventRow]) -> Iterator[Point]:
@@ -238,7 +249,7 @@ def cost_tags(trials: Iterable[TrialRow], work: Work) -> dict[str, str]:
 
 
 def incident_tags(known: Mapping[str, str], incidents: Iterable[EventRow]) -> dict[str, str]:
-    """How many incidents there were, and the text of the last; one that ``known`` counts already is not whole_number again."""
+    """How many incidents there were, and the text of the last; one that ``known`` counts already is not counted again."""
     new = [event for event in incidents if event.id > whole_number(known, "abel.incident_event")]
     if not new:
         return {}

@@ -19,7 +19,8 @@ from services.findings import lagging, unfinished, unheard
 from services.robustness import Robustness, robustness, robustness_findings
 from services.run_measures import error_of
 from services.runs import Runs
-from services.settings import UI_PORT, Settings
+from services.schemas import UI_PORT
+from services.settings import Settings
 from services.themes import DARK, LIGHT, Draw
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepRow
@@ -126,8 +127,7 @@ def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
     for row in rows.values():
         shown = runs.load(settings.tracking_uri, row.id)
         lag = lagging(shown, trials[row.id])
-        diverged = bool((shown.trials["outcome"] == "diverged").any())
-        guess = guessing.of(row, trials[row.id][0].program, settings.data_dir, needed=diverged)
+        guess = guessing.of(row, trials[row.id][0].program, settings.data_dir)
         found.append(
             Sweep(
                 row=row,
@@ -229,7 +229,7 @@ def _robust(shown: Runs, arms: Sequence[Robustness], guess: float | None) -> Ite
     if planes := [arm for arm in arms if arm.whole and len(arm.axes) > 1]:
         caption = "The first two axes of each arm; means over its other axes and its seeds. Blue is good, yellow bad."
         yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
-    if len(shown.trials) > 1 and shown.trials["minimum_test_error"].notna().any():
+    if len(shown.trials) > 1 and len(robustness_figures.with_results(shown, guess)):
         caption = "A line is a trial, and has the colour of its error: blue is good, yellow bad. What its arm does not vary is "
         caption += "at the foot."
         if guess is not None and (shown.trials["outcome"] == "diverged").any():

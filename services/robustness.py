@@ -87,7 +87,9 @@ def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
         if near_chance(arm.table):
             yield (
                 f"{arm.arm} is near chance: at its best its {ERRORS[arm.error]} is {percent(arm.measures['best'])}, and guessing "
-                f"has {arm.table.guessing:g} %. That its settings are alike says nothing."
+                f"has {arm.table.guessing:g} %."
+                + " That its settings are alike says nothing."
+                * (len(arm.table.settings) > 1)
             )
     for arm in gridded:
         found, count = arm.measures, len(arm.table.settings)

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import LineCollection
@@ -141,14 +142,16 @@ def _cells(axes: Axes, table: "np.ndarray[Any, np.dtype[np.float64]]", middle: f
         axes.text(column, row, "" if math.isnan(value) else f"{value:.1f}", ha="center", va="center", color=color)
 
 
-def parallel_figure(runs: Runs, guessing: float | None, *, theme: Theme = LIGHT) -> Figure:
-    """Every trial with a result as a line across arm, settings, seed and decays to its error, whose colour it has.
-
-    A diverged trial counts as guessing, and is left out where the error of that is not known.
-    """
+def with_results(runs: Runs, guessing: float | None) -> pd.DataFrame:
+    """The trials with an error; a diverged one counts as guessing, and is left out where the error of that is not known."""
     diverged = runs.trials["outcome"] == "diverged"
     counted = runs.trials["minimum_test_error"].mask(diverged, guessing)
-    trials = runs.trials.assign(minimum_test_error=counted).dropna(subset=["minimum_test_error"])
+    return runs.trials.assign(minimum_test_error=counted).dropna(subset=["minimum_test_error"])
+
+
+def parallel_figure(runs: Runs, guessing: float | None, *, theme: Theme = LIGHT) -> Figure:
+    """Every trial with a result as a line across arm, settings, seed and decays to its error, whose colour it has."""
+    trials = with_results(runs, guessing)
     names = sorted({name for settings in trials["settings"] for name in settings})
     columns: dict[str, list[Any]] = {"arm": [textwrap.shorten(arm, 18, placeholder="…") for arm in trials["arm"]]}
     columns |= {_label(name): [settings.get(name) for settings in trials["settings"]] for name in names}

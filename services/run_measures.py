@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from services import baseline, guessing, summary
-from services.chance import STEADINESS, near_chance
-from services.measures import Grid, measures
+from services.chance import telling
+from services.measures import Grid
 from services.projection import Point, metric_key
 from sweeps.rows import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.shape import Statistic
@@ -49,18 +49,14 @@ def points(
             states = curve(trial.head)
             results.append(summary.measure(trial, states))
             at_ms = max(at_ms, states[-1].finished_at_ms)
-        diverged = any(trial.status is TrialStatus.DIVERGED for trial in own)
-        found = guessing.of(sweep, own[0].program, data_dir, needed=diverged)
+        found = guessing.of(sweep, own[0].program, data_dir)
         with suppress(ValueError):  # guessing is not known, or a setting lacks a seed
             (table,) = baseline.tables(results, error_of(sweep.spec), found).values()
             yield from _of(arm, table, at_ms)
 
 
 def _of(arm: str, table: Grid, at_ms: int) -> Iterator[Point]:
-    left_out = STEADINESS if near_chance(table) else frozenset()
-    for name, found in measures(table).items():
-        if name in left_out:
-            continue
+    for name, found in telling(table).items():
         key = f"{SECTION}/{metric_key(arm)}/{name}"
         for suffix, value in (("", found.value), (".low", found.low), (".high", found.high)):
             if math.isfinite(value):  # with one seed there is no interval

@@ -226,11 +226,6 @@ def _shows(run: Run) -> tuple[int, int]:
     return whole_number(tags, "abel.epoch") or whole_number(tags, "abel.event"), len(tags) + len(run.data.params)
 
 
-def is_trial(run: Run) -> bool:
-    """Whether a run of a sweep is a trial's, not the sweep's own."""
-    return "abel.trial_id" in run.data.tags
-
-
 def _pages(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
     page = fetch(None)
     yield from page
@@ -290,9 +285,12 @@ def _trial(run: Run, errors: "pd.Series[float] | None") -> dict[str, Any]:
 
 
 def _told(run: Run) -> dict[str, Any]:
-    """The test errors that the store has of a trial that has ended; they are right also where its curve has gaps."""
-    known = run.data.metrics
-    if run.data.tags["abel.outcome"] not in OUTCOMES or "minimum_test_error" not in known:
+    """The test errors that the store has of a trial that has ended; they are right also where its curve has gaps.
+
+    Of one that diverged it has the error of guessing, and its curve tells what was recorded.
+    """
+    known, outcome = run.data.metrics, run.data.tags["abel.outcome"]
+    if outcome not in OUTCOMES or outcome == TrialStatus.DIVERGED or "minimum_epoch" not in known:
         return {}
     errors = {name: known[name] for name in ("minimum_test_error", "final_test_error")}
     errors["selected_test_error"] = known.get("selected_test_error", math.nan)  # earlier versions did not tell it

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 Scalar = str | int | float | bool | None
 
+UI_PORT = 5000  # where `abel ui` serves a database, unless it is given another
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:

@@ -151,7 +151,8 @@ def claims(told: Sequence[Told]) -> str:
 
 def arms(shown: Runs) -> str:
     """The outcomes of each arm, and its best setting."""
-    ended = ["finished", "diverged", "failed", *(["stopped"] if (shown.trials["outcome"] == "stopped").any() else [])]
+    seldom = [outcome for outcome in ("cancelled", "stopped") if (shown.trials["outcome"] == outcome).any()]
+    ended = ["finished", "diverged", "failed", *seldom]
     numbers = ("trials", *ended, "minimum test error", "final")
     columns = [Column(name="arm"), Column(name="schedule"), *(Column(name=name, number=True) for name in numbers)]
     columns.append(Column(name="best setting"))

@@ -5,7 +5,7 @@ Errors are final test errors in percent. Every arm is taken as a grid, at its be
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -70,9 +70,7 @@ def last_decays(evidence: Evidence) -> LastDecay:
     if set(axes(table)) != {LAST} or None in epochs:
         raise ValueError("it takes an arm of abel that varies its last decay alone")
     order = np.argsort(np.array(epochs, float))
-    ordered = replace(
-        table, settings=tuple(table.settings[i] for i in order), errors=table.errors[order], decays=table.decays[order]
-    )
+    ordered = table.of_settings(order.tolist())
     wanted = 0.85 * float(evidence.runs.trials["epochs"].max())
     places = LastDecay(table=ordered, reference=0).epochs
     return LastDecay(table=ordered, reference=min(range(len(places)), key=lambda place: abs(places[place] - wanted)))

@@ -23,7 +23,6 @@ from sweeps.files import PathFault, make_private, resolve
 from sweeps.urls import URL, WEB, backend, is_sqlite, of_sqlite, origin, parse, without_credentials
 
 TRACKING_BACKENDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
-UI_PORT = 5000  # where `abel ui` serves a database, unless it is given another
 
 # MLflow's client retries a request for minutes inside the call and sends usage statistics; retrying is ours to do,
 # where it can be reported and stopped. The job runner of its server is an open door that nobody here needs.

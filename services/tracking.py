@@ -6,6 +6,7 @@ their records (to MLflow a point with the same key, step, value and timestamp is
 
 import os
 from collections.abc import Container, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -221,7 +222,8 @@ def attach_figure(settings: Settings, sweep_id: str, paths: Sequence[Path]) -> N
     Raises:
         TrackingError: the store does not know the sweep, or is out of reach.
     """
-    name = Ledger.open(settings.ledger_url).sweep(sweep_id).name
+    with closing(Ledger.open(settings.ledger_url)) as ledger:
+        name = ledger.sweep(sweep_id).name
     target = without_credentials(settings.tracking_uri)
     try:
         client = MlflowClient(settings.tracking_uri)

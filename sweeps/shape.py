@@ -148,8 +148,8 @@ class Check(Part):
     )
     margins: Annotated[dict[Measure, Annotated[float, Field(gt=0)]], AfterValidator(_margins)] = Field(
         default={},
-        description="By how much a measure may get worse, as spread: 1.5, or for one arm abel.spread: 1.5; near and diverged "
-        "are shares, below 1.",
+        description="Allowed regression of each measure, e.g. spread: 1.5; of one arm alone, e.g. abel.spread: 1.5; near and "
+        "diverged are shares, below 1.",
     )
     rules: list[RuleText] = Field(default=[], description='Bounds to keep, as "spread <= 1.5" or "abel.worst <= 20".')
 

@@ -26,7 +26,7 @@ GRACE_SECONDS = 20.0  # for what the last command left to end
 SHARED_MEMORY = Path("/dev/shm")
 RECOVERING = VITAL | {Victim.WORKER, Victim.COMMAND, Victim.TREE, Victim.IDENTITY}
 ENDING = frozenset((Victim.COMMAND, Victim.TREE, Victim.IDENTITY))  # the command has to be typed again
-KILLS_PER_SEED = 2
+KILLS_PER_SEED = 1
 
 
 @dataclass

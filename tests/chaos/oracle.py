@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sweeps.ledger import Ledger
 from sweeps.spec import SweepSpec
@@ -87,11 +88,16 @@ def compare(expected: Curves, ledger: Ledger, sweep_id: str) -> Verdict:
     return verdict
 
 
+def is_trial(run: Any) -> bool:
+    """Whether a run of a sweep in MLflow is a trial's, not the sweep's own."""
+    return "abel.trial_id" in run.data.tags
+
+
 def compare_tracking(expected: Curves, uri: str, sweep_id: str) -> Verdict:
     """MLflow's runs, read back through its API: one run a trial, every point once, equal as MLflow can hold it."""
     from mlflow import MlflowClient
 
-    from services.runs import is_trial, sweep_runs
+    from services.runs import sweep_runs
 
     client, verdict, found = MlflowClient(uri), Verdict(), {}
     runs = [run for run in sweep_runs(client, sweep_id) if is_trial(run)]

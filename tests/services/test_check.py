@@ -7,6 +7,7 @@ import pytest
 
 from services import power as powers
 from services.check import check, compared, ruled, verdict
+from services.comparison import compare
 from services.coverage import COVERAGE
 from services.measures import Grid
 from services.power import power
@@ -78,6 +79,15 @@ def test_the_same_seeds_are_paired():
     assert found("mean", noisy, worse) is HOLDS
     assert found("mean", noisy, replace(worse, errors=worse.errors + 1)) is REGRESSED
     assert found("mean", noisy, replace(worse, seeds=tuple(range(5, 10)))) is CANNOT_TELL
+
+
+def test_a_mean_that_changed_by_the_same_in_every_seed_cannot_tell():
+    for seeds, worse in ((2, 1.04), (2, -1.04), (5, 0.5)):
+        after = replace(now := sweep([10], seeds), errors=now.errors + worse)
+        told = compared("abel", "mean", now, after, 1.0, 0.05)
+        assert told.verdict is CANNOT_TELL and "the same in every seed" in told.why
+        (_, apart) = compare(after, now)["mean"]
+        assert told.change == pytest.approx(apart.value, nan_ok=True), "as in a report"
 
 
 def test_the_same_results_hold_by_any_margin():

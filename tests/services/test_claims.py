@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from services.axes import part
 from services.claims import Held, Told, of, told
 from services.evidence import DECAY, FACTOR, LAST, RATE, Course, Evidence
+from services.measures import measure
 from services.mirror import Mirror
 from services.runs import CURVE_COLUMNS, Runs, load
 from services.tracking import Store
+from services.wording import percent
 from sweeps.shape import Claim
 
 BOUNCE, FALL, COLLAPSE = (10.0, 6.0, 8.0, 9.0), (10.0, 8.0, 7.0, 7.0), (10.0, 0.05, 0.01, 0.04)
@@ -159,6 +162,20 @@ def test_an_extreme_rate_is_one_at_which_nothing_else_trains() -> None:
     assert alike.here is Held.CANNOT_TELL and alike.numbers.endswith("no rate of the grid is extreme")
     unknown = told(figure_3(dict.fromkeys(("abel", "step", "cosine", "simple"), flat(20))), ["rate"], 2.0)[-1]
     assert unknown.numbers == "it takes the error of guessing, which is not known"
+
+
+def test_an_extreme_rate_is_no_claim_of_seeds_that_agree_and_has_the_interval_of_the_best_setting() -> None:
+    seen = figure_3({"abel": flat(40), **dict.fromkeys(("step", "cosine", "simple"), flat(88))}, guessing=90.0)
+    (*_, held) = told(seen, ["rate"], 2.0)
+    best = measure("best", part(seen.table("abel", "final"), RATE, 0.5))
+    assert held.here is Held.HELD
+    assert f"ABEL {percent(best)}," in held.numbers, "the interval that a report has of it, with all factors in sight"
+    trials = seen.runs.trials
+    at_rate = trials["settings"].map(lambda settings: settings[RATE] == 0.5)
+    for arm, error, here in (("abel", 40.0, Held.CANNOT_TELL), ("step", 90.0, Held.HELD)):
+        alike = trials.assign(final_test_error=trials["final_test_error"].mask(at_rate & (trials["arm"] == arm), error))
+        (*_, one) = told(replace(seen, runs=replace(seen.runs, trials=alike)), ["rate"], 2.0)
+        assert one.here is here, arm
 
 
 def test_the_last_decay_barely_matters() -> None:

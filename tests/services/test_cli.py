@@ -277,7 +277,11 @@ def test_a_grid_reaches_below_a_bare_kind(home: Path) -> None:
     assert {trial.program.optimizer.momentum for trial in spec.expand()} == {0.0, 0.9}
 
 
-COMPLETED = {"abel run fig-s6a-d": ["fig-s6a-digits"], "abel catalog gate": ["gate-digits"], "abel status t": ["tiny"]}
+COMPLETED = {  # what is completed, and what it may import of what takes long: to find the ledger takes its URL
+    "abel run fig-s6a-d": (["fig-s6a-digits"], []),
+    "abel catalog gate": (["gate-digits"], []),
+    "abel status t": (["tiny"], ["sqlalchemy"]),
+}
 
 
 def completed(line: str) -> subprocess.CompletedProcess[str]:
@@ -291,18 +295,20 @@ def completed(line: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_shell_completes_names_and_never_complains(home: Path) -> None:
+def test_the_shell_completes_names_and_never_complains(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = home.with_name("a?b#c%2Fd%20e f")  # each of which means something in a URL
+    monkeypatch.setenv("ABEL_HOME", str(home))
     home.mkdir()
     with closing(sqlite3.connect(home / "ledger.db")) as ledger:
         ledger.execute("create table sweeps (id text, name text)")
         ledger.execute("insert into sweeps values ('1', 'tiny'), ('2', 'tiny'), ('3', 'other')")
         ledger.commit()
-    for line, names in COMPLETED.items():
+    for line, (names, imported) in COMPLETED.items():
         done = completed(line)
-        assert (done.stdout.split(), done.stderr.strip()) == (names, "[]"), line
+        assert (done.stdout.split(), done.stderr.strip()) == (names, str(imported)), line
     (home / "ledger.db").write_bytes(b"no ledger" * 1000)
     done = completed("abel status t")
-    assert (done.stdout.split(), done.stderr.strip(), done.returncode) == ([], "[]", 0)
+    assert (done.stdout.split(), done.stderr.strip(), done.returncode) == ([], "['sqlalchemy']", 0)
 
 
 def test_init_writes_a_spec_that_holds_and_never_overwrites(home: Path) -> None:
@@ -418,3 +424,15 @@ def test_ui_refuses_a_port_that_is_taken_and_names_a_free_one(tmp_path, monkeypa
         assert offered != port
         socket.create_server(("127.0.0.1", offered)).close()
     assert "Starting" not in done.output
+
+
+def test_an_end_with_a_text_is_a_failure() -> None:
+    script = (
+        "import sys; from services import cli\n"
+        "for end in (None, 3, 'no such thing'):\n"
+        "    cli.app = lambda end=end, **_: sys.exit(end)\n"
+        "    try: cli.main()\n"
+        "    except SystemExit as ended: print(ended.code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), done.stderr.strip()) == (["0", "3", "1"], "no such thing")

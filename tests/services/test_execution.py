@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from oracle import is_trial
 
 from services import thinning
-from services.runs import MlflowClient, is_trial, sweep_runs
+from services.runs import MlflowClient, sweep_runs
 from sweeps.ledger import Ledger
 from workers.config import to_dict
 

@@ -136,7 +136,7 @@ def test_a_baseline_is_small_and_the_same_each_time(home, baseline):
 def test_a_regression_is_caught_with_exit_code_1(baseline, tmp_path):
     def better_once(document):
         for row in document["arms"]["at"]["trials"]:
-            row["errors"] = [error - 20 for error in row["errors"]]
+            row["errors"] = [error - 20 + 0.1 * seed for seed, error in enumerate(row["errors"])]
 
     junit = tmp_path / "junit.xml"
     done = check(rewritten(baseline, better_once), "--junit", str(junit))
@@ -331,13 +331,6 @@ def test_files_that_can_be_written_are_left_alone_until_there_is_a_verdict(basel
     assert done.exit_code == 2
     assert summary.read_text() == "Before.\n"
     assert not junit.exists()
-
-
-def test_a_verdict_is_printed_before_its_files_are_written(baseline, tmp_path):
-    done = check(baseline, "--junit", "/dev/full")
-    assert done.exit_code == 2
-    assert done.stdout.lstrip().startswith("holds  guarded")
-    assert "/dev/full: cannot be written: No space left" in " ".join(done.stderr.split())
 
 
 def test_the_power_table_is_printed(home):

@@ -11,9 +11,9 @@ import time
 
 import psutil
 import pytest
-from oracle import alone
+from oracle import alone, is_trial
 
-from services.runs import MlflowClient, is_trial, sweep_runs
+from services.runs import MlflowClient, sweep_runs
 from sweeps.ledger import Ledger
 from sweeps.rows import SweepStatus
 from workers.workshop import Workshop

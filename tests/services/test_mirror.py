@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from oracle import is_trial
 
 from services import mirror as mirrors
-from services import projection
+from services import projection, view
 from services.mirror import Mirror
-from services.runs import is_trial, sweep_runs
+from services.runs import load, sweep_runs
 from services.tracking import Store, TrackingError
 from sweeps.ledger import Batch, Ledger
 from sweeps.rows import SweepStatus, TrialStatus
@@ -192,6 +193,27 @@ def test_values_that_are_not_finite_become_nan_and_a_tag(story: Any, tracking_ur
     assert run.data.tags["nonfinite.test_loss"] == "inf in epoch 12"
     step, value, _ = points(tracking_uri, story)["constant seed=0", "test_loss"][-1]
     assert step == 12 and math.isnan(value)
+
+
+def test_a_diverged_trial_is_ordered_as_guessing_and_its_record_stays(
+    story: Any, tracking_uri: str, tmp_path: Path
+) -> None:
+    story.seeds, story.epochs, story.decays, story.diverging = 2, 14, (), True
+    story.begin().tell().end()
+    project(story, tracking_uri, tmp_path)
+    parent, trials = shown(tracking_uri, story)
+    wanted = view.trials_of(story.sweep_id)
+    *_, last = MlflowClient(tracking_uri).search_runs(
+        [parent.info.experiment_id], wanted, order_by=[f"{view.ORDER} ASC"]
+    )
+    assert last.info.run_name == "constant seed=0"
+    metrics = trials["constant seed=0"].data.metrics
+    assert {metrics[f"{kind}_test_error"] for kind in ("minimum", "final", "selected")} == {99.0}
+    kept = load(tracking_uri, story.sweep_id).trials.set_index("name").loc["constant seed=0"]
+    (head,) = [row.head for row in story.ledger.trials(story.sweep_id) if row.name == "constant seed=0"]
+    errors = [state.metrics["test_error"] for state in story.ledger.curve(head)]
+    assert (kept["minimum_test_error"], kept["final_test_error"]) == (min(errors), errors[-1])
+    assert list(projection.guessing_points(story.ledger.curve(head), None)) == []
 
 
 def test_a_store_that_lost_the_sweep_is_filled_again(

@@ -21,13 +21,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow_server import MlflowServer
+from oracle import is_trial
 from proxy import Draw, Fault, Plan, Proxy, Request
 
 from services import mirror as mirrors
 from services.mirror import Mirror
 from services.patience import Ending, Patience, persist
 from services.projection import metric_key
-from services.runs import is_trial
 from services.tracking import FAULTS, Store, is_refusal
 from sweeps.urls import without_credentials
 

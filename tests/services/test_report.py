@@ -1,6 +1,8 @@
 """Tests for `services/report.py`, `services/findings.py` and `services/page.py`, on a real ledger and MLflow store."""
 
 import re
+import shutil
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from playwright.sync_api import Page
 from typer.testing import CliRunner
 
-from services import sections, themes
+from services import operations, sections, themes
 from services.cli import app
 from services.errors import OperationError
 from services.export import export
@@ -21,7 +23,8 @@ from services.runs import Runs, RunsError, load
 from services.settings import Settings
 from services.tracking import Store
 from sweeps.database import LedgerError
-from sweeps.rows import SweepStatus
+from sweeps.ledger import Batch
+from sweeps.rows import SweepStatus, TrialStatus
 from workers import plugins
 
 
@@ -315,6 +318,27 @@ def test_a_sweep_without_any_measure_is_shown_and_exported(story: Any, settings:
     assert table.read_text() == "sweep,arm,kind,error,measure,value,low,high\n"
 
 
+def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known(
+    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.diverging, story.guessing = True, None
+    story.begin().tell(only=lambda name: name == "constant seed=0")
+    lost = {
+        row.id: (TrialStatus.FAILED, "Boom: no") for row in story.ledger.trials(story.sweep_id) if row.arm == "abel"
+    }
+    ended = [{"trial": name, "status": status, "epoch": None, "error": why} for name, (status, why) in lost.items()]
+    batch = Batch(ended=lost, events=[("trial_ended", one) for one in ended])
+    story.ledger.commit(story.sweep_id, story.invocation, batch)
+    story.end(SweepStatus.INTERRUPTED)
+    project(story, settings)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: ())  # so that its data do not tell it either
+    plugins.find.cache_clear()
+    written = report(settings, [story.sweep_id])
+    assert len(load(settings.tracking_uri, story.sweep_id).trials) > 1
+    assert "trials.png" not in {path.name for path in written.files}
+    assert any("1 trial diverged" in sentence for sentence in written.findings)
+
+
 def test_settings_of_several_kinds_are_exported_as_text(story: Any, settings: Settings, tmp_path: Path) -> None:
     story.seeds = 1
     story.begin().tell().end()
@@ -340,6 +364,37 @@ def test_the_best_setting_is_one_whose_seeds_all_finished() -> None:
     text = sections.arms(Runs(sweep_id="s", run_id="r", about={}, trials=trials, curves=pd.DataFrame()))
     assert "x 2" in text and "x 1" not in text
     assert "20.5 ± 0.7 %" in " ".join(text.split())
+
+
+def test_outcomes_of_every_kind_are_counted_by_arm() -> None:
+    outcomes = ("finished", "finished", "diverged", "failed", "cancelled", "stopped", "stopped")
+    trials = pd.DataFrame(
+        [{"arm": "a", "kind": "constant", "settings": {}, "outcome": outcome} for outcome in outcomes]
+    )
+    trials = trials.assign(minimum_test_error=20.0, final_test_error=30.0)
+    text = sections.arms(Runs(sweep_id="s", run_id="r", about={}, trials=trials, curves=pd.DataFrame()))
+    heads, cells = (re.findall(rf"<{tag}[^>]*>([^<]*)</{tag}>", text) for tag in ("th", "td"))
+    seen = dict(zip(heads, cells, strict=True))
+    assert {name: int(seen[name]) for name in set(outcomes)} == Counter(outcomes)
+
+
+def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Any, settings: Settings) -> None:
+    story.seeds, story.epochs, story.decays, story.hopeless, story.guessing = 2, 3, (), True, None
+    story.begin().tell().end()
+    project(story, settings)
+    said = report(settings, [story.sweep_id]).findings
+    assert [one for one in said if one.startswith("abel is near chance") and "guessing has 99 %" in one]
+
+
+def test_what_the_store_lacks_and_what_cannot_be_put_there_are_both_told(story: Any, settings: Settings) -> None:
+    story.seeds, story.epochs, story.decays = 1, 4, ()
+    story.begin().tell(upto=2)
+    project(story, settings)
+    story.tell().end()
+    shutil.rmtree(settings.artifacts)
+    settings.artifacts.write_text("no folder")
+    note = operations.report(settings, [story.name], settings.home / "out").note
+    assert note is not None and "recorded epochs" in note and "The files are not on the sweep's run" in note
 
 
 def test_a_title_is_no_formula() -> None:

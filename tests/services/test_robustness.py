@@ -189,16 +189,12 @@ def test_the_error_that_counts_is_named_and_taken() -> None:
     assert axes_figure(found).axes[0].get_ylabel() == "final test error (%)"
 
 
-def test_arms_without_a_grid_say_nothing() -> None:
-    table = Grid(settings=((),), seeds=(0, 1), errors=np.ones((1, 2)), decays=np.ones((1, 2)))
-    assert (
-        list(
-            robustness_findings(
-                [Robustness(arm="a", kind="abel", error="minimum", table=table, measures=measures(table))]
-            )
-        )
-        == []
-    )
+def test_arms_without_a_grid_say_nothing_of_settings() -> None:
+    table = Grid(settings=((),), seeds=(0, 1), errors=np.full((1, 2), 89.0), decays=np.ones((1, 2)))
+    lone = Robustness(arm="a", kind="abel", error="minimum", table=table, measures=measures(table))
+    assert list(robustness_findings([lone])) == []
+    (hopeless,) = robustness_findings([replace(lone, table=replace(table, guessing=90.0))])
+    assert hopeless.startswith("a is near chance") and hopeless.endswith("guessing has 90 %.")
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])

@@ -68,6 +68,9 @@ def test_last_decays_in_order_with_that_at_85_percent() -> None:
     assert numbers.epochs[numbers.reference] in (30, 38)
     exact = last_decays(Evidence(runs=runs(of_last_decays((24, 34, 38)), "last_decay_epoch")))
     assert exact.reference == 1
+    rows = [row | {"outcome": "diverged"} if row["settings"][LAST] == 24 else row for row in of_last_decays()]
+    table = last_decays(Evidence(runs=runs(rows, "last_decay_epoch"), guessing=90.0)).table
+    assert table.diverged is not None and table.diverged.sum(axis=1).tolist() == [3, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from oracle import is_trial
 
 from services.mirror import Mirror
 from services.projection import Point
-from services.runs import is_trial, sweep_runs
+from services.runs import sweep_runs
 from services.settings import Settings
 from services.tracking import Store, TrackingError, attach_figure
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow_server import MlflowServer
+from oracle import is_trial
 from playwright.sync_api import Page, expect
 
 from services import view as views
 from services.mirror import Mirror
-from services.runs import comparison, is_trial, sweep_runs
+from services.runs import comparison, sweep_runs
 from services.tracking import Store
 from sweeps.rows import TrialRow
 
