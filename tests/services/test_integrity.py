@@ -1,4 +1,7 @@
-"""No damage to a ledger changes an answer without a word: flipped bits, edited rows, emptied files."""
+"""No damage to a ledger changes an answer without a word: flipped bits, edited rows, emptied files.
+
+CHAOS_FLIPS and CHAOS_EDITS say how many bits are flipped and rows edited, each in a fresh copy of the ledger.
+"""
 
 import json
 import os
@@ -27,6 +30,8 @@ from sweeps.leases import SweepBusy
 from sweeps.ledger import Batch, Ledger
 from sweeps.spec import SpecError, load_spec
 
+FLIPS = int(os.environ.get("CHAOS_FLIPS", "30"))
+EDITS = int(os.environ.get("CHAOS_EDITS", "50"))
 ASKED = (["status", "--json"], ["status", "one", "--json"])
 KEYS = {
     **dict.fromkeys(("sweeps", "trials", "events", "invocations"), "id"),
@@ -93,7 +98,7 @@ def test_no_flipped_bit_changes_an_answer_silently(home: Path) -> None:
         file.write_bytes(content)
         return f"bit {bit} of byte {place}"
 
-    found = seen_in(home, 30, flip)
+    found = seen_in(home, FLIPS, flip)
     assert set(found) == {"the same", "named"}, found
 
 
@@ -139,7 +144,7 @@ def _other(value: Any, chance: random.Random) -> Any:
 
 def test_no_edited_row_changes_an_answer_silently(home: Path) -> None:
     chance = random.Random(20210323)
-    found = seen_in(home, 50, lambda file: edited(file, chance))
+    found = seen_in(home, EDITS, lambda file: edited(file, chance))
     assert set(found) == {"the same", "named"}, found
     assert found["named"] > 20
 
