@@ -12,7 +12,7 @@ from sweeps.urls import of_sqlite, sqlite_file
 
 
 def backup(settings: Settings, directory: Path) -> BackedUp:
-    """Copy the ledger into a folder, which is made where there is none, and read the copy back.
+    """Copy the ledger into a folder, created if missing, and read the copy back.
 
     Raises:
         OperationError: there is no ledger, or it is on a server; the folder cannot be made.

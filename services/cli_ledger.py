@@ -22,7 +22,7 @@ TRAINED = ("finished", "nothing to do", "cancelled")
 
 
 def backup(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the copy; made where there is none.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the copy; created if missing.")],
     as_json: AsJson = False,
 ) -> None:
     """Copy the ledger to a new file in DIR and verify the copy. Works while sweeps run.
