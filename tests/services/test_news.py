@@ -83,6 +83,7 @@ def test_what_was_to_be_expected_is_no_news_and_errors_are_told_by_their_first_l
 def test_an_incident_says_how_its_cohort_goes_on() -> None:
     log = Log()
     news = News(ledger=log, sweep_id="s", names={})
+    assert list(news.poll()) == []
     for kind, again in (("infrastructure", True), ("out_of_memory", True), ("out_of_memory", False)):
         log.add("incident", text="gone", again=again, trials=["t"], epoch=3, attempt=1, **{"class": kind})
     assert [item.text for item in news.poll()] == [
