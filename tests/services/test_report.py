@@ -363,7 +363,7 @@ def test_the_best_setting_is_one_whose_seeds_all_finished() -> None:
     trials = pd.DataFrame(rows).assign(final_test_error=30.0)
     text = sections.arms(Runs(sweep_id="s", run_id="r", about={}, trials=trials, curves=pd.DataFrame()))
     assert "x 2" in text and "x 1" not in text
-    assert "20.5 ± 0.7 %" in " ".join(text.split())
+    assert "20.5 % (14.9 to 27.6)" in " ".join(text.split())
 
 
 def test_outcomes_of_every_kind_are_counted_by_arm() -> None:
