@@ -47,7 +47,8 @@ def paragraph(text: str, kind: str = "") -> str:
 
 def tiles(facts: Iterable[tuple[str, str]]) -> str:
     """Figures to see first, each with what it is."""
-    shown = (f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in facts)
+    wrapped = ((value.replace("\u00a0", " "), name) for value, name in facts)  # a tile is narrower than an interval
+    shown = (f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in wrapped)
     return f'<div class="tiles">{"".join(shown)}</div>'
 
 
