@@ -5,9 +5,10 @@ abel run fig-3-cifar10 --data-dir DIRECTORY && python bench/claims.py fig-3-cifa
 
 import argparse
 
-from services import claims, runs
 from services.settings import Settings
-from sweeps.ledger import Ledger
+from services.tracking import runs
+from sweeps.ledger.ledger import Ledger
+from sweeps.results.claims import paper
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
         finally:
             ledger.close()
         print(f"{name}\n\n| the paper | held where | here | the numbers |\n|---|---|---|---|")
-        for told in claims.of(runs.load(settings.tracking_uri, found.id)):
+        for told in paper.of(runs.load(settings.tracking_uri, found.id)):
             print(f"| {told.says} ({told.source}) | {told.rule} | {told.here} | {told.numbers} |")
 
 

@@ -4,7 +4,7 @@
 
 Two arms over the same seeds, `error[g, s] = setting[g] + seed[s] + noise[g, s]` with seeds and noise of standard deviation 1;
 the noise is the same for every setting, or grows along the grid from 0.5 to 2; where settings collapse, it is 15 in the last
-third of them. *settled* is `services/comparison.py`; *pooled* does the same with the noise of all settings pooled; *plain*
+third of them. *settled* is `sweeps/results/comparison.py`; *pooled* does the same with the noise of all settings pooled; *plain*
 takes the best of the means as it is; *left out* chooses the setting for each seed on the others. The last table is of two
 axes that do not interact: how often the interaction's p is below 0.05.
 """
@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from services.axes import interaction
-from services.comparison import MEASURES, quantities
-from services.intervals import Difference, Floats, Level, Quantity, level
-from services.measures import Grid
+from sweeps.results.axes import interaction
+from sweeps.results.comparison import MEASURES, quantities
+from sweeps.results.confidence import Difference, Floats, Level, Quantity, level
+from sweeps.results.measures import Grid
 
 SEEDS = (2, 3, 5, 10)
 LEVEL = 20.0

@@ -5,7 +5,7 @@
 Every sweep is `error[g, s] = setting[g] + seed[s] + noise[g, s]` with seeds and noise of standard deviation 1, in four
 shapes of a grid; the noise is the same for every setting, or grows along the grid from 0.5 to 2. Two more are in log odds,
 near the ends of the scale, where errors scatter as those of the demo do. The table of least coverage is over all of these:
-`services/coverage.py` holds it, and the gate trusts no measure below 0.90. After it, and not part of it, come a grid whose
+`sweeps/results/coverage.py` holds it, and the gate trusts no measure below 0.90. After it, and not part of it, come a grid whose
 last setting collapses in a third of the seeds: what few seeds did not show no interval knows; and the gate's false alarms
 where a seed fails in all settings at once.
 """
@@ -18,10 +18,10 @@ from functools import partial
 import numpy as np
 from scipy import special
 
-from services import check
-from services.intervals import Floats
-from services.measures import MEASURES, Grid, measures
-from services.schemas import Verdict
+from sweeps.results import noninferiority
+from sweeps.results.confidence import Floats
+from sweeps.results.measures import MEASURES, Grid, measures
+from sweeps.results.values import Verdict
 
 SEEDS = (2, 3, 5, 10)
 SHAPES: dict[str, Floats] = {
@@ -121,7 +121,7 @@ def alarms(seeds: int, sweeps: int, rate: float = 0.1, settings: int = 5) -> dic
             table = grid(np.where(failed > 0, GUESSING, errors))
             tables.append(replace(table, diverged=failed, seeds=tuple(range(side * seeds, (side + 1) * seeds))))
         before, after = ({"abel": table} for table in tables)
-        given.append(check.verdict(check.check(before, after, margins, ())))
+        given.append(noninferiority.verdict(noninferiority.check(before, after, margins, ())))
     return {verdict: given.count(verdict) / sweeps for verdict in Verdict}
 
 

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from sweeps.ledger import Batch, Ledger
-from sweeps.spec import parse_document
+from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.spec.sweep import parse_document
 from sweeps.urls import of_sqlite
 from workers.cohort import Record
 from workers.trajectory import Identity

@@ -24,8 +24,8 @@ from statistics import median
 import numpy as np
 
 from services.settings import Settings
-from sweeps.ledger import Ledger
-from sweeps.spec import load_spec
+from sweeps.ledger.ledger import Ledger
+from sweeps.spec.sweep import load_spec
 from sweeps.urls import of_sqlite, without_credentials
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "chaos"))
@@ -112,7 +112,13 @@ def main() -> None:
         with MlflowServer(of_sqlite(home / "server.db"), home) as server:
             environment = os.environ | {"ABEL_HOME": place, "ABEL_TRACKING_URI": server.url}
             settings = Settings.from_env(environment)
-            command = [sys.executable, "-m", "services.cli", "run", str(spec(home, options.workers, options.examples))]
+            command = [
+                sys.executable,
+                "-m",
+                "services.cli",
+                "run",
+                str(spec(home, options.workers, options.examples)),
+            ]
             # The store is told of what a checkpoint covers: with one a second it always has something to take.
             command += ["--workers", str(options.workers), "--save-every", "1"]
             running = subprocess.Popen(command, env=environment, stdout=sys.stderr, stderr=sys.stderr)

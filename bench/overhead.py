@@ -15,8 +15,8 @@ from itertools import pairwise
 from statistics import median
 
 from services.settings import Settings
-from sweeps.ledger import Ledger
-from sweeps.rows import StateRow
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import StateRow
 
 DEMO = "fig-s6a-digits"
 

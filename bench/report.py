@@ -24,11 +24,11 @@ import sqlalchemy as sa
 from mlflow import MlflowClient
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlRun, SqlTag
 
-from services.projection import trial_tags
 from services.settings import Settings
-from sweeps.ledger import Ledger
-from sweeps.rows import SweepStatus, TrialRow
-from sweeps.spec import SweepSpec, load_spec, parse_document
+from services.tracking.projection import trial_tags
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepStatus, TrialRow
+from sweeps.spec.sweep import SweepSpec, load_spec, parse_document
 from sweeps.urls import of_sqlite
 from workers.trajectory import Identity
 

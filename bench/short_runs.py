@@ -19,8 +19,8 @@ from pathlib import Path
 from statistics import median
 
 from services.settings import Settings
-from sweeps.ledger import Ledger
-from sweeps.spec import load_spec
+from sweeps.ledger.ledger import Ledger
+from sweeps.spec.sweep import load_spec
 
 SPLITS = ((2, 1), (1, 2))  # workers, threads of each
 

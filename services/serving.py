@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from sweeps.files import OWNER_ONLY
-from sweeps.janitor import clean_leftovers, cleaned
+from sweeps.processes.janitor import clean_leftovers, cleaned
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 

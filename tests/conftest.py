@@ -19,6 +19,8 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:
+    from stories import Story
+
     from workers.config import Program
 
 # Before anything imports JAX, which reads these when it starts. Child processes inherit them, and the mark.
@@ -188,7 +190,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
 RUNNER = """
 import sys
-from sweeps.ledger import Ledger
+from sweeps.ledger.ledger import Ledger
 
 ledger = Ledger.open(sys.argv[1])
 print(ledger.begin_invocation(sys.argv[2]), flush=True)
@@ -250,3 +252,30 @@ def tiny_program() -> "Program":
             "clip": 5.0,
         }
     )
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator["Story"]:
+    from stories import Story
+
+    from sweeps.ledger.ledger import Ledger
+
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    yield Story(ledger)
+    ledger.close()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database that was initialised once: its migrations take seconds."""
+    from services.tracking.runs import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path
+
+
+@pytest.fixture
+def tracking_uri(tmp_path: Path, empty_store: Path) -> str:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"

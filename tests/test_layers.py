@@ -2,8 +2,10 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from fnmatch import fnmatch
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,60 +15,48 @@ ROOT = Path(__file__).resolve().parents[1]
 # A package may import itself and those before it.
 LAYERS = ("abel", "workers", "sweeps", "services")
 
+# Inside a layer, a room may import itself and the rooms before it; a folder inside a room belongs to it.
+ROOMS = {
+    "sweeps": (
+        *("errors", "urls", "files", "catalog"),
+        *("spec", "ledger", "processes", "run", "forecast", "results"),
+    ),
+    "services": (
+        *("settings", "errors", "wording", "schemas", "ledgers", "retrying", "signals", "streams", "serving"),
+        *("tracking", "report", "verbs", "cli"),
+    ),
+}
+
 # Who may import a library: patterns of paths, `*` also crosses folders. A library without a line here has no door.
 DOORS = {
-    "alembic": ("sweeps/migrations/*",),
+    "alembic": ("sweeps/ledger/migrations/*",),
     "array_record": ("workers/data/*",),
     "cv2": ("workers/data/*",),
     "fastapi": ("services/api.py",),
     "flax": ("workers/*",),
     "jax": ("abel/*", "workers/*"),
-    "matplotlib": ("services/*figures.py", "services/themes.py", "services/exhibits.py"),
-    "mlflow": ("services/tracking.py", "services/runs.py", "services/histories.py"),
+    "matplotlib": ("services/report/*",),
+    "mlflow": ("services/tracking/*",),
     "numpy": ("*",),
     "optax": ("abel/transform.py", "abel/optimizers.py", "workers/*"),
     "orbax": ("workers/checkpoints.py",),
-    "pandas": ("services/*",),
+    "pandas": ("services/*", "sweeps/results/*"),
     "psutil": ("sweeps/*", "services/*"),
-    "pydantic": ("sweeps/*", "services/settings.py", "services/baseline.py", "services/gate.py"),
-    "ray": (
-        "sweeps/driver.py",
-        "sweeps/searcher.py",
-        "sweeps/losses.py",
-        "sweeps/trainable.py",
-        "sweeps/sampling.py",
-        "sweeps/halving.py",
-    ),
-    "requests": ("services/notices.py",),
+    "pydantic": ("sweeps/*", "services/settings.py", "services/verbs/gate.py"),
+    "ray": ("sweeps/run/*", "sweeps/spec/sampling.py"),
+    "requests": ("services/verbs/notify.py",),
     "rich": ("services/*",),
-    "scipy": (
-        "services/intervals.py",
-        "services/measures.py",
-        "services/axes.py",
-        "services/comparison.py",
-        "sweeps/sampling.py",
-    ),
+    "scipy": ("sweeps/results/*", "sweeps/spec/sampling.py"),
     "sklearn": ("workers/data/*",),
-    "sqlalchemy": (
-        "sweeps/ledger.py",
-        "sweeps/tables.py",
-        "sweeps/database.py",
-        "sweeps/leases.py",
-        "sweeps/reading.py",
-        "sweeps/urls.py",
-        "sweeps/sealing.py",
-        "sweeps/holding.py",
-        "sweeps/soundness.py",
-        "sweeps/mending*.py",
-        "sweeps/migrations/*",
-        "services/tracking.py",
-        "services/histories.py",
-    ),
+    "sqlalchemy": ("sweeps/ledger/*", "sweeps/urls.py", "services/tracking/*"),
     "tensorflow": ("workers/data/*",),
     "tensorflow_datasets": ("workers/data/*",),
-    "typer": ("services/cli*.py",),
+    "typer": ("services/cli/*",),
     "yaml": ("sweeps/*",),
 }
+
+MOST_LINES = 300
+MOST_MODULES = 16  # in one folder
 
 # Who may look at environment variables. Setting one, or handing all of them to a child process, is not looking.
 ENVIRONMENT_READERS = ("services/settings.py", "workers/trajectory.py")
@@ -84,35 +74,92 @@ def faults(root: Path) -> list[str]:
     return found
 
 
+def sizes(root: Path) -> list[str]:
+    """Every module with too many lines, and every folder with too many modules."""
+    found = []
+    for layer in LAYERS:
+        folders: Counter[str] = Counter()
+        for file in sorted((root / layer).rglob("*.py")):
+            path = file.relative_to(root)
+            lines = len(file.read_text().splitlines())
+            folders[path.parent.as_posix()] += 1
+            if lines > MOST_LINES:
+                found.append(f"{path.as_posix()}: {lines} lines, of at most {MOST_LINES}")
+        found += [
+            f"{name}: {count} modules, of at most {MOST_MODULES}"
+            for name, count in folders.items()
+            if count > MOST_MODULES
+        ]
+    return found
+
+
+def circles(root: Path) -> list[str]:
+    """Modules that import each other, by whatever detour, as the import system sees it."""
+    files = {file for layer in LAYERS for file in (root / layer).rglob("*.py")}
+    names = {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    imports = {name: set(_modules(ast.parse(file.read_text()), names.keys())) - {name} for name, file in names.items()}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return [" -> ".join(error.args[1])]
+    return []
+
+
+def _modules(tree: ast.Module, names: Container[str]) -> Iterator[str]:
+    """The modules of the house that one imports when it is imported itself."""
+    for node in tree.body:
+        match node:
+            case ast.Import(names=aliases):
+                yield from (alias.name for alias in aliases if alias.name in names)
+            case ast.ImportFrom(module=str(module), names=aliases):
+                for alias in aliases:
+                    full = f"{module}.{alias.name}"
+                    yield from (name for name in (full if full in names else module,) if name in names)
+
+
 def _faults(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
-    layer = path.split("/")[0]
-    for line, name in _imports(tree):
+    layer, room = _place(path.removesuffix(".py").split("/"))
+    for line, parts in _imports(tree):
+        name = parts[0]
         if name in LAYERS:
-            if LAYERS.index(name) > LAYERS.index(layer):
-                yield line, f"{layer} must not import {name}"
+            other, theirs = _place(parts)
+            if LAYERS.index(other) > LAYERS.index(layer):
+                yield line, f"{layer} must not import {other}"
+            elif other == layer and _comes_after(layer, theirs, room):
+                yield line, f"{layer}.{room} must not import {layer}.{theirs}"
         elif name not in sys.stdlib_module_names and not _allowed(path, DOORS.get(name, ())):
             yield line, f"{name} comes in at {', '.join(DOORS.get(name, ())) or 'no door yet'}"
     if not _allowed(path, ENVIRONMENT_READERS):
         yield from ((line, "the environment is read in services/settings.py") for line in _environment_reads(tree))
 
 
+def _place(parts: Sequence[str]) -> tuple[str, str]:
+    """The layer and the room of a path or a module."""
+    return parts[0], parts[1] if len(parts) > 1 else ""
+
+
+def _comes_after(layer: str, room: str, other: str) -> bool:
+    rooms = ROOMS.get(layer, ())
+    return room in rooms and other in rooms and rooms.index(room) > rooms.index(other)
+
+
 def _allowed(path: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch(path, pattern) for pattern in patterns)
 
 
-def _imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """(line, top package) of every import, also in functions or through importlib. Relative ones stay inside."""
+def _imports(tree: ast.Module) -> Iterator[tuple[int, list[str]]]:
+    """(line, parts of the module's name) of every import, also in functions or through importlib."""
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
-                yield from ((node.lineno, alias.name.split(".")[0]) for alias in names)
-            case ast.ImportFrom(module=str(module), level=0):
-                yield node.lineno, module.split(".")[0]
+                yield from ((node.lineno, alias.name.split(".")) for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from ((node.lineno, [*module.split("."), alias.name]) for alias in names)
             case ast.Call(
                 func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
                 args=[ast.Constant(value=str(module)), *_],
             ):
-                yield node.lineno, module.split(".")[0]
+                yield node.lineno, module.split(".")
 
 
 def _environment_reads(tree: ast.Module) -> Iterator[int]:
@@ -141,23 +188,53 @@ def test_the_packages_keep_the_rules() -> None:
     assert faults(ROOT) == []
 
 
+def test_every_room_has_its_place() -> None:
+    for layer, rooms in ROOMS.items():
+        here = {
+            path.stem for path in (ROOT / layer).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+        }
+        assert here - {"__init__"} == set(rooms)
+
+
+def test_modules_and_folders_stay_small() -> None:
+    assert sizes(ROOT) == []
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    assert circles(ROOT) == []
+
+
 @pytest.mark.parametrize(
     ("path", "source", "fault"),
     [
         ("abel/norms.py", "import workers.cohort", "abel must not import workers"),
         ("workers/cohort.py", "from sweeps import ledger", "workers must not import sweeps"),
-        ("sweeps/driver.py", "def late():\n    from services.runs import load", "sweeps must not import services"),
-        ("workers/cohort.py", "import importlib\nimportlib.import_module('services.cli')", "must not import services"),
-        ("workers/cohort.py", "def late():\n    import ray", "ray comes in at sweeps/driver.py"),
-        ("services/cli.py", "from mlflow import MlflowClient", "mlflow comes in at services/tracking.py"),
-        ("services/runs.py", "import sqlalchemy.orm", "sqlalchemy comes in at sweeps/ledger.py"),
-        ("sweeps/plan.py", "__import__('httpx')", "httpx comes in at no door yet"),
+        (
+            "sweeps/run/driver.py",
+            "def late():\n    from services.tracking.runs import load",
+            "sweeps must not import services",
+        ),
+        (
+            "workers/cohort.py",
+            "import importlib\nimportlib.import_module('services.cli.app')",
+            "must not import services",
+        ),
+        ("workers/cohort.py", "def late():\n    import ray", "ray comes in at sweeps/run/*"),
+        ("services/cli/app.py", "from mlflow import MlflowClient", "mlflow comes in at services/tracking/*"),
+        ("services/verbs/status.py", "import sqlalchemy.orm", "sqlalchemy comes in at sweeps/ledger/*"),
+        ("sweeps/spec/grid.py", "from sweeps.ledger.ledger import Ledger", "sweeps.spec must not import sweeps.ledger"),
+        ("services/report/page.py", "from services import cli", "services.report must not import services.cli"),
+        ("sweeps/forecast/plan.py", "__import__('httpx')", "httpx comes in at no door yet"),
         ("workers/deep/down/model.py", "import orbax.checkpoint", "orbax comes in at workers/checkpoints.py"),
-        ("sweeps/spec.py", "import os\nhome = os.environ['HOME']", "sweeps/spec.py:2: the environment is read in"),
-        ("sweeps/spec.py", "import os\nhome = os.environ.get('HOME')", "the environment is read in"),
-        ("sweeps/spec.py", "import os\nif 'HOME' in os.environ: pass", "the environment is read in"),
-        ("sweeps/spec.py", "import os\nhome = os.getenv('HOME')", "the environment is read in"),
-        ("sweeps/spec.py", "from os import environ", "the environment is read in"),
+        (
+            "sweeps/spec/sweep.py",
+            "import os\nhome = os.environ['HOME']",
+            "sweeps/spec/sweep.py:2: the environment is read in",
+        ),
+        ("sweeps/spec/sweep.py", "import os\nhome = os.environ.get('HOME')", "the environment is read in"),
+        ("sweeps/spec/sweep.py", "import os\nif 'HOME' in os.environ: pass", "the environment is read in"),
+        ("sweeps/spec/sweep.py", "import os\nhome = os.getenv('HOME')", "the environment is read in"),
+        ("sweeps/spec/sweep.py", "from os import environ", "the environment is read in"),
     ],
 )
 def test_a_planted_breach_is_found(tmp_path: Path, path: str, source: str, fault: str) -> None:
@@ -169,12 +246,15 @@ def test_a_planted_breach_is_found(tmp_path: Path, path: str, source: str, fault
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("services/figures.py", "import abel, workers, sweeps\nimport matplotlib.pyplot as plt\nfrom . import runs"),
-        ("sweeps/tables.py", "import json\nfrom sqlalchemy import Table\nfrom workers.config import Program"),
+        (
+            "services/report/figures.py",
+            "import abel, workers, sweeps\nimport matplotlib.pyplot as plt\nfrom . import runs",
+        ),
+        ("sweeps/ledger/tables.py", "import json\nfrom sqlalchemy import Table\nfrom workers.config import Program"),
         ("workers/data/tfds.py", "import cv2\nimport tensorflow_datasets as tfds"),
         ("services/settings.py", "import os\nhome = os.environ['HOME']"),
         (
-            "sweeps/driver.py",
+            "sweeps/run/driver.py",
             "import os\nos.environ['A'] = 'b'\nos.environ.update(A='b')\nchild = os.environ | {}",
         ),
     ],

@@ -15,8 +15,8 @@ from urllib.request import urlopen
 
 from playwright.sync_api import sync_playwright
 
-from services import operations
 from services.settings import Settings
+from services.verbs.ui import ui
 
 SIZE = {"width": 1440, "height": 960}
 START_SECONDS = 60
@@ -27,7 +27,7 @@ SETTLE_MS = 2000  # bands are drawn after lines
 def main(sweep: str, file: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    server = operations.ui(Settings.from_env(), port, sweep)
+    server = ui(Settings.from_env(), port, sweep)
     assert server.command is not None, "must be a store of this ABEL_HOME, not a server"
     process = subprocess.Popen(server.command, env=os.environ | dict(server.environment))
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from sweeps.janitor import cleaned
+from sweeps.processes.janitor import cleaned
 
 START_SECONDS = 60
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.ledger import Ledger
-from sweeps.spec import SweepSpec
-from sweeps.trial import Trial
+from sweeps.ledger.ledger import Ledger
+from sweeps.spec.sweep import SweepSpec
+from sweeps.spec.trial import Trial
 from workers.cohort import Cohort, Member, Record, train
 from workers.workshop import Workshop
 
@@ -97,7 +97,7 @@ def compare_tracking(expected: Curves, uri: str, sweep_id: str) -> Verdict:
     """MLflow's runs, read back through its API: one run a trial, every point once, equal as MLflow can hold it."""
     from mlflow import MlflowClient
 
-    from services.runs import sweep_runs
+    from services.tracking.runs import sweep_runs
 
     client, verdict, found = MlflowClient(uri), Verdict(), {}
     runs = [run for run in sweep_runs(client, sweep_id) if is_trial(run)]

@@ -15,7 +15,7 @@ from faults import Death, Kill, Life
 from oracle import Curves, curves
 from victims import VITAL, Victim, find, send
 
-from sweeps.ledger import Ledger
+from sweeps.ledger.ledger import Ledger
 from sweeps.urls import of_sqlite
 
 HERE = Path(__file__).parent

@@ -28,9 +28,9 @@ class Victim(StrEnum):
 VITAL = frozenset((Victim.DRIVER, Victim.RAYLET, Victim.GCS))
 
 ARGUMENTS = {
-    Victim.DRIVER: "sweeps.driver_process",
-    Victim.PROJECTOR: "services.uploading",
-    Victim.JANITOR: "sweeps.janitor",
+    Victim.DRIVER: "sweeps.run.driver_process",
+    Victim.PROJECTOR: "services.tracking.uploading",
+    Victim.JANITOR: "sweeps.processes.janitor",
     Victim.IDENTITY: "workers.trajectory",
 }
 

@@ -1,13 +1,10 @@
-"""A sweep in a real ledger whose curves are made up but look like trained ones."""
+"""Disks, servers and browsers."""
 
 import contextlib
-import math
-import random
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,197 +12,8 @@ import pytest
 from mlflow_server import MlflowServer
 from playwright.sync_api import Page, expect, sync_playwright
 
-from abel.schedules import Abel, Constant, DecayAt, Event, Schedule
-from sweeps.ledger import Batch, Ledger
-from sweeps.rows import SweepStatus, TrialStatus
-from sweeps.spec import Trial
-from workers.cohort import Record
-from workers.config import Program, from_dict, to_dict
-from workers.trajectory import Identity
-
 CHROMIUM = shutil.which("chromium")
 WAIT_MS = 30_000
-
-EPOCH_MS = 600
-START_MS = 1_790_000_000_000
-
-PROGRAM: Mapping[str, Any] = {
-    "task": {"kind": "classify"},
-    "model": {"kind": "vgg5", "width": 16},
-    "data": {"kind": "digit_pairs"},
-    "optimizer": {"kind": "sgd"},
-    "l2": 0.01,
-    "batch_size": 16,
-}
-
-
-IDENTITY = Identity(
-    program=to_dict(from_dict(PROGRAM)),
-    data="d" * 64,
-    examples=1500,
-    numerics={"jax": "0.10.2", "jaxlib": "0.10.2", "device": "cpu", "NPROC": "1"},
-    code="c" * 64,
-)
-
-
-@dataclass
-class Story:
-    """What becomes of a sweep, and the writing of it into a ledger the way a driver does."""
-
-    ledger: Ledger
-    seeds: int = 3
-    epochs: int = 40
-    decays: tuple[int, ...] = (1, 4, 10, 20, 30)
-    diverging: bool = False
-    layers: int = 5
-    hopeless: bool = False  # near chance throughout
-    guessing: float | None = 99.0
-    name: str = "fig-s6a-digits"
-    title: str = "When is the right moment to decay? Digit pairs"
-    sweep_id: str = ""
-    invocation: int = 0
-    spec: Mapping[str, Any] = field(default_factory=dict)  # more of the sweep's spec
-
-    def begin(self) -> "Story":
-        spec = {
-            "name": self.name,
-            "title": self.title,
-            "claim": "Decaying before the weight norm bounces hurts; ABEL's own moment is near the best (figure S6).",
-            "cost": "about 4 minutes on 2 cores",
-            "figure": "decay_time",
-            "claims": {"tested": ["decay_time"], "margin": 2.0},
-            **self.spec,
-        }
-        identity = replace(IDENTITY, guessing=self.guessing)
-        self.sweep_id = self.ledger.create_sweep(self.name, spec, self.trials(), {from_dict(PROGRAM): identity})
-        self.invocation = self.ledger.begin_invocation(self.sweep_id)
-        return self
-
-    def trials(self) -> list[Trial]:
-        arms: list[tuple[str, Schedule, dict[str, Any]]] = []
-        for decay in self.decays:
-            schedule = DecayAt(learning_rate=0.1, decay_factor=0.1, decay_epoch=decay)
-            arms.append(("decay-at", schedule, {"schedule.decay_epoch": decay}))
-        arms.append(("constant", Constant(learning_rate=0.1), {}))
-        arms.append(("abel", Abel(learning_rate=0.1, decay_factor=0.1, last_decay_epoch=34), {}))
-        program: Program = from_dict(PROGRAM)
-        cells = [(arm, schedule, point, seed) for arm, schedule, point in arms for seed in range(self.seeds)]
-        return [
-            Trial(
-                number=number,
-                name=" ".join(
-                    [arm, *(f"{key.rpartition('.')[2]}={value}" for key, value in point.items()), f"seed={seed}"]
-                ),
-                arm=arm,
-                program=program,
-                schedule=schedule,
-                seed=seed,
-                epochs=self.epochs,
-                settings=point,
-            )
-            for number, (arm, schedule, point, seed) in enumerate(cells)
-        ]
-
-    def tell(self, upto: int | None = None, only: Callable[[str], bool] = lambda name: True) -> "Story":
-        """Train the trials up to an epoch (default: to their ends)."""
-        for row in self.ledger.trials(self.sweep_id):
-            if not only(row.name) or row.status.final:
-                continue
-            last = self.epochs if upto is None else upto
-            diverges = self.diverging and row.schedule["kind"] == "constant" and row.seed == 0
-            last = min(last, 12) if diverges else last
-            records = list(self._path(row.schedule, row.seed, last, diverges))
-            new = records[row.epoch :]
-            if not new:
-                continue
-            events: list[tuple[str, dict[str, Any]]] = [
-                ("progress", {"trials": [row.id], "keys": [r.key for r in new]})
-            ]
-            for epoch, flags in decisions(row.schedule, row.seed):
-                if row.epoch < epoch <= last:
-                    decision = {
-                        "trial": row.id,
-                        "epoch": epoch,
-                        "event": int(flags),
-                        "rate_before": 0.1,
-                        "rate_after": 0.01,
-                    }
-                    events.append(("schedule", decision))
-            ended = {}
-            if last == self.epochs or diverges:
-                status = TrialStatus.DIVERGED if diverges else TrialStatus.FINISHED
-                events.append(("trial_ended", {"trial": row.id, "status": status, "epoch": last, "error": None}))
-                ended = {row.id: (status, None)}
-            known = self.ledger.states([record.key for record in new])
-            fresh = [record for record in new if record.key not in known]
-            batch = Batch(records=fresh, heads={row.id: (new[-1].key, last)}, ended=ended, events=events)
-            self.ledger.commit(self.sweep_id, self.invocation, batch)
-        return self
-
-    def end(self, status: SweepStatus = SweepStatus.FINISHED) -> "Story":
-        self.ledger.end_invocation(self.sweep_id, self.invocation, status)
-        return self
-
-    def resume(self) -> "Story":
-        self.invocation = self.ledger.begin_invocation(self.sweep_id)
-        return self
-
-    def _path(self, schedule: Mapping[str, Any], seed: int, last: int, diverges: bool) -> Iterator[Record]:
-        decay = {"constant": math.inf, "abel": 24 + seed}.get(schedule["kind"], schedule.get("decay_epoch", 0))
-        parent = IDENTITY.root(seed)
-        for epoch in range(1, last + 1):
-            rate = 0.1 if epoch <= decay else 0.01
-            key = sha256(f"{parent} {rate} {diverges}".encode()).hexdigest()
-            metrics = self._metrics(epoch, decay, seed, rate)
-            if diverges and epoch == last:
-                metrics |= {"train_loss": math.nan, "test_loss": math.inf}
-            yield Record(
-                key=key, parent=parent, epoch=epoch, metrics=metrics, finished_at_ms=START_MS + epoch * EPOCH_MS + seed
-            )
-            parent = key
-
-    def _metrics(self, epoch: int, decay: float, seed: int, rate: float) -> dict[str, float]:
-        chance = random.Random(f"{seed} {min(epoch, decay)} {epoch}")
-        lived = min(epoch, decay)
-        norm = 124 + 153 * math.exp(-lived / 2.2) + 84 / (1 + math.exp(-(lived - 14) / 2.6)) + 3 * seed
-        error = 14 + 75 * math.exp(-lived / 9) + 2 * seed / 3 + chance.gauss(0, 0.7)
-        if epoch > decay:
-            after = epoch - decay
-            norm *= 1 - 0.16 * (1 - math.exp(-after / 12))
-            error = error - (6 + 9 * math.exp(-lived / 6)) * (1 - math.exp(-after / 1.5))
-        error = 95 + error / 40 if self.hopeless else min(98.0, error)
-        return {
-            "train_loss": error / 22,
-            "train_error": max(0.0, error - 4),
-            "test_loss": error / 20,
-            "test_error": error,
-            "weight_norm_sq": norm,
-            **{f"weight_norm_sq/conv{layer}/kernel": norm / self.layers for layer in range(1, self.layers + 1)},
-            "grad_norm_sq": 4.0,
-            "grad_dot_weight": 0.2,
-            "learning_rate_first": rate,
-            "learning_rate_last": rate,
-            "batch_size": 16.0,
-            "seconds": 0.6,
-            "examples_per_second": 2500.0,
-        }
-
-
-def decisions(schedule: Mapping[str, Any], seed: int) -> Sequence[tuple[int, Event]]:
-    match schedule["kind"]:
-        case "decay_at":
-            return [(schedule["decay_epoch"], Event.MILESTONE)]
-        case "abel":
-            return [(9, Event.MINIMUM), (24 + seed, Event.DECAY), (34, Event.LAST_DECAY)]
-        case _:
-            return []
-
-
-@pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    yield Story(ledger)
-    ledger.close()
 
 
 @dataclass(frozen=True)
@@ -241,16 +49,6 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database that was initialised once: its migrations take seconds."""
-    from services.runs import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
-    return path
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[MlflowServer]:
     """A real MLflow server over a database of its own."""
@@ -283,15 +81,9 @@ def page() -> Iterator[Page]:
 
 
 @pytest.fixture
-def tracking_uri(tmp_path: Path, empty_store: Path) -> str:
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
-
-
-@pytest.fixture
 def everything() -> Callable[[str, str], dict[str, Any]]:
     """All that a store shows of a sweep, by the runs' names and without the ids that a store draws itself."""
-    from services.runs import MlflowClient, sweep_runs
+    from services.tracking.runs import MlflowClient, sweep_runs
 
     def read(uri: str, sweep_id: str) -> dict[str, Any]:
         client = MlflowClient(uri)

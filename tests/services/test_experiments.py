@@ -7,10 +7,10 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-from services import operations
-from services.cli import app
-from services.runs import RunsError, load, sweep_runs
+from services.cli.app import app
 from services.settings import Settings
+from services.tracking.runs import RunsError, load, sweep_runs
+from services.verbs.ui import ui
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_renamed_experiment_stays_the_sweeps(
     track(small, "--rebuild")
     assert names(client) == {"my favourite"}
     assert everything(settings.tracking_uri, small.sweep_id) == before
-    assert f"/experiments/{experiment}/" in operations.ui(settings, 5000, small.sweep_id).url
+    assert f"/experiments/{experiment}/" in ui(settings, 5000, small.sweep_id).url
     assert client.get_experiment(experiment).tags["abel.sweep"] == small.name
     small.title = "the same sweep with other seeds"
     small.seeds = 2

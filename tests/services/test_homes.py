@@ -18,10 +18,10 @@ from urllib.parse import urlencode
 import pytest
 from typer.testing import CliRunner, Result
 
-from services import preflight
-from services.cli import app
+from services.cli.app import app
 from services.settings import Settings
-from sweeps.ledger import Ledger
+from services.verbs.running import preflight
+from sweeps.ledger.ledger import Ledger
 
 NAME = "job%2Fmain a?x#y;z@ü\nn'"
 
@@ -82,10 +82,10 @@ def test_everything_lies_in_a_home_of_any_name(home: Path, told: Any, free_port:
     assert {"ledger.db", "spec.yaml", "index.html"} <= made.keys()
     assert {path.stat().st_mode & 0o077 for path in made.values()} == {0}
 
-    from services import operations
+    from services.verbs.ui import ui
 
     port = free_port()
-    server = operations.ui(Settings.from_env(), port, told.name)
+    server = ui(Settings.from_env(), port, told.name)
     assert server.command is not None
     process = subprocess.Popen(
         server.command, env=os.environ | server.environment, stderr=subprocess.DEVNULL, start_new_session=True
@@ -112,10 +112,10 @@ def fetched(url: str) -> str:
 
 
 def test_a_password_of_the_store_is_not_on_the_command_line_of_its_server(tmp_path: Path) -> None:
-    from services import operations
+    from services.verbs.ui import ui
 
     environ = {"ABEL_HOME": str(tmp_path), "ABEL_TRACKING_URI": "postgresql://u:SEC/RET@127.0.0.1:1/d"}
-    server = operations.ui(Settings.from_env(environ), 5000, None)
+    server = ui(Settings.from_env(environ), 5000, None)
     assert server.command is not None and "RET" not in " ".join(server.command)
     assert server.environment["MLFLOW_BACKEND_STORE_URI"].startswith("postgresql://u:SEC")
 
@@ -169,7 +169,7 @@ def test_a_damaged_tracking_store_is_named_with_its_cure(home: Path, told: Any, 
 def test_a_damaged_store_ends_the_projector_beside_a_run_at_once(home: Path, told: Any) -> None:
     (home / "mlflow.db").write_bytes(b"no database" * 500)
     told.resume()  # a sweep that runs, so that the projector would wait for more
-    command = [sys.executable, "-m", "services.uploading", "--sweep", told.sweep_id]
+    command = [sys.executable, "-m", "services.tracking.uploading", "--sweep", told.sweep_id]
     command += ["--artifacts", str(home / "artifacts"), "--follow"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 3, ended.stderr
@@ -229,7 +229,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, home: Path) -> Non
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("name", ["spec.json", "spec.yaml"])
 def test_a_spec_may_have_a_byte_order_mark(encoding: str, name: str, tmp_path: Path) -> None:
-    from sweeps.spec import load_spec
+    from sweeps.spec.sweep import load_spec
 
     text = json.dumps(load_spec("fig-s6a-digits").to_dict())
     (tmp_path / name).write_bytes(text.encode(encoding))
@@ -237,8 +237,8 @@ def test_a_spec_may_have_a_byte_order_mark(encoding: str, name: str, tmp_path: P
 
 
 def test_an_old_target_with_a_password_is_renamed(told: Any) -> None:
-    from services.mirror import Mirror
-    from services.tracking import Store
+    from services.tracking.mirror import Mirror
+    from services.tracking.store import Store
 
     store = Store("postgresql://u:SEC/RET@h/d", Path("artifacts"))
     assert store.former_target == "postgresql://u:SEC/RET@h/d"

@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from services import execution
-from services import repair as repairs
-from services.cli import app
+from services.cli.app import app
 from services.errors import OperationError
-from services.interruption import Stop
 from services.schemas import Request
 from services.settings import Settings, SettingsError
-from services.watching import View
-from sweeps import copies as ledger_copies
-from sweeps.identity import IdentityLost
-from sweeps.leases import SweepBusy
-from sweeps.ledger import Batch, Ledger
-from sweeps.spec import SpecError, load_spec
+from services.signals import Stop
+from services.verbs import repair as repairs
+from services.verbs.running import execution
+from services.verbs.running.watching import View
+from sweeps.ledger import copies as ledger_copies
+from sweeps.ledger.leases import SweepBusy
+from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.processes.identity import IdentityLost
+from sweeps.spec.sweep import SpecError, load_spec
 
 FLIPS = int(os.environ.get("CHAOS_FLIPS", "30"))
 EDITS = int(os.environ.get("CHAOS_EDITS", "50"))
@@ -224,7 +224,7 @@ def test_a_backup_is_private_verified_and_never_over_a_file(home: Path, own_dire
     shutil.copy(file, home / "ledger.db")
     assert abel("status", "one", "--json").stdout == before
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweeps.copies.stamp", lambda: file.stem.removeprefix("ledger-"))
+        patch.setattr("sweeps.ledger.copies.stamp", lambda: file.stem.removeprefix("ledger-"))
         refused = abel("backup", str(copies))
     assert (refused.exit_code, "already exists; not overwritten" in " ".join(refused.stderr.split())) == (2, True)
 
@@ -332,7 +332,7 @@ def of_version_2(home: Path, harm: str) -> Path:
     for old in home.glob("ledger.db*"):
         old.unlink()
     with closing(sqlite3.connect(file)) as connection, connection:
-        connection.executescript(Path(__file__).parents[1].joinpath("sweeps", "ledger_2.sql").read_text())
+        connection.executescript(Path(__file__).parents[1].joinpath("sweeps", "ledger", "ledger_2.sql").read_text())
         assert connection.execute(harm).rowcount
     return file
 
@@ -402,7 +402,7 @@ def test_whoever_runs_a_sweep_has_its_settings_checked_and_its_files_private(
         (tmp_path / "made").touch()
         raise OperationError("seen")
 
-    monkeypatch.setattr("services.preflight.check_home", look)
+    monkeypatch.setattr("services.verbs.running.preflight.check_home", look)
     with pytest.raises(SettingsError, match="ABEL_NOTIFY_URL"):
         run(ABEL_NOTIFY_URL="ftp://host")
     with pytest.raises(OperationError, match="seen"):

@@ -13,9 +13,9 @@ import psutil
 import pytest
 from oracle import alone, is_trial
 
-from services.runs import MlflowClient, sweep_runs
-from sweeps.ledger import Ledger
-from sweeps.rows import SweepStatus
+from services.tracking.runs import MlflowClient, sweep_runs
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepStatus
 from workers.workshop import Workshop
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -48,8 +48,9 @@ def die():
         open(who, "w").close()
     os.kill(os.getpid(), signal.SIGKILL)
 
-if "sweeps.driver_process" in sys.orig_argv and "KILL_AT" in os.environ:
-    from sweeps import frontier, ledger
+if "sweeps.run.driver_process" in sys.orig_argv and "KILL_AT" in os.environ:
+    from sweeps.ledger import ledger
+    from sweeps.run import frontier
     from workers.cohort import Forked
 
     moment, number, who = os.environ["KILL_AT"].split()
@@ -82,7 +83,7 @@ def spec(program):
 
 def undisturbed(document, directory):
     """Every trial trained alone, in this process: its records' metrics by trial name."""
-    from sweeps.spec import parse_document
+    from sweeps.spec.sweep import parse_document
 
     workshop = Workshop(checkpoints=directory, data_dir=None)
     trials = parse_document(document).expand()

@@ -9,10 +9,10 @@ import postgres_server
 import pytest
 from oracle import compare, undisturbed
 
-from sweeps.database import LedgerAway
-from sweeps.ledger import Ledger
-from sweeps.rows import SweepStatus
-from sweeps.spec import parse_document
+from sweeps.ledger.database import LedgerAway
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepStatus
+from sweeps.spec.sweep import parse_document
 from workers.config import to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

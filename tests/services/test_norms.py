@@ -1,4 +1,4 @@
-"""Tests for `services/norm_curves.py`, `norm_findings.py`, `norm_figures.py` and `exhibits.py`."""
+"""Tests for `sweeps/results/claims/norm_curves.py`, `norm_findings.py`, `norm_figures.py` and `exhibits.py`."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from abel.schedules import Event, Observation, replay
-from services.exhibits import Exhibit, exhibit
-from services.norm_curves import Course, by_l2, by_rate
-from services.norm_findings import norm_curves_findings, norm_equation_findings
-from services.runs import CURVE_COLUMNS, CURVES, TRIAL_COLUMNS, Runs
-from services.themes import DARK, LIGHT, Theme, png
-from sweeps.decode import replaced
-from sweeps.spec import Trial, load_spec, parse_document
+from services.report.exhibits import Exhibit, exhibit
+from services.report.norm_findings import norm_curves_findings, norm_equation_findings
+from services.report.themes import DARK, LIGHT, Theme, png
+from services.tracking.runs import CURVE_COLUMNS, CURVES, TRIAL_COLUMNS, Runs
+from sweeps.results.claims.norm_curves import Course, by_l2, by_rate
+from sweeps.spec.decoding import replaced
+from sweeps.spec.sweep import Trial, load_spec, parse_document
 from workers.cohort import Cohort, Member, Record, train
 from workers.workshop import Workshop
 

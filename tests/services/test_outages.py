@@ -24,11 +24,11 @@ from mlflow_server import MlflowServer
 from oracle import is_trial
 from proxy import Draw, Fault, Plan, Proxy, Request
 
-from services import mirror as mirrors
-from services.mirror import Mirror
-from services.patience import Ending, Patience, persist
-from services.projection import metric_key
-from services.tracking import FAULTS, Store, is_refusal
+from services.retrying import Ending, Patience, persist
+from services.tracking import mirror as mirrors
+from services.tracking.mirror import Mirror
+from services.tracking.projection import metric_key
+from services.tracking.store import FAULTS, Store, is_refusal
 from sweeps.urls import without_credentials
 
 pytestmark = pytest.mark.slow
@@ -275,8 +275,8 @@ def test_a_server_that_comes_back_empty_is_filled_again(
 # The projector's process, which kills itself between what the store has acknowledged and the note of it in the ledger.
 KILLED = """
 import os, random, signal, sys
-from services import mirror, uploading
-from sweeps.ledger import Ledger
+from services.tracking import mirror, uploading
+from sweeps.ledger.ledger import Ledger
 
 seed, kills, *arguments = sys.argv[1:]
 draw, save = random.Random(int(seed)), Ledger.save_tracking_offset

@@ -11,8 +11,8 @@ import pytest
 from oracle import curves
 from typer.testing import CliRunner
 
-from services.cli import app
-from sweeps.ledger import Ledger
+from services.cli.app import app
+from sweeps.ledger.ledger import Ledger
 from workers.config import to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

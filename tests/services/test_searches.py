@@ -9,8 +9,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from services.cli import app
-from sweeps.ledger import Ledger
+from services.cli.app import app
+from sweeps.ledger.ledger import Ledger
 from workers.config import to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -28,8 +28,8 @@ def deadly(function):
         os.kill(os.getpid(), signal.SIGKILL)
     return call
 
-if "sweeps.driver_process" in sys.orig_argv:
-    from sweeps import frontier, halving
+if "sweeps.run.driver_process" in sys.orig_argv:
+    from sweeps.run import frontier, halving
 
     if os.environ["KILL_AT"] == "decided":
         halving.Contest.decide = deadly(halving.Contest.decide)

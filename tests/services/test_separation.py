@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.ledger import Ledger
+from sweeps.ledger.ledger import Ledger
 from workers.config import to_dict
 
 # Python runs this at the start of every process: it notes that it did, and later whether somebody asks for MLflow.
@@ -53,4 +53,4 @@ def test_neither_the_driver_nor_a_worker_imports_mlflow(tiny_program: Any, abel_
     started = {int(note.stem) for note in notes.glob("*.started")}
     assert workers and {driver.pid, *workers} <= started
     imported = {int(note.stem): note.read_text() for note in notes.glob("*.imported")}
-    assert len(imported) == 1 and "services.uploading" in next(iter(imported.values())), imported
+    assert len(imported) == 1 and "services.tracking.uploading" in next(iter(imported.values())), imported

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.settings import Settings, SettingsError
-from sweeps.ledger import Ledger
+from sweeps.ledger.ledger import Ledger
 from sweeps.urls import sqlite_file, without_credentials
 
 

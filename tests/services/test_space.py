@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from oracle import compare, undisturbed
 
-from sweeps.ledger import Ledger
-from sweeps.rows import SweepStatus
-from sweeps.spec import parse_document
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepStatus
+from sweeps.spec.sweep import parse_document
 from workers.config import to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 # The room that a start asks for is made small, so that the disk can be.
 SMALL = """
-from services import preflight
+from services.verbs.running import preflight
 preflight.needed_bytes = lambda largest: 2 * 2**20
-from services.cli import main
+from services.cli.app import main
 main()
 """
 

@@ -17,10 +17,10 @@ from cluster import Cable, Network, Node, node
 from oracle import Curves, compare, undisturbed
 
 from abel.schedules import Event
-from services.watching import NO_NODE, NODE_JOINED
-from sweeps.failures import FailureClass
-from sweeps.ledger import Ledger
-from sweeps.spec import load_spec
+from services.verbs.running.watching import NO_NODE, NODE_JOINED
+from sweeps.ledger.ledger import Ledger
+from sweeps.run.failures import FailureClass
+from sweeps.spec.sweep import load_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -8,10 +8,10 @@ import pytest
 from postgres_server import Cluster, Server
 
 from abel.schedules import Observation, replay
-from sweeps.decode import schedule_from_dict
-from sweeps.frontier import Frontier
-from sweeps.ledger import Ledger
-from sweeps.spec import SweepSpec, parse_document
+from sweeps.ledger.ledger import Ledger
+from sweeps.run.frontier import Frontier
+from sweeps.spec.decoding import schedule_from_dict
+from sweeps.spec.sweep import SweepSpec, parse_document
 from workers.cohort import train
 from workers.config import to_dict
 from workers.workshop import Workshop

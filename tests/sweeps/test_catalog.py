@@ -6,10 +6,10 @@ import pytest
 
 from abel.schedules import Abel, Constant, DecayAt
 from sweeps import catalog
-from sweeps.faults import Faults
-from sweeps.plan import forecast, wall_seconds
-from sweeps.spec import json_schema, load_spec, parse_document, parse_spec
-from sweeps.yaml_loader import load
+from sweeps.errors import Faults
+from sweeps.forecast.plan import forecast, wall_seconds
+from sweeps.spec.sweep import json_schema, load_spec, parse_document, parse_spec
+from sweeps.spec.yaml import load
 from workers.config import to_dict
 from workers.tasks.classify import Classify
 

@@ -40,5 +40,5 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-if "sweeps.driver_process" in sys.orig_argv and "CHAOS_COMMITS" in os.environ:
+if "sweeps.run.driver_process" in sys.orig_argv and "CHAOS_COMMITS" in os.environ:
     arm(int(os.environ["CHAOS_COMMITS"]), int(os.environ["CHAOS_STATEMENT"]))

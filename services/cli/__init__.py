@@ -1,0 +1,1 @@
+"""The command ``abel``: thin skins over the verbs, and what they print."""

@@ -1,0 +1,175 @@
+"""The commands of the gate: `abel check` and `abel baseline`."""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services import streams
+from services.cli.group import INTERRUPTED, STOPPED, broke_down, fail, give_up, on_purpose
+from services.cli.options import (
+    AsJson,
+    DataDir,
+    Seeds,
+    Sweep,
+    Workers,
+    carry_out,
+    complain,
+    seeds_of,
+    settings_of,
+    show,
+)
+from services.schemas import Failure, Request
+from sweeps.files import PathFault, named, resolve
+from sweeps.results.values import Verdict
+
+if TYPE_CHECKING:
+    from services.settings import Settings
+
+EXIT_CODES = {Verdict.HOLDS: 0, Verdict.REGRESSED: 1, Verdict.CANNOT_TELL: 3}
+BROKE_DOWN = 70  # EX_SOFTWARE of sysexits.h; Python's own is 1, which says regressed
+
+baseline_app = typer.Typer(help="Keep a sweep's results to hold later ones to.", no_args_is_help=True)
+
+Baseline = Annotated[Path, typer.Option("--baseline", metavar="FILE", help="What `abel baseline save` printed.")]
+Margins = Annotated[
+    list[str],
+    typer.Option(
+        "--margin",
+        metavar="MEASURE=AMOUNT",
+        help="Allowed regression of a measure, e.g. spread=1.5; of one arm alone, e.g. abel.spread=1.5.",
+    ),
+]
+Rules = Annotated[list[str], typer.Option("--rule", metavar="RULE", help='A bound to keep, as "spread <= 1.5".')]
+
+
+@baseline_app.command("power")
+def power(
+    sweep: Sweep,
+    margin: Margins = [],  # noqa: B006 (Typer reads the default)
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many seeds a margin needs: how often `abel check` would be right, at the noise that a sweep showed.
+
+    Without --margin for those of the sweep's spec. Its other margins and its rules count as looks of the same check.
+
+    Example: abel baseline power fig-s6a-digits --margin mean=1
+    """
+    from services.cli import verdicts
+    from services.verbs import gate
+
+    show(gate.power(settings_of(data_dir), sweep, gate.margins(margin)), verdicts.powers, as_json)
+
+
+@baseline_app.command("save")
+def save(sweep: Sweep, data_dir: DataDir = None) -> None:
+    """Print a finished sweep's results as a baseline: JSON, to be kept beside the code.
+
+    Example: abel baseline save fig-s6a-digits > fig-s6a-digits.baseline.json
+    """
+    from services.verbs import gate
+
+    streams.put(gate.save(settings_of(data_dir), sweep) + "\n")
+
+
+def check(
+    sweep: Sweep,
+    baseline: Baseline,
+    margin: Margins = [],  # noqa: B006 (Typer reads the default)
+    rule: Rules = [],  # noqa: B006
+    run: Annotated[bool, typer.Option("--run", help="Run it first; SWEEP is then a SPEC.")] = False,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    markdown: Annotated[Path | None, typer.Option(help="Add the verdict to this file, as a job's summary.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the findings to this file as JUnit XML.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a sweep to a baseline: did a measure of its robustness get worse by its margin?
+
+    Margins and rules come from `check:` in the sweep's spec, and from here.
+
+    Exit code: 0 everything holds, 1 something regressed, 3 the results cannot tell (too few seeds, trials without a
+    result, another spec), 2 bad input, 70 the command broke down.
+
+    Example: abel check fig-s6a-digits --baseline fig-s6a-digits.baseline.json --margin spread=1.5
+    """
+    with _breakdown_is_no_verdict(as_json):
+        from services.cli import verdicts
+        from services.verbs import gate, notify
+        from sweeps.results import baseline as baselines
+        from sweeps.spec.sweep import load_spec
+
+        settings = settings_of(data_dir)
+        settings.check("notify_url")
+        before, margins, rules = baselines.load(baseline), gate.margins(margin), [gate.rule(text) for text in rule]
+        for wanted in filter(None, (markdown, junit)):
+            _must_be_writable(wanted)
+        if run:
+            gate.foreseen(load_spec(sweep), margins, rules)
+            sweep = _ran(settings, Request(spec=sweep, seeds=seeds_of(seeds), workers=workers), as_json)
+        result = gate.check(settings, sweep, before, margins, rules)
+        notify.tell(settings, partial(notify.of_check, result), complain)
+        for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
+            if file is not None and (fault := _write(file, text(result), mode)):
+                complain(f"warning: {fault}; the verdict stands without it")
+        show(result, verdicts.terminal, as_json, done=True)
+    raise typer.Exit(EXIT_CODES[result.verdict])
+
+
+def _ran(settings: "Settings", request: Request, as_json: bool) -> str:
+    """Runs a sweep, and returns its id."""
+    done = carry_out(settings, request, quiet=True)
+    if done.outcome == "interrupted":
+        fail(Failure(kind="interrupted", message=STOPPED, exit_code=INTERRUPTED), as_json)
+        raise typer.Exit(INTERRUPTED)
+    return done.detail.sweep.id
+
+
+@contextmanager
+def _breakdown_is_no_verdict(as_json: bool) -> Iterator[None]:
+    from services.verbs.refusals import INPUT_ERRORS
+
+    try:
+        yield
+    except (typer.Exit, typer.BadParameter, *INPUT_ERRORS):
+        raise
+    except Exception as error:
+        if (failure := on_purpose(error)) is not None:  # of the machine, whose exit code elsewhere says regressed here
+            give_up(error, replace(failure, exit_code=BROKE_DOWN), as_json)
+        traceback.print_exc()
+        complain(f"abel check broke down, which is a bug and no verdict: {type(error).__name__}: {error}")
+        fail(broke_down(error, BROKE_DOWN), as_json)
+        raise typer.Exit(BROKE_DOWN) from None
+
+
+def _must_be_writable(file: Path) -> None:
+    """Before anything is trained; leaves no file that was not there."""
+    there = _resolved(file).exists()
+    if fault := _write(file, "", "a"):
+        raise typer.BadParameter(fault)
+    if not there:
+        _resolved(file).unlink()
+
+
+def _resolved(file: Path) -> Path:
+    try:
+        return resolve(file)
+    except PathFault as error:
+        raise typer.BadParameter(f"{named(file)}: {error}") from None
+
+
+def _write(file: Path, text: str, mode: str) -> str | None:
+    """Write a file; returns why that failed."""
+    try:
+        with _resolved(file).open(mode, encoding="utf-8") as target:
+            target.write(text)
+    except OSError as error:
+        return f"{file}: cannot be written: {error.strerror}"
+    return None

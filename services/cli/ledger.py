@@ -1,0 +1,105 @@
+"""The commands ``abel backup`` and ``abel repair``."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services import streams
+from services.cli import rendering_ledger
+from services.cli.group import INTERRUPTED
+from services.cli.options import AsJson, carry_out, settings_of, show
+from services.schemas import Repaired, Request, Retrained
+
+if TYPE_CHECKING:
+    from services.settings import Settings
+
+BAD_END = 1
+STOPPED_EARLY = "interrupted"
+TRAINED = ("finished", "nothing to do", "cancelled")
+
+
+def backup(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the copy; created if missing.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy the ledger to a new file in DIR and verify the copy. Works while sweeps run.
+
+    MLflow follows from the ledger, checkpoints from training: neither is copied.
+
+    Example: abel backup ~/backups
+    """
+    from services.verbs import backup as backups
+
+    show(backups.backup(settings_of(), directory.expanduser()), rendering_ledger.backed_up, as_json)
+
+
+def repair(
+    sweep: Annotated[
+        str | None, typer.Argument(metavar="[SWEEP]", help="Train again only what this sweep, by name or id, lost.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is damaged and what would be done.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Mend a damaged ledger: restore what follows from the rest, train lost epochs again, and list what is lost.
+
+    The ledger is kept as it was, beside the mended one. Epochs are trained from the nearest checkpoint and compared with
+    the records that follow them. No sweep may run meanwhile.
+
+    Exit code: 0 everything is restored, 1 something is lost or could not be trained, 2 nothing can be read,
+    130 interrupted.
+
+    Example: abel repair --dry-run
+    """
+    from services.verbs import repair as repairs
+
+    settings = settings_of()
+    done = repairs.repair(settings, sweep, dry_run=dry_run)
+    if not as_json:
+        streams.console().print(rendering_ledger.repaired(done))
+    lacking = {} if dry_run else repairs.to_train(done.mended, sweep)
+    done = replace(done, trained=tuple(_trained(settings, lacking, quiet=as_json)))
+    if as_json:
+        show(done, rendering_ledger.repaired, as_json)
+    else:
+        streams.console().print(rendering_ledger.retrained(done))
+    raise typer.Exit(_exit_code(done))
+
+
+def _trained(settings: "Settings", lacking: Mapping[str, str], *, quiet: bool) -> Iterator[Retrained]:
+    """Train sweeps one after the other; one that cannot be trained leaves the others, an interruption ends all."""
+    from services.verbs.refusals import INPUT_ERRORS, MACHINE_ERRORS
+
+    for sweep_id, name in lacking.items():
+        try:
+            one = _train(settings, sweep_id, name, quiet=quiet)
+        except (*INPUT_ERRORS, *MACHINE_ERRORS) as error:
+            one = Retrained(sweep=name, outcome="failed", trained=0, replayed=0, error=str(error))
+        except KeyboardInterrupt:
+            one = Retrained(sweep=name, outcome=STOPPED_EARLY, trained=0, replayed=0, error=None)
+        yield one
+        if one.outcome == STOPPED_EARLY:
+            break
+
+
+def _train(settings: "Settings", sweep_id: str, name: str, *, quiet: bool) -> Retrained:
+    from services.verbs import repair as repairs
+
+    verb = partial(repairs.train, sweep_id=sweep_id)
+    result = carry_out(settings, Request(spec=name), quiet=quiet, verb=verb)
+    return Retrained(
+        sweep=name, outcome=result.outcome, trained=result.trained, replayed=result.replayed, error=result.error
+    )
+
+
+def _exit_code(done: Repaired) -> int:
+    outcomes = {one.outcome for one in done.trained}
+    if STOPPED_EARLY in outcomes:
+        return INTERRUPTED
+    whole = all(item.restored for item in done.mended) and outcomes <= set(TRAINED)
+    return 0 if whole else BAD_END

@@ -1,0 +1,140 @@
+"""What the commands have in common: their options, the settings they start from, and how a result is shown."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import RenderableType
+
+from services import signals, streams
+from services.cli import completion
+from services.schemas import Request, RunResult
+
+if TYPE_CHECKING:
+    from services.settings import Settings  # brings SQLAlchemy, for the URLs
+
+Result = TypeVar("Result")
+
+
+def _web_address(text: str) -> str:
+    """An http or https address with a host, as the links of a page can begin with it."""
+    from sweeps import urls
+
+    try:
+        known = urls.backend(text) in urls.WEB and bool(urls.parse(text).host)
+    except ValueError:  # a port that is no number, a host with half a bracket
+        known = False
+    if not known:
+        raise typer.BadParameter(f"must be an http:// or https:// URL with a host, got {text!r}")
+    return text
+
+
+Spec = Annotated[
+    str,
+    typer.Argument(metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.", autocompletion=completion.specs),
+]
+DataName = Annotated[str, typer.Argument(metavar="NAME", help="A TFDS set such as cifar10, or a source of our own.")]
+Sweep = Annotated[
+    str,
+    typer.Argument(
+        metavar="SWEEP", help="The name or the id of a sweep that was run here.", autocompletion=completion.sweeps
+    ),
+]
+DataDir = Annotated[Path | None, typer.Option(help="Where prepared TFDS sets lie (default: ABEL_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=10_000, help="Workers at once (default: as many as cores / threads).")
+]
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="Threads of a worker; CPU results depend on it.")]
+NoSharing = Annotated[bool, typer.Option("--no-sharing", help="Train every trial from its first epoch on its own.")]
+AllowNondeterminism = Annotated[
+    bool,
+    typer.Option(
+        "--allow-nondeterminism", help="Go on where an epoch trained again differs from its record, as on some GPUs."
+    ),
+]
+Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.", autocompletion=completion.arms)]
+OneTrial = Annotated[
+    str | None, typer.Option("--trial", help="Only this trial; `abel status SWEEP --trials` lists their names.")
+]
+UiUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--ui-url",
+        metavar="URL",
+        parser=_web_address,
+        help="MLflow's address for the page's links (default: the tracking server, else that of `abel ui`).",
+    ),
+]
+AnySweep = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SWEEP]", help="The name or the id of a sweep that was run here.", autocompletion=completion.sweeps
+    ),
+]
+Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
+
+
+def settings_of(data_dir: Path | None = None) -> "Settings":
+    """The settings, with a data directory where one is given."""
+    from services.settings import Settings
+
+    settings = Settings.from_env(data_dir=data_dir)
+    settings.lend_home()
+    return settings
+
+
+def seeds_of(text: str | None) -> tuple[int, ...] | None:
+    """The seeds in an option's text."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"must be whole numbers with commas, as in 0,1,2, got {text!r}") from None
+
+
+def show(
+    result: Result, render: Callable[[Result], RenderableType], as_json: bool = False, *, done: bool = False
+) -> None:
+    """Print a result, for people or as JSON; with ``done`` the command has acted, and losing the output is no failure."""
+    if as_json:
+        streams.put_json(result)
+    else:
+        streams.console().print(render(result), crop=False)
+    if done:
+        streams.forgive()
+
+
+def carry_out(
+    settings: "Settings", request: Request, *, quiet: bool, verb: Callable[..., RunResult] | None = None
+) -> RunResult:
+    """Run a sweep with its progress on the terminal; on standard error where the result alone is to be on the other.
+
+    ``verb`` is called instead of :func:`services.verbs.run.run`.
+    """
+    from services.cli import progress
+    from services.verbs import notify
+    from services.verbs import run as runs
+    from services.verbs.refusals import INPUT_ERRORS
+
+    try:
+        with (
+            progress.view(streams.console(error=quiet), request.spec) as view,
+            signals.on_signals(view.note) as stop,
+        ):
+            result = (verb or runs.run)(settings, request, view=view, stop=stop)
+    except INPUT_ERRORS:
+        raise  # nothing was started
+    except Exception as error:
+        notify.tell(settings, partial(notify.of_crash, request, error), complain)
+        raise
+    notify.tell(settings, partial(notify.of_run, settings, result), complain)
+    return result
+
+
+def complain(line: str) -> None:
+    """Print a warning on standard error."""
+    streams.console(error=True).print(line, markup=False, highlight=False, soft_wrap=True)

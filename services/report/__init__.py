@@ -1,0 +1,1 @@
+"""The report: figures, sentences and tables on one self-contained page, and the numbers as files."""

@@ -1,0 +1,88 @@
+"""Drawings of bounces: squared norms with what the schedule made of them, by epoch and laid over each other."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from services.report.figures import arm_colors
+from services.report.themes import LIGHT, Theme, blank, themed
+from services.tracking.runs import Runs
+
+MANY = 40  # more trials than this are thinned out, evenly
+EVENTS = (
+    ("minimum_epochs", "o", "norm's minimum, seen by ABEL"),
+    ("bounce_epochs", "v", "decay after a bounce"),
+    ("forced_epochs", "s", "last decay"),
+)
+
+
+def bounces_figure(runs: Runs, *, theme: Theme = LIGHT) -> Figure:
+    """Squared norms of the trials whose schedule saw a minimum.
+
+    Above by epoch. Below each as a part of its lowest value up to where the schedule first saw a minimum, with the epochs
+    counted from there: bounces of other settings, laid over each other.
+    """
+    trials = runs.trials[runs.trials["minimum_epochs"].map(bool)]
+    table = runs.curve("weight_norm_sq")
+    trials = trials[trials["trial_id"].isin(table.columns)]
+    some = trials.iloc[np.unique(np.linspace(0, len(trials) - 1, min(MANY, len(trials))).round().astype(int))]
+    kinds = dict(zip(runs.trials["arm"], runs.trials["kind"], strict=True))
+    with themed(theme):
+        figure = blank("", (8.4, 6.4))
+        above, below = figure.subplots(2, 1)
+        colors = arm_colors(kinds, theme)
+        for _, trial in some.iterrows():
+            curve = table[trial["trial_id"]].dropna()
+            _draw(above, trial, curve, colors[trial["arm"]])
+            known = curve.loc[: trial["minimum_epochs"][0]]
+            if len(known):
+                lowest = int(known.idxmin())  # which the schedule sees an epoch later
+                _draw(below, trial, curve / curve[lowest], colors[trial["arm"]], shift=lowest)
+        below.axvline(0, color=theme.muted, linewidth=0.8, linestyle=":")
+        _labels(above, "epoch", "squared weight norm", theme)
+        _labels(below, "epochs since the norm's first minimum", "norm / its minimum", theme)
+        figure.legend(handles=list(_legend(some, colors, theme)), loc="outside upper left", ncols=4, frameon=False)
+        return figure
+
+
+def shown_of(runs: Runs) -> tuple[int, int]:
+    """How many trials `bounces_figure` draws, and of how many."""
+    count = int(runs.trials["minimum_epochs"].map(bool).sum())
+    return min(MANY, count), count
+
+
+def _draw(axes: Axes, trial: "pd.Series[Any]", curve: "pd.Series[float]", color: Any, shift: int = 0) -> None:
+    axes.plot(curve.index - shift, curve, color=color, linewidth=1.1, alpha=0.8)
+    for name, marker, _ in EVENTS:
+        at = [epoch for epoch in trial[name] if epoch in curve.index]
+        axes.scatter(
+            np.array(at) - shift,
+            curve[at],
+            marker=marker,
+            s=22,
+            facecolor="none",
+            edgecolor=color,
+            linewidth=1.1,
+            zorder=3,
+        )
+
+
+def _labels(axes: Axes, across: str, up: str, theme: Theme) -> None:
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(axis="y", color=theme.rule, linewidth=0.7)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+
+
+def _legend(trials: pd.DataFrame, colors: Any, theme: Theme) -> Iterator[Line2D]:
+    for arm in dict.fromkeys(trials["arm"]):
+        yield Line2D([], [], color=colors[arm], linewidth=2, label=arm)
+    for name, marker, label in EVENTS:
+        if trials[name].map(bool).any():
+            yield Line2D([], [], color=theme.muted, marker=marker, markerfacecolor="none", linestyle="", label=label)

@@ -1,0 +1,68 @@
+"""A report's numbers as files for other tools: trials, curves and measures, as CSV or Parquet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from services.tracking.runs import Runs
+from sweeps.results.robustness import Robustness
+
+EPOCHS = ("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs")
+WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], Any]] = {
+    "csv": lambda table, path: table.to_csv(path, index=False, lineterminator="\n"),
+    "parquet": lambda table, path: table.to_parquet(path, index=False),
+}
+
+
+def export(runs: Runs, arms: Sequence[Robustness], folder: Path, kind: str) -> tuple[Path, ...]:
+    """Write ``trials``, ``curves`` and ``measures`` into a folder that is there; ``kind`` is a key of `WRITERS`."""
+    tables = {"trials": trials(runs), "curves": curves(runs), "measures": measures(runs, arms)}
+    paths = tuple(folder / f"{name}.{kind}" for name in tables)
+    for path, table in zip(paths, tables.values(), strict=True):
+        WRITERS[kind](table, path)
+    return paths
+
+
+def trials(runs: Runs) -> pd.DataFrame:
+    """One row per trial: the grid's coordinates as columns of their own, lists of epochs as text."""
+    settings = pd.DataFrame(list(runs.trials["settings"]), index=runs.trials.index, dtype=object).apply(_of_one_kind)
+    plain = runs.trials.drop(columns=["settings", *EPOCHS])
+    epochs = {name: runs.trials[name].map(lambda found: " ".join(map(str, found))) for name in EPOCHS}
+    return _by_sweep(plain.join(settings).assign(**epochs), runs, "trial_id", "name", "arm")
+
+
+def curves(runs: Runs) -> pd.DataFrame:
+    """One row per trial and epoch, a column per metric."""
+    keys = ["trial_id", "arm", "seed", "epoch"]
+    wide = runs.curves.assign(trial_id=runs.curves["trial_id"].astype(str), metric=runs.curves["metric"].astype(str))
+    table = wide.pivot(index=keys, columns="metric", values="value").reset_index().rename_axis(columns=None)
+    return _by_sweep(table, runs, "trial_id", "arm")
+
+
+def measures(runs: Runs, arms: Sequence[Robustness]) -> pd.DataFrame:
+    """One row per arm and measure, with the bounds of its 95 % interval."""
+    rows = [(arm.arm, arm.kind, arm.error, name, *found) for arm in arms for name, found in arm.measures.items()]
+    columns = ["arm", "kind", "error", "measure", "value", "low", "high"]
+    return _by_sweep(pd.DataFrame(rows, columns=columns), runs, "arm")
+
+
+def _of_one_kind(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Whole numbers as such also where a trial has none; text where some are text: Parquet's columns have one type."""
+    known = values.dropna()
+    if len(known) and known.map(lambda value: isinstance(value, int) and not isinstance(value, bool)).all():
+        return values.astype("Int64")
+    is_text = known.map(lambda value: isinstance(value, str))
+    return values.where(values.isna(), values.astype(str)) if is_text.any() and not is_text.all() else values
+
+
+def _by_sweep(table: pd.DataFrame, runs: Runs, *named: str) -> pd.DataFrame:
+    """The table with the sweep's name as a column of its own; joined sweeps have it before the names of their parts."""
+    if table.empty:  # which has no text to be taken apart
+        return pd.DataFrame(columns=["sweep", *table.columns])
+    parts = {column: table[column].astype(str).str.rpartition(": ") for column in named}
+    sweep = parts[named[0]][0].where(parts[named[0]][0] != "", runs.about.get("sweep", ""))
+    bare = table.assign(**{column: part[2] for column, part in parts.items()})
+    bare.insert(0, "sweep", sweep)
+    return bare

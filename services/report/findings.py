@@ -1,0 +1,120 @@
+"""What a sweep says, in sentences: from its runs, and from how they compare with the ledger."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from abel.curves import bounces
+from services.report.figures import mean_percent
+from services.tracking.runs import Runs
+from sweeps.ledger.queries import OUTCOMES
+from sweeps.ledger.records import SweepRow, SweepStatus, TrialRow
+from sweeps.results.claims.decay_time import DecayTime
+from sweeps.results.wording import counted, signed
+
+NAMED_AT_MOST = 8
+
+
+def lagging(shown: Runs, trials: Sequence[TrialRow]) -> str | None:
+    """What the tracking store lacks of the ledger, in a sentence; None where it lacks nothing."""
+    ended, recorded = sum(trial.status.final for trial in trials), sum(trial.epoch for trial in trials)
+    arrived, epochs = int(shown.trials["outcome"].isin(OUTCOMES).sum()), int(shown.trials["epoch"].sum())
+    if arrived >= ended and epochs >= recorded:
+        return None
+    return (
+        f"The tracking store lags behind the ledger: it shows {arrived} of {ended} ended trials and {epochs} of "
+        f"{recorded} recorded epochs. The report holds what it shows. Running the sweep again sends the rest and "
+        "trains nothing twice."
+    )
+
+
+def decay_time_findings(numbers: DecayTime) -> Iterator[str]:
+    """What the decay-time experiment says, in sentences."""
+    yield from filter(None, (_cost_of_early_decay(numbers), _other_epochs(numbers), _bounce(numbers), _abel(numbers)))
+
+
+def unheard(shown: Runs, guessing: float | None = None) -> Iterator[str]:
+    """Which trials enter no mean, and which only as guessing.
+
+    Args:
+        guessing: the error of guessing, in percent; None where it is not known.
+    """
+    diverged = list(shown.trials.loc[shown.trials["outcome"] == "diverged", "name"])
+    if diverged:
+        named, many = f"{counted(len(diverged), 'trial')} diverged: {_some(diverged)}.", len(diverged) > 1
+        if guessing is None:
+            yield (
+                f"{named} A diverged trial counts as guessing, and neither the sweep nor the data set, which is not here, says "
+                f"how many classes there are: {'they are' if many else 'it is'} left out, and so are the measures of such arms."
+            )
+        else:
+            counts = "They count" if many else "It counts"
+            yield f"{named} {counts} as guessing, {guessing:g} % test error, wherever errors are averaged or compared."
+    outcomes = zip(shown.trials["name"], shown.trials["outcome"], strict=True)
+    others = [f"{name} ({outcome})" for name, outcome in outcomes if outcome not in ("finished", "diverged")]
+    if others:
+        many = len(others) > 1
+        yield f"{counted(len(others), 'trial')} did not finish and enter{'s' * (not many)} no mean: {_some(others)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED_AT_MOST]) + ", …" * (len(names) > NAMED_AT_MOST)
+
+
+def _cost_of_early_decay(numbers: DecayTime) -> str:
+    pair = numbers.paired
+    if pair is None:
+        return f"No early decay can be compared with one after the bounce: {numbers.no_pair}."
+    early, late = pair.means
+    return (
+        f"Decaying after epoch {pair.earlier} instead of after epoch {pair.later}, the grid's first at or after ABEL's own "
+        f"first decays, changes the minimum test error by {signed(pair.cost)} points: {early:.1f} % against {late:.1f} %, "
+        f"paired over {counted(len(pair.errors), 'seed')}."
+    )
+
+
+def _other_epochs(numbers: DecayTime) -> str:
+    if numbers.paired is None:
+        return ""
+    others = {epoch: cost for epoch, cost in numbers.costs.items() if epoch != numbers.paired.earlier}
+    each = ", ".join(f"{signed(cost)} after epoch {epoch}" for epoch, cost in others.items())
+    return f"Against epoch {numbers.paired.later} the grid's other epochs change it by {each}." if others else ""
+
+
+def _bounce(numbers: DecayTime) -> str:
+    if numbers.norm.empty:
+        return ""
+    norm = numbers.norm.mean(axis=1).tolist()
+    seen, last = bounces(norm), len(norm)
+    start = f"At the fixed rate the squared weight norm goes from {norm[0]:.4g} after epoch 1 to"
+    if not seen.bounced:
+        return f"{start} {norm[-1]:.4g} after epoch {last} without turning: it does not bounce."
+    low = seen.whole.minimum
+    return f"{start} its minimum, {norm[low - 1]:.4g}, after epoch {low}, and to {norm[-1]:.4g} after epoch {last}."
+
+
+def _abel(numbers: DecayTime) -> str:
+    if not numbers.abel:
+        return ""
+    own = [epochs[0] for _, epochs in sorted(numbers.bounce_epochs.items()) if epochs]
+    by_seed = " (by seed)" if len(own) > 1 else ""
+    when = f"decays by itself after epoch {listed(own)}{by_seed}" if own else "does not decay by itself"
+    some = f", in {len(own)} of {len(numbers.abel)} seeds," if 0 < len(own) < len(numbers.abel) else ""
+    never = f"; without any decay it is {mean_percent(numbers.constant.values())}" if numbers.constant else ""
+    return f"ABEL {when}{some} and reaches a minimum test error of {mean_percent(numbers.abel.values())}{never}."
+
+
+def unfinished(row: SweepRow, shown: Runs) -> str:
+    """That the sweep is not finished, and how far it is; empty where it is."""
+    if row.status is SweepStatus.FINISHED:
+        return ""
+    ended = int(shown.trials["outcome"].isin(OUTCOMES).sum())
+    return f"The sweep is {row.status}: {ended} of its {trial_count(shown)} trials have ended. This is what there is."
+
+
+def trial_count(shown: Runs) -> int:
+    """How many trials the sweep has, whether or not they have begun."""
+    return int(shown.about.get("trials", len(shown.trials)))
+
+
+def listed(epochs: Iterable[int]) -> str:
+    """Epochs as text."""
+    return ", ".join(map(str, epochs))

@@ -1,0 +1,261 @@
+"""A report: one self-contained page of one sweep or several, its figures as PNG, and its numbers where they are asked for.
+
+All numbers come from the tracking store. The ledger is asked only which sweeps are meant and how far they have come, so that
+the page can say what the store lacks.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from services.errors import OperationError
+from services.report import figures, page, robustness_figures, sections, themes
+from services.report.bounce_figures import bounces_figure, shown_of
+from services.report.exhibits import Exhibit, exhibit, missing
+from services.report.export import export
+from services.report.findings import lagging, unfinished, unheard
+from services.report.themes import DARK, LIGHT, Draw
+from services.schemas import UI_PORT
+from services.settings import Settings
+from services.tracking import runs
+from services.tracking.run_measures import error_of
+from services.tracking.runs import Runs
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepRow
+from sweeps.results import guessing
+from sweeps.results.claims import paper
+from sweeps.results.claims.paper import Told
+from sweeps.results.robustness import Robustness, robustness, robustness_findings
+from sweeps.urls import is_server, without_credentials
+
+PAGE = "index.html"
+PANELS = (
+    ("Weight norm", "weight_norm_sq", "squared weight norm", False, True),
+    ("Test error", "test_error", "test error (%)", False, True),
+    ("Training error", "train_error", "training error (%)", False, True),
+    ("Learning rate", "learning_rate_first", "learning rate at the start of the epoch", True, False),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was written, and what it says.
+
+    Args:
+        files: the page first, figures and exported numbers; the files to put on the sweeps' runs.
+        findings: the page's sentences.
+        lag: what the tracking store does not show yet; None where it shows all that the ledger holds.
+    """
+
+    files: tuple[Path, ...]
+    findings: tuple[str, ...]
+    lag: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A sweep as a report shows it: its row in the ledger, its runs, its main figure if any, and what it tells of the
+    paper's claims.
+
+    Args:
+        label: its name, with the id's first letters where the name alone could be another sweep's.
+        guessing: the test error of guessing, in percent; None where it is not known.
+    """
+
+    row: SweepRow
+    label: str
+    guessing: float | None
+    runs: Runs
+    main: Exhibit | None
+    told: tuple[Told, ...]
+    lag: str | None
+
+
+def report(
+    settings: Settings,
+    names: Sequence[str],
+    out: Path | None = None,
+    kind: str | None = None,
+    ui_url: str | None = None,
+) -> Report:
+    """Write the report of sweeps, each the newest of a name or one by its id, into ``out``, by default below the home.
+
+    Args:
+        kind: ``csv`` or ``parquet`` to write the numbers too.
+        ui_url: where the page's readers have MLflow; by default the tracking server, else where ``abel ui`` serves.
+
+    Raises:
+        LedgerError: the ledger does not know a sweep.
+        RunsError: the tracking store cannot be read or does not show a sweep at all.
+        OperationError: the sweeps train different programs, or there is nothing to show.
+    """
+    sweeps = _look(settings, names)
+    shown = sweeps[0].runs if len(sweeps) == 1 else runs.joined({one.label: one.runs for one in sweeps})
+    if not (shown.trials["epoch"] > 0).any():
+        raise OperationError(f"sweep {sweeps[0].row.name!r}: must have a recorded epoch to be shown, got none yet")
+    errors = {error_of(one.row.spec) for one in sweeps}
+    guess = next((one.guessing for one in sweeps if one.guessing is not None), None)
+    arms, lacking = robustness(shown, guess, errors.pop() if len(errors) == 1 else "minimum")
+    found = [*_findings(sweeps), *robustness_findings(arms), *lacking]
+    folder = settings.reports / "+".join(map(_file, sweeps)) if out is None else out
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / PAGE]
+    for one in sweeps:
+        if one.main is not None:
+            files.append(folder / (one.main.file if len(sweeps) == 1 else f"{_file(one)}-{one.main.file}"))
+            files[-1].write_bytes(themes.png(one.main.draw(title=one.runs.about.get("title", one.row.name))))
+    for name, draw, _, _ in _robust(shown, arms, guess):
+        files.append(folder / f"{name}.png")
+        files[-1].write_bytes(themes.png(draw(theme=LIGHT)))
+    served = is_server(settings.tracking_uri)
+    ui_url = ui_url or (without_credentials(settings.tracking_uri) if served else f"http://127.0.0.1:{UI_PORT}")
+    files[0].write_text(document(sweeps, shown, arms, found, ui_url.rstrip("/"), guess), encoding="utf-8")
+    if kind is not None:
+        files += export(shown, arms, folder, kind)
+    lag = " ".join(one.lag for one in sweeps if one.lag) or None
+    return Report(files=tuple(files), findings=tuple(found), lag=lag)
+
+
+def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
+    ledger = Ledger.open(settings.ledger_url)
+    try:
+        rows = {row.id: row for row in map(ledger.sweep, names)}
+        _one_program(list(rows.values()))
+        labels = {row.id: _label(row, list(rows.values()), ledger.sweep(row.name)) for row in rows.values()}
+        trials = {row.id: ledger.trials(row.id) for row in rows.values()}
+    finally:
+        ledger.close()
+    found = []
+    for row in rows.values():
+        shown = runs.load(settings.tracking_uri, row.id)
+        lag = lagging(shown, trials[row.id])
+        guess = guessing.of(row, trials[row.id][0].program, settings.data_dir)
+        found.append(
+            Sweep(
+                row=row,
+                label=labels[row.id],
+                guessing=guess,
+                runs=shown,
+                main=exhibit(shown, guess),
+                told=paper.of(shown, guess),
+                lag=lag,
+            )
+        )
+    return found
+
+
+def _one_program(rows: Sequence[SweepRow]) -> None:
+    """Errors compare only where the same thing is trained."""
+    first, *others = rows
+    for row in others:
+        old, new = ({"epochs": one.spec.get("epochs"), **one.spec.get("program", {})} for one in (first, row))
+        if differ := [name for name in {**old, **new} if old.get(name) != new.get(name)]:
+            what = ", ".join(f"{name}: {old.get(name)} and {new.get(name)}" for name in differ)
+            raise OperationError(
+                f"sweeps {first.name!r} and {row.name!r}: must train one program for as many epochs to stand in one report, "
+                f"got {what}; `abel report` shows each by itself"
+            )
+
+
+def _label(row: SweepRow, rows: Sequence[SweepRow], newest: SweepRow) -> str:
+    """Its name, if that means this sweep, here and to the ledger."""
+    alone = sum(one.name == row.name for one in rows) == 1 and newest.id == row.id
+    return row.name if alone else f"{row.name} {row.id[:6]}"
+
+
+def _file(sweep: Sweep) -> str:
+    return sweep.label.replace(" ", "-")
+
+
+def _findings(sweeps: Sequence[Sweep]) -> Iterator[str]:
+    for one in sweeps:
+        said = one.main.findings if one.main else (missing(one.runs, one.guessing),)
+        before = f"{one.label}: " if len(sweeps) > 1 else ""
+        yield from (f"{before}{text}" for text in (*filter(None, said), *unheard(one.runs, one.guessing)))
+
+
+def document(
+    sweeps: Sequence[Sweep],
+    shown: Runs,
+    arms: Sequence[Robustness],
+    found: Sequence[str],
+    tracking_url: str,
+    guess: float | None,
+) -> str:
+    """The page."""
+    alone = len(sweeps) == 1
+    banners = [text for one in sweeps for text in (unfinished(one.row, one.runs), one.lag) if text]
+    body = [page.paragraph(text, "banner") for text in banners]
+    tiles = [tile for one in sweeps for tile in (*(one.main.tiles if one.main else ()), *sections.tiles(one.runs))]
+    body += [page.tiles(tiles), *(page.paragraph(text) for text in found)]
+    for one in sweeps:
+        if one.main is not None:
+            heading = one.main.heading if alone else f"{one.label}: {one.main.heading}"
+            body.append(_section(heading, one.main.draw, one.main.caption))
+    for one in sweeps:
+        if one.told:
+            of = "" if alone else f": {one.label}"
+            body.append(page.section(f"What the paper claims, and what was seen here{of}", sections.claims(one.told)))
+    if arms:
+        body.append(page.section("Robustness", sections.measures(arms)))
+    for heading, table in (
+        ("Arms compared", sections.comparisons(arms)),
+        ("Do the settings interact?", sections.interactions(arms)),
+    ):
+        if table:
+            body.append(page.section(heading, table))
+    body += [_section(heading, draw, caption) for _, draw, heading, caption in _robust(shown, arms, guess)]
+    body += [_section(*panel) for panel in _curves(shown)]
+    body += [page.section("Arms", sections.arms(shown)), page.section("Trials", sections.trials(shown, tracking_url))]
+    for one in sweeps:
+        of = "" if alone else f": {one.label}"
+        body += [
+            page.section(f"What it cost{of}", sections.cost(one.runs)),
+            page.section(f"What decided the numbers{of}", sections.versions(one.runs)),
+        ]
+    about = [one.runs.about for one in sweeps]
+    title = about[0].get("title", sweeps[0].row.name) if alone else " and ".join(one.label for one in sweeps)
+    kicker = " · ".join(f"{one.row.name} · sweep {one.row.id} · {one.row.status}" for one in sweeps)
+    return page.page(title=title, kicker=kicker, claim=about[0].get("claim", "") if alone else "", body=body)
+
+
+def _robust(shown: Runs, arms: Sequence[Robustness], guess: float | None) -> Iterator[tuple[str, Draw, str, str]]:
+    """The figures of robustness that there is something for: file, drawing, heading and caption."""
+    if robustness_figures.axis_names(arms):
+        draw = partial(robustness_figures.axes_figure, arms)
+        caption = (
+            "Solid: means over the other axes, with 95 % intervals over the seeds. Dotted: the best of the settings there. "
+            "Settings that were drawn are points."
+        )
+        yield "axes", draw, "Error against each setting", caption
+    if planes := [arm for arm in arms if arm.whole and len(arm.axes) > 1]:
+        caption = "The first two axes of each arm; means over its other axes and its seeds. Blue is good, yellow bad."
+        yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
+    if len(shown.trials) > 1 and len(robustness_figures.with_results(shown, guess)):
+        caption = "A line is a trial, and has the colour of its error: blue is good, yellow bad. What its arm does not vary is "
+        caption += "at the foot."
+        if guess is not None and (shown.trials["outcome"] == "diverged").any():
+            caption += " A diverged trial counts as guessing."
+        yield "trials", partial(robustness_figures.parallel_figure, shown, guess), "Every trial at once", caption
+    drawn, count = shown_of(shown)
+    if count:
+        some = f" {drawn} of {count} trials are drawn." if drawn < count else ""
+        caption = (
+            "Trials whose schedule watches the norm. Below, each in units of its lowest value before the schedule first saw a "
+            "minimum, with epochs counted from there. The schedule sees a minimum once the norm has risen again."
+        )
+        yield "bounces", partial(bounces_figure, shown), "Bounces, and what was made of them", caption + some
+
+
+def _curves(shown: Runs) -> Iterator[tuple[str, Draw, str]]:
+    ranges = figures.many(shown)
+    for heading, metric, label, log, mean in PANELS:
+        caption = "Mean over seeds." if mean else "One line for each trial."
+        caption = "Median and the middle nine tenths of each arm's trials." if ranges else caption
+        yield heading, partial(figures.curves_figure, shown, metric, label, log=log, mean=mean), caption
+
+
+def _section(heading: str, draw: Draw, caption: str) -> str:
+    light, dark = (themes.svg(draw(theme=theme)) for theme in (LIGHT, DARK))
+    return page.section(heading, page.picture(light, dark, text=heading, caption=caption))

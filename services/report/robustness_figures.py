@@ -1,0 +1,219 @@
+"""Drawings of robustness: the error along each axis, over two axes, and of every trial across all of them."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from services.report.figures import arm_colors, bars
+from services.report.themes import DOTTED, LIGHT, Theme, blank, themed
+from services.tracking.runs import Runs
+from sweeps.results.axes import Slice, heat, slices
+from sweeps.results.axes import axes as axes_of
+from sweeps.results.robustness import ERRORS, Robustness, ordered
+from sweeps.results.shares import logarithmic, numbers_of
+from sweeps.results.values import Scalar
+
+PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.6  # inches
+TICKS = 8  # more on an axis would run into each other
+MARKERS = "osD^vP"
+
+
+def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
+    """The error against each axis, a line for each arm that has it.
+
+    Solid: means over the other axes, with 95 % intervals. Dotted, where there are others: the best of their settings.
+    Settings that were drawn are points: at each value there are others of the other axes.
+    """
+    names = axis_names(arms)
+    with themed(theme):
+        rows, columns = math.ceil(len(names) / 2), min(len(names), 2)
+        figure = blank("", (2 * PANEL_WIDTH, PANEL_HEIGHT * rows + 0.5))
+        colors = arm_colors({arm.arm: arm.kind for arm in arms}, theme)
+        markers = {arm.arm: MARKERS[index % len(MARKERS)] for index, arm in enumerate(arms)}
+        handles: dict[str, Any] = {}
+        first: Axes | None = None
+        for index, name in enumerate(names):
+            axes = figure.add_subplot(rows, columns, index + 1, sharey=first)
+            first = first or axes
+            having = [arm for arm in arms if name in arm.axes]
+            values = ordered(value for arm in having for value in axes_of(arm.table)[name])
+            places = _places(axes, name, values)
+            for number, arm in enumerate(having):
+                points = sorted(slices(arm.table, name), key=lambda point: places[point.value])
+                shift = (number - (len(having) - 1) / 2) * 0.012  # intervals beside each other, not on each other
+                line = _line(axes, points, places, shift, arm.whole, colors[arm.arm], markers[arm.arm])
+                handles.setdefault(arm.arm, line)
+            axes.set_xlabel(_label(name))
+            axes.grid(axis="y", color=theme.rule, linewidth=0.7)
+            if index % 2 == 0:
+                axes.set_ylabel(f"{ERRORS[arms[0].error]} (%)")
+        figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=4, frameon=False)
+        return figure
+
+
+def _line(
+    axes: Axes,
+    points: Sequence[Slice],
+    places: Mapping[Scalar, float],
+    shift: float,
+    joined: bool,
+    color: Any,
+    marker: str,
+) -> Any:
+    width = max(places.values()) - min(places.values()) or 1.0
+    x = np.array([places[point.value] + shift * width for point in points])
+    means, best = (np.array([getattr(point, name).value for point in points]) for name in ("mean", "best"))
+    if joined and not np.allclose(means, best):
+        axes.plot(x, best, color=color, linewidth=1, linestyle=DOTTED)
+    style = "-" if joined else "none"
+    return axes.errorbar(
+        x,
+        means,
+        bars(point.mean for point in points),
+        color=color,
+        linestyle=style,
+        marker=marker,
+        markersize=5,
+        linewidth=1.6,
+        capsize=3,
+        elinewidth=1,
+    )
+
+
+def axis_names(arms: Sequence[Robustness]) -> tuple[str, ...]:
+    """What varies in any arm."""
+    return tuple(dict.fromkeys(name for arm in arms for name in arm.axes))
+
+
+def _places(axes: Axes, name: str, values: Sequence[Scalar]) -> dict[Scalar, float]:
+    """Where an axis's values stand: numbers as they are measured, maybe by logarithm, anything else side by side."""
+    numbers = numbers_of(values)
+    if numbers is None:
+        numbers = [float(index) for index in range(len(values))]
+    elif logarithmic(name, numbers):
+        numbers = [math.log10(number) for number in numbers]
+    _ticks(axes.xaxis, numbers, values)
+    return dict(zip(values, numbers, strict=True))
+
+
+def heat_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
+    """The error over the first two axes of each arm, as means over its other axes and its seeds."""
+    with themed(theme):
+        columns = min(len(arms), 2)
+        rows = math.ceil(len(arms) / columns)
+        figure = blank("", (2 * PANEL_WIDTH, PANEL_HEIGHT * rows))
+        maps = [heat(arm.table, *reversed(arm.axes[:2])) for arm in arms]
+        low, high = (float(how([how(one.errors.mean(axis=2)) for one in maps])) for how in (np.nanmin, np.nanmax))
+        panels = []
+        for index, (arm, one) in enumerate(zip(arms, maps, strict=True)):
+            axes = figure.add_subplot(rows, columns, index + 1)
+            panels.append(axes)
+            down, across = (ordered(values) for _, values in (one.down, one.across))
+            order = np.ix_(
+                [one.down[1].index(value) for value in down], [one.across[1].index(value) for value in across]
+            )
+            table = one.errors.mean(axis=2)[order]
+            image = axes.imshow(table, cmap="cividis", vmin=low, vmax=high, aspect="auto", origin="lower")
+            _ticks(axes.xaxis, range(len(across)), across)
+            _ticks(axes.yaxis, range(len(down)), down)
+            axes.set_xlabel(_label(one.across[0]))
+            axes.set_ylabel(_label(one.down[0]))
+            axes.set_title(arm.arm, fontsize=10.5, loc="left")
+            _cells(axes, table, (low + high) / 2)
+        figure.colorbar(image, ax=panels, label=f"{ERRORS[arms[0].error]} (%)", shrink=0.85)
+        return figure
+
+
+def _cells(axes: Axes, table: "np.ndarray[Any, np.dtype[np.float64]]", middle: float) -> None:
+    if table.size > 100:
+        return
+    for (row, column), value in np.ndenumerate(table):
+        color = "#000000" if value > middle else "#ffffff"  # cividis goes from dark to light
+        axes.text(column, row, "" if math.isnan(value) else f"{value:.1f}", ha="center", va="center", color=color)
+
+
+def with_results(runs: Runs, guessing: float | None) -> pd.DataFrame:
+    """The trials with an error; a diverged one counts as guessing, and is left out where the error of that is not known."""
+    diverged = runs.trials["outcome"] == "diverged"
+    counted = runs.trials["minimum_test_error"].mask(diverged, guessing)
+    return runs.trials.assign(minimum_test_error=counted).dropna(subset=["minimum_test_error"])
+
+
+def parallel_figure(runs: Runs, guessing: float | None, *, theme: Theme = LIGHT) -> Figure:
+    """Every trial with a result as a line across arm, settings, seed and decays to its error, whose colour it has."""
+    trials = with_results(runs, guessing)
+    names = sorted({name for settings in trials["settings"] for name in settings})
+    columns: dict[str, list[Any]] = {"arm": [textwrap.shorten(arm, 18, placeholder="…") for arm in trials["arm"]]}
+    columns |= {_label(name): [settings.get(name) for settings in trials["settings"]] for name in names}
+    columns |= {"seed": list(trials["seed"]), "decays": [len(epochs) for epochs in trials["decay_epochs"]]}
+    errors = trials["minimum_test_error"].to_numpy(dtype=float)
+    with themed(theme):
+        figure = blank("", (8.4, 4.2))
+        axes = figure.add_subplot()
+        heights = [_heights(axes, index, values) for index, values in enumerate(columns.values())]
+        scale = Normalize(errors.min(), errors.max() if np.ptp(errors) else errors.min() + 1)
+        heights.append(scale(errors))
+        _ruler(axes, len(columns), {0.0: f"{scale.vmin:.1f} %", 1.0: f"{scale.vmax:.1f} %"})
+        low, high = theme.sequence
+        shades = mpl.colormaps["viridis"](low + scale(errors) * (high - low))
+        table = np.array(heights).T
+        lines = [np.column_stack([np.arange(table.shape[1]), row]) for row in table]
+        worst_first = np.argsort(-errors)
+        axes.add_collection(
+            LineCollection(
+                [lines[index] for index in worst_first],
+                colors=shades[worst_first],
+                linewidths=1.1 if len(lines) <= 200 else 0.5,
+                alpha=0.85 if len(lines) <= 200 else 0.5,
+                rasterized=len(lines) > 200,
+            )
+        )
+        axes.set_xlim(-0.3, len(columns) + 0.45)
+        axes.set_ylim(-0.04, 1.04)
+        axes.set_xticks(range(len(columns) + 1), [*columns, "minimum\ntest error"])
+        axes.set_yticks([])
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+        axes.tick_params(axis="x", length=0, pad=8)
+        return figure
+
+
+def _heights(axes: Axes, index: int, values: Sequence[Any]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Where each trial crosses a column; evenly spaced values, and what a trial has not at the foot."""
+    distinct = list(dict.fromkeys(values))
+    ranks = [None] * (None in distinct) + ordered(value for value in distinct if value is not None)
+    places = {value: 0.5 if len(ranks) == 1 else rank / (len(ranks) - 1) for rank, value in enumerate(ranks)}
+    shown = places if len(places) <= 12 else {value: places[value] for value in (ranks[0], ranks[-1])}
+    _ruler(axes, index, {place: "not varied" if value is None else _text(value) for value, place in shown.items()})
+    return np.array([places[value] for value in values])
+
+
+def _ruler(axes: Axes, index: int, ticks: Mapping[float, str]) -> None:
+    axes.axvline(index, color=mpl.rcParams["axes.edgecolor"], linewidth=1, zorder=0)
+    halo = {"facecolor": mpl.rcParams["axes.facecolor"], "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
+    for place, text in ticks.items():
+        axes.text(index + 0.03, place, text, fontsize=8.5, va="center", zorder=6, bbox=halo)
+
+
+def _ticks(axis: Axis, places: Sequence[float], values: Sequence[Scalar]) -> None:
+    """Every value, or every second or third where there are many."""
+    step = math.ceil(len(values) / TICKS)
+    axis.set_ticks(list(places)[::step], [_text(value) for value in values[::step]])
+
+
+def _label(name: str) -> str:
+    return name.rpartition(".")[2].replace("_", " ")
+
+
+def _text(value: Scalar) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

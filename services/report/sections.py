@@ -1,0 +1,262 @@
+"""The tables of a report's page: measures, arms, trials, cost, and what decided the numbers."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from services.report import page
+from services.report.figures import mean_percent
+from services.report.findings import listed, trial_count
+from services.report.page import Cell, Column, Link
+from services.tracking.runs import Runs
+from services.wording import duration
+from sweeps.results import comparison
+from sweeps.results.axes import heat, interaction
+from sweeps.results.chance import near_chance
+from sweeps.results.claims.observations import Held
+from sweeps.results.claims.paper import Told
+from sweeps.results.measures import NEAR_POINTS
+from sweeps.results.robustness import ERRORS, Robustness
+from sweeps.results.values import Interval
+from sweeps.results.wording import counted, in_words, signed
+
+FOLD_ABOVE = 60  # a longer table of trials is folded away
+KINDS = {Held.HELD: "held", Held.NOT_HELD: "not-held", Held.CANNOT_TELL: ""}
+SHARES = frozenset({"near", "diverged"})
+MEANT = {
+    "mean": "over the grid",
+    "best": "setting",
+    "median": "setting",
+    "worst": "setting",
+    "spread": "worst minus best",
+    "area": "mean above the best",
+    "near": f"share within {NEAR_POINTS:g} point of the best",
+    "diverged": "share of trials",
+    "decays": "of a trial",
+}
+
+
+def measures(arms: Sequence[Robustness]) -> str:
+    """Every measure of each arm, with its interval."""
+    columns = [Column(name="measure"), *(Column(name=arm.arm, number=True) for arm in arms)]
+    rows: list[tuple[str, list[Cell]]] = [
+        ("", [f"{name}: {text}", *(_measure(name, arm.measures[name]) for arm in arms)]) for name, text in MEANT.items()
+    ]
+    sizes = [f"{counted(len(arm.table.settings), 'setting')}, {counted(len(arm.table.seeds), 'seed')}" for arm in arms]
+    lone = any(len(arm.table.seeds) == 1 for arm in arms)
+    note = (
+        f"Of the {ERRORS[arms[0].error]}, in percent or points, with 95 % intervals over the seeds. A diverged trial counts as "
+        "guessing. What the noise of few seeds adds to the largest of means is taken out of all but the mean."
+        + " One seed says nothing of the noise, so there are no intervals: run at least two." * lone
+        + _hopeless(arms)
+    )
+    return page.table(columns, [("", ["grid", *sizes]), *rows], "measures") + page.paragraph(note, "note")
+
+
+def _hopeless(arms: Sequence[Robustness]) -> str:
+    last = [arm.arm for arm in arms if near_chance(arm.table)]
+    return f" Near chance, so that spread, area and near say nothing: {', '.join(last)}." * bool(last)
+
+
+def _measure(name: str, found: Interval) -> str:
+    scale, unit = (100, " %") if name in SHARES else (1, "")
+    value, low, high = (f"{scale * bound:.{0 if name in SHARES else 1}f}" for bound in found)
+    return f"{value}{unit}" if math.isnan(found.low) else f"{value}{unit} ({low} to {high})"
+
+
+def comparisons(arms: Sequence[Robustness]) -> str:
+    """ABEL, or else the first arm, against every other, paired by seed; nothing where there is nothing to compare."""
+    if len(arms) < 2:
+        return ""
+    tables = {arm.arm: arm.table for arm in arms}
+    first = next((arm.arm for arm in arms if arm.kind == "abel"), arms[0].arm)
+    rows, lone = comparison.comparisons(tables, first), comparison.unpaired(tables, first)
+    table = _compared([arm for arm in arms if arm.arm not in lone], first, rows) if rows else ""
+    if not lone:
+        return table
+    left = f"{first} is not compared with {', '.join(lone)}: there is no seed in common."
+    return table + page.paragraph(left, "note")
+
+
+def _compared(arms: Sequence[Robustness], first: str, rows: Sequence[comparison.Row]) -> str:
+    numbers = (first, "other", "difference", "effect size", "p, corrected")
+    columns = [Column(name="against"), Column(name="measure"), *(Column(name=name, number=True) for name in numbers)]
+    cells = [
+        (
+            "",
+            [
+                row.second,
+                row.measure,
+                *(f"{value:.1f}" for value in row.values),
+                signed(row.difference.value),
+                "–" if math.isnan(row.difference.effect) else f"{row.difference.effect:+.1f}",
+                "–" if math.isnan(row.corrected) else f"{row.corrected:.2g}",
+            ],
+        )
+        for row in rows
+    ]
+    grids = {frozenset(arm.table.settings) for arm in arms}
+    note = (
+        f"{first} less the other, in points of {ERRORS[arms[0].error]}, paired over the seeds that both have, with 95 % "
+        "intervals; below 0 is better. Best and worst are those over all seeds, what choosing flatters taken out. Effect "
+        "size: mean difference in its own standard deviations, with Hedges' correction. p: one minus the confidence at which "
+        "the interval reaches 0, corrected for all rows together by Benjamini and Yekutieli."
+        + " The grids differ: worst, spread and area are over other choices." * (len(grids) > 1)
+        + " One seed, or one difference in every seed, says nothing of the noise: there is no interval and no p."
+        * any(math.isnan(row.corrected) for row in rows)
+        + _hopeless(arms)
+    )
+    return page.table(columns, cells) + page.paragraph(note, "note")
+
+
+def interactions(arms: Sequence[Robustness]) -> str:
+    """Whether one axis's effect depends on another, for each arm and pair of axes; nothing where there is no pair."""
+    found = list(_interactions(arms))
+    if not found:
+        return ""
+    columns = [Column(name="arm"), Column(name="axes")]
+    columns += [Column(name=name, number=True) for name in ("interaction, points", "F", "p")]
+    note = (
+        "How far the effect of one axis depends on the other: standard deviation of what their two effects together leave "
+        "unexplained, noise taken out; F and p of an analysis of variance with seeds as blocks, where they leave any noise."
+    )
+    return page.table(columns, [("", row) for row in found]) + page.paragraph(note, "note")
+
+
+def _interactions(arms: Sequence[Robustness]) -> Iterator[list[Cell]]:
+    for arm in arms:
+        for down, across in combinations(arm.axes, 2):
+            errors = heat(arm.table, down, across).errors
+            if len(arm.table.seeds) == 1 or not np.isfinite(errors).all():
+                continue
+            found = interaction(errors)
+            both = f"{in_words({down: ''}).strip()} × {in_words({across: ''}).strip()}"
+            freedom = f"({found.freedom[0]}, {found.freedom[1]})"
+            judged = ["–", "–"] if math.isnan(found.p) else [f"{found.f:.1f} {freedom}", f"{found.p:.2g}"]
+            yield [arm.arm, both, f"{found.points:.1f}", *judged]
+
+
+def claims(told: Sequence[Told]) -> str:
+    """The paper's claims, and whether they held here."""
+    columns = [Column(name=name) for name in ("the paper", "here", "the numbers", "held where")]
+    rows = [(KINDS[one.here], [f"{one.says} ({one.source})", str(one.here), one.numbers, one.rule]) for one in told]
+    note = (
+        "Each by a rule on one number with its 95 % interval over seeds, not corrected for being several. What was known when "
+        "the rules were written, and what was mended after, sweeps/results/claims/paper.py and bench/RESULTS.md tell."
+    )
+    return page.table(columns, rows, "claims") + page.paragraph(note, "note")
+
+
+def arms(shown: Runs) -> str:
+    """The outcomes of each arm, and its best setting."""
+    seldom = [outcome for outcome in ("cancelled", "stopped") if (shown.trials["outcome"] == outcome).any()]
+    ended = ["finished", "diverged", "failed", *seldom]
+    numbers = ("trials", *ended, "minimum test error", "final")
+    columns = [Column(name="arm"), Column(name="schedule"), *(Column(name=name, number=True) for name in numbers)]
+    columns.append(Column(name="best setting"))
+    rows = []
+    for arm, trials in shown.trials.groupby("arm", sort=False):
+        counts = [str(int((trials["outcome"] == outcome).sum())) for outcome in ended]
+        setting, best = _best(trials)
+        errors = [_percent(best[name]) for name in ("minimum_test_error", "final_test_error")]
+        rows.append(("", [str(arm), str(trials["kind"].iloc[0]), str(len(trials)), *counts, *errors, setting]))
+    note = (
+        "Errors are those of the arm's best setting whose seeds all finished: their plain mean with its 95 % interval. They are "
+        "chosen on the test set, as in the paper: they compare arms, they do not estimate the error on new data."
+    )
+    return page.table(columns, rows) + page.paragraph(note, "note")
+
+
+def _best(trials: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The best setting and its trials; one with a seed that diverged, failed or is not done cannot be it."""
+    groups = [(str(name), group) for name, group in trials.groupby(trials["settings"].map(in_words), sort=False)]
+    whole = [(name, group) for name, group in groups if (group["outcome"] == "finished").all()]
+    return min(whole, key=lambda item: float(item[1]["minimum_test_error"].mean()), default=("–", trials.iloc[:0]))
+
+
+def trials(shown: Runs, tracking_url: str) -> str:
+    """Every trial; its number leads to its run in MLflow's UI, whose address is given and can be changed on the page."""
+    numbers = {"#", "epochs", "minimum test error", "at", "final"}
+    names = ("#", "trial", "outcome", "epochs", "minimum test error", "at", "final", "decays after", "norm minimum at")
+    columns = [Column(name=name, number=name in numbers) for name in names]
+    rows = [(str(row["outcome"]), _trial(row, tracking_url)) for _, row in shown.trials.iterrows()]
+    table = page.table(columns, rows, "trials", sortable=True)
+    note = page.paragraph(
+        "A click on a heading sorts; a number leads to the trial's run in MLflow. `abel ui` serves MLflow and prints its "
+        "address; if that is another one than below, enter it there.",
+        "note",
+    )
+    return (
+        note
+        + page.base_of_links("MLflow", tracking_url)
+        + (table if len(rows) <= FOLD_ABOVE else page.folded(f"{len(rows):,} trials", table))
+    )
+
+
+def _trial(row: "pd.Series[Any]", tracking_url: str) -> list[Cell]:
+    named = dict.fromkeys(row["bounce_epochs"], "bounce")
+    for epoch in row["forced_epochs"]:
+        named[epoch] = f"{named[epoch]} and last" if epoch in named else "last"
+    decays = ", ".join(f"{epoch} ({named[epoch]})" if epoch in named else str(epoch) for epoch in row["decay_epochs"])
+    return [
+        Link(str(row["number"]), f"{tracking_url}/#/experiments/{row['experiment_id']}/runs/{row['run_id']}"),
+        row["name"] + (f": {row['error']}" if row["error"] else ""),
+        row["outcome"],
+        f"{row['epoch']} of {row['epochs']}" if row["epoch"] < row["epochs"] else str(row["epoch"]),
+        _number(row["minimum_test_error"]),
+        str(row["minimum_epoch"] or "–"),
+        _number(row["final_test_error"]),
+        decays or "–",
+        listed(row["minimum_epochs"]) or "–",
+    ]
+
+
+def cost(shown: Runs) -> str:
+    """What was shared and what it cost."""
+    return page.facts(_cost(shown))
+
+
+def _cost(shown: Runs) -> Mapping[str, str]:
+    about = shown.about
+    if "epochs_trained" not in about:
+        epochs = int(shown.trials["epoch"].sum())
+        return {"epochs without sharing": f"{epochs:,}", "epochs trained": "known when the sweep has ended"}
+    naive, trained = int(about["epochs_naive"]), int(about["epochs_trained"])
+    seconds, wall = float(about["seconds_training"]), float(about["seconds_wall"])
+    return {
+        "trials": about.get("outcomes", str(trial_count(shown))),
+        "epochs without sharing": f"{naive:,}",
+        "epochs trained": f"{trained:,}",
+        "epochs saved": f"{naive - trained:,} ({1 - trained / naive:.0%})" if naive else "0",
+        "epochs replayed": f"{int(about['epochs_replayed']):,} (trained again to reach a state without a checkpoint)",
+        "time in training": duration(seconds),
+        "wall time": f"{duration(wall)} in {about['invocations']} run{'s' * (about['invocations'] != '1')}",
+        "sharing": about.get("sharing", ""),
+    }
+
+
+def tiles(shown: Runs) -> Iterator[tuple[str, str]]:
+    """What sharing saved, and how far the sweep is."""
+    naive, trained = (int(shown.about.get(name, "0")) for name in ("epochs_naive", "epochs_trained"))
+    if naive and trained:
+        yield f"{1 - trained / naive:.0%}", f"of epochs saved by sharing: {trained:,} trained, {naive:,} without"
+    yield f"{len(shown.finished)} of {trial_count(shown)}", "trials finished"
+
+
+def versions(shown: Runs) -> str:
+    """What decided the numbers: versions and devices."""
+    known = {name.removeprefix("version."): text for name, text in shown.about.items() if name.startswith("version.")}
+    return page.facts(dict(sorted(known.items())))
+
+
+def _percent(errors: "pd.Series[float]") -> str:
+    known = [float(error) for error in errors if math.isfinite(error)]
+    return mean_percent(known) if known else "–"
+
+
+def _number(error: float) -> str:
+    return f"{error:.2f} %" if math.isfinite(error) else "–"

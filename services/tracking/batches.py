@@ -1,0 +1,55 @@
+"""Requests of the size that MLflow takes. Pure.
+
+Its limits (``mlflow.utils.validation``): 1,000 entities a request, among them at most 100 parameters and 100 tags, and one
+megabyte. Who exceeds them has MLflow's client cut the data, and it sends the tags first; here they come last, for they
+vouch for the points.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from typing import Any
+
+from services.tracking.projection import Point
+
+ENTITIES = 1000
+LIMITS = {"points": 1000, "parameters": 100, "tags": 100}
+BYTES = 900_000  # the rest of the megabyte is for the run's id and for what the estimate below misses
+FRAME_BYTES = 120  # around an entity: the names of its fields, and indentation
+
+
+@dataclass
+class Batch:
+    """What one request carries."""
+
+    points: list[Point] = field(default_factory=list)
+    parameters: list[tuple[str, str]] = field(default_factory=list)
+    tags: list[tuple[str, str]] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, kind: str, entity: Any) -> bool:
+        """Take in one more, if there is room for it."""
+        own, size = getattr(self, kind), len(json.dumps(entity)) + FRAME_BYTES
+        total = len(self.points) + len(self.parameters) + len(self.tags)
+        if len(own) == LIMITS[kind] or total == ENTITIES or self.size + size > BYTES:
+            return False
+        own.append(entity)
+        self.size += size
+        return True
+
+
+def batches(points: Sequence[Point], parameters: Mapping[str, str], tags: Mapping[str, str]) -> Iterator[Batch]:
+    """Everything in as few requests as can be: all points, then the parameters, then the tags."""
+    batch = Batch()
+    for kind, entity in chain(
+        zip(repeat("points"), points),
+        zip(repeat("parameters"), parameters.items()),
+        zip(repeat("tags"), tags.items()),
+    ):
+        if not batch.add(kind, entity):
+            yield batch
+            batch = Batch()
+            batch.add(kind, entity)
+    if batch.size:
+        yield batch

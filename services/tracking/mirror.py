@@ -1,0 +1,236 @@
+"""Shows one sweep of the ledger in a tracking store: follows its events and lets the store say how far they are shown.
+
+Training never waits for it. The answer to any fault is to forget what was known of the store and to go on from the last
+event that both the store and the ledger have as shown.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from services.tracking import acts, downsampling, projection, run_measures, view
+from services.tracking.acts import Change
+from services.tracking.projection import Point
+from services.tracking.store import Shown, Store
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import EventRow, StateRow, SweepStatus, TrialRow, TrialStatus
+from sweeps.results import guessing
+
+EVENTS_PER_PAGE = 500
+VOUCHING = ("abel.data", "abel.view")  # tags that say what else of a run the store has
+GATHERED = (*projection.EPOCH_TAGS, "abel.incident", "nonfinite.")  # beginnings of tags that events add to
+OURS = ("abel.", "nonfinite.")  # tags that start so nobody else writes
+
+
+class Mirror:
+    """One sweep of a ledger in one tracking store.
+
+    With ``rebuild`` everything is shown again, whatever the store says that it holds; what it does hold is not doubled.
+    ``data_dir`` is where the data lie, whose number of classes says what a diverged trial counts in the measures of a sweep
+    that an older version entered.
+    """
+
+    def __init__(
+        self, ledger: Ledger, sweep_id: str, store: Store, *, rebuild: bool = False, data_dir: Path | None = None
+    ) -> None:
+        self._ledger = ledger
+        self._sweep = ledger.sweep(sweep_id)
+        self._store = store
+        ledger.move_tracking_offset(self._sweep.id, store.former_target, store.target)
+        self._experiment = ""
+        self._parent: Shown | None = None
+        self._trials: dict[str, Shown] = {}
+        self._rows: dict[str, TrialRow] = {}
+        self._rebuild = rebuild
+        self._data_dir = data_dir
+        self._settled = False
+        self.offset = 0
+
+    def step(self) -> bool:
+        """Show the next events and note that they are shown; returns whether more are waiting.
+
+        Raises:
+            MlflowException, OSError, SQLAlchemyError, LedgerError: a fault; the next call starts anew.
+            TrackingError: the store must be put right by hand.
+        """
+        try:
+            parent = self._parent or self._connect()
+            page = self._ledger.events(self._sweep.id, after=self.offset, limit=EVENTS_PER_PAGE)
+            act = acts.act(page)
+            if act:
+                self._show(parent, act)
+                self._ledger.save_tracking_offset(self._sweep.id, self._store.target, act[-1].id)
+                self.offset = act[-1].id
+            waiting = len(act) < len(page) or len(page) == EVENTS_PER_PAGE
+            if not (waiting or self._settled):
+                self._settle(parent)
+        except Exception:
+            self._parent = None
+            raise
+        return waiting
+
+    def running(self) -> bool:
+        """Whether the ledger has the sweep as running, so that more events may come."""
+        return self._ledger.sweep(self._sweep.id).status is SweepStatus.RUNNING
+
+    def _connect(self) -> Shown:
+        """Learn what the store shows already.
+
+        The ledger may be ahead of the store, where that was emptied or put back from a backup, and the store of the
+        ledger, where a process was killed before it could note what it had sent.
+        """
+        self._experiment = self._store.experiment(self._sweep.name, self._sweep.id)
+        self._rows = self._read_rows()
+        self._trials = self._store.runs(self._sweep.id)
+        if self._rebuild:
+            self._forget()
+        parent = self._trials.pop("", None) or self._make_parent()
+        self.offset = min(parent.event, self._ledger.tracking_offset(self._sweep.id, self._store.target))
+        for name, shown in self._trials.items():
+            known = projection.trial_tags(self._rows[name]) if name in self._rows else {}
+            self._store.send(shown, tags={"mlflow.parentRunId": parent.run_id, **known})
+        if "abel.spec" not in parent.tags:
+            self._describe(parent)
+        self._prepare_view(parent)
+        self._parent, self._settled = parent, False
+        return parent
+
+    def _forget(self) -> None:
+        """Take back what the runs vouch for, in the store itself, so that no fault brings it back."""
+        self._ledger.save_tracking_offset(self._sweep.id, self._store.target, 0)
+        for name, shown in self._trials.items():
+            forgotten = {tag: "" for tag in shown.tags if tag in VOUCHING or tag.startswith(GATHERED)}
+            self._store.send(shown, tags=forgotten | {"abel.epoch" if name else "abel.event": "0"})
+        self._rebuild = False
+
+    def _settle(self, parent: Shown) -> None:
+        """Look once more: a request that was given up, as when the server hung, may have been carried out since.
+
+        Then a run may be there twice, or have an old tag or status back. Points cannot be spoiled in this way.
+        """
+        held = {"": parent} | self._trials
+        found = self._store.runs(self._sweep.id, prefer={shown.run_id for shown in held.values()})
+        for name, shown in held.items():
+            if name in found and found[name].run_id == shown.run_id:
+                ours = {tag: text for tag, text in shown.tags.items() if tag.startswith(OURS)}
+                self._store.send(found[name], tags=ours)
+                self._store.set_status(found[name], shown.status, shown.ended_ms)
+        self._settled = True
+
+    def _describe(self, parent: Shown) -> None:
+        """Show what the spec says, as a file and in the tags of the sweep's run."""
+        self._store.attach(parent, self._sweep.spec, "spec.yaml")
+        tags = projection.sweep_tags(self._sweep, len(self._rows)) | {"abel.spec": "spec.yaml"}
+        self._store.send(parent, tags=tags)
+
+    def _prepare_view(self, parent: Shown) -> None:
+        """Save the page on which the sweep opens, once: who changes it in MLflow finds it changed."""
+        page = view.view(self._sweep, list(self._rows.values()))
+        if parent.tags.get("abel.view") != page.digest:
+            self._store.save_view(self._experiment, page)
+            self._store.send(parent, tags={"abel.view": page.digest})
+
+    def _read_rows(self) -> dict[str, TrialRow]:
+        return {row.id: row for row in self._ledger.trials(self._sweep.id)}
+
+    def _make_parent(self) -> Shown:
+        tags = projection.sweep_tags(self._sweep, len(self._rows))
+        return self._store.make(self._experiment, f"sweep {self._sweep.name}", self._sweep.created_ms, tags)
+
+    def _make_trial(self, row: TrialRow, parent: Shown, started_ms: int) -> Shown:
+        about = {"mlflow.parentRunId": parent.run_id, "abel.outcome": str(TrialStatus.RUNNING)}
+        tags = projection.trial_tags(row) | about
+        return self._store.make(self._experiment, row.name, started_ms, tags)
+
+    def _show(self, parent: Shown, act: Sequence[EventRow]) -> None:
+        changes = acts.changes(act)
+        if any(change.ended for change in changes.values()):
+            self._rows = self._read_rows()  # for the heads of those that have ended
+        states = self._ledger.states({key for change in changes.values() for key in change.keys})
+        for trial, change in changes.items():
+            if trial not in self._trials:
+                self._trials[trial] = self._make_trial(self._rows[trial], parent, change.first_ms)
+            self._show_trial(self._rows[trial], self._trials[trial], change, states)
+        self._show_sweep(parent, act)
+
+    def _show_trial(self, row: TrialRow, shown: Shown, change: Change, states: Mapping[str, StateRow]) -> None:
+        news = self._news(row, shown, change, states)
+        path = self._path(row, change, states) if change.ended else []
+        points, tags = projection.trial_update(shown.tags, change, news, self._kept(row, shown, change, news, path))
+        if change.ended:
+            points += [*self._errors(row, change.ended, path), *projection.bounce_points(path)]
+        data = projection.data_of(self._sweep, row)
+        if data is not None and shown.tags.get("abel.data") != data.digest:
+            self._store.use(shown, data)
+            tags["abel.data"] = data.digest
+        self._store.send(shown, points, tags, projection.trial_parameters(row))
+        if change.ended:
+            status = projection.TRIALS_AS.get(tags["abel.outcome"], projection.FAILED)
+            self._store.set_status(shown, status, change.ended.at_ms)
+        elif change.trained:
+            self._store.set_status(shown, "RUNNING")
+
+    def _errors(self, row: TrialRow, ended: EventRow, path: Sequence[StateRow]) -> Iterator[Point]:
+        if ended.payload["status"] != TrialStatus.DIVERGED:
+            return projection.error_points(path)
+        return projection.guessing_points(path, guessing.of(self._sweep, row.program, self._data_dir))
+
+    def _news(self, row: TrialRow, shown: Shown, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
+        """The trial's records that the store lacks, in order: the events' own, or its path where they leave a gap."""
+        news = [states[key] for key in change.keys if states[key].epoch > shown.epoch]
+        last = news[-1].epoch if news else shown.epoch
+        if [state.epoch for state in news] != list(range(shown.epoch + 1, last + 1)):
+            news = [state for state in self._ledger.curve(change.keys[-1]) if state.epoch > shown.epoch]
+        if change.ended and (change.ended.payload.get("epoch") or 0) > last:
+            news = [state for state in self._path(row, change, states) if state.epoch > shown.epoch]
+        return news
+
+    def _kept(
+        self, row: TrialRow, shown: Shown, change: Change, news: Sequence[StateRow], path: Sequence[StateRow]
+    ) -> Sequence[StateRow]:
+        """The records to show now: of a long trial not all, and some once it is known what happened in their epochs."""
+        if downsampling.is_whole(row.epochs):
+            return news
+        decided = {decision.payload["epoch"] for decision in change.decisions}
+        wanted = downsampling.eventful(*projection.turns(shown.tags, change.decisions)) & decided
+        wanted |= {state.epoch for state in news if downsampling.on_grid(state.epoch, row.epochs)}
+        if change.ended and change.ended.payload["status"] in downsampling.AT_THEIR_END:
+            wanted |= downsampling.ends(path)
+        at_hand = path or news
+        if not wanted <= {state.epoch for state in at_hand}:
+            self._rows = self._read_rows()
+            at_hand = self._ledger.curve(self._rows[row.id].head)
+        return [state for state in at_hand if state.epoch in wanted]
+
+    def _path(self, row: TrialRow, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
+        """All records of a trial up to its end; by now the ledger may know of later ones, for it may have gone on."""
+        ended = change.ended.payload.get("epoch") if change.ended else None
+        at_hand = change.keys and states[change.keys[-1]].epoch == ended
+        curve = self._ledger.curve(change.keys[-1] if at_hand else row.head)
+        return [state for state in curve if ended is None or state.epoch <= ended]
+
+    def _show_sweep(self, parent: Shown, act: Sequence[EventRow]) -> None:
+        """Bring the sweep's own run up to the act's end; its tag ``abel.event`` vouches for all of it, so it comes last."""
+        if any(event.kind == "sweep_described" for event in act):
+            self._sweep = self._ledger.sweep(self._sweep.id)
+            self._describe(parent)
+        incidents = [event for event in act if event.kind == "incident"]
+        tags = projection.incident_tags(parent.tags, incidents) | projection.note_tags(act)
+        points: list[Point] = []
+        if act[-1].kind == "sweep_ended":
+            trials = self._ledger.trials(self._sweep.id)
+            tags |= projection.cost_tags(trials, self._ledger.work(self._sweep.id))
+            points += run_measures.points(self._sweep, trials, self._ledger.curve, self._data_dir)
+            self._end(parent, act[-1])
+            self._store.count()
+        elif any(acts.is_work(event) for event in act):
+            self._store.set_status(parent, "RUNNING")
+        self._store.send(parent, points, tags | {"abel.event": str(act[-1].id)})
+
+    def _end(self, parent: Shown, ended: EventRow) -> None:
+        status = str(ended.payload["status"])
+        for shown in self._trials.values():
+            if shown.status == "RUNNING":
+                self._store.send(shown, tags={"abel.outcome": status})
+                self._store.set_status(shown, "KILLED", ended.at_ms)
+        self._store.set_status(parent, projection.SWEEPS_AS.get(status, projection.FAILED), ended.at_ms)
+        self._settled = False

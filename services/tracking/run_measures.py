@@ -1,0 +1,63 @@
+"""A sweep's measures as metrics of its own run, ``robustness/<arm>/<measure>``, with the ends of its interval beside it.
+
+An arm has them once all of its trials have a result; before that it has none, not wrong ones. They depend on the results
+alone, their time included, so that they are the same points however often a sweep is ended or shown again.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from services.tracking.projection import Point, metric_key
+from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
+from sweeps.results import baseline, guessing, summary
+from sweeps.results.chance import telling
+from sweeps.results.measures import Grid
+from sweeps.spec.models import Statistic
+
+SECTION = "robustness"
+DIGITS = 4  # another processor may round the last of a float64 otherwise, and MLflow would have two points
+RESULTS = (TrialStatus.FINISHED, TrialStatus.DIVERGED)
+
+
+def error_of(spec: Mapping[str, Any]) -> Statistic:
+    """Which test error of a trial counts in a sweep."""
+    error: Statistic = (spec.get("check") or {}).get("error", "minimum")
+    return error
+
+
+def points(
+    sweep: SweepRow,
+    trials: Sequence[TrialRow],
+    curve: Callable[[str | None], Sequence[StateRow]],
+    data_dir: Path | None = None,
+) -> Iterator[Point]:
+    """The measures of every arm that has all of its results; of one near chance none that praises it for being steady.
+
+    Args:
+        curve: gives the records of the trial with a head.
+        data_dir: where the data lie; an arm with a diverged trial needs them where the ledger lacks the error of guessing.
+    """
+    for arm in dict.fromkeys(trial.arm for trial in trials):
+        own = [trial for trial in trials if trial.arm == arm]
+        if any(trial.status not in RESULTS for trial in own):
+            continue
+        results, at_ms = [], 0
+        for trial in own:  # one curve at a time: a large sweep's are a gigabyte
+            states = curve(trial.head)
+            results.append(summary.measure(trial, states))
+            at_ms = max(at_ms, states[-1].finished_at_ms)
+        found = guessing.of(sweep, own[0].program, data_dir)
+        with suppress(ValueError):  # guessing is not known, or a setting lacks a seed
+            (table,) = baseline.tables(results, error_of(sweep.spec), found).values()
+            yield from _of(arm, table, at_ms)
+
+
+def _of(arm: str, table: Grid, at_ms: int) -> Iterator[Point]:
+    for name, found in telling(table).items():
+        key = f"{SECTION}/{metric_key(arm)}/{name}"
+        for suffix, value in (("", found.value), (".low", found.low), (".high", found.high)):
+            if math.isfinite(value):  # with one seed there is no interval
+                yield Point(key + suffix, round(value, DIGITS), at_ms, 0)

@@ -1,0 +1,165 @@
+"""The page on which MLflow opens a sweep: a saved view of its own UI, kept in a tag of the experiment.
+
+The view's format is MLflow's own and in no documentation: that of version 3.17.2's front end, which
+`tests/services/test_view.py` opens in a browser. What a newer front end does not know it leaves out.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from abel.schedules import Abel, Plateau
+from services.tracking import downsampling, projection
+from sweeps.ledger.records import SweepRow, TrialRow
+
+TAG = "mlflow.sharedViewState."
+LOADED = 100  # runs that MLflow's list has before somebody asks it for more
+CARD_PIXELS = 320
+MAIN, REST, SYSTEM = "abel", "abel-rest", "abel-system"  # ids of the sections; the names of the last two are MLflow's
+
+ORDER = "metrics.`minimum_test_error`"  # by time of creation MLflow would fold trials away below the sweep's own run
+# A mean over an arm's whole grid is the error of no setting. Ordered by a metric, groups are ordered by its mean.
+SETTING = "abel.setting"
+BY_SETTING = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": SETTING}]}
+FOLDED_CHARACTERS = 5_000  # of the settings' names in a view: MLflow refuses an experiment's tag of more than 20,000
+CURVES = ("test_error", "weight_norm_sq")
+RATE = "learning_rate_first"
+LINES = 20  # settings that are drawn at first
+BY_TRAINING = frozenset({Abel.kind, Plateau.kind})  # schedules that see the training, so seeds decay at other epochs
+RESULTS = ("minimum_test_error", "final_test_error", "norm_rise")
+ABOUT = ("abel.decay_epochs", "abel.outcome")
+
+
+class View(NamedTuple):
+    """A saved view: its key, by which an address names it, and the experiment's tag that holds it."""
+
+    key: str
+    tag: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """Names the view's content."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+
+def key(sweep_id: str) -> str:
+    """The key of a sweep's view."""
+    return f"abel-{sweep_id}"
+
+
+def trials_of(sweep_id: str) -> str:
+    """The filter that finds a sweep's trials; its own run has no arm."""
+    return f"tags.`abel.sweep_id` = '{sweep_id}' and tags.`abel.arm` LIKE '%'"
+
+
+def view(sweep: SweepRow, trials: Sequence[TrialRow]) -> View:
+    """The view of a sweep: its trials by setting, the best first, with test error, norm and rate by epoch.
+
+    A line is a setting's mean over its seeds, where that is one: MLflow takes it at each epoch over the trials that have
+    a point there, so long trials have a line each. And it takes it over the trials that its list has loaded: a larger
+    sweep opens on its best trials, ungrouped. Where seeds decay at different epochs, the mean of their rates is a curve
+    that no trial had: there the view has the final test error instead of the rate.
+    """
+    state = json.dumps(_state(sweep, trials), separators=(",", ":"))
+    envelope = {"name": f"Sweep {sweep.id}", "createdAt": sweep.created_ms, "state": state}
+    return View(key(sweep.id), TAG + key(sweep.id), json.dumps(envelope, separators=(",", ":")))
+
+
+def _state(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:
+    few, whole = len(trials) <= LOADED, all(downsampling.is_whole(trial.epochs) for trial in trials)
+    means = few and whole
+    settings = sorted({*map(_setting, trials)})
+    lines = len(settings) if means else len(trials)
+    heading = "By setting: mean and range over seeds" if means else "By trial"
+    third = _chart("BAR", RESULTS[1]) if means and _rates_differ(trials) else _line(RATE)
+    axes = dict.fromkeys(name for trial in trials for name in trial.settings)
+    return {
+        # Which runs, in which order.
+        "searchFilter": trials_of(sweep.id),
+        "orderByKey": ORDER,
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        # The list of runs.
+        "groupBy": BY_SETTING if few else None,
+        "groupsExpanded": _folded(settings),
+        "useGroupedValuesInCharts": means,  # with a band around it, from the minimum to the maximum
+        "runsHiddenMode": "SHOW_ALL" if lines <= LINES else "FIRST_20_RUNS",
+        "selectedColumns": list(_columns(axes)),
+        # The charts.
+        "compareRunCharts": [*map(_line, CURVES), third, _chart("BAR", RESULTS[0])],
+        "compareRunSections": [
+            _section(MAIN, heading if lines <= LINES else f"{heading}, the best {LINES}", display=True),
+            _section(REST, "Model metrics", display=False),
+            _section(SYSTEM, "System metrics", display=False),
+        ],
+        "isAccordionReordered": True,
+        "hideEmptyCharts": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+
+
+def _setting(trial: TrialRow) -> str:
+    return projection.trial_tags(trial)[SETTING]
+
+
+def _folded(settings: Iterable[str]) -> Mapping[str, bool]:
+    """The groups of the list that hide their trials, by MLflow's names of them: all, or none where these are too long."""
+    groups = {f"tag.{SETTING}.{setting}": False for setting in settings}
+    return groups if len(json.dumps(groups)) <= FOLDED_CHARACTERS else {}
+
+
+def _rates_differ(trials: Sequence[TrialRow]) -> bool:
+    """Whether a setting's seeds may have different rates: it has several, and its schedule sees the training."""
+    seeds = Counter(_setting(trial) for trial in trials if trial.schedule["kind"] in BY_TRAINING)
+    return any(count > 1 for count in seeds.values())
+
+
+def _columns(axes: Iterable[str]) -> Iterator[str]:
+    yield from (f"params.`{name}`" for name in ("arm", *axes, "seed"))
+    yield from (f"metrics.`{name}`" for name in RESULTS)
+    yield from (f"tags.`{name}`" for name in ABOUT)
+
+
+def _line(metric: str) -> Mapping[str, Any]:
+    return _chart("LINE", metric) | {
+        "selectedMetricKeys": [metric],
+        "xAxisKey": "step",
+        "xAxisScaleType": "linear",
+        "scaleType": "log" if metric == RATE else "linear",
+        "yAxisKey": "metric",
+        "lineSmoothness": 0,
+        "useGlobalLineSmoothing": True,
+        "useGlobalXaxisKey": True,
+        "displayPoints": False,
+    }
+
+
+def _chart(kind: str, metric: str) -> dict[str, Any]:
+    return {
+        "uuid": f"abel-{metric}",
+        "type": kind,
+        "metricKey": metric,
+        "metricSectionId": MAIN,
+        "runsCountToCompare": LOADED,
+        "isGenerated": False,
+        "deleted": False,
+    }
+
+
+def _section(uuid: str, name: str, *, display: bool) -> Mapping[str, Any]:
+    return {
+        "uuid": uuid,
+        "name": name,
+        "display": display,
+        "columns": 2,
+        "cardHeight": CARD_PIXELS,
+        "isReordered": uuid == MAIN,
+        "isGenerated": uuid != MAIN,
+        "deleted": False,
+    }

@@ -1,0 +1,113 @@
+"""The verb `plan`: what a sweep would cost on this machine; nothing is started or written."""
+
+import time
+from collections.abc import Mapping
+
+from services import ledgers
+from services.errors import OperationError
+from services.schemas import ArmPlan, Plan, Request
+from services.settings import Settings
+from services.verbs import specs
+from services.wording import duration
+from sweeps.forecast.plan import Forecast, wall_seconds
+from sweeps.forecast.recorded import estimate, why_nothing
+from sweeps.forecast.seconds import seconds_per_epoch, seconds_to_start
+from sweeps.ledger.entries import sweep_identity
+from sweeps.ledger.ledger import Ledger
+from sweeps.processes.identity import IdentityError, WorkerEnvironment, identify, workers_at_once
+from sweeps.spec.expansion import alike
+from sweeps.spec.sweep import SweepSpec
+from workers.config import Program
+from workers.trajectory import Identity
+
+START_SECONDS = 15.0  # of Ray, a worker and the compiler, until they were measured here
+
+
+def plan(settings: Settings, request: Request) -> Plan:
+    """The sweep's cost in epochs and time. A sweep whose data is not here yet has a plan all the same."""
+    spec = specs.requested(request)
+    with ledgers.opened_if_any(settings) as ledger:
+        return _plan(settings, request, spec, ledger)
+
+
+def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger | None) -> Plan:
+    began = time.monotonic()
+    try:
+        known, fault = identities(settings, request, spec), None
+    except IdentityError as error:
+        known, fault = {}, f"the data cannot be read: {error}"
+    if known and ledger is not None:
+        refuse_damaged(ledger, sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing))
+    cost = estimate(spec, known, ledger, sharing=request.sharing)
+    looked = time.monotonic() - began  # a run looks too
+    workers = request.workers or workers_at_once(request.threads, spec.resources.cpu)
+    measured = seconds_per_epoch(ledger, spec.expand()) if ledger else None
+    seconds = measured or spec.epoch_seconds
+    started = seconds_to_start(ledger, seconds or 0.0) if ledger else None
+    start = looked + (START_SECONDS if started is None else started) if cost.new_epochs.high else 0.0
+    return Plan(
+        name=spec.name,
+        title=spec.title,
+        trials=cost.trials,
+        arms=tuple(
+            ArmPlan(arm=arm.arm, trials=arm.trials, epochs_naive=arm.naive_epochs, epochs_shared=arm.shared_epochs)
+            for arm in cost.arms
+        ),
+        epochs_naive=cost.naive_epochs,
+        epochs_shared=cost.shared_epochs,
+        epochs_known=cost.known_epochs,
+        epochs_remaining=cost.new_epochs,
+        reason=None if cost.known_epochs else fault or why_nothing(known, ledger),
+        workers=workers,
+        seconds=_seconds(cost, seconds, workers, start) if seconds else None,
+        start_seconds=start,
+        basis=_basis(spec, measured),
+        notes=alike(spec.expand()),
+    )
+
+
+def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping[Program, Identity]:
+    """What the sweep's programs are on this machine; reads the data, in a process with a worker's environment.
+
+    Raises:
+        IdentityError: the data is missing or does not fit.
+        OperationError: a batch is larger than the data.
+    """
+    accelerated = spec.resources.gpu > 0 or spec.resources.tpu > 0
+    environment = WorkerEnvironment(threads=request.threads, cache=settings.cache, gpu=accelerated)
+    found = identify([trial.program for trial in spec.expand()], environment, settings.data_dir)
+    for program, identity in found.items():
+        if program.batch_size > identity.examples:
+            rule = f"must be at most the {identity.examples} training examples"
+            raise OperationError(f"{spec.name}: program.batch_size: {rule}, got {program.batch_size}")
+    return found
+
+
+def refuse_damaged(ledger: Ledger, sweep_id: str) -> None:
+    """Check what the ledger holds of a sweep, where it has it.
+
+    Raises:
+        LedgerDamaged: some of it is damaged or missing.
+    """
+    if any(row.id == sweep_id for row in ledger.intact_sweeps()):
+        ledger.verify(sweep_id)
+
+
+def _basis(spec: SweepSpec, measured: float | None) -> str:
+    """What the time is computed from, or why there is none."""
+    if measured:
+        return f"{_short(measured)} an epoch, as measured here"
+    if spec.epoch_seconds:
+        return f"{_short(spec.epoch_seconds)} an epoch, as the spec says; none was measured here yet"
+    stated = f"; the spec says: {' '.join(spec.cost.split())}" if spec.cost else ""
+    return f"no epoch was measured here yet{stated}"
+
+
+def _seconds(cost: Forecast, seconds: float, workers: int, start: float) -> tuple[float, float]:
+    low, high = wall_seconds(cost, seconds, workers)
+    return low + start, high + start
+
+
+def _short(seconds: float) -> str:
+    """A length of time that may be a fraction of a second."""
+    return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"

@@ -1,0 +1,13 @@
+"""What the verbs raise on purpose, by whose fault it is."""
+
+from services.errors import OperationError
+from services.settings import SettingsError
+from sweeps.ledger.database import LedgerError
+from sweeps.processes.identity import IdentityError, IdentityLost
+from sweeps.processes.job import ClusterAway
+from sweeps.results.baseline import BaselineError
+from sweeps.spec.sweep import SpecError
+from workers.data import DataError
+
+INPUT_ERRORS = (SpecError, IdentityError, DataError, LedgerError, SettingsError, BaselineError, OperationError)
+MACHINE_ERRORS = (IdentityLost, ClusterAway)  # nothing is known to be wrong with the input

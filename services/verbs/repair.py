@@ -1,0 +1,111 @@
+"""The verb ``repair``: mends the ledger from what is left of it, and trains again what training alone restores."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from services import ledgers
+from services.errors import OperationError
+from services.schemas import Mended, Repaired, Request, RunResult
+from services.settings import Settings
+from services.signals import Stop
+from services.verbs.plan import identities
+from services.verbs.running import execution
+from services.verbs.running.watching import View
+from sweeps.ledger import copies, database
+from sweeps.ledger.database import LedgerDamaged
+from sweeps.ledger.entries import sweep_identity
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepRow
+from sweeps.spec.sweep import SweepSpec, parse_document
+from sweeps.urls import of_sqlite, sqlite_file
+from workers.checkpoints import Checkpoints
+
+
+def repair(settings: Settings, sweep: str | None = None, *, dry_run: bool) -> Repaired:
+    """Mend the ledger; of one that is intact nothing is changed. The file is kept as it was beside the mended one.
+
+    Args:
+        sweep: the name or the id of a sweep that the ledger must have.
+
+    Raises:
+        OperationError: there is no ledger.
+        LedgerError: there is no such sweep.
+        SweepBusy: a sweep is being run.
+        LedgerDamaged: nothing of it can be read.
+    """
+    file = sqlite_file(settings.ledger_url)
+    if file is not None and not file.exists():
+        raise OperationError(f"repair: needs a ledger, but {settings.home} holds none")
+    database.make_whole(settings.ledger_url, Ledger.create)  # which refuses an empty file
+    mend = partial(_mend, settings, sweep=sweep)
+    try:
+        found = mend(settings.ledger_url, dry_run=True)
+    except LedgerDamaged:
+        if file is None:
+            raise
+        return _salvaged(mend, file, dry_run=dry_run)
+    if dry_run or not found:
+        return Repaired(dry_run=dry_run, mended=found)
+    kept = None
+    if file is not None:
+        kept = file.with_name(f"{file.name}.damaged-{copies.stamp()}")
+        copies.backup(file, kept)
+    done = mend(settings.ledger_url, dry_run=False)
+    return Repaired(dry_run=False, mended=done, kept=kept)
+
+
+def _salvaged(mend: Callable[..., tuple[Mended, ...]], file: Path, *, dry_run: bool) -> Repaired:
+    """Read what can be read of a file into a new one, and mend that."""
+    draft = file.with_name(f".{file.name}-salvaged-{copies.stamp()}")
+    try:
+        rows = copies.salvage(file, draft)
+        found = ", ".join(f"{count} {table}" for table, count in rows.items() if count)
+        read = Mended(sweep="", what="the database's file", how=f"read into a new one: {found}", restored=True)
+        mended = (read, *mend(of_sqlite(draft), dry_run=False))
+        if dry_run:
+            return Repaired(dry_run=True, mended=mended)
+        return Repaired(dry_run=False, mended=mended, kept=copies.replace(file, draft))
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _mend(settings: Settings, url: str, *, dry_run: bool, sweep: str | None) -> tuple[Mended, ...]:
+    done = Ledger.mend(url, Checkpoints(settings.checkpoints).__contains__, dry_run=dry_run, sweep=sweep)
+    return tuple(Mended(**asdict(one), trains=one.trains) for one in done)
+
+
+def to_train(mended: Sequence[Mended], sweep: str | None) -> dict[str, str]:
+    """The names, by id, of the sweeps of which epochs are to be trained again.
+
+    Args:
+        sweep: an id or a name; of several sweeps of that name each is trained.
+    """
+    lacking = {item.sweep_id: item.sweep for item in mended if item.trains}
+    return {key: name for key, name in lacking.items() if sweep in (None, key, name)}
+
+
+def train(settings: Settings, request: Request, sweep_id: str, *, view: View, stop: Stop) -> RunResult:
+    """Train what a sweep lacks, as its row in the ledger says.
+
+    Raises:
+        OperationError: this machine or this program would train other states than are recorded.
+    """
+    with ledgers.found(settings, sweep_id) as (_, row):
+        spec, request = _as_it_was(row)
+    known = identities(settings, request, spec)
+    if sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing) != row.id:
+        differs = sorted({why for ours in row.identities for other in known.values() for why in ours.why_not(other)})
+        raise OperationError(
+            f"sweep {row.name!r}: what is missing cannot be trained here, which would give other states; it must be "
+            f"trained with what its records were ({'; '.join(differs)})"
+        )
+    return execution.run(settings, request, spec, view=view, stop=stop)
+
+
+def _as_it_was(row: SweepRow) -> tuple[SweepSpec, Request]:
+    spec = parse_document(dict(row.spec), f"sweep {row.name}")
+    threads = {identity.numerics.get("threads", "1") for identity in row.identities}
+    given = next(iter(threads), "1")
+    return spec, Request(spec=row.name, sharing=row.sharing, threads=int(given) if given.isdecimal() else 1)

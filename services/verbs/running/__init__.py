@@ -1,0 +1,1 @@
+"""A sweep under way: attempts at it, one driver after the other, and what is waited for in between."""

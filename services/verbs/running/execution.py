@@ -1,0 +1,118 @@
+"""The verb ``run``: everything is checked before anything starts; then a driver trains and a projector uploads."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from services import ledgers
+from services.schemas import Request, RunResult
+from services.settings import Settings
+from services.signals import Stop
+from services.tracking.projector import projecting
+from services.verbs import plan
+from services.verbs.running import preflight
+from services.verbs.running.attempts import Attempts, Need, needed, result
+from services.verbs.running.watching import View
+from sweeps.files import private
+from sweeps.forecast.recorded import estimate
+from sweeps.ledger.entries import sweep_identity
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepStatus
+from sweeps.processes.janitor import clean_leftovers
+from sweeps.processes.job import Job, Options
+from sweeps.spec.sweep import SweepSpec
+from sweeps.urls import sqlite_file
+from workers.config import Program
+from workers.trajectory import Identity
+
+
+def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
+    """Run a sweep, or go on with it, until it ends or ``stop`` is set.
+
+    Raises:
+        SettingsError: a setting that is used only later breaks its rule.
+    """
+    settings.check("home", "ledger_url", "data_dir", "notify_url", *(("tracking_uri",) if request.tracking else ()))
+    with private():
+        return _run(settings, request, spec, view=view, stop=stop)
+
+
+def _run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
+    preflight.check_home(settings.home)
+    view.note(f"{spec.name}: looking at its data, and at what is known of it already")
+    clean_leftovers()
+    with ledgers.opened_if_any(settings) as known:
+        identities = plan.identities(settings, request, spec)
+        sweep_id = sweep_identity(spec.name, spec.expand(), identities, sharing=request.sharing)
+        if known is not None:
+            plan.refuse_damaged(known, sweep_id)
+        if known is not None and _is_finished(known, sweep_id):
+            known.describe_sweep(sweep_id, spec.to_dict())
+            return _show_again(settings, request, known, sweep_id, stop)
+        preflight.check_room(settings.checkpoints, needed(settings, known, sweep_id))
+        cost = estimate(spec, identities, known, sharing=request.sharing)
+    with ledgers.opened(settings.prepare()) as ledger:
+        stop.hold()
+        ledger.create_sweep(
+            *(spec.name, spec.to_dict(), spec.expand(), identities),
+            sharing=request.sharing,
+            forecast=asdict(cost),
+        )
+        job = _job(settings, request, spec, sweep_id, identities, cost.new_epochs)
+        with Attempts(settings, request, job, ledger, view, stop) as attempts:
+            while (need := attempts.attempt()) is not Need.NOTHING:
+                attempts.wait_for(need)
+            return attempts.result()
+
+
+def _job(
+    settings: Settings,
+    request: Request,
+    spec: SweepSpec,
+    sweep_id: str,
+    identities: Mapping[Program, Identity],
+    forecast: tuple[int, int],
+) -> Job:
+    options = Options(
+        checkpoints=settings.checkpoints,
+        cache=settings.cache,
+        data_dir=settings.data_dir,
+        address=settings.ray_address,
+        sharing=request.sharing,
+        workers=request.workers,
+        threads=request.threads,
+        allow_nondeterminism=request.allow_nondeterminism,
+        save_every_seconds=request.save_every_seconds,
+        cpu=spec.resources.cpu,
+        gpu=spec.resources.gpu,
+        tpu=spec.resources.tpu,
+    )
+    return Job(
+        ledger_url=settings.ledger_url,
+        sweep_id=sweep_id,
+        trials=spec.expand(),
+        identities=identities,
+        options=options,
+        forecast=forecast,
+    )
+
+
+def _is_finished(ledger: Ledger, sweep_id: str) -> bool:
+    return any(row.id == sweep_id and row.status is SweepStatus.FINISHED for row in ledger.intact_sweeps())
+
+
+def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: str, stop: Stop) -> RunResult:
+    """The result of a finished sweep; what an outage kept from the tracking store is sent now."""
+    ledger.use_sweep(sweep_id)
+    projector = None
+    if request.tracking and not _is_uploaded(settings, ledger, sweep_id):
+        with projecting(settings, sweep_id, stop) as projector:
+            pass
+    return result(settings, ledger, sweep_id, None, projector)
+
+
+def _is_uploaded(settings: Settings, ledger: Ledger, sweep_id: str) -> bool:
+    """Whether the tracking store has acknowledged all, and, where it is a file, is still there."""
+    file = sqlite_file(settings.tracking_uri)
+    if file is not None and not file.exists():
+        return False
+    return not ledgers.lag(settings, ledger, sweep_id)

@@ -1,0 +1,102 @@
+"""What happened in a sweep, in words: the ledger's events as short texts, for the live view and the log."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from abel.schedules import Event
+from sweeps.ledger.records import EventRow, TrialStatus
+from sweeps.run.failures import FailureClass
+
+PAGE = 1000
+# What training decides; a milestone was known before and is no news, nor is that a trial finished.
+DEEDS = {
+    Event.MINIMUM: "minimum",
+    Event.DECAY: "decay",
+    Event.LAST_DECAY: "last decay",
+    Event.PLATEAU: "decay on a plateau",
+}
+
+
+class Events(Protocol):
+    """The one thing that is read of a ledger."""
+
+    def events(self, sweep_id: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
+        """The sweep's next events after an event's id, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One piece of news; ``trial`` is the trial's name, or None where it concerns the sweep."""
+
+    trial: str | None
+    text: str
+
+
+@dataclass(kw_only=True)
+class News:
+    """Follows one sweep's events. A trial's schedule events gather in one text: ``minimum at 9, decay at 24``.
+
+    The first look is silent: what a sweep covers when it opens was trained before, by it or by another sweep.
+    """
+
+    ledger: Events
+    sweep_id: str
+    names: Mapping[str, str]  # trial id to name
+    _after: int = 0
+    _opened: bool = False
+    _deeds: dict[str, list[str]] = field(default_factory=dict)
+
+    def skip(self) -> None:
+        """Take in what earlier invocations left, silently."""
+        for _ in self._read():
+            pass
+
+    def poll(self) -> Iterator[Item]:
+        """What came since the last call; nothing at the first."""
+        if self._opened:
+            yield from self._read()
+        else:
+            self.skip()
+            self._opened = True
+
+    def _read(self) -> Iterator[Item]:
+        while rows := self.ledger.events(self.sweep_id, self._after, PAGE):
+            for row in rows:
+                self._after = row.id
+                yield from self._tell(row.kind, row.payload)
+            if len(rows) < PAGE:
+                return
+
+    def _tell(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Item]:
+        match kind:
+            case "schedule":
+                new = [f"{deed} at {payload['epoch']}" for flag, deed in DEEDS.items() if payload["event"] & flag]
+                deeds = self._deeds.setdefault(payload["trial"], [])
+                deeds += new
+                if new:
+                    yield Item(trial=self.names[payload["trial"]], text=", ".join(deeds))
+            case "trial_ended" if payload["status"] != TrialStatus.FINISHED:
+                yield Item(trial=self.names[payload["trial"]], text=_ending(payload))
+            case "nondeterministic":
+                yield Item(trial=None, text=f"an epoch that was trained again differs from its record: {dict(payload)}")
+            case "incident" if payload["trials"]:  # the loss of a driver is told by who replaces it
+                yield Item(trial=None, text=_incident(payload))
+            case "note":  # as earlier versions wrote it
+                yield Item(trial=None, text=payload["text"])
+            case _:
+                return
+
+
+def _incident(payload: Mapping[str, Any]) -> str:
+    """What befell a cohort, and what is done about it."""
+    trials = len(payload["trials"])
+    then = "going on from the last checkpoint" if payload["again"] else "given up"
+    then += ", alone" if payload["again"] and payload.get("class") == FailureClass.OUT_OF_MEMORY else ""
+    return f"{payload['text']} (epoch {payload['epoch']}, {trials} trial{'s' * (trials != 1)}): {then}"
+
+
+def _ending(payload: Mapping[str, Any]) -> str:
+    """How a trial ended; the first line of an error says what, the rest is for the log."""
+    reason = (payload.get("error") or "").strip().splitlines()
+    return f"{payload['status']} at epoch {payload['epoch']}" + (f": {reason[0]}" if reason else "")

@@ -1,0 +1,90 @@
+"""Restarts of a lost driver: how many in a row without progress, after which pause, and their incidents in the ledger."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sweeps.ledger.database import LedgerAway, LedgerDamaged, LedgerError
+from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.records import SweepStatus
+from sweeps.processes.job import DriverLost, Outcome
+from sweeps.run.failures import FailureClass
+from sweeps.run.retrying import RetryPolicy
+
+LOSS = FailureClass.INFRASTRUCTURE
+# How often a driver is replaced without a new record in between.
+POLICY = RetryPolicy(infrastructure=5, first_pause_seconds=2.0, longest_pause_seconds=30.0)
+
+
+class Restarts:
+    """Counts the drivers lost in a row without a new record, and writes each loss to the ledger as an incident."""
+
+    def __init__(self, ledger: Ledger, sweep_id: str) -> None:
+        self._ledger, self._sweep_id = ledger, sweep_id
+        self._in_a_row = 0
+        self._last: DriverLost | None = None
+        self._trained = ledger.work(sweep_id).trained  # at the last loss
+        self._incidents: list[tuple[str, dict[str, Any]]] = []  # not in the ledger yet
+
+    def count(self, lost: DriverLost) -> bool:
+        """Take in a loss, once however often it is given; returns whether the driver is to be replaced."""
+        if lost is not self._last:
+            trained = self._now_trained()
+            self._in_a_row = 1 if trained > self._trained else self._in_a_row + 1
+            self._trained, self._last = trained, lost
+            self._incidents.append(("incident", self._incident(lost)))
+        return self._allows_another
+
+    @property
+    def _allows_another(self) -> bool:
+        return POLICY.allows(LOSS, self._in_a_row - 1, alone=False)
+
+    def _incident(self, lost: DriverLost) -> dict[str, Any]:
+        # It hits the sweep as a whole: no trial and no epoch.
+        incident = {"class": LOSS, "text": f"the driver was lost: {lost}", "trials": [], "epoch": 0}
+        return incident | {"again": self._allows_another, "attempt": self._in_a_row}
+
+    def _now_trained(self) -> int:
+        try:
+            return self._ledger.work(self._sweep_id).trained
+        except (LedgerAway, LedgerDamaged):
+            raise
+        except LedgerError:
+            return self._trained  # a reader's trouble of a moment
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long to wait before the next driver starts."""
+        return POLICY.pause(LOSS, self._in_a_row - 1)
+
+    def tell(self, invocation: int) -> None:
+        """Write what is not in the ledger yet; what it does not take now waits for the next time."""
+        with suppress(LedgerError):  # the driver meets it as well, and says so
+            self._commit(invocation)
+
+    def give_up(self, invocation: int | None, log: Path) -> Outcome:
+        """End the sweep as failed, in the invocation of the last driver; where that did not come to have one, in another.
+
+        Raises:
+            Fenced: another process has taken the sweep over meanwhile.
+        """
+        error = (
+            f"The driver was lost {self._in_a_row} times in a row without a new record, the last time because {self._last} "
+            f"(log: {log}). The same command goes on from the last checkpoints."
+        )
+        return self._end(invocation, SweepStatus.FAILED, error)
+
+    def interrupt(self, invocation: int | None) -> Outcome:
+        """End the sweep as interrupted, where it was to stop when its driver was lost; as :meth:`give_up` otherwise."""
+        return self._end(invocation, SweepStatus.INTERRUPTED)
+
+    def _end(self, invocation: int | None, status: SweepStatus, error: str | None = None) -> Outcome:
+        number = self._ledger.begin_invocation(self._sweep_id) if invocation is None else invocation
+        self._commit(number)
+        self._ledger.end_invocation(self._sweep_id, number, status)
+        return Outcome(status=status, trained=0, replayed=0, seconds={}, error=error)
+
+    def _commit(self, invocation: int) -> None:
+        if self._incidents:
+            self._ledger.commit(self._sweep_id, invocation, Batch(events=self._incidents))
+            self._incidents = []

@@ -1,0 +1,58 @@
+"""What is looked at while a driver works: how far it is, the sweep's news, and what its projector complains of."""
+
+from typing import Protocol
+
+from services.tracking.projector import Projector
+from services.verbs.running.news import News
+from sweeps.ledger.database import LedgerDamaged, LedgerError
+from sweeps.ledger.ledger import Ledger
+from sweeps.processes.job import Progress
+
+NO_NODE = "no node of the Ray cluster is large enough for a worker; waiting for one to join"
+NODE_JOINED = "a node has joined; going on"
+
+
+class View(Protocol):
+    """Where the run tells what it does."""
+
+    def note(self, text: str) -> None:
+        """Say something once: a step of the start, a warning."""
+
+    def news(self, trial: str, text: str) -> None:
+        """Say what happened in a trial; a later text of the same trial takes the place of an earlier one."""
+
+    def show(self, progress: Progress) -> None:
+        """Show how far the sweep is."""
+
+
+class Watch:
+    """What is done each time the driver says how far it is."""
+
+    def __init__(self, ledger: Ledger, sweep_id: str, view: View) -> None:
+        self._view = view
+        names = {trial.id: trial.name for trial in ledger.trials(sweep_id)}
+        self._news = News(ledger=ledger, sweep_id=sweep_id, names=names)
+        self._news.skip()
+        self._room = True
+
+    def tick(self, progress: Progress, projector: Projector | None) -> None:
+        """Pass on figures, news, and what the projector complains of."""
+        try:
+            self._tell_news()
+        except LedgerDamaged:
+            raise
+        except LedgerError:
+            pass  # a reader's trouble of a moment; a writer's is told by the next record
+        for line in projector.complaints() if projector else ():
+            self._view.note(line)
+        if progress.room is not self._room:
+            self._room = progress.room
+            self._view.note(NODE_JOINED if progress.room else NO_NODE)
+        self._view.show(progress)
+
+    def _tell_news(self) -> None:
+        for item in self._news.poll():
+            if item.trial is None:
+                self._view.note(item.text)
+            else:
+                self._view.news(item.trial, item.text)

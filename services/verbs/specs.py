@@ -1,0 +1,71 @@
+"""The verbs about specs: the catalogue, a spec to start from, its JSON schema, and checking one. They start nothing."""
+
+from pathlib import Path
+from typing import Any
+
+from services.errors import OperationError
+from services.schemas import CatalogEntry, Request, Validation
+from sweeps import catalog as shipped
+from sweeps.files import PathFault, named, resolve
+from sweeps.spec.expansion import alike
+from sweeps.spec.sweep import SweepSpec, json_schema, load_spec, parse_document, parse_spec
+
+
+def catalog() -> list[CatalogEntry]:
+    """The sweeps that ship with the package."""
+    specs = (load_spec(name) for name in shipped.names())
+    return [CatalogEntry(name=spec.name, title=spec.title, claim=spec.claim, cost=spec.cost) for spec in specs]
+
+
+def catalog_text(name: str) -> str:
+    """The YAML of a catalogue entry."""
+    if name not in shipped.names():
+        raise OperationError(f"{name}: must be a catalogue entry ({', '.join(shipped.names())})")
+    return shipped.read(name)
+
+
+def catalog_document(name: str) -> dict[str, Any]:
+    """A catalogue entry as a document of JSON types, which a `.json` spec may hold."""
+    return parse_spec(catalog_text(name), f"{name}.yaml").to_dict()
+
+
+def init(file: Path) -> None:
+    """Write a commented spec to start from; never over a file that is there."""
+    try:
+        with resolve(file).open("x", encoding="utf-8") as target:
+            target.write(shipped.template())
+    except PathFault as error:
+        raise OperationError(f"{named(file)}: {error}") from None
+    except FileExistsError:
+        raise OperationError(f"{file}: must not exist yet; it was left as it is") from None
+    except OSError as error:
+        raise OperationError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a spec."""
+    return json_schema()
+
+
+def validate(spec_name: str) -> Validation:
+    """Check a spec."""
+    spec = load_spec(spec_name)
+    trials = spec.expand()
+    return Validation(
+        name=spec.name,
+        title=spec.title,
+        trials=len(trials),
+        arms={arm: sum(trial.arm == arm for trial in trials) for arm in spec.arms},
+        seeds=tuple(spec.seeds),
+        epochs=max(trial.epochs for trial in trials),
+        epochs_naive=sum(trial.epochs for trial in trials),
+        notes=alike(trials),
+    )
+
+
+def requested(request: Request) -> SweepSpec:
+    """The spec that a request names, with the request's seeds instead of its own."""
+    spec = load_spec(request.spec)
+    if request.seeds is None:
+        return spec
+    return parse_document({**spec.to_dict(), "seeds": list(request.seeds)}, f"{request.spec} --seeds")

@@ -1,0 +1,90 @@
+"""The verb `status`: where sweeps stand, as the ledger has it."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from services import ledgers
+from services.schemas import Incident, SweepDetail, SweepOverview
+from services.settings import Settings
+from sweeps.ledger import leases
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import EventRow, SweepRow, SweepStatus, TrialRow, TrialStatus
+from sweeps.results import summary
+
+STOPPED = "stopped"  # marked as running, but no process runs it: it was killed, or the machine went down
+
+
+def sweeps(settings: Settings) -> list[SweepOverview]:
+    """Every sweep of the ledger, newest first."""
+    with ledgers.opened_if_any(settings) as ledger:
+        rows = ledger.sweeps() if ledger else []
+        return [overview(ledger, row) for row in reversed(rows) if ledger]
+
+
+def status(settings: Settings, sweep: str) -> SweepDetail:
+    """One sweep with its arms and trials, by name or id."""
+    with ledgers.found(settings, sweep) as (ledger, row):
+        return detail(settings, ledger, row)
+
+
+def overview(ledger: Ledger, sweep: SweepRow) -> SweepOverview:
+    """A sweep in figures."""
+    return _overview(ledger, sweep, ledger.trials(sweep.id))
+
+
+def _overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> SweepOverview:
+    work = ledger.work(sweep.id)
+    alive = sweep.status is not SweepStatus.RUNNING or leases.is_held(sweep)
+    statuses = [trial.status for trial in trials]
+    return SweepOverview(
+        id=sweep.id,
+        name=sweep.name,
+        status=sweep.status if alive else STOPPED,
+        sharing=sweep.sharing,
+        created_ms=sweep.created_ms,
+        trials=len(trials),
+        ended=sum(status.final for status in statuses),
+        diverged=statuses.count(TrialStatus.DIVERGED),
+        failed=statuses.count(TrialStatus.FAILED),
+        cancelled=statuses.count(TrialStatus.CANCELLED),
+        stopped=statuses.count(TrialStatus.STOPPED),
+        covered=sum(trial.epoch for trial in trials),
+        total=sum(trial.epochs for trial in trials),
+        trained=work.trained,
+        replayed=work.replayed,
+    )
+
+
+def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
+    """A sweep with its arms and its trials."""
+    trials = ledger.trials(sweep.id)
+    curves = ledger.curves(sweep, trials)
+    results = [summary.measure(trial, curve) for trial, curve in zip(trials, curves, strict=True)]
+    return SweepDetail(
+        sweep=_overview(ledger, sweep, trials),
+        arms=summary.summarise(trials, results),
+        trials=tuple(results),
+        incidents=_incidents(ledger, sweep.id, {trial.id: trial.name for trial in trials}),
+        lacking=ledgers.lag(settings, ledger, sweep.id),
+    )
+
+
+def _incidents(ledger: Ledger, sweep_id: str, names: Mapping[str, str]) -> tuple[Incident, ...]:
+    """What befell the sweep's cohorts, by class and text, the most frequent first."""
+    seen: dict[tuple[str, str], list[EventRow]] = defaultdict(list)
+    for event in ledger.events_of(sweep_id, "incident"):
+        seen[event.payload["class"], event.payload["text"]].append(event)
+    found = [
+        Incident(
+            kind=kind,
+            text=text,
+            times=len(events),
+            retried=sum(bool(event.payload["again"]) for event in events),
+            trials=len({trial for event in events for trial in event.payload["trials"]}),
+            last_trial=next((names[trial] for trial in events[-1].payload["trials"]), None),
+            last_epoch=events[-1].payload["epoch"],
+            last_ms=events[-1].at_ms,
+        )
+        for (kind, text), events in seen.items()
+    ]
+    return tuple(sorted(found, key=lambda incident: -incident.times))

@@ -1,0 +1,86 @@
+"""What a sweep will cost, given what the ledger holds of its trials."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sweeps.forecast.plan import Forecast, Span, forecast
+from sweeps.ledger.entries import sweep_identity
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import TrialStatus
+from sweeps.spec.sweep import SweepSpec, Trial
+from workers.cohort import diverged, observation
+from workers.config import Program
+from workers.trajectory import Identity, child
+
+
+def estimate(
+    spec: SweepSpec, known: Mapping[Program, Identity], ledger: Ledger | None, *, sharing: bool = True
+) -> Forecast:
+    """The sweep's cost in epochs, given what the ledger holds; without identities or ledger nothing counts as known."""
+    trials = spec.expand()
+    if not sharing:
+        return _unshared(spec.name, trials, known, ledger)
+    if not known:
+        return forecast(trials)
+    recorded = recorded_epochs(trials, known, ledger) if ledger else {}
+    if ledger and any(trial.halving for trial in trials):
+        recorded = {**recorded, **_stopped(sweep_identity(spec.name, trials, known, sharing=True), ledger)}
+    return forecast(trials, lambda trial: recorded.get(trial.number, 0), lambda trial: known[trial.program].examples)
+
+
+def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger) -> Mapping[int, int]:
+    """How many epochs from the first the ledger holds of each trial, by number; one that ended early is complete."""
+    recorded = {trial.number: 0 for trial in trials}
+    walking = [(trial, trial.schedule.init(), known[trial.program].root(trial.seed)) for trial in trials]
+    for epoch in range(1, max((trial.epochs for trial in trials), default=0) + 1):
+        ahead = []
+        for trial, state, key in walking:
+            plan_ = trial.schedule.plan(state, epoch, known[trial.program].examples, trial.program.batch_size)
+            ahead.append((trial, state, child(key, plan_)))
+        found = ledger.states({key for _, _, key in ahead})
+        walking = []
+        for trial, state, key in ahead:
+            if key not in found:
+                continue
+            seen = observation(found[key].metrics)
+            if diverged(seen):
+                recorded[trial.number] = trial.epochs
+                continue
+            after = trial.schedule.update(state, seen)
+            recorded[trial.number] = trial.epochs if after.finished else epoch
+            if recorded[trial.number] < trial.epochs:
+                walking.append((trial, after, key))
+        if not walking:
+            break
+    return recorded
+
+
+def why_nothing(known: Mapping[Program, Identity], ledger: Ledger | None) -> str:
+    """Why no recorded state serves the sweep."""
+    earlier = [identity for row in reversed(ledger.intact_sweeps()) for identity in row.identities] if ledger else []
+    if not earlier:
+        return "no sweep was run here yet"
+    differences = [ours.why_not(other) for ours in known.values() for other in earlier if ours.program == other.program]
+    if not differences:
+        return "no sweep trained this program here yet"
+    nearest = min(differences, key=len)
+    if not nearest:
+        return "its seeds and first learning rates are new"
+    return "what is recorded has other " + "; ".join(nearest)
+
+
+def _stopped(sweep_id: str, ledger: Ledger) -> Mapping[int, int]:
+    """The trials that a sweep stopped at a rung, by number: nothing of them is left to train."""
+    return {row.number: row.epochs for row in ledger.trials(sweep_id) if row.status is TrialStatus.STOPPED}
+
+
+def _unshared(name: str, trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger | None) -> Forecast:
+    """Without sharing every trial trains its own epochs, and only the very same sweep can have recorded them."""
+    sweep_id = sweep_identity(name, trials, known, sharing=False) if known else ""
+    rows = ledger.trials(sweep_id) if ledger else []
+    recorded = {row.number: row.epochs if row.status.final else row.epoch for row in rows}
+    cost = forecast(trials, lambda trial: recorded.get(trial.number, 0))
+    everything = Span(cost.sure_epochs, cost.naive_epochs)
+    left = Span(max(0, cost.sure_epochs - cost.known_epochs), cost.naive_epochs - cost.known_epochs)
+    arms = tuple(replace(arm, shared_epochs=Span(arm.sure_epochs, arm.naive_epochs)) for arm in cost.arms)
+    return replace(cost, shared_epochs=everything, new_epochs=left, arms=arms)

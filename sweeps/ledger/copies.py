@@ -1,0 +1,169 @@
+"""Copies of an SQLite ledger's file: a backup while sweeps run, and what can still be read of a damaged one."""
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sweeps.files import private
+from sweeps.ledger import database, leases, migrations, tables
+from sweeps.ledger.database import LedgerDamaged, LedgerError
+from sweeps.urls import of_sqlite
+
+TABLES = tuple(tables.metadata.tables)
+
+
+def stamp() -> str:
+    """The time, for the name of a copy."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+
+
+def backup(ledger: Path, target: Path) -> None:
+    """Copy a ledger as it is at one instant, whoever writes to it, to a new file that only its owner can read.
+
+    Raises:
+        LedgerError: the file exists, or cannot be written or read.
+    """
+    try:
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        raise LedgerError(f"{target}: already exists; not overwritten") from None
+    except OSError as error:
+        raise LedgerError(f"{target}: cannot be written: {error.strerror}") from None
+    try:
+        with closing(_reader(ledger)) as source, closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)  # all pages in one go: a copy in steps starts anew whenever somebody writes
+            found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if found != "ok":
+            raise LedgerDamaged(f"ledger {ledger}: is damaged: the database says {found!r}")
+        _sync(target)
+    except BaseException as error:
+        target.unlink()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise LedgerError(f"ledger {ledger}: cannot be copied to {target}: {error}") from None
+        raise
+
+
+def salvage(ledger: Path, target: Path) -> dict[str, int]:
+    """Copy what can be read of a damaged ledger into a new one of its version; returns how many rows of each table.
+
+    Rows are read from both ends of each table, up to where its pages are damaged. What a row holds is not looked at:
+    its digest tells.
+
+    Raises:
+        LedgerDamaged: nothing can be read.
+    """
+    found = dict.fromkeys(TABLES, 0)
+    with closing(_reader(ledger)) as source:
+        source.text_factory = lambda content: content.decode(errors="replace")
+        columns = {table: _columns(source, table) for table in TABLES}
+        version = migrations.version_of(columns)
+        _make_empty(target, version)
+        with closing(sqlite3.connect(target)) as copy, copy:
+            for table in TABLES:
+                known = [name for name in _columns(copy, table) if name in columns[table]]
+                copy.execute(f"DELETE FROM {table}")
+                for row in _rows(source, table, known):
+                    marks = ", ".join("?" * len(row))
+                    with suppress(sqlite3.IntegrityError):  # a damaged key may be there twice
+                        copy.execute(f"INSERT INTO {table} ({', '.join(known)}) VALUES ({marks})", row)
+                        found[table] += 1
+            if version < tables.SCHEMA_VERSION:  # later ones have digests, by which a repair finds the version
+                row = ("schema_version", str(version))
+                copy.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", row)
+            _keep_numbers(source, copy)
+    if not any(found.values()):
+        raise LedgerDamaged(f"ledger {ledger}: is damaged: no row of it can be read; restore a backup")
+    return found
+
+
+def _columns(source: sqlite3.Connection, table: str) -> list[str]:
+    with suppress(sqlite3.DatabaseError):
+        return [row[1] for row in source.execute(f"PRAGMA table_info({table})")]
+    return []
+
+
+def _make_empty(target: Path, version: int) -> None:
+    engine = database.engine(of_sqlite(target))
+    with database.writer(engine) as connection, connection.begin():
+        migrations.create(connection, version)
+    engine.dispose()
+
+
+def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    query, last = f"SELECT {', '.join(('rowid', *columns))} FROM {table} NOT INDEXED ORDER BY rowid", None
+    if not columns:
+        return
+    with suppress(sqlite3.DatabaseError):
+        for number, *row in source.execute(query):
+            yield tuple(row)
+            last = number
+        return
+    with suppress(sqlite3.DatabaseError):
+        for number, *row in source.execute(f"{query} DESC"):
+            if last is not None and number <= last:
+                return
+            yield tuple(row)
+
+
+def _keep_numbers(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
+    """Events are not to get the number of one that is lost: a tracking store may know that."""
+    with suppress(sqlite3.DatabaseError):
+        for table, number in source.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
+            copy.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table))
+
+
+def replace(ledger: Path, new: Path) -> Path:
+    """Put a new file in a ledger's place, which is never empty; returns where the old one, with its log, is kept.
+
+    Raises:
+        SweepBusy: a process runs a sweep of the ledger.
+    """
+    kept = ledger.with_name(f"{ledger.name}.damaged-{stamp()}")
+    with closing(_reader(ledger)) as old:
+        _refuse_held(old)
+    for ending in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            _keep(ledger.with_name(f"{ledger.name}{ending}"), kept.with_name(f"{kept.name}{ending}"))
+    for ending in ("-wal", "-shm"):  # first, since SQLite would write the old log into the new file
+        ledger.with_name(f"{ledger.name}{ending}").unlink(missing_ok=True)
+    new.replace(ledger)
+    _sync(ledger)
+    return kept
+
+
+def _refuse_held(ledger: sqlite3.Connection) -> None:
+    ledger.row_factory = sqlite3.Row
+    with suppress(sqlite3.DatabaseError):
+        for row in ledger.execute("SELECT name, holder, lease_until_ms FROM sweeps NOT INDEXED"):
+            with suppress(ValueError, TypeError):  # a damaged lease, which nobody can renew
+                leases.refuse_held(dict(row))
+
+
+def _keep(file: Path, kept: Path) -> None:
+    try:
+        os.link(file, kept)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without hard links
+        with private():
+            shutil.copy2(file, kept)
+    _sync(kept)
+
+
+def _reader(ledger: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(ledger.absolute()))}?mode=ro", uri=True)
+
+
+def _sync(file: Path) -> None:
+    for place in (file, file.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,243 @@
+"""The connection to the ledger's database: SQLite in a mode in which readers never block the writer, or PostgreSQL."""
+
+import fcntl
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from sweeps.files import make_private, private
+from sweeps.ledger.sealing import Damage
+from sweeps.urls import masked, parse, sqlite_file, without_credentials
+
+BUSY_TIMEOUT_MS = 30_000  # how long to wait for another writer
+IDLE_TIMEOUT_MS = 10_000  # how long a writer on PostgreSQL may do nothing while others wait for it
+CONNECT_TIMEOUT_SECONDS = 10
+# Of libpq: after which silence of the other machine a connection is given up, idle or with something on its way.
+KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 20_000}
+SCHEMA_LOCK = 0x61_62_65_6C  # any number that no other program takes in the same database
+AWAY = ("08", "57P")  # PostgreSQL's codes begin so where a connection broke, or a server starts, stops or crashed
+DAMAGED = ("42P01", "42703", "XX001", "XX002")  # a table or column of ours is missing, pages or indexes are damaged
+
+# What SQLite reports of the machine and not of the file's content, by the low byte of its code. Texts that are not UTF-8
+# have no code.
+OUTSIDE = frozenset(
+    (
+        *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
+        *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
+        *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_AUTH),
+    )
+)
+CURE = "`abel repair --dry-run` lists what can be restored"
+
+
+class LedgerError(Exception):
+    """The ledger cannot be opened, is of another schema version, or does not hold what was asked for."""
+
+
+class LedgerAway(LedgerError, ConnectionError):
+    """The ledger's server is out of reach for now. Whether what was being written is there is not known."""
+
+
+class LedgerDamaged(LedgerError):
+    """The ledger holds something other than what was written, or lacks a part of it."""
+
+
+def engine(url: str) -> Engine:
+    """Connections to the database at an SQLAlchemy URL; execution option ``abel_write`` makes one a writer's."""
+    place = _parsed(url)
+    match place.drivername:
+        case "sqlite":
+            return _sqlite(place)
+        case "postgresql" | "postgresql+psycopg":
+            return _postgresql(place)
+    raise LedgerError(f"ledger {shown(place)}: must be an sqlite:/// or postgresql:// URL, got {place.drivername}")
+
+
+def make_whole(url: str, fill: Callable[[str], None]) -> None:
+    """Create the file of an SQLite ledger that is not there yet: filled elsewhere, then linked to its place.
+
+    So a file in that place is never empty, unless somebody emptied it.
+
+    Raises:
+        LedgerDamaged: the file is empty, or its write-ahead log is there without it.
+    """
+    place = sqlite_file(_parsed(url))
+    if place is None:
+        return
+    if place.is_file() and place.stat().st_size == 0:  # before SQLite writes a header into it
+        raise LedgerDamaged(f"ledger {shown(_parsed(url))}: is damaged: its file is empty; restore a backup")
+    if place.exists():
+        return
+    log = place.with_name(f"{place.name}-wal")
+    if log.exists() and log.stat().st_size:
+        text = f"{log.name} is there without {place.name}; restore a backup, or move {log.name} away"
+        raise LedgerDamaged(f"ledger {shown(_parsed(url))}: is damaged: {text}")
+    draft = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
+    try:
+        fill(_parsed(url).set(database=str(draft)).render_as_string(hide_password=False))
+        with suppress(FileExistsError):  # another process was first
+            put(draft, place)
+    finally:
+        for left in place.parent.glob(f"{draft.name}*"):
+            left.unlink(missing_ok=True)
+
+
+def put(new: Path, place: Path) -> None:
+    """Give a file a name that is free, in one step.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(new, place)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: whoever finds it so takes the folder's lock
+        folder = os.open(place.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if place.exists():
+                raise FileExistsError(place) from None
+            new.rename(place)
+        finally:
+            os.close(folder)
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be printed."""
+    return without_credentials(url)
+
+
+def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insertion that can say what to do with a row that is there already."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def reader(engine: Engine) -> Connection:
+    """A connection whose transactions see one state of the database, whatever is committed meanwhile."""
+    if engine.dialect.name == "postgresql":
+        return engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    return engine.connect()
+
+
+def writer(engine: Engine) -> Connection:
+    """A connection whose transactions may write."""
+    return engine.connect().execution_options(abel_write=True)
+
+
+def check_file(engine: Engine, *, indexes: bool = False) -> None:
+    """Have SQLite look through its file, all of it; with ``indexes`` it compares them with their tables too.
+
+    Raises:
+        DBAPIError, Damage: the file is damaged.
+    """
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            pragma = "integrity_check" if indexes else "quick_check"
+            found = connection.exec_driver_sql(f"PRAGMA {pragma}(1)").scalar()
+        if found != "ok":
+            raise Damage(f"the database says {found!r}")
+
+
+def lock_schema(connection: Connection) -> None:
+    """Until the transaction ends nobody else creates or changes tables; on SQLite a writer has that lock anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": SCHEMA_LOCK})
+
+
+@contextmanager
+def told(url: URL, cannot: str) -> Iterator[None]:
+    """What the database refuses, as one line that names the ledger."""
+    try:
+        yield
+    except Damage as damage:
+        raise LedgerDamaged(f"ledger {shown(url)}: is damaged: {damage}; {CURE}") from None
+    except DBAPIError as error:  # a full disk, a lock held too long, a server that is away, a wrong password
+        why = masked(" ".join(str(error.orig).split())[:300])
+        if _is_damage(error):
+            raise LedgerDamaged(f"ledger {shown(url)}: is damaged: the database says {why!r}; {CURE}") from error
+        kind = LedgerAway if _is_away(error) else LedgerError
+        raise kind(f"ledger {shown(url)}: cannot be {cannot}: {why}") from error
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return parse(url)
+    except ValueError:
+        raise LedgerError("ledger: must be an sqlite:///<path> or postgresql://<host>/<database> URL") from None
+
+
+def _is_damage(error: DBAPIError) -> bool:
+    """Whether what was read makes no sense, or what every ledger has is not there."""
+    if isinstance(error.orig, sqlite3.Error):
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        return code is None or code & 0xFF not in OUTSIDE or code == sqlite3.SQLITE_IOERR_SHORT_READ
+    return getattr(error.orig, "sqlstate", "") in DAMAGED
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Whether it is of the connection and not of what was asked; a connection that never was has no code."""
+    code = getattr(error.orig, "sqlstate", "")
+    never = code is None and isinstance(error, OperationalError)
+    return error.connection_invalidated or never or bool(code and code.startswith(AWAY))
+
+
+def _sqlite(place: URL) -> Engine:
+    file = Path(place.database or ":memory:")
+    reading = file.exists() and not (os.access(file.parent, os.W_OK) and os.access(file, os.W_OK))
+    if not reading:
+        make_private(file.parent)
+    made = create_engine(place)
+
+    @event.listens_for(made, "do_connect")
+    def _connect(dialect: Dialect, _: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+        if reading:
+            arguments[0], options["uri"] = _read_only(file), True
+        with private():  # the log and the shared memory get the file's mode
+            connection = dialect.connect(*arguments, **options)
+            connection.isolation_level = None  # the driver must not open transactions of its own: "begin" below does
+            connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+            if not reading:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+            return connection
+
+    @event.listens_for(made, "begin")
+    def _begin(connection: Connection) -> None:
+        # A deferred read-then-write is refused at once when another writer came between: writers lock up front.
+        write = connection.get_execution_options().get("abel_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return made
+
+
+def _read_only(file: Path) -> str:
+    """How SQLite opens a file where it may create nothing: without a log to read, it takes the file for unchanging."""
+    log = Path(f"{file}-wal")
+    unchanging = not log.exists() or not log.stat().st_size
+    return f"file:{quote(str(file))}?{'immutable=1' if unchanging else 'mode=ro'}"
+
+
+def _postgresql(place: URL) -> Engine:
+    ours = {"connect_timeout": CONNECT_TIMEOUT_SECONDS} | KEEPALIVES
+    waits = {name: value for name, value in ours.items() if name not in place.query}
+    # A connection is tried before use: after a restart of the server the old ones are dead.
+    made = create_engine(place.set(drivername="postgresql+psycopg"), connect_args=waits, pool_pre_ping=True)
+
+    @event.listens_for(made, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+        # A process that was stopped inside a transaction must not keep its locks: the server ends the transaction.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}")
+        connection.commit()
+
+    return made

@@ -1,0 +1,167 @@
+"""Mends a damaged ledger in one transaction: what follows from other rows is restored, what does not is removed and named.
+
+A row that does not match its digest is of no use to anyone and goes. What is then missing comes back from what is left: a
+sweep from its own columns, where they still give its id; trials from the sweep's spec; where a trial stands from the states
+that are there; checkpoints from their files. A trial whose path has a gap goes back to the epoch before it and waits: its
+next run trains the gap from the nearest checkpoint and compares what it gets with the records after it.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sized
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, String, Table, cast, delete, insert, literal_column, select
+
+from sweeps.ledger import tables
+from sweeps.ledger.database import LedgerError, upsert
+from sweeps.ledger.holding import now_ms
+from sweeps.ledger.mending_sweeps import BACK, Sweep, restored
+from sweeps.ledger.records import SweepRow, encode
+from sweeps.ledger.sealing import is_intact, on_conflict, seal
+from sweeps.ledger.soundness import SWEEPS, is_readable
+
+CONTENT = (tables.trials, tables.states, tables.checkpoints, tables.events, tables.invocations, tables.tracking)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mended:
+    """Something that was damaged or missing, and what was done about it.
+
+    ``sweep`` is a name, empty for what belongs to no sweep; ``restored`` is false for what is lost.
+    """
+
+    sweep: str
+    sweep_id: str = ""
+    what: str
+    how: str
+    restored: bool
+
+    @property
+    def trains(self) -> bool:
+        """Whether training restores it."""
+        return self.how == BACK
+
+
+@dataclass
+class Mending:
+    """One repair. ``saved`` says whether there is a checkpoint of a state on the disk."""
+
+    connection: Connection
+    saved: Callable[[str], bool]
+    done: list[Mended] = field(default_factory=list)
+
+    def all(self, wanted: str | None = None) -> list[Mended]:
+        """Mend everything; returns what was done.
+
+        Raises:
+            LedgerError: no sweep has the name or the id ``wanted``.
+        """
+        if settle_version(self.connection):
+            self._tell("the schema version", "restored from the tables", True)
+        # Whoever writes for a sweep locks its row before rows of other tables.
+        self.connection.execute(select(tables.sweeps.c.id).order_by(tables.sweeps.c.id).with_for_update()).all()
+        listed = self._listed()
+        gone = {table.name: self._remove_damaged(table) for table in CONTENT}
+        broken = self._remove_damaged(tables.sweeps)
+        sweeps, again = self._sweeps(listed or {}, broken)
+        _refuse_unknown(wanted, (listed or {}) | {sweep.id: sweep.name for sweep in sweeps})
+        self._register({sweep.id: sweep.name for sweep in sweeps}, listed)
+        for sweep in sweeps:
+            found = Sweep(self.connection, sweep, whole=sweep.id not in again).mend()
+            for what, how, sure in found:
+                self._tell(what, how, sure, (sweep.id, sweep.name))
+        self._checkpoints(gone[tables.checkpoints.name])
+        if count := len(gone[tables.states.name]):
+            self._tell(f"{count} records of epochs", "removed; affected trials will be retrained", True)
+        if not self.done and (count := len(broken) + sum(map(len, gone.values()))):
+            self._tell(f"{count} damaged row{'s' * (count != 1)} that nothing refers to", "removed", True)
+        return self.done
+
+    def _tell(self, what: str, how: str, restored: bool, sweep: tuple[str, str] = ("", "")) -> None:
+        key, name = sweep
+        self.done.append(Mended(sweep=name, sweep_id=key, what=what, how=how, restored=restored))
+
+    def _remove_damaged(self, table: Table) -> list[dict[str, Any]]:
+        """Remove the rows that do not match their digests or cannot be decoded; returns what they said."""
+        place: ColumnElement[Any] = literal_column("ctid" if self.connection.dialect.name == "postgresql" else "rowid")
+        # In the order of their keys, in which others lock them too.
+        order = (*table.primary_key, place)
+        places = self.connection.scalars(select(cast(place, String)).select_from(table).order_by(*order)).all()
+        rows = self.connection.execute(select(table).order_by(*order))
+        damaged = [(at, row) for at, row in zip(places, rows, strict=True) if not is_readable(table, row)]
+        for at, _ in damaged:
+            self.connection.execute(delete(table).where(cast(place, String) == at))
+        return [dict(row._mapping) for _, row in damaged]
+
+    def _listed(self) -> dict[str, str] | None:
+        """The list of sweeps, or None where it is damaged or missing."""
+        row = self.connection.execute(select(tables.meta).where(tables.meta.c.name == SWEEPS)).mappings().first()
+        return dict(json.loads(row["value"])) if row is not None and is_intact(tables.meta, row) else None
+
+    def _sweeps(
+        self, listed: Mapping[str, str], broken: Iterable[Mapping[str, Any]]
+    ) -> tuple[list[SweepRow], set[str]]:
+        """The sweeps that are there or can be put together again, and the ids of the latter.
+
+        The others are forgotten, but for their records.
+        """
+        again = set[str]()
+        known = set(self.connection.scalars(select(tables.sweeps.c.id)))
+        for row in broken:
+            whole = restored(row, {key: name for key, name in listed.items() if key not in known})
+            if whole is None or whole["id"] in known:
+                continue
+            self.connection.execute(insert(tables.sweeps).values(seal(tables.sweeps, whole)))
+            known.add(whole["id"])
+            again.add(whole["id"])
+            how = "restored from its spec, which gives its id; the forecast is lost"
+            self._tell("its own row", how, True, (whole["id"], whole["name"]))
+        for key in listed.keys() - known:
+            self._forget(key, listed[key])
+        rows = self.connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms, tables.sweeps.c.id))
+        return [SweepRow.read(row) for row in rows], again
+
+    def _forget(self, key: str, name: str) -> None:
+        for table in (tables.trials, tables.events, tables.invocations, tables.tracking):
+            self.connection.execute(delete(table).where(table.c.sweep_id == key))
+        how = "cannot be restored; `abel run SPEC` with its spec enters it again, and trains no epoch whose record is there"
+        self._tell(f"its own row ({key})", how, False, (key, name))
+
+    def _register(self, names: dict[str, str], listed: dict[str, str] | None) -> None:
+        row = seal(tables.meta, {"name": SWEEPS, "value": encode(names)})
+        self.connection.execute(on_conflict(upsert(self.connection, tables.meta), tables.meta), row)
+        if listed is None and names:
+            self._tell("the list of sweeps", "restored from their rows", True)
+
+    def _checkpoints(self, damaged: Sized) -> None:
+        """Enter what lies on the disk and no row tells of."""
+        at = tables.checkpoints.c
+        missing = select(tables.states.c.key, tables.states.c.epoch).where(tables.states.c.key.not_in(select(at.key)))
+        rows = [
+            seal(tables.checkpoints, {"key": row.key, "epoch": row.epoch, "saved_at_ms": now_ms()})
+            for row in self.connection.execute(missing)
+            if self.saved(row.key)
+        ]
+        if rows:
+            self.connection.execute(insert(tables.checkpoints), rows)
+        if rows or len(damaged):
+            self._tell(f"{max(len(rows), len(damaged))} checkpoint entries", "restored from the files", True)
+
+
+def _refuse_unknown(wanted: str | None, sweeps: Mapping[str, str]) -> None:
+    if wanted is not None and wanted not in (*sweeps, *sweeps.values()):
+        known = ", ".join(sorted(set(sweeps.values()))) or "none yet"
+        raise LedgerError(f"sweep {wanted!r}: must be one that was run here ({known})")
+
+
+def settle_version(connection: Connection) -> bool:
+    """Write the schema version anew where its row is damaged, and the tables are those of this program."""
+    row = connection.execute(select(tables.meta).where(tables.meta.c.name == "schema_version")).mappings().first()
+    if row is not None and is_intact(tables.meta, row):
+        return False
+    for table in tables.metadata.sorted_tables:
+        connection.execute(select(table).limit(1))
+    version = seal(tables.meta, {"name": "schema_version", "value": str(tables.SCHEMA_VERSION)})
+    connection.execute(on_conflict(upsert(connection, tables.meta), tables.meta), version)
+    return True

@@ -1,0 +1,256 @@
+"""What can be put together again of one sweep: its row, its trials, where they stand, its events and its accounts."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
+
+from sweeps.ledger import leases, tables
+from sweeps.ledger.entries import sweep_identity, trial_row
+from sweeps.ledger.holding import held, holdings
+from sweeps.ledger.records import StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, encode
+from sweeps.ledger.sealing import change, digest, seal
+from sweeps.spec.decoding import schedule_from_dict
+from sweeps.spec.sweep import SpecError, Trial, parse_document
+from workers.cohort import diverged, observation
+from workers.config import ConfigError, Program, to_dict
+from workers.trajectory import Identity, child
+
+Told = tuple[str, str, bool]  # what, what was done about it, whether it is restored
+OPEN = tuple(status for status in TrialStatus if not status.final)
+BACK = "trained again by its next run, from the nearest checkpoint, and compared with the records after it"
+
+
+def restored(row: Mapping[str, Any], lacking: Mapping[str, str]) -> dict[str, Any] | None:
+    """A damaged row of a sweep, put together again, or None where it no longer gives a sweep's id.
+
+    Args:
+        lacking: the names, by id, of the sweeps that are listed and have no intact row.
+    """
+    wanted = lacking.keys() | {row["id"]}
+    try:
+        identities = [Identity(**values) for values in json.loads(row["identities"])]
+        spec = json.loads(row["spec"])
+        trials = parse_document(spec, "ledger").expand()
+        known = _identities(trials, identities)
+        for name, sharing in product(dict.fromkeys((*lacking.values(), row["name"])), (True, False)):
+            if (key := sweep_identity(name, trials, known, sharing=sharing)) in wanted:
+                return _row(key, name, sharing, spec, row)
+    except (SpecError, ConfigError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return None
+
+
+def _row(key: str, name: str, sharing: bool, spec: Any, was: Mapping[str, Any]) -> dict[str, Any]:
+    values = {"id": key, "name": name, "sharing": int(sharing), "status": SweepStatus.INTERRUPTED}
+    times = {time: was[time] if isinstance(was[time], int) else 0 for time in ("created_ms", "used_ms")}
+    return values | times | {"spec": encode(spec), "identities": was["identities"]}
+
+
+@dataclass
+class Sweep:
+    """One sweep under repair. ``whole`` is whether its row was intact, so that it says what there should be."""
+
+    connection: Connection
+    row: SweepRow
+    whole: bool
+    told: list[Told] = field(default_factory=list)
+
+    def mend(self) -> list[Told]:
+        """Mend the sweep; returns what was done."""
+        with held(self.connection, self.row.id) as sweep:
+            leases.refuse_held(sweep.row)
+            written, was = dict(sweep.holds), sweep.row["status"]
+            events = self._events(written["events"])
+            endings = {payload["trial"]: payload for payload in _payloads(events, "trial_ended")}
+            told = Counter[str]()
+            for payload in _payloads(events, "progress"):
+                told.update(dict.fromkeys(payload["trials"], len(payload["keys"])))
+            self._trials(written["trials"], endings, told)
+            waiting = self._places()
+            for table in (tables.invocations, tables.tracking):
+                self._count(table, written[table.name])
+            sweep.holds = holdings() | {
+                "events": dict(Counter(event["kind"] for event in events)),
+                "last_event": events[-1]["id"] if events else 0,
+                **{table.name: self._size(table) for table in (tables.trials, tables.invocations, tables.tracking)},
+            }
+            if not self.whole:
+                ended = [payload["status"] for payload in _payloads(events, "sweep_ended")]
+                sweep.row["status"] = was = ended[-1] if ended else SweepStatus.INTERRUPTED
+            if waiting and self.told and was != SweepStatus.RUNNING:
+                sweep.row["status"] = SweepStatus.INTERRUPTED
+            for trial, ending in self._unsaid(endings):
+                sweep.append("trial_ended", ending)
+                self.told.append((f"the end of trial {trial!r}", "event recreated from the trial's row", True))
+        return self.told
+
+    def _size(self, table: Table) -> int:
+        return self.connection.scalar(select(func.count()).where(table.c.sweep_id == self.row.id)) or 0
+
+    def _count(self, table: Table, written: int) -> None:
+        missing = written - self._size(table) if self.whole else 0
+        if missing and table is tables.tracking:
+            self.told.append(("what tracking stores have", "forgotten; `abel track` asks them", True))
+        elif missing > 0:
+            self.told.append(
+                (f"the totals of {_invocations(missing)}", "lost: the sweep's work and time are lower", False)
+            )
+        elif missing:  # copies, which cannot be told from what was copied
+            at = table.c
+            extra = select(at.id).where(at.sweep_id == self.row.id).order_by(at.id.desc()).limit(-missing)
+            self.connection.execute(delete(table).where(at.id.in_(extra)))
+            self.told.append((f"the added totals of {_invocations(-missing)}", "removed", True))
+
+    def _events(self, written: Mapping[str, int]) -> list[dict[str, Any]]:
+        """The events, linked again; a copy names an event before it that another one follows."""
+        at = tables.events.c
+        rows = self.connection.execute(
+            select(tables.events).where(at.sweep_id == self.row.id).order_by(at.id)
+        ).mappings()
+        kept, followed, last = [], set[int](), 0
+        for row in map(dict, rows):
+            if row["previous"] in followed:
+                self.connection.execute(delete(tables.events).where(at.id == row["id"]))
+                self.told.append(("an event that was added", "removed", True))
+                continue
+            followed.add(row["previous"])
+            if row["previous"] != last:
+                row["previous"] = last
+                row["digest"] = digest(tables.events, row)
+                linked = {"previous": last, "digest": row["digest"]}
+                self.connection.execute(update(tables.events).where(at.id == row["id"]).values(linked))
+            kept.append(row)
+            last = row["id"]
+        lost = Counter(written) - Counter(row["kind"] for row in kept) if self.whole else Counter[str]()
+        for kind, count in lost.items():
+            how = (
+                "lost: their news and incidents are no longer shown; `abel track --rebuild` shows the records in MLflow"
+            )
+            self.told.append((f"{count} {kind!r} events", how, False))
+        return kept
+
+    def _trials(self, written: int, endings: Mapping[str, Any], told: Mapping[str, int]) -> None:
+        """Enter trials that are missing, from the spec."""
+        at = tables.trials.c
+        if self.whole and self._size(tables.trials) == written:
+            return
+        there = set(self.connection.scalars(select(at.id).where(at.sweep_id == self.row.id)))
+        try:
+            trials = parse_document(dict(self.row.spec), "ledger").expand()
+            if (
+                sweep_identity(
+                    self.row.name, trials, _identities(trials, self.row.identities), sharing=self.row.sharing
+                )
+                != self.row.id
+            ):
+                raise ValueError("its spec gives another sweep")
+        except (SpecError, ConfigError, ValueError, KeyError) as error:
+            why = " ".join(str(error).split())[:200]
+            self.told.append((f"{written - len(there)} trials", f"cannot be restored: {why}", False))
+            return
+        for trial in trials:
+            row = trial_row(self.row.id, trial)
+            if row["id"] in there:
+                continue
+            ending = endings.get(row["id"], {})
+            new = row | {"status": ending.get("status", TrialStatus.WAITING), "error": ending.get("error")}
+            new |= {"epoch": ending.get("epoch", trial.epochs), "final_epoch": told.get(row["id"], 0), "head": ""}
+            self.connection.execute(insert(tables.trials).values(seal(tables.trials, new)))
+            self.told.append(
+                (f"trial {trial.name!r}", "restored from the spec; attempts and failures start anew", True)
+            )
+
+    def _places(self) -> int:
+        """Put trials whose path has a gap where their records reach; returns how many wait for training."""
+        at, links = tables.trials.c, self._links()
+        rows = self.connection.execute(select(tables.trials).where(at.sweep_id == self.row.id).order_by(at.number))
+        for trial in map(TrialRow.read, rows.all()):
+            if self._is_sound(trial, links):
+                continue
+            head, epoch = self._reached(trial)
+            new: dict[str, Any] = {"head": head, "epoch": epoch}
+            # What is cancelled or failed stays so: `abel retry` and the next run take it up.
+            again = trial.status not in (TrialStatus.CANCELLED, TrialStatus.FAILED) and epoch < trial.epoch
+            if again:
+                new |= {"status": TrialStatus.WAITING, "error": None}
+            change(self.connection, tables.trials, at.id == trial.id, new)
+            if epoch < trial.epoch:
+                how = BACK if again else f"its records end there, for it is {trial.status}; `abel retry` takes it up"
+                self.told.append(
+                    (f"trial {trial.name!r}: the path from epoch {epoch + 1} to {trial.epoch}", how, again)
+                )
+        left = select(func.count()).where(at.sweep_id == self.row.id, at.status.in_(OPEN))
+        return self.connection.scalar(left) or 0
+
+    def _links(self) -> dict[str, tuple[str, int]]:
+        """The parent and the epoch of every state that the sweep's trials lead to."""
+        states, heads = tables.states.c, select(tables.trials.c.head).where(tables.trials.c.sweep_id == self.row.id)
+        way = select(states.key, states.parent, states.epoch).where(states.key.in_(heads)).cte(recursive=True)
+        way = way.union(select(states.key, states.parent, states.epoch).join(way, states.key == way.c.parent))
+        return {row.key: (row.parent, row.epoch) for row in self.connection.execute(select(way))}
+
+    def _is_sound(self, trial: TrialRow, links: Mapping[str, tuple[str, int]]) -> bool:
+        if trial.head is None:
+            return trial.epoch == 0
+        key, epoch = trial.head, trial.epoch
+        while key in links and links[key][1] == epoch > 0:
+            key, epoch = links[key][0], epoch - 1
+        return epoch == 0 and key in self.row.roots(trial)
+
+    def _reached(self, trial: TrialRow) -> tuple[str | None, int]:
+        """The last state of a trial's path to which there are all records from epoch 1 on, and its epoch."""
+        identity = next((one for one in self.row.identities if one.program == trial.program), None)
+        head, reached = None, 0
+        try:
+            schedule = schedule_from_dict(trial.schedule)
+        except ConfigError:
+            return head, reached
+        if identity is None:
+            return head, reached
+        key = identity.root(trial.seed, "" if self.row.sharing else trial.id)
+        state = schedule.init()
+        for epoch in range(1, trial.epoch + 1):
+            plan = schedule.plan(state, epoch, identity.examples, int(identity.program["batch_size"]))
+            before, key = key, child(key, plan)
+            found = self._state(key)
+            if found is None:
+                break
+            if (found.parent, found.epoch) != (before, epoch):  # damaged before it got its digest
+                change(self.connection, tables.states, tables.states.c.key == key, {"parent": before, "epoch": epoch})
+                self.told.append((f"trial {trial.name!r}: the parent of epoch {epoch}", "restored from its path", True))
+            head, reached = key, epoch
+            seen = observation(found.metrics)
+            if diverged(seen):
+                break
+            state = schedule.update(state, seen)
+        return head, reached
+
+    def _state(self, key: str) -> StateRow | None:
+        row = self.connection.execute(select(tables.states).where(tables.states.c.key == key)).first()
+        return None if row is None else StateRow.read(row)
+
+    def _unsaid(self, endings: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Trials that have an outcome which no event tells."""
+        rows = self.connection.execute(select(tables.trials).where(tables.trials.c.sweep_id == self.row.id))
+        for trial in map(TrialRow.read, rows.all()):
+            if trial.status.final and trial.id not in endings:
+                ending = {"trial": trial.id, "status": trial.status, "epoch": trial.epoch, "error": trial.error}
+                yield trial.name, ending
+
+
+def _identities(trials: Sequence[Trial], identities: Sequence[Identity]) -> dict[Program, Identity]:
+    by_program = {encode(identity.program): identity for identity in identities}
+    return {trial.program: by_program[encode(to_dict(trial.program))] for trial in trials}
+
+
+def _invocations(count: int) -> str:
+    return f"{count} invocation{'s' * (count != 1)}"
+
+
+def _payloads(events: Sequence[Mapping[str, Any]], kind: str) -> list[Any]:
+    return [json.loads(event["payload"]) for event in events if event["kind"] == kind]

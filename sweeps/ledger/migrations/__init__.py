@@ -1,0 +1,108 @@
+"""The ledger's schema through its versions: Alembic creates and upgrades a ledger, revision by revision.
+
+The row in ``meta`` says which version a ledger has: every program, however old, looks at it before anything else. Revisions
+are numbered as versions are, and Alembic's own table is set from that row.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from sweeps.ledger import database, leases, tables
+from sweeps.ledger.database import LedgerError
+from sweeps.ledger.sealing import Damage, check, on_conflict, seal
+from sweeps.ledger.tables import SCHEMA_VERSION, meta, metadata
+
+VERSION_TABLE = "ledger_revision"  # MLflow, which may share a server, has Alembic's usual name
+FIRST_LEASED = 2  # the version since which a sweep has a lease
+FIRST_SEALED = 3  # the version since which every row has a digest
+NUMBER = re.compile("[1-9][0-9]{0,5}")
+
+
+def version(connection: Connection) -> str | None:
+    """The schema version of the ledger in a database, or None where there is none.
+
+    Raises:
+        Damage: there is something of a ledger, but not what says its version.
+    """
+    inspected = inspect(connection)
+    if not inspected.has_table(meta.name):
+        if others := sorted(metadata.tables.keys() & set(inspected.get_table_names())):
+            raise Damage(f"the table meta is missing beside {', '.join(others)}")
+        return None
+    # Text, for the columns are those of whatever version the ledger has.
+    query = text("SELECT * FROM meta WHERE name = 'schema_version'")
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise Damage("its schema version is missing")
+    if "digest" in row:
+        check(meta, row)
+    sealed, found = "digest" in row, str(row["value"])
+    if not NUMBER.fullmatch(found) or sealed is not (int(found) >= FIRST_SEALED):
+        raise Damage(f"its schema version must be a number that fits its tables, got {found[:20]!r}")
+    return found
+
+
+def settle(connection: Connection) -> None:
+    """Bring the ledger to this program's version, or create one in an empty database, in the caller's transaction.
+
+    Raises:
+        LedgerError: the database holds something else, or a ledger that a newer program wrote.
+        SweepBusy: the ledger is older, and a process runs one of its sweeps.
+    """
+    database.lock_schema(connection)
+    found = version(connection)
+    where = f"ledger {database.shown(connection.engine.url)}"
+    others = inspect(connection).get_table_names()
+    if found is None and others:
+        raise LedgerError(f"{where}: must be a ledger or empty, got a database with the tables {', '.join(others)}")
+    if found is not None and int(found) > SCHEMA_VERSION:
+        raise LedgerError(f"{where}: schema version must be {SCHEMA_VERSION} or an older one, got {found}")
+    if found != str(SCHEMA_VERSION):
+        if found is not None and int(found) >= FIRST_LEASED:
+            _fence(connection, where, found)
+        _upgrade(connection, found or "base", SCHEMA_VERSION)
+        row = seal(meta, {"name": "schema_version", "value": str(SCHEMA_VERSION)})
+        connection.execute(on_conflict(database.upsert(connection, meta), meta), row)
+
+
+def _fence(connection: Connection, where: str, found: str) -> None:
+    """Let no older program go on with a sweep: what it writes would lack what the upgrade adds."""
+    lock = " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
+    for row in connection.execute(
+        text(f"SELECT name, holder, lease_until_ms FROM sweeps ORDER BY id{lock}")
+    ).mappings():
+        try:
+            leases.refuse_held(dict(row))
+        except leases.SweepBusy as busy:
+            rule = f"must not be in use while it is upgraded from schema version {found} to {SCHEMA_VERSION}"
+            raise leases.SweepBusy(f"{where}: {rule}; {busy}") from None
+        except (ValueError, TypeError):
+            continue  # damaged: nobody can renew it
+    connection.execute(text("UPDATE sweeps SET invocation = 0, holder = NULL, lease_until_ms = 0"))
+
+
+def version_of(columns: Mapping[str, Collection[str]]) -> int:
+    """The version of a ledger by the columns of its tables, as far as they can be read."""
+    if any("digest" in names for names in columns.values()):
+        return FIRST_SEALED
+    leased = "holder" in columns[tables.sweeps.name] or "pruned_ms" in columns[tables.checkpoints.name]
+    return FIRST_LEASED if leased else 1
+
+
+def create(connection: Connection, version: int) -> None:
+    """Create the tables of a version, without a row, in the caller's transaction."""
+    _upgrade(connection, "base", version)
+
+
+def _upgrade(connection: Connection, found: str, wanted: int) -> None:
+    from alembic import command  # slow to load, and nearly every ledger is opened as it is
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.stamp(config, found)
+    command.upgrade(config, str(wanted))

@@ -1,0 +1,13 @@
+"""What Alembic runs to apply revisions: on the connection, and in the transaction, of whoever asks for the upgrade."""
+
+from alembic import context
+
+from sweeps.ledger.migrations import VERSION_TABLE
+from sweeps.ledger.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+)
+context.run_migrations()

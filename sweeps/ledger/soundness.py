@@ -1,0 +1,145 @@
+"""What must hold of the ledger's rows together: none is missing, none was added, and paths reach epoch 1."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, Table, select
+
+from sweeps.ledger import tables
+from sweeps.ledger.holding import holdings
+from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow
+from sweeps.ledger.sealing import Damage, check, name
+
+SWEEPS = "sweeps"  # the row of `meta` that lists the sweeps: id to name
+
+Read = TypeVar("Read")
+
+
+READERS: dict[str, Callable[[Any], object]] = {
+    tables.sweeps.name: SweepRow.read,
+    tables.trials.name: TrialRow.read,
+    tables.states.name: StateRow.read,
+    tables.events.name: EventRow.read,
+}
+
+
+def is_readable(table: Table, row: Any) -> bool:
+    """Whether a row matches its digest and can be decoded: one may have been damaged before it got its digest."""
+    try:
+        _decoded(table, row, READERS.get(table.name, lambda row: row))
+    except Damage:
+        return False
+    return True
+
+
+def intact_rows(connection: Connection, table: Table, query: Select[Any], read: Callable[[Any], Read]) -> list[Read]:
+    """The rows of a query for whole rows of a table, each checked and then decoded.
+
+    Raises:
+        Damage: a row does not match its digest, or matches and still cannot be decoded.
+    """
+    return [_decoded(table, row, read) for row in connection.execute(query)]
+
+
+def sweep_rows(connection: Connection) -> tuple[list[SweepRow], dict[str, str]]:
+    """The intact sweeps in the order in which they were run last, and the names of the others by id."""
+    listed, intact = register(connection), []
+    for row in connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms, tables.sweeps.c.id)):
+        if row.id in listed and is_readable(tables.sweeps, row):
+            intact.append(SweepRow.read(row))
+        elif row.id not in listed:
+            listed[str(row.id)] = str(row.name)
+    known = {row.id for row in intact}
+    return intact, {key: text for key, text in listed.items() if key not in known}
+
+
+def register(connection: Connection) -> dict[str, str]:
+    """The names of all sweeps by id.
+
+    Raises:
+        Damage: the list is damaged, or missing beside sweeps.
+    """
+    query = select(tables.meta).where(tables.meta.c.name == SWEEPS)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        if connection.execute(select(tables.sweeps.c.id).limit(1)).first():
+            raise Damage("the list of sweeps is missing")
+        return {}
+    check(tables.meta, row)
+    listed: dict[str, str] = json.loads(row["value"])
+    return listed
+
+
+def held_by(connection: Connection, sweep_id: str) -> dict[str, Any]:
+    """How many rows of other tables a sweep has; none where there is no such sweep.
+
+    Raises:
+        Damage: the sweep's row is damaged or missing.
+    """
+    row = connection.execute(select(tables.sweeps).where(tables.sweeps.c.id == sweep_id)).mappings().one_or_none()
+    if row is None:
+        if sweep_id in (listed := register(connection)):
+            raise Damage(f"the row of sweep {listed[sweep_id]!r} ({sweep_id}) is missing")
+        return holdings()
+    check(tables.sweeps, row)
+    return holdings(row["holds"])
+
+
+def expect(sweep_id: str, what: str, found: int, written: int) -> None:
+    """Check a number of rows.
+
+    Raises:
+        Damage: some are missing, or there are more than were written.
+    """
+    if found != written:
+        raise Damage(f"sweep {sweep_id}: expected {written} {what}, found {found}")
+
+
+def linked(sweep_id: str, events: Sequence[EventRow], after: int, last: int | None) -> None:
+    """Check that no event is missing after an event's id; ``last`` is the id that the sweep's last event must have.
+
+    Raises:
+        Damage: one is missing, or was added.
+    """
+    before = after
+    for number, row in enumerate(events):
+        if row.previous != before if number else row.previous > after:
+            raise Damage(f"sweep {sweep_id}: events between {before} and {row.id} are missing, or were added")
+        before = row.id
+    if last is not None and before < last:
+        raise Damage(f"sweep {sweep_id}: events after {before} are missing")
+
+
+def unbroken(head: str, curve: Sequence[StateRow]) -> None:
+    """Check that a path leads from epoch 1 to its head without a gap.
+
+    Raises:
+        Damage: a state of it is missing, or belongs elsewhere.
+    """
+    if not curve or curve[-1].key != head:
+        raise Damage(f"the record of state {head[:12]} is missing")
+    if curve[0].epoch != 1:
+        missing = curve[0].epoch - 1
+        raise Damage(f"the record of epoch {missing} (state {curve[0].parent[:12]}) is missing")
+    for number, state in enumerate(curve, start=1):
+        if state.epoch != number or (number > 1 and state.parent != curve[number - 2].key):
+            raise Damage(f"state {state.key[:12]} records epoch {state.epoch} but is number {number} on its path")
+
+
+@contextmanager
+def about(sweep: SweepRow, trial: TrialRow) -> Iterator[None]:
+    """Say in what is raised which trial it concerns."""
+    try:
+        yield
+    except Damage as damage:
+        raise Damage(f"sweep {sweep.name!r} ({sweep.id}): trial {trial.name!r}: {damage}") from None
+
+
+def _decoded(table: Table, row: Any, read: Callable[[Any], Read]) -> Read:
+    check(table, row._mapping)
+    try:
+        return read(row)
+    except (ValueError, KeyError, TypeError, AttributeError):  # damaged before it got its digest
+        raise Damage(f"{name(table, row._mapping)} cannot be decoded") from None

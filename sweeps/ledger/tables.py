@@ -1,0 +1,137 @@
+"""The ledger's tables: what a sweep is, what its trials are, and every training state that was ever recorded.
+
+A *state* (one epoch's record) belongs to its key and to no sweep: two sweeps that meet at a key share the row. Everything that
+readers must see in order is an *event*; events are only ever appended. A change here takes another ``SCHEMA_VERSION`` and a
+revision in ``migrations/versions``.
+
+Every row has a digest (:mod:`sweeps.ledger.sealing`). Rows that are missing or added show elsewhere: ``meta`` lists the sweeps, a
+sweep's ``holds`` counts its rows in the other tables, an event names the one before it, and a state its parent.
+"""
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+SCHEMA_VERSION = 3
+
+# SQLite numbers rows by themselves only in a column that is called INTEGER, which there holds 64 bits anyway.
+Wide = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData()
+
+
+def _digest() -> Column[str]:
+    return Column("digest", String, nullable=False, server_default="")
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+    _digest(),
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, index=True),
+    Column("spec", Text, nullable=False),
+    Column("sharing", Integer, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_ms", Wide, nullable=False),
+    Column("used_ms", Wide, nullable=False),
+    Column("forecast", Text),
+    Column("identities", Text, nullable=False),
+    # The lease: the one invocation that may write for this sweep, who holds it, and until when.
+    Column("invocation", Wide, nullable=False, server_default="0"),
+    Column("holder", String),
+    Column("lease_until_ms", Wide, nullable=False, server_default="0"),
+    Column("holds", Text, nullable=False, server_default="{}"),  # how many rows the sweep has in the other tables
+    _digest(),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sweep_id", String, nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("name", String, nullable=False),
+    Column("arm", String, nullable=False),
+    Column("seed", Wide, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("program", Text, nullable=False),
+    Column("schedule", Text, nullable=False),
+    Column("epochs", Integer, nullable=False),
+    Column("status", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("head", String),
+    Column("error", Text),
+    Column("final_epoch", Integer, nullable=False, server_default="0"),  # up to it, records are covered by a checkpoint
+    Column("failure", String),  # the class of the last failure
+    Column("attempts", Integer, nullable=False, server_default="0"),  # how often it was taken up again after a failure
+    Column("cancel_asked_ms", Wide),
+    _digest(),
+)
+
+states = Table(
+    "states",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("parent", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("metrics", Text, nullable=False),
+    Column("finished_at_ms", Wide, nullable=False),
+    Column("worker", String, nullable=False),
+    _digest(),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("saved_at_ms", Wide, nullable=False),
+    Column("pruned_ms", Wide),  # the files are gone; what they covered stays final
+    _digest(),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Wide, primary_key=True, autoincrement=True),
+    Column("sweep_id", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("at_ms", Wide, nullable=False),
+    Column("previous", Wide, nullable=False, server_default="0"),  # the sweep's event before it
+    _digest(),
+    Index("events_by_sweep", "sweep_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+invocations = Table(
+    "invocations",
+    metadata,
+    Column("id", Wide, primary_key=True, autoincrement=True),
+    Column("sweep_id", String, nullable=False, index=True),
+    Column("started_ms", Wide, nullable=False),
+    Column("ended_ms", Wide),
+    Column("trained", Integer, nullable=False),
+    Column("replayed", Integer, nullable=False),
+    Column("forks", Integer, nullable=False),
+    Column("seconds_training", Float, nullable=False),
+    Column("seconds_saving", Float, nullable=False),
+    Column("seconds_committing", Float),
+    Column("seconds_starting", Float),
+    _digest(),
+)
+
+tracking = Table(
+    "tracking",
+    metadata,
+    Column("sweep_id", String, primary_key=True),
+    Column("target", String, primary_key=True),
+    Column("event_id", Wide, nullable=False),
+    _digest(),
+)

@@ -1,0 +1,120 @@
+"""What a command and its driver say to each other: the job, how far it is, and how it ended. Needs no Ray."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.ledger.records import SweepStatus
+from sweeps.processes.identity import WorkerEnvironment, workers_at_once
+from sweeps.spec.trial import Trial
+from workers.config import Program
+from workers.trajectory import Identity
+
+
+class DriverLost(Exception):
+    """The driver's process or its Ray cluster is gone; another driver goes on from the ledger."""
+
+
+class ClusterAway(DriverLost):
+    """The Ray cluster at the given address cannot be joined. Another driver may help only where one has joined it before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a sweep is executed. Never affects results, except ``threads``, which is part of the state keys, and
+    ``allow_nondeterminism``: an epoch trained again may differ from its record, which is kept, and training goes on.
+    """
+
+    checkpoints: Path
+    cache: Path
+    data_dir: Path | None = None
+    sharing: bool = True
+    workers: int | None = None
+    threads: int = 1
+    cpu: float = 1
+    gpu: float = 0
+    tpu: float = 0
+    address: str | None = None
+    save_every_seconds: float = 120.0
+    report_every_seconds: float = 2.0
+    allow_nondeterminism: bool = False
+
+    @property
+    def environment(self) -> WorkerEnvironment:
+        """What each worker process runs with."""
+        return WorkerEnvironment(threads=self.threads, cache=self.cache, gpu=self.gpu > 0 or self.tpu > 0)
+
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """What a worker takes of its node."""
+        return {"cpu": self.cpu, "gpu": self.gpu, "tpu": self.tpu}
+
+    @property
+    def slots(self) -> int:
+        """Workers at once on this machine."""
+        return self.workers or workers_at_once(self.threads, self.cpu)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One invocation of a sweep, as a driver gets it; ``forecast`` is of the epochs still to be trained."""
+
+    ledger_url: str
+    sweep_id: str
+    trials: Sequence[Trial]
+    identities: Mapping[Program, Identity]
+    options: Options
+    forecast: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The driver has taken the sweep's lease, under this number."""
+
+    invocation: int
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The driver's process lives; seconds since its main thread last said something."""
+
+    quiet_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a sweep is. Trial-epochs count every trial's epochs; trained epochs are what workers really trained.
+
+    Without ``room`` nothing runs, and no node of the Ray cluster is large enough for a worker. ``joined`` says that the driver
+    has its Ray cluster.
+    """
+
+    trials: int
+    ended: int
+    diverged: int
+    failed: int
+    cancelled: int
+    stopped: int
+    running: int
+    waiting: int
+    trained: int
+    replayed: int
+    covered: int
+    total: int
+    forecast_low: int
+    forecast_high: int
+    elapsed_seconds: float
+    eta_seconds: float | None
+    room: bool = True
+    joined: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an invocation ended. ``seconds`` splits its wall time by what was waited for."""
+
+    status: SweepStatus
+    trained: int
+    replayed: int
+    seconds: Mapping[str, float]
+    error: str | None = None

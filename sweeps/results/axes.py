@@ -1,0 +1,138 @@
+"""An arm's grid by one of its axes or by two: slices, a table for a heat map, and how far two axes interact."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from sweeps.results.confidence import ROUNDING, Floats, level
+from sweeps.results.measures import Grid, measure
+from sweeps.results.values import Interval, Scalar
+
+
+class Slice(NamedTuple):
+    """One value of an axis: the mean error over the other axes, each setting with its share, and that of the best there."""
+
+    value: Scalar
+    mean: Interval
+    best: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heat:
+    """Errors by two axes; what else the grid varies is averaged.
+
+    Args:
+        down: the axis of the rows, with its values.
+        across: the axis of the columns, with its values.
+        errors: percent, f64[rows, columns, seeds]; NaN where the grid has no such setting.
+    """
+
+    down: tuple[str, tuple[Scalar, ...]]
+    across: tuple[str, tuple[Scalar, ...]]
+    errors: Floats
+
+    def cell(self, row: int, column: int) -> Interval:
+        """The mean over seeds with its interval, by itself: it allows for no other cell."""
+        return level(self.errors[row, column]).interval()
+
+
+class Interaction(NamedTuple):
+    """Whether the effect of one axis depends on the other.
+
+    In the model ``error[a, b, s] = level + A[a] + B[b] + AB[a, b]``, with seeds ``s`` as blocks, the effects of every seed
+    by itself are the cube less its row and column means. F is the mean square of their mean over seeds to that of what
+    is left, with (R-1)(C-1) and (R-1)(C-1)(n-1) degrees of freedom, as in an analysis of variance with repeated measures.
+    Where nothing is left, as in an arm that guessed everywhere, F and p are NaN: there is no noise to judge by.
+    ``points`` is the standard deviation of AB with what noise adds taken out, in points of error.
+    """
+
+    f: float
+    freedom: tuple[int, int]
+    p: float
+    points: float
+
+
+def axes(table: Grid) -> dict[str, tuple[Scalar, ...]]:
+    """What the grid varies, with the values in the spec's order; an axis of one value is none."""
+    names = [name for name, _ in table.settings[0]]
+    values = {name: tuple(dict.fromkeys(dict(setting)[name] for setting in table.settings)) for name in names}
+    return {name: several for name, several in values.items() if len(several) > 1}
+
+
+def part(table: Grid, axis: str, value: Scalar) -> Grid:
+    """The settings at one value of an axis, without that axis.
+
+    Raises:
+        ValueError: there are none.
+    """
+    rows = [index for index, setting in enumerate(table.settings) if (axis, value) in setting]
+    if not rows:
+        raise ValueError(f"{axis} must have a setting with {value}, got none")
+    return table.of_settings(rows, [tuple(item for item in table.settings[row] if item[0] != axis) for row in rows])
+
+
+def without(table: Grid, axis: str, value: Scalar) -> Grid:
+    """The settings at all other values of an axis."""
+    return table.of_settings([index for index, setting in enumerate(table.settings) if (axis, value) not in setting])
+
+
+def along(table: Grid, axis: str) -> Grid:
+    """The grid by one axis alone: errors and decays are means over the others, each setting with its share.
+
+    Raises:
+        ValueError: the grid does not vary the axis.
+    """
+    values = axes(table).get(axis)
+    if values is None:
+        raise ValueError(f"the grid must vary {axis}, and varies {', '.join(axes(table)) or 'nothing'}")
+    parts = [part(table, axis, value) for value in values]
+    return replace(
+        table,
+        settings=tuple(((axis, value),) for value in values),
+        errors=np.stack([one.weights @ one.errors for one in parts]),
+        decays=np.stack([one.weights @ one.decays for one in parts]),
+        diverged=None,
+    )
+
+
+def slices(table: Grid, axis: str) -> tuple[Slice, ...]:
+    """The arm at each value of an axis; every interval allows for the settings of its slice, not for the other slices."""
+    parts = [(value, part(table, axis, value)) for value in axes(table).get(axis, ())]
+    return tuple(Slice(value, measure("mean", one), measure("best", one)) for value, one in parts)
+
+
+def heat(table: Grid, down: str, across: str) -> Heat:
+    """The errors by two axes."""
+    known = axes(table)
+    errors = np.full((len(known[down]), len(known[across]), len(table.seeds)), math.nan)
+    for row, value in enumerate(known[down]):
+        inner = part(table, down, value)
+        present = {other for setting in inner.settings for name, other in setting if name == across}
+        for column, other in enumerate(known[across]):
+            if other in present:
+                cell = part(inner, across, other)
+                errors[row, column] = cell.weights @ cell.errors
+    return Heat(down=(down, known[down]), across=(across, known[across]), errors=errors)
+
+
+def interaction(cube: Floats) -> Interaction:
+    """How far two axes interact, from errors f64[rows, columns, seeds]; NaN with one seed.
+
+    Raises:
+        ValueError: a cell has no error, or an axis has one value.
+    """
+    rows, columns, seeds = cube.shape
+    if min(rows, columns) < 2 or not np.isfinite(cube).all():
+        raise ValueError("an interaction must have two values or more on both axes, and an error in every cell")
+    effects = cube - cube.mean(0, keepdims=True) - cube.mean(1, keepdims=True) + cube.mean((0, 1), keepdims=True)
+    freedom = (rows - 1) * (columns - 1), (rows - 1) * (columns - 1) * (seeds - 1)
+    if seeds == 1:
+        return Interaction(math.nan, freedom, math.nan, math.nan)
+    shared = effects.mean(axis=2)
+    between = seeds * float(np.square(shared).sum()) / freedom[0]
+    noise = float(np.square(effects - shared[..., None]).sum()) / freedom[1]
+    f = between / noise if noise > ROUNDING**2 else math.nan
+    return Interaction(f, freedom, float(stats.f.sf(f, *freedom)), math.sqrt(max(0.0, between - noise) / seeds))

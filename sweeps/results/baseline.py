@@ -1,0 +1,201 @@
+"""A baseline: what a sweep showed when it was good, small enough to be kept beside the code and reviewed.
+
+It holds the test error of every trial, since the mean is compared seed by seed where a later run has the same seeds, and the
+measures, which are there to be read. It names the spec by a hash of what decides the numbers: program, epochs and arms,
+not seeds, title or margins.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sweeps.errors import shown
+from sweeps.files import PathFault, decode, named, read
+from sweeps.ledger.records import TrialStatus
+from sweeps.results.guessing import UNKNOWN
+from sweeps.results.measures import Grid, Point, grid, measures
+from sweeps.results.values import Scalar, TrialResult
+from sweeps.spec.models import MAX_EPOCHS, Statistic
+
+FORMAT = 1
+MAX_BYTES = 2**20
+DIGITS = 6
+
+
+class BaselineError(Exception):
+    """A baseline's file cannot be read, or is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A sweep's results, by arm, as they are compared.
+
+    Args:
+        source: the file, or the id of the sweep, that this was read from.
+        sweep: its name.
+        spec: hash of what decides its numbers.
+        error: which test error of a trial counts: its minimum, its last, or that of the epoch of least training loss.
+    """
+
+    source: str
+    sweep: str
+    spec: str
+    error: Statistic
+    arms: Mapping[str, Grid]
+
+
+def spec_hash(spec: Mapping[str, Any]) -> str:
+    """Names what decides a sweep's numbers, beside its seeds."""
+    decisive = {name: spec[name] for name in ("program", "epochs", "arms")}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float | None) -> dict[str, Grid]:
+    """The table of each arm; a diverged trial has the error of guessing, in percent, None where that is not known.
+
+    Raises:
+        ValueError: a trial has no result, one diverged and guessing is not known, or an arm has other seeds for some of its
+            settings.
+    """
+    if lacking := [trial for trial in trials if trial.status not in (TrialStatus.FINISHED, TrialStatus.DIVERGED)]:
+        names = ", ".join(f"{trial.name} ({trial.status})" for trial in lacking[:3])
+        halved = any(trial.status == TrialStatus.STOPPED for trial in lacking)
+        hint = (
+            "without `halving` in its spec all are trained to their end"
+            if halved
+            else "`abel run` trains what is lacking"
+        )
+        raise ValueError(f"every trial must have a result, {len(lacking)} of {len(trials)} have none: {names}; {hint}")
+    if guessing is None and any(trial.status == TrialStatus.DIVERGED for trial in trials):
+        raise ValueError(UNKNOWN)
+    arms = dict.fromkeys(trial.arm for trial in trials)
+    return {
+        arm: grid((_point(trial, error, guessing) for trial in trials if trial.arm == arm), guessing) for arm in arms
+    }
+
+
+def _point(trial: TrialResult, error: Statistic, guessing: float | None) -> Point:
+    diverged = trial.status == TrialStatus.DIVERGED
+    errors = {
+        "minimum": trial.minimum_test_error,
+        "final": trial.final_test_error,
+        "selected": trial.selected_test_error,
+    }
+    value = guessing if diverged else errors[error]
+    found = math.nan if value is None else value
+    return Point(tuple(sorted(trial.settings.items())), trial.seed, found, len(trial.decays), diverged)
+
+
+def dump(baseline: Baseline) -> str:
+    """The baseline as JSON: one trial's error to a cell, one setting to a line."""
+    arms = {name: _arm(table) for name, table in baseline.arms.items()}
+    head = {"format": FORMAT, "sweep": baseline.sweep, "spec": baseline.spec, "error": baseline.error}
+    return _compact({**head, "arms": arms})
+
+
+def _arm(table: Grid) -> dict[str, Any]:
+    assert table.diverged is not None
+    return {
+        "seeds": list(table.seeds),
+        "measures": {name: [round(number, 4) for number in found] for name, found in measures(table).items()},
+        "trials": [
+            {
+                "settings": dict(setting),
+                "errors": [round(float(error), DIGITS) for error in errors],
+                "decays": [int(count) for count in decays],
+                **({"diverged": [int(one) for one in diverged]} if diverged.any() else {}),
+            }
+            for setting, errors, decays, diverged in zip(
+                table.settings, table.errors, table.decays, table.diverged, strict=True
+            )
+        ],
+        "diverged": int(table.diverged.sum()),
+    }
+
+
+def _compact(value: Any, indent: str = "") -> str:
+    """JSON with innermost lists and mappings on one line each."""
+    deeper = indent + "  "
+    if isinstance(value, dict) and any(isinstance(item, dict | list) for item in value.values()):
+        lines = (f"{deeper}{json.dumps(name)}: {_compact(item, deeper)}" for name, item in value.items())
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "[\n" + ",\n".join(f"{deeper}{json.dumps(item)}" for item in value) + f"\n{indent}]"
+    return json.dumps(value)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+class _Trials(_Part):
+    settings: dict[str, Scalar]
+    errors: list[Annotated[float, Field(ge=0, le=100)]]
+    decays: list[Annotated[int, Field(ge=0, le=MAX_EPOCHS)]]
+    diverged: list[Annotated[int, Field(ge=0, le=1)]] = []
+
+
+class _Arm(_Part):
+    seeds: list[int] = Field(min_length=1)
+    trials: list[_Trials] = Field(min_length=1)
+    diverged: int = Field(ge=0)
+
+
+class _File(_Part):
+    format: Literal[1]
+    sweep: str
+    spec: str
+    error: Statistic
+    arms: dict[str, _Arm] = Field(min_length=1)
+
+
+def load(file: Path) -> Baseline:
+    """Read a baseline.
+
+    Raises:
+        BaselineError: the file cannot be read, or is none.
+    """
+    rule, name = "must be what `abel baseline save SWEEP` printed", named(file)
+    try:
+        held = _File.model_validate_json(decode(read(file, MAX_BYTES)))
+        arms = {name: _table(name, arm) for name, arm in held.arms.items()}
+    except PathFault as error:
+        raise BaselineError(f"baseline {name}: {error}") from None
+    except OSError as error:
+        raise BaselineError(f"baseline {name}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in fault["loc"]) or "the file"
+        got = "" if fault["type"] in ("missing", "json_invalid") else f", got {shown(fault['input'])}"
+        raise BaselineError(f"baseline {name}: {rule}; {place}: {fault['msg']}{got}") from None
+    except ValueError as error:
+        raise BaselineError(f"baseline {name}: {rule}; {error}") from None
+    return Baseline(source=str(file), sweep=held.sweep, spec=held.spec, error=held.error, arms=arms)
+
+
+def _table(name: str, arm: _Arm) -> Grid:
+    points = []
+    for row in arm.trials:
+        diverged = row.diverged or [0] * len(arm.seeds)
+        if not len(row.errors) == len(row.decays) == len(diverged) == len(arm.seeds):
+            raise ValueError(
+                f"arms.{name}: {row.settings} must have an error and a number of decays for each of the seeds {arm.seeds}"
+            )
+        setting = tuple(sorted(row.settings.items()))
+        cells = zip(arm.seeds, row.errors, row.decays, map(bool, diverged), strict=True)
+        points += [Point(setting, *cell) for cell in cells]
+    if len({(point.setting, point.seed) for point in points}) < len(points):
+        raise ValueError(f"arms.{name}: must have each setting and each seed once")
+    if arm.diverged > len(points):
+        raise ValueError(
+            f"arms.{name}.diverged: must be at most the number of trials, {len(points)}, got {arm.diverged}"
+        )
+    table = grid(points)
+    named = sum(point.diverged for point in points)
+    return table if named == arm.diverged else replace(table, diverged=None)  # an older version said only how many

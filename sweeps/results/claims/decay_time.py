@@ -1,0 +1,153 @@
+"""The numbers of the decay-time experiment (paper, figure S6): when is the right moment to decay once?
+
+Every trial of a ``decay_at`` arm decays once, each at another epoch; a ``constant`` arm shows the norm that ABEL would
+watch; an ``abel`` arm says when ABEL decays by itself. *After the bounce* is read off norms alone: it is the first
+epoch of the grid that lies before no seed's first decay by ABEL itself. Test errors decide nothing, they are only
+compared.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from services.tracking.runs import Runs
+from sweeps.results.comparison import difference
+from sweeps.results.confidence import Level, level
+from sweeps.results.values import Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Differences between two sets of trials, seed by seed.
+
+    Args:
+        earlier: decay epoch of the first set.
+        later: decay epoch of the second.
+        errors: by seed, minimum test error (%) of the first and of the second.
+    """
+
+    earlier: int
+    later: int
+    errors: Mapping[int, tuple[float, float]]
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Mean minimum test error of the first and of the second set."""
+        return self._levels[0].value, self._levels[1].value
+
+    @property
+    def cost(self) -> Interval:
+        """The first less the second; points of test error."""
+        return difference(*self._levels).value
+
+    @property
+    def _levels(self) -> tuple[Level, Level]:
+        firsts, seconds = zip(*(self.errors[seed] for seed in sorted(self.errors)), strict=True)
+        return level(firsts), level(seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecayTime:
+    """What the figure shows. Errors are minimum test errors in percent; trials without a result are left out.
+
+    Args:
+        grid: one row per trial that decays once: ``decay_epoch``, ``seed``, ``error``.
+        norm: squared weight norm of the constant arm, epochs down, seeds across.
+        constant: error by seed of the constant arm.
+        abel: error by seed of the ABEL arm.
+        bounce_epochs: by seed, where ABEL decayed because the norm bounced.
+        forced_epochs: by seed, where it decayed because its last decay was due.
+        paired: decaying at the earliest epoch against the first one after the bounce; None where there is no such pair.
+        no_pair: why there is none.
+    """
+
+    grid: pd.DataFrame
+    norm: pd.DataFrame
+    constant: Mapping[int, float]
+    abel: Mapping[int, float]
+    bounce_epochs: Mapping[int, tuple[int, ...]]
+    forced_epochs: Mapping[int, tuple[int, ...]]
+    paired: Paired | None
+    no_pair: str = ""
+
+    @property
+    def costs(self) -> dict[int, Interval]:
+        """By decay epoch, the error less that of the pair's later one; nothing where there is no pair."""
+        if self.paired is None:
+            return {}
+        later, table = self.paired.later, self.grid.pivot(index="seed", columns="decay_epoch", values="error")
+        others = [epoch for epoch in map(int, table.columns) if epoch != later]
+        return {epoch: found.cost for epoch in others if (found := _between(table, epoch, later)) is not None}
+
+
+def decay_time(runs: Runs, guessing: float | None = None) -> DecayTime | None:
+    """The experiment's numbers; None where the sweep has no grid of decay epochs, or varies anything beside them.
+
+    A diverged trial has the error of guessing, and is left out where that is not known.
+
+    Varying anything includes two arms of one of the three kinds: the figure has one line for each.
+    """
+    finished = runs.counted(guessing)
+    if not _is_decay_time(finished):
+        return None
+    once = finished[finished["kind"] == "decay_at"]
+    grid = pd.DataFrame(
+        {
+            "decay_epoch": [settings["schedule.decay_epoch"] for settings in once["settings"]],
+            "seed": once["seed"].to_numpy(),
+            "error": once["minimum_test_error"].to_numpy(),
+        }
+    ).sort_values(["decay_epoch", "seed"], ignore_index=True)
+    constant, abel = (finished[finished["kind"] == kind] for kind in ("constant", "abel"))
+    bounces = of_seed(abel, "bounce_epochs")
+    paired, no_pair = _pair(grid, bounces)
+    return DecayTime(
+        grid=grid,
+        norm=runs.by_seed("weight_norm_sq", constant[constant["outcome"] == "finished"]),
+        constant=of_seed(constant, "minimum_test_error"),
+        abel=of_seed(abel, "minimum_test_error"),
+        bounce_epochs=bounces,
+        forced_epochs=of_seed(abel, "forced_epochs"),
+        paired=paired,
+        no_pair=no_pair,
+    )
+
+
+def _is_decay_time(finished: pd.DataFrame) -> bool:
+    varied = {name for settings in finished["settings"] for name in settings}
+    arms = finished.groupby("kind")["arm"].nunique()
+    one_of_each = all(arms.get(kind, 0) <= 1 for kind in ("decay_at", "constant", "abel"))
+    return bool(arms.get("decay_at", 0)) and one_of_each and varied == {"schedule.decay_epoch"}
+
+
+def of_seed(trials: pd.DataFrame, column: str) -> dict[int, Any]:
+    """A column of trials that differ in their seeds only, by seed."""
+    return dict(zip(trials["seed"], trials[column], strict=True))
+
+
+def _pair(grid: pd.DataFrame, bounces: Mapping[int, tuple[int, ...]]) -> tuple[Paired | None, str]:
+    first = [epochs[0] for epochs in bounces.values() if epochs]
+    if not bounces:
+        return None, "the sweep has no finished ABEL trial to say where the bounce is"
+    if not first:
+        return None, "the norm did not bounce: ABEL made no decay of its own"
+    after = [int(epoch) for epoch in sorted(grid["decay_epoch"].unique()) if epoch >= max(first)]
+    if not after:
+        return (
+            None,
+            f"the grid has no decay epoch at or after ABEL's own first decays (the latest after epoch {max(first)})",
+        )
+    earlier, later = int(grid["decay_epoch"].min()), after[0]
+    table = grid.pivot(index="seed", columns="decay_epoch", values="error")
+    if earlier == later:
+        return None, f"the earliest decay epoch of the grid ({earlier}) lies after the bounce already"
+    found = _between(table, earlier, later)
+    return found, "" if found else f"no seed finished both with a decay at epoch {earlier} and at epoch {later}"
+
+
+def _between(table: pd.DataFrame, one: int, other: int) -> Paired | None:
+    both = table[[one, other]].dropna()
+    errors = {int(str(seed)): (float(row[one]), float(row[other])) for seed, row in both.iterrows()}
+    return Paired(earlier=one, later=other, errors=errors) if errors else None

@@ -1,0 +1,127 @@
+"""A sweep's results as the paper's claims need them: each arm's grid by any test error, and where the norm bounced."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import pandas as pd
+
+from abel.curves import bounces
+from services.tracking.runs import Runs
+from sweeps.results import baseline
+from sweeps.results.claims.norm_curves import LEAST_RISE
+from sweeps.results.measures import Grid
+from sweeps.results.values import Scalar, TrialResult
+from sweeps.spec.models import Statistic
+
+RATE, FACTOR = "schedule.learning_rate", "schedule.decay_factor"
+DECAY, LAST = "schedule.decay_epoch", "schedule.last_decay_epoch"
+COLLAPSE = 0.99  # a network whose squared norm has lost this part of itself learns nothing any more
+
+
+class Course(StrEnum):
+    """What the norm does at a rate before it is decayed, in every seed; mixed where seeds differ."""
+
+    BOUNCES = "bounces"
+    LEVELS = "does not bounce"
+    COLLAPSES = "collapses"
+    MIXED = "differs by seed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A sweep, with all that is derived from it.
+
+    Args:
+        guessing: the test error of guessing, in percent, which a diverged trial counts as; None where it is not known.
+    """
+
+    runs: Runs
+    guessing: float | None = None
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of schedule of each arm."""
+        return dict(zip(self.runs.trials["arm"], self.runs.trials["kind"], strict=True))
+
+    def arm(self, kind: str) -> str:
+        """The one arm of a kind of schedule.
+
+        Raises:
+            ValueError: there is none, or there are several.
+        """
+        named = [arm for arm, own in self.kinds.items() if own == kind]
+        if len(named) != 1:
+            raise ValueError(f"it takes one arm of {kind}, and there are {len(named)}")
+        return named[0]
+
+    def table(self, kind: str, error: Statistic) -> Grid:
+        """The results of the one arm of a kind.
+
+        Raises:
+            ValueError: there is no such arm, a trial of it has no result, or one diverged and guessing is not known.
+        """
+        own = [result for result in self.results if result.arm == self.arm(kind)]
+        (table,) = baseline.tables(own, error, self.guessing).values()
+        return table
+
+    @cached_property
+    def results(self) -> tuple[TrialResult, ...]:
+        """Every trial's result, as the tracking store shows it."""
+        selected = self._selected
+        return tuple(
+            TrialResult(
+                name=row["name"],
+                arm=row["arm"],
+                seed=row["seed"],
+                settings=row["settings"],
+                status=row["outcome"],
+                epoch=row["epoch"],
+                epochs=row["epochs"],
+                minimum_test_error=_known(row["minimum_test_error"]),
+                final_test_error=_known(row["final_test_error"]),
+                selected_test_error=selected.get(row["trial_id"]),
+                decays=tuple(row["decay_epochs"]),
+                error=row["error"] or None,
+                failure=None,
+                attempts=0,
+            )
+            for _, row in self.runs.trials.iterrows()
+        )
+
+    @property
+    def _selected(self) -> Mapping[str, float]:
+        """Test errors at the least training loss: as the store tells them of trials that have ended, else from the curves."""
+        losses, errors = (
+            self.runs.curve(metric).reset_index().melt("epoch") for metric in ("train_loss", "test_error")
+        )
+        both = losses.merge(errors, on=["epoch", "trial_id"], suffixes=("_loss", "_error")).dropna()
+        least = both.sort_values(["value_loss", "epoch"]).groupby("trial_id")["value_error"].first()
+        found = {str(trial): float(error) for trial, error in least.items()}
+        if "selected_test_error" in self.runs.trials:
+            told = self.runs.trials.set_index("trial_id")["selected_test_error"].dropna()
+            found |= {str(trial): float(error) for trial, error in told.items()}
+        return found
+
+    def courses(self, kind: str) -> dict[Scalar, Course]:
+        """By rate, what the norm of an arm does before its first decay."""
+        norms = self.runs.curve("weight_norm_sq")
+        trials = self.runs.finished[self.runs.finished["arm"] == self.arm(kind)]
+        seen: dict[Scalar, set[Course]] = {}
+        for _, row in trials.iterrows():
+            until = row["decay_epochs"][0] if row["decay_epochs"] else row["epoch"]
+            curve = norms[row["trial_id"]].loc[:until].dropna()
+            seen.setdefault(row["settings"].get(RATE), set()).add(_course(curve))
+        return {rate: found.pop() if len(found) == 1 else Course.MIXED for rate, found in seen.items()}
+
+
+def _course(curve: "pd.Series[float]") -> Course:
+    found = bounces(curve)
+    if found.whole.fall >= COLLAPSE:
+        return Course.COLLAPSES
+    return Course.BOUNCES if found.bounced and found.whole.rise >= LEAST_RISE else Course.LEVELS
+
+
+def _known(error: float) -> float | None:
+    return None if pd.isna(error) else float(error)

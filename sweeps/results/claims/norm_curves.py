@@ -1,0 +1,103 @@
+"""The numbers of the experiments on the weight norm itself: how it goes at each rate (figure S5), and why (section 4.1).
+
+A *course* is what one setting, a rate or a strength of L2, does to the norm: at a fixed rate and under ABEL, by seed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from abel.curves import Bounces, bounces
+from services.tracking.runs import CURVES, Runs
+from sweeps.results.claims.decay_time import of_seed
+
+LEAST_RISE = 0.01  # a norm that ends within 1 % above its minimum has levelled, it did not bounce
+
+
+PREFIX = "dynamics/"
+TERMS = ("growth", "decay", "alignment")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """Finished trials of one setting; every frame has epochs down and seeds across.
+
+    Args:
+        value: the rate, or the strength of L2.
+        norm: squared weight norm at the fixed rate.
+        abel: squared weight norm under ABEL.
+        bounce_epochs: by seed, where ABEL decayed because the norm bounced.
+        forced_epochs: by seed, where it decayed because its last decay was due.
+        equation: sums of each epoch at the fixed rate, by their names without `dynamics/`; empty if not recorded.
+    """
+
+    value: float
+    norm: pd.DataFrame
+    abel: pd.DataFrame
+    bounce_epochs: Mapping[int, tuple[int, ...]]
+    forced_epochs: Mapping[int, tuple[int, ...]]
+    equation: Mapping[str, pd.DataFrame]
+
+    @property
+    def bounces(self) -> Mapping[int, Bounces]:
+        """By seed, what the norm's curve at the fixed rate shows."""
+        return {int(str(seed)): bounces(curve.dropna()) for seed, curve in self.norm.items()}
+
+    @property
+    def epochs(self) -> int:
+        """The length of the longest curve."""
+        return max([*self.norm.index, *self.abel.index], default=0)
+
+    @property
+    def size(self) -> pd.DataFrame:
+        """The magnitudes of the equation's terms, added up: what its residual is small beside."""
+        growth, decay, alignment = (self.equation[name].abs() for name in TERMS)
+        return growth + decay + alignment
+
+    @property
+    def approximation(self) -> pd.DataFrame:
+        """The paper's change of the norm: the sum of its three terms."""
+        growth, decay, alignment = (self.equation[name] for name in TERMS)
+        return growth + decay + alignment
+
+
+def by_rate(runs: Runs) -> list[Course] | None:
+    """The course at each base rate, highest first; None where no rate stands alone for its trials."""
+    rates = runs.curve("learning_rate_first").max()
+    # Rates are recorded as float32 numbers: 0.1 as 0.10000000149.
+    return _courses(runs, {str(trial): float(f"{rate:.6g}") for trial, rate in rates.items()})
+
+
+def by_l2(runs: Runs) -> list[Course] | None:
+    """The course at each strength of L2, highest first; None where the sweep does not vary it, or nothing else."""
+    named = zip(runs.trials["trial_id"], runs.trials["settings"], strict=True)
+    strengths = {trial: settings.get("program.l2") for trial, settings in named}
+    if None in strengths.values():
+        return None
+    courses = _courses(runs, {trial: float(l2) for trial, l2 in strengths.items()})
+    return courses if courses and all(course.equation for course in courses) else None
+
+
+def _courses(runs: Runs, values: Mapping[str, float]) -> list[Course] | None:
+    finished = runs.finished[runs.finished["kind"].isin(["constant", "abel"])]
+    finished = finished[finished["trial_id"].isin(values)]
+    value = finished["trial_id"].map(values)
+    if finished.assign(value=value).duplicated(["value", "kind", "seed"]).any():
+        return None
+    courses = [_course(runs, float(one), finished[value == one]) for one in sorted(set(value), reverse=True)]
+    return [course for course in courses if not course.norm.empty] or None
+
+
+def _course(runs: Runs, value: float, trials: pd.DataFrame) -> Course:
+    constant, abel = (trials[trials["kind"] == kind] for kind in ("constant", "abel"))
+    names = [name for name in CURVES if name.startswith(PREFIX)]
+    sums = {name.removeprefix(PREFIX): runs.by_seed(name, constant) for name in names}
+    return Course(
+        value=value,
+        norm=runs.by_seed("weight_norm_sq", constant),
+        abel=runs.by_seed("weight_norm_sq", abel),
+        bounce_epochs=of_seed(abel, "bounce_epochs"),
+        forced_epochs=of_seed(abel, "forced_epochs"),
+        equation={name: table for name, table in sums.items() if not table.empty},
+    )

@@ -1,0 +1,241 @@
+"""What a sweep shows of the paper's claims: for each the number that decides, with its interval, and how to read it.
+
+Every function takes the evidence and the margin, and raises `ValueError` with what is lacking where there is no such number.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from sweeps.results.axes import along, axes, heat, interaction, part, without
+from sweeps.results.chance import NEAR_CHANCE
+from sweeps.results.claims.decay_time import Paired, decay_time
+from sweeps.results.claims.evidence import DECAY, FACTOR, RATE, Course, Evidence
+from sweeps.results.claims.sensitivity import last_decays
+from sweeps.results.comparison import best_setting, compare, difference, paired, quantities
+from sweeps.results.confidence import ROUNDING, Difference, Level, Quantity, change, unknown
+from sweeps.results.measures import Grid, bands, measure, rounding
+from sweeps.results.values import Interval, Scalar
+from sweeps.results.wording import in_words, percent, signed
+
+OTHERS = ("step", "cosine", "simple")
+
+
+class Held(StrEnum):
+    """Whether a claim held here."""
+
+    HELD = "held"
+    NOT_HELD = "did not hold"
+    CANNOT_TELL = "cannot tell"
+
+
+class Bound(NamedTuple):
+    """What a number must keep: above `low` and below `high`."""
+
+    low: float
+    high: float
+
+    def verdict(self, found: Interval) -> Held:
+        """What an interval says of the bound; NaN says nothing."""
+        if self.low < found.low and found.high < self.high:
+            return Held.HELD
+        return Held.NOT_HELD if found.high <= self.low or found.low >= self.high else Held.CANNOT_TELL
+
+
+class Seen(NamedTuple):
+    """The number that decides, what it means, and the verdict where it is not the bound's."""
+
+    found: Interval
+    numbers: str
+    here: Held | None = None
+
+
+def tuned(evidence: Evidence, margin: float) -> Seen:
+    """ABEL against step-wise, each at its own best."""
+    abel, step = (evidence.table(kind, "final") for kind in ("abel", "step"))
+    (one, other), apart = compare(abel, step)["best"]
+    return Seen(
+        apart.value,
+        f"ABEL {one:.1f} % at {in_words(dict(best_setting(abel)))}, step-wise {other:.1f} % at "
+        f"{in_words(dict(best_setting(step)))}; "
+        f"difference {points(apart.value)}",
+    )
+
+
+def _gains(evidence: Evidence, course: Course) -> dict[Scalar, Difference]:
+    """What cosine gains on simple decay, by rate, at the rates at which the norm does this."""
+    simple, cosine = paired(evidence.table("simple", "selected"), evidence.table("cosine", "selected"))
+    courses = evidence.courses("simple")
+    rates = [rate for rate in axes(cosine).get(RATE, ()) if courses.get(rate) is course]
+    if not rates:
+        told = "; ".join(f"{rate}: {seen}" for rate, seen in courses.items())
+        raise ValueError(f"it takes a rate at which the norm {course} in every seed; {told}")
+    best = [[quantities(part(table, RATE, rate))["best"] for table in (simple, cosine)] for rate in rates]
+    return {rate: Difference(one, other) for rate, (one, other) in zip(rates, best, strict=True)}
+
+
+def cosine(course: Course) -> Callable[[Evidence, float], Seen]:
+    """What cosine gains on simple decay where the norm takes this course."""
+
+    def look(evidence: Evidence, margin: float) -> Seen:
+        gains = _gains(evidence, course)
+        simple, other = (_average([getattr(one, side) for one in gains.values()]) for side in ("first", "second"))
+        gain = difference(simple, other).value
+        each = ", ".join(f"{rate}: {one.value:+.1f}" for rate, one in gains.items())
+        return Seen(gain, f"cosine gains {points(gain)} where the norm {course} (by rate, {each})")
+
+    return look
+
+
+def _average(levels: Sequence[Quantity]) -> Level:
+    return Level(np.mean([one.by_seed for one in levels], axis=0), float(np.mean([one.value for one in levels])))
+
+
+def early(evidence: Evidence, margin: float) -> Seen:
+    """What the earliest decay of a grid costs against the first after ABEL's own."""
+    pair = _pair(evidence)
+    cost = pair.cost
+    early, late = pair.means
+    return Seen(
+        cost,
+        f"after epoch {pair.earlier} {early:.1f} %, after epoch {pair.later} {late:.1f} %: {points(cost)}",
+    )
+
+
+def timing(evidence: Evidence, margin: float) -> Seen:
+    """What ABEL's own time costs against the best one of the grid, and what the grid's first after it does."""
+    pair, table = _pair(evidence), evidence.table("decay_at", "minimum")
+    abel = evidence.table("abel", "minimum")
+    others = without(table, DECAY, pair.later)
+    (own, reached), apart = compare(abel, table)["best"]
+    _, late = compare(part(table, DECAY, pair.later), others)["best"]
+    here, found = _all_keep(Bound(-math.inf, margin), (apart.value, late.value))
+    best, other = (dict(best_setting(one))[DECAY] for one in (table, others))
+    times = ", ".join(str(epochs[0]) if epochs else "none" for _, epochs in sorted(_bounces(evidence).items()))
+    return Seen(
+        found,
+        f"ABEL, which decays by itself after epoch {times} (by seed), {own:.1f} %, the best one, {best}, {reached:.1f} %: "
+        f"{points(apart.value)}; after epoch {pair.later} against the best other one, {other}: {points(late.value)}; "
+        "what choosing the best flatters is taken out",
+        here,
+    )
+
+
+def _pair(evidence: Evidence) -> Paired:
+    numbers = decay_time(evidence.runs, evidence.guessing)
+    if numbers is None or numbers.paired is None:
+        lack = "it takes one arm of decay_at that varies the decay's epoch alone"
+        raise ValueError(numbers.no_pair if numbers else lack)
+    return numbers.paired
+
+
+def _all_keep(bound: Bound, found: Sequence[Interval]) -> tuple[Held, Interval]:
+    """The verdict on numbers that must all keep a bound, and the number that decided."""
+    verdicts = [bound.verdict(one) for one in found]
+    here = next(held for held in (Held.NOT_HELD, Held.CANNOT_TELL, Held.HELD) if held in verdicts)
+    return here, found[verdicts.index(here)]
+
+
+def _bounces(evidence: Evidence) -> Mapping[int, tuple[int, ...]]:
+    numbers = decay_time(evidence.runs, evidence.guessing)
+    return numbers.bounce_epochs if numbers else {}
+
+
+def last_decay(evidence: Evidence, margin: float) -> Seen:
+    """The final error by the epoch of the last decay, against that at 85 % of training."""
+    numbers = last_decays(evidence)
+    table, reference, epochs = numbers.table, numbers.reference, np.array(numbers.epochs)
+    low, high = (np.delete(bound[:, reference], reference) for bound in bands(table.errors).above)
+    means = np.delete(table.errors.mean(axis=1) - table.errors[reference].mean(), reference)
+    inside, outside = (-margin < low) & (high < margin), (low >= margin) | (high <= -margin)
+    here = Held.HELD if inside.mean() > 0.5 else Held.NOT_HELD if outside.mean() >= 0.5 else Held.CANNOT_TELL
+    widest = int(np.abs(means).argmax())
+    found = Interval(float(means[widest]), float(low[widest]), float(high[widest]))
+    return Seen(
+        found,
+        f"against epoch {epochs[reference]:g}, {inside.sum()} of {len(means)} epochs from {epochs.min():g} to {epochs.max():g} "
+        f"are surely within it and {outside.sum()} surely beyond; the largest difference is {points(found)}, at "
+        f"{np.delete(epochs, reference)[widest]:g}",
+        here,
+    )
+
+
+def factor(evidence: Evidence, margin: float) -> Seen:
+    """How far ABEL's error spreads over the decay factors."""
+    table = evidence.table("abel", "final")
+    by_factor = along(table, FACTOR)
+    spread = measure("spread", by_factor)
+    means = zip(by_factor.settings, by_factor.errors.mean(axis=1), strict=True)
+    each = ", ".join(f"{value}: {mean:.1f} %" for ((_, value),), mean in means)
+    return Seen(spread, f"mean over the other axes by factor, {each}; spread {points(spread)}{_joint(table)}")
+
+
+def _joint(table: Grid) -> str:
+    """How rate and factor interact, as the end of a sentence; nothing where that is not known."""
+    if RATE not in axes(table):
+        return ""
+    found = interaction(heat(table, RATE, FACTOR).errors)
+    return (
+        "" if math.isnan(found.p) else f"; rate and factor interact with p = {found.p:.2g}, {found.points:.1f} points"
+    )
+
+
+def decays(evidence: Evidence, margin: float) -> Seen:
+    """How many decays more ABEL makes at the largest factor than at the least."""
+    table = evidence.table("abel", "final")
+    by_factor = along(table, FACTOR)
+    factors = [float(str(value)) for ((_, value),) in by_factor.settings]
+    most, least = int(np.argmax(factors)), int(np.argmin(factors))
+    rounded = 2 * rounding(part(table, FACTOR, by_factor.settings[most][0][1]))
+    more = change(by_factor.decays[most] - by_factor.decays[least], least_variance=rounded)
+    means = by_factor.decays.mean(axis=1)
+    each = ", ".join(f"{factor:g}: {count:.1f}" for factor, count in zip(factors, means, strict=True))
+    return Seen(more, f"decays of a trial by factor, {each}; {signed(more)} more at the largest than at the least")
+
+
+def growth(other: str) -> Callable[[Evidence, float], Seen]:
+    """How far ABEL is above its best rate on average, less the same for another schedule."""
+
+    def look(evidence: Evidence, margin: float) -> Seen:
+        abel, against = (along(evidence.table(kind, "final"), RATE) for kind in ("abel", other))
+        (one, two), apart = compare(abel, against)["area"]
+        return Seen(
+            apart.value,
+            f"above its best rate ABEL is {one:.1f} points on average, {other} {two:.1f}: {points(apart.value)}",
+        )
+
+    return look
+
+
+def extreme(evidence: Evidence, margin: float) -> Seen:
+    """Whether at the largest rate ABEL trains, and no other schedule does, each at its best factor."""
+    abel = evidence.table("abel", "final")
+    if abel.guessing is None:
+        raise ValueError("it takes the error of guessing, which is not known")
+    rate = max(along(abel, RATE).settings, key=lambda setting: float(str(setting[0][1])))[0][1]
+    trains = Bound(-math.inf, NEAR_CHANCE * abel.guessing)
+    own, *others = (_at_rate(evidence, kind, rate) for kind in ("abel", *OTHERS))
+    here, found = trains.verdict(own), own
+    if here is Held.HELD:
+        here, found = _all_keep(Bound(trains.high, math.inf), others)
+    numbers = ", ".join(f"{kind} {percent(one)}" for kind, one in zip(("ABEL", *OTHERS), (own, *others), strict=True))
+    told = f"at rate {rate}, {numbers}; guessing is {abel.guessing:g} %"
+    if here is Held.NOT_HELD and found is not own:  # the rate is not extreme: at a larger one ABEL may be alone
+        return Seen(found, f"{told}: another one trains too, and no rate of the grid is extreme", Held.CANNOT_TELL)
+    return Seen(found, told, here)
+
+
+def _at_rate(evidence: Evidence, kind: str, rate: Scalar) -> Interval:
+    """The least error at a rate; that of seeds that agree by chance has no interval, that of seeds which all guess has one."""
+    table = part(evidence.table(kind, "final"), RATE, rate)
+    found = measure("best", table)
+    trains = table.guessing is not None and found.value < NEAR_CHANCE * table.guessing
+    return unknown(found.value) if trains and found.high - found.low <= ROUNDING else found
+
+
+def points(found: Interval) -> str:
+    """A difference of errors with its bounds, as text."""
+    return f"{signed(found)} points"

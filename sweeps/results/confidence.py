@@ -1,0 +1,194 @@
+"""Intervals over seeds: one method for each kind of quantity, wherever the quantity is shown, compared or judged.
+
+- *The mean of errors* (percent, within 0 and 100): Student's t on their log odds, put around the mean error. Far from both
+  ends this is Student's interval.
+- *A difference of two such means*: from the bounds of both (MOVER, Zou & Donner 2008), times the ratio of the scatter of
+  the paired differences to that of independent ones. Far from both ends this is Student's interval of the paired
+  differences; it stays within -100 and 100. Two seeds do not tell that ratio, and it is 1.
+- *A share of trials*: Clopper and Pearson's interval with one draw a seed, as a seed may fail in all settings at once.
+- *A mean count* (decays): Student's t, not below 0.
+
+Every interval contains its estimate. How often each covers the truth was simulated: `bench/coverage.py` and
+`bench/comparison.py`, with their figures in `bench/RESULTS.md`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special, stats
+
+from sweeps.results.values import Interval
+
+Floats = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+ROUNDING = 1e-9  # percent: errors that are no further apart are equal
+NEAREST = 0.05  # percent: errors nearer to 0 or 100 count as this far away; half a test image of a thousand
+SMALLEST_P = 1e-12
+
+
+class Quantity(Protocol):
+    """A number with one observation a seed."""
+
+    @property
+    def value(self) -> float:
+        """The estimate."""
+
+    @property
+    def by_seed(self) -> Floats:
+        """The observations, f64[seeds]."""
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """The estimate with its bounds, NaN with one seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A mean error in percent; `value` is its estimate where that is not the mean of the observations."""
+
+    by_seed: Floats
+    value: float
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """The estimate with its bounds, within 0 and 100."""
+        seeds = len(self.by_seed)
+        if seeds < 2:
+            return unknown(self.value)
+        half = student(confidence, seeds - 1) * log_odds(self.by_seed).std(ddof=1) / math.sqrt(seeds)
+        low, high = around(np.array(self.value), np.array(half))
+        return Interval(self.value, float(low), float(high))
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """One quantity less another over the same seeds, in points; `least` is what it cannot fall below."""
+
+    first: Quantity
+    second: Quantity
+    least: float = -math.inf
+
+    @property
+    def value(self) -> float:
+        """The difference of the estimates."""
+        return max(self.first.value - self.second.value, self.least)
+
+    @property
+    def by_seed(self) -> Floats:
+        """The differences of the observations, f64[seeds]."""
+        return self.first.by_seed - self.second.by_seed
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """The estimate with its bounds, of no width where all observed differences are equal."""
+        if len(self.by_seed) < 2:
+            return unknown(self.value)
+        ratio = paired_scatter(self.first.by_seed, self.second.by_seed)
+        _, low, high = minus(self.first.interval(confidence), self.second.interval(confidence), ratio)
+        return Interval(self.value, max(low, self.least), max(high, self.value))
+
+    @property
+    def p(self) -> float:
+        """One minus the confidence at which the interval reaches 0: below 0.05 where the 95 % interval excludes it."""
+        if math.isnan(self.interval().low):
+            return math.nan
+
+        def excess(logarithm: float) -> float:
+            found = self.interval(1 - 10**logarithm)
+            return found.low if self.value > 0 else -found.high
+
+        least = math.log10(SMALLEST_P)
+        if self.value == 0 or excess(-1e-9) <= 0:
+            return 1.0
+        return SMALLEST_P if excess(least) > 0 else float(10 ** optimize.brentq(excess, least, -1e-9, xtol=1e-6))
+
+
+def level(by_seed: Sequence[float] | Floats) -> Level:
+    """The mean of one error a seed."""
+    errors = np.asarray(by_seed, float)
+    return Level(errors, float(errors.mean()))
+
+
+def minus(first: Interval, second: Interval, ratio: float = 1.0) -> Interval:
+    """The first less the second, from the bounds of both.
+
+    Args:
+        ratio: of the scatter of the differences to that of independent ones.
+    """
+    value = first.value - second.value
+    low = value - _joined(first.value - first.low, second.high - second.value, ratio)
+    high = value + _joined(first.high - first.value, second.value - second.low, ratio)
+    return Interval(value, low, high)
+
+
+def paired(first: Quantity, second: Quantity, confidence: float = CONFIDENCE) -> Interval:
+    """The first less the second over the same seeds. Of differences that are all equal and not 0 no noise is known."""
+    apart = Difference(first, second)
+    if len(apart.by_seed) > 1 and np.abs(apart.by_seed).max() <= ROUNDING:
+        return Interval(0.0, 0.0, 0.0)
+    return unknown(apart.value) if np.ptp(apart.by_seed) <= ROUNDING else apart.interval(confidence)
+
+
+def paired_scatter(first: Floats, second: Floats) -> float:
+    """The standard deviation of paired differences over that of independent ones; 1 with two that differ."""
+    if np.ptp(first - second) <= ROUNDING:
+        return 0.0
+    if len(first) < 3:
+        return 1.0
+    return float((first - second).std(ddof=1) / math.hypot(first.std(ddof=1), second.std(ddof=1)))
+
+
+def count(values: Sequence[float] | Floats, confidence: float = CONFIDENCE, least_variance: float = 0.0) -> Interval:
+    """The mean of one count a seed, not below 0, with Student's t."""
+    found = change(values, confidence, least_variance)
+    return found if math.isnan(found.low) else found._replace(low=max(found.low, 0.0))
+
+
+def change(values: Sequence[float] | Floats, confidence: float = CONFIDENCE, least_variance: float = 0.0) -> Interval:
+    """The mean of one difference of counts a seed, with Student's t."""
+    value, seeds = float(np.mean(values)), len(values)
+    if seeds < 2:
+        return unknown(value)
+    variance = max(float(np.var(values, ddof=1)), least_variance)
+    half = student(confidence, seeds - 1) * math.sqrt(variance / seeds)
+    return Interval(value, value - half, value + half)
+
+
+def share(by_seed: Floats, confidence: float = CONFIDENCE) -> Interval:
+    """A mean share of trials from one share a seed: exact where a seed has all or none, else too wide; NaN with one seed."""
+    seeds, found = len(by_seed), float(by_seed.sum())
+    if seeds < 2:
+        return unknown(found)
+    risk = (1 - confidence) / 2
+    low = float(stats.beta.ppf(risk, found, seeds - found + 1)) if found > 0 else 0.0
+    high = float(stats.beta.ppf(1 - risk, found + 1, seeds - found)) if found < seeds else 1.0
+    return Interval(found / seeds, low, high)
+
+
+def unknown(value: float) -> Interval:
+    """An estimate of whose noise nothing is known."""
+    return Interval(value, math.nan, math.nan)
+
+
+def log_odds(errors: Floats) -> Floats:
+    """log(e / (100 - e)) of errors in percent."""
+    odds: Floats = special.logit(np.clip(errors, NEAREST, 100 - NEAREST) / 100)
+    return odds
+
+
+def around(values: Floats, half: Floats) -> tuple[Floats, Floats]:
+    """The errors that lie so far in log odds below and above others; they contain these, and are within 0 and 100."""
+    odds = log_odds(values)
+    low, middle, high = (100 * special.expit(odds + shift) for shift in (-half, 0.0, half))
+    return np.clip(values + (low - middle), 0, 100), np.clip(values + (high - middle), 0, 100)
+
+
+def student(confidence: float, freedom: int) -> float:
+    """The quantile of Student's t that bounds both sides at a confidence."""
+    return float(special.stdtrit(freedom, (1 + confidence) / 2))
+
+
+def _joined(one: float, other: float, ratio: float) -> float:
+    return min(ratio * math.hypot(one, other), one + other)

@@ -1,0 +1,93 @@
+"""How many seeds does a margin need? The gate itself, on simulated sweeps with the noise that a real one showed."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from sweeps.results import noninferiority
+from sweeps.results.confidence import Floats
+from sweeps.results.measures import Grid
+from sweeps.results.values import Power, Verdict
+
+SEEDS = (2, 3, 5, 10)
+SWEEPS = 400
+LEVELS = ("mean", "best", "median", "worst")
+DIFFERENCES = ("spread", "area")
+
+
+def power(arm: str, name: str, table: Grid, margin: float, looks: int = 1, sweeps: int = SWEEPS) -> Power:
+    """The share of each verdict where a measure is as before, or worse by half its margin, by it, and by twice as much.
+
+    Args:
+        arm: whose results these are.
+        name: a measure of errors.
+        table: the arm's results, from which setting means and noise are taken.
+        looks: how many measures, arms and rules are checked at once.
+
+    Returns:
+        No rows, and why, where the measure is none of errors, or there is one setting and it is always 0.
+
+    Raises:
+        ValueError: one seed.
+    """
+    if len(table.seeds) < 2:
+        raise ValueError(f"{arm}: must have two seeds or more to know its noise, got one")
+    if why := _without(name, len(table.settings)):
+        return Power(arm=arm, measure=name, margin=margin, rows=(), why=why)
+    draw, noise, means = np.random.default_rng(20210323), _noise(table), table.errors.mean(axis=1)
+    rows: list[tuple[int, float, Mapping[str, float]]] = []
+    for seeds in SEEDS:
+        for worse in (0.0, margin / 2, margin, 2 * margin):
+            worsened = _worsened(name, means, table.weights, worse)
+            given = []
+            for _ in range(sweeps):
+                before = _drawn(table, means, noise, range(seeds), draw)
+                after = _drawn(table, worsened, noise, range(seeds, 2 * seeds), draw)
+                given.append(
+                    noninferiority.compared(arm, name, before, after, margin, noninferiority.ALPHA / looks).verdict
+                )
+            rows.append((seeds, worse, {verdict: given.count(verdict) / sweeps for verdict in Verdict}))
+    return Power(arm=arm, measure=name, margin=margin, rows=tuple(rows))
+
+
+def _without(name: str, settings: int) -> str:
+    """Why a measure has no table, if so."""
+    if name not in (*LEVELS, *DIFFERENCES):
+        return f"must be a measure of errors to have a table of power ({', '.join((*LEVELS, *DIFFERENCES))})"
+    if name in DIFFERENCES and settings == 1:
+        return "must have two settings or more to be other than 0, got one"
+    return ""
+
+
+def _noise(table: Grid) -> tuple[float, float]:
+    """Standard deviations of what a seed has in common over the settings, and of the rest."""
+    settings, seeds = table.errors.shape
+    by_seed = table.errors.mean(axis=0)
+    left = table.errors - table.errors.mean(axis=1)[:, None] - by_seed + by_seed.mean()
+    rest = math.sqrt(float(np.square(left).sum()) / max(1, (settings - 1) * (seeds - 1)))
+    return math.sqrt(max(0.0, float(by_seed.var(ddof=1)) - rest**2 / settings)), rest
+
+
+def _drawn(table: Grid, means: Floats, noise: tuple[float, float], seeds: range, draw: np.random.Generator) -> Grid:
+    """A sweep with these means and this noise."""
+    common, rest = noise
+    shape = len(means), len(seeds)
+    errors = np.clip(means[:, None] + common * draw.normal(size=len(seeds)) + rest * draw.normal(size=shape), 0, 100)
+    return Grid(
+        settings=table.settings,
+        seeds=tuple(seeds),
+        errors=errors,
+        decays=np.zeros_like(errors),
+        diverged=np.zeros_like(errors),
+    )
+
+
+def _worsened(name: str, means: Floats, weights: Floats, worse: float) -> Floats:
+    """Means whose measure is larger by so much: all of them, the worst, or all but the best."""
+    if name in LEVELS:
+        return means + worse
+    if name == "spread":
+        return np.where(np.arange(len(means)) == means.argmax(), means + worse, means)
+    best = means.argmin()
+    return np.where(np.arange(len(means)) == best, means, means + worse / (1 - weights[best]))

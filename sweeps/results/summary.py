@@ -1,0 +1,92 @@
+"""What a sweep has shown, arm by arm, from the ledger's rows: pure functions, no reading and no writing."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from abel.schedules import DECAYS, replay
+from sweeps.ledger.records import StateRow, TrialRow, TrialStatus
+from sweeps.results.values import ArmSummary, TrialResult
+from sweeps.spec.decoding import schedule_from_dict
+from workers.cohort import diverged, observation
+
+
+def measure(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
+    """Reduce a trial and its recorded epochs to its result."""
+    errors = [state.metrics["test_error"] for state in curve]
+    return TrialResult(
+        name=trial.name,
+        arm=trial.arm,
+        seed=trial.seed,
+        settings=trial.settings,
+        status=trial.status,
+        epoch=trial.epoch,
+        epochs=trial.epochs,
+        minimum_test_error=min(filter(math.isfinite, errors), default=None),
+        final_test_error=errors[-1] if errors else None,
+        selected_test_error=selected(curve),
+        decays=decay_epochs(trial.schedule, curve),
+        error=trial.error,
+        failure=trial.failure,
+        attempts=trial.attempts,
+    )
+
+
+def selected(curve: Sequence[StateRow]) -> float | None:
+    """The test error at the least training loss, as the paper reports where the error rises after a decay (SM)."""
+    known = [state.metrics for state in curve if math.isfinite(state.metrics["train_loss"])]
+    return min(known, key=lambda metrics: metrics["train_loss"])["test_error"] if known else None
+
+
+def decay_epochs(schedule: Mapping[str, Any], curve: Sequence[StateRow]) -> tuple[int, ...]:
+    """The epochs after which the schedule decayed, from replaying it over what it saw."""
+    seen = [observation(state.metrics) for state in curve]
+    states = replay(schedule_from_dict(schedule), [one for one in seen if not diverged(one)])
+    return tuple(state.epoch for state in states[1:] if state.event & DECAYS)
+
+
+def summarise(trials: Sequence[TrialRow], results: Sequence[TrialResult]) -> tuple[ArmSummary, ...]:
+    """One summary per arm, in the order of the spec."""
+    kinds: dict[str, str] = {}
+    for trial in trials:
+        kinds.setdefault(trial.arm, trial.schedule["kind"])
+    by_arm: dict[str, list[TrialResult]] = defaultdict(list)
+    for result in results:
+        by_arm[result.arm].append(result)
+    return tuple(_arm(arm, kind, by_arm[arm]) for arm, kind in kinds.items())
+
+
+def _arm(arm: str, kind: str, results: Sequence[TrialResult]) -> ArmSummary:
+    best = _best_setting(results)
+    finals = [result.final_test_error for result in best if result.final_test_error is not None]
+    return ArmSummary(
+        arm=arm,
+        kind=kind,
+        trials=len(results),
+        ended=sum(TrialStatus(result.status).final for result in results),
+        diverged=sum(result.status == TrialStatus.DIVERGED for result in results),
+        failed=sum(result.status == TrialStatus.FAILED for result in results),
+        cancelled=sum(result.status == TrialStatus.CANCELLED for result in results),
+        stopped=sum(result.status == TrialStatus.STOPPED for result in results),
+        seeds=len({result.seed for result in results}),
+        settings=best[0].settings if best else None,
+        minimum_error=_mean_minimum(best) if best else None,
+        final_error=fmean(finals) if finals else None,
+        final_sd=stdev(finals) if len(finals) > 1 else None,
+        decays=tuple(result.decays for result in best),
+    )
+
+
+def _best_setting(results: Sequence[TrialResult]) -> list[TrialResult]:
+    """The seeds of the best setting; a setting with a diverged, failed or unfinished seed cannot be the best."""
+    by_setting: dict[tuple[tuple[str, Any], ...], list[TrialResult]] = defaultdict(list)
+    for result in results:
+        by_setting[tuple(sorted(result.settings.items()))].append(result)
+    complete = [seeds for seeds in by_setting.values() if all(r.status == TrialStatus.FINISHED for r in seeds)]
+    return min(complete, key=_mean_minimum, default=[])
+
+
+def _mean_minimum(seeds: Sequence[TrialResult]) -> float:
+    return fmean(result.minimum_test_error for result in seeds if result.minimum_test_error is not None)

@@ -1,0 +1,102 @@
+"""What results are made of: plain values that take nothing long to import."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+Scalar = str | int | float | bool | None
+
+
+class Interval(NamedTuple):
+    """A value and the bounds that cover the true one, at a confidence; NaN where a single seed allows none."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Verdict(StrEnum):
+    """What is known of a measure, or of a sweep."""
+
+    HOLDS = "holds"
+    REGRESSED = "regressed"
+    CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        arm: whose; empty for what stands in the way of looking.
+        what: its measure or rule, or what stands in the way.
+        before: the baseline's, with bounds at 95 %; None for a rule.
+        change: after minus before, with the bounds that decided.
+        limit: the margin, or the bound of a rule.
+        why: the verdict in words.
+    """
+
+    arm: str
+    what: str
+    verdict: Verdict
+    why: str
+    before: Interval | None = None
+    after: Interval | None = None
+    change: Interval | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """How often each verdict is given on a measure that got worse by ``worse``, with so many seeds before and after."""
+
+    arm: str
+    measure: str
+    margin: float
+    rows: tuple[tuple[int, float, Mapping[str, float]], ...]  # seeds, worse by, share of each verdict
+    why: str = ""  # there are no rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """One trial: test errors in percent, and the epochs after which its schedule decayed the rate."""
+
+    name: str
+    arm: str
+    seed: int
+    settings: Mapping[str, Scalar]
+    status: str
+    epoch: int
+    epochs: int
+    minimum_test_error: float | None
+    final_test_error: float | None
+    selected_test_error: float | None  # at the epoch of least training loss
+    decays: tuple[int, ...]
+    error: str | None
+    failure: str | None  # the class of the last failure, if any
+    attempts: int  # how often it was taken up again after one
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSummary:
+    """One arm at the setting of its grid with the lowest seed-mean minimum test error; errors in percent.
+
+    ``settings`` and the errors are None until every seed of at least one setting has finished; ``final_sd`` is the
+    sample standard deviation over seeds, None for a single seed. ``decays`` holds the decay epochs there, by seed.
+    """
+
+    arm: str
+    kind: str
+    trials: int
+    ended: int
+    diverged: int
+    failed: int
+    cancelled: int
+    stopped: int  # at a rung, where other settings were better
+    seeds: int
+    settings: Mapping[str, Scalar] | None
+    minimum_error: float | None
+    final_error: float | None
+    final_sd: float | None
+    decays: tuple[tuple[int, ...], ...]

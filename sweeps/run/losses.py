@@ -1,0 +1,135 @@
+"""Workers that Ray lost: each loss as Ray tells it, its class, and one line for people.
+
+Tune passes an error on as a pickle in its folder, and ends the whole experiment on errors of an actor that it does not expect,
+such as one of the memory monitor. So losses are heard where they come in, in memory.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ray.air.execution._internal import RayActorManager, TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.tune.execution import tune_controller
+
+from sweeps.processes import memory
+from sweeps.processes.memory import GIB
+from sweeps.run.failures import FailureClass, classify
+
+RECENT_SECONDS = 10.0  # at least so long a kill may come before the loss that it explains, at most twice as long
+MONITOR = re.compile(r"Memory usage (?P<used>\d+)B exceeded threshold of (?P<threshold>\d+)B \(.*? of (?P<total>\d+)B")
+WORKER = r"Actor\({actor}\).*?actual memory used=(?P<used>[\d.]+)GB"
+
+
+class WorkerLost(RayActorError):  # type: ignore[misc]
+    """A worker is gone for a reason for which Ray has an error of another kind; that error is its cause."""
+
+    def __init__(self, cause: RayError) -> None:
+        super().__init__(error_msg=str(cause))
+        self.__cause__ = cause
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What Ray said of a worker that is gone; ``actor`` is Ray's id of it.
+
+    ``by_kernel`` says that the kernel has ended a process for lack of memory a moment ago, which Ray cannot know; ``memory``
+    what was in use, in words, when it was heard of.
+    """
+
+    error: BaseException
+    actor: str
+    by_kernel: bool = False
+    memory: str = ""
+
+    @property
+    def failure(self) -> FailureClass:
+        """Its class."""
+        if self.by_kernel and isinstance(self.error, ActorDiedError):
+            return FailureClass.OUT_OF_MEMORY
+        return classify(self.error) if isinstance(self.error, RayError) else FailureClass.INFRASTRUCTURE
+
+    def __str__(self) -> str:
+        text = str(self.error).strip()
+        if self.by_kernel and isinstance(self.error, ActorDiedError):
+            return f"out of memory: the kernel killed the worker; {self.memory}"
+        if self.failure is FailureClass.OUT_OF_MEMORY and (figures := memory_figures(text, self.actor)):
+            return f"out of memory: {figures}"
+        lines = text.splitlines() or [type(self.error).__name__]
+        # Ray's first line says that the worker died, and no more.
+        why = next((line for line in lines if "because" in line), lines[0])
+        return f"a worker was lost: {why.strip().partition('. ')[0]}"
+
+
+UNHEARD = Loss(RayActorError(error_msg="its process died"), "")  # where Tune does not say why
+
+
+class Losses:
+    """Hears of every lost worker before Tune's callbacks do; ``current`` is the one that Tune is dealing with."""
+
+    def __init__(self) -> None:
+        self.current: Loss | None = None
+        self._before = self._counted = memory.oom_kills()
+        self._counted_at = time.monotonic()
+
+    def look(self) -> None:
+        """Keep the count of kills up to date: one of long ago is not why a worker dies now."""
+        if (now := time.monotonic()) - self._counted_at >= RECENT_SECONDS:
+            self._before, self._counted, self._counted_at = self._counted, memory.oom_kills(), now
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Have Tune survive the loss of any worker while the block runs, and tell of it here."""
+        usual = tune_controller.RayActorManager
+        tune_controller.RayActorManager = type("Actors", (_Actors,), {"losses": self})
+        try:
+            yield
+        finally:
+            tune_controller.RayActorManager = usual
+
+    @contextmanager
+    def dealt_with(self, error: Exception, actor: str) -> Iterator[None]:
+        """Make it the current loss while the block runs."""
+        before, kills = self._before, memory.oom_kills()
+        self._before = self._counted = kills
+        self.current = Loss(error, actor, by_kernel=kills > before, memory=memory.in_use())
+        try:
+            yield
+        finally:
+            self.current = None
+
+
+class _Actors(RayActorManager):  # type: ignore[misc]
+    """Tune's manager of actors, to which any error of Ray's in a worker is the loss of that worker.
+
+    Tune's own knows ``RayActorError`` alone and raises what else there is, such as ``OutOfMemoryError``, out of the experiment.
+    """
+
+    losses: Losses
+
+    def _actor_start_failed(self, tracked_actor: TrackedActor, exception: Exception) -> None:
+        with self.losses.dealt_with(exception, self._ray_id(tracked_actor)):
+            super()._actor_start_failed(tracked_actor, exception)
+
+    def _actor_task_failed(self, tracked_actor_task: TrackedActorTask, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+            exception = WorkerLost(exception)
+        with self.losses.dealt_with(exception, self._ray_id(tracked_actor_task._tracked_actor)):
+            super()._actor_task_failed(tracked_actor_task, exception)
+
+    def _ray_id(self, tracked_actor: TrackedActor) -> str:
+        held = self._live_actors_to_ray_actors_resources.get(tracked_actor)
+        return held[0]._actor_id.hex() if held else ""
+
+
+def memory_figures(text: str, actor: str) -> str | None:
+    """What Ray's memory monitor measured when it killed an actor; None where the text has no figures."""
+    if (machine := MONITOR.search(text)) is None:
+        return None
+    used, threshold, total = (int(machine[name]) / GIB for name in ("used", "threshold", "total"))
+    figures = f"{used:.1f} GiB of {total:.1f} GiB were in use, and the threshold is {threshold:.1f} GiB"
+    worker = re.search(WORKER.format(actor=actor), text, re.DOTALL)
+    return f"{figures}; the worker had {float(worker['used']):.1f} GiB" if worker else figures

@@ -1,0 +1,101 @@
+"""The Ray side of a worker: one Tune trial is one cohort, trained by :func:`workers.cohort.train`.
+
+A report carries every epoch since the last one. What goes wrong in training is an answer (``failure`` and its class), not an
+exception: Tune keeps only a flag of those. SIGTERM says that the machine is being taken away: the epoch under way is finished,
+its state saved, and the answer is ``preempted``; asked for more, the process ends.
+"""
+
+import os
+import signal
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray import tune
+
+from sweeps.files import OWNER_ONLY
+from sweeps.processes.memory import GIB, in_use
+from sweeps.run.failures import FailureClass, classify
+from workers.cohort import Cohort, Forked, Report, train
+from workers.workshop import Workshop
+
+PREEMPTED = "the machine was taken away: the worker got SIGTERM, saved, and left"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What every worker of a sweep is told once."""
+
+    checkpoints: Path
+    data_dir: Path | None
+    save_every_seconds: float
+    report_every_seconds: float
+    allow_nondeterminism: bool
+
+
+class CohortTrainable(tune.Trainable):  # type: ignore[misc]
+    """Trains the cohort that its configuration refers to; a process serves one cohort after the other."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Open the workshop on first use; compiled epochs and data stay in it from cohort to cohort."""
+        os.umask(OWNER_ONLY)  # on another node it is not the driver's
+        settings: WorkerSettings = config["settings"]
+        self._workshop = Workshop(
+            checkpoints=settings.checkpoints,
+            data_dir=settings.data_dir,
+            save_every_seconds=settings.save_every_seconds,
+            allow_nondeterminism=settings.allow_nondeterminism,
+        )
+        self._report_every_seconds = settings.report_every_seconds
+        self._preempted = False
+        signal.signal(signal.SIGTERM, self._leave)  # in place of Ray's, which ends the process where it stands
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next cohort, in the same process."""
+        self._reports.close()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train for a little while; at least one epoch."""
+        if self._preempted:
+            ray.actor.exit_actor()  # not before: Tune would hand the next cohort to a process that it holds for idle
+        reports: list[Report] = []
+        until = time.monotonic() + self._report_every_seconds
+        try:
+            for report in self._reports:
+                reports.append(report)
+                if isinstance(report, Forked) or time.monotonic() >= until:  # siblings may find a free worker
+                    return {"reports": reports, "done": False}
+        except Exception as error:
+            return {"reports": reports, "done": True} | _failure(error)
+        self._preempted = self._workshop.leaving.is_set()
+        if self._preempted:
+            taken = {"failure": PREEMPTED, "failure_class": FailureClass.PREEMPTED}
+            return {"reports": reports, "preempted": True, "done": False} | taken
+        return {"reports": reports, "done": True}
+
+    def cleanup(self) -> None:
+        """Save the state that training stands at, if it was stopped early."""
+        self._reports.close()
+
+    def _leave(self, *_: object) -> None:
+        self._workshop.leaving.set()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        cohort: Cohort = ray.get(config["cohort"])
+        self._reports = train(cohort, self._workshop)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """What is answered of an error: its first line, with figures where memory was short, and its traceback."""
+    kind = classify(error)
+    line, *more = f"{type(error).__name__}: {error}".splitlines()
+    if kind is FailureClass.OUT_OF_MEMORY:
+        line += f" ({in_use()}; the worker has {psutil.Process().memory_info().rss / GIB:.1f} GiB)"
+    return {"failure": "\n".join([line, *more, traceback.format_exc()]), "failure_class": kind}

@@ -1,0 +1,68 @@
+"""Settings that are sampled from an arm's axes, in place of all their combinations.
+
+    grid: {schedule.learning_rate: {log: [0.01, 1.0]}, schedule.decay_epoch: {range: [1, 39], step: 1}}
+    search: {kind: sobol, samples: 16, seed: 0}
+
+What is drawn depends on axes, kind and seed alone, and comes one setting after the other: with more samples the earlier
+ones stay, so that only the new ones are left to train. A setting that was drawn before is passed over.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from sweeps.spec.grid import Axis, Interval
+from sweeps.spec.models import Search
+
+MOST_VALUES = 2**31  # of an axis that lists its values or has a step
+Draws = Iterator[dict[str, Any]]
+
+
+def sampled(axes: Mapping[str, Axis], search: Search) -> Draws:
+    """Different settings, by the axes' names; fewer than `search.samples` where there seem to be no more."""
+    draws = _random(axes, search.seed) if search.kind == "random" else _sobol(axes, search)
+    seen: set[str] = set()
+    # Drawing all of n settings takes about n ln n draws, and n is at most 100,000.
+    for settings in itertools.islice(draws, 1000 + 20 * search.samples):
+        if (key := repr(settings)) not in seen:
+            seen.add(key)
+            yield settings
+        if len(seen) == search.samples:
+            return
+
+
+def _random(axes: Mapping[str, Axis], seed: int) -> Draws:
+    """Independent draws, by Ray Tune's domains."""
+    generator = np.random.default_rng(seed)
+    samplers = {name: _sampler(axis, generator) for name, axis in axes.items()}
+    while True:
+        yield {name: draw() for name, draw in samplers.items()}
+
+
+def _sampler(axis: Axis, generator: np.random.Generator) -> Callable[[], Any]:
+    from ray import tune  # takes seconds, and few specs need it
+
+    if isinstance(axis, Interval):
+        domain = (tune.loguniform if axis.log else tune.uniform)(axis.low, axis.high)
+        return lambda: axis.rounded(float(domain.sample(random_state=generator)))
+    indices = tune.randint(0, axis.count)
+    return lambda: axis.value(int(indices.sample(random_state=generator)))
+
+
+def _sobol(axes: Mapping[str, Axis], search: Search) -> Draws:
+    """Points of a scrambled Sobol sequence, which lie more evenly than random ones."""
+    from scipy.stats import qmc  # as slow
+
+    engine = qmc.Sobol(d=len(axes), rng=search.seed)
+    block = 2 ** (search.samples - 1).bit_length()  # the sequence is balanced over powers of two
+    while True:
+        for point in engine.random(block).tolist():
+            yield {name: _at(axis, share) for (name, axis), share in zip(axes.items(), point, strict=True)}
+
+
+def _at(axis: Axis, share: float) -> Any:
+    return axis.at(share) if isinstance(axis, Interval) else axis.value(int(share * axis.count))

@@ -1,0 +1,144 @@
+"""`SweepSpec`: what a sweep asks for, as a user writes it in YAML or JSON.
+
+    spec = load_spec("fig-s6a-digits")          # a catalogue entry, or a path
+    trials = spec.expand()
+
+Reading tells every fault at once, each with its path, before anything starts:
+
+    my-sweep.yaml: 2 faults
+      arms.decay-at.grid.schedule.decay_epoch: must be less than epochs = 40, as a decay acts after its epoch, got 75
+      arms.abel.schedule.decay_factor: must lie in (0, 1), got 1.5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import PrivateAttr
+
+from sweeps import catalog
+from sweeps.errors import Faults, SpecError, shown, unknown
+from sweeps.files import PathFault, decode, named, read
+from sweeps.spec import models, rules, schema, yaml
+from sweeps.spec.expansion import Request, count, expand
+from sweeps.spec.models import Arm, Limits, Resources
+from sweeps.spec.trial import Trial
+
+__all__ = [
+    "Arm",
+    "Limits",
+    "Resources",
+    "SpecError",
+    "SweepSpec",
+    "Trial",
+    "json_schema",
+    "load_spec",
+    "parse_document",
+    "parse_spec",
+]
+
+
+class SweepSpec(models.Document):
+    """A sweep: one program, trained under the schedules of every arm with every seed."""
+
+    _trials: tuple[Trial, ...] | None = PrivateAttr(default=None)
+
+    def count(self) -> int:
+        """How many trials there are, without making them."""
+        return count(_request(self.to_dict()))
+
+    def expand(self) -> list[Trial]:
+        """The trials, in the spec's order; `SpecError` where they cannot be."""
+        if self._trials is None:
+            faults = Faults()
+            trials = expand(_request(self.to_dict()), faults)
+            faults.raise_if_any(self.name)
+            self._trials = tuple(trials)
+        return list(self._trials)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was given, as JSON types; `parse_document` reads it back."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def load_spec(path_or_name: str | Path) -> SweepSpec:
+    """The spec in a file, or the catalogue entry of that name."""
+    name, path = str(path_or_name), Path(path_or_name)
+    source = named(name)
+    if name in catalog.names() and not path.is_file():
+        return parse_spec(catalog.read(name), f"{name}.yaml")
+    try:
+        return parse_spec(decode(read(path, yaml.MAX_BYTES)), source)
+    except PathFault as error:
+        raise SpecError([str(error)], source) from None
+    except FileNotFoundError:
+        raise SpecError([f"no such file, and {unknown('catalogue entry', name, catalog.names())}"], source) from None
+    except OSError as error:
+        raise SpecError([f"cannot be read: {error.strerror}"], source) from None
+    except UnicodeDecodeError as error:
+        raise SpecError([f"must be {error.encoding.upper()} text, the byte at {error.start} is not"], source) from None
+
+
+def parse_spec(text: str, source: str = "spec") -> SweepSpec:
+    """The spec in a text: JSON where `source` ends in ".json", else YAML."""
+    faults = Faults()
+    return _parse(yaml.load(text, source, faults), source, faults)
+
+
+def parse_document(document: Any, source: str = "spec") -> SweepSpec:
+    """The spec in a dictionary of JSON types, such as a request's body."""
+    return _parse(document, source, Faults())
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a spec, for editors; it knows the installed programs and schedules."""
+    return schema.for_editors(models.Document)
+
+
+def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
+    if not isinstance(document, Mapping):
+        raise SpecError(
+            [f"must be a mapping, with a name, program, epochs, seeds and arms, got {shown(document)}"], source
+        )
+    spec = models.read(SweepSpec, document, faults)
+    trials = expand(_request(document), faults)
+    if spec is not None and spec.check is not None:
+        _check_arms(spec.check, spec.arms, faults)
+    faults.raise_if_any(source)
+    assert spec is not None
+    spec._trials = tuple(trials)
+    return spec
+
+
+def _check_arms(check: models.Check, arms: Mapping[str, Arm], faults: Faults) -> None:
+    """Note margins and rules for arms that there are not."""
+    named = [(f"check.margins.{name}", name.rpartition(".")[0]) for name in check.margins]
+    named += [(f"check.rules[{index}]", rules.parse(text).arm or "") for index, text in enumerate(check.rules)]
+    for path, arm in named:
+        if arm and arm not in arms:
+            faults.add(path, unknown("arm", arm, arms))
+
+
+def _request(document: Mapping[str, Any]) -> Request:
+    """What can be expanded of a document, however faulty; the shape's faults are told elsewhere."""
+    seeds, arms, limits = document.get("seeds"), document.get("arms"), document.get("limits")
+    limits = limits if isinstance(limits, Mapping) else {}
+    return Request(
+        program=document.get("program"),
+        arms=arms if isinstance(arms, Mapping) else {},
+        seeds=[seed for seed in seeds if _whole(seed, models.MAX_SEED, 0) is not None]
+        if isinstance(seeds, list)
+        else [],
+        epochs=_whole(document.get("epochs"), models.MAX_EPOCHS),
+        most_trials=_whole(limits.get("trials"), models.MAX_TRIALS) or Limits().trials,
+        most_epochs=_whole(limits.get("epochs"), 10**9) or Limits().epochs,
+    )
+
+
+def _whole(value: Any, most: int, least: int = 1) -> int | None:
+    """The value, if it is an integer between the two."""
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    return None

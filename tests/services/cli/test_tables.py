@@ -1,0 +1,175 @@
+"""Tests for `services/cli/tables.py` and the tables of `services/cli/rendering.py` and `services/cli/verdicts.py`."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console, RenderableType
+
+from services.cli import rendering, verdicts
+from services.schemas import (
+    ArmPlan,
+    CatalogEntry,
+    Checked,
+    Collected,
+    DataReport,
+    DataSources,
+    Plan,
+    Pruned,
+    SweepDetail,
+    SweepOverview,
+    Validation,
+)
+from sweeps.results.values import ArmSummary, Finding, Interval, Power, TrialResult, Verdict
+
+ARM = "abel-of-a-long-name"
+SETTINGS = {"schedule.decay_factor": 0.30000000000000004, "schedule.learning_rate": 0.125}
+SWEEP = SweepOverview(
+    id="9817a29817cd",
+    name="fig-s6a-of-a-long-name",
+    status="interrupted",
+    sharing=False,
+    created_ms=0,
+    trials=12345,
+    ended=12345,
+    diverged=1,
+    failed=22,
+    cancelled=333,
+    stopped=4444,
+    covered=1234567,
+    total=1234568,
+    trained=654321,
+    replayed=7,
+)
+SUMMARY = ArmSummary(
+    arm=ARM,
+    kind="abel",
+    trials=8,
+    ended=8,
+    diverged=0,
+    failed=0,
+    cancelled=2,
+    stopped=0,
+    seeds=3,
+    settings=SETTINGS,
+    minimum_error=77.33,
+    final_error=78.31,
+    final_sd=10.25,
+    decays=((24, 34), (18, 34), (21, 34)),
+)
+TRIAL = TrialResult(
+    name=f"{ARM} decay_factor=0.30000000000000004 learning_rate=0.125 seed=1234",
+    arm=ARM,
+    seed=1234,
+    settings=SETTINGS,
+    status="cancelled",
+    epoch=119,
+    epochs=120,
+    minimum_test_error=77.33,
+    final_test_error=78.31,
+    selected_test_error=None,
+    decays=(24, 34, 55),
+    error=None,
+    failure=None,
+    attempts=0,
+)
+DETAIL = SweepDetail(sweep=SWEEP, arms=(SUMMARY,), trials=(TRIAL,), incidents=(), lacking=0)
+PLAN = Plan(
+    name="mine",
+    title="A sweep",
+    trials=12345,
+    arms=(ArmPlan(arm=ARM, trials=12345, epochs_naive=1234567, epochs_shared=(654321, 765432)),),
+    epochs_naive=1234567,
+    epochs_shared=(654321, 765432),
+    epochs_known=0,
+    epochs_remaining=(654321, 765432),
+    reason="no sweep was run here yet",
+    workers=2,
+    seconds=(7260.0, 9999.0),
+    start_seconds=20.0,
+    basis="0.014 s an epoch, as measured here",
+)
+FINDING = Finding(
+    arm=ARM,
+    what="spread",
+    verdict=Verdict.CANNOT_TELL,
+    why="too few seeds",
+    before=Interval(77.33, 70.01, 88.88),
+    after=Interval(78.31, 71.01, 89.99),
+    change=Interval(0.98, -10.25, 12.25),
+    limit=1.5,
+)
+CHECKED = Checked(
+    sweep="mine", id="x", baseline="b.json", error="minimum", verdict=Verdict.CANNOT_TELL, findings=(FINDING,)
+)
+POWER = Power(arm=ARM, measure="spread", margin=1.5, rows=((10, 1.75, dict.fromkeys(Verdict, 0.33)),))
+KIND = "a_source_of_a_plug_in_with_a_long_name"
+SHOWN = {
+    "plan": (rendering.plan(PLAN), [ARM, "12345", "1,234,567", "654,321", "765,432", "38%", "47%"]),
+    "status": (rendering.overview([SWEEP]), [SWEEP.name, SWEEP.id, "11990/12345", "1234567/1234568", "654321"]),
+    "detail": (rendering.detail(DETAIL), [ARM, "6/8", "2 cancelled", "77.33", "78.31 ± 10.25", "24,", "18,", "34"]),
+    "trials": (rendering.trials(DETAIL), [ARM, "seed=1234", "119/120", "77.33", "78.31", "24,", "34,", "55"]),
+    "gc": (
+        rendering.collected(
+            Collected(
+                dry_run=True, groups=(Pruned(what="last of a trial", kept=True, count=1234567, bytes=1),), freed=0
+            )
+        ),
+        ["1,234,567", "last of a"],
+    ),
+    "check": (verdicts.terminal(CHECKED), [ARM, "77.33", "78.31", "+0.98", "(-10.25,", "12.25)", "1.5"]),
+    "power": (verdicts.powers([POWER]), ["10", "1.75", "33%"]),
+    "validate": (
+        rendering.validation(
+            Validation(name="mine", title="", trials=3, arms={ARM: 3}, seeds=(0,), epochs=4, epochs_naive=12)
+        ),
+        [ARM],
+    ),
+    "catalog": (
+        rendering.catalog([CatalogEntry(name=KIND, title="A title", claim=KIND, cost="19,548")]),
+        [KIND, "19,548"],
+    ),
+    "data": (rendering.data_sources(DataSources(kinds={KIND: "What it is"}, data_dir=None, prepared=())), [KIND]),
+    "data check": (
+        rendering.data_report(
+            DataReport(name="d", train_examples=1297, test_examples=500, shape=(8, 8, 1), classes=10, digest="ab" * 32)
+        ),
+        ["1297", "ab" * 8],
+    ),
+}
+
+
+def drawn(shown: RenderableType, width: int) -> str:
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None).print(shown, crop=False)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("name", SHOWN)
+def test_no_table_cuts_a_number_or_a_name(name: str, width: int) -> None:
+    shown, whole = SHOWN[name]
+    text = drawn(shown, width)
+    assert "…" not in text
+    assert [part for part in whole if part not in text] == []
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_table_fits_where_it_can(name: str) -> None:
+    lines = drawn(SHOWN[name][0], 80).splitlines()
+    assert [line for line in lines if len(line.rstrip()) > 80] == []
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_a_tiny_terminal_is_no_fault(width: int) -> None:
+    for shown, _ in SHOWN.values():
+        assert drawn(shown, width)
+
+
+def test_a_cancelled_trial_is_not_complete() -> None:
+    assert "6/8 2 cancelled" in drawn(rendering.arms([SUMMARY]), 120)
+    assert "8/8" in drawn(rendering.arms([replace(SUMMARY, cancelled=0)]), 120)
+
+
+def test_a_plan_says_how_long_the_start_takes() -> None:
+    assert "measured here; 20 s to start)" in " ".join(drawn(rendering.plan(PLAN), 120).split())

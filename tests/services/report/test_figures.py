@@ -1,0 +1,115 @@
+"""Tests for `services/report/figures.py`: what is drawn, not how it looks."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from services.report.figures import MANY_LINES, curves_figure, decay_time_figure, percent
+from services.report.themes import DARK, LIGHT, Theme, png, svg
+from services.tracking.runs import CURVE_COLUMNS, Runs
+from sweeps.results.claims.decay_time import DecayTime
+
+NUMBERS = DecayTime(
+    grid=pd.DataFrame({"decay_epoch": [2, 2, 10, 10], "seed": [0, 1, 0, 1], "error": [50.0, 54.0, 30.0, 31.0]}),
+    norm=pd.DataFrame({0: [9.0, 5.0, 8.0], 1: [10.0, 6.0, 8.5]}, index=[1, 2, 3]),
+    constant={0: 40.0, 1: 42.0},
+    abel={0: 29.0, 1: 28.0},
+    bounce_epochs={0: (6,), 1: (7,)},
+    forced_epochs={0: (9,), 1: ()},
+    paired=None,
+)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_the_decay_time_figure_holds_everything_it_is_about(theme: Theme) -> None:
+    figure = decay_time_figure(NUMBERS, theme=theme, title="T")
+    front, behind = figure.axes
+    verticals = [line for line in front.lines if list(line.get_ydata()) == [0, 1]]
+    assert sorted(float(line.get_xdata()[0]) for line in verticals) == [6, 7, 9]
+    assert len({line.get_linestyle() for line in verticals}) == 2
+    levels = [float(line.get_ydata()[0]) for line in front.lines if list(line.get_xdata()) == [0, 1]]
+    assert levels == [41.0, 28.5]
+    assert list(behind.lines[0].get_ydata()) == [9.5, 5.5, 8.25]
+    assert behind.get_ylim()[0] == 0
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(labels) == len(set(labels)) == 6
+    assert front.get_zorder() > behind.get_zorder()
+
+
+def test_a_long_title_stays_inside() -> None:
+    title = "Why the weight norm bounces: the terms of its equation, with and without L2, on 5,000 images of CIFAR-10"
+    figure = decay_time_figure(NUMBERS, title=title)
+    figure.draw_without_rendering()
+    (drawn,) = (text for text in figure.texts if text.get_text().startswith("Why"))
+    assert drawn.get_text().split() == title.split()
+    assert drawn.get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_it_is_drawn_without_norm_abel_and_spread_too() -> None:
+    bare = DecayTime(
+        grid=NUMBERS.grid[NUMBERS.grid["seed"] == 0],
+        norm=pd.DataFrame(),
+        constant={},
+        abel={},
+        bounce_epochs={},
+        forced_epochs={},
+        paired=None,
+    )
+    assert png(decay_time_figure(bare)).startswith(b"\x89PNG")
+
+
+def runs(settings: int, seeds: int = 2) -> Runs:
+    rows = [
+        {
+            "trial_id": f"{x}-{seed}",
+            "arm": "grid",
+            "kind": "decay_at",
+            "seed": seed,
+            "settings": {"schedule.x": x},
+        }
+        for x in range(settings)
+        for seed in range(seeds)
+    ]
+    values = [
+        (row["trial_id"], "grid", row["seed"], epoch, "m", epoch + row["seed"]) for row in rows for epoch in (1, 2)
+    ]
+    return Runs(
+        sweep_id="0",
+        run_id="r",
+        about={},
+        trials=pd.DataFrame(rows),
+        curves=pd.DataFrame(values, columns=list(CURVE_COLUMNS)),
+    )
+
+
+def test_curves_are_means_over_seeds_or_every_trial() -> None:
+    mean = curves_figure(runs(3), "m", "label").axes[0].lines
+    assert [list(line.get_ydata()) for line in mean] == [[1.5, 2.5]] * 3
+    assert len(curves_figure(runs(3), "m", "label", mean=False).axes[0].lines) == 6
+
+
+def test_many_settings_share_their_arms_legend_entry() -> None:
+    texts = curves_figure(runs(MANY_LINES + 1, seeds=1), "m", "label").legends[0].get_texts()
+    assert [text.get_text() for text in texts] == ["grid"]
+
+
+def test_two_arms_of_abel_have_two_colours() -> None:
+    shown = runs(2, seeds=1)
+    trials = shown.trials.assign(kind="abel", arm=["abel", "abel-small"], settings=[{}, {}])
+    colours = [line.get_color() for line in curves_figure(replace(shown, trials=trials), "m", "label").axes[0].lines]
+    assert colours[0] == LIGHT.abel
+    assert colours[1] != LIGHT.abel
+
+
+def test_a_metric_nobody_has_gives_an_empty_figure() -> None:
+    assert curves_figure(runs(2), "other", "label").axes[0].lines[:] == []
+
+
+def test_equal_figures_are_equal_bytes() -> None:
+    assert svg(decay_time_figure(NUMBERS)) == svg(decay_time_figure(NUMBERS))
+
+
+def test_errors_in_words() -> None:
+    assert percent([12.0, 13.0]) == "12.5\u00a0%\u00a0(7.4\u00a0to\u00a020.3)"
+    assert percent([12.0]) == "12.0\u00a0%"

@@ -1,0 +1,437 @@
+"""Tests for `services/report/report.py`, `findings.py` and `page.py`, on a real ledger and MLflow store."""
+
+import re
+import shutil
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Page
+from typer.testing import CliRunner
+
+from services.cli.app import app
+from services.errors import OperationError
+from services.report import sections, themes
+from services.report.export import export
+from services.report.report import report
+from services.settings import Settings
+from services.tracking.mirror import Mirror
+from services.tracking.runs import Runs, RunsError, load
+from services.tracking.store import Store
+from services.verbs import report as reporting
+from sweeps.ledger.database import LedgerError
+from sweeps.ledger.ledger import Batch
+from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.results.measures import MEASURES
+from workers import plugins
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tracking_uri: str) -> Settings:
+    return Settings(home=tmp_path, ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}", tracking_uri=tracking_uri)
+
+
+def project(story: Any, settings: Settings) -> None:
+    mirror = Mirror(story.ledger, story.sweep_id, Store(settings.tracking_uri, settings.artifacts))
+    while mirror.step():
+        pass
+
+
+class Balanced(HTMLParser):
+    """Checks that tags close in order and gathers what a browser would fetch."""
+
+    EMPTY = frozenset({"meta", "img", "source", "br", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [
+            value or "" for name, value in attrs if name in ("src", "srcset") or (tag, name) == ("link", "href")
+        ]
+        self.links += [value or "" for name, value in attrs if (tag, name) == ("a", "href")]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def read(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.fetched and all(address.startswith("data:image/svg+xml;base64,") for address in parser.fetched)
+    assert text.count("<script") == 1 and "<script>" in text and "url(" not in text and "@import" not in text
+    return re.sub(r"data:[^\"]+", "", text)
+
+
+def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    written = report(settings, ["fig-s6a-digits"])
+    folder = settings.reports / "fig-s6a-digits"
+    names = ("index.html", "decay_time.png", "axes.png", "trials.png", "bounces.png")
+    assert written.files == tuple(folder / name for name in names)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.files[1:])
+    assert written.lag is None
+    cost, others, bounce, abel, spread = written.findings
+    assert cost.startswith("Decaying after epoch 1 instead of after epoch 30, the grid's first at or after ABEL's own")
+    assert cost.endswith("paired over 3 seeds.")
+    assert others.startswith("Against epoch 30 the grid's other epochs change it by +")
+    assert "to its minimum" in bounce and "after epoch 8" in bounce
+    assert abel.startswith("ABEL decays by itself after epoch 24, 25, 26 (by seed) and reaches")
+    assert spread.startswith("decay-at: over its 5 settings the minimum test error goes from")
+    text = read(written.files[0])
+    assert "24 (bounce), 34 (last)" in text
+    assert "epochs saved" in text and "time in training" in text
+    assert "<dt>jax</dt><dd>0.10.2</dd>" in text
+    assert text.count('<tr class="finished">') == 21
+    assert 'class="banner"' not in text
+
+
+def test_a_number_has_one_interval_wherever_it_is_shown(story: Any, settings: Settings) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    written = report(settings, ["fig-s6a-digits"], kind="csv")
+    (cost,) = re.findall(r"by (\+[\d.]+ \(.*?\)) points", written.findings[0])
+    text = read(written.files[0])
+    assert f"<b>{cost}</b>" in text
+    assert f": {cost} points</td>" in text
+    measures = pd.read_csv(settings.reports / "fig-s6a-digits" / "measures.csv").set_index(["arm", "measure"])
+    abel = measures.loc[("abel", "best")]
+    shown = f"{abel['value']:.1f} % ({abel['low']:.1f} to {abel['high']:.1f})"
+    assert text.replace("\u00a0", " ").count(shown) >= 3, "tile, finding and table of arms"
+
+
+@pytest.mark.parametrize("guessing", [99.0, None])
+def test_finished_results_are_read_without_their_plug_in(
+    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, guessing: float | None
+) -> None:
+    story.diverging, story.guessing = True, guessing
+    story.spec = {"program": {}, "epochs": 40, "arms": dict.fromkeys(("decay-at", "constant", "abel"), {})}
+    story.spec |= {"check": {"margins": {"mean": 5}}}
+    story.begin().tell().end()
+    monkeypatch.setattr(plugins, "entry_points", lambda group: ())
+    plugins.find.cache_clear()
+    project(story, settings)
+    monkeypatch.setenv("ABEL_HOME", str(settings.home))
+    for command in (("status", story.name), ("gc", "--dry-run"), ("report", story.name)):
+        done = CliRunner().invoke(app, command)
+        assert (done.exit_code, done.exception) == (0, None), done.output
+    saved = CliRunner().invoke(app, ["baseline", "save", story.name])
+    said = " ".join(done.output.split())
+    if guessing is None:
+        assert saved.exit_code == 2 and "a trial diverged and counts as guessing" in " ".join(saved.stderr.split())
+        assert "constant has no measures: a trial diverged" in said and "it is left out" in said
+        return
+    (settings.home / "baseline.json").write_text(saved.stdout)
+    checked = CliRunner().invoke(app, ["check", story.name, "--baseline", str(settings.home / "baseline.json")])
+    assert (saved.exit_code, checked.exit_code) == (0, 0), checked.output
+    assert "It counts as guessing, 99 % test error" in said
+
+
+def test_diverged_trials_are_in_sight_and_count_as_guessing(story: Any, settings: Settings) -> None:
+    story.diverging = True
+    story.begin().tell().end()
+    project(story, settings)
+    written = report(settings, [story.sweep_id])
+    (said,) = [sentence for sentence in written.findings if "diverged" in sentence]
+    assert said == (
+        "1 trial diverged: constant seed=0. It counts as guessing, 99 % test error, wherever errors are averaged or compared."
+    )
+    text = read(written.files[0])
+    assert text.count('<tr class="diverged">') == 1
+    assert "12 of 40" in text
+
+
+def test_a_lagging_store_and_an_unfinished_sweep_are_said(story: Any, settings: Settings, tmp_path: Path) -> None:
+    story.epochs = 36
+    story.begin().tell(upto=4)
+    project(story, settings)
+    story.tell(only=lambda name: name.startswith("decay-at")).end(SweepStatus.INTERRUPTED)
+    written = report(settings, [story.sweep_id], tmp_path / "out")
+    assert written.lag is not None and "it shows 0 of 15 ended trials and 84 of 564 recorded epochs" in written.lag
+    text = read(tmp_path / "out" / "index.html")
+    assert "The sweep is interrupted: 0 of its 21 trials have ended." in text
+    assert text.count('class="banner"') == 2
+    assert not (tmp_path / "out" / "decay_time.png").exists()
+
+
+def test_other_sweeps_get_the_general_parts(story: Any, settings: Settings) -> None:
+    story.seeds, story.decays = 1, ()
+    story.begin().tell().end()
+    project(story, settings)
+    written = report(settings, [story.sweep_id])
+    assert [path.name for path in written.files] == ["index.html", "trials.png", "bounces.png"]
+    assert written.findings[0].startswith(
+        "There is no figure decay_time: it needs finished trials of one arm of decay_at"
+    )
+    text = read(written.files[0])
+    assert [heading in text for heading in ("Weight norm", "Learning rate", "Arms", "Trials")] == [True] * 4
+
+
+def test_what_comes_from_a_spec_is_escaped(story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    story.seeds, story.decays = 1, ()
+    monkeypatch.setattr(story, "title", "<b>$title</b> & more")
+    story.begin().tell().end()
+    project(story, settings)
+    assert "<h1>&lt;b&gt;$title&lt;/b&gt; &amp; more</h1>" in read(report(settings, [story.sweep_id]).files[0])
+
+
+def test_what_is_not_there_is_an_error(story: Any, settings: Settings) -> None:
+    with pytest.raises(LedgerError, match="sweep 'fig-s6a': must be one that was run here"):
+        report(settings, ["fig-s6a"])
+    story.begin()
+    with pytest.raises(RunsError, match="must be in the tracking store"):
+        report(settings, [story.sweep_id])
+
+
+def test_a_trials_number_leads_to_its_run(story: Any, settings: Settings) -> None:
+    story.seeds = 1
+    story.begin().tell().end()
+    project(story, settings)
+    parser = Balanced()
+    parser.feed(report(settings, [story.sweep_id]).files[0].read_text(encoding="utf-8"))
+    runs = load(settings.tracking_uri, story.sweep_id, metrics=()).trials
+    places = [f"/#/experiments/{row.experiment_id}/runs/{row.run_id}" for row in runs.itertuples()]
+    assert parser.links == [f"http://127.0.0.1:5000{place}" for place in places]
+    elsewhere = Balanced()
+    written = report(settings, [story.sweep_id], ui_url="https://lab.example:8443/mlflow/")
+    elsewhere.feed(written.files[0].read_text(encoding="utf-8"))
+    assert elsewhere.links == [f"https://lab.example:8443/mlflow{place}" for place in places]
+
+
+@pytest.mark.parametrize("address", ["lab:5001", "ftp://lab", "http://", "http://lab:port", "javascript:alert(1)"])
+def test_an_address_that_no_link_can_begin_with_is_bad_input(address: str) -> None:
+    done = CliRunner().invoke(app, ["report", "any", "--ui-url", address])
+    assert done.exit_code == 2
+    assert "must be an http:// or https:// URL with a host" in " ".join(done.output.replace("│", " ").split())
+
+
+def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    tables = {}
+    for kind, read_table in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
+        written = report(settings, [story.sweep_id], kind=kind)
+        paths = {path.stem: path for path in written.files if path.suffix == f".{kind}"}
+        tables[kind] = {name: read_table(path) for name, path in paths.items()}
+        assert list(tables[kind]) == ["trials", "curves", "measures"]
+        if kind == "csv":  # which a spec takes back: 30, not 30.0, though other arms have no such setting
+            text = pd.read_csv(paths["trials"], dtype=str)["schedule.decay_epoch"]
+            assert set(text.dropna()) == {"1", "4", "10", "20", "30"}
+    runs = load(settings.tracking_uri, story.sweep_id)
+    for kept in tables.values():
+        assert list(kept["trials"]["minimum_test_error"]) == list(runs.trials["minimum_test_error"])
+        assert sorted(kept["trials"]["schedule.decay_epoch"].dropna().unique()) == [1, 4, 10, 20, 30]
+        assert "24 34" in set(kept["trials"]["decay_epochs"])
+        assert len(kept["curves"]) == 21 * 40
+        trial = runs.trials["trial_id"][0]
+        curve = kept["curves"][kept["curves"]["trial_id"] == trial].set_index("epoch")["test_error"]
+        assert list(curve) == list(runs.curve("test_error")[trial])
+        assert set(kept["measures"]["measure"]) == set(MEASURES)
+
+
+def test_several_sweeps_stand_in_one_report(story: Any, settings: Settings) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    story.name, story.decays = "other", (2, 7)
+    story.begin().tell().end()
+    project(story, settings)
+    written = report(settings, ["fig-s6a-digits", "other"])
+    assert written.files[0].parent.name == "fig-s6a-digits+other"
+    assert {path.name for path in written.files} >= {"fig-s6a-digits-decay_time.png", "other-decay_time.png"}
+    text = read(written.files[0])
+    assert '<th class="number">fig-s6a-digits: decay-at</th>' in text and "other: decay-at" in text
+    assert text.count('<tr class="finished">') == 21 + 12
+    assert any(sentence.startswith("other: decay-at: over its 2 settings") for sentence in written.findings)
+    assert not any("the least spread" in sentence for sentence in written.findings)  # their grids differ
+
+
+def test_sweeps_of_one_name_are_told_apart(story: Any, settings: Settings) -> None:
+    for decays in ((2, 7), (2, 9)):
+        story.decays = decays
+        story.begin().tell().end()
+        project(story, settings)
+    old, new = (row.id for row in story.ledger.sweeps())
+    written = report(settings, [old, new])
+    names = {path.name for path in written.files}
+    assert {f"fig-s6a-digits-{sweep[:6]}-decay_time.png" for sweep in (old, new)} <= names
+    assert any(sentence.startswith(f"fig-s6a-digits {old[:6]}: ") for sentence in written.findings)
+    assert report(settings, [new]).files[0].parent.name == "fig-s6a-digits"
+    assert report(settings, [old]).files[0].parent.name == f"fig-s6a-digits-{old[:6]}"
+
+
+def test_sweeps_of_other_programs_are_not_compared(
+    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    story.name = "other"
+    monkeypatch.setattr(story, "spec", {"program": {"l2": 0.02}})
+    story.begin().tell().end()
+    with pytest.raises(
+        OperationError, match=r"must train one program .*, got l2: None and 0\.02; `abel report` shows each"
+    ):
+        report(settings, ["fig-s6a-digits", "other"])
+
+
+def test_what_has_no_epoch_yet_is_not_shown(story: Any, settings: Settings) -> None:
+    story.begin()
+    project(story, settings)
+    with pytest.raises(OperationError, match="must have a recorded epoch to be shown, got none yet"):
+        report(settings, [story.sweep_id])
+    assert not settings.reports.exists()
+
+
+def test_one_seed_has_no_intervals_and_says_why(story: Any, settings: Settings) -> None:
+    story.seeds = 1
+    story.begin().tell().end()
+    project(story, settings)
+    text = read(report(settings, [story.sweep_id]).files[0])
+    assert "One seed says nothing of the noise, so there are no intervals: run at least two." in text
+
+
+def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings) -> None:
+    story.begin().tell(only=lambda name: name != "decay-at decay_epoch=4 seed=1").end(SweepStatus.INTERRUPTED)
+    project(story, settings)
+    written = report(settings, [story.sweep_id])
+    (lacking,) = [sentence for sentence in written.findings if "no measures" in sentence]
+    what = "every setting must have a result for every seed, got none for seed 1, schedule.decay_epoch 4"
+    assert lacking == f"decay-at has no measures: {what}."
+
+
+def test_a_sweep_without_any_measure_is_shown_and_exported(story: Any, settings: Settings) -> None:
+    story.seeds = 1
+    story.begin().tell(upto=3).end(SweepStatus.INTERRUPTED)
+    project(story, settings)
+    written = report(settings, [story.sweep_id], kind="csv")
+    assert {"trials.csv", "curves.csv", "measures.csv", "index.html"} <= {path.name for path in written.files}
+    (table,) = [path for path in written.files if path.name == "measures.csv"]
+    assert table.read_text() == "sweep,arm,kind,error,measure,value,low,high\n"
+
+
+def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known(
+    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.diverging, story.guessing = True, None
+    story.begin().tell(only=lambda name: name == "constant seed=0")
+    lost = {
+        row.id: (TrialStatus.FAILED, "Boom: no") for row in story.ledger.trials(story.sweep_id) if row.arm == "abel"
+    }
+    ended = [{"trial": name, "status": status, "epoch": None, "error": why} for name, (status, why) in lost.items()]
+    batch = Batch(ended=lost, events=[("trial_ended", one) for one in ended])
+    story.ledger.commit(story.sweep_id, story.invocation, batch)
+    story.end(SweepStatus.INTERRUPTED)
+    project(story, settings)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: ())  # so that its data do not tell it either
+    plugins.find.cache_clear()
+    written = report(settings, [story.sweep_id])
+    assert len(load(settings.tracking_uri, story.sweep_id).trials) > 1
+    assert "trials.png" not in {path.name for path in written.files}
+    assert any("1 trial diverged" in sentence for sentence in written.findings)
+
+
+def test_settings_of_several_kinds_are_exported_as_text(story: Any, settings: Settings, tmp_path: Path) -> None:
+    story.seeds = 1
+    story.begin().tell().end()
+    project(story, settings)
+    runs = load(settings.tracking_uri, story.sweep_id)
+    runs.trials.at[0, "settings"] = {"program.augment": "none"}
+    runs.trials.at[1, "settings"] = {"program.augment": 2}
+    export(runs, [], tmp_path, "parquet")
+    assert list(pd.read_parquet(tmp_path / "trials.parquet")["program.augment"][:2]) == ["none", "2"]
+
+
+def test_the_best_setting_is_one_whose_seeds_all_finished() -> None:
+    rows = [
+        {"arm": "a", "kind": "constant", "settings": {"x": x}, "outcome": outcome, "minimum_test_error": error}
+        for x, outcome, error in (
+            (1, "finished", 15.0),
+            (1, "diverged", 12.0),
+            (2, "finished", 20.0),
+            (2, "finished", 21.0),
+        )
+    ]
+    trials = pd.DataFrame(rows).assign(final_test_error=30.0)
+    text = sections.arms(Runs(sweep_id="s", run_id="r", about={}, trials=trials, curves=pd.DataFrame()))
+    assert "x 2" in text and "x 1" not in text
+    assert "20.5 % (14.9 to 27.6)" in " ".join(text.split())
+
+
+def test_outcomes_of_every_kind_are_counted_by_arm() -> None:
+    outcomes = ("finished", "finished", "diverged", "failed", "cancelled", "stopped", "stopped")
+    trials = pd.DataFrame(
+        [{"arm": "a", "kind": "constant", "settings": {}, "outcome": outcome} for outcome in outcomes]
+    )
+    trials = trials.assign(minimum_test_error=20.0, final_test_error=30.0)
+    text = sections.arms(Runs(sweep_id="s", run_id="r", about={}, trials=trials, curves=pd.DataFrame()))
+    heads, cells = (re.findall(rf"<{tag}[^>]*>([^<]*)</{tag}>", text) for tag in ("th", "td"))
+    seen = dict(zip(heads, cells, strict=True))
+    assert {name: int(seen[name]) for name in set(outcomes)} == Counter(outcomes)
+
+
+def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Any, settings: Settings) -> None:
+    story.seeds, story.epochs, story.decays, story.hopeless, story.guessing = 2, 3, (), True, None
+    story.begin().tell().end()
+    project(story, settings)
+    said = report(settings, [story.sweep_id]).findings
+    assert [one for one in said if one.startswith("abel is near chance") and "guessing has 99 %" in one]
+
+
+def test_what_the_store_lacks_and_what_cannot_be_put_there_are_both_told(story: Any, settings: Settings) -> None:
+    story.seeds, story.epochs, story.decays = 1, 4, ()
+    story.begin().tell(upto=2)
+    project(story, settings)
+    story.tell().end()
+    shutil.rmtree(settings.artifacts)
+    settings.artifacts.write_text("no folder")
+    note = reporting.report(settings, [story.name], settings.home / "out").note
+    assert note is not None and "recorded epochs" in note and "The files are not on the sweep's run" in note
+
+
+def test_a_title_is_no_formula() -> None:
+    assert themes.png(themes.blank(r"Costs $\fo$ little", (6, 3))).startswith(b"\x89PNG")
+
+
+def test_a_browser_sorts_the_trials_and_prints_the_light_page(story: Any, settings: Settings, page: Page) -> None:
+    story.begin().tell().end()
+    project(story, settings)
+    page.set_content(report(settings, [story.sweep_id]).files[0].read_text(encoding="utf-8"))
+
+    def column(index: int) -> list[str]:
+        return page.locator(f"table.sortable tbody td:nth-child({index})").all_text_contents()
+
+    before = column(5)
+    heading = page.locator("table.sortable th:nth-child(5) button")
+    heading.click()
+    errors = [float(cell.removesuffix(" %")) for cell in column(5)]
+    assert errors == sorted(errors) and column(5) != before
+    heading.click()
+    assert [float(cell.removesuffix(" %")) for cell in column(5)] == sorted(errors, reverse=True)
+    link = page.locator("table.sortable td a").first
+    place = str(link.get_attribute("href")).removeprefix("http://127.0.0.1:5000")
+    for entered in ("http://127.0.0.1:5001/", "javascript:alert(1)"):  # the second is not taken
+        page.get_by_label("MLflow").fill(entered)
+        page.get_by_label("MLflow").press("Enter")
+        assert link.get_attribute("href") == f"http://127.0.0.1:5001{place}"
+    page.locator("table.sortable th:nth-child(1) button").click()
+    assert column(1) == [str(number) for number in range(21)]  # by size, not as text
+
+    def drawn() -> str:
+        return str(page.locator("figure img").first.evaluate("image => image.currentSrc"))
+
+    page.emulate_media(media="screen", color_scheme="light")
+    light = drawn()
+    page.emulate_media(media="screen", color_scheme="dark")
+    assert drawn() != light
+    page.emulate_media(media="print", color_scheme="dark")
+    assert drawn() == light

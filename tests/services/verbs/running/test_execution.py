@@ -1,0 +1,124 @@
+"""The command on a sweep of its own, for real: Ctrl-C, going on, a tracking server that is not there, running again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from oracle import is_trial
+
+from services.tracking import downsampling
+from services.tracking.runs import MlflowClient, sweep_runs
+from sweeps.ledger.ledger import Ledger
+from workers.config import to_dict
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ABEL = [sys.executable, "-m", "services.cli"]
+# A process that a test run started in the background has SIGINT ignored, which its children inherit.
+LISTENING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from services.cli.app import main; main()"
+)
+
+
+@pytest.fixture
+def spec(tmp_path, tiny_program):
+    """A sweep that takes some seconds after its start, with a trial that diverges."""
+    arms = {
+        "constant": {"schedule": {"kind": "constant", "learning_rate": 0.01}},
+        "wild": {"schedule": {"kind": "constant", "learning_rate": 1e9}},
+    }
+    document = {"name": "real", "program": to_dict(tiny_program), "epochs": 1500, "seeds": [0, 1], "arms": arms}
+    path = tmp_path / "real.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def abel(*arguments, **environment):
+    command = [*ABEL, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env=os.environ | environment
+    )
+
+
+def interrupted(path, **environment):
+    """The command after a Ctrl-C once the first epochs are recorded."""
+    ledger = Path(os.environ["ABEL_HOME"]) / "ledger.db"
+    running = subprocess.Popen(
+        [sys.executable, "-c", LISTENING, "run", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | environment,
+    )
+    while not (ledger.exists() and epochs(ledger)):
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    output, _ = running.communicate(timeout=120)
+    return running.returncode, output
+
+
+def epochs(path):
+    ledger = Ledger.open(f"sqlite:///{path}")
+    try:
+        return sum(row.epoch for sweep in ledger.sweeps() for row in ledger.trials(sweep.id))
+    finally:
+        ledger.close()
+
+
+def points(home):
+    """Every run of MLflow by name, and how many points its curves have."""
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    (sweep,) = Ledger.open(f"sqlite:///{home}/ledger.db").sweeps()
+    return [
+        (run.info.run_name, run.info.status, len(client.get_metric_history(run.info.run_id, "test_error")))
+        for run in sweep_runs(client, sweep.id)
+        if is_trial(run)
+    ]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on_and_the_same_command_does(spec, abel_home, free_port):
+    unreachable = f"http://127.0.0.1:{free_port()}"
+    code, output = interrupted(spec, ABEL_TRACKING_URI=unreachable)
+    assert code == 130, output
+    assert "Finishing the running epochs and saving" in output
+    assert "real: interrupted;" in output and f"run {spec}\n" in output
+    assert f"tracking {unreachable}: out of reach" in output
+    assert "Not everything is in the tracking store" in output
+    trained = epochs(abel_home / "ledger.db")
+    assert trained < 2 * 1500
+
+    rest = abel("run", spec, "--json")
+    assert rest.returncode == 0, rest.stderr
+    result = json.loads(rest.stdout)
+    assert (result["outcome"], result["replayed"], result["tracking"]) == ("finished", 0, None)
+    assert trained + result["trained"] == epochs(abel_home / "ledger.db")
+    assert "diverged at epoch" in abel("status", "real").stdout
+    before = sorted(points(abel_home))
+    assert [(name, status) for name, status, _ in before] == [
+        ("constant seed=0", "FINISHED"),
+        ("constant seed=1", "FINISHED"),
+        ("wild seed=0", "FAILED"),
+        ("wild seed=1", "FAILED"),
+    ]
+    grid = sum(downsampling.on_grid(epoch, 1500) for epoch in range(1, 1501))
+    assert all(grid < count <= downsampling.POINTS for *_, count in before[:2])  # and the last, and the least
+
+    again = json.loads(abel("run", spec, "--json").stdout)
+    assert (again["outcome"], again["trained"], again["tracking"]) == ("nothing to do", 0, None)
+    assert sorted(points(abel_home)) == before
+
+
+def test_without_its_tracking_server_a_sweep_is_trained_all_the_same(spec, abel_home, free_port):
+    spec.write_text(spec.read_text().replace("1500", "5"))
+    done = abel("run", spec, ABEL_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 0, done.stderr
+    assert "real: finished;" in done.stdout
+    assert "out of reach" in done.stderr + done.stdout
+    assert "Not everything is in the tracking store" in done.stdout
+    assert epochs(abel_home / "ledger.db") >= 2 * 5

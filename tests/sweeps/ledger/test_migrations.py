@@ -1,0 +1,257 @@
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData, Table, inspect, select, text
+
+from sweeps.ledger import migrations, tables
+from sweeps.ledger.database import LedgerDamaged, LedgerError
+from sweeps.ledger.database import engine as database_of
+from sweeps.ledger.leases import Fenced, Holder, SweepBusy
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepStatus
+from sweeps.ledger.sealing import change, is_intact
+
+# As the first version wrote it, with everything a small sweep leaves.
+VERSION_1 = Path(__file__).with_name("ledger_1.sql")
+
+
+VERSION_2 = VERSION_1.with_name("ledger_2.sql")  # two sweeps, one of them interrupted after an incident
+
+
+@pytest.fixture
+def old(tmp_path):
+    """The file of a ledger that version 1 wrote."""
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_1.read_text())
+    return path
+
+
+def contents(path):
+    """Every row of every table, by table, as mappings; and how the tables are made."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        made = {row["name"]: row["sql"] for row in connection.execute("SELECT name, sql FROM sqlite_master")}
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: [dict(row) for row in connection.execute(f"SELECT * FROM {name}")] for name in names}, made
+
+
+def differences(ledger):
+    with ledger._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": migrations.VERSION_TABLE})
+        return compare_metadata(context, tables.metadata)
+
+
+def set_version(ledger, value):
+    with ledger._write() as connection:
+        change(connection, tables.meta, tables.meta.c.name == "schema_version", {"value": value})
+    ledger.close()
+
+
+@pytest.mark.databases
+def test_the_revisions_make_what_the_tables_say(database):
+    with closing(Ledger.open(database)) as ledger:
+        assert differences(ledger) == []
+        with ledger._engine.connect() as connection:
+            index = {tuple(index["column_names"]) for index in inspect(connection).get_indexes("events")}
+            assert index == {("sweep_id", "id")}
+    assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads() == [str(tables.SCHEMA_VERSION)]
+
+
+def test_what_version_1_wrote_is_there_to_the_last_row_after_the_upgrade(old):
+    before, _ = contents(old)
+    with closing(Ledger.open(f"sqlite:///{old}")) as ledger:
+        assert differences(ledger) == []
+        after, _ = contents(old)
+        assert before.pop("meta") == [{"name": "schema_version", "value": "1"}]
+        assert [(row["name"], row["value"]) for row in after.pop("meta")] == [
+            ("schema_version", "3"),
+            ("sweeps", '{"b3a38ba95e61":"tiny"}'),
+        ]
+        for name, rows in before.items():
+            kept = [{column: row[column] for column in rows[0]} for row in after[name]]
+            assert kept == rows, name
+        assert {(row["attempts"], row["failure"]) for row in after["trials"]} == {(0, None)}
+        assert all(row["final_epoch"] == row["epoch"] > 0 for row in after["trials"])  # told of at once
+
+        (sweep,) = ledger.sweeps()
+        assert (sweep.name, sweep.status) == ("tiny", SweepStatus.FINISHED)
+        assert [len(ledger.curve(trial.head)) for trial in ledger.trials(sweep.id)] == [2, 2]
+        ledger.end_invocation(sweep.id, ledger.begin_invocation(sweep.id), SweepStatus.FINISHED)
+        assert ledger.events(sweep.id, after=8)[0].id == 9  # ids go on where they were
+        assert ledger.work(sweep.id).invocations == 2
+
+
+def written_by_version_2(url, file, *harms):
+    """A ledger of version 2 at a URL, with what version 2 wrote, harmed by these statements."""
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.executescript(VERSION_2.read_text())
+        for harm in harms:
+            assert connection.execute(harm).rowcount
+    rows, _ = contents(file)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = database_of(url)
+    with closing(engine.connect().execution_options(abel_write=True)) as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "2")
+        for name in tables.metadata.tables:
+            table = Table(name, MetaData(), autoload_with=connection)
+            connection.execute(table.insert(), rows[name])
+    engine.dispose()
+    return rows
+
+
+@pytest.mark.databases
+def test_what_version_2_wrote_gets_its_digests(database, tmp_path):
+    before = written_by_version_2(database, tmp_path / "2.db")
+    with closing(Ledger.open(database)) as ledger:
+        assert differences(ledger) == []
+        tiny, longer = ledger.sweeps()
+        assert (tiny.status, longer.status) == (SweepStatus.FINISHED, SweepStatus.INTERRUPTED)
+        for sweep in (tiny, longer):
+            ledger.verify(sweep.id)
+        assert len(ledger.events(tiny.id)) + len(ledger.events(longer.id)) == len(before["events"])
+        assert ledger.tracking_offset(tiny.id, "sqlite:///mlflow.db") == 4
+        assert [event.payload["text"] for event in ledger.events_of(longer.id, "incident")] == ["a worker was lost"]
+        with ledger._read() as connection:
+            for table in tables.metadata.sorted_tables:
+                assert all(is_intact(table, row) for row in connection.execute(select(table)).mappings())
+
+
+@pytest.mark.databases
+def test_a_ledger_is_not_upgraded_while_an_older_program_runs_a_sweep(database, tmp_path):
+    until, here = time.time_ns() // 1_000_000 + 60_000, Holder.here()
+    lease = f"UPDATE sweeps SET invocation = 2, holder = '{here}', lease_until_ms = {until} WHERE name = 'longer'"
+    written_by_version_2(database, tmp_path / "2.db", lease)
+    with pytest.raises(SweepBusy, match=r"from schema version 2 to 3; sweep 'longer': is being run by process"):
+        Ledger.open(database)
+    engine = database_of(database)
+    with closing(engine.connect().execution_options(abel_write=True)) as connection, connection.begin():
+        assert migrations.version(connection) == "2"
+        connection.execute(text("UPDATE sweeps SET lease_until_ms = 1"))
+    engine.dispose()
+    with closing(Ledger.open(database)) as ledger:
+        longer = ledger.sweep("longer")
+        with pytest.raises(Fenced):  # the program that held it, were it to go on
+            ledger.renew_lease(longer.id, 2)
+
+
+def test_a_gap_from_before_the_upgrade_is_named_after_it(database, tmp_path):
+    written_by_version_2(database, tmp_path / "2.db", "DELETE FROM states WHERE epoch = 1")
+    with closing(Ledger.open(database)) as ledger:
+        for sweep in ledger.sweeps():
+            with pytest.raises(LedgerDamaged, match="record of epoch 1 .* is missing"):
+                ledger.verify(sweep.id)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE invocations SET trained = 'x'",
+        "UPDATE checkpoints SET epoch = x'00'",
+        "UPDATE sweeps SET name = x'ff' WHERE name = 'tiny'",
+        "UPDATE sweeps SET spec = '{' WHERE name = 'tiny'",
+        "UPDATE states SET metrics = '[' WHERE epoch = 1",
+    ],
+)
+def test_a_row_that_was_damaged_before_the_upgrade_is_named_and_mended_after_it(tmp_path, harm):
+    file = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.executescript(VERSION_2.read_text())
+        assert connection.execute(harm).rowcount
+    with closing(Ledger.open(f"sqlite:///{file}")) as ledger:
+        with pytest.raises(LedgerDamaged):
+            for sweep in ledger.sweeps():
+                ledger.verify(sweep.id)
+        assert Ledger.mend(f"sqlite:///{file}", lambda key: False, dry_run=False)
+        for sweep in ledger.sweeps():
+            ledger.verify(sweep.id)
+
+
+def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old):
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("ALTER TABLE trials ADD COLUMN attempts INTEGER")  # in the way of the second revision
+    before = contents(old)
+    with pytest.raises(LedgerError, match=r"is damaged: the database says 'duplicate column name: attempts'"):
+        Ledger.open(f"sqlite:///{old}")
+    assert contents(old) == before
+
+
+OPENING = """
+import sys
+from sweeps.ledger.ledger import Ledger
+
+print("ready", flush=True)
+sys.stdin.readline()
+Ledger.open(sys.argv[1]).close()
+print("alembic" in sys.modules)
+"""
+
+
+def open_at_once(url, count=3):
+    """Open a ledger in several processes together; whether each had to load Alembic."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", OPENING, url], **pipes) for _ in range(count)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = [process.communicate() for process in processes]
+    assert [error for _, error in answers if error] == []
+    return [answer.strip() == "True" for answer, _ in answers]
+
+
+@pytest.mark.databases
+def test_processes_that_create_a_ledger_at_once_do_not_clash_and_later_ones_find_it_as_it_is(database):
+    assert any(open_at_once(database))
+    assert open_at_once(database, 1) == [False]
+    with closing(Ledger.open(database)) as ledger:
+        assert differences(ledger) == []
+
+
+def test_processes_that_upgrade_a_ledger_at_once_do_not_clash(old):
+    assert any(open_at_once(f"sqlite:///{old}"))
+    with closing(Ledger.open(f"sqlite:///{old}")) as ledger:
+        assert differences(ledger) == []
+        assert len(ledger.sweeps()) == 1
+
+
+@pytest.mark.databases
+@pytest.mark.parametrize("value", ["4", "99"])
+def test_a_version_that_this_program_does_not_know_is_refused(database, value):
+    set_version(Ledger.open(database), value)
+    with pytest.raises(LedgerError, match=f"schema version must be 3 or an older one, got {value}$"):
+        Ledger.open(database)
+
+
+@pytest.mark.parametrize("value", ["2", "0", "two", "٣", "9" * 5000])
+def test_a_version_that_does_not_fit_the_tables_is_damage(database, value):
+    set_version(Ledger.open(database), value)
+    with pytest.raises(LedgerDamaged, match=r"schema version must be a number that fits its tables, got '.{1,20}';"):
+        Ledger.open(database)
+
+
+@pytest.mark.databases
+def test_a_database_of_something_else_is_refused_and_left_alone(database):
+    ledger = Ledger.open(database)
+    with ledger._write() as connection:
+        tables.metadata.drop_all(connection)
+        connection.execute(text(f"DROP TABLE {migrations.VERSION_TABLE}"))
+        connection.execute(text("CREATE TABLE accounts (id INTEGER)"))
+    with pytest.raises(LedgerError, match=r"must be a ledger or empty, got a database with the tables accounts$"):
+        Ledger.open(database)
+    with ledger._engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["accounts"]
+    ledger.close()

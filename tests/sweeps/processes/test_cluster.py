@@ -1,0 +1,58 @@
+"""The loss of a process that Ray's cluster cannot do without is noticed; its orderly end is none."""
+
+import contextlib
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+from sweeps.processes import cluster
+
+
+@pytest.fixture
+def child(tmp_path, monkeypatch):
+    """Start a child process of a name."""
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.05)
+    with contextlib.ExitStack() as started:
+
+        def start(name):
+            program = tmp_path / name
+            shutil.copy(shutil.which("sleep"), program)
+            process = started.enter_context(subprocess.Popen([program, "600"]))
+            started.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("raylet", "the raylet of its local"), ("gcs_server", "the GCS of its local")]
+)
+def test_a_vital_process_that_ends_is_a_loss(child, name, why):
+    lost, told = [], threading.Event()
+
+    def lose(text):
+        lost.append(text)
+        told.set()
+
+    with cluster.watched(lose):
+        process = child(name)
+        assert not told.wait(0.5)
+        process.kill()
+        assert told.wait(30)
+    (text,) = lost
+    assert why in text
+
+
+def test_other_processes_and_an_end_in_order_are_no_loss(child):
+    lost = []
+    with cluster.watched(lost.append) as leave:
+        other, raylet = child("log_monitor"), child("raylet")
+        threading.Event().wait(0.3)
+        other.kill()
+        threading.Event().wait(0.3)
+        leave()
+        raylet.kill()
+        threading.Event().wait(0.3)
+    assert lost == []

@@ -1,0 +1,133 @@
+"""The data inspection process, and what is said of it when it is killed, stopped, noisy or broken."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.app import app
+from sweeps.processes import identity
+from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identify
+from workers.config import from_dict, to_dict
+
+PLUGIN = """
+import os, signal, sys
+from dataclasses import dataclass
+from pathlib import Path
+from workers.data.digits import DigitPairs
+
+MARKS = Path(__file__).parent / "marks"
+
+@dataclass(frozen=True, kw_only=True)
+class Odd(DigitPairs):
+    kind: str = "odd"
+    deed: str = ""
+    times: int = 0
+
+    def load(self, data_dir):
+        MARKS.mkdir(exist_ok=True)
+        begun = len(list(MARKS.iterdir()))
+        (MARKS / str(begun)).touch()
+        print("something on standard output")
+        if begun < self.times:
+            exec(self.deed)
+        return super().load(data_dir)
+"""
+
+
+@pytest.fixture
+def odd(tmp_path, tiny_program, monkeypatch):
+    """A program whose data, a plug-in, do something the first so many times that they are read."""
+    (tmp_path / "odd.py").write_text(PLUGIN)
+    (tmp_path / "odd-1.dist-info").mkdir()
+    (tmp_path / "odd-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
+    (tmp_path / "odd-1.dist-info" / "entry_points.txt").write_text("[abel.data]\nodd = odd:Odd\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def program(deed, times=100):
+        return from_dict(
+            to_dict(tiny_program) | {"data": {"kind": "odd", "train": 96, "test": 40, "deed": deed, "times": times}}
+        )
+
+    yield program
+    sys.modules.pop("odd", None)
+
+
+def asked(program, tmp_path):
+    return identify([program], WorkerEnvironment(threads=1, cache=tmp_path / "cache"), None)
+
+
+def spec_file(program, tmp_path):
+    """A spec that trains the program for an epoch."""
+    rate = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
+    document = {"name": "odd", "program": to_dict(program), "epochs": 1, "seeds": [0], "arms": {"c": rate}}
+    file = tmp_path / "odd.json"
+    file.write_text(json.dumps(document))
+    return file
+
+
+def times_begun(tmp_path):
+    return len(list((tmp_path / "marks").iterdir()))
+
+
+def test_a_process_killed_twice_answers_the_third_time_whatever_it_prints(odd, tmp_path):
+    program = odd("os.kill(os.getpid(), signal.SIGKILL)", times=2)
+    assert list(asked(program, tmp_path)) == [program]
+    assert times_begun(tmp_path) == 3
+
+
+def test_a_process_killed_every_time_is_no_fault_of_the_spec(odd, tmp_path):
+    spec = spec_file(odd("os.kill(os.getpid(), signal.SIGKILL)"), tmp_path)
+    done = CliRunner().invoke(app, ["run", str(spec), "--no-tracking"])
+    assert done.exit_code == 1
+    assert "error: the data inspection process was killed by SIGKILL (out of memory?)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert times_begun(tmp_path) == 3
+
+
+def test_a_caller_that_ignores_the_end_of_its_children_gets_an_answer(odd, tmp_path, monkeypatch):
+    monkeypatch.setattr(identity, "LOOK_SECONDS", 0.0)  # looks all the time, also the moment the process ends
+    usual, program = signal.signal(signal.SIGCHLD, signal.SIG_IGN), odd("")
+    try:
+        assert list(asked(program, tmp_path)) == [program]
+    finally:
+        signal.signal(signal.SIGCHLD, usual)
+
+
+def test_the_command_sees_how_processes_end_though_its_caller_ignores_it(odd, tmp_path):
+    spec = spec_file(odd("os.kill(os.getpid(), signal.SIGKILL)"), tmp_path)
+    command = [sys.executable, "-m", "services.cli", "run", str(spec), "--no-tracking"]
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", ignoring, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: the data inspection process was killed by SIGKILL (out of memory?)" in done.stderr
+
+
+def test_a_stopped_process_is_not_waited_for_for_ever(odd, tmp_path, monkeypatch):
+    monkeypatch.setattr(identity, "LOOKS_STOPPED", 2)
+    with pytest.raises(IdentityLost, match="was stopped for 1 s and not continued"):
+        asked(odd("os.kill(os.getpid(), signal.SIGSTOP)"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        ("raise RuntimeError('no\\n  such layer')", "odd:Odd raised RuntimeError: no such layer"),
+        ("raise ValueError('no such layer')", "odd:Odd raised ValueError: no such layer"),
+        ("sys.exit(3)", "odd:Odd raised SystemExit: 3"),
+        ("os._exit(3)", "a worker process must start here, but ended with code 3: "),
+    ],
+)
+def test_a_plug_in_that_fails_is_named(odd, tmp_path, deed, said):
+    with pytest.raises(IdentityError) as info:
+        asked(odd(deed), tmp_path)
+    assert str(info.value).startswith(said)
+    assert "Traceback" not in str(info.value)
+    assert times_begun(tmp_path) == 1

@@ -1,0 +1,145 @@
+"""Tests for `sensitivity.py` and its figures in `services/report/`."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+from services.report import themes
+from services.report.exhibits import exhibit, missing
+from services.report.themes import DARK, LIGHT
+from services.tracking.runs import CURVE_COLUMNS, Runs
+from sweeps.results.claims.evidence import FACTOR, LAST, RATE, Evidence
+from sweeps.results.claims.sensitivity import last_decays, rates_by_factors
+
+RATES, FACTORS = (0.01, 0.1, 1.0), (0.5, 0.1)
+LEVELS = {"abel": 20.0, "step": 22.0, "cosine": 21.0}
+
+
+def trial(arm: str, seed: int, error: float, settings: Mapping[str, Any], decays: Sequence[int] = ()) -> dict[str, Any]:
+    name = f"{arm} {settings} seed={seed}"
+    plain = {"trial_id": name, "name": name, "arm": arm, "kind": arm, "seed": seed, "settings": dict(settings)}
+    ended = {"outcome": "finished", "epoch": 40, "epochs": 40, "error": "", "decay_epochs": tuple(decays)}
+    return plain | ended | {"minimum_test_error": error - 1, "final_test_error": error}
+
+
+def runs(rows: Sequence[Mapping[str, Any]], figure: str) -> Runs:
+    points = [
+        (row["trial_id"], row["arm"], row["seed"], 1, metric, 1.0)
+        for row in rows
+        for metric in ("train_loss", "test_error", "weight_norm_sq")
+    ]
+    curves = pd.DataFrame(points, columns=list(CURVE_COLUMNS))
+    return Runs(sweep_id="0", run_id="r", about={"figure": figure}, trials=pd.DataFrame(list(rows)), curves=curves)
+
+
+def both_axes() -> list[dict[str, Any]]:
+    rows = []
+    for arm, level in LEVELS.items():
+        factors = (None,) if arm == "cosine" else FACTORS
+        for (place, rate), factor, seed in product(enumerate(RATES), factors, range(3)):
+            settings = {RATE: rate} | ({FACTOR: factor} if factor else {})
+            jitter = 0.1 * ((seed + place) % 2) + 0.3 * (arm == "step" and seed == 1)
+            rows.append(trial(arm, seed, level + 2 * place + seed + jitter, settings))
+    return rows
+
+
+def of_last_decays(epochs: Sequence[int] = (38, 24, 30)) -> list[dict[str, Any]]:
+    return [
+        trial("abel", seed, 20.0 + seed + (epoch - 30) / 10, {LAST: epoch}, decays=(10, epoch))
+        for epoch, seed in product(epochs, range(3))
+    ]
+
+
+def test_arms_over_rates_and_factors() -> None:
+    numbers = rates_by_factors(Evidence(runs=runs(both_axes(), "rate_by_factor")))
+    assert list(numbers.arms) == ["abel", "step", "cosine"]
+    assert {arm: len(table.settings) for arm, table in numbers.arms.items()} == {"abel": 6, "step": 6, "cosine": 3}
+
+
+def test_last_decays_in_order_with_that_at_85_percent() -> None:
+    numbers = last_decays(Evidence(runs=runs(of_last_decays(), "last_decay_epoch")))
+    assert numbers.epochs == [24, 30, 38]
+    assert numbers.table.errors[:, 0] == pytest.approx([19.4, 20, 20.8])
+    assert numbers.epochs[numbers.reference] in (30, 38)
+    exact = last_decays(Evidence(runs=runs(of_last_decays((24, 34, 38)), "last_decay_epoch")))
+    assert exact.reference == 1
+    rows = [row | {"outcome": "diverged"} if row["settings"][LAST] == 24 else row for row in of_last_decays()]
+    table = last_decays(Evidence(runs=runs(rows, "last_decay_epoch"), guessing=90.0)).table
+    assert table.diverged is not None and table.diverged.sum(axis=1).tolist() == [3, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("figure", "rows", "needs"),
+    [
+        (
+            "rate_by_factor",
+            [row for row in both_axes() if row["arm"] != "abel"],
+            "one arm of abel whose grid varies rate",
+        ),
+        ("rate_by_factor", of_last_decays(), "one arm of abel whose grid varies rate"),
+        ("rate_by_factor", [*both_axes()[1:]], "one arm of abel whose grid varies rate"),
+        ("last_decay_epoch", both_axes(), "whose grid varies schedule.last_decay_epoch alone"),
+    ],
+)
+def test_a_sweep_without_the_trials_has_no_figure_and_says_why(
+    figure: str, rows: Sequence[Mapping[str, Any]], needs: str
+) -> None:
+    seen = runs(rows, figure)
+    assert exhibit(seen) is None
+    assert missing(seen).startswith(f"There is no figure {figure}: it needs finished trials of") and needs in missing(
+        seen
+    )
+
+
+def test_findings_of_rate_by_factor() -> None:
+    shown = exhibit(runs(both_axes(), "rate_by_factor"))
+    assert shown is not None and shown.file == "rate_by_factor.png"
+    first, second, third, *against, how = shown.findings
+    assert first.startswith("abel is best at decay factor 0.5, learning rate 0.01, with 21.0 % (")
+    assert (second.split()[0], third.split()[0]) == ("step", "cosine")
+    assert against[0].startswith("abel less step, in points, paired by seed: at its own best -2.1 (-2.")
+    assert "Benjamini and Yekutieli" in how
+
+
+def test_findings_of_last_decay() -> None:
+    shown = exhibit(runs(of_last_decays((24, 34, 38)), "last_decay_epoch"))
+    assert shown is not None and shown.file == "last_decay_epoch.png"
+    assert "after epoch 34, the nearest to 85 % of training, ABEL's final test error is 21.4 %" in shown.findings[0]
+    assert "from epoch 24 to 38 it differs from that by 1.0 points at most" in shown.findings[0]
+    assert shown.findings[1] == "It decays 2.0 to 2.0 times in a trial, the last decay among them."
+
+
+@pytest.mark.parametrize(("figure", "rows"), [("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())])
+def test_figures_are_drawn_in_both_themes(figure: str, rows: Sequence[Mapping[str, Any]], tmp_path: Any) -> None:
+    shown = exhibit(runs(rows, figure))
+    assert shown is not None
+    for theme in (LIGHT, DARK):
+        (tmp_path / "figure.png").write_bytes(themes.png(shown.draw(theme=theme, title="A title")))
+        pixels = np.rint(imread(tmp_path / "figure.png")[..., :3] * 255).astype(int)
+        ground = tuple(int(theme.background[index : index + 2], 16) for index in (1, 3, 5))
+        assert tuple(pixels[2, 2]) == ground
+        assert (pixels != ground).any(axis=2).mean() > 0.02
+
+
+def test_one_seed_is_drawn_without_a_spread() -> None:
+    for figure, rows in (("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())):
+        shown = exhibit(runs([row for row in rows if row["seed"] == 0], figure))
+        assert shown is not None
+        assert themes.png(shown.draw()).startswith(b"\x89PNG")
+        assert "nan" not in " ".join(shown.findings)
+
+
+@pytest.mark.parametrize(("figure", "rows"), [("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())])
+def test_a_diverged_trial_counts_as_guessing(figure: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    rows = [dict(row) | {"outcome": "diverged"} if place == 0 else row for place, row in enumerate(rows)]
+    seen = runs(rows, figure)
+    shown = exhibit(seen, 90.0)
+    assert shown is not None
+    assert themes.png(shown.draw()).startswith(b"\x89PNG")
+    assert exhibit(seen) is None
+    assert "a trial diverged and counts as guessing, and neither the sweep nor the data set" in missing(seen)

@@ -1,0 +1,257 @@
+import os
+import signal
+import tempfile
+import threading
+
+import pytest
+import ray
+
+from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.processes.identity import IdentityError, WorkerEnvironment
+from sweeps.processes.job import ClusterAway
+from sweeps.run import driver
+from sweeps.run.driver import Options, run
+from sweeps.run.frontier import Frontier
+
+# Ray starts its helpers by fork and exec; in the product no JAX backend runs beside the driver, here the oracle's does.
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")]
+
+CONSTANT = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
+LONG = {"epochs": 1200, "arms": {"c": {"schedule": {"kind": "constant", "learning_rate": 0.01}}}}
+# The first report of a long sweep then leaves most of it to be trained, however fast the machine.
+OFTEN = {"report_every_seconds": 0.1}
+
+
+def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=None, **options):
+    """Run a sweep through Ray on two actors, with the numerics of this process."""
+    trials, identities, sweep_id = shop.enter(spec, sharing=sharing)
+    settings = Options(
+        checkpoints=shop.directory / "checkpoints",
+        cache=shop.directory / "cache",
+        sharing=sharing,
+        workers=2,
+        **options,
+    )
+    outcome = run(
+        shop.ledger,
+        sweep_id,
+        shop.ledger.begin_invocation(sweep_id),
+        trials,
+        identities,
+        settings,
+        forecast=(1, 1),
+        on_progress=on_progress,
+        stop=stop or threading.Event(),
+    )
+    return sweep_id, outcome
+
+
+def workers_of(shop, sweep_id):
+    """The process that trained each state, by key, and each state's parent."""
+    states = [state for row in shop.ledger.trials(sweep_id) for state in shop.ledger.curve(row.head)]
+    return {state.key: state.worker for state in states}, {state.key: state.parent for state in states}
+
+
+def test_sharing_through_ray_on_two_actors_is_invisible_and_costs_the_distinct_trajectories(
+    shop, another_shop, spec_of
+):
+    seen = []
+    sweep_id, outcome = drive(shop, spec_of(), on_progress=seen.append)
+    assert [row.error for row in shop.ledger.trials(sweep_id) if row.error] == []
+    alone, _ = another_shop.run(spec_of(), sharing=False)
+    assert shop.curves(sweep_id) == another_shop.curves(alone)
+    # 28 states a seed, as counted in test_frontier.py.
+    assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 2 * 28, 0)
+    assert len(set(workers_of(shop, sweep_id)[0].values())) == 2
+    assert seen[-1].covered == seen[-1].total == 2 * 10 * 5
+    assert (seen[-1].ended, seen[-1].running, seen[-1].waiting) == (20, 0, 0)
+
+    again, outcome = drive(shop, spec_of())
+    assert again == sweep_id
+    assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 0, 0)
+
+
+def test_temporary_files_may_go_too_deep_for_a_socket(shop, spec_of, tmp_path, monkeypatch):
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    _, outcome = drive(shop, spec_of(epochs=1, arms={"constant": CONSTANT}))
+    assert outcome.status is SweepStatus.FINISHED
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_ledger_on_postgresql_gets_the_same_records_through_ray(shop, another_shop, spec_of):
+    spec = spec_of(seeds=[0])
+    sweep_id, outcome = drive(shop, spec)
+    whole, frontier = another_shop.run(spec)
+    assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, frontier.trained, 0)
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+    assert shop.decisions(sweep_id) == another_shop.decisions(whole)
+
+
+def test_forks_that_come_out_of_the_data_are_invisible_through_ray(shop, another_shop, bouncing_spec):
+    sweep_id, outcome = drive(shop, bouncing_spec)
+    alone, _ = another_shop.run(bouncing_spec, sharing=False)
+    assert shop.curves(sweep_id) == another_shop.curves(alone)
+    assert shop.decisions(sweep_id) == shop.by_algorithm_1(sweep_id) == another_shop.decisions(alone)
+    distinct = {state.key for row in shop.ledger.trials(sweep_id) for state in shop.ledger.curve(row.head)}
+    assert outcome.trained == len(distinct)
+
+
+def test_a_child_trained_by_another_process_than_its_parent_is_the_same(shop, another_shop, spec_of):
+    drive(shop, spec_of(epochs=3, arms={"constant": CONSTANT}))
+    sweep_id, outcome = drive(shop, spec_of(arms={"constant": CONSTANT}))
+    assert (outcome.trained, outcome.replayed) == (2 * 2, 0)
+    workers, parents = workers_of(shop, sweep_id)
+    assert any(parent in workers and workers[parent] != workers[key] for key, parent in parents.items())
+    alone, _ = another_shop.run(spec_of(arms={"constant": CONSTANT}), sharing=False)
+    assert shop.curves(sweep_id) == another_shop.curves(alone)
+
+
+def test_no_sharing_through_ray_gives_the_same_records(shop, another_shop, spec_of):
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0]), sharing=False)
+    shared, _ = another_shop.run(spec_of(seeds=[0]))
+    assert outcome.trained == 10 * 5
+    assert shop.curves(sweep_id) == another_shop.curves(shared)
+
+
+def test_stopping_drains_and_saves_and_running_again_goes_on(shop, another_shop, spec_of):
+    stop = threading.Event()
+
+    def stop_soon(progress):
+        if progress.trained:
+            stop.set()
+
+    spec = spec_of(seeds=[0], **LONG)
+    sweep_id, outcome = drive(shop, spec, stop=stop, on_progress=stop_soon, **OFTEN)
+    assert outcome.status is SweepStatus.INTERRUPTED
+    assert 1 <= outcome.trained < LONG["epochs"]
+    assert shop.ledger.trials(sweep_id)[0].epoch == outcome.trained
+    _, rest = drive(shop, spec)
+    assert (rest.status, rest.replayed) == (SweepStatus.FINISHED, 0)
+    assert outcome.trained + rest.trained == LONG["epochs"]
+    whole, _ = another_shop.run(spec)
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+
+
+def test_a_killed_worker_is_replaced_and_the_records_are_the_same(shop, another_shop, spec_of):
+    killed = []
+
+    def kill_one(progress):
+        if progress.trained and not killed:
+            sweep = shop.ledger.sweeps()[-1]
+            heads = [row.head for row in shop.ledger.trials(sweep.id) if row.head and not row.status.final]
+            (last, *_) = shop.ledger.states(heads).values()
+            killed.append(last.worker)
+            os.kill(int(last.worker.rpartition(":")[2]), signal.SIGKILL)
+
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0, 1], **LONG), on_progress=kill_one, **OFTEN)
+    assert killed
+    assert outcome.status is SweepStatus.FINISHED
+    (lost,) = (event.payload["text"] for event in shop.ledger.events(sweep_id, limit=10**6) if event.kind == "incident")
+    assert "a worker was lost" in lost
+    whole, _ = another_shop.run(spec_of(seeds=[0, 1], **LONG))
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+
+
+def test_trials_cancelled_while_they_run_end_and_the_others_are_as_they_would_be(shop, another_shop, spec_of):
+    asked = []
+
+    def cancel_one(progress):
+        if progress.trained and not asked:
+            sweep = shop.ledger.sweeps()[-1]
+            asked.extend(row.id for row in shop.ledger.trials(sweep.id) if row.seed == 0)
+            assert shop.ledger.cancel_trials(sweep.id, asked) == len(asked)
+
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0, 1], **LONG), on_progress=cancel_one, **OFTEN)
+    assert outcome.status is SweepStatus.CANCELLED
+    cancelled, finished = shop.ledger.trials(sweep_id)
+    assert (cancelled.status, finished.status) == (TrialStatus.CANCELLED, TrialStatus.FINISHED)
+    assert cancelled.epoch < finished.epoch == 1200
+    whole, _ = another_shop.run(spec_of(seeds=[0, 1], **LONG))
+    alone = another_shop.curves(whole)
+    assert shop.curves(sweep_id) == {name: alone[name][: len(curve)] for name, curve in shop.curves(sweep_id).items()}
+
+
+def test_a_worker_that_raises_fails_its_trials_with_the_reason(shop, spec_of):
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0]), threads=2)
+    assert outcome.status is SweepStatus.FAILED
+    rows = shop.ledger.trials(sweep_id)
+    assert {row.status for row in rows} == {TrialStatus.FAILED}
+    assert "WorkerMismatch" in rows[0].error
+    assert "threads: 1, 2" in rows[0].error
+
+
+def test_a_ledger_that_fails_drains_the_sweep_and_leaves_no_hole(shop, another_shop, spec_of, monkeypatch):
+    commit = type(shop.ledger).commit
+    failed = []
+
+    def full(self, sweep_id, invocation, batch):
+        if any(record.epoch == 3 for record in batch.records) and not failed:  # ABEL's forced decay falls here
+            failed.append(batch)
+            raise OSError(28, "No space left on device")
+        return commit(self, sweep_id, invocation, batch)
+
+    monkeypatch.setattr(type(shop.ledger), "commit", full)
+    sweep_id, outcome = drive(shop, spec_of(epochs=40))
+    assert outcome.status is SweepStatus.NO_SPACE
+    assert "No space left" in outcome.error
+    monkeypatch.undo()
+    _, rest = drive(shop, spec_of(epochs=40))
+    assert rest.status is SweepStatus.FINISHED
+    whole, undisturbed = another_shop.run(spec_of(epochs=40))
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+    assert outcome.trained + rest.trained == undisturbed.trained
+    assert shop.decisions(sweep_id) == another_shop.decisions(whole)
+
+
+def test_a_cluster_of_the_environment_and_packages_where_one_stands_are_none_of_its_business(
+    shop, spec_of, tmp_path, monkeypatch
+):
+    for package in ("abel", "workers", "sweeps"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise ImportError('a package of the user, not ours')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0], arms={"constant": CONSTANT}))
+    assert [row.error for row in shop.ledger.trials(sweep_id) if row.error] == []
+    assert outcome.status is SweepStatus.FINISHED
+
+
+def test_a_driver_says_how_far_it_is_while_it_covers_what_is_recorded(shop, spec_of, monkeypatch):
+    monkeypatch.setattr(driver, "ANNOUNCE_SECONDS", 0.0)
+    parts = {"seeds": [0], "epochs": 6, "arms": {"constant": CONSTANT}}
+    shop.run(spec_of(**parts))
+    stop, seen = threading.Event(), []
+    stop.set()  # no Ray then
+    drive(shop, spec_of(name="another", **parts), stop=stop, on_progress=seen.append)
+    assert {progress.covered for progress in seen} == set(range(7))
+
+
+def test_an_address_that_is_none_is_refused(shop, spec_of):
+    with pytest.raises(IdentityError, match=r"Ray cluster: must have an address HOST:PORT, got 'nonsense' \(Invalid"):
+        drive(shop, spec_of(), address="nonsense")
+
+
+def test_a_head_that_does_not_answer_is_no_lost_driver(shop, spec_of, monkeypatch):
+    def silent(**_):  # Ray takes 80 s to come to this
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setattr(ray, "init", silent)
+    with pytest.raises(ClusterAway, match="the Ray cluster at 127.0.0.1:1 cannot be joined: ConnectionError: Failed"):
+        drive(shop, spec_of(), address="127.0.0.1:1")
+
+
+@pytest.mark.parametrize(("owner", "method"), [(WorkerEnvironment, "variables"), (Frontier, "is_wanted")])
+def test_a_bug_of_ours_is_no_lost_driver(shop, spec_of, monkeypatch, owner, method):
+    def broken(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(owner, method, broken)
+    with pytest.raises(KeyError, match="a bug"):
+        drive(shop, spec_of(seeds=[0], arms={"constant": CONSTANT}))
+
+
+def test_resources_that_are_not_there_are_refused(shop, spec_of):
+    with pytest.raises(IdentityError, match=r"resources.tpu: must be at most the 0 that Ray offers here, got 4"):
+        drive(shop, spec_of(), tpu=4)

@@ -1,0 +1,146 @@
+"""A worker as Ray runs it: a process of its own that a signal reaches."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import ray
+from ray.exceptions import RayActorError
+
+from abel.schedules import Constant
+from sweeps.ledger.records import SweepStatus
+from sweeps.run.driver import Options, _ray, run
+from sweeps.run.failures import FailureClass
+from sweeps.run.trainable import CohortTrainable, WorkerSettings
+from workers.checkpoints import Checkpoints
+from workers.cohort import Cohort, Member, Record, Saved, train
+from workers.workshop import Workshop
+
+# Ray starts its helpers by fork and exec; in the product no JAX backend runs beside the driver, here the oracle's does.
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")]
+
+MOVING = ("seconds", "examples_per_second")
+GRACE_SECONDS = 30  # what a cloud gives between its notice and the end
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    options = Options(checkpoints=tmp_path / "checkpoints", cache=tmp_path / "cache", workers=1)
+    with _ray(options, leave=lambda: None):
+        yield
+
+
+@pytest.fixture
+def cohort(tiny_program, tmp_path):
+    """One trial that is long enough to be met in training at any time."""
+    identity = Workshop(checkpoints=tmp_path / "unused", data_dir=None).identity(tiny_program)
+    member = Member(trial="long", schedule=Constant(learning_rate=0.01))
+    return Cohort(identity=identity, seed=0, epochs=100_000, members=(member,))
+
+
+@pytest.fixture
+def worker(cluster, tmp_path, cohort):
+    """An actor that would answer after minutes only, and saves after every epoch."""
+    settings = WorkerSettings(
+        checkpoints=tmp_path / "checkpoints",
+        data_dir=None,
+        save_every_seconds=0.0,
+        report_every_seconds=600.0,
+        allow_nondeterminism=False,
+    )
+    return ray.remote(CohortTrainable).remote(config={"cohort": ray.put(cohort), "settings": settings})
+
+
+def bits(record):
+    return {name: value.hex() for name, value in record.metrics.items() if name not in MOVING}
+
+
+def records(reports):
+    return [report for report in reports if isinstance(report, Record)]
+
+
+def test_a_worker_that_is_told_to_leave_ends_its_epoch_saves_and_says_so_and_ends(worker, cohort, tmp_path):
+    pid = ray.get(worker.__ray_call__.remote(lambda _: os.getpid()))
+    answer = worker.train.remote()
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    while len(checkpoints.sizes()) < 3:
+        time.sleep(0.05)
+    told = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    result = ray.get(answer, timeout=120)
+    assert time.monotonic() - told < GRACE_SECONDS
+    assert (result["preempted"], result["failure_class"]) == (True, FailureClass.PREEMPTED)
+
+    trained, last = records(result["reports"]), result["reports"][-1]
+    assert isinstance(last, Saved)
+    assert (last.key, last.epoch) == (trained[-1].key, trained[-1].epoch)
+    assert checkpoints.intact(last.key)
+    alone = Workshop(checkpoints=tmp_path / "alone", data_dir=None)
+    undisturbed = records(islice(train(cohort, alone), len(trained) + 1))
+    assert [bits(record) for record in trained] == [bits(record) for record in undisturbed[:-1]]
+
+    told = replace(cohort, observations=tuple(record.observation for record in trained))
+    following = next(train(told, Workshop(checkpoints=tmp_path / "checkpoints", data_dir=None)))
+    assert not following.replay
+    assert bits(following) == bits(undisturbed[-1])
+
+    with pytest.raises(RayActorError):
+        ray.get(worker.train.remote(), timeout=60)
+
+
+def test_a_worker_that_was_told_to_leave_takes_no_cohort_up(worker, tmp_path):
+    ray.get(worker.__ray_call__.remote(lambda _: os.kill(os.getpid(), signal.SIGTERM)))
+    result = ray.get(worker.train.remote(), timeout=60)
+    assert (result["preempted"], result["reports"]) == (True, [])
+    assert Checkpoints(tmp_path / "checkpoints").sizes() == {}
+    with pytest.raises(RayActorError):
+        ray.get(worker.train.remote(), timeout=60)
+
+
+def test_what_a_program_raises_is_an_answer_with_its_class(worker, cohort):
+    foreign = replace(cohort.identity, numerics={**cohort.identity.numerics, "threads": "64"})
+    settings = ray.get(worker.__ray_call__.remote(lambda self: self.config["settings"]))
+    config = {"cohort": ray.put(replace(cohort, identity=foreign)), "settings": settings}
+    assert ray.get(worker.reset.remote(config))
+    result = ray.get(worker.train.remote(), timeout=60)
+    assert (result["done"], result["failure_class"]) == (True, FailureClass.USER)
+    assert result["failure"].startswith("WorkerMismatch: ")
+
+
+def test_a_worker_that_leaves_in_a_sweep_costs_nothing_but_its_process(shop, another_shop, spec_of):
+    """Its cohort goes on elsewhere, without a retry spent, and no other cohort is handed to a process that ends."""
+    arms = {"c": {"schedule": {"kind": "constant", "learning_rate": 0.01}}}
+    spec, told = spec_of(epochs=1200, arms=arms), []
+
+    def tell_one(progress):
+        if progress.trained and not told:
+            heads = [row.head for row in shop.ledger.trials(sweep_id) if row.head and not row.status.final]
+            (last, *_) = shop.ledger.states(heads).values()
+            told.append(int(last.worker.rpartition(":")[2]))
+            os.kill(told[0], signal.SIGTERM)
+
+    trials, identities, sweep_id = shop.enter(spec)
+    options = Options(
+        checkpoints=shop.directory / "checkpoints",
+        cache=shop.directory / "cache",
+        workers=2,
+        report_every_seconds=0.1,
+    )
+    outcome = run(
+        *(shop.ledger, sweep_id, shop.ledger.begin_invocation(sweep_id), trials, identities, options),
+        forecast=(1, 1),
+        on_progress=tell_one,
+        stop=threading.Event(),
+    )
+    assert told
+    assert (outcome.status, outcome.replayed) == (SweepStatus.FINISHED, 0)
+    events = shop.ledger.events(sweep_id, limit=10**6)
+    incidents = [event.payload for event in events if event.kind == "incident"]
+    assert [(incident["class"], incident["again"]) for incident in incidents] == [(FailureClass.PREEMPTED, True)]
+    assert {(row.attempts, row.failure) for row in shop.ledger.trials(sweep_id)} == {(0, None)}
+    whole, _ = another_shop.run(spec)
+    assert shop.curves(sweep_id) == another_shop.curves(whole)

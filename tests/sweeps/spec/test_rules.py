@@ -1,0 +1,65 @@
+"""Tests for `sweeps/spec/rules.py`."""
+
+import pytest
+
+from sweeps.spec.rules import Rule, margin_fault, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("spread <= 1.5", Rule(arm=None, measure="spread", at_most=True, bound=1.5)),
+        ("abel.worst<=20", Rule(arm="abel", measure="worst", at_most=True, bound=20)),
+        (" my.arm.near >= 5e-1 ", Rule(arm="my.arm", measure="near", at_most=False, bound=0.5)),
+    ],
+)
+def test_a_rule_is_read(text, rule):
+    assert parse(text) == rule
+    assert rule.text.split()[0] == rule.measure
+
+
+@pytest.mark.parametrize(
+    "text", ["", "spread", "spread < 1", "width <= 1", "spread <= ", "spread <= 1.5 points", "<= 1"]
+)
+def test_what_is_no_rule_is_refused(text):
+    with pytest.raises(ValueError, match='must be as "spread <= 1.5"'):
+        parse(text)
+
+
+@pytest.mark.parametrize("bound", ["1e999", "--1", "1.2.3", "e"])
+def test_a_bound_is_a_finite_number(bound):
+    with pytest.raises(ValueError, match="finite number"):
+        parse(f"spread <= {bound}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("near >= 1.1", "within 0 and 1: a share"),
+        ("abel.diverged <= -0.1", "within 0 and 1: a share"),
+        ("spread >= -1", "at least 0"),
+    ],
+)
+def test_a_bound_that_no_measure_can_break_is_refused(text, said):
+    with pytest.raises(ValueError, match=said):
+        parse(text)
+
+
+def test_shares_may_be_all_or_nothing():
+    assert [parse(f"diverged <= {bound}").bound for bound in (0, 1)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "amount", "said"),
+    [
+        ("mean", 20, ""),
+        ("near", 0.99, ""),
+        ("abel.near", 1, "below 1 for abel.near: a share"),
+        ("diverged", 5, "below 1 for diverged: a share"),
+        ("mean", 0, "above 0"),
+    ],
+)
+def test_a_margin_is_one_that_can_be_broken(name, amount, said):
+    fault = margin_fault(name, amount)
+    assert said in fault
+    assert bool(fault) == bool(said)
