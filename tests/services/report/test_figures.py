@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from services.report.figures import MANY_LINES, curves_figure, decay_time_figure, percent
+from services.report.figures import MANY_LINES, curves_figure, decay_time_figure, mean_percent
 from services.report.themes import DARK, LIGHT, Theme, png, svg
 from services.tracking.runs import CURVE_COLUMNS, Runs
 from sweeps.results.claims.decay_time import DecayTime
@@ -111,5 +111,5 @@ def test_equal_figures_are_equal_bytes() -> None:
 
 
 def test_errors_in_words() -> None:
-    assert percent([12.0, 13.0]) == "12.5\u00a0%\u00a0(7.4\u00a0to\u00a020.3)"
-    assert percent([12.0]) == "12.0\u00a0%"
+    assert mean_percent([12.0, 13.0]) == "12.5\u00a0%\u00a0(7.4\u00a0to\u00a020.3)"
+    assert mean_percent([12.0]) == "12.0\u00a0%"
