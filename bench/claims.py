@@ -4,11 +4,12 @@ abel run fig-3-cifar10 --data-dir DIRECTORY && python bench/claims.py fig-3-cifa
 """
 
 import argparse
+from contextlib import closing
 
 from services.settings import Settings
-from services.tracking import runs
 from sweeps.ledger.ledger import Ledger
 from sweeps.results.claims import paper
+from sweeps.results.load import load
 
 
 def main() -> None:
@@ -18,13 +19,10 @@ def main() -> None:
     )
     settings = Settings.from_env()
     for name in parser.parse_args().sweeps:
-        ledger = Ledger.open(settings.ledger_url)
-        try:
-            found = ledger.sweep(name)
-        finally:
-            ledger.close()
+        with closing(Ledger.open(settings.ledger_url)) as ledger:
+            frames = load(ledger, ledger.sweep(name))
         print(f"{name}\n\n| the paper | held where | here | the numbers |\n|---|---|---|---|")
-        for told in paper.of(runs.load(settings.tracking_uri, found.id)):
+        for told in paper.of(frames):
             print(f"| {told.says} ({told.source}) | {told.rule} | {told.here} | {told.numbers} |")
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from services.report.figures import arm_colors
 from services.report.themes import LIGHT, Theme, blank, themed
-from services.tracking.runs import Runs
+from sweeps.results.frames import Frames
 
 MANY = 40  # more trials than this are thinned out, evenly
 EVENTS = (
@@ -22,17 +22,17 @@ EVENTS = (
 )
 
 
-def bounces_figure(runs: Runs, *, theme: Theme = LIGHT) -> Figure:
+def bounces_figure(frames: Frames, *, theme: Theme = LIGHT) -> Figure:
     """Squared norms of the trials whose schedule saw a minimum.
 
     Above by epoch. Below each as a part of its lowest value up to where the schedule first saw a minimum, with the epochs
     counted from there: bounces of other settings, laid over each other.
     """
-    trials = runs.trials[runs.trials["minimum_epochs"].map(bool)]
-    table = runs.curve("weight_norm_sq")
+    trials = frames.trials[frames.trials["minimum_epochs"].map(bool)]
+    table = frames.curve("weight_norm_sq")
     trials = trials[trials["trial_id"].isin(table.columns)]
     some = trials.iloc[np.unique(np.linspace(0, len(trials) - 1, min(MANY, len(trials))).round().astype(int))]
-    kinds = dict(zip(runs.trials["arm"], runs.trials["kind"], strict=True))
+    kinds = dict(zip(frames.trials["arm"], frames.trials["kind"], strict=True))
     with themed(theme):
         figure = blank("", (8.4, 6.4))
         above, below = figure.subplots(2, 1)
@@ -51,9 +51,9 @@ def bounces_figure(runs: Runs, *, theme: Theme = LIGHT) -> Figure:
         return figure
 
 
-def shown_of(runs: Runs) -> tuple[int, int]:
+def shown_of(frames: Frames) -> tuple[int, int]:
     """How many trials `bounces_figure` draws, and of how many."""
-    count = int(runs.trials["minimum_epochs"].map(bool).sum())
+    count = int(frames.trials["minimum_epochs"].map(bool).sum())
     return min(MANY, count), count
 
 

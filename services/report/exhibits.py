@@ -12,7 +12,6 @@ from services.report.findings import decay_time_findings
 from services.report.grid_figures import last_decay_figure, rate_by_factor_figure
 from services.report.norm_figures import norm_curves_figure, norm_equation_figure
 from services.report.norm_findings import norm_curves_findings, norm_equation_findings
-from services.tracking.runs import Runs
 from sweeps.results.claims.decay_time import DecayTime, decay_time
 from sweeps.results.claims.evidence import Evidence
 from sweeps.results.claims.norm_curves import Course, by_l2, by_rate
@@ -24,6 +23,7 @@ from sweeps.results.claims.sensitivity import (
     rate_by_factor_findings,
     rates_by_factors,
 )
+from sweeps.results.frames import Frames
 from sweeps.results.guessing import UNKNOWN
 from sweeps.results.wording import signed
 
@@ -63,33 +63,33 @@ class Exhibit:
     tiles: tuple[tuple[str, str], ...] = ()
 
 
-def exhibit(runs: Runs, guessing: float | None = None) -> Exhibit | None:
+def exhibit(frames: Frames, guessing: float | None = None) -> Exhibit | None:
     """The figure that the sweep asks for; None where it asks for none or has not the trials for it.
 
     Args:
         guessing: the test error of guessing, in percent, which a diverged trial counts as; None where it is not known.
     """
-    match runs.about.get("figure"):
+    match frames.spec.get("figure"):
         case "decay_time":
-            return _shown(decay_time(runs, guessing), _decay_time)
+            return _shown(decay_time(frames, guessing), _decay_time)
         case "norm_curves":
-            return _shown(by_rate(runs), _norm_curves)
+            return _shown(by_rate(frames), _norm_curves)
         case "norm_equation":
-            return _shown(by_l2(runs), _norm_equation)
+            return _shown(by_l2(frames), _norm_equation)
         case "rate_by_factor":
-            return _shown(_taken(rates_by_factors, runs, guessing), _rate_by_factor)
+            return _shown(_taken(rates_by_factors, frames, guessing), _rate_by_factor)
         case "last_decay_epoch":
-            return _shown(_taken(last_decays, runs, guessing), _last_decay)
+            return _shown(_taken(last_decays, frames, guessing), _last_decay)
         case _:
             return None
 
 
-def missing(runs: Runs, guessing: float | None = None) -> str:
+def missing(frames: Frames, guessing: float | None = None) -> str:
     """Why a sweep that asks for a figure has none, in a sentence; empty where it asks for none."""
-    figure = runs.about.get("figure", "")
+    figure = frames.spec.get("figure", "")
     if figure not in _NEEDS:
         return ""
-    if figure in _WITH_DIVERGED and guessing is None and (runs.trials["outcome"] == "diverged").any():
+    if figure in _WITH_DIVERGED and guessing is None and (frames.trials["outcome"] == "diverged").any():
         return f"There is no figure {figure}: {UNKNOWN}."
     return f"There is no figure {figure}: it needs finished trials of {_NEEDS[figure]}."
 
@@ -98,9 +98,9 @@ def _shown(numbers: _Numbers | None, show: Callable[[_Numbers], Exhibit]) -> Exh
     return None if numbers is None else show(numbers)
 
 
-def _taken(take: Callable[[Evidence], _Numbers], runs: Runs, guessing: float | None) -> _Numbers | None:
+def _taken(take: Callable[[Evidence], _Numbers], frames: Frames, guessing: float | None) -> _Numbers | None:
     try:
-        return take(Evidence(runs=runs, guessing=guessing))
+        return take(Evidence(frames=frames, guessing=guessing))
     except ValueError:
         return None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from services.tracking.runs import Runs
+from sweeps.results.frames import Frames
 from sweeps.results.robustness import Robustness
 
 EPOCHS = ("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs")
@@ -16,36 +16,40 @@ WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], Any]] = {
 }
 
 
-def export(runs: Runs, arms: Sequence[Robustness], folder: Path, kind: str) -> tuple[Path, ...]:
+def export(frames: Frames, arms: Sequence[Robustness], folder: Path, kind: str) -> tuple[Path, ...]:
     """Write ``trials``, ``curves`` and ``measures`` into a folder that is there; ``kind`` is a key of `WRITERS`."""
-    tables = {"trials": trials(runs), "curves": curves(runs), "measures": measures(runs, arms)}
+    tables = {"trials": trials(frames), "curves": curves(frames), "measures": measures(frames, arms)}
     paths = tuple(folder / f"{name}.{kind}" for name in tables)
     for path, table in zip(paths, tables.values(), strict=True):
         WRITERS[kind](table, path)
     return paths
 
 
-def trials(runs: Runs) -> pd.DataFrame:
+def trials(frames: Frames) -> pd.DataFrame:
     """One row per trial: the grid's coordinates as columns of their own, lists of epochs as text."""
-    settings = pd.DataFrame(list(runs.trials["settings"]), index=runs.trials.index, dtype=object).apply(_of_one_kind)
-    plain = runs.trials.drop(columns=["settings", *EPOCHS])
-    epochs = {name: runs.trials[name].map(lambda found: " ".join(map(str, found))) for name in EPOCHS}
-    return _by_sweep(plain.join(settings).assign(**epochs), runs, "trial_id", "name", "arm")
+    settings = pd.DataFrame(list(frames.trials["settings"]), index=frames.trials.index, dtype=object).apply(
+        _of_one_kind
+    )
+    plain = frames.trials.drop(columns=["settings", *EPOCHS])
+    epochs = {name: frames.trials[name].map(lambda found: " ".join(map(str, found))) for name in EPOCHS}
+    return _by_sweep(plain.join(settings).assign(**epochs), frames, "trial_id", "name", "arm")
 
 
-def curves(runs: Runs) -> pd.DataFrame:
+def curves(frames: Frames) -> pd.DataFrame:
     """One row per trial and epoch, a column per metric."""
     keys = ["trial_id", "arm", "seed", "epoch"]
-    wide = runs.curves.assign(trial_id=runs.curves["trial_id"].astype(str), metric=runs.curves["metric"].astype(str))
+    wide = frames.curves.assign(
+        trial_id=frames.curves["trial_id"].astype(str), metric=frames.curves["metric"].astype(str)
+    )
     table = wide.pivot(index=keys, columns="metric", values="value").reset_index().rename_axis(columns=None)
-    return _by_sweep(table, runs, "trial_id", "arm")
+    return _by_sweep(table, frames, "trial_id", "arm")
 
 
-def measures(runs: Runs, arms: Sequence[Robustness]) -> pd.DataFrame:
+def measures(frames: Frames, arms: Sequence[Robustness]) -> pd.DataFrame:
     """One row per arm and measure, with the bounds of its 95 % interval."""
     rows = [(arm.arm, arm.kind, arm.error, name, *found) for arm in arms for name, found in arm.measures.items()]
     columns = ["arm", "kind", "error", "measure", "value", "low", "high"]
-    return _by_sweep(pd.DataFrame(rows, columns=columns), runs, "arm")
+    return _by_sweep(pd.DataFrame(rows, columns=columns), frames, "arm")
 
 
 def _of_one_kind(values: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -57,12 +61,12 @@ def _of_one_kind(values: "pd.Series[Any]") -> "pd.Series[Any]":
     return values.where(values.isna(), values.astype(str)) if is_text.any() and not is_text.all() else values
 
 
-def _by_sweep(table: pd.DataFrame, runs: Runs, *named: str) -> pd.DataFrame:
+def _by_sweep(table: pd.DataFrame, frames: Frames, *named: str) -> pd.DataFrame:
     """The table with the sweep's name as a column of its own; joined sweeps have it before the names of their parts."""
     if table.empty:  # which has no text to be taken apart
         return pd.DataFrame(columns=["sweep", *table.columns])
     parts = {column: table[column].astype(str).str.rpartition(": ") for column in named}
-    sweep = parts[named[0]][0].where(parts[named[0]][0] != "", runs.about.get("sweep", ""))
+    sweep = parts[named[0]][0].where(parts[named[0]][0] != "", frames.spec.get("name", ""))
     bare = table.assign(**{column: part[2] for column, part in parts.items()})
     bare.insert(0, "sweep", sweep)
     return bare

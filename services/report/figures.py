@@ -13,9 +13,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from services.report.themes import DASH_DOTTED, DASHED, DOTTED, LIGHT, Theme, canvas, themed
-from services.tracking.runs import Runs
 from sweeps.results.claims.decay_time import DecayTime
 from sweeps.results.confidence import Floats, level
+from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
 from sweeps.results.wording import in_words, percent
 
@@ -102,7 +102,7 @@ def _decays(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
 
 
 def curves_figure(
-    runs: Runs, metric: str, label: str, *, theme: Theme = LIGHT, log: bool = False, mean: bool = True
+    frames: Frames, metric: str, label: str, *, theme: Theme = LIGHT, log: bool = False, mean: bool = True
 ) -> Figure:
     """A metric against the epoch, one line for each arm and setting: the mean over seeds, or every seed thinly.
 
@@ -110,11 +110,11 @@ def curves_figure(
     """
     with themed(theme):
         figure, axes = canvas("", (8.4, 4.0))
-        table = runs.curve(metric)
+        table = frames.curve(metric)
         entries: dict[str, Line2D] = {}
-        groups = list(_groups(runs, theme))
+        groups = list(_groups(frames, theme))
         ranges = len(groups) > MANY_GROUPS
-        for name, kind, color, trials in _by_arm(runs, theme) if ranges else groups:
+        for name, kind, color, trials in _by_arm(frames, theme) if ranges else groups:
             known = table[[trial for trial in trials if trial in table.columns]]
             if known.empty:
                 continue
@@ -140,21 +140,21 @@ def curves_figure(
         return figure
 
 
-def many(runs: Runs) -> bool:
+def many(frames: Frames) -> bool:
     """Whether there are so many settings that `curves_figure` shows ranges."""
-    return len({(arm, in_words(settings)) for arm, settings in runs.trials[["arm", "settings"]].values}) > MANY_GROUPS
+    return len({(arm, in_words(settings)) for arm, settings in frames.trials[["arm", "settings"]].values}) > MANY_GROUPS
 
 
-def _by_arm(runs: Runs, theme: Theme) -> Iterator[tuple[str, str, Any, Sequence[str]]]:
-    colors = arm_colors(dict(zip(runs.trials["arm"], runs.trials["kind"], strict=True)), theme)
-    for arm, trials in runs.trials.groupby("arm", sort=False):
+def _by_arm(frames: Frames, theme: Theme) -> Iterator[tuple[str, str, Any, Sequence[str]]]:
+    colors = arm_colors(dict(zip(frames.trials["arm"], frames.trials["kind"], strict=True)), theme)
+    for arm, trials in frames.trials.groupby("arm", sort=False):
         yield str(arm), str(trials["kind"].iloc[0]), colors[str(arm)], list(trials["trial_id"])
 
 
-def _groups(runs: Runs, theme: Theme) -> Iterator[tuple[str, str, Any, Sequence[str]]]:
+def _groups(frames: Frames, theme: Theme) -> Iterator[tuple[str, str, Any, Sequence[str]]]:
     """Trials that differ in their seeds only: each group's name, kind of schedule, colour and trials."""
     groups: dict[tuple[str, str, str], list[str]] = {}
-    for _, row in runs.trials.iterrows():
+    for _, row in frames.trials.iterrows():
         settings = in_words(row["settings"])
         groups.setdefault((row["arm"], row["kind"], settings), []).append(row["trial_id"])
     colors = _colors(list(groups), theme)

@@ -1,29 +1,16 @@
-"""What a sweep says, in sentences: from its runs, and from how they compare with the ledger."""
+"""What a sweep says, in sentences."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from abel.curves import bounces
 from services.report.figures import mean_percent
-from services.tracking.runs import Runs
 from sweeps.ledger.queries import OUTCOMES
-from sweeps.ledger.records import SweepRow, SweepStatus, TrialRow
+from sweeps.ledger.records import SweepRow, SweepStatus
 from sweeps.results.claims.decay_time import DecayTime
+from sweeps.results.frames import Frames
 from sweeps.results.wording import counted, signed
 
 NAMED_AT_MOST = 8
-
-
-def lagging(shown: Runs, trials: Sequence[TrialRow]) -> str | None:
-    """What the tracking store lacks of the ledger, in a sentence; None where it lacks nothing."""
-    ended, recorded = sum(trial.status.final for trial in trials), sum(trial.epoch for trial in trials)
-    arrived, epochs = int(shown.trials["outcome"].isin(OUTCOMES).sum()), int(shown.trials["epoch"].sum())
-    if arrived >= ended and epochs >= recorded:
-        return None
-    return (
-        f"The tracking store lags behind the ledger: it shows {arrived} of {ended} ended trials and {epochs} of "
-        f"{recorded} recorded epochs. The report holds what it shows. Running the sweep again sends the rest and "
-        "trains nothing twice."
-    )
 
 
 def decay_time_findings(numbers: DecayTime) -> Iterator[str]:
@@ -31,7 +18,7 @@ def decay_time_findings(numbers: DecayTime) -> Iterator[str]:
     yield from filter(None, (_cost_of_early_decay(numbers), _other_epochs(numbers), _bounce(numbers), _abel(numbers)))
 
 
-def unheard(shown: Runs, guessing: float | None = None) -> Iterator[str]:
+def unheard(shown: Frames, guessing: float | None = None) -> Iterator[str]:
     """Which trials enter no mean, and which only as guessing.
 
     Args:
@@ -102,17 +89,12 @@ def _abel(numbers: DecayTime) -> str:
     return f"ABEL {when}{some} and reaches a minimum test error of {mean_percent(numbers.abel.values())}{never}."
 
 
-def unfinished(row: SweepRow, shown: Runs) -> str:
+def unfinished(row: SweepRow, shown: Frames) -> str:
     """That the sweep is not finished, and how far it is; empty where it is."""
     if row.status is SweepStatus.FINISHED:
         return ""
     ended = int(shown.trials["outcome"].isin(OUTCOMES).sum())
-    return f"The sweep is {row.status}: {ended} of its {trial_count(shown)} trials have ended. This is what there is."
-
-
-def trial_count(shown: Runs) -> int:
-    """How many trials the sweep has, whether or not they have begun."""
-    return int(shown.about.get("trials", len(shown.trials)))
+    return f"The sweep is {row.status}: {ended} of its {len(shown.trials)} trials have ended. This is what there is."
 
 
 def listed(epochs: Iterable[int]) -> str:

@@ -1,10 +1,11 @@
 """A report: one self-contained page of one sweep or several, its figures as PNG, and its numbers where they are asked for.
 
-All numbers come from the tracking store. The ledger is asked only which sweeps are meant and how far they have come, so that
-the page can say what the store lacks.
+All numbers come from the ledger. MLflow is asked only where it shows each trial, for the page's links; the page does
+without them where MLflow is away.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,18 +15,18 @@ from services.report import figures, page, robustness_figures, sections, themes
 from services.report.bounce_figures import bounces_figure, shown_of
 from services.report.exhibits import Exhibit, exhibit, missing
 from services.report.export import export
-from services.report.findings import lagging, unfinished, unheard
+from services.report.findings import unfinished, unheard
 from services.report.themes import DARK, LIGHT, Draw
 from services.schemas import UI_PORT
 from services.settings import Settings
-from services.tracking import runs
 from services.tracking.run_measures import error_of
-from services.tracking.runs import Runs
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
 from sweeps.results import guessing
 from sweeps.results.claims import paper
 from sweeps.results.claims.paper import Told
+from sweeps.results.frames import Frames, joined
+from sweeps.results.load import load
 from sweeps.results.robustness import Robustness, robustness, robustness_findings
 from sweeps.urls import is_server, without_credentials
 
@@ -45,17 +46,15 @@ class Report:
     Args:
         files: the page first, figures and exported numbers; the files to put on the sweeps' runs.
         findings: the page's sentences.
-        lag: what the tracking store does not show yet; None where it shows all that the ledger holds.
     """
 
     files: tuple[Path, ...]
     findings: tuple[str, ...]
-    lag: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A sweep as a report shows it: its row in the ledger, its runs, its main figure if any, and what it tells of the
+    """A sweep as a report shows it: its row in the ledger, its frames, its main figure if any, and what it tells of the
     paper's claims.
 
     Args:
@@ -66,10 +65,9 @@ class Sweep:
     row: SweepRow
     label: str
     guessing: float | None
-    runs: Runs
+    frames: Frames
     main: Exhibit | None
     told: tuple[Told, ...]
-    lag: str | None
 
 
 def report(
@@ -78,20 +76,21 @@ def report(
     out: Path | None = None,
     kind: str | None = None,
     ui_url: str | None = None,
+    runs: Mapping[str, str] | None = None,
 ) -> Report:
     """Write the report of sweeps, each the newest of a name or one by its id, into ``out``, by default below the home.
 
     Args:
         kind: ``csv`` or ``parquet`` to write the numbers too.
         ui_url: where the page's readers have MLflow; by default the tracking server, else where ``abel ui`` serves.
+        runs: where below that address MLflow shows a trial, by its id.
 
     Raises:
         LedgerError: the ledger does not know a sweep.
-        RunsError: the tracking store cannot be read or does not show a sweep at all.
         OperationError: the sweeps train different programs, or there is nothing to show.
     """
     sweeps = _look(settings, names)
-    shown = sweeps[0].runs if len(sweeps) == 1 else runs.joined({one.label: one.runs for one in sweeps})
+    shown = sweeps[0].frames if len(sweeps) == 1 else joined({one.label: one.frames for one in sweeps})
     if not (shown.trials["epoch"] > 0).any():
         raise OperationError(f"sweep {sweeps[0].row.name!r}: must have a recorded epoch to be shown, got none yet")
     errors = {error_of(one.row.spec) for one in sweeps}
@@ -104,45 +103,38 @@ def report(
     for one in sweeps:
         if one.main is not None:
             files.append(folder / (one.main.file if len(sweeps) == 1 else f"{_file(one)}-{one.main.file}"))
-            files[-1].write_bytes(themes.png(one.main.draw(title=one.runs.about.get("title", one.row.name))))
+            files[-1].write_bytes(themes.png(one.main.draw(title=one.row.spec.get("title") or one.row.name)))
     for name, draw, _, _ in _robust(shown, arms, guess):
         files.append(folder / f"{name}.png")
         files[-1].write_bytes(themes.png(draw(theme=LIGHT)))
     served = is_server(settings.tracking_uri)
     ui_url = ui_url or (without_credentials(settings.tracking_uri) if served else f"http://127.0.0.1:{UI_PORT}")
-    files[0].write_text(document(sweeps, shown, arms, found, ui_url.rstrip("/"), guess), encoding="utf-8")
+    files[0].write_text(document(sweeps, shown, arms, found, ui_url.rstrip("/"), runs or {}, guess), encoding="utf-8")
     if kind is not None:
         files += export(shown, arms, folder, kind)
-    lag = " ".join(one.lag for one in sweeps if one.lag) or None
-    return Report(files=tuple(files), findings=tuple(found), lag=lag)
+    return Report(files=tuple(files), findings=tuple(found))
 
 
 def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
-    ledger = Ledger.open(settings.ledger_url)
-    try:
+    with closing(Ledger.open(settings.ledger_url)) as ledger:
         rows = {row.id: row for row in map(ledger.sweep, names)}
         _one_program(list(rows.values()))
         labels = {row.id: _label(row, list(rows.values()), ledger.sweep(row.name)) for row in rows.values()}
-        trials = {row.id: ledger.trials(row.id) for row in rows.values()}
-    finally:
-        ledger.close()
-    found = []
-    for row in rows.values():
-        shown = runs.load(settings.tracking_uri, row.id)
-        lag = lagging(shown, trials[row.id])
-        guess = guessing.of(row, trials[row.id][0].program, settings.data_dir)
-        found.append(
-            Sweep(
-                row=row,
-                label=labels[row.id],
-                guessing=guess,
-                runs=shown,
-                main=exhibit(shown, guess),
-                told=paper.of(shown, guess),
-                lag=lag,
-            )
+        frames = {row.id: load(ledger, row) for row in rows.values()}
+        guesses = {
+            row.id: guessing.of(row, ledger.trials(row.id)[0].program, settings.data_dir) for row in rows.values()
+        }
+    return [
+        Sweep(
+            row=row,
+            label=labels[row.id],
+            guessing=guesses[row.id],
+            frames=frames[row.id],
+            main=exhibit(frames[row.id], guesses[row.id]),
+            told=paper.of(frames[row.id], guesses[row.id]),
         )
-    return found
+        for row in rows.values()
+    ]
 
 
 def _one_program(rows: Sequence[SweepRow]) -> None:
@@ -170,24 +162,25 @@ def _file(sweep: Sweep) -> str:
 
 def _findings(sweeps: Sequence[Sweep]) -> Iterator[str]:
     for one in sweeps:
-        said = one.main.findings if one.main else (missing(one.runs, one.guessing),)
+        said = one.main.findings if one.main else (missing(one.frames, one.guessing),)
         before = f"{one.label}: " if len(sweeps) > 1 else ""
-        yield from (f"{before}{text}" for text in (*filter(None, said), *unheard(one.runs, one.guessing)))
+        yield from (f"{before}{text}" for text in (*filter(None, said), *unheard(one.frames, one.guessing)))
 
 
 def document(
     sweeps: Sequence[Sweep],
-    shown: Runs,
+    shown: Frames,
     arms: Sequence[Robustness],
     found: Sequence[str],
     tracking_url: str,
+    runs: Mapping[str, str],
     guess: float | None,
 ) -> str:
     """The page."""
     alone = len(sweeps) == 1
-    banners = [text for one in sweeps for text in (unfinished(one.row, one.runs), one.lag) if text]
+    banners = filter(None, (unfinished(one.row, one.frames) for one in sweeps))
     body = [page.paragraph(text, "banner") for text in banners]
-    tiles = [tile for one in sweeps for tile in (*(one.main.tiles if one.main else ()), *sections.tiles(one.runs))]
+    tiles = [tile for one in sweeps for tile in (*(one.main.tiles if one.main else ()), *sections.tiles(one.frames))]
     body += [page.tiles(tiles), *(page.paragraph(text) for text in found)]
     for one in sweeps:
         if one.main is not None:
@@ -207,20 +200,23 @@ def document(
             body.append(page.section(heading, table))
     body += [_section(heading, draw, caption) for _, draw, heading, caption in _robust(shown, arms, guess)]
     body += [_section(*panel) for panel in _curves(shown)]
-    body += [page.section("Arms", sections.arms(shown)), page.section("Trials", sections.trials(shown, tracking_url))]
+    body += [
+        page.section("Arms", sections.arms(shown)),
+        page.section("Trials", sections.trials(shown, tracking_url, runs)),
+    ]
     for one in sweeps:
         of = "" if alone else f": {one.label}"
         body += [
-            page.section(f"What it cost{of}", sections.cost(one.runs)),
-            page.section(f"What decided the numbers{of}", sections.versions(one.runs)),
+            page.section(f"What it cost{of}", sections.cost(one.frames, one.row)),
+            page.section(f"What decided the numbers{of}", sections.versions(one.row)),
         ]
-    about = [one.runs.about for one in sweeps]
-    title = about[0].get("title", sweeps[0].row.name) if alone else " and ".join(one.label for one in sweeps)
+    first = sweeps[0].row
+    title = (first.spec.get("title") or first.name) if alone else " and ".join(one.label for one in sweeps)
     kicker = " · ".join(f"{one.row.name} · sweep {one.row.id} · {one.row.status}" for one in sweeps)
-    return page.page(title=title, kicker=kicker, claim=about[0].get("claim", "") if alone else "", body=body)
+    return page.page(title=title, kicker=kicker, claim=(first.spec.get("claim") or "") if alone else "", body=body)
 
 
-def _robust(shown: Runs, arms: Sequence[Robustness], guess: float | None) -> Iterator[tuple[str, Draw, str, str]]:
+def _robust(shown: Frames, arms: Sequence[Robustness], guess: float | None) -> Iterator[tuple[str, Draw, str, str]]:
     """The figures of robustness that there is something for: file, drawing, heading and caption."""
     if robustness_figures.axis_names(arms):
         draw = partial(robustness_figures.axes_figure, arms)
@@ -248,7 +244,7 @@ def _robust(shown: Runs, arms: Sequence[Robustness], guess: float | None) -> Ite
         yield "bounces", partial(bounces_figure, shown), "Bounces, and what was made of them", caption + some
 
 
-def _curves(shown: Runs) -> Iterator[tuple[str, Draw, str]]:
+def _curves(shown: Frames) -> Iterator[tuple[str, Draw, str]]:
     ranges = figures.many(shown)
     for heading, metric, label, log, mean in PANELS:
         caption = "Mean over seeds." if mean else "One line for each trial."

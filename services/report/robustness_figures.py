@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 
 from services.report.figures import arm_colors, bars
 from services.report.themes import DOTTED, LIGHT, Theme, blank, themed
-from services.tracking.runs import Runs
 from sweeps.results.axes import Slice, heat, slices
 from sweeps.results.axes import axes as axes_of
+from sweeps.results.frames import Frames
 from sweeps.results.robustness import ERRORS, Robustness, ordered
 from sweeps.results.shares import logarithmic, numbers_of
 from sweeps.results.values import Scalar
@@ -142,16 +142,16 @@ def _cells(axes: Axes, table: "np.ndarray[Any, np.dtype[np.float64]]", middle: f
         axes.text(column, row, "" if math.isnan(value) else f"{value:.1f}", ha="center", va="center", color=color)
 
 
-def with_results(runs: Runs, guessing: float | None) -> pd.DataFrame:
+def with_results(frames: Frames, guessing: float | None) -> pd.DataFrame:
     """The trials with an error; a diverged one counts as guessing, and is left out where the error of that is not known."""
-    diverged = runs.trials["outcome"] == "diverged"
-    counted = runs.trials["minimum_test_error"].mask(diverged, guessing)
-    return runs.trials.assign(minimum_test_error=counted).dropna(subset=["minimum_test_error"])
+    diverged = frames.trials["outcome"] == "diverged"
+    counted = frames.trials["minimum_test_error"].mask(diverged, guessing)
+    return frames.trials.assign(minimum_test_error=counted).dropna(subset=["minimum_test_error"])
 
 
-def parallel_figure(runs: Runs, guessing: float | None, *, theme: Theme = LIGHT) -> Figure:
+def parallel_figure(frames: Frames, guessing: float | None, *, theme: Theme = LIGHT) -> Figure:
     """Every trial with a result as a line across arm, settings, seed and decays to its error, whose colour it has."""
-    trials = with_results(runs, guessing)
+    trials = with_results(frames, guessing)
     names = sorted({name for settings in trials["settings"] for name in settings})
     columns: dict[str, list[Any]] = {"arm": [textwrap.shorten(arm, 18, placeholder="…") for arm in trials["arm"]]}
     columns |= {_label(name): [settings.get(name) for settings in trials["settings"]] for name in names}

@@ -10,15 +10,16 @@ import pandas as pd
 
 from services.report import page
 from services.report.figures import mean_percent
-from services.report.findings import listed, trial_count
+from services.report.findings import listed
 from services.report.page import Cell, Column, Link
-from services.tracking.runs import Runs
 from services.wording import duration
+from sweeps.ledger.records import SweepRow
 from sweeps.results import comparison
 from sweeps.results.axes import heat, interaction
 from sweeps.results.chance import near_chance
 from sweeps.results.claims.observations import Held
 from sweeps.results.claims.paper import Told
+from sweeps.results.frames import Frames
 from sweeps.results.measures import NEAR_POINTS
 from sweeps.results.robustness import ERRORS, Robustness
 from sweeps.results.values import Interval
@@ -151,7 +152,7 @@ def claims(told: Sequence[Told]) -> str:
     return page.table(columns, rows, "claims") + page.paragraph(note, "note")
 
 
-def arms(shown: Runs) -> str:
+def arms(shown: Frames) -> str:
     """The outcomes of each arm, and its best setting."""
     seldom = [outcome for outcome in ("cancelled", "stopped") if (shown.trials["outcome"] == outcome).any()]
     ended = ["finished", "diverged", "failed", *seldom]
@@ -178,32 +179,37 @@ def _best(trials: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     return min(whole, key=lambda item: float(item[1]["minimum_test_error"].mean()), default=("–", trials.iloc[:0]))
 
 
-def trials(shown: Runs, tracking_url: str) -> str:
-    """Every trial; its number leads to its run in MLflow's UI, whose address is given and can be changed on the page."""
+def trials(shown: Frames, tracking_url: str, runs: Mapping[str, str]) -> str:
+    """Every trial; its number leads to its run in MLflow's UI, whose address is given and can be changed on the page.
+
+    Args:
+        runs: where below that address MLflow shows a trial, by its id; empty where MLflow does not have them.
+    """
     numbers = {"#", "epochs", "minimum test error", "at", "final"}
     names = ("#", "trial", "outcome", "epochs", "minimum test error", "at", "final", "decays after", "norm minimum at")
     columns = [Column(name=name, number=name in numbers) for name in names]
-    rows = [(str(row["outcome"]), _trial(row, tracking_url)) for _, row in shown.trials.iterrows()]
+    rows = [(str(row["outcome"]), _trial(row, tracking_url, runs)) for _, row in shown.trials.iterrows()]
     table = page.table(columns, rows, "trials", sortable=True)
+    folded = table if len(rows) <= FOLD_ABOVE else page.folded(f"{len(rows):,} trials", table)
+    if not runs:
+        return page.paragraph("Click a heading to sort. MLflow does not have these trials.", "note") + folded
     note = page.paragraph(
-        "A click on a heading sorts; a number leads to the trial's run in MLflow. `abel ui` serves MLflow and prints its "
-        "address; if that is another one than below, enter it there.",
+        "Click a heading to sort, and a number to open the trial's run in MLflow. `abel ui` serves MLflow and prints its "
+        "address; if it differs from the one below, enter it there.",
         "note",
     )
-    return (
-        note
-        + page.base_of_links("MLflow", tracking_url)
-        + (table if len(rows) <= FOLD_ABOVE else page.folded(f"{len(rows):,} trials", table))
-    )
+    return note + page.base_of_links("MLflow", tracking_url) + folded
 
 
-def _trial(row: "pd.Series[Any]", tracking_url: str) -> list[Cell]:
+def _trial(row: "pd.Series[Any]", tracking_url: str, runs: Mapping[str, str]) -> list[Cell]:
     named = dict.fromkeys(row["bounce_epochs"], "bounce")
     for epoch in row["forced_epochs"]:
         named[epoch] = f"{named[epoch]} and last" if epoch in named else "last"
     decays = ", ".join(f"{epoch} ({named[epoch]})" if epoch in named else str(epoch) for epoch in row["decay_epochs"])
     return [
-        Link(str(row["number"]), f"{tracking_url}/#/experiments/{row['experiment_id']}/runs/{row['run_id']}"),
+        Link(str(row["number"]), tracking_url + runs[row["trial_id"]])
+        if row["trial_id"] in runs
+        else str(row["number"]),
         row["name"] + (f": {row['error']}" if row["error"] else ""),
         row["outcome"],
         f"{row['epoch']} of {row['epochs']}" if row["epoch"] < row["epochs"] else str(row["epoch"]),
@@ -215,41 +221,39 @@ def _trial(row: "pd.Series[Any]", tracking_url: str) -> list[Cell]:
     ]
 
 
-def cost(shown: Runs) -> str:
+def cost(shown: Frames, row: SweepRow) -> str:
     """What was shared and what it cost."""
-    return page.facts(_cost(shown))
+    return page.facts(_cost(shown, row))
 
 
-def _cost(shown: Runs) -> Mapping[str, str]:
-    about = shown.about
-    if "epochs_trained" not in about:
-        epochs = int(shown.trials["epoch"].sum())
-        return {"epochs without sharing": f"{epochs:,}", "epochs trained": "known when the sweep has ended"}
-    naive, trained = int(about["epochs_naive"]), int(about["epochs_trained"])
-    seconds, wall = float(about["seconds_training"]), float(about["seconds_wall"])
+def _cost(shown: Frames, row: SweepRow) -> Mapping[str, str]:
+    naive, work = int(shown.trials["epoch"].sum()), shown.work
+    if work is None:
+        return {"epochs without sharing": f"{naive:,}"}
+    outcomes = shown.trials["outcome"].value_counts(sort=False)
     return {
-        "trials": about.get("outcomes", str(trial_count(shown))),
+        "trials": ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()),
         "epochs without sharing": f"{naive:,}",
-        "epochs trained": f"{trained:,}",
-        "epochs saved": f"{naive - trained:,} ({1 - trained / naive:.0%})" if naive else "0",
-        "epochs replayed": f"{int(about['epochs_replayed']):,} (trained again to reach a state without a checkpoint)",
-        "time in training": duration(seconds),
-        "wall time": f"{duration(wall)} in {about['invocations']} run{'s' * (about['invocations'] != '1')}",
-        "sharing": about.get("sharing", ""),
+        "epochs trained": f"{work.trained:,}",
+        "epochs saved": f"{naive - work.trained:,} ({1 - work.trained / naive:.0%})" if naive else "0",
+        "epochs replayed": f"{work.replayed:,} (trained again to reach a state without a checkpoint)",
+        "time in training": duration(work.seconds_training),
+        "wall time": f"{duration(work.seconds_wall)} in {counted(work.invocations, 'run')}",
+        "sharing": "on" if row.sharing else "off",
     }
 
 
-def tiles(shown: Runs) -> Iterator[tuple[str, str]]:
+def tiles(shown: Frames) -> Iterator[tuple[str, str]]:
     """What sharing saved, and how far the sweep is."""
-    naive, trained = (int(shown.about.get(name, "0")) for name in ("epochs_naive", "epochs_trained"))
+    naive, trained = int(shown.trials["epoch"].sum()), shown.work.trained if shown.work else 0
     if naive and trained:
         yield f"{1 - trained / naive:.0%}", f"of epochs saved by sharing: {trained:,} trained, {naive:,} without"
-    yield f"{len(shown.finished)} of {trial_count(shown)}", "trials finished"
+    yield f"{len(shown.finished)} of {len(shown.trials)}", "trials finished"
 
 
-def versions(shown: Runs) -> str:
-    """What decided the numbers: versions and devices."""
-    known = {name.removeprefix("version."): text for name, text in shown.about.items() if name.startswith("version.")}
+def versions(row: SweepRow) -> str:
+    """What decided the numbers: versions and devices, as the sweep's state keys have them."""
+    known = {name: str(text) for identity in row.identities for name, text in identity.numerics.items() if text}
     return page.facts(dict(sorted(known.items())))
 
 

@@ -9,7 +9,6 @@ from services import ledgers
 from services.errors import OperationError
 from services.schemas import Checked
 from services.settings import Settings
-from services.verbs.status import detail
 from sweeps.errors import Faults
 from sweeps.ledger.records import SweepRow
 from sweeps.results import baseline as baselines
@@ -18,6 +17,7 @@ from sweeps.results import noninferiority as checks
 from sweeps.results import power as powers
 from sweeps.results.baseline import Baseline
 from sweeps.results.chance import telling
+from sweeps.results.load import results
 from sweeps.results.measures import Grid
 from sweeps.results.values import Finding, Interval, Power, TrialResult, Verdict
 from sweeps.spec import models, rules
@@ -122,9 +122,9 @@ def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
 
 def _results(settings: Settings, sweep: str) -> tuple[SweepRow, _Results]:
     with ledgers.found(settings, sweep) as (ledger, row):
-        program = ledger.trials(row.id)[0].program
-        trials = detail(settings, ledger, row).trials
-        return row, _Results(trials, guessing.of(row, program, settings.data_dir))
+        trials = ledger.trials(row.id)
+        guess = guessing.of(row, trials[0].program, settings.data_dir)
+        return row, _Results(tuple(results(ledger, row, trials)), guess)
 
 
 def _held_to(

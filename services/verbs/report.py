@@ -5,10 +5,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from services.errors import OperationError
-from services.schemas import ReportFiles
-from services.settings import Settings
+from services.schemas import ReportFiles, SweepOverview
+from services.settings import Settings, SettingsError
 from services.verbs.status import status
 from sweeps.files import PathFault, private, resolve
+from sweeps.urls import sqlite_file
 
 
 def report(
@@ -21,27 +22,55 @@ def report(
     """
     rows = [
         status(settings, name).sweep for name in sweeps
-    ]  # before MLflow is imported: an unknown name is told at once
+    ]  # before Matplotlib is imported: an unknown name is told at once
 
     from services.report import report as reports
-    from services.tracking.runs import RunsError
-    from services.tracking.store import TrackingError, attach_figure
 
+    tracked = [row for row in rows if has_store(settings)]
+    runs, notes = _runs(settings, tracked)
     try:
         with private() if out is None else nullcontext():
-            written = reports.report(settings, [row.id for row in rows], out and resolve(out), export, ui_url)
+            written = reports.report(settings, [row.id for row in rows], out and resolve(out), export, ui_url, runs)
     except PathFault as error:
         raise OperationError(f"--out: {error}") from None
-    except RunsError as error:
-        raise OperationError(str(error)) from None
     except OSError as error:
         elsewhere = "" if out else "; --out writes the report to another folder"
         raise OperationError(f"{out or settings.reports}: cannot be written: {error.strerror}{elsewhere}") from None
-    notes = [written.lag]
+    if runs:
+        notes += _attach(settings, tracked, written.files)
+    return ReportFiles(files=written.files, findings=written.findings, note=" ".join(notes) or None)
+
+
+def has_store(settings: Settings) -> bool:
+    """Whether there may be a tracking store: a server, or a file that is there."""
+    try:
+        file = sqlite_file(settings.tracking_uri)
+    except SettingsError:
+        return False
+    return file is None or file.exists()
+
+
+def _runs(settings: Settings, sweeps: Sequence[SweepOverview]) -> tuple[dict[str, str], list[str]]:
+    """Where MLflow shows each trial, and why it may not."""
+    found: dict[str, str] = {}
+    if sweeps:
+        from services.tracking import runs
+
+        try:
+            for row in sweeps:
+                found |= runs.places(settings.tracking_uri, row.id)
+        except runs.RunsError as error:
+            return {}, [f"The page has no links to MLflow: {error}"]
+    return found, []
+
+
+def _attach(settings: Settings, sweeps: Sequence[SweepOverview], files: Sequence[Path]) -> list[str]:
+    from services.tracking.store import TrackingError, attach_figure
+
     try:
         with private():
-            for row in rows:
-                attach_figure(settings, row.id, written.files)
+            for row in sweeps:
+                attach_figure(settings, row.id, files)
     except TrackingError as error:
-        notes.append(f"The files are not on the sweep's run: {error}")
-    return ReportFiles(files=written.files, findings=written.findings, note=" ".join(filter(None, notes)) or None)
+        return [f"The files are not on the sweep's run: {error}"]
+    return []

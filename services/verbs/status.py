@@ -9,7 +9,8 @@ from services.settings import Settings
 from sweeps.ledger import leases
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import EventRow, SweepRow, SweepStatus, TrialRow, TrialStatus
-from sweeps.results import summary
+from sweeps.results.load import results
+from sweeps.results.summary import summarise
 
 STOPPED = "stopped"  # marked as running, but no process runs it: it was killed, or the machine went down
 
@@ -58,12 +59,11 @@ def _overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> Sw
 def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
     """A sweep with its arms and its trials."""
     trials = ledger.trials(sweep.id)
-    curves = ledger.curves(sweep, trials)
-    results = [summary.measure(trial, curve) for trial, curve in zip(trials, curves, strict=True)]
+    found = tuple(results(ledger, sweep, trials))
     return SweepDetail(
         sweep=_overview(ledger, sweep, trials),
-        arms=summary.summarise(trials, results),
-        trials=tuple(results),
+        arms=summarise(trials, found),
+        trials=found,
         incidents=_incidents(ledger, sweep.id, {trial.id: trial.name for trial in trials}),
         lacking=ledgers.lag(settings, ledger, sweep.id),
     )

@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.tracking.runs import Runs
 from sweeps.results.axes import axes
 from sweeps.results.baseline import tables
 from sweeps.results.chance import near_chance
 from sweeps.results.claims.evidence import Evidence
 from sweeps.results.confidence import ROUNDING
+from sweeps.results.frames import Frames
 from sweeps.results.measures import Grid, Setting, measures
 from sweeps.results.shares import numbers_of
 from sweeps.results.values import Interval, Scalar
@@ -52,7 +52,9 @@ class Robustness:
         return len(self.table.settings) == math.prod(map(len, axes(self.table).values()))
 
 
-def robustness(runs: Runs, guessing: float | None, error: Statistic = "minimum") -> tuple[list[Robustness], list[str]]:
+def robustness(
+    frames: Frames, guessing: float | None, error: Statistic = "minimum"
+) -> tuple[list[Robustness], list[str]]:
     """Each arm's results, and why an arm has none, in sentences.
 
     Args:
@@ -60,8 +62,8 @@ def robustness(runs: Runs, guessing: float | None, error: Statistic = "minimum")
         error: which test error of a trial counts.
     """
     found, lacking = [], []
-    kinds = dict(zip(runs.trials["arm"], runs.trials["kind"], strict=True))
-    results = Evidence(runs=runs).results
+    kinds = dict(zip(frames.trials["arm"], frames.trials["kind"], strict=True))
+    results = Evidence(frames=frames).results
     for arm, kind in kinds.items():
         own = [result for result in results if result.arm == arm]
         try:

@@ -13,8 +13,8 @@ from abel.schedules import Event, Observation, replay
 from services.report.exhibits import Exhibit, exhibit
 from services.report.norm_findings import norm_curves_findings, norm_equation_findings
 from services.report.themes import DARK, LIGHT, Theme, png
-from services.tracking.runs import CURVE_COLUMNS, CURVES, TRIAL_COLUMNS, Runs
 from sweeps.results.claims.norm_curves import Course, by_l2, by_rate
+from sweeps.results.frames import CURVE_COLUMNS, CURVES, TRIAL_COLUMNS, Frames
 from sweeps.spec.decoding import replaced
 from sweeps.spec.sweep import Trial, load_spec, parse_document
 from workers.cohort import Cohort, Member, Record, train
@@ -29,7 +29,7 @@ def trained(trial: Trial, workshop: Workshop) -> list[Mapping[str, float]]:
         return [report.metrics for report in reports if isinstance(report, Record)]
 
 
-def as_runs(figure: str, curves: Mapping[Trial, list[Mapping[str, float]]]) -> Runs:
+def as_runs(figure: str, curves: Mapping[Trial, list[Mapping[str, float]]]) -> Frames:
     """Records as the tracking store would show them."""
     rows, points = [], []
     for trial, records in curves.items():
@@ -45,17 +45,15 @@ def as_runs(figure: str, curves: Mapping[Trial, list[Mapping[str, float]]]) -> R
             for name in CURVES:
                 if name in record:
                     points.append((trial.id, trial.arm, trial.seed, epoch, name, record[name]))
-    return Runs(
-        sweep_id="s",
-        run_id="r",
-        about={"figure": figure},
+    return Frames(
+        spec={"figure": figure},
         trials=pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)),
         curves=pd.DataFrame(points, columns=list(CURVE_COLUMNS)),
     )
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Frames:
     """The catalogue's digit entry, made small enough to train here."""
     document: Any = load_spec("norm-equation-digits").to_dict()
     for path, value in {
@@ -70,7 +68,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return as_runs("norm_equation", {trial: trained(trial, workshop) for trial in trials})
 
 
-def test_the_equation_s_experiment_from_training_to_its_sentences(measured: Runs) -> None:
+def test_the_equation_s_experiment_from_training_to_its_sentences(measured: Frames) -> None:
     shown = exhibit(measured)
     assert shown is not None and shown.file == "norm_equation.png"
     courses = by_l2(measured)
@@ -91,7 +89,7 @@ def test_the_equation_s_experiment_from_training_to_its_sentences(measured: Runs
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_the_equation_s_figure_holds_a_column_for_each_strength(measured: Runs, theme: Theme) -> None:
+def test_the_equation_s_figure_holds_a_column_for_each_strength(measured: Frames, theme: Theme) -> None:
     shown = exhibit(measured)
     assert shown is not None
     figure = shown.draw(theme=theme, title="T")
@@ -187,7 +185,7 @@ def test_where_the_ratio_crosses_one() -> None:
     )
 
 
-def rates_apart(**changes: Any) -> tuple[Runs, list[Trial]]:
+def rates_apart(**changes: Any) -> tuple[Frames, list[Trial]]:
     spec = parse_document({**load_spec("fig-s5-cifar10").to_dict(), "seeds": [0, 1], **changes})
     trials = spec.expand()
     curves = {}
@@ -208,12 +206,12 @@ def rates_apart(**changes: Any) -> tuple[Runs, list[Trial]]:
 
 
 def test_rates_are_told_apart_though_their_arms_differ_in_length() -> None:
-    runs, _ = rates_apart()
-    courses = by_rate(runs)
+    frames, _ = rates_apart()
+    courses = by_rate(frames)
     assert courses is not None
     assert [(course.value, course.epochs) for course in courses] == [(0.1, 30), (0.02, 150)]
     assert courses[1].norm.shape == (150, 2) and courses[0].norm.shape == (30, 2)
-    shown = exhibit(runs)
+    shown = exhibit(frames)
     assert isinstance(shown, Exhibit) and shown.file == "norm_curves.png"
     figure = shown.draw(theme=LIGHT)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["rate 0.1, 30 epochs", "rate 0.02, 150 epochs"]
@@ -222,7 +220,7 @@ def test_rates_are_told_apart_though_their_arms_differ_in_length() -> None:
 
 
 def test_what_cannot_be_told_apart_has_no_figure() -> None:
-    runs, _ = rates_apart(
+    frames, _ = rates_apart(
         arms={
             "a": {
                 "schedule": {"kind": "constant", "learning_rate": 0.1},
@@ -230,11 +228,11 @@ def test_what_cannot_be_told_apart_has_no_figure() -> None:
             }
         }
     )
-    assert by_rate(runs) is None
-    assert by_l2(runs) is None  # L2 varies, but nothing was recorded of the equation
-    assert exhibit(runs) is None
+    assert by_rate(frames) is None
+    assert by_l2(frames) is None  # L2 varies, but nothing was recorded of the equation
+    assert exhibit(frames) is None
 
 
-def test_a_sweep_without_a_figure(measured: Runs, tmp_path: Path) -> None:
-    bare = Runs(sweep_id="s", run_id="r", about={}, trials=measured.trials, curves=measured.curves)
+def test_a_sweep_without_a_figure(measured: Frames, tmp_path: Path) -> None:
+    bare = Frames(trials=measured.trials, curves=measured.curves)
     assert exhibit(bare) is None

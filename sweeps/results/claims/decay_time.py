@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from services.tracking.runs import Runs
 from sweeps.results.comparison import difference
 from sweeps.results.confidence import Level, level
+from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
 
 
@@ -82,14 +82,14 @@ class DecayTime:
         return {epoch: found.cost for epoch in others if (found := _between(table, epoch, later)) is not None}
 
 
-def decay_time(runs: Runs, guessing: float | None = None) -> DecayTime | None:
+def decay_time(frames: Frames, guessing: float | None = None) -> DecayTime | None:
     """The experiment's numbers; None where the sweep has no grid of decay epochs, or varies anything beside them.
 
     A diverged trial has the error of guessing, and is left out where that is not known.
 
     Varying anything includes two arms of one of the three kinds: the figure has one line for each.
     """
-    finished = runs.counted(guessing)
+    finished = frames.counted(guessing)
     if not _is_decay_time(finished):
         return None
     once = finished[finished["kind"] == "decay_at"]
@@ -105,7 +105,7 @@ def decay_time(runs: Runs, guessing: float | None = None) -> DecayTime | None:
     paired, no_pair = _pair(grid, bounces)
     return DecayTime(
         grid=grid,
-        norm=runs.by_seed("weight_norm_sq", constant[constant["outcome"] == "finished"]),
+        norm=frames.by_seed("weight_norm_sq", constant[constant["outcome"] == "finished"]),
         constant=of_seed(constant, "minimum_test_error"),
         abel=of_seed(abel, "minimum_test_error"),
         bounce_epochs=bounces,

@@ -1,6 +1,5 @@
 """A sweep's results as the paper's claims need them: each arm's grid by any test error, and where the norm bounced."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -8,9 +7,9 @@ from functools import cached_property
 import pandas as pd
 
 from abel.curves import bounces
-from services.tracking.runs import Runs
 from sweeps.results import baseline
 from sweeps.results.claims.norm_curves import LEAST_RISE
+from sweeps.results.frames import Frames
 from sweeps.results.measures import Grid
 from sweeps.results.values import Scalar, TrialResult
 from sweeps.spec.models import Statistic
@@ -37,13 +36,13 @@ class Evidence:
         guessing: the test error of guessing, in percent, which a diverged trial counts as; None where it is not known.
     """
 
-    runs: Runs
+    frames: Frames
     guessing: float | None = None
 
     @property
     def kinds(self) -> dict[str, str]:
         """The kind of schedule of each arm."""
-        return dict(zip(self.runs.trials["arm"], self.runs.trials["kind"], strict=True))
+        return dict(zip(self.frames.trials["arm"], self.frames.trials["kind"], strict=True))
 
     def arm(self, kind: str) -> str:
         """The one arm of a kind of schedule.
@@ -68,8 +67,7 @@ class Evidence:
 
     @cached_property
     def results(self) -> tuple[TrialResult, ...]:
-        """Every trial's result, as the tracking store shows it."""
-        selected = self._selected
+        """Every trial's result."""
         return tuple(
             TrialResult(
                 name=row["name"],
@@ -81,33 +79,19 @@ class Evidence:
                 epochs=row["epochs"],
                 minimum_test_error=_known(row["minimum_test_error"]),
                 final_test_error=_known(row["final_test_error"]),
-                selected_test_error=selected.get(row["trial_id"]),
+                selected_test_error=_known(row["selected_test_error"]),
                 decays=tuple(row["decay_epochs"]),
                 error=row["error"] or None,
                 failure=None,
                 attempts=0,
             )
-            for _, row in self.runs.trials.iterrows()
+            for _, row in self.frames.trials.iterrows()
         )
-
-    @property
-    def _selected(self) -> Mapping[str, float]:
-        """Test errors at the least training loss: as the store tells them of trials that have ended, else from the curves."""
-        losses, errors = (
-            self.runs.curve(metric).reset_index().melt("epoch") for metric in ("train_loss", "test_error")
-        )
-        both = losses.merge(errors, on=["epoch", "trial_id"], suffixes=("_loss", "_error")).dropna()
-        least = both.sort_values(["value_loss", "epoch"]).groupby("trial_id")["value_error"].first()
-        found = {str(trial): float(error) for trial, error in least.items()}
-        if "selected_test_error" in self.runs.trials:
-            told = self.runs.trials.set_index("trial_id")["selected_test_error"].dropna()
-            found |= {str(trial): float(error) for trial, error in told.items()}
-        return found
 
     def courses(self, kind: str) -> dict[Scalar, Course]:
         """By rate, what the norm of an arm does before its first decay."""
-        norms = self.runs.curve("weight_norm_sq")
-        trials = self.runs.finished[self.runs.finished["arm"] == self.arm(kind)]
+        norms = self.frames.curve("weight_norm_sq")
+        trials = self.frames.finished[self.frames.finished["arm"] == self.arm(kind)]
         seen: dict[Scalar, set[Course]] = {}
         for _, row in trials.iterrows():
             until = row["decay_epochs"][0] if row["decay_epochs"] else row["epoch"]

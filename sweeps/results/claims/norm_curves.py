@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from abel.curves import Bounces, bounces
-from services.tracking.runs import CURVES, Runs
 from sweeps.results.claims.decay_time import of_seed
+from sweeps.results.frames import CURVES, Frames
 
 LEAST_RISE = 0.01  # a norm that ends within 1 % above its minimum has levelled, it did not bounce
 
@@ -62,41 +62,41 @@ class Course:
         return growth + decay + alignment
 
 
-def by_rate(runs: Runs) -> list[Course] | None:
+def by_rate(frames: Frames) -> list[Course] | None:
     """The course at each base rate, highest first; None where no rate stands alone for its trials."""
-    rates = runs.curve("learning_rate_first").max()
+    rates = frames.curve("learning_rate_first").max()
     # Rates are recorded as float32 numbers: 0.1 as 0.10000000149.
-    return _courses(runs, {str(trial): float(f"{rate:.6g}") for trial, rate in rates.items()})
+    return _courses(frames, {str(trial): float(f"{rate:.6g}") for trial, rate in rates.items()})
 
 
-def by_l2(runs: Runs) -> list[Course] | None:
+def by_l2(frames: Frames) -> list[Course] | None:
     """The course at each strength of L2, highest first; None where the sweep does not vary it, or nothing else."""
-    named = zip(runs.trials["trial_id"], runs.trials["settings"], strict=True)
+    named = zip(frames.trials["trial_id"], frames.trials["settings"], strict=True)
     strengths = {trial: settings.get("program.l2") for trial, settings in named}
     if None in strengths.values():
         return None
-    courses = _courses(runs, {trial: float(l2) for trial, l2 in strengths.items()})
+    courses = _courses(frames, {trial: float(l2) for trial, l2 in strengths.items()})
     return courses if courses and all(course.equation for course in courses) else None
 
 
-def _courses(runs: Runs, values: Mapping[str, float]) -> list[Course] | None:
-    finished = runs.finished[runs.finished["kind"].isin(["constant", "abel"])]
+def _courses(frames: Frames, values: Mapping[str, float]) -> list[Course] | None:
+    finished = frames.finished[frames.finished["kind"].isin(["constant", "abel"])]
     finished = finished[finished["trial_id"].isin(values)]
     value = finished["trial_id"].map(values)
     if finished.assign(value=value).duplicated(["value", "kind", "seed"]).any():
         return None
-    courses = [_course(runs, float(one), finished[value == one]) for one in sorted(set(value), reverse=True)]
+    courses = [_course(frames, float(one), finished[value == one]) for one in sorted(set(value), reverse=True)]
     return [course for course in courses if not course.norm.empty] or None
 
 
-def _course(runs: Runs, value: float, trials: pd.DataFrame) -> Course:
+def _course(frames: Frames, value: float, trials: pd.DataFrame) -> Course:
     constant, abel = (trials[trials["kind"] == kind] for kind in ("constant", "abel"))
     names = [name for name in CURVES if name.startswith(PREFIX)]
-    sums = {name.removeprefix(PREFIX): runs.by_seed(name, constant) for name in names}
+    sums = {name.removeprefix(PREFIX): frames.by_seed(name, constant) for name in names}
     return Course(
         value=value,
-        norm=runs.by_seed("weight_norm_sq", constant),
-        abel=runs.by_seed("weight_norm_sq", abel),
+        norm=frames.by_seed("weight_norm_sq", constant),
+        abel=frames.by_seed("weight_norm_sq", abel),
         bounce_epochs=of_seed(abel, "bounce_epochs"),
         forced_epochs=of_seed(abel, "forced_epochs"),
         equation={name: table for name, table in sums.items() if not table.empty},

@@ -125,7 +125,7 @@ def timing(evidence: Evidence, margin: float) -> Seen:
 
 
 def _pair(evidence: Evidence) -> Paired:
-    numbers = decay_time(evidence.runs, evidence.guessing)
+    numbers = decay_time(evidence.frames, evidence.guessing)
     if numbers is None or numbers.paired is None:
         lack = "it takes one arm of decay_at that varies the decay's epoch alone"
         raise ValueError(numbers.no_pair if numbers else lack)
@@ -140,7 +140,7 @@ def _all_keep(bound: Bound, found: Sequence[Interval]) -> tuple[Held, Interval]:
 
 
 def _bounces(evidence: Evidence) -> Mapping[int, tuple[int, ...]]:
-    numbers = decay_time(evidence.runs, evidence.guessing)
+    numbers = decay_time(evidence.frames, evidence.guessing)
     return numbers.bounce_epochs if numbers else {}
 
 

@@ -15,10 +15,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.tracking.runs import Runs
 from sweeps.results.claims import observations
 from sweeps.results.claims.evidence import Course, Evidence
 from sweeps.results.claims.observations import Bound, Held, Seen
+from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
 from sweeps.spec.models import Claim, Claims
 
@@ -74,13 +74,13 @@ def _above_zero(margin: float) -> Bound:
     return Bound(0.0, math.inf)
 
 
-def of(runs: Runs, guessing: float | None = None) -> tuple[Told, ...]:
+def of(frames: Frames, guessing: float | None = None) -> tuple[Told, ...]:
     """What a sweep says of the claims that its spec names; nothing where it names none."""
-    asked = runs.about.get("claims")
+    asked = frames.spec.get("claims")
     if not asked:
         return ()
-    claims = Claims.model_validate_json(asked)
-    return told(Evidence(runs=runs, guessing=guessing), claims.tested, claims.margin)
+    claims = Claims.model_validate(asked)
+    return told(Evidence(frames=frames, guessing=guessing), claims.tested, claims.margin)
 
 
 def told(evidence: Evidence, claims: Sequence[Claim], margin: float) -> tuple[Told, ...]:

@@ -70,7 +70,7 @@ def last_decays(evidence: Evidence) -> LastDecay:
         raise ValueError("it takes an arm of abel that varies its last decay alone")
     order = np.argsort(np.array(epochs, float))
     ordered = table.of_settings(order.tolist())
-    wanted = 0.85 * float(evidence.runs.trials["epochs"].max())
+    wanted = 0.85 * float(evidence.frames.trials["epochs"].max())
     places = LastDecay(table=ordered, reference=0).epochs
     return LastDecay(table=ordered, reference=min(range(len(places)), key=lambda place: abs(places[place] - wanted)))
 

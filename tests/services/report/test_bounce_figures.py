@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from services.report.bounce_figures import MANY, bounces_figure, shown_of
-from services.tracking.runs import CURVE_COLUMNS, TRIAL_COLUMNS, Runs
+from sweeps.results.frames import CURVE_COLUMNS, TRIAL_COLUMNS, Frames
 
 
-def runs(trials: int) -> Runs:
+def frames(trials: int) -> Frames:
     """Trials whose norm is lowest at epoch 5 + number, which the schedule sees an epoch later; each decays 10 epochs after it."""
     rows, points = [], []
     for number in range(trials):
@@ -33,11 +33,11 @@ def runs(trials: int) -> Runs:
     for name in ("minimum_epochs", "bounce_epochs", "forced_epochs", "decay_epochs"):
         rows[-1][name] = ()
     curves = pd.DataFrame(points, columns=list(CURVE_COLUMNS))
-    return Runs(sweep_id="", run_id="", about={}, trials=pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)), curves=curves)
+    return Frames(trials=pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)), curves=curves)
 
 
 def test_bounces_lie_over_each_other_at_their_first_minimum() -> None:
-    figure = bounces_figure(runs(3))
+    figure = bounces_figure(frames(3))
     above, below = figure.axes
     assert len(above.lines) == 3
     aligned = [line for line in below.lines if len(line.get_xdata()) > 2]
@@ -50,6 +50,6 @@ def test_bounces_lie_over_each_other_at_their_first_minimum() -> None:
 
 
 def test_of_many_trials_some_are_drawn_and_it_is_said_how_many() -> None:
-    assert shown_of(runs(3)) == (3, 3)
-    assert shown_of(runs(MANY + 10)) == (MANY, MANY + 10)
-    assert len(bounces_figure(runs(MANY + 10)).axes[0].lines) == MANY
+    assert shown_of(frames(3)) == (3, 3)
+    assert shown_of(frames(MANY + 10)) == (MANY, MANY + 10)
+    assert len(bounces_figure(frames(MANY + 10)).axes[0].lines) == MANY

@@ -7,8 +7,8 @@ import pytest
 
 from services.report.figures import MANY_LINES, curves_figure, decay_time_figure, mean_percent
 from services.report.themes import DARK, LIGHT, Theme, png, svg
-from services.tracking.runs import CURVE_COLUMNS, Runs
 from sweeps.results.claims.decay_time import DecayTime
+from sweeps.results.frames import CURVE_COLUMNS, Frames
 
 NUMBERS = DecayTime(
     grid=pd.DataFrame({"decay_epoch": [2, 2, 10, 10], "seed": [0, 1, 0, 1], "error": [50.0, 54.0, 30.0, 31.0]}),
@@ -59,7 +59,7 @@ def test_it_is_drawn_without_norm_abel_and_spread_too() -> None:
     assert png(decay_time_figure(bare)).startswith(b"\x89PNG")
 
 
-def runs(settings: int, seeds: int = 2) -> Runs:
+def frames(settings: int, seeds: int = 2) -> Frames:
     rows = [
         {
             "trial_id": f"{x}-{seed}",
@@ -74,28 +74,25 @@ def runs(settings: int, seeds: int = 2) -> Runs:
     values = [
         (row["trial_id"], "grid", row["seed"], epoch, "m", epoch + row["seed"]) for row in rows for epoch in (1, 2)
     ]
-    return Runs(
-        sweep_id="0",
-        run_id="r",
-        about={},
+    return Frames(
         trials=pd.DataFrame(rows),
         curves=pd.DataFrame(values, columns=list(CURVE_COLUMNS)),
     )
 
 
 def test_curves_are_means_over_seeds_or_every_trial() -> None:
-    mean = curves_figure(runs(3), "m", "label").axes[0].lines
+    mean = curves_figure(frames(3), "m", "label").axes[0].lines
     assert [list(line.get_ydata()) for line in mean] == [[1.5, 2.5]] * 3
-    assert len(curves_figure(runs(3), "m", "label", mean=False).axes[0].lines) == 6
+    assert len(curves_figure(frames(3), "m", "label", mean=False).axes[0].lines) == 6
 
 
 def test_many_settings_share_their_arms_legend_entry() -> None:
-    texts = curves_figure(runs(MANY_LINES + 1, seeds=1), "m", "label").legends[0].get_texts()
+    texts = curves_figure(frames(MANY_LINES + 1, seeds=1), "m", "label").legends[0].get_texts()
     assert [text.get_text() for text in texts] == ["grid"]
 
 
 def test_two_arms_of_abel_have_two_colours() -> None:
-    shown = runs(2, seeds=1)
+    shown = frames(2, seeds=1)
     trials = shown.trials.assign(kind="abel", arm=["abel", "abel-small"], settings=[{}, {}])
     colours = [line.get_color() for line in curves_figure(replace(shown, trials=trials), "m", "label").axes[0].lines]
     assert colours[0] == LIGHT.abel
@@ -103,7 +100,7 @@ def test_two_arms_of_abel_have_two_colours() -> None:
 
 
 def test_a_metric_nobody_has_gives_an_empty_figure() -> None:
-    assert curves_figure(runs(2), "other", "label").axes[0].lines[:] == []
+    assert curves_figure(frames(2), "other", "label").axes[0].lines[:] == []
 
 
 def test_equal_figures_are_equal_bytes() -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from services.report.export import export
 from services.report.report import report
 from services.settings import Settings
 from services.tracking.mirror import Mirror
-from services.tracking.runs import Runs, RunsError, load
+from services.tracking.runs import places
 from services.tracking.store import Store
 from services.verbs import report as reporting
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.results.frames import Frames
+from sweeps.results.load import load
 from sweeps.results.measures import MEASURES
 from workers import plugins
 
@@ -157,11 +160,10 @@ def test_a_lagging_store_and_an_unfinished_sweep_are_said(story: Any, settings: 
     story.begin().tell(upto=4)
     project(story, settings)
     story.tell(only=lambda name: name.startswith("decay-at")).end(SweepStatus.INTERRUPTED)
-    written = report(settings, [story.sweep_id], tmp_path / "out")
-    assert written.lag is not None and "it shows 0 of 15 ended trials and 84 of 564 recorded epochs" in written.lag
+    report(settings, [story.sweep_id], tmp_path / "out")
     text = read(tmp_path / "out" / "index.html")
-    assert "The sweep is interrupted: 0 of its 21 trials have ended." in text
-    assert text.count('class="banner"') == 2
+    assert "The sweep is interrupted: 15 of its 21 trials have ended." in text
+    assert text.count('class="banner"') == 1
     assert not (tmp_path / "out" / "decay_time.png").exists()
 
 
@@ -190,7 +192,7 @@ def test_what_is_not_there_is_an_error(story: Any, settings: Settings) -> None:
     with pytest.raises(LedgerError, match="sweep 'fig-s6a': must be one that was run here"):
         report(settings, ["fig-s6a"])
     story.begin()
-    with pytest.raises(RunsError, match="must be in the tracking store"):
+    with pytest.raises(OperationError, match="must have a recorded epoch to be shown, got none yet"):
         report(settings, [story.sweep_id])
 
 
@@ -199,14 +201,14 @@ def test_a_trials_number_leads_to_its_run(story: Any, settings: Settings) -> Non
     story.begin().tell().end()
     project(story, settings)
     parser = Balanced()
-    parser.feed(report(settings, [story.sweep_id]).files[0].read_text(encoding="utf-8"))
-    runs = load(settings.tracking_uri, story.sweep_id, metrics=()).trials
-    places = [f"/#/experiments/{row.experiment_id}/runs/{row.run_id}" for row in runs.itertuples()]
-    assert parser.links == [f"http://127.0.0.1:5000{place}" for place in places]
+    parser.feed(reporting.report(settings, [story.sweep_id], None).files[0].read_text(encoding="utf-8"))
+    found = places(settings.tracking_uri, story.sweep_id)
+    ordered = [found[trial.id] for trial in story.ledger.trials(story.sweep_id)]
+    assert parser.links == [f"http://127.0.0.1:5000{place}" for place in ordered]
     elsewhere = Balanced()
-    written = report(settings, [story.sweep_id], ui_url="https://lab.example:8443/mlflow/")
+    written = reporting.report(settings, [story.sweep_id], None, ui_url="https://lab.example:8443/mlflow/")
     elsewhere.feed(written.files[0].read_text(encoding="utf-8"))
-    assert elsewhere.links == [f"https://lab.example:8443/mlflow{place}" for place in places]
+    assert elsewhere.links == [f"https://lab.example:8443/mlflow{place}" for place in ordered]
 
 
 @pytest.mark.parametrize("address", ["lab:5001", "ftp://lab", "http://", "http://lab:port", "javascript:alert(1)"])
@@ -228,15 +230,15 @@ def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
         if kind == "csv":  # which a spec takes back: 30, not 30.0, though other arms have no such setting
             text = pd.read_csv(paths["trials"], dtype=str)["schedule.decay_epoch"]
             assert set(text.dropna()) == {"1", "4", "10", "20", "30"}
-    runs = load(settings.tracking_uri, story.sweep_id)
+    frames = load(story.ledger, story.ledger.sweep(story.sweep_id))
     for kept in tables.values():
-        assert list(kept["trials"]["minimum_test_error"]) == list(runs.trials["minimum_test_error"])
+        assert list(kept["trials"]["minimum_test_error"]) == list(frames.trials["minimum_test_error"])
         assert sorted(kept["trials"]["schedule.decay_epoch"].dropna().unique()) == [1, 4, 10, 20, 30]
         assert "24 34" in set(kept["trials"]["decay_epochs"])
         assert len(kept["curves"]) == 21 * 40
-        trial = runs.trials["trial_id"][0]
+        trial = frames.trials["trial_id"][0]
         curve = kept["curves"][kept["curves"]["trial_id"] == trial].set_index("epoch")["test_error"]
-        assert list(curve) == list(runs.curve("test_error")[trial])
+        assert list(curve) == list(frames.curve("test_error")[trial])
         assert set(kept["measures"]["measure"]) == set(MEASURES)
 
 
@@ -335,7 +337,6 @@ def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known
     monkeypatch.setattr(plugins, "entry_points", lambda group: ())  # so that its data do not tell it either
     plugins.find.cache_clear()
     written = report(settings, [story.sweep_id])
-    assert len(load(settings.tracking_uri, story.sweep_id).trials) > 1
     assert "trials.png" not in {path.name for path in written.files}
     assert any("1 trial diverged" in sentence for sentence in written.findings)
 
@@ -344,10 +345,10 @@ def test_settings_of_several_kinds_are_exported_as_text(story: Any, settings: Se
     story.seeds = 1
     story.begin().tell().end()
     project(story, settings)
-    runs = load(settings.tracking_uri, story.sweep_id)
-    runs.trials.at[0, "settings"] = {"program.augment": "none"}
-    runs.trials.at[1, "settings"] = {"program.augment": 2}
-    export(runs, [], tmp_path, "parquet")
+    frames = load(story.ledger, story.ledger.sweep(story.sweep_id))
+    frames.trials.at[0, "settings"] = {"program.augment": "none"}
+    frames.trials.at[1, "settings"] = {"program.augment": 2}
+    export(frames, [], tmp_path, "parquet")
     assert list(pd.read_parquet(tmp_path / "trials.parquet")["program.augment"][:2]) == ["none", "2"]
 
 
@@ -362,7 +363,7 @@ def test_the_best_setting_is_one_whose_seeds_all_finished() -> None:
         )
     ]
     trials = pd.DataFrame(rows).assign(final_test_error=30.0)
-    text = sections.arms(Runs(sweep_id="s", run_id="r", about={}, trials=trials, curves=pd.DataFrame()))
+    text = sections.arms(Frames(trials=trials, curves=pd.DataFrame()))
     assert "x 2" in text and "x 1" not in text
     assert "20.5 % (14.9 to 27.6)" in " ".join(text.split())
 
@@ -373,7 +374,7 @@ def test_outcomes_of_every_kind_are_counted_by_arm() -> None:
         [{"arm": "a", "kind": "constant", "settings": {}, "outcome": outcome} for outcome in outcomes]
     )
     trials = trials.assign(minimum_test_error=20.0, final_test_error=30.0)
-    text = sections.arms(Runs(sweep_id="s", run_id="r", about={}, trials=trials, curves=pd.DataFrame()))
+    text = sections.arms(Frames(trials=trials, curves=pd.DataFrame()))
     heads, cells = (re.findall(rf"<{tag}[^>]*>([^<]*)</{tag}>", text) for tag in ("th", "td"))
     seen = dict(zip(heads, cells, strict=True))
     assert {name: int(seen[name]) for name in set(outcomes)} == Counter(outcomes)
@@ -387,15 +388,27 @@ def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Any, se
     assert [one for one in said if one.startswith("abel is near chance") and "guessing has 99 %" in one]
 
 
-def test_what_the_store_lacks_and_what_cannot_be_put_there_are_both_told(story: Any, settings: Settings) -> None:
+def test_a_report_needs_no_tracking_store(story: Any, settings: Settings) -> None:
     story.seeds, story.epochs, story.decays = 1, 4, ()
-    story.begin().tell(upto=2)
+    story.begin().tell().end()
+    untracked = replace(settings, tracking_uri=f"sqlite:///{settings.home / 'none.db'}")
+    written = reporting.report(untracked, [story.name], None)
+    assert written.note is None
+    assert "MLflow does not have these trials" in read(written.files[0])
+    away = replace(settings, tracking_uri="http://127.0.0.1:9")
+    written = reporting.report(away, [story.name], None)
+    assert written.note is not None and "no links to MLflow" in written.note
+    assert read(written.files[0]).count("finished") > 1
+
+
+def test_what_cannot_be_put_on_the_sweep_s_run_is_told(story: Any, settings: Settings) -> None:
+    story.seeds, story.epochs, story.decays = 1, 4, ()
+    story.begin().tell().end()
     project(story, settings)
-    story.tell().end()
     shutil.rmtree(settings.artifacts)
     settings.artifacts.write_text("no folder")
     note = reporting.report(settings, [story.name], settings.home / "out").note
-    assert note is not None and "recorded epochs" in note and "The files are not on the sweep's run" in note
+    assert note is not None and "The files are not on the sweep's run" in note
 
 
 def test_a_title_is_no_formula() -> None:

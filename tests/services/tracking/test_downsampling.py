@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from services.tracking import downsampling
 from services.tracking import mirror as mirrors
 from services.tracking.mirror import Mirror
-from services.tracking.runs import load
+from services.tracking.runs import one_each, sweep_runs
 from services.tracking.store import Store
 from sweeps.ledger.records import StateRow, SweepStatus
 
@@ -97,16 +97,14 @@ def test_a_long_trial_is_shown_with_its_events_and_its_errors_are_exact(
     assert len(beside - set(range(1, LONG, 3))) >= 4
     for curve in (found["abel seed=0"]["points"][name] for name in ("weight_norm_sq", "test_error", "seconds")):
         assert {step for step, _, _ in curve} == {*range(1, LONG + 1, 3), *beside}
-    runs = load(at_once, long.sweep_id, metrics=("test_error", "weight_norm_sq"))
-    for (_, trial), row in zip(runs.trials.iterrows(), long.ledger.trials(long.sweep_id), strict=True):
+    runs, _ = one_each(sweep_runs(MlflowClient(at_once), long.sweep_id))
+    for row in long.ledger.trials(long.sweep_id):
         curve = [state.metrics["test_error"] for state in long.ledger.curve(row.head)]
-        assert trial["minimum_test_error"] == curve[trial["minimum_epoch"] - 1] == min(curve)
-        assert trial["final_test_error"] == curve[-1]
-        table = runs.curve("test_error")[row.id]
-        assert list(table.index) == list(range(1, LONG + 1)) and table.notna().all()
-        assert (table[1], table[trial["minimum_epoch"]], table[LONG]) == (curve[0], min(curve), curve[-1])
+        metrics = runs[row.id].data.metrics
+        assert metrics["minimum_test_error"] == curve[int(metrics["minimum_epoch"]) - 1] == min(curve)
+        assert metrics["final_test_error"] == curve[-1]
 
-    ids = list(runs.trials["run_id"])
+    ids = [run.info.run_id for trial, run in runs.items() if trial]
     asked = MlflowClient(at_once)._tracking_client.store.get_metric_history_bulk_interval(
         ids, "weight_norm_sq", max_results=downsampling.POINTS, start_step=None, end_step=None
     )  # as the UI asks for its curves

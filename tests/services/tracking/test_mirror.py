@@ -16,10 +16,11 @@ from oracle import is_trial
 from services.tracking import mirror as mirrors
 from services.tracking import projection, view
 from services.tracking.mirror import Mirror
-from services.tracking.runs import load, sweep_runs
+from services.tracking.runs import sweep_runs
 from services.tracking.store import Store, TrackingError
 from sweeps.ledger.ledger import Batch, Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.results.load import load
 from sweeps.urls import without_credentials
 
 Everything = Callable[[str, str], dict[str, Any]]
@@ -209,7 +210,7 @@ def test_a_diverged_trial_is_ordered_as_guessing_and_its_record_stays(
     assert last.info.run_name == "constant seed=0"
     metrics = trials["constant seed=0"].data.metrics
     assert {metrics[f"{kind}_test_error"] for kind in ("minimum", "final", "selected")} == {99.0}
-    kept = load(tracking_uri, story.sweep_id).trials.set_index("name").loc["constant seed=0"]
+    kept = load(story.ledger, story.ledger.sweep(story.sweep_id)).trials.set_index("name").loc["constant seed=0"]
     (head,) = [row.head for row in story.ledger.trials(story.sweep_id) if row.name == "constant seed=0"]
     errors = [state.metrics["test_error"] for state in story.ledger.curve(head)]
     assert (kept["minimum_test_error"], kept["final_test_error"]) == (min(errors), errors[-1])

@@ -10,8 +10,8 @@ import pytest
 
 from services.report.robustness_figures import axes_figure, axis_names, heat_figure, parallel_figure
 from services.report.themes import DARK, LIGHT, Theme, svg
-from services.tracking.runs import CURVE_COLUMNS, TRIAL_COLUMNS, Runs
 from sweeps.results.axes import along
+from sweeps.results.frames import CURVE_COLUMNS, TRIAL_COLUMNS, Frames
 from sweeps.results.measures import Grid, measures
 from sweeps.results.robustness import Robustness, ordered, robustness, robustness_findings
 
@@ -22,12 +22,12 @@ def error(arm: str, rate: float, factor: float, seed: int) -> float:
     return 10 + 3 * abs(math.log10(rate) + 1) * (2 if arm == "step" else 1) + factor + 0.1 * seed
 
 
-def runs(change: Callable[[dict[str, object]], None] = lambda row: None) -> Runs:
+def frames(change: Callable[[dict[str, object]], None] = lambda row: None) -> Frames:
     rows = [_row(number, *cell) for number, cell in enumerate(_cells())]
     for row in rows:
         change(row)
     trials = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
-    return Runs(sweep_id="s", run_id="r", about={}, trials=trials, curves=pd.DataFrame(columns=list(CURVE_COLUMNS)))
+    return Frames(trials=trials, curves=pd.DataFrame(columns=list(CURVE_COLUMNS)))
 
 
 def _cells() -> Iterator[tuple[str, float, float, int]]:
@@ -50,7 +50,7 @@ def _row(number: int, arm: str, rate: float, factor: float, seed: int) -> dict[s
 
 
 def arms(change: Callable[[dict[str, object]], None] = lambda row: None, guessing: float = 90.0) -> list[Robustness]:
-    found, lacking = robustness(runs(change), guessing)
+    found, lacking = robustness(frames(change), guessing)
     assert lacking == []
     return found
 
@@ -83,7 +83,7 @@ def test_without_the_error_of_guessing_an_arm_with_a_diverged_trial_has_no_measu
         if row["number"] == 0:
             row.update(outcome="diverged")
 
-    found, lacking = robustness(runs(diverge), None)
+    found, lacking = robustness(frames(diverge), None)
     assert [arm.arm for arm in found] == ["step"]
     assert lacking[0].startswith("abel has no measures: a trial diverged and counts as guessing")
 
@@ -94,7 +94,7 @@ def test_trials_without_a_result_are_told(outcome: str) -> None:
         if row["number"] in (1, 2):
             row["outcome"] = outcome
 
-    found, lacking = robustness(runs(end), 90.0)
+    found, lacking = robustness(frames(end), 90.0)
     assert [arm.arm for arm in found] == ["step"]
     names = f"abel 1 ({outcome}), abel 2 ({outcome})"
     (sentence,) = lacking
@@ -162,7 +162,7 @@ def test_arms_of_equal_spread_are_not_ranked() -> None:
 
 
 def test_one_seed_cannot_tell_which_spread_is_the_least() -> None:
-    kept = runs()
+    kept = frames()
     found, _ = robustness(replace(kept, trials=kept.trials[kept.trials["seed"] == 0]), 90.0)
     *_, least = robustness_findings(found)
     assert least == (
@@ -182,7 +182,7 @@ def test_the_error_that_counts_is_named_and_taken() -> None:
     def later(row: dict[str, object]) -> None:
         row["final_test_error"] = 50.0
 
-    found, _ = robustness(runs(later), 90.0, "final")
+    found, _ = robustness(frames(later), 90.0, "final")
     assert set(found[0].table.errors.flat) == {50.0}
     sentence, *_ = robustness_findings(found)
     assert "the final test error goes from 50.0 to 50.0 %" in sentence
@@ -243,7 +243,7 @@ def test_what_no_grid_has_is_a_hole() -> None:
 
 
 def test_every_trial_is_a_line_and_the_worst_lies_below() -> None:
-    shown = runs()
+    shown = frames()
     figure = parallel_figure(shown, None)
     (lines,) = figure.axes[0].collections
     heights = [float(segment[-1][1]) for segment in lines.get_segments()]

@@ -4,19 +4,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from services.tracking.mirror import Mirror
-from services.tracking.runs import CURVE_COLUMNS, Runs, load
-from services.tracking.store import Store
 from sweeps.results.axes import part
 from sweeps.results.claims.evidence import DECAY, FACTOR, LAST, RATE, Course, Evidence
 from sweeps.results.claims.paper import Held, Told, of, told
+from sweeps.results.frames import CURVE_COLUMNS, Frames
+from sweeps.results.load import load
 from sweeps.results.measures import measure
 from sweeps.results.wording import percent
 from sweeps.spec.models import Claim
@@ -38,6 +36,11 @@ def trial(arm: str, seed: int, errors: Sequence[float], settings: Mapping[str, A
     return plain | ended | reached | events | {"norm": BOUNCE, "errors": errors, "losses": None} | more
 
 
+def _selected(row: Mapping[str, Any]) -> float:
+    pairs = zip(row["losses"] or row["errors"], row["errors"], strict=True)
+    return min(pair for pair in pairs if math.isfinite(pair[0]))[1]
+
+
 def evidence(rows: Sequence[Mapping[str, Any]], guessing: float | None = None) -> Evidence:
     points = [
         (row["trial_id"], row["arm"], row["seed"], epoch, metric, value)
@@ -49,9 +52,14 @@ def evidence(rows: Sequence[Mapping[str, Any]], guessing: float | None = None) -
         )
         for epoch, value in enumerate(curve, start=1)
     ]
-    trials = pd.DataFrame([{name: value for name, value in row.items() if name != "norm"} for row in rows])
+    trials = pd.DataFrame(
+        [
+            {name: value for name, value in row.items() if name != "norm"} | {"selected_test_error": _selected(row)}
+            for row in rows
+        ]
+    )
     curves = pd.DataFrame(points, columns=list(CURVE_COLUMNS))
-    return Evidence(runs=Runs(sweep_id="0", run_id="r", about={}, trials=trials, curves=curves), guessing=guessing)
+    return Evidence(frames=Frames(trials=trials, curves=curves), guessing=guessing)
 
 
 def figure_3(
@@ -170,11 +178,11 @@ def test_an_extreme_rate_is_no_claim_of_seeds_that_agree_and_has_the_interval_of
     best = measure("best", part(seen.table("abel", "final"), RATE, 0.5))
     assert held.here is Held.HELD
     assert f"ABEL {percent(best)}," in held.numbers, "the interval that a report has of it, with all factors in sight"
-    trials = seen.runs.trials
+    trials = seen.frames.trials
     at_rate = trials["settings"].map(lambda settings: settings[RATE] == 0.5)
     for arm, error, here in (("abel", 40.0, Held.CANNOT_TELL), ("step", 90.0, Held.HELD)):
         alike = trials.assign(final_test_error=trials["final_test_error"].mask(at_rate & (trials["arm"] == arm), error))
-        (*_, one) = told(replace(seen, runs=replace(seen.runs, trials=alike)), ["rate"], 2.0)
+        (*_, one) = told(replace(seen, frames=replace(seen.frames, trials=alike)), ["rate"], 2.0)
         assert one.here is here, arm
 
 
@@ -241,19 +249,16 @@ def test_what_a_sweep_lacks_is_said_and_not_raised() -> None:
 
 
 def test_the_claims_are_those_of_the_spec() -> None:
-    seen = figure_3({"abel": flat(20.2), "step": flat(20)}).runs
-    assert of(seen) == of(replace(seen, about={"claims": ""})) == ()
-    (one,) = of(replace(seen, about={"claims": '{"margin": 3.5, "tested": ["tuned"]}'}))
+    seen = figure_3({"abel": flat(20.2), "step": flat(20)}).frames
+    assert of(seen) == of(replace(seen, spec={"claims": None})) == ()
+    (one,) = of(replace(seen, spec={"claims": {"margin": 3.5, "tested": ["tuned"]}}))
     assert (one.here, "3.5 points" in one.rule) == (Held.HELD, True)
-    assert "0.2 points" in of(replace(seen, about={"claims": '{"tested": ["tuned"]}'}))[0].rule
+    assert "0.2 points" in of(replace(seen, spec={"claims": {"tested": ["tuned"]}}))[0].rule
 
 
-def test_the_tracking_store_holds_what_the_claims_need(story: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_the_ledger_holds_what_the_claims_need(story: Any) -> None:
     story.begin().tell().end()
-    mirror = Mirror(story.ledger, story.sweep_id, Store(tracking_uri, tmp_path / "artifacts"))
-    while mirror.step():
-        pass
-    early, timing = of(load(tracking_uri, story.sweep_id))
+    early, timing = of(load(story.ledger, story.ledger.sweep(story.sweep_id)))
     assert (early.here, early.source) == (Held.HELD, "figure S6")
     assert early.numbers.startswith("after epoch 1 ") and ", after epoch 30 " in early.numbers
     assert timing.found is not None and "2 points" in timing.rule

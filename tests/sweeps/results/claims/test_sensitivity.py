@@ -12,9 +12,9 @@ from matplotlib.image import imread
 from services.report import themes
 from services.report.exhibits import exhibit, missing
 from services.report.themes import DARK, LIGHT
-from services.tracking.runs import CURVE_COLUMNS, Runs
 from sweeps.results.claims.evidence import FACTOR, LAST, RATE, Evidence
 from sweeps.results.claims.sensitivity import last_decays, rates_by_factors
+from sweeps.results.frames import CURVE_COLUMNS, Frames
 
 RATES, FACTORS = (0.01, 0.1, 1.0), (0.5, 0.1)
 LEVELS = {"abel": 20.0, "step": 22.0, "cosine": 21.0}
@@ -24,17 +24,18 @@ def trial(arm: str, seed: int, error: float, settings: Mapping[str, Any], decays
     name = f"{arm} {settings} seed={seed}"
     plain = {"trial_id": name, "name": name, "arm": arm, "kind": arm, "seed": seed, "settings": dict(settings)}
     ended = {"outcome": "finished", "epoch": 40, "epochs": 40, "error": "", "decay_epochs": tuple(decays)}
-    return plain | ended | {"minimum_test_error": error - 1, "final_test_error": error}
+    errors = {"minimum_test_error": error - 1, "final_test_error": error, "selected_test_error": error}
+    return plain | ended | errors
 
 
-def runs(rows: Sequence[Mapping[str, Any]], figure: str) -> Runs:
+def frames(rows: Sequence[Mapping[str, Any]], figure: str) -> Frames:
     points = [
         (row["trial_id"], row["arm"], row["seed"], 1, metric, 1.0)
         for row in rows
         for metric in ("train_loss", "test_error", "weight_norm_sq")
     ]
     curves = pd.DataFrame(points, columns=list(CURVE_COLUMNS))
-    return Runs(sweep_id="0", run_id="r", about={"figure": figure}, trials=pd.DataFrame(list(rows)), curves=curves)
+    return Frames(spec={"figure": figure}, trials=pd.DataFrame(list(rows)), curves=curves)
 
 
 def both_axes() -> list[dict[str, Any]]:
@@ -56,20 +57,20 @@ def of_last_decays(epochs: Sequence[int] = (38, 24, 30)) -> list[dict[str, Any]]
 
 
 def test_arms_over_rates_and_factors() -> None:
-    numbers = rates_by_factors(Evidence(runs=runs(both_axes(), "rate_by_factor")))
+    numbers = rates_by_factors(Evidence(frames=frames(both_axes(), "rate_by_factor")))
     assert list(numbers.arms) == ["abel", "step", "cosine"]
     assert {arm: len(table.settings) for arm, table in numbers.arms.items()} == {"abel": 6, "step": 6, "cosine": 3}
 
 
 def test_last_decays_in_order_with_that_at_85_percent() -> None:
-    numbers = last_decays(Evidence(runs=runs(of_last_decays(), "last_decay_epoch")))
+    numbers = last_decays(Evidence(frames=frames(of_last_decays(), "last_decay_epoch")))
     assert numbers.epochs == [24, 30, 38]
     assert numbers.table.errors[:, 0] == pytest.approx([19.4, 20, 20.8])
     assert numbers.epochs[numbers.reference] in (30, 38)
-    exact = last_decays(Evidence(runs=runs(of_last_decays((24, 34, 38)), "last_decay_epoch")))
+    exact = last_decays(Evidence(frames=frames(of_last_decays((24, 34, 38)), "last_decay_epoch")))
     assert exact.reference == 1
     rows = [row | {"outcome": "diverged"} if row["settings"][LAST] == 24 else row for row in of_last_decays()]
-    table = last_decays(Evidence(runs=runs(rows, "last_decay_epoch"), guessing=90.0)).table
+    table = last_decays(Evidence(frames=frames(rows, "last_decay_epoch"), guessing=90.0)).table
     assert table.diverged is not None and table.diverged.sum(axis=1).tolist() == [3, 0, 0]
 
 
@@ -89,7 +90,7 @@ def test_last_decays_in_order_with_that_at_85_percent() -> None:
 def test_a_sweep_without_the_trials_has_no_figure_and_says_why(
     figure: str, rows: Sequence[Mapping[str, Any]], needs: str
 ) -> None:
-    seen = runs(rows, figure)
+    seen = frames(rows, figure)
     assert exhibit(seen) is None
     assert missing(seen).startswith(f"There is no figure {figure}: it needs finished trials of") and needs in missing(
         seen
@@ -97,7 +98,7 @@ def test_a_sweep_without_the_trials_has_no_figure_and_says_why(
 
 
 def test_findings_of_rate_by_factor() -> None:
-    shown = exhibit(runs(both_axes(), "rate_by_factor"))
+    shown = exhibit(frames(both_axes(), "rate_by_factor"))
     assert shown is not None and shown.file == "rate_by_factor.png"
     first, second, third, *against, how = shown.findings
     assert first.startswith("abel is best at decay factor 0.5, learning rate 0.01, with 21.0 % (")
@@ -107,7 +108,7 @@ def test_findings_of_rate_by_factor() -> None:
 
 
 def test_findings_of_last_decay() -> None:
-    shown = exhibit(runs(of_last_decays((24, 34, 38)), "last_decay_epoch"))
+    shown = exhibit(frames(of_last_decays((24, 34, 38)), "last_decay_epoch"))
     assert shown is not None and shown.file == "last_decay_epoch.png"
     assert "after epoch 34, the nearest to 85 % of training, ABEL's final test error is 21.4 %" in shown.findings[0]
     assert "from epoch 24 to 38 it differs from that by 1.0 points at most" in shown.findings[0]
@@ -116,7 +117,7 @@ def test_findings_of_last_decay() -> None:
 
 @pytest.mark.parametrize(("figure", "rows"), [("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())])
 def test_figures_are_drawn_in_both_themes(figure: str, rows: Sequence[Mapping[str, Any]], tmp_path: Any) -> None:
-    shown = exhibit(runs(rows, figure))
+    shown = exhibit(frames(rows, figure))
     assert shown is not None
     for theme in (LIGHT, DARK):
         (tmp_path / "figure.png").write_bytes(themes.png(shown.draw(theme=theme, title="A title")))
@@ -128,7 +129,7 @@ def test_figures_are_drawn_in_both_themes(figure: str, rows: Sequence[Mapping[st
 
 def test_one_seed_is_drawn_without_a_spread() -> None:
     for figure, rows in (("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())):
-        shown = exhibit(runs([row for row in rows if row["seed"] == 0], figure))
+        shown = exhibit(frames([row for row in rows if row["seed"] == 0], figure))
         assert shown is not None
         assert themes.png(shown.draw()).startswith(b"\x89PNG")
         assert "nan" not in " ".join(shown.findings)
@@ -137,7 +138,7 @@ def test_one_seed_is_drawn_without_a_spread() -> None:
 @pytest.mark.parametrize(("figure", "rows"), [("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())])
 def test_a_diverged_trial_counts_as_guessing(figure: str, rows: Sequence[Mapping[str, Any]]) -> None:
     rows = [dict(row) | {"outcome": "diverged"} if place == 0 else row for place, row in enumerate(rows)]
-    seen = runs(rows, figure)
+    seen = frames(rows, figure)
     shown = exhibit(seen, 90.0)
     assert shown is not None
     assert themes.png(shown.draw()).startswith(b"\x89PNG")

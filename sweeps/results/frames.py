@@ -1,0 +1,91 @@
+"""A sweep as tidy tables: by trial; by trial, epoch and metric; and by event."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from sweeps.ledger.records import Work
+
+CURVES = (
+    "weight_norm_sq",
+    "test_error",
+    "train_error",
+    "train_loss",
+    "learning_rate_first",
+    *(f"dynamics/{name}" for name in ("growth", "decay", "alignment", "residual", "ratio", "balance")),
+    *(f"dynamics/{name}" for name in ("change_sgd", "change_steps", "change")),
+)
+CURVE_COLUMNS = ("trial_id", "arm", "seed", "epoch", "metric", "value")
+EVENT_COLUMNS = ("trial_id", "arm", "seed", "epoch", "kind")
+TRIAL_COLUMNS = (
+    *("trial_id", "number", "name", "arm", "kind", "seed"),
+    *("outcome", "epoch", "epochs", "error", "settings"),
+    *("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs"),
+    *("minimum_test_error", "minimum_epoch", "final_test_error", "selected_test_error"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """What the ledger holds of a sweep, or of several as one.
+
+    Args:
+        trials: one row per trial, by number; ``settings`` holds dicts, ``*_epochs`` tuples, ``*_error`` percent.
+        curves: one row per trial, epoch (from 1) and metric; NaN where a value was not finite.
+        events: one row per decision of a schedule: ``minimum``, ``decay``, ``last_decay``, ``milestone`` or ``plateau``.
+        spec: the sweep's spec; empty for several sweeps.
+        work: what was trained for it; None for several sweeps.
+    """
+
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    events: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(EVENT_COLUMNS)))
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    work: Work | None = None
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The trials that came to their end, by the epochs or by their schedule; only these enter means."""
+        return self.trials[self.trials["outcome"] == "finished"]
+
+    def counted(self, guessing: float | None) -> pd.DataFrame:
+        """The trials whose errors enter means and comparisons, diverged ones with that of guessing if it is known."""
+        diverged = self.trials["outcome"] == "diverged"
+        if guessing is None:
+            return self.finished
+        errors = [name for name in self.trials.columns if name.endswith("_test_error")]
+        counts = self.trials.assign(**{name: self.trials[name].mask(diverged, guessing) for name in errors})
+        return counts[diverged | (self.trials["outcome"] == "finished")]
+
+    def curve(self, metric: str) -> pd.DataFrame:
+        """One metric as a table: epochs down, trial ids across."""
+        chosen = self.curves[self.curves["metric"] == metric]
+        table = chosen.pivot(index="epoch", columns="trial_id", values="value")
+        every = range(1, int(table.index.max()) + 1) if len(table) else table.index
+        return table.reindex(every).rename_axis("epoch")
+
+    def by_seed(self, metric: str, trials: pd.DataFrame) -> pd.DataFrame:
+        """One metric of some trials that differ in their seeds only: epochs down, seeds across."""
+        seeds = dict(zip(trials["trial_id"], trials["seed"], strict=True))
+        table = self.curve(metric)
+        known = table[[trial for trial in table.columns if trial in seeds]].rename(columns=seeds)
+        return known.sort_index(axis=1).dropna(how="all")
+
+
+def joined(named: Mapping[str, Frames]) -> Frames:
+    """Several sweeps as one, each arm with its sweep's name before it."""
+
+    def all_of(frames: Iterable[tuple[str, pd.DataFrame]], *columns: str) -> pd.DataFrame:
+        renamed = (
+            frame.assign(**{column: f"{name}: " + frame[column].astype(str) for column in columns})
+            for name, frame in frames
+        )
+        return pd.concat(renamed, ignore_index=True)
+
+    return Frames(
+        trials=all_of(((name, one.trials) for name, one in named.items()), "trial_id", "name", "arm"),
+        curves=all_of(((name, one.curves) for name, one in named.items()), "trial_id", "arm"),
+        events=all_of(((name, one.events) for name, one in named.items()), "trial_id", "arm"),
+    )

@@ -1,0 +1,123 @@
+"""The one way from the ledger to results: every verdict, figure and file begins here."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from abel.schedules import DECAYS, Event
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus
+from sweeps.results import summary
+from sweeps.results.frames import CURVE_COLUMNS, CURVES, EVENT_COLUMNS, TRIAL_COLUMNS, Frames
+from sweeps.results.values import TrialResult
+
+# The columns that list a trial's epochs, by the flags of the schedule's event.
+EPOCH_COLUMNS: Mapping[str, Event] = {
+    "decay_epochs": DECAYS,
+    "bounce_epochs": Event.DECAY,
+    "forced_epochs": Event.LAST_DECAY,
+    "minimum_epochs": Event.MINIMUM,
+}
+
+
+def load(ledger: Ledger, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Frames:
+    """A sweep's trials, the curves of some metrics, and its schedules' decisions.
+
+    Needs neither a tracking store nor the plug-ins that the sweep was trained with.
+
+    Raises:
+        LedgerDamaged: some of it is damaged or missing.
+    """
+    trials = ledger.trials(sweep.id)
+    decisions: dict[str, list[EventRow]] = defaultdict(list)
+    for event in ledger.events_of(sweep.id, "schedule"):
+        decisions[event.payload["trial"]].append(event)
+    rows, curves = [], []
+    for trial, states in zip(trials, ledger.curves(sweep, trials), strict=True):
+        rows.append(_row(trial, states, decisions[trial.id]))
+        curves += [(trial, states, metric) for metric in metrics if states and metric in states[0].metrics]
+    return Frames(
+        trials=pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)),
+        curves=_curves(curves),
+        events=_events(trials, decisions),
+        spec=sweep.spec,
+        work=ledger.work(sweep.id),
+    )
+
+
+def results(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> Iterator[TrialResult]:
+    """The result of each of these trials, one curve in memory at a time."""
+    return map(summary.measure, trials, ledger.curves(sweep, trials))
+
+
+def _row(trial: TrialRow, states: Sequence[StateRow], decisions: Sequence[EventRow]) -> Mapping[str, Any]:
+    result = summary.measure(trial, states)
+    lists = {
+        name: tuple(sorted({row.payload["epoch"] for row in decisions if Event(row.payload["event"]) & flags}))
+        for name, flags in EPOCH_COLUMNS.items()
+    }
+    return {
+        "trial_id": trial.id,
+        "number": trial.number,
+        "name": trial.name,
+        "arm": trial.arm,
+        "kind": str(trial.schedule["kind"]),
+        "seed": trial.seed,
+        "outcome": str(trial.status),
+        "epoch": trial.epoch,
+        "epochs": trial.epochs,
+        "error": (trial.error or "") if trial.status is TrialStatus.FAILED else "",
+        "settings": trial.settings,
+        **lists,
+        "minimum_test_error": _number(result.minimum_test_error),
+        "minimum_epoch": _first(states, result.minimum_test_error),
+        "final_test_error": _number(result.final_test_error),
+        "selected_test_error": _number(result.selected_test_error),
+    }
+
+
+def _first(states: Sequence[StateRow], error: float | None) -> int:
+    """The first epoch with a test error; 0 where there is none."""
+    return next((state.epoch for state in states if state.metrics["test_error"] == error), 0)
+
+
+def _number(error: float | None) -> float:
+    return math.nan if error is None else error
+
+
+def _curves(curves: Sequence[tuple[TrialRow, Sequence[StateRow], str]]) -> pd.DataFrame:
+    """One long table out of many curves; two million points are an everyday sweep."""
+    if not curves:
+        return pd.DataFrame(columns=list(CURVE_COLUMNS))
+    lengths = [len(states) for _, states, _ in curves]
+    values = np.fromiter(
+        (state.metrics.get(metric, math.nan) for _, states, metric in curves for state in states), float, sum(lengths)
+    )
+
+    def repeated(names: Sequence[str]) -> pd.Categorical:
+        kinds = pd.CategoricalDtype(list(dict.fromkeys(names)))
+        return pd.Categorical.from_codes(np.repeat(kinds.categories.get_indexer(pd.Index(names)), lengths), dtype=kinds)
+
+    columns = {
+        "trial_id": repeated([trial.id for trial, _, _ in curves]),
+        "arm": repeated([trial.arm for trial, _, _ in curves]).astype(object),
+        "seed": np.repeat([trial.seed for trial, _, _ in curves], lengths),
+        "epoch": np.fromiter((state.epoch for _, states, _ in curves for state in states), np.int32, sum(lengths)),
+        "metric": repeated([metric for _, _, metric in curves]),
+        "value": np.where(np.isfinite(values), values, np.nan),
+    }
+    return pd.DataFrame(columns, columns=list(CURVE_COLUMNS))
+
+
+def _events(trials: Sequence[TrialRow], decisions: Mapping[str, Sequence[EventRow]]) -> pd.DataFrame:
+    rows = [
+        (trial.id, trial.arm, trial.seed, event.payload["epoch"], str(flag.name).lower())
+        for trial in trials
+        for event in decisions.get(trial.id, ())
+        for flag in Event(event.payload["event"])
+    ]
+    return pd.DataFrame(rows, columns=list(EVENT_COLUMNS))

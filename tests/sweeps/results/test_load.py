@@ -1,0 +1,113 @@
+"""Tests for `sweeps/results/load.py` and `frames.py` on a real ledger."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from sweeps.ledger.ledger import Batch
+from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.results.frames import CURVES, Frames, joined
+from sweeps.results.load import load, results
+from sweeps.results.summary import measure
+from workers import plugins
+
+
+@pytest.fixture
+def told(story: Any) -> Any:
+    story.seeds, story.epochs, story.decays = 2, 36, (2, 10)
+    return story.begin().tell().end()
+
+
+def frames(story: Any, *metrics: str) -> Frames:
+    return load(story.ledger, story.ledger.sweep(story.sweep_id), metrics or CURVES)
+
+
+def test_a_row_per_trial_and_one_per_trial_epoch_and_metric(told: Any) -> None:
+    found, rows = frames(told, "test_error", "weight_norm_sq"), told.ledger.trials(told.sweep_id)
+    assert list(found.trials["trial_id"]) == [row.id for row in rows]
+    assert list(found.trials["name"]) == [row.name for row in rows]
+    assert list(found.trials["settings"]) == [row.settings for row in rows]
+    assert len(found.curves) == len(rows) * 36 * 2
+    assert found.spec["figure"] == "decay_time"
+    errors = found.curve("test_error")
+    for (_, trial), row in zip(found.trials.iterrows(), rows, strict=True):
+        curve = [state.metrics["test_error"] for state in told.ledger.curve(row.head)]
+        assert list(errors[row.id]) == curve
+        assert trial["minimum_test_error"] == min(curve) == curve[trial["minimum_epoch"] - 1]
+        assert trial["final_test_error"] == curve[-1]
+
+
+def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Any) -> None:
+    rows, sweep = told.ledger.trials(told.sweep_id), told.ledger.sweep(told.sweep_id)
+    found = list(results(told.ledger, sweep, rows))
+    assert found == [measure(row, told.ledger.curve(row.head)) for row in rows]
+    for name in ("minimum_test_error", "final_test_error", "selected_test_error"):
+        assert list(frames(told).trials[name]) == [getattr(one, name) for one in found]
+    assert list(frames(told).trials["decay_epochs"]) == [one.decays for one in found]
+
+
+def test_decays_have_their_reasons(told: Any) -> None:
+    found = frames(told)
+    trials = found.trials.set_index("name")
+    abel, once = trials.loc["abel seed=1"], trials.loc["decay-at decay_epoch=10 seed=0"]
+    assert (abel["minimum_epochs"], abel["bounce_epochs"], abel["forced_epochs"]) == ((9,), (25,), (34,))
+    assert (abel["decay_epochs"], once["decay_epochs"], once["bounce_epochs"]) == ((25, 34), (10,), ())
+    events = found.events[found.events["trial_id"] == abel["trial_id"]]
+    assert list(zip(events["epoch"], events["kind"], strict=True)) == [
+        (9, "minimum"),
+        (25, "decay"),
+        (34, "last_decay"),
+    ]
+
+
+def test_what_is_not_finished_is_there_as_far_as_it_came(story: Any) -> None:
+    story.seeds, story.epochs, story.decays = 2, 6, ()
+    story.begin().tell(upto=2, only=lambda name: name == "constant seed=0")
+    lost = {
+        row.id: (TrialStatus.FAILED, "Boom: no") for row in story.ledger.trials(story.sweep_id) if row.arm == "abel"
+    }
+    story.ledger.commit(story.sweep_id, story.invocation, Batch(ended=lost))
+    story.end(SweepStatus.INTERRUPTED)
+    found = frames(story)
+    trials = found.trials.set_index("name")
+    assert dict(zip(trials.index, trials["epoch"], strict=True))["constant seed=0"] == 2
+    assert trials.loc["abel seed=0", "error"] == "Boom: no" and trials.loc["constant seed=1", "error"] == ""
+    assert math.isnan(trials.loc["constant seed=1", "minimum_test_error"])
+    assert trials.loc["constant seed=1", "minimum_epoch"] == 0
+    assert found.finished.empty and len(found.curve("test_error")) == 2
+
+
+def test_a_value_that_is_not_finite_is_missing_in_its_curve(story: Any) -> None:
+    story.seeds, story.epochs, story.decays, story.diverging = 1, 4, (), True
+    story.begin().tell().end()
+    found = frames(story)
+    (diverged,) = found.trials.loc[found.trials["outcome"] == "diverged", "trial_id"]
+    assert found.curve("train_loss")[diverged].isna().any()
+    assert found.counted(99.0).set_index("trial_id").loc[diverged, "final_test_error"] == 99.0
+    assert diverged not in set(found.counted(None)["trial_id"])
+
+
+def test_a_sweep_whose_plug_in_is_gone_can_be_read(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = frames(told)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: ())
+    plugins.find.cache_clear()
+    try:
+        after = frames(told)
+    finally:
+        plugins.find.cache_clear()
+    assert before.trials.equals(after.trials) and before.curves.equals(after.curves)
+
+
+def test_several_sweeps_as_one(told: Any) -> None:
+    one = frames(told, "test_error")
+    both: Mapping[str, Frames] = {"one": one, "other": one}
+    found = joined(both)
+    assert list(found.trials["arm"].unique()) == [
+        f"{name}: {arm}" for name in both for arm in one.trials["arm"].unique()
+    ]
+    assert (len(found.trials), len(found.curves), len(found.events)) == tuple(
+        2 * len(table) for table in (one.trials, one.curves, one.events)
+    )
+    assert found.curve("test_error").shape == (36, 2 * len(one.trials))
