@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
 from sweeps.spec.sweep import parse_document
 from sweeps.urls import of_sqlite
 from workers.cohort import Record

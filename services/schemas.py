@@ -1,12 +1,8 @@
 """What the verbs take and return: frozen values of plain types, ready to be shown or written as JSON."""
 
-import dataclasses
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sweeps.results.values import ArmSummary, Finding, TrialResult, Verdict
 
@@ -208,16 +204,6 @@ class UiServer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """Checkpoints of one kind: what they are, whether they stay, how many there are and what they weigh."""
-
-    what: str
-    kept: bool
-    count: int
-    bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Checked:
     """A sweep against a baseline: the verdict, and what it rests on."""
 
@@ -227,64 +213,6 @@ class Checked:
     error: str  # which test error of a trial counted
     verdict: Verdict
     findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackedUp:
-    """A copy of the ledger that was read back whole."""
-
-    file: Path
-    bytes: int
-    sweeps: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retrained:
-    """How the training of what a sweep had lost ended; ``replayed`` epochs were compared with their records."""
-
-    sweep: str
-    outcome: str
-    trained: int
-    replayed: int
-    error: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mended:
-    """Something of the ledger that was damaged or missing, and what is done about it.
-
-    ``sweep`` is a name; it and ``sweep_id`` are empty for what belongs to no sweep. ``restored`` is false for what is
-    lost, ``trains`` true for what training restores.
-    """
-
-    sweep: str
-    sweep_id: str = ""
-    what: str
-    how: str
-    restored: bool
-    trains: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Repaired:
-    """What was damaged and what was done about it; in a dry run, what would be done.
-
-    ``kept`` is a copy of the ledger as it was. ``trained`` are the sweeps of which lost epochs were trained again.
-    """
-
-    dry_run: bool
-    mended: tuple[Mended, ...]
-    kept: Path | None = None
-    trained: tuple[Retrained, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Collected:
-    """What ``abel gc`` found; in a dry run, ``freed`` is what it would free."""
-
-    dry_run: bool
-    groups: tuple[Pruned, ...]
-    freed: int  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,22 +229,3 @@ class Failure:
     message: str
     exit_code: int
     faults: tuple[str, ...] = ()
-
-
-def to_json(value: Any, *, ascii_only: bool = False) -> str:
-    """A result as JSON text; NaN and the infinities, which JSON has no words for, become null."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from services.schemas import to_json
+from services.encoding import to_json
 
 NO_OUTPUT = 74  # EX_IOERR of sysexits.h
 REPLACE = "abel-replace"

@@ -22,7 +22,19 @@ ROOMS = {
         *("spec", "ledger", "processes", "run", "forecast", "results"),
     ),
     "services": (
-        *("settings", "errors", "wording", "schemas", "ledgers", "retrying", "signals", "streams", "serving"),
+        *(
+            "settings",
+            "errors",
+            "wording",
+            "schemas",
+            "upkeep",
+            "encoding",
+            "ledgers",
+            "retrying",
+            "signals",
+            "streams",
+            "serving",
+        ),
         *("tracking", "report", "verbs", "cli"),
     ),
 }

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from services import streams
-from services.cli import completion, data, gate, ledger, rendering, specs
+from services.cli import completion, data, gate, ledger, rendering, rendering_sweeps, specs
 from services.cli.group import INTERRUPTED, Commands
 from services.cli.options import (
     AllowNondeterminism,
@@ -129,7 +129,12 @@ def run(
         save_every_seconds=save_every,
     )
     result = carry_out(settings_of(data_dir), request, quiet=as_json)
-    show(result, lambda shown: rendering.run_result(shown, shlex.join(["abel", *sys.argv[1:]])), as_json, done=True)
+    show(
+        result,
+        lambda shown: rendering_sweeps.run_result(shown, shlex.join(["abel", *sys.argv[1:]])),
+        as_json,
+        done=True,
+    )
     raise typer.Exit(EXIT_CODES[result.outcome])
 
 
@@ -150,9 +155,9 @@ def status(
     if sweep is None and trials:
         raise typer.BadParameter("must come with a SWEEP", param_hint="--trials")
     if sweep is None:
-        show(verb.sweeps(settings_of()), rendering.overview, as_json)
+        show(verb.sweeps(settings_of()), rendering_sweeps.overview, as_json)
     else:
-        show(verb.status(settings_of(), sweep), rendering.trials if trials else rendering.detail, as_json)
+        show(verb.status(settings_of(), sweep), rendering_sweeps.trials if trials else rendering_sweeps.detail, as_json)
 
 
 @app.command()
@@ -249,7 +254,7 @@ def track(
     if (sweep is None) != every:
         raise typer.BadParameter("name a SWEEP or give --all, one of them", param_hint="SWEEP")
     done = verb.track(settings_of(), sweep, rebuild=rebuild, say=complain)
-    show(done, rendering.tracked, as_json, done=True)
+    show(done, rendering_sweeps.tracked, as_json, done=True)
     raise typer.Exit(int(any(result.error for result in done)))
 
 

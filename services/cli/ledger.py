@@ -12,7 +12,8 @@ from services import streams
 from services.cli import rendering_ledger
 from services.cli.group import INTERRUPTED
 from services.cli.options import AsJson, carry_out, settings_of, show
-from services.schemas import Repaired, Request, Retrained
+from services.schemas import Request
+from services.upkeep import Repaired, Retrained
 
 if TYPE_CHECKING:
     from services.settings import Settings

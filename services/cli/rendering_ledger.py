@@ -3,7 +3,7 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from services.schemas import BackedUp, Repaired
+from services.upkeep import BackedUp, Repaired
 from services.wording import size
 
 

@@ -4,8 +4,8 @@ from contextlib import closing
 from pathlib import Path
 
 from services.errors import OperationError
-from services.schemas import BackedUp
 from services.settings import Settings
+from services.upkeep import BackedUp
 from sweeps.ledger import copies
 from sweeps.ledger.ledger import Ledger
 from sweeps.urls import of_sqlite, sqlite_file

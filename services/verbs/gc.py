@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from services import ledgers
-from services.schemas import Collected, Pruned
 from services.settings import Settings
+from services.upkeep import Collected, Pruned
 from sweeps.ledger import leases, retention
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.retention import Fate

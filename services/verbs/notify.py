@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 import requests
 from requests.adapters import HTTPAdapter, Retry
 
-from services.schemas import Checked, Request, RunResult, to_json
+from services.encoding import to_json
+from services.schemas import Checked, Request, RunResult
 from services.settings import Settings
 from services.verbs import gate
 from sweeps.ledger.records import SweepStatus

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from services import ledgers
 from services.errors import OperationError
-from services.schemas import Mended, Repaired, Request, RunResult
+from services.schemas import Request, RunResult
 from services.settings import Settings
 from services.signals import Stop
+from services.upkeep import Mended, Repaired
 from services.verbs.plan import identities
 from services.verbs.running import execution
 from services.verbs.running.watching import View

@@ -1,18 +1,65 @@
-"""What is entered in the ledger: the identity of a sweep, and new rows of trials, states and checkpoints."""
+"""What is entered in the ledger: the identity of a sweep, new rows, and what one report of a worker adds."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sweeps.ledger import tables
 from sweeps.ledger.holding import now_ms
-from sweeps.ledger.records import TrialStatus, encode
+from sweeps.ledger.records import TrialStatus, encode, storable
 from sweeps.ledger.sealing import seal
 from sweeps.spec.trial import Trial
 from workers.cohort import Record
 from workers.config import Program, to_dict
 from workers.trajectory import Identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one report of a worker adds to the ledger, in one transaction.
+
+    ``heads`` moves trials along their paths: trial id to (state key, epoch); ``final`` says up to which epoch a trial's
+    records are covered by a checkpoint. ``failures`` maps trials to the class of their failure and how often they have been
+    taken up since. ``events`` are (kind, payload) pairs.
+    """
+
+    records: Sequence[Record] = ()
+    heads: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    final: Mapping[str, int] = field(default_factory=dict)
+    checkpoints: Sequence[tuple[str, int]] = ()
+    failures: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    ended: Mapping[str, tuple[TrialStatus, str | None]] = field(default_factory=dict)
+    events: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    replayed: int = 0
+    forks: int = 0
+    seconds_saving: float = 0.0
+
+
+def moved(batch: Batch) -> dict[str, dict[str, Any]]:
+    """What a batch changes in each trial's row."""
+    moved: dict[str, dict[str, Any]] = defaultdict(dict)
+    for trial, (key, epoch) in batch.heads.items():
+        moved[trial] |= {"head": key, "epoch": epoch, "status": TrialStatus.RUNNING}
+    for trial, epoch in batch.final.items():
+        moved[trial] |= {"final_epoch": epoch}
+    for trial, (failure, attempts) in batch.failures.items():
+        moved[trial] |= {"failure": failure, "attempts": attempts}
+    for trial, (status, error) in batch.ended.items():
+        moved[trial] |= {"status": status, "error": error and storable(error)}
+    return moved
+
+
+def spent(row: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
+    """What a batch changes in the account of its invocation."""
+    return {
+        "trained": row["trained"] + len(batch.records),
+        "replayed": row["replayed"] + batch.replayed,
+        "forks": row["forks"] + batch.forks,
+        "seconds_saving": row["seconds_saving"] + batch.seconds_saving,
+        "seconds_training": row["seconds_training"] + sum(record.metrics["seconds"] for record in batch.records),
+    }
 
 
 def sweep_identity(name: str, trials: Sequence[Trial], identities: Mapping[Program, Identity], *, sharing: bool) -> str:

@@ -6,56 +6,30 @@ so a sweep's events become visible in the order of their ids, and a reader who g
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, inspect, select
 
 from sweeps.ledger import database, leases, migrations, tables
 from sweeps.ledger.database import LedgerError, upsert
-from sweeps.ledger.entries import checkpoint_row, state_row, sweep_identity, trial_row
+from sweeps.ledger.driving import AGAIN, Driving, end_cancelled, end_sweep
+from sweeps.ledger.entries import sweep_identity, trial_row
 from sweeps.ledger.holding import Held, held, now_ms
 from sweeps.ledger.mending import Mended, Mending
-from sweeps.ledger.queries import OUTCOMES, Reading, pages
-from sweeps.ledger.records import SweepStatus, TrialStatus, encode, storable
-from sweeps.ledger.sealing import Damage, change, on_conflict, seal
+from sweeps.ledger.queries import OUTCOMES, pages
+from sweeps.ledger.records import SweepStatus, TrialStatus, encode
+from sweeps.ledger.sealing import Damage, change, seal
 from sweeps.ledger.soundness import SWEEPS
 from sweeps.spec.sweep import Trial
 from sweeps.urls import sqlite_file
-from workers.cohort import Record
 from workers.config import Program
 from workers.trajectory import Identity
 
-# What is written to trials that failed, to have them trained again.
-AGAIN: Mapping[str, Any] = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0}
 
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What one report of a worker adds to the ledger, in one transaction.
-
-    ``heads`` moves trials along their paths: trial id to (state key, epoch); ``final`` says up to which epoch a trial's
-    records are covered by a checkpoint. ``failures`` maps trials to the class of what befell them and how often they have
-    been taken up since. ``events`` are (kind, payload) pairs.
-    """
-
-    records: Sequence[Record] = ()
-    heads: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    final: Mapping[str, int] = field(default_factory=dict)
-    checkpoints: Sequence[tuple[str, int]] = ()
-    failures: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    ended: Mapping[str, tuple[TrialStatus, str | None]] = field(default_factory=dict)
-    events: Sequence[tuple[str, Mapping[str, Any]]] = ()
-    replayed: int = 0
-    forks: int = 0
-    seconds_saving: float = 0.0
-
-
-class Ledger(Reading):
+class Ledger(Driving):
     """One ledger; open it once per process. What cannot be written raises :class:`LedgerError`."""
 
     @classmethod
@@ -125,15 +99,6 @@ class Ledger(Reading):
         """Close every connection."""
         self._engine.dispose()
 
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        with (
-            database.told(self._engine.url, "opened or written"),
-            database.writer(self._engine) as connection,
-            connection.begin(),
-        ):
-            yield connection
-
     # Sweeps and trials
 
     def create_sweep(
@@ -181,12 +146,6 @@ class Ledger(Reading):
         with self._hold(sweep_id) as sweep:
             sweep.row["used_ms"] = now_ms()
 
-    @contextmanager
-    def _hold(self, sweep_id: str) -> Iterator[Held]:
-        """A transaction that has the sweep's row for itself."""
-        with self._write() as connection, held(connection, sweep_id) as sweep:
-            yield sweep
-
     # Commands, which are not the driver's to give
 
     def cancel_trials(self, sweep_id: str, trials: Iterable[str]) -> int:
@@ -198,10 +157,10 @@ class Ledger(Reading):
                 asked += len(change(sweep.connection, tables.trials, open_ones, {"cancel_asked_ms": now_ms()}))
             if not leases.stands(sweep.row["holder"], sweep.row["lease_until_ms"]):
                 sweep.row |= leases.RELEASED  # one that was stopped past its lease must not go on with them
-                _end_cancelled(sweep)
+                end_cancelled(sweep)
                 left = select(at.id).where(at.sweep_id == sweep_id, at.status.not_in(OUTCOMES)).limit(1)
                 if asked and sweep.connection.scalar(left) is None:
-                    _end_sweep(sweep, SweepStatus.CANCELLED)
+                    end_sweep(sweep, SweepStatus.CANCELLED)
         return asked
 
     def retry_trials(self, sweep_id: str, trials: Iterable[str]) -> int:
@@ -220,77 +179,6 @@ class Ledger(Reading):
             if retried:
                 sweep.row["status"] = SweepStatus.INTERRUPTED
         return retried
-
-    # What a driver writes while a sweep runs
-
-    def begin_invocation(self, sweep_id: str) -> int:
-        """Take the sweep's lease and open the account of one ``abel run``; its number is the fence of all its writes.
-
-        Trials that failed get another chance; other outcomes stay.
-
-        Raises:
-            SweepBusy: another process runs the sweep.
-        """
-        nothing = dict.fromkeys(("trained", "replayed", "forks", "seconds_training", "seconds_saving"), 0)
-        row = nothing | {"sweep_id": sweep_id, "started_ms": now_ms()}
-        failed = (tables.trials.c.sweep_id == sweep_id) & (tables.trials.c.status == TrialStatus.FAILED)
-        with self._hold(sweep_id) as sweep:
-            entry = insert(tables.invocations).values(seal(tables.invocations, row))
-            made = sweep.connection.execute(entry).inserted_primary_key
-            assert made is not None
-            sweep.count("invocations", 1)
-            sweep.row |= leases.taken(sweep.row, int(made[0]))
-            sweep.row |= {"status": SweepStatus.RUNNING, "used_ms": now_ms()}
-            change(sweep.connection, tables.trials, failed, AGAIN)
-        return int(made[0])
-
-    def renew_lease(self, sweep_id: str, invocation: int) -> None:
-        """Say that the invocation is alive; :class:`~sweeps.ledger.leases.Fenced` where another has taken the sweep over."""
-        with self._hold(sweep_id) as sweep:
-            sweep.row |= leases.renewed(sweep.row, invocation)
-
-    def end_invocation(
-        self,
-        sweep_id: str,
-        invocation: int,
-        status: SweepStatus,
-        *,
-        seconds_committing: float = 0.0,
-        seconds_starting: float = 0.0,
-    ) -> None:
-        """Write how and when the invocation ended, and what its driver spent on this ledger and on starting Ray."""
-        spent = {"seconds_committing": seconds_committing, "seconds_starting": seconds_starting}
-        with self._hold(sweep_id) as sweep:
-            leases.renewed(sweep.row, invocation)
-            _change_invocation(sweep.connection, invocation, spent | {"ended_ms": now_ms()})
-            _end_cancelled(sweep)  # asked for since the driver last looked
-            _end_sweep(sweep, status)
-            sweep.row |= leases.RELEASED
-
-    def commit(self, sweep_id: str, invocation: int, batch: Batch) -> None:
-        """Write a batch as one transaction: its states (a state that is there already stays as it is), trials, events.
-
-        Raises:
-            Fenced: another invocation has the sweep; nothing was written.
-            LedgerDamaged: a row that would be changed is not what was written.
-        """
-        at = tables.trials.c
-        with self._hold(sweep_id) as sweep:
-            connection = sweep.connection
-            sweep.row |= leases.renewed(sweep.row, invocation)
-            # In the order of their keys: sweeps that enter the same states at a time must not wait for each other in a ring.
-            if rows := [state_row(record) for record in sorted(batch.records, key=attrgetter("key"))]:
-                connection.execute(upsert(connection, tables.states).on_conflict_do_nothing(), rows)
-            saved = [checkpoint_row(*one) for one in sorted(batch.checkpoints)]
-            if saved:
-                connection.execute(on_conflict(upsert(connection, tables.checkpoints), tables.checkpoints), saved)
-            moved = _moved(batch)
-            for page in pages(list(moved)):
-                if len(change(connection, tables.trials, at.id.in_(page), lambda row: moved[row["id"]])) < len(page):
-                    raise Damage(f"sweep {sweep.row['name']!r} lacks trials")
-            for kind, payload in batch.events:
-                sweep.append(kind, payload)
-            _change_invocation(connection, invocation, lambda row: _spent(row, batch))
 
     # What others write
 
@@ -346,45 +234,3 @@ def _describe(sweep: Held, spec: Mapping[str, Any]) -> None:
     if sweep.row["spec"] != (text := encode(spec)):
         sweep.row["spec"] = text
         sweep.append("sweep_described", {})
-
-
-def _end_sweep(sweep: Held, status: SweepStatus) -> None:
-    sweep.row["status"] = status
-    sweep.append("sweep_ended", {"status": status})
-
-
-def _end_cancelled(sweep: Held) -> None:
-    at = tables.trials.c
-    asked = (at.sweep_id == sweep.row["id"]) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)
-    for row in change(sweep.connection, tables.trials, asked, {"status": TrialStatus.CANCELLED}):
-        ending = {"trial": row["id"], "status": TrialStatus.CANCELLED, "epoch": row["epoch"], "error": None}
-        sweep.append("trial_ended", ending)
-
-
-def _moved(batch: Batch) -> dict[str, dict[str, Any]]:
-    """What a batch changes in each trial's row."""
-    moved: dict[str, dict[str, Any]] = defaultdict(dict)
-    for trial, (key, epoch) in batch.heads.items():
-        moved[trial] |= {"head": key, "epoch": epoch, "status": TrialStatus.RUNNING}
-    for trial, epoch in batch.final.items():
-        moved[trial] |= {"final_epoch": epoch}
-    for trial, (failure, attempts) in batch.failures.items():
-        moved[trial] |= {"failure": failure, "attempts": attempts}
-    for trial, (status, error) in batch.ended.items():
-        moved[trial] |= {"status": status, "error": error and storable(error)}
-    return moved
-
-
-def _change_invocation(connection: Connection, invocation: int, how: Any) -> None:
-    if not change(connection, tables.invocations, tables.invocations.c.id == invocation, how):
-        raise Damage(f"the account of invocation {invocation} is missing")
-
-
-def _spent(row: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
-    return {
-        "trained": row["trained"] + len(batch.records),
-        "replayed": row["replayed"] + batch.replayed,
-        "forks": row["forks"] + batch.forks,
-        "seconds_saving": row["seconds_saving"] + batch.seconds_saving,
-        "seconds_training": row["seconds_training"] + sum(record.metrics["seconds"] for record in batch.records),
-    }

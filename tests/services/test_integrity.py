@@ -25,8 +25,9 @@ from services.verbs import repair as repairs
 from services.verbs.running import execution
 from services.verbs.running.watching import View
 from sweeps.ledger import copies as ledger_copies
+from sweeps.ledger.entries import Batch
 from sweeps.ledger.leases import SweepBusy
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.ledger import Ledger
 from sweeps.processes.identity import IdentityLost
 from sweeps.spec.sweep import SpecError, load_spec
 

@@ -49,13 +49,13 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 if "sweeps.run.driver_process" in sys.orig_argv and "KILL_AT" in os.environ:
-    from sweeps.ledger import ledger
+    from sweeps.ledger import driving
     from sweeps.run import frontier
     from workers.cohort import Forked
 
     moment, number, who = os.environ["KILL_AT"].split()
     if moment == "transaction":
-        ledger._spent = dying(ledger._spent, lambda given: bool(given[1].records))
+        driving.spent = dying(driving.spent, lambda given: bool(given[1].records))
     if moment == "fork":
         is_fork = lambda given: any(isinstance(report, Forked) for report in given[2])
         frontier.Frontier.hear = dying(frontier.Frontier.hear, is_fork)

@@ -29,12 +29,12 @@ def deadly(function):
     return call
 
 if "sweeps.run.driver_process" in sys.orig_argv:
-    from sweeps.run import frontier, halving
+    from sweeps.run import halving, walk
 
     if os.environ["KILL_AT"] == "decided":
         halving.Contest.decide = deadly(halving.Contest.decide)
     if os.environ["KILL_AT"] == "committed":
-        frontier.Frontier._joined = deadly(frontier.Frontier._joined)
+        walk.Walk._joined = deadly(walk.Walk._joined)
 """
 
 

@@ -8,7 +8,8 @@ from hashlib import sha256
 from typing import Any
 
 from abel.schedules import Abel, Constant, DecayAt, Event, Schedule
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.spec.sweep import Trial
 from workers.cohort import Record

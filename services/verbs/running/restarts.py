@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.ledger.database import LedgerAway, LedgerDamaged, LedgerError
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.processes.job import DriverLost, Outcome
 from sweeps.run.failures import FailureClass

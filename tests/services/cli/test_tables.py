@@ -6,20 +6,19 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from services.cli import rendering, verdicts
+from services.cli import rendering, rendering_sweeps, verdicts
 from services.schemas import (
     ArmPlan,
     CatalogEntry,
     Checked,
-    Collected,
     DataReport,
     DataSources,
     Plan,
-    Pruned,
     SweepDetail,
     SweepOverview,
     Validation,
 )
+from services.upkeep import Collected, Pruned
 from sweeps.results.values import ArmSummary, Finding, Interval, Power, TrialResult, Verdict
 
 ARM = "abel-of-a-long-name"
@@ -106,9 +105,12 @@ POWER = Power(arm=ARM, measure="spread", margin=1.5, rows=((10, 1.75, dict.fromk
 KIND = "a_source_of_a_plug_in_with_a_long_name"
 SHOWN = {
     "plan": (rendering.plan(PLAN), [ARM, "12345", "1,234,567", "654,321", "765,432", "38%", "47%"]),
-    "status": (rendering.overview([SWEEP]), [SWEEP.name, SWEEP.id, "11990/12345", "1234567/1234568", "654321"]),
-    "detail": (rendering.detail(DETAIL), [ARM, "6/8", "2 cancelled", "77.33", "78.31 ± 10.25", "24,", "18,", "34"]),
-    "trials": (rendering.trials(DETAIL), [ARM, "seed=1234", "119/120", "77.33", "78.31", "24,", "34,", "55"]),
+    "status": (rendering_sweeps.overview([SWEEP]), [SWEEP.name, SWEEP.id, "11990/12345", "1234567/1234568", "654321"]),
+    "detail": (
+        rendering_sweeps.detail(DETAIL),
+        [ARM, "6/8", "2 cancelled", "77.33", "78.31 ± 10.25", "24,", "18,", "34"],
+    ),
+    "trials": (rendering_sweeps.trials(DETAIL), [ARM, "seed=1234", "119/120", "77.33", "78.31", "24,", "34,", "55"]),
     "gc": (
         rendering.collected(
             Collected(
@@ -167,8 +169,8 @@ def test_a_tiny_terminal_is_no_fault(width: int) -> None:
 
 
 def test_a_cancelled_trial_is_not_complete() -> None:
-    assert "6/8 2 cancelled" in drawn(rendering.arms([SUMMARY]), 120)
-    assert "8/8" in drawn(rendering.arms([replace(SUMMARY, cancelled=0)]), 120)
+    assert "6/8 2 cancelled" in drawn(rendering_sweeps.arms([SUMMARY]), 120)
+    assert "8/8" in drawn(rendering_sweeps.arms([replace(SUMMARY, cancelled=0)]), 120)
 
 
 def test_a_plan_says_how_long_the_start_takes() -> None:

@@ -24,7 +24,7 @@ from services.tracking.runs import places
 from services.tracking.store import Store
 from services.verbs import report as reporting
 from sweeps.ledger.database import LedgerError
-from sweeps.ledger.ledger import Batch
+from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import Frames
 from sweeps.results.load import load

@@ -18,7 +18,8 @@ from services.tracking import projection, view
 from services.tracking.mirror import Mirror
 from services.tracking.runs import sweep_runs
 from services.tracking.store import Store, TrackingError
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.load import load
 from sweeps.urls import without_credentials

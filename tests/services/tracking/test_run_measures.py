@@ -14,7 +14,7 @@ from services.tracking import run_measures
 from services.tracking.mirror import Mirror
 from services.tracking.runs import sweep_runs
 from services.tracking.store import Store
-from sweeps.ledger.ledger import Batch
+from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results import baseline, summary
 from sweeps.results.chance import STEADINESS

@@ -11,8 +11,9 @@ from services.errors import OperationError
 from services.settings import Settings
 from services.verbs import control
 from services.verbs import status as standing
+from sweeps.ledger.entries import Batch
 from sweeps.ledger.leases import SweepBusy
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.app import app
-from services.schemas import to_json
+from services.encoding import to_json
 from services.verbs import gate
 from sweeps.ledger import tables
 from sweeps.ledger.ledger import Ledger

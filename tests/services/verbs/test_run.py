@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from services.cli import rendering
+from services.cli import rendering_sweeps
+from services.encoding import to_json
 from services.errors import OperationError
-from services.schemas import Plan, Request, RunResult, to_json
+from services.schemas import Plan, Request, RunResult
 from services.settings import Settings
 from services.signals import Stop
 from services.verbs import plan as plans
@@ -27,7 +28,8 @@ from services.verbs import status as standing
 from services.verbs.running import attempts, restarts
 from services.verbs.ui import ui
 from sweeps.ledger.database import LedgerAway, LedgerError
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.processes import supervisor
 from sweeps.processes.identity import WorkerEnvironment
@@ -290,7 +292,7 @@ def test_a_lost_driver_is_replaced_and_its_loss_is_an_incident(settings: Setting
     assert view.notes.count(said) == 2
     (incident,) = standing.status(settings, "tiny").incidents
     assert (incident.kind, incident.times, incident.retried, incident.last_trial) == ("infrastructure", 2, 2, None)
-    assert "the driver was lost: somebody pulled the plug" in _rendered(rendering.detail(done.detail))
+    assert "the driver was lost: somebody pulled the plug" in _rendered(rendering_sweeps.detail(done.detail))
 
 
 @pytest.mark.usefixtures("impatient")
@@ -301,7 +303,7 @@ def test_a_driver_lost_again_and_again_without_a_record_ends_the_run(settings: S
     assert done.error is not None
     assert "The driver was lost 6 times in a row without a new record" in done.error
     assert "somebody pulled the plug" in done.error and "The same command goes on" in done.error
-    assert "abel run mine.yaml" in _rendered(rendering.run_result(done, "abel run mine.yaml"))
+    assert "abel run mine.yaml" in _rendered(rendering_sweeps.run_result(done, "abel run mine.yaml"))
     (incident,) = standing.status(settings, "tiny").incidents
     assert (incident.times, incident.retried) == (6, 5)
     recorder.losses = 0

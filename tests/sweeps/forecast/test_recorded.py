@@ -7,7 +7,7 @@ import pytest
 from sweeps.forecast.plan import Span
 from sweeps.forecast.recorded import estimate, recorded_epochs
 from sweeps.forecast.seconds import seconds_to_start
-from sweeps.ledger.ledger import Batch
+from sweeps.ledger.entries import Batch
 from sweeps.spec.sweep import SweepSpec, parse_document
 from sweeps.spec.trial import Trial
 from workers.cohort import Record

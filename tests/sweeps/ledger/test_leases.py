@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from sweeps.ledger import leases
+from sweeps.ledger.entries import Batch
 from sweeps.ledger.leases import Fenced, Holder, SweepBusy, is_held
-from sweeps.ledger.ledger import Batch
 from sweeps.ledger.records import SweepStatus
 
 

@@ -10,8 +10,9 @@ from sqlalchemy import event, select, update
 
 from sweeps.ledger import tables
 from sweeps.ledger.database import LedgerError
+from sweeps.ledger.entries import Batch
 from sweeps.ledger.holding import Held
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from workers.cohort import Record
 

@@ -10,7 +10,8 @@ from sqlalchemy import delete, select, update
 
 from sweeps.ledger import copies, tables
 from sweeps.ledger.database import LedgerDamaged
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.sealing import change, digest
 from sweeps.ledger.soundness import sweep_rows
@@ -41,7 +42,7 @@ def trained(request, kept, tmp_path, database, spec_of):
         return shop, spec, shop.ledger.sweep("tiny").id
     shop = request.getfixturevalue("shop")
     sweep_id, frontier = shop.run(spec)
-    shop.ledger.end_invocation(sweep_id, frontier._invocation, SweepStatus.FINISHED)
+    shop.ledger.end_invocation(sweep_id, frontier.invocation, SweepStatus.FINISHED)
     shop.ledger.save_tracking_offset(sweep_id, "store", 3)
     if is_file:
         shop.ledger.close()
@@ -131,7 +132,7 @@ def lose_and_restore(shop, spec, sweep_id, epoch):
     assert all(item.restored and item.trains for item in told)
     assert shop.ledger.sweep(sweep_id).status is SweepStatus.INTERRUPTED
     again, frontier = shop.run(spec)
-    shop.ledger.end_invocation(sweep_id, frontier._invocation, SweepStatus.FINISHED)
+    shop.ledger.end_invocation(sweep_id, frontier.invocation, SweepStatus.FINISHED)
     assert again == sweep_id
     assert frontier.trained == 1  # of the others the ledger has records
     assert answers(shop, sweep_id) == before
@@ -179,7 +180,7 @@ def test_parents_that_form_a_ring_are_named_and_mended(trained, ring, sealed):
             ask(sweep_id)
     assert mend(shop)
     _, frontier = shop.run(spec)
-    shop.ledger.end_invocation(sweep_id, frontier._invocation, SweepStatus.FINISHED)
+    shop.ledger.end_invocation(sweep_id, frontier.invocation, SweepStatus.FINISHED)
     assert answers(shop, sweep_id) == before
     shop.ledger.verify(sweep_id)
 
@@ -270,7 +271,7 @@ def test_a_sweep_that_cannot_be_put_together_is_entered_again_without_training(t
     assert (lost.sweep, lost.restored) == ("tiny", False)
     assert shop.ledger.sweeps() == []
     again, frontier = shop.run(spec)
-    shop.ledger.end_invocation(again, frontier._invocation, SweepStatus.FINISHED)
+    shop.ledger.end_invocation(again, frontier.invocation, SweepStatus.FINISHED)
     assert (again, frontier.trained) == (sweep_id, 0)
     assert answers(shop, sweep_id) == before
 

@@ -80,7 +80,7 @@ def run(shop, spec, **options):
     sweep_id, frontier = shop.run(spec, **options)
     done = all(status.final for status in frontier.statuses.values())
     status = SweepStatus.FINISHED if done else SweepStatus.INTERRUPTED
-    shop.ledger.end_invocation(sweep_id, frontier._invocation, status)
+    shop.ledger.end_invocation(sweep_id, frontier.invocation, status)
     return sweep_id, frontier
 
 

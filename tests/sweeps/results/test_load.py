@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.ledger.ledger import Batch
+from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import CURVES, Frames, joined
 from sweeps.results.load import load, results
@@ -45,7 +45,6 @@ def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Any) -> None:
     assert found == [measure(row, told.ledger.curve(row.head)) for row in rows]
     for name in ("minimum_test_error", "final_test_error", "selected_test_error"):
         assert list(frames(told).trials[name]) == [getattr(one, name) for one in found]
-    assert list(frames(told).trials["decay_epochs"]) == [one.decays for one in found]
 
 
 def test_decays_have_their_reasons(told: Any) -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from abel.schedules import Abel, Event
-from sweeps.ledger.ledger import Batch
+from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.run.failures import FailureClass
 from sweeps.run.frontier import Nondeterministic
@@ -275,7 +275,7 @@ def test_what_another_sweep_saved_settles_no_more_than_it_covers(shop, spec_of):
     number, cohort = frontier.take()
     records = [report for report in train(cohort, shop.workshop) if isinstance(report, Record)]
     frontier.hear(number, records[:4])
-    shop.ledger.commit(sweep_id, frontier._invocation, Batch(checkpoints=[(records[1].key, 2)]))
+    shop.ledger.commit(sweep_id, frontier.invocation, Batch(checkpoints=[(records[1].key, 2)]))
     _, frontier = shop.frontier(spec_of(**ALONE))
     assert [row.final_epoch for row in shop.ledger.trials(sweep_id)] == [2]
     while taken := frontier.take():

@@ -1,0 +1,205 @@
+"""Sweeps as people read them on a terminal: where they stand, how a run ended, and what their trials showed."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.text import Text
+
+from services.cli.rendering import FREE_TEXT, next_steps
+from services.cli.tables import Fitted, facts
+from services.schemas import (
+    Incident,
+    RunResult,
+    SweepDetail,
+    SweepOverview,
+    Tracked,
+)
+from services.wording import duration
+from sweeps.results.values import ArmSummary, TrialResult
+from sweeps.results.wording import decays, setting
+
+STATUS_STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "interrupted": "yellow",
+    "stopped": "yellow",
+    "no_space": "red",
+    "cancelled": "yellow",
+    "diverged": "magenta",
+    "failed": "red",
+}
+TROUBLES_SHOWN = 8
+
+
+def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:
+    """Every sweep of this home, newest first."""
+    if not sweeps:
+        return Group(Text("No sweep was run here yet."), next_steps("abel catalog", "abel run NAME"))
+    table = Fitted(("sweep", "id", "status", "trials", "epochs", "trained", "started"), free=FREE_TEXT)
+    for sweep in sweeps:
+        table.add_row(
+            escape(sweep.name) + ("" if sweep.sharing else " [dim](no sharing)[/]"),
+            sweep.id,
+            status(sweep.status),
+            _ended(sweep),
+            f"{sweep.covered}/{sweep.total}",
+            f"{sweep.trained}",
+            f"{datetime.fromtimestamp(sweep.created_ms / 1e3):%b %d %H:%M}",
+        )
+    return table
+
+
+def detail(result: SweepDetail) -> RenderableType:
+    """A sweep: its figures, its arms, and the trials that need a look."""
+    sweep = result.sweep
+    figures: dict[str, str | Text] = {
+        "id": sweep.id,
+        "trials": Text.from_markup(f"{sweep.ended} of {sweep.trials} ended{_ill(sweep)}"),
+        "epochs": f"{sweep.covered} of {sweep.total} covered by {sweep.trained} trained" + _replayed(sweep.replayed),
+        "MLflow": _tracked(result.lacking, sweep.name),
+    }
+    parts = [
+        Text.assemble((sweep.name, "bold"), "  ", Text.from_markup(status(sweep.status))),
+        facts(list(figures.items())),
+        arms(result.arms),
+        troubles(result.trials),
+    ]
+    if result.incidents:
+        parts.append(incidents(result.incidents))
+    if sweep.status in ("interrupted", "stopped", "failed", "no_space"):
+        parts.append(Text("\nThe command that started it goes on with it."))
+    return Group(*parts)
+
+
+def _tracked(lacking: int, name: str) -> str:
+    if not lacking:
+        return "shows all of it"
+    more = "a thousand events or more" if lacking >= 1000 else f"{lacking} event{'s' * (lacking != 1)}"
+    return f"lacks {more}; a run sends them, and so does abel track {name}"
+
+
+def run_result(result: RunResult, command: str) -> RenderableType:
+    """How a run ended: the table of its arms and what to type next; ``command`` is what was typed to run it."""
+    sweep = result.detail.sweep
+    parts: list[RenderableType] = [Text(_headline(result), style="bold")]
+    parts += [arms(result.detail.arms), troubles(result.detail.trials)]
+    if result.error:
+        parts.append(Text(result.error, style="red"))
+    if result.tracking:
+        parts.append(Text(result.tracking, style="yellow"))
+    if result.outcome == "interrupted" or result.error:  # the same command goes on
+        parts.append(next_steps(command, f"abel status {sweep.name}"))
+    else:
+        parts.append(next_steps(f"abel report {sweep.name}", "abel ui", f"abel status {sweep.name}"))
+    return Group(*parts)
+
+
+def tracked(results: Sequence[Tracked]) -> RenderableType:
+    """For each sweep, whether the tracking store shows all of it."""
+    lines = [
+        Text(f"{result.name} ({result.id}): not everything is in {result.target}: {result.error}", style="yellow")
+        if result.error
+        else Text(f"{result.name} ({result.id}): all of it is in {result.target}")
+        for result in results
+    ]
+    if any(result.error for result in results):
+        lines.append(Text("The same command goes on from there."))
+    return Group(*lines)
+
+
+def arms(summaries: Sequence[ArmSummary]) -> RenderableType:
+    """One line per arm at the best setting of its grid."""
+    caption = "Test error in %, mean over seeds (± standard deviation)."
+    columns = ("arm", "trials", "best at", "min error", "final error", "decays after")
+    table = Fitted(columns, free=FREE_TEXT, caption=caption)
+    for arm in summaries:
+        table.add_row(
+            escape(arm.arm),
+            _ended(arm),
+            "—" if arm.settings is None else escape(setting(arm.settings)),
+            _percent(arm.minimum_error),
+            _percent(arm.final_error) + ("" if arm.final_sd is None else f" ± {arm.final_sd:.2f}"),
+            decays(arm.decays),
+        )
+    return table
+
+
+def trials(result: SweepDetail) -> RenderableType:
+    """Every trial of a sweep by name, with its result."""
+    table = Fitted(("trial", "status", "epoch", "min error", "final error", "decays after"), free=FREE_TEXT)
+    for trial in result.trials:
+        table.add_row(
+            escape(trial.name),
+            status(trial.status),
+            f"{trial.epoch}/{trial.epochs}",
+            _percent(trial.minimum_test_error),
+            _percent(trial.final_test_error),
+            ", ".join(map(str, trial.decays)) or "none",
+        )
+    return table
+
+
+def troubles(trials: Sequence[TrialResult]) -> RenderableType:
+    """The trials that diverged or failed, with the epoch and the first line of the reason."""
+    ill = [trial for trial in trials if trial.status in ("diverged", "failed", "cancelled")]
+    lines = []
+    for trial in ill[:TROUBLES_SHOWN]:
+        reason = (trial.error or "").strip().splitlines()
+        lines.append(
+            Text.assemble(
+                (trial.status, STATUS_STYLES[trial.status]),
+                f" at epoch {trial.epoch}: {trial.name}" + (f": {reason[0]}" if reason else ""),
+            )
+        )
+    if len(ill) > TROUBLES_SHOWN:
+        lines.append(Text(f"… and {len(ill) - TROUBLES_SHOWN} more", style="dim"))
+    return Group(*lines)
+
+
+def incidents(found: Sequence[Incident]) -> RenderableType:
+    """What befell the sweep's cohorts, how often, and how often they were taken up again."""
+    lines = []
+    for incident in found:
+        more = f" and {incident.trials - 1} more" if incident.trials > 1 else ""
+        times = f" {incident.times}×, taken up again {incident.retried}×: {incident.text}"
+        last = f" (last: {incident.last_trial}{more}, epoch {incident.last_epoch})" if incident.last_trial else ""
+        lines.append(Text.assemble((incident.kind.replace("_", " "), "yellow"), times, (last, "dim")))
+    return Group(*lines)
+
+
+def _headline(result: RunResult) -> str:
+    sweep = result.detail.sweep
+    if result.outcome == "nothing to do":
+        return f"{sweep.name}: nothing to do, all {sweep.trials} trials had ended; no epoch was trained."
+    took = f" in {duration(result.seconds['wall'])}" if "wall" in result.seconds else ""
+    return f"{sweep.name}: {result.outcome}; {result.trained} epochs trained{_replayed(result.replayed)}{took}."
+
+
+def _replayed(count: int) -> str:
+    return f" and {count} replayed" if count else ""
+
+
+def _ended(counts: ArmSummary | SweepOverview) -> str:
+    """How many trials came to a result, of how many, and how many to what other end."""
+    return f"{counts.ended - counts.failed - counts.cancelled}/{counts.trials}{_ill(counts)}"
+
+
+def _ill(ended: ArmSummary | SweepOverview) -> str:
+    counts = {
+        "diverged": ended.diverged,
+        "failed": ended.failed,
+        "cancelled": ended.cancelled,
+        "stopped": ended.stopped,
+    }
+    return "".join(f" [{STATUS_STYLES[name]}]{count} {name}[/]" for name, count in counts.items() if count)
+
+
+def _percent(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f}"
+
+
+def status(name: str) -> str:
+    """A status in its colour."""
+    return f"[{STATUS_STYLES.get(name, 'dim')}]{name}[/]"

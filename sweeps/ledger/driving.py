@@ -1,0 +1,127 @@
+"""What a driver writes while a sweep runs: its account, its lease, and what workers report."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from sweeps.ledger import database, leases, tables
+from sweeps.ledger.database import upsert
+from sweeps.ledger.entries import Batch, checkpoint_row, moved, spent, state_row
+from sweeps.ledger.holding import Held, held, now_ms
+from sweeps.ledger.queries import OUTCOMES, Reading, pages
+from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.ledger.sealing import Damage, change, on_conflict, seal
+
+# What is written to trials that failed, to have them trained again.
+AGAIN: Mapping[str, Any] = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0}
+
+
+class Driving(Reading):
+    """The half of a ledger that a driver writes; every method is one short transaction."""
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with (
+            database.told(self._engine.url, "opened or written"),
+            database.writer(self._engine) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def _hold(self, sweep_id: str) -> Iterator[Held]:
+        """A transaction that has the sweep's row for itself."""
+        with self._write() as connection, held(connection, sweep_id) as sweep:
+            yield sweep
+
+    def begin_invocation(self, sweep_id: str) -> int:
+        """Take the sweep's lease and open the account of one ``abel run``; its number is the fence of all its writes.
+
+        Trials that failed get another chance; other outcomes stay.
+
+        Raises:
+            SweepBusy: another process runs the sweep.
+        """
+        nothing = dict.fromkeys(("trained", "replayed", "forks", "seconds_training", "seconds_saving"), 0)
+        row = nothing | {"sweep_id": sweep_id, "started_ms": now_ms()}
+        failed = (tables.trials.c.sweep_id == sweep_id) & (tables.trials.c.status == TrialStatus.FAILED)
+        with self._hold(sweep_id) as sweep:
+            entry = insert(tables.invocations).values(seal(tables.invocations, row))
+            made = sweep.connection.execute(entry).inserted_primary_key
+            assert made is not None
+            sweep.count("invocations", 1)
+            sweep.row |= leases.taken(sweep.row, int(made[0]))
+            sweep.row |= {"status": SweepStatus.RUNNING, "used_ms": now_ms()}
+            change(sweep.connection, tables.trials, failed, AGAIN)
+        return int(made[0])
+
+    def renew_lease(self, sweep_id: str, invocation: int) -> None:
+        """Say that the invocation is alive; :class:`~sweeps.ledger.leases.Fenced` where another has taken the sweep over."""
+        with self._hold(sweep_id) as sweep:
+            sweep.row |= leases.renewed(sweep.row, invocation)
+
+    def end_invocation(
+        self,
+        sweep_id: str,
+        invocation: int,
+        status: SweepStatus,
+        *,
+        seconds_committing: float = 0.0,
+        seconds_starting: float = 0.0,
+    ) -> None:
+        """Write how and when the invocation ended, and what its driver spent on this ledger and on starting Ray."""
+        own = {"seconds_committing": seconds_committing, "seconds_starting": seconds_starting}
+        with self._hold(sweep_id) as sweep:
+            leases.renewed(sweep.row, invocation)
+            _change_invocation(sweep.connection, invocation, own | {"ended_ms": now_ms()})
+            end_cancelled(sweep)  # asked for since the driver last looked
+            end_sweep(sweep, status)
+            sweep.row |= leases.RELEASED
+
+    def commit(self, sweep_id: str, invocation: int, batch: Batch) -> None:
+        """Write a batch as one transaction: its states (a state that is there already stays as it is), trials, events.
+
+        Raises:
+            Fenced: another invocation has the sweep; nothing was written.
+            LedgerDamaged: a row that would be changed is not what was written.
+        """
+        at = tables.trials.c
+        with self._hold(sweep_id) as sweep:
+            connection = sweep.connection
+            sweep.row |= leases.renewed(sweep.row, invocation)
+            # In the order of their keys: sweeps that enter the same states at a time must not wait for each other in a ring.
+            if rows := [state_row(record) for record in sorted(batch.records, key=attrgetter("key"))]:
+                connection.execute(upsert(connection, tables.states).on_conflict_do_nothing(), rows)
+            saved = [checkpoint_row(*one) for one in sorted(batch.checkpoints)]
+            if saved:
+                connection.execute(on_conflict(upsert(connection, tables.checkpoints), tables.checkpoints), saved)
+            changes = moved(batch)
+            for page in pages(list(changes)):
+                if len(change(connection, tables.trials, at.id.in_(page), lambda row: changes[row["id"]])) < len(page):
+                    raise Damage(f"sweep {sweep.row['name']!r} lacks trials")
+            for kind, payload in batch.events:
+                sweep.append(kind, payload)
+            _change_invocation(connection, invocation, lambda row: spent(row, batch))
+
+
+def end_sweep(sweep: Held, status: SweepStatus) -> None:
+    """Note that the sweep has ended."""
+    sweep.row["status"] = status
+    sweep.append("sweep_ended", {"status": status})
+
+
+def end_cancelled(sweep: Held) -> None:
+    """Give the trials whose end was asked for their outcome."""
+    at = tables.trials.c
+    asked = (at.sweep_id == sweep.row["id"]) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)
+    for row in change(sweep.connection, tables.trials, asked, {"status": TrialStatus.CANCELLED}):
+        ending = {"trial": row["id"], "status": TrialStatus.CANCELLED, "epoch": row["epoch"], "error": None}
+        sweep.append("trial_ended", ending)
+
+
+def _change_invocation(connection: Connection, invocation: int, how: Any) -> None:
+    if not change(connection, tables.invocations, tables.invocations.c.id == invocation, how):
+        raise Damage(f"the account of invocation {invocation} is missing")

@@ -1,0 +1,122 @@
+"""Where the trials of a sweep stand: in memory, and in the ledger once it is committed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from abel.schedules import Event
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import TrialStatus
+from sweeps.run.branches import Branch
+from sweeps.run.failures import FailureClass
+from sweeps.run.provisional import Provisional
+from workers.cohort import Member, Record, diverged, observation
+
+
+@dataclass
+class Gathered:
+    """A batch of the ledger in the making."""
+
+    records: list[Record] = field(default_factory=list)
+    heads: dict[str, tuple[str, int]] = field(default_factory=dict)
+    final: dict[str, int] = field(default_factory=dict)
+    checkpoints: list[tuple[str, int]] = field(default_factory=list)
+    failures: dict[str, tuple[str, int]] = field(default_factory=dict)
+    ended: dict[str, tuple[TrialStatus, str | None]] = field(default_factory=dict)
+    events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    replayed: int = 0
+    forks: int = 0
+    seconds_saving: float = 0.0
+
+    def batch(self) -> Batch:
+        """What is to be committed."""
+        return Batch(**self.__dict__)
+
+
+class Progress:
+    """The trials of one sweep: how far each is, and what is final of it.
+
+    A record is *provisional* until a checkpoint covers it or its trial ends: the ledger has it, but no event tells of it
+    yet, so nothing outside ever saw an epoch that a crash may cause to be trained again.
+    """
+
+    def __init__(self, ledger: Ledger, sweep_id: str, invocation: int) -> None:
+        self._ledger, self._sweep_id, self.invocation = ledger, sweep_id, invocation
+        self.rows = {row.id: row for row in ledger.trials(sweep_id)}
+        self.status = {row.id: row.status for row in self.rows.values()}
+        self._epochs = {row.id: row.epoch for row in self.rows.values()}
+        self._final = {row.id: row.final_epoch for row in self.rows.values()}
+        self._attempts = {row.id: row.attempts for row in self.rows.values()}
+        self._provisional = Provisional()
+        self.is_behind = False  # the ledger, for it did not take what this has in memory
+        self.trained = 0
+        self.replayed = 0
+
+    @property
+    def covered(self) -> int:
+        """Trial-epochs that are recorded: what the sweep would have cost without sharing so far."""
+        return sum(self._epochs.values())
+
+    def step(self, branch: Branch, key: str, metrics: Mapping[str, float], gathered: Gathered) -> None:
+        """Move a branch over one recorded epoch, noting what is news to its trials."""
+        seen, epoch = observation(metrics), branch.cohort.epoch + 1
+        branch.cohort = replace(branch.cohort, observations=(*branch.cohort.observations, seen))
+        branch.key = key
+        if not diverged(seen):
+            branch.states = [member.schedule.update(state, seen) for member, state in branch.pairs]
+        for member, state in branch.pairs:
+            trial = member.trial
+            if self.status[trial].final:
+                continue  # cancelled
+            if epoch > self._epochs[trial]:
+                gathered.heads[trial] = (key, epoch)
+                self._epochs[trial] = epoch
+            if epoch > self._final[trial]:
+                happened = not diverged(seen) and state.event
+                self._provisional.add(trial, key, self._turn(branch, member, state, metrics) if happened else None)
+
+    def settle(self, trials: Iterable[str], gathered: Gathered) -> None:
+        """Make the trials' records final, and tell of them."""
+        settled, told = self._provisional.settle(trials)
+        for trial, count in settled.items():
+            self._final[trial] += count
+            gathered.final[trial] = self._final[trial]
+        gathered.events += told
+
+    def end(self, trials: Iterable[str], status: TrialStatus, error: str | None, gathered: Gathered) -> None:
+        """Give trials without an outcome theirs."""
+        going = [trial for trial in trials if not self.status[trial].final]
+        self.settle(going, gathered)
+        for trial in going:
+            self.status[trial] = status
+            gathered.ended[trial] = (status, error)
+            ending = {"trial": trial, "status": status, "epoch": self._epochs[trial], "error": error}
+            gathered.events.append(("trial_ended", ending))
+
+    def count_attempt(self, trials: Iterable[str], failure: FailureClass, gathered: Gathered, *, again: bool) -> None:
+        """Note a failure of trials, and that they are taken up again where they are."""
+        for trial in trials:
+            self._attempts[trial] += again
+            gathered.failures[trial] = (failure, self._attempts[trial])
+
+    def commit(self, gathered: Gathered) -> None:
+        """Write a batch, as one transaction."""
+        try:
+            self._ledger.commit(self._sweep_id, self.invocation, gathered.batch())
+        except Exception:
+            self.is_behind = True
+            raise
+        self.trained += len(gathered.records)
+        self.replayed += gathered.replayed
+
+    def _turn(self, branch: Branch, member: Member, state: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """What a schedule saw or did after an epoch, and the rate before and after it."""
+        cohort = branch.cohort
+        after = metrics["learning_rate_last"]
+        if state.event & ~Event.MINIMUM and cohort.epoch < self.rows[member.trial].epochs:
+            batch_size = int(cohort.identity.program["batch_size"])
+            plan = member.schedule.plan(state, cohort.epoch + 1, cohort.identity.examples, batch_size)
+            after = float(plan.learning_rates[0])
+        rates = {"rate_before": metrics["learning_rate_last"], "rate_after": after}
+        return {"trial": member.trial, "epoch": cohort.epoch, "event": int(state.event)} | rates

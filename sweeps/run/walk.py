@@ -1,0 +1,141 @@
+"""How branches grow: through the states that the ledger holds, to where training or a rung is ahead."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import TrialStatus
+from sweeps.run.backlog import Backlog
+from sweeps.run.branches import Branch
+from sweeps.run.halving import HALVED, Contest
+from sweeps.run.progress import Gathered, Progress
+from workers.cohort import Pair, diverged, finished, part
+from workers.trajectory import child
+
+
+class Walk:
+    """Takes branches as far as the ledger goes. What is to be trained waits in the backlog; what is at a rung rests.
+
+    ``going`` is called at every recorded epoch: many of them take minutes.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        sweep_id: str,
+        progress: Progress,
+        contest: Contest,
+        waiting: Backlog,
+        going: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._ledger, self._sweep_id = ledger, sweep_id
+        self._progress, self._contest, self._waiting, self._going = progress, contest, waiting, going
+        self._resting: list[Branch] = []  # at a rung, until it is decided which of its trials go on
+
+    def cover(self, branch: Branch) -> None:
+        """Walk a branch through the states that the ledger holds; what parts on the way walks on as a branch of its own."""
+        gathered, walking = Gathered(), [branch]
+        while walking:
+            self._going()
+            here = walking.pop()
+            cohort = here.cohort
+            if _is_over(here):
+                broken = bool(cohort.observations) and diverged(cohort.observations[-1])
+                walking += self.arrive(here, broken, gathered)
+                continue
+            done, going = finished(here.pairs)
+            self._progress.end([member.trial for member, _ in done], TrialStatus.FINISHED, None, gathered)
+            groups = part(going, cohort.epoch + 1, cohort.identity.examples, int(cohort.identity.program["batch_size"]))
+            keys = [child(here.key, plan) for plan, _ in groups]
+            known, saved = self._ledger.states(keys), self._ledger.checkpointed(keys)
+            unknown = [
+                pair for key, (_, members) in zip(keys, groups, strict=True) if key not in known for pair in members
+            ]
+            if unknown:
+                self.push(here.parted(unknown))
+            for key, (_, members) in zip(keys, groups, strict=True):
+                if key in known:
+                    ahead = here.parted(members)
+                    self._progress.step(ahead, key, known[key].metrics, gathered)
+                    if key in saved:
+                        self._progress.settle(ahead.trials, gathered)
+                    walking.append(ahead)
+        self._progress.commit(gathered)
+
+    def arrive(self, branch: Branch, broken: bool, gathered: Gathered) -> list[Branch]:
+        """End the trials that are done, let those at a rung rest; returns the branch of those that go on, if any do."""
+        if broken:
+            self._progress.end(branch.trials, TrialStatus.DIVERGED, None, gathered)
+            return []
+        done, resting, going = list[Pair](), list[Pair](), list[Pair]()
+        for member, state in branch.pairs:
+            row = self._progress.rows[member.trial]
+            over = state.finished or branch.cohort.epoch >= row.epochs
+            rests = branch.cohort.epoch >= self._contest.limit(row)
+            (done if over else resting if rests else going).append((member, state))
+        self._progress.end([member.trial for member, _ in done], TrialStatus.FINISHED, None, gathered)
+        if resting:
+            self._resting.append(branch.parted(resting))
+        return [self._onward(branch, going)] if going else []
+
+    def push(self, branch: Branch) -> None:
+        """Have a branch wait for a worker."""
+        for trial in branch.trials:
+            if not self._progress.status[trial].final:
+                self._progress.status[trial] = TrialStatus.WAITING
+        self._waiting.push(branch)
+
+    def halve(self) -> None:
+        """Decide at every rung that all trials of its arm have come to, and take those that pass it further.
+
+        Not once the ledger is behind: who has come to a rung in memory alone has no error there, and what is decided stays.
+        """
+        while not self._progress.is_behind and (due := self._contest.due(self._progress.status, self._at_rungs)):
+            rows = [row for row in self._ledger.trials(self._sweep_id) if row.arm == due[0]]
+            curves = {row.id: self._ledger.curve(row.head) for row in rows}
+            decided = self._contest.decide(*due, self._progress.status, self._at_rungs, curves)
+            gathered = Gathered(events=[(HALVED, asdict(decided))])
+            self._progress.end(decided.stopped, TrialStatus.STOPPED, None, gathered)
+            self._progress.commit(gathered)
+            there, passed, self._resting = self._resting, set(decided.passed), []
+            for branch in there:
+                going = [pair for pair in branch.pairs if pair[0].trial in passed]
+                resting = [
+                    pair
+                    for pair in branch.pairs
+                    if pair[0].trial not in passed and not self._progress.status[pair[0].trial].final
+                ]
+                if resting:
+                    self._resting.append(branch.parted(resting))
+                if going:
+                    self.cover(self._joined(self._onward(branch, going)))
+
+    def _onward(self, branch: Branch, pairs: Sequence[Pair]) -> Branch:
+        """The branch of some of the members, to be trained as far as they may now."""
+        away = branch.parted(pairs)
+        limit = min(self._contest.limit(self._progress.rows[trial]) for trial in away.trials)
+        away.cohort = replace(away.cohort, epochs=limit)
+        return away
+
+    def _joined(self, branch: Branch) -> Branch:
+        """The branch with those that wait at its state, because they had no rung to rest at: they train on as one."""
+        if not (same := self._waiting.take_fresh(branch.key)):
+            return branch
+        pairs = [pair for one in (branch, *same) for pair in one.pairs]
+        cohort = replace(branch.cohort, members=tuple(member for member, _ in pairs))
+        return self._onward(Branch(cohort, [state for _, state in pairs], branch.key), pairs)
+
+    @property
+    def _at_rungs(self) -> dict[str, int]:
+        """The trials that rest, and the rung at which each does."""
+        return {
+            trial: branch.cohort.epoch
+            for branch in self._resting
+            for trial in branch.trials
+            if not self._progress.status[trial].final
+        }
+
+
+def _is_over(branch: Branch) -> bool:
+    seen = branch.cohort.observations
+    return branch.cohort.epoch >= branch.cohort.epochs or bool(seen and diverged(seen[-1]))
