@@ -18,7 +18,7 @@ import numpy as np
 from sweeps.results.axes import interaction
 from sweeps.results.comparison import MEASURES, quantities
 from sweeps.results.confidence import Difference, Floats, Level, Quantity, level
-from sweeps.results.measures import Grid
+from sweeps.results.grids import Grid
 
 SEEDS = (2, 3, 5, 10)
 LEVEL = 20.0

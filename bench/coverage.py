@@ -5,7 +5,7 @@
 Every sweep is `error[g, s] = setting[g] + seed[s] + noise[g, s]` with seeds and noise of standard deviation 1, in four
 shapes of a grid; the noise is the same for every setting, or grows along the grid from 0.5 to 2. Two more are in log odds,
 near the ends of the scale, where errors scatter as those of the demo do. The table of least coverage is over all of these:
-`sweeps/results/coverage.py` holds it, and the gate trusts no measure below 0.90. After it, and not part of it, come a grid whose
+`sweeps/results/measures.py` holds it, and the gate trusts no measure below 0.90. After it, and not part of it, come a grid whose
 last setting collapses in a third of the seeds: what few seeds did not show no interval knows; and the gate's false alarms
 where a seed fails in all settings at once.
 """
@@ -20,7 +20,8 @@ from scipy import special
 
 from sweeps.results import noninferiority
 from sweeps.results.confidence import Floats
-from sweeps.results.measures import MEASURES, Grid, measures
+from sweeps.results.grids import Grid
+from sweeps.results.measures import MEASURES, measures
 from sweeps.results.values import Verdict
 
 SEEDS = (2, 3, 5, 10)

@@ -17,7 +17,7 @@ from sweeps.results.axes import along, axes, heat
 from sweeps.results.claims.evidence import FACTOR, RATE
 from sweeps.results.claims.sensitivity import LastDecay, RateByFactor
 from sweeps.results.confidence import Floats, level
-from sweeps.results.measures import Grid
+from sweeps.results.grids import Grid
 
 MARKS = ("o", "s", "D", "^", "v", "P")
 NUMBERED = 90  # a heat map with more cells than this shows no numbers

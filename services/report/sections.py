@@ -16,11 +16,10 @@ from services.wording import duration
 from sweeps.ledger.records import SweepRow
 from sweeps.results import comparison
 from sweeps.results.axes import heat, interaction
-from sweeps.results.chance import near_chance
 from sweeps.results.claims.observations import Held
 from sweeps.results.claims.paper import Told
 from sweeps.results.frames import Frames
-from sweeps.results.measures import NEAR_POINTS
+from sweeps.results.measures import NEAR_POINTS, near_chance
 from sweeps.results.robustness import ERRORS, Robustness
 from sweeps.results.values import Interval
 from sweeps.results.wording import counted, in_words, signed

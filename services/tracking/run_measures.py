@@ -13,8 +13,8 @@ from typing import Any
 from services.tracking.projection import Point, metric_key
 from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results import baseline, guessing, summary
-from sweeps.results.chance import telling
-from sweeps.results.measures import Grid
+from sweeps.results.grids import Grid
+from sweeps.results.measures import telling
 from sweeps.spec.models import Statistic
 
 SECTION = "robustness"

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import stats
 
 from sweeps.results.confidence import ROUNDING, Floats, level
-from sweeps.results.measures import Grid, measure
+from sweeps.results.grids import Grid
+from sweeps.results.measures import measure
 from sweeps.results.values import Interval, Scalar
 
 

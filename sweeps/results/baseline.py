@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sweeps.errors import shown
 from sweeps.files import PathFault, decode, named, read
 from sweeps.ledger.records import TrialStatus
+from sweeps.results.grids import Grid, Point, grid
 from sweeps.results.guessing import UNKNOWN
-from sweeps.results.measures import Grid, Point, grid, measures
+from sweeps.results.measures import measures
 from sweeps.results.values import Scalar, TrialResult
 from sweeps.spec.models import MAX_EPOCHS, Statistic
 

@@ -19,7 +19,8 @@ from scipy import special, stats
 
 from sweeps.results import confidence
 from sweeps.results.confidence import ROUNDING, Difference, Floats, Level, Quantity, level
-from sweeps.results.measures import Grid, Setting, settled
+from sweeps.results.grids import Grid, Setting
+from sweeps.results.measures import settled
 from sweeps.results.values import Interval
 
 MEASURES = ("best", "mean", "worst", "spread", "area")

@@ -6,118 +6,40 @@ is taken of means that were drawn together until they spread as the true ones do
 Bayes, T. A. Louis, JASA 79, 1984), and its interval comes from bands that hold for all settings at once. With seeds as
 blocks (a seed's initial weights and order of data are those of every setting) the model of the log odds of the errors is
 ``setting[g] + seed[s] + noise``; `sweeps/results/confidence.py` says how they become points again. How often each interval covers
-the truth was simulated: `sweeps/results/coverage.py`.
+the truth was simulated: :data:`COVERAGE`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from functools import cache
-from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from sweeps.results import confidence
 from sweeps.results.confidence import CONFIDENCE, Floats, around, level, log_odds, student, unknown
-from sweeps.results.shares import trapezoid
-from sweeps.results.values import Interval, Scalar
-from sweeps.spec.trial import trained_as
-
-Setting = tuple[tuple[str, Scalar], ...]
+from sweeps.results.grids import Grid
+from sweeps.results.values import Interval
 
 NEAR_POINTS = 1.0  # within so many points of the best a setting is near it
+NEAR_CHANCE = 0.9  # of the error of guessing
+STEADINESS = frozenset({"spread", "area", "near"})  # measures that praise an arm whose settings are equally bad
 
-
-class Point(NamedTuple):
-    """One trial's result: its place in the grid, its seed, its test error in percent, and how often it decayed."""
-
-    setting: Setting
-    seed: int
-    error: float
-    decays: int = 0
-    diverged: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """An arm's test errors.
-
-    Args:
-        settings: the points of the grid, in the spec's order.
-        seeds: in ascending order.
-        errors: percent, f64[settings, seeds]; a diverged trial has the error of guessing.
-        decays: how often each trial's schedule decayed the rate, f64[settings, seeds].
-        diverged: 1 for each trial that diverged, else 0, f64[settings, seeds]; None where it is not known.
-        guessing: the error of guessing, in percent; None where it is not known.
-    """
-
-    settings: tuple[Setting, ...]
-    seeds: tuple[int, ...]
-    errors: Floats
-    decays: Floats
-    diverged: Floats | None = None
-    guessing: float | None = None
-
-    @property
-    def weights(self) -> Floats:
-        """Each setting's share of the grid, f64[settings]: by the trapezoid rule along each axis, so that ends count half.
-
-        Rates count by their logarithm, as do other numbers that rise by factors (`sweeps/results/shares.py`). Where the settings
-        are not all combinations of their axes' values, each has the same share.
-        """
-        names = [name for name, _ in self.settings[0]]
-        axes = [list(dict.fromkeys(dict(setting)[name] for setting in self.settings)) for name in names]
-        if len(self.settings) != math.prod(map(len, axes)):
-            return np.full(len(self.settings), 1 / len(self.settings))
-        shares = [dict(zip(axis, trapezoid(name, axis), strict=True)) for name, axis in zip(names, axes, strict=True)]
-        return np.array(
-            [math.prod(share[value] for share, (_, value) in zip(shares, s, strict=True)) for s in self.settings]
-        )
-
-    def of_seeds(self, seeds: Sequence[int]) -> "Grid":
-        """The table with some of its seeds."""
-        columns = [self.seeds.index(seed) for seed in seeds]
-        return self._taken((slice(None), columns), seeds=tuple(seeds))
-
-    def of_settings(self, rows: Sequence[int], settings: Sequence[Setting] | None = None) -> "Grid":
-        """The table with some of its settings, by their places, maybe under other names."""
-        kept = tuple(self.settings[row] for row in rows) if settings is None else tuple(settings)
-        return self._taken((list(rows), slice(None)), settings=kept)
-
-    def _taken(self, where: Any, **names: Any) -> "Grid":
-        diverged = None if self.diverged is None else self.diverged[where]
-        return replace(self, errors=self.errors[where], decays=self.decays[where], diverged=diverged, **names)
-
-
-def grid(points: Iterable[Point], guessing: float | None = None) -> Grid:
-    """The table of an arm's results. Settings whose numbers are equal in float32, as training has them, count once.
-
-    Raises:
-        ValueError: there is none, a setting lacks a seed that another one has, or an error is not finite.
-    """
-    known = {(point.setting, point.seed): point for point in points}
-    first: dict[Setting, Setting] = {}
-    for setting, _ in known:
-        first.setdefault(trained_as(dict(setting)), setting)
-    settings = tuple(first.values())
-    seeds = tuple(sorted({seed for _, seed in known}))
-    if not known:
-        raise ValueError("an arm must have at least one trial with a result, got none")
-    for setting, seed in product(settings, seeds):
-        if (setting, seed) not in known or not math.isfinite(known[setting, seed].error):
-            where = f"seed {seed}" + "".join(f", {name} {value}" for name, value in setting)
-            raise ValueError(f"every setting must have a result for every seed, got none for {where}")
-    table = [[known[setting, seed] for seed in seeds] for setting in settings]
-    return Grid(
-        settings=settings,
-        seeds=seeds,
-        errors=np.array([[point.error for point in row] for row in table]),
-        decays=np.array([[float(point.decays) for point in row] for row in table]),
-        diverged=np.array([[float(point.diverged) for point in row] for row in table]),
-        guessing=guessing,
-    )
+# How often the 95 % interval of each measure covers the true value, at how many seeds: the least over the simulated grids and
+# noises of `bench/coverage.py`, 2,000 sweeps each. The gate trusts no measure whose interval covers less than `ENOUGH`.
+ENOUGH = 0.90
+COVERAGE: Mapping[str, Mapping[int, float]] = {  # by measure and number of seeds
+    "mean": {2: 0.946, 3: 0.944, 5: 0.944, 10: 0.950},
+    "best": {2: 0.993, 3: 0.981, 5: 0.978, 10: 0.969},
+    "median": {2: 0.996, 3: 0.996, 5: 0.993, 10: 0.984},
+    "worst": {2: 0.990, 3: 0.971, 5: 0.971, 10: 0.955},
+    "spread": {2: 0.947, 3: 0.952, 5: 0.965, 10: 0.964},
+    "area": {2: 0.961, 3: 0.972, 5: 0.975, 10: 0.973},
+    "near": {2: 0.976, 3: 0.985, 5: 0.991, 10: 0.996},
+    "diverged": {2: 0.988, 3: 0.999, 5: 0.992, 10: 0.980},
+    "decays": {2: 1.0, 3: 0.961, 5: 0.949, 10: 0.951},
+}
 
 
 class Bands(NamedTuple):
@@ -303,3 +225,20 @@ def _interval(value: float, low: float, high: float) -> Interval:
         return unknown(float(value))
     low = max(float(low), 0.0)  # no measure can be below nothing
     return Interval(min(max(float(value), low), float(high)), low, float(high))
+
+
+def trusted(measure: str, seeds: int) -> bool:
+    """Whether the measure's interval was seen to cover the truth often enough with as many seeds, or fewer."""
+    seen = [covered for count, covered in COVERAGE[measure].items() if count <= seeds]
+    return bool(seen) and seen[-1] >= ENOUGH
+
+
+def near_chance(table: Grid) -> bool:
+    """Whether even the best setting's error is above `NEAR_CHANCE` of that of guessing; False where that is not known."""
+    return table.guessing is not None and float(settled(table.errors).min()) > NEAR_CHANCE * table.guessing
+
+
+def telling(table: Grid) -> dict[str, Interval]:
+    """An arm's measures by name; of one near chance none that praises it for being steady."""
+    left_out = STEADINESS if near_chance(table) else frozenset()
+    return {name: found for name, found in measures(table).items() if name not in left_out}

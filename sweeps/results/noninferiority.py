@@ -15,10 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from sweeps.results import confidence as intervals
-from sweeps.results.chance import NEAR_CHANCE, STEADINESS, near_chance
 from sweeps.results.confidence import level
-from sweeps.results.coverage import trusted
-from sweeps.results.measures import MORE_IS_BETTER, Grid, measure, rounding
+from sweeps.results.grids import Grid
+from sweeps.results.measures import MORE_IS_BETTER, NEAR_CHANCE, STEADINESS, measure, near_chance, rounding, trusted
 from sweeps.results.values import Finding, Interval, Verdict
 from sweeps.spec.rules import Rule
 

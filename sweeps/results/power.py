@@ -7,7 +7,7 @@ import numpy as np
 
 from sweeps.results import noninferiority
 from sweeps.results.confidence import Floats
-from sweeps.results.measures import Grid
+from sweeps.results.grids import Grid
 from sweeps.results.values import Power, Verdict
 
 SEEDS = (2, 3, 5, 10)

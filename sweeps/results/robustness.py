@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from sweeps.results.axes import axes
 from sweeps.results.baseline import tables
-from sweeps.results.chance import near_chance
 from sweeps.results.claims.evidence import Evidence
 from sweeps.results.confidence import ROUNDING
 from sweeps.results.frames import Frames
-from sweeps.results.measures import Grid, Setting, measures
-from sweeps.results.shares import numbers_of
+from sweeps.results.grids import Grid, Setting, numbers_of
+from sweeps.results.measures import measures, near_chance
 from sweeps.results.values import Interval, Scalar
 from sweeps.results.wording import bounded, percent
 from sweeps.spec.models import Statistic

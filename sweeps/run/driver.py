@@ -4,22 +4,17 @@ Tune executes and nothing more. Its own experiment state is neither read nor kep
 the ledger.
 """
 
-import logging
 import math
-import os
-import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
 import ray
 from ray import tune
-from ray._private import ray_constants
 from ray.tune.error import TuneError
 
 from sweeps.ledger import leases
@@ -28,10 +23,10 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.processes import cluster
 from sweeps.processes.identity import IdentityError
-from sweeps.processes.janitor import cleaned
 from sweeps.processes.job import ClusterAway, DriverLost, Options, Outcome, Progress
 from sweeps.run.failures import FailureClass, classify
 from sweeps.run.frontier import Frontier
+from sweeps.run.ray_cluster import first_line, has_room, ray_cluster
 from sweeps.run.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
 from sweeps.spec.sweep import Trial
@@ -39,33 +34,9 @@ from workers.checkpoints import Checkpoints
 from workers.config import Program
 from workers.trajectory import Identity
 
-TUNE_ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # no tables of Tune's own
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are handled by the command
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # what befalls a worker is an incident in the ledger
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
-    "TUNE_RESULT_BUFFER_LENGTH": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-
-# Of a local cluster alone: its processes find each other on the loopback interface, and nobody looks at its metrics.
-LOCAL_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's own word for it: where it is set, no other machine can join
-    "AUTOSCALER_METRIC_PORT": "65536",  # no port: Ray's monitor logs that it cannot serve them, and works on
-}
-
 OURS = ("abel", "sweeps", "workers")
 
 ANNOUNCE_SECONDS = 1.0  # while what is recorded is covered
-
-# A socket's path has 107 bytes at most (on macOS 103), and Ray's own part of it some 80.
-LONGEST_PLACE = 18
-
-# Of the local clusters of this process. Ray reads a token once a process; left alone it makes one in a file that others can read.
-LOCAL_TOKEN = secrets.token_hex(32)
 
 
 def run(
@@ -128,7 +99,7 @@ def run(
             look()
             announce()
             if frontier.waiting and not stop.is_set():
-                with cluster.watched(lost) as leave, _out_of_ray(), _ray(options, leave) as directory:
+                with cluster.watched(lost) as leave, _out_of_ray(), ray_cluster(options, leave) as directory:
                     announce()  # whoever listens takes the signals back, for which Ray has put handlers of its own
                     seconds["ray"] = time.monotonic() - began
                     _tune(sweep, options, sweep_id, directory)
@@ -199,7 +170,7 @@ def _out_of_ray() -> Iterator[None]:
         raised = _raised(error)
         if _is_bug(raised):
             raise raised from raised.__cause__
-        raise DriverLost(_line(error)) from error
+        raise DriverLost(first_line(error)) from error
 
 
 def _raised(error: Exception) -> Exception:
@@ -212,107 +183,6 @@ def _is_bug(error: Exception) -> bool:
     packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
     whose = next((package for package in reversed(packages) if package in ("ray", *OURS)), "ray")
     return whose in OURS and classify(error) is FailureClass.USER
-
-
-def _line(error: BaseException) -> str:
-    line, _, _ = str(error).strip().partition("\n")
-    return f"{type(error).__name__}: {line}"
-
-
-@contextmanager
-def _ray(options: Options, leave: Callable[[], None]) -> Iterator[Path]:
-    """A Ray cluster: the one at the address, else a local one that lives as long as this block. Yields a directory to use.
-
-    ``leave`` is called before the cluster is left.
-    Only this user may enter the directory. Ray gets one inside it, because it opens its own to everybody.
-    """
-    os.environ.update(TUNE_ENVIRONMENT | os.environ)
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # "Trials did not complete": ours were taken up again
-    directory = Path(tempfile.mkdtemp(prefix="abel-ray-", dir=_short_place()))
-    with cleaned(directory):
-        try:
-            # Workers import from the directory that Ray is started in: a user's own `workers/` must not take ours' place.
-            with chdir(directory):
-                _start(options, directory / "r")
-            _refuse_missing_resources(options)
-            yield directory
-        finally:
-            leave()
-            ray.shutdown()
-
-
-def _short_place() -> str:
-    """Where temporary files go, but for one that is so deep that the path of a socket of Ray's in it would be too long."""
-    place = tempfile.gettempdir()
-    return place if len(place) <= LONGEST_PLACE else "/tmp"
-
-
-def _start(options: Options, directory: Path) -> None:
-    worker = {"env_vars": options.environment.variables()}
-    quiet = {"runtime_env": worker, "log_to_driver": False, "logging_level": logging.ERROR}
-    if options.address is not None:
-        # How often to try to reach the head, each time for some 40 s; by default it takes a quarter of an hour to give up.
-        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
-        _join(options.address, quiet)
-        return
-    with _on_loopback():
-        ray.init(
-            address="local",  # else RAY_ADDRESS would be joined
-            num_cpus=math.ceil(options.slots * options.cpu),
-            include_dashboard=False,
-            _temp_dir=str(directory),
-            # Else Ray starts workers before it answers the driver, and never answers if one of them dies (ray#40131).
-            _system_config={"prestart_worker_first_driver": False, "enable_metrics_collection": False},
-            **quiet,
-        )
-
-
-def _join(address: str, settings: Mapping[str, Any]) -> None:
-    try:
-        ray.init(address=address, **settings)
-    except ValueError as error:
-        line, _, _ = str(error).strip().partition("\n")
-        raise IdentityError(f"Ray cluster: must have an address HOST:PORT, got {address!r} ({line})") from error
-    except Exception as error:  # Ray has no type for a head that does not answer, or is of another version
-        raise ClusterAway(f"the Ray cluster at {address} cannot be joined: {_line(error)}") from error
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Have Ray's processes that are started in this block listen on the loopback interface only.
-
-    ``_node_ip_address`` is no way to it: Ray takes the address of the network for "127.0.0.1".
-    """
-    os.environ.setdefault("RAY_AUTH_TOKEN", LOCAL_TOKEN)
-    os.environ.update(LOCAL_ENVIRONMENT)
-    usual, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = usual
-        for name in LOCAL_ENVIRONMENT:
-            del os.environ[name]
-
-
-def _refuse_missing_resources(options: Options) -> None:
-    """A cohort that no node can hold would wait for ever."""
-    nodes = _nodes()
-    for name, wanted in options.resources.items():
-        if wanted > (most := max((node.get(name.upper(), 0) for node in nodes), default=0)):
-            raise IdentityError(f"resources.{name}: must be at most the {most:g} that Ray offers here, got {wanted:g}")
-
-
-def _has_room(options: Options) -> bool:
-    """Whether a node is large enough for a worker, be it busy; the last that was may be lost, and another one may join."""
-    return not ray.is_initialized() or any(
-        all(node.get(name.upper(), 0) >= wanted for name, wanted in options.resources.items()) for node in _nodes()
-    )
-
-
-def _nodes() -> list[Mapping[str, float]]:
-    """What each node that Ray holds for alive has in all."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _seldom(act: Callable[[], None]) -> Callable[[], None]:
@@ -357,7 +227,7 @@ def _announcer(
                 stopped=statuses.count(TrialStatus.STOPPED),
                 running=running,
                 waiting=waiting,
-                room=running > 0 or waiting == 0 or _has_room(options),
+                room=running > 0 or waiting == 0 or has_room(options),
                 joined=ray.is_initialized(),
                 trained=frontier.trained,
                 replayed=frontier.replayed,

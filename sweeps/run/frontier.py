@@ -14,7 +14,7 @@ from sweeps.run.backlog import Backlog
 from sweeps.run.branches import Branch
 from sweeps.run.failures import FailureClass
 from sweeps.run.halving import HALVED, Contest
-from sweeps.run.progress import Gathered, Progress
+from sweeps.run.progress import Gathered, TrialProgress
 from sweeps.run.retrying import RetryPolicy
 from sweeps.run.walk import Walk
 from sweeps.spec.sweep import Trial
@@ -58,7 +58,7 @@ class Frontier:
         self._retry = retry
         self._allow_nondeterminism = allow_nondeterminism
         self._clock = clock
-        self._progress = Progress(ledger, sweep_id, invocation)
+        self._progress = TrialProgress(ledger, sweep_id, invocation)
         self._waiting = Backlog(lambda trial: not self._progress.status[trial].final)
         self._walk = Walk(ledger, sweep_id, self._progress, Contest({}, {}), self._waiting)
         self._running: dict[int, Branch] = {}

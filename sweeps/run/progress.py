@@ -34,7 +34,7 @@ class Gathered:
         return Batch(**self.__dict__)
 
 
-class Progress:
+class TrialProgress:
     """The trials of one sweep: how far each is, and what is final of it.
 
     A record is *provisional* until a checkpoint covers it or its trial ends: the ledger has it, but no event tells of it

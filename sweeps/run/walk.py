@@ -8,7 +8,7 @@ from sweeps.ledger.records import TrialStatus
 from sweeps.run.backlog import Backlog
 from sweeps.run.branches import Branch
 from sweeps.run.halving import HALVED, Contest
-from sweeps.run.progress import Gathered, Progress
+from sweeps.run.progress import Gathered, TrialProgress
 from workers.cohort import Pair, diverged, finished, part
 from workers.trajectory import child
 
@@ -23,7 +23,7 @@ class Walk:
         self,
         ledger: Ledger,
         sweep_id: str,
-        progress: Progress,
+        progress: TrialProgress,
         contest: Contest,
         waiting: Backlog,
         going: Callable[[], None] = lambda: None,

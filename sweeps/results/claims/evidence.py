@@ -10,7 +10,7 @@ from abel.curves import bounces
 from sweeps.results import baseline
 from sweeps.results.claims.norm_curves import LEAST_RISE
 from sweeps.results.frames import Frames
-from sweeps.results.measures import Grid
+from sweeps.results.grids import Grid
 from sweeps.results.values import Scalar, TrialResult
 from sweeps.spec.models import Statistic
 

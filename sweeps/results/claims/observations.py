@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sweeps.results.axes import along, axes, heat, interaction, part, without
-from sweeps.results.chance import NEAR_CHANCE
 from sweeps.results.claims.decay_time import Paired, decay_time
 from sweeps.results.claims.evidence import DECAY, FACTOR, RATE, Course, Evidence
 from sweeps.results.claims.sensitivity import last_decays
 from sweeps.results.comparison import best_setting, compare, difference, paired, quantities
 from sweeps.results.confidence import ROUNDING, Difference, Level, Quantity, change, unknown
-from sweeps.results.measures import Grid, bands, measure, rounding
+from sweeps.results.grids import Grid
+from sweeps.results.measures import NEAR_CHANCE, bands, measure, rounding
 from sweeps.results.values import Interval, Scalar
 from sweeps.results.wording import in_words, percent, signed
 

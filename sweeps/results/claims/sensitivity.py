@@ -12,7 +12,8 @@ import numpy as np
 from sweeps.results.axes import axes
 from sweeps.results.claims.evidence import FACTOR, LAST, RATE, Evidence
 from sweeps.results.comparison import Row, best_setting, comparisons
-from sweeps.results.measures import Grid, measures
+from sweeps.results.grids import Grid
+from sweeps.results.measures import measures
 from sweeps.results.wording import bounded, in_words, percent, signed
 
 SHOWN = {"best": "at its own best", "mean": "over the grid", "area": "above its own best, over the grid"}

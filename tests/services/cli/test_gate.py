@@ -11,8 +11,7 @@ from services.cli.app import app
 from services.settings import Settings
 from services.verbs import gate
 from sweeps.processes.identity import IdentityLost
-from sweeps.results.chance import STEADINESS
-from sweeps.results.measures import MEASURES
+from sweeps.results.measures import MEASURES, STEADINESS
 
 SPEC = {
     "program": {},

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from services.cli.progress import LineView, LiveView, view
-from sweeps.run.driver import Progress
+from sweeps.processes.job import Progress
 
 START = Progress(
     trials=12,

@@ -5,7 +5,8 @@ from itertools import product
 import numpy as np
 
 from services.report.sections import comparisons, interactions
-from sweeps.results.measures import Floats, Grid, measures
+from sweeps.results.grids import Grid
+from sweeps.results.measures import Floats, measures
 from sweeps.results.robustness import Robustness
 
 NOISE = np.random.default_rng(0).normal(20, 1, (4, 4, 3))  # of four arms

@@ -17,8 +17,7 @@ from services.tracking.store import Store
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results import baseline, summary
-from sweeps.results.chance import STEADINESS
-from sweeps.results.measures import MEASURES, measures
+from sweeps.results.measures import MEASURES, STEADINESS, measures
 
 
 def project(story: Any, uri: str, tmp_path: Path, *, rebuild: bool = False) -> Mapping[str, Sequence[tuple[Any, ...]]]:

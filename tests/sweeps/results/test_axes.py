@@ -9,7 +9,8 @@ from scipy import stats
 
 from sweeps.results.axes import along, axes, heat, interaction, part, slices, without
 from sweeps.results.confidence import level
-from sweeps.results.measures import Grid, measure
+from sweeps.results.grids import Grid
+from sweeps.results.measures import measure
 
 A, B = ("a", (0, 1, 3)), ("b", ("x", "y"))
 # a has the shares 1/6, 3/6, 2/6 by the trapezoid rule, b one half each.

@@ -8,7 +8,8 @@ from scipy import stats
 
 from sweeps.results.comparison import MEASURES, best_setting, compare, comparisons, corrected, difference, quantities
 from sweeps.results.confidence import level
-from sweeps.results.measures import Grid, measures, noise
+from sweeps.results.grids import Grid
+from sweeps.results.measures import measures, noise
 
 
 def table(errors, seeds=None, values=None):

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from sweeps.results.confidence import level
-from sweeps.results.coverage import COVERAGE, trusted
-from sweeps.results.measures import MEASURES, Grid, Point, bands, grid, measure, measures, settled
+from sweeps.results.grids import Grid, Point, grid
+from sweeps.results.measures import COVERAGE, MEASURES, bands, measure, measures, settled, trusted
 from sweeps.spec import rules
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from sweeps.results import power as powers
 from sweeps.results.comparison import compare
-from sweeps.results.coverage import COVERAGE
-from sweeps.results.measures import Grid
+from sweeps.results.grids import Grid
+from sweeps.results.measures import COVERAGE
 from sweeps.results.noninferiority import check, compared, ruled, verdict
 from sweeps.results.power import power
 from sweeps.results.values import Finding, Verdict

@@ -12,7 +12,8 @@ from services.report.robustness_figures import axes_figure, axis_names, heat_fig
 from services.report.themes import DARK, LIGHT, Theme, svg
 from sweeps.results.axes import along
 from sweeps.results.frames import CURVE_COLUMNS, TRIAL_COLUMNS, Frames
-from sweeps.results.measures import Grid, measures
+from sweeps.results.grids import Grid
+from sweeps.results.measures import measures
 from sweeps.results.robustness import Robustness, ordered, robustness, robustness_findings
 
 RATES, FACTORS, SEEDS = (0.01, 0.1, 1.0), (0.1, 0.5), (0, 1, 2)

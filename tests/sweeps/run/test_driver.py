@@ -8,9 +8,9 @@ import ray
 
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.processes.identity import IdentityError, WorkerEnvironment
-from sweeps.processes.job import ClusterAway
+from sweeps.processes.job import ClusterAway, Options
 from sweeps.run import driver
-from sweeps.run.driver import Options, run
+from sweeps.run.driver import run
 from sweeps.run.frontier import Frontier
 
 # Ray starts its helpers by fork and exec; in the product no JAX backend runs beside the driver, here the oracle's does.

@@ -13,8 +13,10 @@ from ray.exceptions import RayActorError
 
 from abel.schedules import Constant
 from sweeps.ledger.records import SweepStatus
-from sweeps.run.driver import Options, _ray, run
+from sweeps.processes.job import Options
+from sweeps.run.driver import run
 from sweeps.run.failures import FailureClass
+from sweeps.run.ray_cluster import ray_cluster
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
 from workers.checkpoints import Checkpoints
 from workers.cohort import Cohort, Member, Record, Saved, train
@@ -30,7 +32,7 @@ GRACE_SECONDS = 30  # what a cloud gives between its notice and the end
 @pytest.fixture
 def cluster(tmp_path):
     options = Options(checkpoints=tmp_path / "checkpoints", cache=tmp_path / "cache", workers=1)
-    with _ray(options, leave=lambda: None):
+    with ray_cluster(options, leave=lambda: None):
         yield
 
 
