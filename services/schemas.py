@@ -131,7 +131,7 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepDetail:
-    """A sweep with its arms, its trials and what befell them."""
+    """A sweep with its arms, its trials and their incidents."""
 
     sweep: SweepOverview
     arms: tuple[ArmSummary, ...]

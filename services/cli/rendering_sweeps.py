@@ -159,7 +159,7 @@ def troubles(trials: Sequence[TrialResult]) -> RenderableType:
 
 
 def incidents(found: Sequence[Incident]) -> RenderableType:
-    """What befell the sweep's cohorts, how often, and how often they were taken up again."""
+    """The incidents of the sweep's cohorts: how often each happened, and how often it was retried."""
     lines = []
     for incident in found:
         more = f" and {incident.trials - 1} more" if incident.trials > 1 else ""

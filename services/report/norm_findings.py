@@ -1,4 +1,4 @@
-"""What the experiments on the weight norm say, in sentences; every claim is told seed by seed."""
+"""What the experiments on the weight norm say, in sentences, seed by seed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -105,7 +105,7 @@ def _first_above_one(ratios: pd.DataFrame) -> str:
 
 
 def _abel(course: Course, where: str) -> Iterator[str]:
-    """When ABEL decays by itself, and what the norm does then; what it does after its last decay is told apart."""
+    """When ABEL decays by itself and what the norm does then; after the last decay separately."""
     if course.abel.empty:
         return
     last = {seed: max(course.forced_epochs.get(seed, ()), default=course.epochs) for seed in course.bounce_epochs}

@@ -58,13 +58,13 @@ class Trials:
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """What is told. Of a sweep that finished its measures by arm and name, of one that regressed what was found.
+    """The content of a notice: a finished sweep has its measures by arm and name, a regressed one its findings.
 
     Args:
         event: "finished", "failed" or "regressed".
         status: that of the sweep, or the verdict.
         time: when it was told, ISO 8601 in UTC.
-        id: of the sweep; None where it broke down, which is told with the name or file that was asked for.
+        id: of the sweep; None if it broke down, which is reported with the name or file that was asked for.
         error: why it failed, where that is not a trial's own fault.
     """
 

@@ -22,7 +22,7 @@ def report(
     """
     rows = [
         status(settings, name).sweep for name in sweeps
-    ]  # before Matplotlib is imported: an unknown name is told at once
+    ]  # before Matplotlib is imported: an unknown name fails at once
 
     from services.report import report as reports
 

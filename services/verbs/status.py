@@ -70,7 +70,7 @@ def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
 
 
 def _incidents(ledger: Ledger, sweep_id: str, names: Mapping[str, str]) -> tuple[Incident, ...]:
-    """What befell the sweep's cohorts, by class and text, the most frequent first."""
+    """The incidents of the sweep's cohorts by class and text, most frequent first."""
     seen: dict[tuple[str, str], list[EventRow]] = defaultdict(list)
     for event in ledger.events_of(sweep_id, "incident"):
         seen[event.payload["class"], event.payload["text"]].append(event)

@@ -143,7 +143,7 @@ def kept(renewal: Callable[[], None], lost: Callable[[Fenced], None]) -> Iterato
                 lost(error)
                 return
             except LedgerError:
-                continue  # a full disk is told by the next record; the lease may run out, the fence holds
+                continue  # a full disk stops the sweep at its next record; the lease may run out, the fence holds
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()

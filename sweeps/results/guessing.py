@@ -13,23 +13,22 @@ UNKNOWN = (
     "a trial diverged and counts as guessing, and neither the sweep nor the data set, which is not here, says how many "
     "classes there are"
 )
-_TOLD: dict[
-    tuple[str, Path | None], float
-] = {}  # by data: a sweep has many trials, and whole data sets are read for it
+# By data set and folder: a sweep has many trials, and a lookup reads a whole data set.
+_KNOWN: dict[tuple[str, Path | None], float] = {}
 
 
 def of(sweep: SweepRow, program: Mapping[str, Any], data_dir: Path | None) -> float | None:
     """The error of guessing of a sweep's program, in percent; None where it is not known.
 
-    The ledger has it. Of sweeps that older versions entered the data tell it, where they and their plug-in are here.
+    The ledger has it. For sweeps of older versions it is read from the data, if these and their plug-in are here.
     """
     for identity in sweep.identities:
         if identity.program == program and identity.guessing is not None:
             return identity.guessing
     try:
         data, asked = from_dict(program).data, (json.dumps(program["data"], sort_keys=True), data_dir)
-        if asked not in _TOLD:
-            _TOLD[asked] = error_of_guessing(data.load(data_dir).classes)
-        return _TOLD[asked]
+        if asked not in _KNOWN:
+            _KNOWN[asked] = error_of_guessing(data.load(data_dir).classes)
+        return _KNOWN[asked]
     except Exception:  # a plug-in's own code may fail in any way, and results can be read without it
         return None

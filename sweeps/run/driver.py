@@ -88,7 +88,7 @@ def run(
         except LedgerDamaged:
             raise
         except LedgerError:
-            return  # a reader's trouble of a moment; a writer's is told by the next record
+            return  # a read that fails once does no harm; a writer that fails stops at its next record
         frontier.cancel(asked)
 
     sweep = Shared(frontier, settings, stop, announce, look, staged=staged)

@@ -1,6 +1,6 @@
-"""Provisional records: trained and in the ledger, but covered by no checkpoint yet, so that nobody is told of them.
+"""Provisional records: trained and in the ledger, but covered by no checkpoint yet, so no event mentions them.
 
-A crash may have them trained again; what was told outside is never contradicted by that.
+They may be trained again after a crash, which never contradicts what an event said.
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ class Provisional:
     def settle(self, trials: Iterable[str]) -> tuple[dict[str, int], list[Event]]:
         """A checkpoint covers what these trials recorded. Returns how many records became final of whom, and the events.
 
-        Trials that went the same way are told of together.
+        Trials with the same states share an event.
         """
         alike: dict[tuple[str, ...], list[str]] = {}
         turns: list[Event] = []

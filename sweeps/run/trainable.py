@@ -28,7 +28,7 @@ PREEMPTED = "the machine was taken away: the worker got SIGTERM, saved, and left
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """What every worker of a sweep is told once."""
+    """Settings that every worker of a sweep shares."""
 
     checkpoints: Path
     data_dir: Path | None

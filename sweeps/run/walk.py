@@ -88,7 +88,7 @@ class Walk:
     def halve(self) -> None:
         """Decide at every rung that all trials of its arm have come to, and take those that pass it further.
 
-        Not once the ledger is behind: who has come to a rung in memory alone has no error there, and what is decided stays.
+        Not once the ledger is behind: rung arrivals that are not committed have no error yet, and a decision is final.
         """
         while not self._progress.is_behind and (due := self._contest.due(self._progress.status, self._at_rungs)):
             rows = [row for row in self._ledger.trials(self._sweep_id) if row.arm == due[0]]

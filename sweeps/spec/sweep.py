@@ -122,7 +122,7 @@ def _check_arms(check: models.Check, arms: Mapping[str, Arm], faults: Faults) ->
 
 
 def _request(document: Mapping[str, Any]) -> Request:
-    """What can be expanded of a document, however faulty; the shape's faults are told elsewhere."""
+    """What can be expanded of a document, however faulty; faults of its shape are reported elsewhere."""
     seeds, arms, limits = document.get("seeds"), document.get("arms"), document.get("limits")
     limits = limits if isinstance(limits, Mapping) else {}
     return Request(

@@ -80,7 +80,7 @@ class News:
                 yield Item(trial=self.names[payload["trial"]], text=_ending(payload))
             case "nondeterministic":
                 yield Item(trial=None, text=f"an epoch that was trained again differs from its record: {dict(payload)}")
-            case "incident" if payload["trials"]:  # the loss of a driver is told by who replaces it
+            case "incident" if payload["trials"]:  # the command that replaces a driver reports its loss
                 yield Item(trial=None, text=_incident(payload))
             case "note":  # as earlier versions wrote it
                 yield Item(trial=None, text=payload["text"])
@@ -89,7 +89,7 @@ class News:
 
 
 def _incident(payload: Mapping[str, Any]) -> str:
-    """What befell a cohort, and what is done about it."""
+    """What happened to a cohort, and what is done about it."""
     trials = len(payload["trials"])
     then = "going on from the last checkpoint" if payload["again"] else "given up"
     then += ", alone" if payload["again"] and payload.get("class") == FailureClass.OUT_OF_MEMORY else ""

@@ -42,7 +42,7 @@ class Watch:
         except LedgerDamaged:
             raise
         except LedgerError:
-            pass  # a reader's trouble of a moment; a writer's is told by the next record
+            pass  # a read that fails once does no harm; a writer that fails stops at its next record
         for line in projector.complaints() if projector else ():
             self._view.note(line)
         if progress.room is not self._room:
