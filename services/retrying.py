@@ -145,7 +145,7 @@ def sole(path: Path) -> Iterator[bool]:
             yield True
 
 
-class Stop:
+class Termination:
     """Says when to stop: on SIGTERM, or, for a follower, when the process that started it is gone.
 
     A follower ignores SIGINT: Ctrl-C in a terminal reaches it too, and the sweep's last events are still to come.

@@ -46,7 +46,7 @@ class SettingsError(ValueError):
 Value = TypeVar("Value")
 
 
-class Checked(Generic[Value]):
+class CheckedSetting(Generic[Value]):
     """A setting that may be wrong: its error is raised where it is used, so a verb needs only the variables it uses."""
 
     def __init__(self, *default: Value) -> None:
@@ -74,11 +74,11 @@ class Checked(Generic[Value]):
 class Settings:
     """Where things are. Paths are absolute, so processes started in other directories agree about them."""
 
-    home: Checked[Path] = Checked()
-    ledger_url: Checked[str] = Checked()
-    tracking_uri: Checked[str] = Checked()
-    data_dir: Checked[Path | None] = Checked(None)
-    notify_url: Checked[str | None] = Checked(None)
+    home: CheckedSetting[Path] = CheckedSetting()
+    ledger_url: CheckedSetting[str] = CheckedSetting()
+    tracking_uri: CheckedSetting[str] = CheckedSetting()
+    data_dir: CheckedSetting[Path | None] = CheckedSetting(None)
+    notify_url: CheckedSetting[str | None] = CheckedSetting(None)
     ray_address: str | None = None
     notify_command: str | None = None
 

@@ -68,6 +68,8 @@ DOORS = {
 }
 
 MOST_LINES = 300
+# Their text is part of every state key, which a split would change.
+LONGER = ("abel/baselines.py", "workers/cohort.py")
 MOST_MODULES = 16  # in one folder
 
 # Who may look at environment variables. Setting one, or handing all of them to a child process, is not looking.
@@ -95,7 +97,7 @@ def sizes(root: Path) -> list[str]:
             path = file.relative_to(root)
             lines = len(file.read_text().splitlines())
             folders[path.parent.as_posix()] += 1
-            if lines > MOST_LINES:
+            if lines > MOST_LINES and path.as_posix() not in LONGER:
                 found.append(f"{path.as_posix()}: {lines} lines, of at most {MOST_LINES}")
         found += [
             f"{name}: {count} modules, of at most {MOST_MODULES}"
@@ -210,6 +212,16 @@ def test_every_room_has_its_place() -> None:
 
 def test_modules_and_folders_stay_small() -> None:
     assert sizes(ROOT) == []
+
+
+def test_a_class_s_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for layer in LAYERS:
+        for file in sorted((ROOT / layer).rglob("*.py")):
+            for node in ast.parse(file.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(file.relative_to(ROOT).as_posix())
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:

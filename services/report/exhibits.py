@@ -14,7 +14,7 @@ from services.report.norm_figures import norm_curves_figure, norm_equation_figur
 from services.report.norm_findings import norm_curves_findings, norm_equation_findings
 from sweeps.results.claims.decay_time import DecayTime, decay_time
 from sweeps.results.claims.evidence import Evidence
-from sweeps.results.claims.norm_curves import Course, by_l2, by_rate
+from sweeps.results.claims.norm_curves import NormCourse, by_l2, by_rate
 from sweeps.results.claims.sensitivity import (
     LastDecay,
     RateByFactor,
@@ -124,7 +124,7 @@ def _decay_time(numbers: DecayTime) -> Exhibit:
     )
 
 
-def _norm_curves(courses: Sequence[Course]) -> Exhibit:
+def _norm_curves(courses: Sequence[NormCourse]) -> Exhibit:
     return Exhibit(
         file="norm_curves.png",
         heading="The squared weight norm at each rate",
@@ -134,7 +134,7 @@ def _norm_curves(courses: Sequence[Course]) -> Exhibit:
     )
 
 
-def _norm_equation(courses: Sequence[Course]) -> Exhibit:
+def _norm_equation(courses: Sequence[NormCourse]) -> Exhibit:
     return Exhibit(
         file="norm_equation.png",
         heading="What changes the squared weight norm in each epoch",

@@ -11,10 +11,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from services.report.themes import DASHED, LIGHT, Theme, blank, themed
-from sweeps.results.claims.norm_curves import Course
+from sweeps.results.claims.norm_curves import NormCourse
 
 
-def norm_curves_figure(courses: Sequence[Course], *, theme: Theme = LIGHT, title: str = "") -> Figure:
+def norm_curves_figure(courses: Sequence[NormCourse], *, theme: Theme = LIGHT, title: str = "") -> Figure:
     """The squared norm by epoch, a panel for each rate, at the fixed rate and under ABEL (paper, figure S5)."""
     with themed(theme):
         figure = blank(title, (8.4, 4.4))
@@ -30,7 +30,7 @@ def norm_curves_figure(courses: Sequence[Course], *, theme: Theme = LIGHT, title
         return figure
 
 
-def norm_equation_figure(courses: Sequence[Course], *, theme: Theme = LIGHT, title: str = "") -> Figure:
+def norm_equation_figure(courses: Sequence[NormCourse], *, theme: Theme = LIGHT, title: str = "") -> Figure:
     """Norm, terms of its change in each epoch, and their residual; a column for each strength of L2 (paper, eq. 1)."""
     with themed(theme):
         figure = blank(title, (8.4, 8.6))
@@ -56,14 +56,14 @@ def _heading(axes: Axes, text: str, epochs: int) -> None:
     axes.set_xlim(0, epochs + 1)
 
 
-def _from_zero(panels: Sequence[Axes], courses: Sequence[Course]) -> None:
+def _from_zero(panels: Sequence[Axes], courses: Sequence[NormCourse]) -> None:
     """One scale for the norms of some panels, so that a bounce of 1 % does not look like one of half."""
     highest = max(float(table.max().max()) for course in courses for table in (course.norm, course.abel) if len(table))
     for axes in panels:
         axes.set_ylim(0, 1.06 * highest)
 
 
-def _norm(axes: Axes, course: Course, theme: Theme) -> Mapping[str, Any]:
+def _norm(axes: Axes, course: NormCourse, theme: Theme) -> Mapping[str, Any]:
     entries: dict[str, Any] = {}
     kinds = (("fixed rate: mean, range over seeds", course.norm, theme.norm), ("ABEL", course.abel, theme.abel))
     for label, table, color in kinds:
@@ -75,7 +75,7 @@ def _norm(axes: Axes, course: Course, theme: Theme) -> Mapping[str, Any]:
     return entries | dict(_decays(axes, course, theme))
 
 
-def _decays(axes: Axes, course: Course, theme: Theme) -> Iterator[tuple[str, Any]]:
+def _decays(axes: Axes, course: NormCourse, theme: Theme) -> Iterator[tuple[str, Any]]:
     kinds: tuple[tuple[str, Mapping[int, tuple[int, ...]], Any], ...] = (
         ("ABEL decays after a bounce, by seed", course.bounce_epochs, "-"),
         ("ABEL's last decay, forced", course.forced_epochs, DASHED),
@@ -88,7 +88,7 @@ def _decays(axes: Axes, course: Course, theme: Theme) -> Iterator[tuple[str, Any
             yield label, Line2D([], [], color=theme.abel, linewidth=1.1, linestyle=style)
 
 
-def _terms(axes: Axes, course: Course, theme: Theme) -> Mapping[str, Any]:
+def _terms(axes: Axes, course: NormCourse, theme: Theme) -> Mapping[str, Any]:
     measured = course.equation["change"]
     lines: tuple[tuple[str, pd.DataFrame, str, Any, float], ...] = (
         ("η²|g|²", course.equation["growth"], theme.arms[2], "-", 1.8),
@@ -104,7 +104,7 @@ def _terms(axes: Axes, course: Course, theme: Theme) -> Mapping[str, Any]:
     return dots | {label: Line2D([], [], color=color, linestyle=style) for label, _, color, style, _ in lines}
 
 
-def _residual(axes: Axes, course: Course, theme: Theme) -> Mapping[str, Any]:
+def _residual(axes: Axes, course: NormCourse, theme: Theme) -> Mapping[str, Any]:
     table = course.equation["residual"]
     axes.axhline(0, color=theme.muted, linewidth=0.7)
     axes.plot(table.index, table, color=theme.arms[5], linewidth=0.8, alpha=0.8)

@@ -6,12 +6,12 @@ from itertools import pairwise
 import pandas as pd
 
 from services.report.findings import listed
-from sweeps.results.claims.norm_curves import LEAST_RISE, Course
+from sweeps.results.claims.norm_curves import LEAST_RISE, NormCourse
 
 ROUNDING = 1e-4  # of the terms' magnitudes, after an epoch's steps in float32
 
 
-def norm_equation_findings(courses: Sequence[Course]) -> Iterator[str]:
+def norm_equation_findings(courses: Sequence[NormCourse]) -> Iterator[str]:
     """What the terms of the weight-norm equation say (paper, section 4.1)."""
     yield _identity(courses)
     yield _approximation(courses)
@@ -23,7 +23,7 @@ def norm_equation_findings(courses: Sequence[Course]) -> Iterator[str]:
         yield from _abel(course, where)
 
 
-def norm_curves_findings(courses: Sequence[Course]) -> Iterator[str]:
+def norm_curves_findings(courses: Sequence[NormCourse]) -> Iterator[str]:
     """How the norm goes at each rate (paper, figure S5)."""
     for course in courses:
         where = f"At rate {course.value:g}"
@@ -33,7 +33,7 @@ def norm_curves_findings(courses: Sequence[Course]) -> Iterator[str]:
         yield from _abel(course, where)
 
 
-def _identity(courses: Sequence[Course]) -> str:
+def _identity(courses: Sequence[NormCourse]) -> str:
     steps = max(_largest(c.equation["change_sgd"] - c.equation["change_steps"], c.size) for c in courses)
     norms = max(_largest(c.equation["change"] - c.equation["change_steps"], c.norm) for c in courses)
     holds = (
@@ -46,7 +46,7 @@ def _identity(courses: Sequence[Course]) -> str:
     )
 
 
-def _approximation(courses: Sequence[Course]) -> str:
+def _approximation(courses: Sequence[NormCourse]) -> str:
     parts = []
     for course in courses:
         share = course.equation["residual"].abs() / course.size
@@ -61,7 +61,7 @@ def _largest(difference: pd.DataFrame, beside: pd.DataFrame) -> float:
     return float((difference.abs() / beside).max().max())
 
 
-def _bounce(course: Course) -> str:
+def _bounce(course: NormCourse) -> str:
     """What the norm does at the fixed rate: the seeds in which it bounces, only rises, only falls."""
     seen = course.bounces
     bounced = [one for one in seen.values() if one.bounced and one.whole.rise >= LEAST_RISE]
@@ -88,7 +88,7 @@ def _bounce(course: Course) -> str:
     return f"the squared norm {'; it '.join(told)}."
 
 
-def _ratio(course: Course) -> str:
+def _ratio(course: NormCourse) -> str:
     ratio, balance = (_first_above_one(course.equation[name]) for name in ("ratio", "balance"))
     minima = [one.whole.minimum for one in course.bounces.values()]
     return (
@@ -104,7 +104,7 @@ def _first_above_one(ratios: pd.DataFrame) -> str:
     return f"in epoch {', '.join(str(one[0]) if len(one) else 'none' for one in above)}"
 
 
-def _abel(course: Course, where: str) -> Iterator[str]:
+def _abel(course: NormCourse, where: str) -> Iterator[str]:
     """When ABEL decays by itself and what the norm does then; after the last decay separately."""
     if course.abel.empty:
         return
@@ -127,7 +127,7 @@ def _abel(course: Course, where: str) -> Iterator[str]:
     yield f"The norm falls again after {fell} of {decays}, and after {turned} it then rises before the next."
 
 
-def _after(course: Course, seed: int, decays: Sequence[int]) -> Iterator[tuple[bool, bool]]:
+def _after(course: NormCourse, seed: int, decays: Sequence[int]) -> Iterator[tuple[bool, bool]]:
     """For each decay, whether the norm falls after it, and whether it has then risen from its lowest."""
     curve = course.abel[seed].dropna()
     every = sorted({*decays, *course.forced_epochs.get(seed, ()), len(curve)})

@@ -53,7 +53,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class ReportedSweep:
     """A sweep as a report shows it: its row in the ledger, its frames, its main figure if any, and what it tells of the
     paper's claims.
 
@@ -115,7 +115,7 @@ def report(
     return Report(files=tuple(files), findings=tuple(found))
 
 
-def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
+def _look(settings: Settings, names: Sequence[str]) -> list[ReportedSweep]:
     with closing(Ledger.open(settings.ledger_url)) as ledger:
         rows = {row.id: row for row in map(ledger.sweep, names)}
         _one_program(list(rows.values()))
@@ -125,7 +125,7 @@ def _look(settings: Settings, names: Sequence[str]) -> list[Sweep]:
             row.id: guessing.of(row, ledger.trials(row.id)[0].program, settings.data_dir) for row in rows.values()
         }
     return [
-        Sweep(
+        ReportedSweep(
             row=row,
             label=labels[row.id],
             guessing=guesses[row.id],
@@ -156,11 +156,11 @@ def _label(row: SweepRow, rows: Sequence[SweepRow], newest: SweepRow) -> str:
     return row.name if alone else f"{row.name} {row.id[:6]}"
 
 
-def _file(sweep: Sweep) -> str:
+def _file(sweep: ReportedSweep) -> str:
     return sweep.label.replace(" ", "-")
 
 
-def _findings(sweeps: Sequence[Sweep]) -> Iterator[str]:
+def _findings(sweeps: Sequence[ReportedSweep]) -> Iterator[str]:
     for one in sweeps:
         said = one.main.findings if one.main else (missing(one.frames, one.guessing),)
         before = f"{one.label}: " if len(sweeps) > 1 else ""
@@ -168,7 +168,7 @@ def _findings(sweeps: Sequence[Sweep]) -> Iterator[str]:
 
 
 def document(
-    sweeps: Sequence[Sweep],
+    sweeps: Sequence[ReportedSweep],
     shown: Frames,
     arms: Sequence[Robustness],
     found: Sequence[str],

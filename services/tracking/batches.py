@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
 
-from services.tracking.projection import Point
+from services.tracking.projection import MetricPoint
 
 ENTITIES = 1000
 LIMITS = {"points": 1000, "parameters": 100, "tags": 100}
@@ -20,10 +20,10 @@ FRAME_BYTES = 120  # around an entity: the names of its fields, and indentation
 
 
 @dataclass
-class Batch:
+class RequestPart:
     """What one request carries."""
 
-    points: list[Point] = field(default_factory=list)
+    points: list[MetricPoint] = field(default_factory=list)
     parameters: list[tuple[str, str]] = field(default_factory=list)
     tags: list[tuple[str, str]] = field(default_factory=list)
     size: int = 0
@@ -39,9 +39,11 @@ class Batch:
         return True
 
 
-def batches(points: Sequence[Point], parameters: Mapping[str, str], tags: Mapping[str, str]) -> Iterator[Batch]:
+def batches(
+    points: Sequence[MetricPoint], parameters: Mapping[str, str], tags: Mapping[str, str]
+) -> Iterator[RequestPart]:
     """Everything in as few requests as can be: all points, then the parameters, then the tags."""
-    batch = Batch()
+    batch = RequestPart()
     for kind, entity in chain(
         zip(repeat("points"), points),
         zip(repeat("parameters"), parameters.items()),
@@ -49,7 +51,7 @@ def batches(points: Sequence[Point], parameters: Mapping[str, str], tags: Mappin
     ):
         if not batch.add(kind, entity):
             yield batch
-            batch = Batch()
+            batch = RequestPart()
             batch.add(kind, entity)
     if batch.size:
         yield batch

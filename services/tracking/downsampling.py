@@ -1,8 +1,8 @@
 """Which epochs of a long trial a tracking store shows. Pure.
 
 MLflow's UI draws at most 320 points of a curve, evenly spaced by their index: of a longer one, a short bounce may be
-between them. So a curve has at most as many. Whether an epoch is shown depends only on what is known when it is sent, so sending it
-again sends the same points.
+between them. So a curve has at most as many. Whether an epoch is shown depends only on what is known when it is sent,
+so sending it again sends the same points.
 
 - Up to 320 epochs planned: every epoch.
 - Beyond: the first, and from it on every n-th, at most 256; of the epochs after which the schedule saw a minimum or

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.tracking import acts, downsampling, projection, run_measures, view
 from services.tracking.acts import Change
-from services.tracking.projection import Point
+from services.tracking.projection import MetricPoint
 from services.tracking.store import Shown, Store
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import EventRow, StateRow, SweepStatus, TrialRow, TrialStatus
@@ -169,7 +169,7 @@ class Mirror:
         elif change.trained:
             self._store.set_status(shown, "RUNNING")
 
-    def _errors(self, row: TrialRow, ended: EventRow, path: Sequence[StateRow]) -> Iterator[Point]:
+    def _errors(self, row: TrialRow, ended: EventRow, path: Sequence[StateRow]) -> Iterator[MetricPoint]:
         if ended.payload["status"] != TrialStatus.DIVERGED:
             return projection.error_points(path)
         return projection.guessing_points(path, guessing.of(self._sweep, row.program, self._data_dir))
@@ -215,7 +215,7 @@ class Mirror:
             self._describe(parent)
         incidents = [event for event in act if event.kind == "incident"]
         tags = projection.incident_tags(parent.tags, incidents) | projection.note_tags(act)
-        points: list[Point] = []
+        points: list[MetricPoint] = []
         if act[-1].kind == "sweep_ended":
             trials = self._ledger.trials(self._sweep.id)
             tags |= projection.cost_tags(trials, self._ledger.work(self._sweep.id))

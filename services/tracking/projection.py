@@ -42,7 +42,7 @@ EPOCH_TAGS: Mapping[str, Event] = {
 }
 
 
-class Point(NamedTuple):
+class MetricPoint(NamedTuple):
     """One value of a metric. The timestamp is stored with the record, so the same point is the same for ever."""
 
     key: str
@@ -51,7 +51,7 @@ class Point(NamedTuple):
     step: int
 
 
-class Data(NamedTuple):
+class DataSet(NamedTuple):
     """A data set, as MLflow shows what a run was trained on. The digest is of the decoded arrays, as in the state keys."""
 
     name: str
@@ -60,21 +60,23 @@ class Data(NamedTuple):
     profile: str
 
 
-def data_of(sweep: SweepRow, trial: TrialRow) -> Data | None:
+def data_of(sweep: SweepRow, trial: TrialRow) -> DataSet | None:
     """What a trial is trained on; None for a program that the sweep does not know."""
     given = trial.program["data"]
     for identity in sweep.identities:
         if identity.program == trial.program:
             name = str(given.get("name") or given["kind"])
             profile = json.dumps({"num_rows": identity.examples})
-            return Data(name, identity.data[:DIGEST_LIMIT], _text(given), profile)
+            return DataSet(name, identity.data[:DIGEST_LIMIT], _text(given), profile)
     return None
 
 
-def epoch_points(state: StateRow) -> Iterator[Point]:
+def epoch_points(state: StateRow) -> Iterator[MetricPoint]:
     """The points of one recorded epoch; infinities become NaN, for MLflow would turn them into 1.8e308."""
     for name, value in sorted(state.metrics.items()):
-        yield Point(metric_key(name), value if math.isfinite(value) else math.nan, state.finished_at_ms, state.epoch)
+        yield MetricPoint(
+            metric_key(name), value if math.isfinite(value) else math.nan, state.finished_at_ms, state.epoch
+        )
 
 
 def metric_key(name: str) -> str:
@@ -95,7 +97,7 @@ def nonfinite_tags(states: Iterable[StateRow]) -> dict[str, str]:
     return tags
 
 
-def bounce_points(curve: Sequence[StateRow]) -> Iterator[Point]:
+def bounce_points(curve: Sequence[StateRow]) -> Iterator[MetricPoint]:
     """How the squared norm of a trial that has ended bounced, as metrics at its last epoch with a finite norm.
 
     By how much it fell to its lowest, and rose after it, as parts of the norm; and the epoch of the lowest.
@@ -106,10 +108,10 @@ def bounce_points(curve: Sequence[StateRow]) -> Iterator[Point]:
     whole = bounces(state.metrics["weight_norm_sq"] for state in finite).whole
     found = {"norm_fall": whole.fall, "norm_minimum_epoch": float(whole.minimum), "norm_rise": whole.rise}
     for key, value in found.items():
-        yield Point(key, value, finite[-1].finished_at_ms, finite[-1].epoch)
+        yield MetricPoint(key, value, finite[-1].finished_at_ms, finite[-1].epoch)
 
 
-def error_points(curve: Sequence[StateRow]) -> Iterator[Point]:
+def error_points(curve: Sequence[StateRow]) -> Iterator[MetricPoint]:
     """The test errors of a trial that has ended, as metrics at its last epoch: its least one and when, its last, and that
     at the least training loss. Of one that diverged, see :func:`guessing_points`.
     """
@@ -124,10 +126,10 @@ def error_points(curve: Sequence[StateRow]) -> Iterator[Point]:
     if chosen is not None and math.isfinite(chosen):
         found["selected_test_error"] = chosen
     for key, value in found.items():
-        yield Point(key, value, curve[-1].finished_at_ms, curve[-1].epoch)
+        yield MetricPoint(key, value, curve[-1].finished_at_ms, curve[-1].epoch)
 
 
-def guessing_points(curve: Sequence[StateRow], guessing: float | None) -> Iterator[Point]:
+def guessing_points(curve: Sequence[StateRow], guessing: float | None) -> Iterator[MetricPoint]:
     """The test errors of a trial that diverged: those of guessing, by which MLflow orders and averages it.
 
     None where guessing is not known: what such a trial reached before would put it among the best.
@@ -135,15 +137,15 @@ def guessing_points(curve: Sequence[StateRow], guessing: float | None) -> Iterat
     if guessing is None or not curve:
         return
     for key in ("minimum_test_error", "final_test_error", "selected_test_error"):
-        yield Point(key, guessing, curve[-1].finished_at_ms, curve[-1].epoch)
+        yield MetricPoint(key, guessing, curve[-1].finished_at_ms, curve[-1].epoch)
 
 
-def decision_points(decisions: Iterable[EventRow]) -> Iterator[Point]:
+def decision_points(decisions: Iterable[EventRow]) -> Iterator[MetricPoint]:
     """The decays of a trial as a metric: the event's flags (2 bounce, 4 last decay, 8 milestone, 16 plateau) at its epoch."""
     for row in decisions:
         flags = Event(row.payload["event"])
         if flags & EPOCH_TAGS["abel.decay_epochs"]:
-            yield Point("decay_event", float(flags), row.at_ms, row.payload["epoch"])
+            yield MetricPoint("decay_event", float(flags), row.at_ms, row.payload["epoch"])
 
 
 def decision_tags(known: Mapping[str, str], decisions: Iterable[EventRow]) -> dict[str, str]:
@@ -189,7 +191,7 @@ def trial_parameters(trial: TrialRow) -> dict[str, str]:
 
 def trial_update(
     known: Mapping[str, str], change: Change, news: Sequence[StateRow], shown: Sequence[StateRow] | None = None
-) -> tuple[list[Point], dict[str, str]]:
+) -> tuple[list[MetricPoint], dict[str, str]]:
     """What to send for a change of a trial whose run has the tags ``known``, with the records that are news to it.
 
     Args:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from services.tracking.projection import Point, metric_key
+from services.tracking.projection import MetricPoint, metric_key
 from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results import baseline, guessing, summary
 from sweeps.results.grids import Grid
@@ -33,7 +33,7 @@ def points(
     trials: Sequence[TrialRow],
     curve: Callable[[str | None], Sequence[StateRow]],
     data_dir: Path | None = None,
-) -> Iterator[Point]:
+) -> Iterator[MetricPoint]:
     """The measures of every arm that has all of its results; of one near chance none that praises it for being steady.
 
     Args:
@@ -55,9 +55,9 @@ def points(
             yield from _of(arm, table, at_ms)
 
 
-def _of(arm: str, table: Grid, at_ms: int) -> Iterator[Point]:
+def _of(arm: str, table: Grid, at_ms: int) -> Iterator[MetricPoint]:
     for name, found in telling(table).items():
         key = f"{SECTION}/{metric_key(arm)}/{name}"
         for suffix, value in (("", found.value), (".low", found.low), (".high", found.high)):
             if math.isfinite(value):  # with one seed there is no interval
-                yield Point(key + suffix, round(value, DIGITS), at_ms, 0)
+                yield MetricPoint(key + suffix, round(value, DIGITS), at_ms, 0)

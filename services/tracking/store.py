@@ -19,10 +19,10 @@ from services.retrying import reason
 from services.settings import MLFLOW_ENVIRONMENT, Settings
 from services.tracking.batches import batches
 from services.tracking.damage import damage
-from services.tracking.projection import Data, Point
+from services.tracking.projection import DataSet, MetricPoint
 from services.tracking.runs import MARK, experiment_with, experiments, one_each, sweep_runs
 from services.tracking.tags import whole_number
-from services.tracking.view import View
+from services.tracking.view import SavedView
 from sweeps.files import make_private
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import Ledger
@@ -148,7 +148,7 @@ class Store:
         tags = {"mlflow.experimentKind": "custom_model_development", MARK: name}
         return str(self._client.create_experiment(free, artifact_location=self._location, tags=tags))
 
-    def save_view(self, experiment: str, view: View) -> None:
+    def save_view(self, experiment: str, view: SavedView) -> None:
         """Keep a page of MLflow's UI with the experiment; one of the same key is replaced."""
         self._client.set_experiment_tag(experiment, view.tag, view.text)
 
@@ -163,7 +163,7 @@ class Store:
         """A new run."""
         return Shown.of(self._client.create_run(experiment, started_ms, dict(tags), name))
 
-    def use(self, shown: Shown, data: Data) -> None:
+    def use(self, shown: Shown, data: DataSet) -> None:
         """Name the data set that a run is trained on."""
         dataset = Dataset(data.name, data.digest, "abel", data.source, profile=data.profile)
         context = InputTag(MLFLOW_DATASET_CONTEXT, "training")
@@ -188,7 +188,7 @@ class Store:
     def send(
         self,
         shown: Shown,
-        points: Sequence[Point] = (),
+        points: Sequence[MetricPoint] = (),
         tags: Mapping[str, str] | None = None,
         parameters: Mapping[str, str] | None = None,
     ) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from services import ledgers, streams
 from services.errors import OperationError
-from services.retrying import Ending, Patience, Stop, persist, sole
+from services.retrying import Ending, Patience, Termination, persist, sole
 from services.schemas import Tracked
 from services.settings import Settings, SettingsError
 from services.tracking.damage import damage
@@ -109,7 +109,7 @@ def _watched(mirror: Mirror, tracking_uri: str) -> Callable[[], bool]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the projector; returns the exit code."""
     options = _options(argv)
-    stop = Stop(follow=options.follow)
+    stop = Termination(follow=options.follow)
 
     def say(line: str) -> None:
         print(f"tracking {without_credentials(options.tracking_uri or '')}: {line}", file=sys.stderr, flush=True)
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _sweep(options: argparse.Namespace, stop: Stop) -> tuple[Ledger, SweepRow]:
+def _sweep(options: argparse.Namespace, stop: Termination) -> tuple[Ledger, SweepRow]:
     """The ledger and the sweep in it; a follower waits for a ledger's server that is away, as the run beside it does."""
     url = options.ledger or Settings.from_env().ledger_url
     while True:
@@ -144,7 +144,7 @@ def _sweep(options: argparse.Namespace, stop: Stop) -> tuple[Ledger, SweepRow]:
 
 
 def _project(
-    options: argparse.Namespace, ledger: Ledger, sweep: SweepRow, stop: Stop, say: Callable[[str], None]
+    options: argparse.Namespace, ledger: Ledger, sweep: SweepRow, stop: Termination, say: Callable[[str], None]
 ) -> int:
     if options.follow:
         os.nice(10)  # training comes first

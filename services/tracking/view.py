@@ -32,7 +32,7 @@ RESULTS = ("minimum_test_error", "final_test_error", "norm_rise")
 ABOUT = ("abel.decay_epochs", "abel.outcome")
 
 
-class View(NamedTuple):
+class SavedView(NamedTuple):
     """A saved view: its key, by which an address names it, and the experiment's tag that holds it."""
 
     key: str
@@ -55,7 +55,7 @@ def trials_of(sweep_id: str) -> str:
     return f"tags.`abel.sweep_id` = '{sweep_id}' and tags.`abel.arm` LIKE '%'"
 
 
-def view(sweep: SweepRow, trials: Sequence[TrialRow]) -> View:
+def view(sweep: SweepRow, trials: Sequence[TrialRow]) -> SavedView:
     """The view of a sweep: its trials by setting, the best first, with test error, norm and rate by epoch.
 
     A line is a setting's mean over its seeds, where that is one: MLflow takes it at each epoch over the trials that have
@@ -65,7 +65,7 @@ def view(sweep: SweepRow, trials: Sequence[TrialRow]) -> View:
     """
     state = json.dumps(_state(sweep, trials), separators=(",", ":"))
     envelope = {"name": f"Sweep {sweep.id}", "createdAt": sweep.created_ms, "state": state}
-    return View(key(sweep.id), TAG + key(sweep.id), json.dumps(envelope, separators=(",", ":")))
+    return SavedView(key(sweep.id), TAG + key(sweep.id), json.dumps(envelope, separators=(",", ":")))
 
 
 def _state(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:

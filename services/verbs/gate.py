@@ -17,8 +17,8 @@ from sweeps.results import noninferiority as checks
 from sweeps.results import power as powers
 from sweeps.results.baseline import Baseline
 from sweeps.results.grids import Grid
-from sweeps.results.load import results
 from sweeps.results.measures import telling
+from sweeps.results.summary import results
 from sweeps.results.values import Finding, Interval, Power, TrialResult, Verdict
 from sweeps.spec import models, rules
 from sweeps.spec.models import Check, Statistic

@@ -9,8 +9,7 @@ from services.settings import Settings
 from sweeps.ledger import leases
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import EventRow, SweepRow, SweepStatus, TrialRow, TrialStatus
-from sweeps.results.load import results
-from sweeps.results.summary import summarise
+from sweeps.results.summary import results, summarise
 
 STOPPED = "stopped"  # marked as running, but no process runs it: it was killed, or the machine went down
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abel.schedules import Schedule, last_epoch_named
-from sweeps.forecast.prefixes import NEVER, Course, Ints, Prefixes, decay_epochs
+from sweeps.forecast.prefixes import NEVER, Ints, PlannedCourse, Prefixes, decay_epochs
 from sweeps.forecast.watching import distinct_factors, fixed_epochs, group, sure_epochs, watching
 from sweeps.run.halving import rungs
 from sweeps.spec.trial import Trial
@@ -43,7 +43,8 @@ class Table:
         self.root = _numbered((trial.program, trial.seed) for trial in trials)
         most = [NEVER if examples is None else examples(trial) for trial in trials]
         courses = [
-            Course(trial.schedule, trial.program.batch_size, one) for trial, one in zip(trials, most, strict=True)
+            PlannedCourse(trial.schedule, trial.program.batch_size, one)
+            for trial, one in zip(trials, most, strict=True)
         ]
         self.prefixes = Prefixes(dict.fromkeys(courses), int(self.epochs.max(initial=0)))
         self.row: Ints = np.array([self.prefixes.row[course] for course in courses], np.int64)
@@ -141,10 +142,10 @@ class Table:
         return apart
 
 
-def _followed(courses: Sequence[Course], table: Table) -> Ints:
+def _followed(courses: Sequence[PlannedCourse], table: Table) -> Ints:
     """For each watching trial, a depth beyond which no schedule that goes by the clock can be where it is."""
     followed = np.full(len(courses), NEVER)
-    by_clock: dict[int, set[Course]] = {}
+    by_clock: dict[int, set[PlannedCourse]] = {}
     for course, root, watches in zip(courses, table.root.tolist(), table.watching.tolist(), strict=True):
         if not watches:
             by_clock.setdefault(root, set()).add(course)
@@ -158,7 +159,7 @@ def _followed(courses: Sequence[Course], table: Table) -> Ints:
 class _Others:
     """The courses of a root that go by the clock: how far can they be where a watching trial is?"""
 
-    def __init__(self, courses: set[Course], prefixes: Prefixes) -> None:
+    def __init__(self, courses: set[PlannedCourse], prefixes: Prefixes) -> None:
         self._prefixes = prefixes
         self._rows = sorted({prefixes.row[course] for course in courses})
         self._factors: dict[int, set[float]] = {}
@@ -166,7 +167,7 @@ class _Others:
             for epoch in decay_epochs(course.schedule) or ():
                 self._factors.setdefault(epoch, set()).add(_factor(course.schedule))
 
-    def follow(self, course: Course, fixed: int) -> int:
+    def follow(self, course: PlannedCourse, fixed: int) -> int:
         """A depth beyond which none of them is where the watching trial is, whatever it sees."""
         common = self._common(self._prefixes.row[course])
         last, factor = _last_decay(course.schedule), _factor(course.schedule)

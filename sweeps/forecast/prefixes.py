@@ -35,7 +35,7 @@ NEVER = 2**40  # an epoch that no trial reaches
 _UNSEEN = Observation(weight_norm_sq=math.nan, train_loss=math.nan)
 
 
-class Course(NamedTuple):
+class PlannedCourse(NamedTuple):
     """A schedule in a program: the first batch size, and the examples of an epoch (`NEVER` where they are not known)."""
 
     schedule: Schedule
@@ -62,8 +62,8 @@ class Prefixes:
     first.
     """
 
-    def __init__(self, courses: Iterable[Course], epochs: int) -> None:
-        self.row: dict[Course, int] = {}
+    def __init__(self, courses: Iterable[PlannedCourse], epochs: int) -> None:
+        self.row: dict[PlannedCourse, int] = {}
         shared: list[int] = []
         members = [_Walker(course) for course in courses]
         waiting = [_Group(members, 1, b"", -1)] if members else []
@@ -89,7 +89,7 @@ class Prefixes:
 class _Walker:
     """A course on its way."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: PlannedCourse) -> None:
         self.course = course
         self._decays = decay_epochs(course.schedule)
         self._warmup_epochs = int(getattr(course.schedule, "warmup_epochs", 0))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert
 from sweeps.ledger import database, leases, tables
 from sweeps.ledger.database import upsert
 from sweeps.ledger.entries import Batch, checkpoint_row, moved, spent, state_row
-from sweeps.ledger.holding import Held, held, now_ms
+from sweeps.ledger.holding import HeldSweep, held, now_ms
 from sweeps.ledger.queries import OUTCOMES, Reading, pages
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.sealing import Damage, change, on_conflict, seal
@@ -32,7 +32,7 @@ class Driving(Reading):
             yield connection
 
     @contextmanager
-    def _hold(self, sweep_id: str) -> Iterator[Held]:
+    def _hold(self, sweep_id: str) -> Iterator[HeldSweep]:
         """A transaction that has the sweep's row for itself."""
         with self._write() as connection, held(connection, sweep_id) as sweep:
             yield sweep
@@ -107,13 +107,13 @@ class Driving(Reading):
             _change_invocation(connection, invocation, lambda row: spent(row, batch))
 
 
-def end_sweep(sweep: Held, status: SweepStatus) -> None:
+def end_sweep(sweep: HeldSweep, status: SweepStatus) -> None:
     """Note that the sweep has ended."""
     sweep.row["status"] = status
     sweep.append("sweep_ended", {"status": status})
 
 
-def end_cancelled(sweep: Held) -> None:
+def end_cancelled(sweep: HeldSweep) -> None:
     """Give the trials whose end was asked for their outcome."""
     at = tables.trials.c
     asked = (at.sweep_id == sweep.row["id"]) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)

@@ -22,7 +22,7 @@ def holdings(text: str = "{}") -> dict[str, Any]:
 
 
 @dataclass
-class Held:
+class HeldSweep:
     """A sweep's row while a transaction has it for itself. ``row`` may be changed; it is written where the block ends."""
 
     connection: Connection
@@ -44,7 +44,7 @@ class Held:
 
 
 @contextmanager
-def held(connection: Connection, sweep_id: str) -> Iterator[Held]:
+def held(connection: Connection, sweep_id: str) -> Iterator[HeldSweep]:
     """Hold a sweep's row until the transaction ends.
 
     Raises:
@@ -58,7 +58,7 @@ def held(connection: Connection, sweep_id: str) -> Iterator[Held]:
     if found is None:
         raise LedgerError(f"sweep {sweep_id}: must be one that was run here")
     check(tables.sweeps, found)
-    sweep = Held(connection, dict(found), holdings(found["holds"]))
+    sweep = HeldSweep(connection, dict(found), holdings(found["holds"]))
     yield sweep
     sweep.row["holds"] = encode(sweep.holds)
     changed = {name: value for name, value in sweep.row.items() if found[name] != value}

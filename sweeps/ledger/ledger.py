@@ -17,8 +17,8 @@ from sweeps.ledger import database, leases, migrations, tables
 from sweeps.ledger.database import LedgerError, upsert
 from sweeps.ledger.driving import AGAIN, Driving, end_cancelled, end_sweep
 from sweeps.ledger.entries import sweep_identity, trial_row
-from sweeps.ledger.holding import Held, held, now_ms
-from sweeps.ledger.mending import Mended, Mending
+from sweeps.ledger.holding import HeldSweep, held, now_ms
+from sweeps.ledger.mending import MendedPart, Mending
 from sweeps.ledger.queries import OUTCOMES, pages
 from sweeps.ledger.records import SweepStatus, TrialStatus, encode
 from sweeps.ledger.sealing import Damage, change, seal
@@ -66,7 +66,9 @@ class Ledger(Driving):
             ledger.close()
 
     @classmethod
-    def mend(cls, url: str, saved: Callable[[str], bool], *, dry_run: bool, sweep: str | None = None) -> list[Mended]:
+    def mend(
+        cls, url: str, saved: Callable[[str], bool], *, dry_run: bool, sweep: str | None = None
+    ) -> list[MendedPart]:
         """Mend a damaged ledger (:mod:`sweeps.ledger.mending`); a dry run only says what would be done.
 
         One that an older program wrote is upgraded first, in the same transaction.
@@ -230,7 +232,7 @@ def _register(connection: Connection, sweep_id: str, name: str) -> None:
     change(connection, tables.meta, tables.meta.c.name == SWEEPS, entered)
 
 
-def _describe(sweep: Held, spec: Mapping[str, Any]) -> None:
+def _describe(sweep: HeldSweep, spec: Mapping[str, Any]) -> None:
     if sweep.row["spec"] != (text := encode(spec)):
         sweep.row["spec"] = text
         sweep.append("sweep_described", {})

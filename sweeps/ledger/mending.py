@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, String, Table, cast, delete, i
 from sweeps.ledger import tables
 from sweeps.ledger.database import LedgerError, upsert
 from sweeps.ledger.holding import now_ms
-from sweeps.ledger.mending_sweeps import BACK, Sweep, restored
+from sweeps.ledger.mending_sweeps import BACK, BrokenSweep, restored
 from sweeps.ledger.records import SweepRow, encode
 from sweeps.ledger.sealing import is_intact, on_conflict, seal
 from sweeps.ledger.soundness import SWEEPS, is_readable
@@ -25,7 +25,7 @@ CONTENT = (tables.trials, tables.states, tables.checkpoints, tables.events, tabl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mended:
+class MendedPart:
     """Something that was damaged or missing, and what was done about it.
 
     ``sweep`` is a name, empty for what belongs to no sweep; ``restored`` is false for what is lost.
@@ -49,9 +49,9 @@ class Mending:
 
     connection: Connection
     saved: Callable[[str], bool]
-    done: list[Mended] = field(default_factory=list)
+    done: list[MendedPart] = field(default_factory=list)
 
-    def all(self, wanted: str | None = None) -> list[Mended]:
+    def all(self, wanted: str | None = None) -> list[MendedPart]:
         """Mend everything; returns what was done.
 
         Raises:
@@ -68,7 +68,7 @@ class Mending:
         _refuse_unknown(wanted, (listed or {}) | {sweep.id: sweep.name for sweep in sweeps})
         self._register({sweep.id: sweep.name for sweep in sweeps}, listed)
         for sweep in sweeps:
-            found = Sweep(self.connection, sweep, whole=sweep.id not in again).mend()
+            found = BrokenSweep(self.connection, sweep, whole=sweep.id not in again).mend()
             for what, how, sure in found:
                 self._tell(what, how, sure, (sweep.id, sweep.name))
         self._checkpoints(gone[tables.checkpoints.name])
@@ -80,7 +80,7 @@ class Mending:
 
     def _tell(self, what: str, how: str, restored: bool, sweep: tuple[str, str] = ("", "")) -> None:
         key, name = sweep
-        self.done.append(Mended(sweep=name, sweep_id=key, what=what, how=how, restored=restored))
+        self.done.append(MendedPart(sweep=name, sweep_id=key, what=what, how=how, restored=restored))
 
     def _remove_damaged(self, table: Table) -> list[dict[str, Any]]:
         """Remove the rows that do not match their digests or cannot be decoded; returns what they said."""

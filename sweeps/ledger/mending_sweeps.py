@@ -52,7 +52,7 @@ def _row(key: str, name: str, sharing: bool, spec: Any, was: Mapping[str, Any]) 
 
 
 @dataclass
-class Sweep:
+class BrokenSweep:
     """One sweep under repair. ``whole`` is whether its row was intact, so that it says what there should be."""
 
     connection: Connection

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results import summary
 from sweeps.results.frames import CURVE_COLUMNS, CURVES, EVENT_COLUMNS, TRIAL_COLUMNS, Frames
-from sweeps.results.values import TrialResult
 
 # The columns that list a trial's epochs, by the flags of the schedule's event.
 EPOCH_COLUMNS: Mapping[str, Event] = {
@@ -47,11 +46,6 @@ def load(ledger: Ledger, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Fr
         spec=sweep.spec,
         work=ledger.work(sweep.id),
     )
-
-
-def results(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> Iterator[TrialResult]:
-    """The result of each of these trials, one curve in memory at a time."""
-    return map(summary.measure, trials, ledger.curves(sweep, trials))
 
 
 def _row(trial: TrialRow, states: Sequence[StateRow], decisions: Sequence[EventRow]) -> Mapping[str, Any]:

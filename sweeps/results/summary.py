@@ -1,16 +1,22 @@
-"""What a sweep has shown, arm by arm, from the ledger's rows: pure functions, no reading and no writing."""
+"""What a sweep has shown, trial by trial and arm by arm."""
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
 from abel.schedules import DECAYS, replay
-from sweeps.ledger.records import StateRow, TrialRow, TrialStatus
+from sweeps.ledger.queries import Reading
+from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
 from sweeps.spec.decoding import schedule_from_dict
 from workers.cohort import diverged, observation
+
+
+def results(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> Iterator[TrialResult]:
+    """The result of each of these trials, one curve in memory at a time."""
+    return map(measure, trials, ledger.curves(sweep, trials))
 
 
 def measure(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:

@@ -47,7 +47,7 @@ class Shared:
     away: LedgerAway | None = None  # where that is why: the sweep goes on once the ledger is back
 
     def end(self, error: Exception) -> None:
-        """Drain the sweep because of an error that no trial caused. The first such error is reported, unless one ends the sweep."""
+        """Drain the sweep because of an error that no trial caused. The first is reported, unless a later one ends the sweep."""
         if self.error is None or isinstance(error, Fenced):
             self.error = str(error) if isinstance(error, LedgerError) else f"{type(error).__name__}: {error}"
             self.failure = classify(error)

@@ -13,7 +13,7 @@ from abel.schedules import Event, Observation, replay
 from services.report.exhibits import Exhibit, exhibit
 from services.report.norm_findings import norm_curves_findings, norm_equation_findings
 from services.report.themes import DARK, LIGHT, Theme, png
-from sweeps.results.claims.norm_curves import Course, by_l2, by_rate
+from sweeps.results.claims.norm_curves import NormCourse, by_l2, by_rate
 from sweeps.results.frames import CURVE_COLUMNS, CURVES, TRIAL_COLUMNS, Frames
 from sweeps.spec.decoding import replaced
 from sweeps.spec.sweep import Trial, load_spec, parse_document
@@ -113,9 +113,9 @@ def frame(*curves: list[float]) -> pd.DataFrame:
     return pd.DataFrame(dict(enumerate(curves)), index=range(1, len(curves[0]) + 1))
 
 
-def course(value: float, norm: pd.DataFrame, abel: pd.DataFrame, **others: Any) -> Course:
+def course(value: float, norm: pd.DataFrame, abel: pd.DataFrame, **others: Any) -> NormCourse:
     empty: Any = {"bounce_epochs": {0: ()}, "forced_epochs": {0: (5,)}, "equation": {}}
-    return Course(value=value, norm=norm, abel=abel, **(empty | others))
+    return NormCourse(value=value, norm=norm, abel=abel, **(empty | others))
 
 
 DEEP = frame([10.0, 8.0, 6.0, 7.0, 8.0, 9.0], [10.0, 8.0, 5.0, 7.0, 8.0, 9.0])

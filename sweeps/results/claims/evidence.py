@@ -19,7 +19,7 @@ DECAY, LAST = "schedule.decay_epoch", "schedule.last_decay_epoch"
 COLLAPSE = 0.99  # a network whose squared norm has lost this part of itself learns nothing any more
 
 
-class Course(StrEnum):
+class NormShape(StrEnum):
     """What the norm does at a rate before it is decayed, in every seed; mixed where seeds differ."""
 
     BOUNCES = "bounces"
@@ -88,23 +88,23 @@ class Evidence:
             for _, row in self.frames.trials.iterrows()
         )
 
-    def courses(self, kind: str) -> dict[Scalar, Course]:
+    def courses(self, kind: str) -> dict[Scalar, NormShape]:
         """By rate, what the norm of an arm does before its first decay."""
         norms = self.frames.curve("weight_norm_sq")
         trials = self.frames.finished[self.frames.finished["arm"] == self.arm(kind)]
-        seen: dict[Scalar, set[Course]] = {}
+        seen: dict[Scalar, set[NormShape]] = {}
         for _, row in trials.iterrows():
             until = row["decay_epochs"][0] if row["decay_epochs"] else row["epoch"]
             curve = norms[row["trial_id"]].loc[:until].dropna()
             seen.setdefault(row["settings"].get(RATE), set()).add(_course(curve))
-        return {rate: found.pop() if len(found) == 1 else Course.MIXED for rate, found in seen.items()}
+        return {rate: found.pop() if len(found) == 1 else NormShape.MIXED for rate, found in seen.items()}
 
 
-def _course(curve: "pd.Series[float]") -> Course:
+def _course(curve: "pd.Series[float]") -> NormShape:
     found = bounces(curve)
     if found.whole.fall >= COLLAPSE:
-        return Course.COLLAPSES
-    return Course.BOUNCES if found.bounced and found.whole.rise >= LEAST_RISE else Course.LEVELS
+        return NormShape.COLLAPSES
+    return NormShape.BOUNCES if found.bounced and found.whole.rise >= LEAST_RISE else NormShape.LEVELS
 
 
 def _known(error: float) -> float | None:

@@ -20,7 +20,7 @@ TERMS = ("growth", "decay", "alignment")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class NormCourse:
     """Finished trials of one setting; every frame has epochs down and seeds across.
 
     Args:
@@ -62,14 +62,14 @@ class Course:
         return growth + decay + alignment
 
 
-def by_rate(frames: Frames) -> list[Course] | None:
+def by_rate(frames: Frames) -> list[NormCourse] | None:
     """The course at each base rate, highest first; None where no rate stands alone for its trials."""
     rates = frames.curve("learning_rate_first").max()
     # Rates are recorded as float32 numbers: 0.1 as 0.10000000149.
     return _courses(frames, {str(trial): float(f"{rate:.6g}") for trial, rate in rates.items()})
 
 
-def by_l2(frames: Frames) -> list[Course] | None:
+def by_l2(frames: Frames) -> list[NormCourse] | None:
     """The course at each strength of L2, highest first; None where the sweep does not vary it, or nothing else."""
     named = zip(frames.trials["trial_id"], frames.trials["settings"], strict=True)
     strengths = {trial: settings.get("program.l2") for trial, settings in named}
@@ -79,7 +79,7 @@ def by_l2(frames: Frames) -> list[Course] | None:
     return courses if courses and all(course.equation for course in courses) else None
 
 
-def _courses(frames: Frames, values: Mapping[str, float]) -> list[Course] | None:
+def _courses(frames: Frames, values: Mapping[str, float]) -> list[NormCourse] | None:
     finished = frames.finished[frames.finished["kind"].isin(["constant", "abel"])]
     finished = finished[finished["trial_id"].isin(values)]
     value = finished["trial_id"].map(values)
@@ -89,11 +89,11 @@ def _courses(frames: Frames, values: Mapping[str, float]) -> list[Course] | None
     return [course for course in courses if not course.norm.empty] or None
 
 
-def _course(frames: Frames, value: float, trials: pd.DataFrame) -> Course:
+def _course(frames: Frames, value: float, trials: pd.DataFrame) -> NormCourse:
     constant, abel = (trials[trials["kind"] == kind] for kind in ("constant", "abel"))
     names = [name for name in CURVES if name.startswith(PREFIX)]
     sums = {name.removeprefix(PREFIX): frames.by_seed(name, constant) for name in names}
-    return Course(
+    return NormCourse(
         value=value,
         norm=frames.by_seed("weight_norm_sq", constant),
         abel=frames.by_seed("weight_norm_sq", abel),

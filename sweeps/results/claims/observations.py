@@ -12,7 +12,7 @@ import numpy as np
 
 from sweeps.results.axes import along, axes, heat, interaction, part, without
 from sweeps.results.claims.decay_time import Paired, decay_time
-from sweeps.results.claims.evidence import DECAY, FACTOR, RATE, Course, Evidence
+from sweeps.results.claims.evidence import DECAY, FACTOR, RATE, Evidence, NormShape
 from sweeps.results.claims.sensitivity import last_decays
 from sweeps.results.comparison import best_setting, compare, difference, paired, quantities
 from sweeps.results.confidence import ROUNDING, Difference, Level, Quantity, change, unknown
@@ -65,7 +65,7 @@ def tuned(evidence: Evidence, margin: float) -> Seen:
     )
 
 
-def _gains(evidence: Evidence, course: Course) -> dict[Scalar, Difference]:
+def _gains(evidence: Evidence, course: NormShape) -> dict[Scalar, Difference]:
     """What cosine gains on simple decay, by rate, at the rates at which the norm does this."""
     simple, cosine = paired(evidence.table("simple", "selected"), evidence.table("cosine", "selected"))
     courses = evidence.courses("simple")
@@ -77,7 +77,7 @@ def _gains(evidence: Evidence, course: Course) -> dict[Scalar, Difference]:
     return {rate: Difference(one, other) for rate, (one, other) in zip(rates, best, strict=True)}
 
 
-def cosine(course: Course) -> Callable[[Evidence, float], Seen]:
+def cosine(course: NormShape) -> Callable[[Evidence, float], Seen]:
     """What cosine gains on simple decay where the norm takes this course."""
 
     def look(evidence: Evidence, margin: float) -> Seen:

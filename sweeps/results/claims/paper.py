@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeps.results.claims import observations
-from sweeps.results.claims.evidence import Course, Evidence
+from sweeps.results.claims.evidence import Evidence, NormShape
 from sweeps.results.claims.observations import Bound, Held, Seen
 from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
@@ -122,13 +122,13 @@ _PARTS: Mapping[Claim, tuple[_Part, ...]] = {
             says="Cosine beats simple decay where the norm bounces.",
             rule="over the rates at which it does, simple decay has the larger error, at its best factor and least training loss",
             bound=_above_zero,
-            look=observations.cosine(Course.BOUNCES),
+            look=observations.cosine(NormShape.BOUNCES),
         ),
         _Part(
             says="Cosine gains nothing where the norm does not bounce.",
             rule="over the rates at which it does not, cosine gains less than {margin} points",
             bound=_below_margin,
-            look=observations.cosine(Course.LEVELS),
+            look=observations.cosine(NormShape.LEVELS),
         ),
     ),
     "decay_time": (

@@ -6,11 +6,11 @@ import pytest
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils.validation import MAX_BATCH_LOG_REQUEST_SIZE, _validate_batch_log_limits
 
-from services.tracking.batches import Batch, batches
-from services.tracking.projection import Point
+from services.tracking.batches import RequestPart, batches
+from services.tracking.projection import MetricPoint
 
 
-def check(batch: Batch) -> None:
+def check(batch: RequestPart) -> None:
     metrics = [Metric(point.key, point.value, point.timestamp_ms, point.step) for point in batch.points]
     parameters = [Param(name, text) for name, text in batch.parameters]
     tags = [RunTag(name, text) for name, text in batch.tags]
@@ -34,7 +34,7 @@ def check(batch: Batch) -> None:
     ],
 )
 def test_as_few_requests_as_can_be(points: int, parameters: int, tags: int, requests: int) -> None:
-    curve = [Point("a", float(step), step, step) for step in range(points)]
+    curve = [MetricPoint("a", float(step), step, step) for step in range(points)]
     settings = {f"p{number}": "x" for number in range(parameters)}
     labels = {f"t{number}": "y" for number in range(tags)}
     made = list(batches(curve, settings, labels))
@@ -47,7 +47,7 @@ def test_as_few_requests_as_can_be(points: int, parameters: int, tags: int, requ
 
 
 def test_a_request_stays_below_a_megabyte() -> None:
-    points = [Point("metric " + "m" * 240, 1 / 3, 1_790_000_000_000, step) for step in range(3000)]
+    points = [MetricPoint("metric " + "m" * 240, 1 / 3, 1_790_000_000_000, step) for step in range(3000)]
     texts = {f"{number}": "é" * 5000 for number in range(60)}
     made = list(batches(points, texts, texts))
     for batch in made:
@@ -56,5 +56,5 @@ def test_a_request_stays_below_a_megabyte() -> None:
 
 
 def test_what_vouches_comes_after_the_points() -> None:
-    made = list(batches([Point("a", 0.0, 1, step) for step in range(2500)], {"p": "x"}, {"abel.epoch": "2500"}))
+    made = list(batches([MetricPoint("a", 0.0, 1, step) for step in range(2500)], {"p": "x"}, {"abel.epoch": "2500"}))
     assert [(len(batch.points), len(batch.tags)) for batch in made] == [(1000, 0), (1000, 0), (500, 1)]

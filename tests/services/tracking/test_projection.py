@@ -6,7 +6,7 @@ from typing import Any
 from abel.schedules import Event
 from services.tracking.acts import changes
 from services.tracking.projection import (
-    Point,
+    MetricPoint,
     decision_points,
     decision_tags,
     epoch_points,
@@ -46,14 +46,14 @@ def test_a_plateau_decays_and_does_not_bounce() -> None:
 def test_only_the_first_epoch_that_is_not_finite_is_told() -> None:
     states = [state(1, x=1.0, y=-math.inf), state(2, x=math.nan, y=math.nan)]
     assert nonfinite_tags(states) == {"nonfinite.y": "-inf in epoch 1", "nonfinite.x": "nan in epoch 2"}
-    assert next(epoch_points(states[0])) == Point("x", 1.0, 10, 1)
+    assert next(epoch_points(states[0])) == MetricPoint("x", 1.0, 10, 1)
 
 
 def test_an_update_vouches_for_the_last_epoch_it_holds() -> None:
     ended = event(9, "trial_ended", trial="a", status="failed", epoch=None, error="Boom: no")
     change = changes([event(1, "progress", trials=["a"], keys=["k4"]), ended])["a"]
     points, tags = trial_update({"abel.epoch": "3"}, change, [state(4, x=1.0)])
-    assert points == [Point("x", 1.0, 40, 4)]
+    assert points == [MetricPoint("x", 1.0, 40, 4)]
     outcome = {"abel.outcome": "failed", "abel.outcome_epoch": "4", "abel.error": "Boom: no"}
     assert tags == outcome | {"abel.epoch": "4"}
 

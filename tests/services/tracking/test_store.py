@@ -11,7 +11,7 @@ from oracle import is_trial
 
 from services.settings import Settings
 from services.tracking.mirror import Mirror
-from services.tracking.projection import Point
+from services.tracking.projection import MetricPoint
 from services.tracking.runs import sweep_runs
 from services.tracking.store import Store, TrackingError, attach_figure
 
@@ -23,7 +23,7 @@ def store(tracking_uri: str, tmp_path: Path) -> Store:
 
 def test_a_run_takes_more_than_fits_in_one_request(store: Store, tracking_uri: str) -> None:
     shown = store.make(store.experiment("large", "s"), "a run", 1000, {"abel.sweep_id": "s"})
-    points = [Point(f"metric{key}", float(step), 1000 + step, step) for step in range(1, 401) for key in range(6)]
+    points = [MetricPoint(f"metric{key}", float(step), 1000 + step, step) for step in range(1, 401) for key in range(6)]
     parameters = {f"parameter {number}": str(number) for number in range(130)}
     tags = {f"tag{number}": "é" * 5000 for number in range(130)}
     store.send(shown, points, tags, parameters)

@@ -11,7 +11,7 @@ from sqlalchemy import event, select, update
 from sweeps.ledger import tables
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.entries import Batch
-from sweeps.ledger.holding import Held
+from sweeps.ledger.holding import HeldSweep
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from workers.cohort import Record
@@ -248,7 +248,7 @@ def test_no_event_is_seen_before_one_with_a_smaller_id(shop, spec_of, postgres, 
     trials, identities, sweep_id = shop.enter(spec)
     invocation = None if "cancel" in (first, second) else shop.ledger.begin_invocation(sweep_id)
     last = shop.ledger.events(sweep_id)[-1].id
-    has_id, go_on, append = threading.Event(), threading.Event(), Held.append
+    has_id, go_on, append = threading.Event(), threading.Event(), HeldSweep.append
 
     def held_up(*arguments):
         append(*arguments)
@@ -269,7 +269,7 @@ def test_no_event_is_seen_before_one_with_a_smaller_id(shop, spec_of, postgres, 
             case "cancel":
                 shop.ledger.cancel_trials(sweep_id, [shop.ledger.trials(sweep_id)[0].id])
 
-    monkeypatch.setattr(Held, "append", held_up)
+    monkeypatch.setattr(HeldSweep, "append", held_up)
     slow, fast = (threading.Thread(target=write, args=(name,)) for name in (first, second))
     slow.start()
     has_id.wait()

@@ -9,8 +9,8 @@ import pytest
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import CURVES, Frames, joined
-from sweeps.results.load import load, results
-from sweeps.results.summary import measure
+from sweeps.results.load import load
+from sweeps.results.summary import measure, results
 from workers import plugins
 
 

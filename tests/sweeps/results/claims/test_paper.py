@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from sweeps.results.axes import part
-from sweeps.results.claims.evidence import DECAY, FACTOR, LAST, RATE, Course, Evidence
+from sweeps.results.claims.evidence import DECAY, FACTOR, LAST, RATE, Evidence, NormShape
 from sweeps.results.claims.paper import Held, Told, of, told
 from sweeps.results.frames import CURVE_COLUMNS, Frames
 from sweeps.results.load import load
@@ -299,11 +299,11 @@ def test_the_norm_s_course_is_read_up_to_the_first_decay() -> None:
     rows += [trial("simple", seed, errors, {RATE: 0.05}, norm=(FALL, BOUNCE)[seed]) for seed in (0, 1)]
     rows += [trial("simple", 0, errors, {RATE: 0.04}, norm=BOUNCE, decay_epochs=(2,))]
     assert evidence(rows).courses("simple") == {
-        0.1: Course.BOUNCES,
-        0.02: Course.LEVELS,
-        0.9: Course.COLLAPSES,
-        0.05: Course.MIXED,
-        0.04: Course.LEVELS,
+        0.1: NormShape.BOUNCES,
+        0.02: NormShape.LEVELS,
+        0.9: NormShape.COLLAPSES,
+        0.05: NormShape.MIXED,
+        0.04: NormShape.LEVELS,
     }
 
 
