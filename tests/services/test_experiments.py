@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from services.cli.app import app
 from services.settings import Settings
-from services.tracking.runs import RunsError, load, sweep_runs
+from services.tracking.runs import sweep_runs
 from services.verbs.ui import ui
 
 
@@ -123,33 +123,21 @@ def test_another_sweeps_experiment_is_not_taken_for_its_new_name(small: Any, sto
     assert home(client, story).name == "another (abel)"
 
 
-def test_a_renamed_run_keeps_its_trials_name_in_a_report(small: Any, settings: Settings, client: MlflowClient) -> None:
+def test_a_run_that_people_renamed_keeps_its_new_name(small: Any, client: MlflowClient) -> None:
     track(small)
-    wanted = [row.name for row in small.ledger.trials(small.sweep_id)]
     for run in sweep_runs(client, small.sweep_id):
         client.update_run(run.info.run_id, name="the good one")
-    assert list(load(settings.tracking_uri, small.sweep_id).trials["name"]) == wanted
     track(small, "--rebuild")
     assert {run.info.run_name for run in sweep_runs(client, small.sweep_id)} == {"the good one"}
 
 
-def test_edited_tags_are_refused_where_they_cannot_be_read_and_restored(
-    small: Any, settings: Settings, client: MlflowClient, everything: Any
-) -> None:
+def test_edited_tags_are_restored(small: Any, settings: Settings, client: MlflowClient, everything: Any) -> None:
     track(small)
     before = everything(settings.tracking_uri, small.sweep_id)
     (run,) = [run for run in sweep_runs(client, small.sweep_id) if run.data.tags.get("abel.arm") == "decay-at"]
-    unreadable = {"abel.seed": "first", "abel.number": "", "abel.settings": "decay 2", "abel.arm": ""}
-    for tag, text in unreadable.items():
-        client.set_tag(run.info.run_id, tag, text)
-        with pytest.raises(RunsError, match=rf"tag {tag}: must be .*, got '{text}'; `abel track .* --rebuild`"):
-            load(settings.tracking_uri, small.sweep_id)
-        client.set_tag(run.info.run_id, tag, run.data.tags[tag])
-    changed = {"abel.epoch": "all", "abel.decay_epochs": "2, 77,x", "abel.trial": "mine", "abel.setting": "mine"}
-    for tag, text in changed.items():
-        client.set_tag(run.info.run_id, tag, text)
-    load(settings.tracking_uri, small.sweep_id)
-    for tag, text in unreadable.items():
+    edited = {"abel.seed": "first", "abel.number": "", "abel.settings": "decay 2", "abel.arm": ""}
+    edited |= {"abel.epoch": "all", "abel.decay_epochs": "2, 77,x", "abel.trial": "mine", "abel.setting": "mine"}
+    for tag, text in edited.items():
         client.set_tag(run.info.run_id, tag, text)
     track(small, "--rebuild")
     assert everything(settings.tracking_uri, small.sweep_id) == before
