@@ -46,13 +46,13 @@ DOORS = {
     "ray": ("sweeps/run/*", "sweeps/spec/sampling.py"),
     "requests": ("services/verbs/notify.py",),
     "rich": ("services/*",),
+    "ruamel": ("sweeps/spec/yaml.py",),
     "scipy": ("sweeps/results/*", "sweeps/spec/sampling.py"),
     "sklearn": ("workers/data/*",),
     "sqlalchemy": ("sweeps/ledger/*", "sweeps/urls.py", "services/tracking/*"),
     "tensorflow": ("workers/data/*",),
     "tensorflow_datasets": ("workers/data/*",),
     "typer": ("services/cli/*",),
-    "yaml": ("sweeps/*",),
 }
 
 MOST_LINES = 300
