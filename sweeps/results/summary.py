@@ -9,7 +9,7 @@ from typing import Any
 from abel.schedules import DECAYS, replay
 from sweeps.ledger.records import StateRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
-from sweeps.spec.decoding import schedule_from_dict
+from sweeps.spec.schedules import schedule_from_dict
 from workers.cohort import diverged, observation
 
 
