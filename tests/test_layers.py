@@ -43,6 +43,7 @@ DOORS = {
     "pandas": ("services/*", "sweeps/results/*"),
     "psutil": ("sweeps/*", "services/*"),
     "pydantic": ("sweeps/*", "services/settings.py", "services/verbs/gate.py"),
+    "pydantic_core": ("sweeps/spec/shapes.py", "sweeps/spec/schema.py"),
     "ray": ("sweeps/run/*", "sweeps/spec/sampling.py"),
     "requests": ("services/verbs/notify.py",),
     "rich": ("services/*",),
