@@ -55,16 +55,17 @@ DOORS = {
     "pandas": ("services/*", "sweeps/results/*"),
     "psutil": ("sweeps/*", "services/*"),
     "pydantic": ("sweeps/*", "services/settings.py", "services/verbs/gate.py"),
+    "pydantic_core": ("sweeps/spec/shapes.py", "sweeps/spec/schema.py"),
     "ray": ("sweeps/run/*", "sweeps/spec/sampling.py"),
     "requests": ("services/verbs/notify.py",),
     "rich": ("services/*",),
+    "ruamel": ("sweeps/spec/yaml.py",),
     "scipy": ("sweeps/results/*", "sweeps/spec/sampling.py"),
     "sklearn": ("workers/data/*",),
     "sqlalchemy": ("sweeps/ledger/*", "sweeps/urls.py", "services/tracking/*"),
     "tensorflow": ("workers/data/*",),
     "tensorflow_datasets": ("workers/data/*",),
     "typer": ("services/cli/*",),
-    "yaml": ("sweeps/*",),
 }
 
 MOST_LINES = 300

@@ -14,7 +14,7 @@ from sweeps.ledger.entries import sweep_identity, trial_row
 from sweeps.ledger.holding import held, holdings
 from sweeps.ledger.records import StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, encode
 from sweeps.ledger.sealing import change, digest, seal
-from sweeps.spec.decoding import schedule_from_dict
+from sweeps.spec.schedules import schedule_from_dict
 from sweeps.spec.sweep import SpecError, Trial, parse_document
 from workers.cohort import diverged, observation
 from workers.config import ConfigError, Program, to_dict

@@ -10,7 +10,7 @@ from abel.schedules import DECAYS, replay
 from sweeps.ledger.queries import Reading
 from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
-from sweeps.spec.decoding import schedule_from_dict
+from sweeps.spec.schedules import schedule_from_dict
 from workers.cohort import diverged, observation
 
 

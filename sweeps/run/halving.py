@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from types import SimpleNamespace
+
+import numpy as np
 
 from sweeps.ledger.records import EventRow, StateRow, TrialRow, TrialStatus, encode
 from sweeps.spec.models import Halving
@@ -34,15 +35,12 @@ def rungs(halving: Halving | None, epochs: int) -> tuple[int, ...]:
 
 
 def losers(errors: Mapping[str, float], reduction_factor: int) -> set[str]:
-    """Who is not among the best, by Ray Tune's cut: about one in `reduction_factor` is; of equals none is cut off."""
-    from ray.tune.schedulers.async_hyperband import _Bracket  # takes seconds, and few sweeps need it
-
-    bracket = _Bracket(min_t=1, max_t=1, reduction_factor=reduction_factor, s=0)
-    for name, error in errors.items():
-        bracket.on_result(SimpleNamespace(trial_id=name), 1, -error)
-    ((_, rewards),) = bracket._rungs
-    cutoff = bracket.cutoff(rewards)
-    return {name for name, reward in rewards.items() if reward < cutoff}
+    """Who is not among the best: about one in `reduction_factor` is; settings that equal the last of them stay too."""
+    if not errors:
+        return set()
+    # Ray Tune's arithmetic, to the bit: a percentile of negated errors, interpolated linearly.
+    cutoff = -np.percentile([-error for error in errors.values()], (1 - 1 / reduction_factor) * 100)
+    return {name for name, error in errors.items() if error > cutoff}
 
 
 @dataclass(frozen=True, kw_only=True)

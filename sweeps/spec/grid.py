@@ -13,12 +13,18 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
-from sweeps.errors import Faults, join, shown, unknown
-from sweeps.spec.trial import Setting
+from pydantic import WithJsonSchema
+
+from sweeps.errors import Faults, join
+from sweeps.spec.shapes import STRICT, Must, shape_of
+from workers.config import require
 
 Number = int | float
+Setting = bool | int | float | str | None
+Finite = Annotated[Number, Must("be a finite number")]
+Ends = Annotated[tuple[Number, Number], Must("be two finite numbers")]
 
 
 class Axis(Protocol):
@@ -53,71 +59,59 @@ class Values:
         return self.listed[index]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Range:
-    """From `low` to `high`, both included, by `step`; whole numbers stay whole, and 0.1 + 2 * 0.1 is 0.3."""
+    """From the first to the second, by step. Whole numbers stay whole, and 0.1 + 2 * 0.1 is 0.3."""
 
-    low: Number
-    high: Number
-    step: Number
+    __pydantic_config__ = STRICT
+    range: Ends
+    step: Annotated[Finite, WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
 
     def __post_init__(self) -> None:
-        if not self.step > 0:
-            raise ValueError(f"step must be > 0, got {shown(self.step)}")
-        if not self.low <= self.high:
-            raise ValueError(f"range must not fall, got {shown([self.low, self.high])}")
+        low, high = self.range
+        require(self.step > 0, "step", "be > 0", self.step)
+        require(low <= high, "range", "not fall", self.range)
 
     @property
     def count(self) -> int:
         """How many steps fit, and one."""
-        return int((_exact(self.high) - _exact(self.low)) // _exact(self.step)) + 1
+        low, high = map(_exact, self.range)
+        return int((high - low) // _exact(self.step)) + 1
 
     def value(self, index: int) -> Number:
         """So many steps above the low end."""
-        found = _exact(self.low) + index * _exact(self.step)
-        return int(found) if isinstance(self.low, int) and isinstance(self.step, int) else float(found)
+        low, step = self.range[0], self.step
+        found = _exact(low) + index * _exact(step)
+        return int(found) if isinstance(low, int) and isinstance(step, int) else float(found)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Log:
-    """`number` values from `low` to `high`, both included, evenly spaced in the logarithm, to 6 significant digits."""
+    """From the first to the second, even in the logarithm, to 6 significant digits."""
 
-    low: Number
-    high: Number
-    number: int
+    __pydantic_config__ = STRICT
+    log: Ends
+    count: Annotated[int, Must("be an integer"), WithJsonSchema({"type": "integer", "minimum": 2})]
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high:
-            raise ValueError(f"log must rise from above 0, got {shown([self.low, self.high])}")
-        if self.number < 2:
-            raise ValueError(f"count must be at least 2, got {shown(self.number)}")
-
-    @property
-    def count(self) -> int:
-        """As many as asked for."""
-        return self.number
+        require(0 < self.log[0] < self.log[1], "log", "rise from above 0", self.log)
+        require(self.count >= 2, "count", "be at least 2", self.count)
 
     def value(self, index: int) -> float:
         """The ends as they are given, rounded between."""
-        if index in (0, self.number - 1):
-            return float(self.high if index else self.low)
-        low, high = math.log(self.low), math.log(self.high)
-        return _rounded(math.exp(low + (high - low) * index / (self.number - 1)))
+        if index in (0, self.count - 1):
+            return float(self.log[bool(index)])
+        low, high = map(math.log, self.log)
+        return _rounded(math.exp(low + (high - low) * index / (self.count - 1)))
 
 
-@dataclass(frozen=True)
 class Interval:
-    """Any number from `low` to `high`, evenly or evenly in the logarithm; for sampling."""
+    """Any number between two; for sampling."""
 
-    low: Number
-    high: Number
-    log: bool
-
-    def __post_init__(self) -> None:
-        if self.log and not self.low > 0:
-            raise ValueError(f"log must rise from above 0, got {shown([self.low, self.high])}")
-        if not self.low < self.high:
-            raise ValueError(f"{'log' if self.log else 'range'} must rise, got {shown([self.low, self.high])}")
+    @property
+    def ends(self) -> Ends:
+        """The lowest and the highest."""
+        raise NotImplementedError
 
     @property
     def count(self) -> int:
@@ -126,50 +120,88 @@ class Interval:
 
     def value(self, index: int) -> float:
         """The low end."""
-        return float(self.low)
+        return float(self.ends[0])
 
     def at(self, share: float) -> float:
         """The number that so large a share of the interval lies below, in [0, 1)."""
-        if self.log:
-            low, high = math.log(self.low), math.log(self.high)
-            return self.rounded(math.exp(low + (high - low) * share))
-        return self.rounded(self.low + (self.high - self.low) * share)
+        raise NotImplementedError
 
     def rounded(self, number: float) -> float:
         """To 6 significant digits, so that machines whose logarithms differ in the last bit sample the same."""
-        return min(max(_rounded(number), float(self.low)), float(self.high))
+        return min(max(_rounded(number), float(self.ends[0])), float(self.ends[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvenInterval(Interval):
+    """Any number between the two."""
+
+    __pydantic_config__ = STRICT
+    range: Ends
+
+    def __post_init__(self) -> None:
+        require(self.range[0] < self.range[1], "range", "rise", self.range)
+
+    @property
+    def ends(self) -> Ends:
+        """The lowest and the highest."""
+        return self.range
+
+    def at(self, share: float) -> float:
+        """As even as the share."""
+        low, high = self.range
+        return self.rounded(low + (high - low) * share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogInterval(Interval):
+    """Any number between the two, even in the logarithm."""
+
+    __pydantic_config__ = STRICT
+    log: Ends
+
+    def __post_init__(self) -> None:
+        require(self.log[0] > 0, "log", "rise from above 0", self.log)
+        require(self.log[0] < self.log[1], "log", "rise", self.log)
+
+    @property
+    def ends(self) -> Ends:
+        """The lowest and the highest."""
+        return self.log
+
+    def at(self, share: float) -> float:
+        """As even in the logarithm as the share."""
+        low, high = map(math.log, self.log)
+        return self.rounded(math.exp(low + (high - low) * share))
+
+
+class Form(NamedTuple):
+    """How an axis is written: what it is with another key, and what without, where settings are drawn."""
+
+    whole: Any
+    other: str
+    drawn: Any
+
+
+FORMS = {"range": Form(Range, "step", EvenInterval), "log": Form(Log, "count", LogInterval)}
 
 
 def parse_axis(raw: Any, path: str, faults: Faults, *, sampled: bool = False) -> Axis | None:
     """The axis that a spec describes, for a grid or to sample from; what is wrong with it is noted."""
     if isinstance(raw, list):
         return _listed(raw, path, faults)
-    if not isinstance(raw, Mapping) or not ("range" in raw or "log" in raw):
+    form = next((form for form in FORMS if form in raw), None) if isinstance(raw, Mapping) else None
+    if form is None:
         faults.must(path, "be a list of values, {range: [a, b], step: s} or {log: [a, b], count: n}", raw)
         return None
-    kind, other = ("range", "step") if "range" in raw else ("log", "count")
-    before = len(faults)
-    for key in raw:
-        if key not in (kind, other):
-            faults.add(join(path, key), unknown("key", key, (kind, other)))
-    ends = raw[kind]
-    if not (isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))):
-        faults.must(join(path, kind), "be two finite numbers", ends)
-    between = sampled and other not in raw
-    if not sampled and other not in raw:
-        faults.add(path, f"must have a {other} beside its {kind}, or a search in its arm that draws from it")
-    elif not between and (not _is_number(raw.get(other)) or (other == "count" and not isinstance(raw[other], int))):
-        faults.must(join(path, other), "be an integer" if other == "count" else "be a finite number", raw.get(other))
-    if len(faults) > before:
-        return None
-    low, high = ends
-    try:
-        if between:
-            return Interval(low, high, log=kind == "log")
-        return Range(low, high, raw[other]) if kind == "range" else Log(low, high, raw[other])
-    except ValueError as error:
-        faults.add(path, str(error))
-        return None
+    whole, other, drawn = FORMS[form]
+    axis: Axis | None
+    axis, found = shape_of(drawn if sampled and other not in raw else whole).decode(raw)
+    for place, rule in found.items():
+        if place == other and rule == "is missing":
+            faults.add(path, f"must have a {other} beside its {form}, or a search in its arm that draws from it")
+        else:
+            faults.add(f"{path}.{place}", rule)
+    return axis
 
 
 def spelled(value: Any) -> Setting:
@@ -191,10 +223,6 @@ def _listed(raw: list[Any], path: str, faults: Faults) -> Values | None:
             faults.must(join(path, index), "differ from the values before it", value)
         seen.add(repr(value))
     return Values(tuple(raw)) if readable else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _rounded(value: float) -> float:

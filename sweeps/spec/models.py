@@ -1,20 +1,21 @@
 """The shape of a spec, field by field (pydantic), and its faults in a user's words.
 
-Programs, schedules and grids are open dictionaries here; `sweeps.spec.expansion` builds and checks them.
+Programs, schedules and grids are open dictionaries here, as each may lack what another gives; `sweeps.spec.expansion` decodes
+them. Editors see them as what they are decoded to.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from sweeps.errors import Faults, join, unknown
-from sweeps.spec import rules
+from sweeps.errors import Faults
+from sweeps.spec import programs, rules, schedules
+from sweeps.spec.shapes import STRICT, Shown, shape_of
 
 MAX_EPOCHS = 1_000_000
 MAX_TRIALS = 100_000
@@ -83,7 +84,7 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 class Part(BaseModel):
     """A part of a spec: frozen, without unknown keys, without conversions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, **STRICT)
 
 
 class Search(Part):
@@ -111,7 +112,9 @@ class Halving(Part):
 class Arm(Part):
     """A schedule, and the grid of its variations."""
 
-    schedule: dict[str, JsonValue] = Field(description="The schedule: its kind and its fields.")
+    schedule: Annotated[dict[str, JsonValue], Shown(schedules.shape)] = Field(
+        description="The schedule: its kind and its fields."
+    )
     grid: dict[str, JsonValue] = Field(
         default={}, description="Values of fields such as schedule.decay_epoch or program.l2; all combinations are run."
     )
@@ -185,7 +188,9 @@ class Document(Part):
         description="The figure that the report draws: the error against the decay's epoch, the squared norm by rate, "
         "the terms of its equation, the error by rate and decay factor, or against the epoch of ABEL's last decay.",
     )
-    program: dict[str, JsonValue] = Field(description="What is trained, on what and how.")
+    program: Annotated[dict[str, JsonValue], Shown(programs.shape)] = Field(
+        description="What is trained, on what and how."
+    )
     epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Length of every trial, but where an arm has its own.")
     seeds: Annotated[list[Seed], AfterValidator(_distinct)] = Field(
         min_length=1, description="Every trial is run with each of them."
@@ -199,57 +204,8 @@ class Document(Part):
 
 def read(model: type[_Shape], document: Mapping[str, Any], faults: Faults) -> _Shape | None:
     """The document in its shape, or None with its faults noted."""
-    try:
-        # Through JSON: strict validation of Python values would refuse 1 where a float is due.
-        return model.model_validate_json(json.dumps(document))
-    except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            _note(dict(detail), faults)
-        return None
-
-
-def _note(detail: dict[str, Any], faults: Faults) -> None:
-    path = ""
-    for part in detail["loc"]:
-        path = path if part == "[key]" else join(path, part)
-    if detail["type"] == "missing":
-        faults.add(path, "is missing")
-    elif detail["type"] == "extra_forbidden":
-        parent, _, name = path.rpartition(".")
-        models: dict[str, type[Part]] = {
-            "": Document,
-            "resources": Resources,
-            "limits": Limits,
-            "check": Check,
-            "claims": Claims,
-        }
-        parts: dict[str, type[Part]] = {"search": Search, "halving": Halving}
-        arm = parts.get(str(detail["loc"][2]), Arm) if len(detail["loc"]) == 4 else Arm
-        faults.add(path, unknown("key", name, models.get(parent, arm).model_fields))
-    else:
-        faults.must(path, _rule(detail), detail["input"])
-
-
-_RULES = {
-    "int_type": "be an integer",
-    "int_from_float": "be an integer",
-    "float_type": "be a number",
-    "finite_number": "be finite",
-    "string_type": "be text",
-    "dict_type": "be a mapping",
-    "model_type": "be a mapping",
-    "list_type": "be a list",
-    "too_short": "not be empty",
-    "greater_than": "be above {gt:g}",
-    "greater_than_equal": "be at least {ge:g}",
-    "less_than_equal": "be at most {le:.10g}",
-    "string_too_long": "have at most {max_length} characters",
-    "literal_error": "be {expected}",
-}
-
-
-def _rule(detail: dict[str, Any]) -> str:
-    context = detail.get("ctx", {})
-    if detail["type"] == "value_error":
-        return str(context["error"]).removeprefix("must ")
-    return _RULES.get(detail["type"], f"be valid ({detail['msg']})").format(**context)
+    found: _Shape | None
+    found, broken = shape_of(model).decode(document)
+    for path, rule in broken.items():
+        faults.add(path, rule)
+    return found

@@ -1,12 +1,17 @@
-"""Programs as specs word them: kinds that need not be named, and sizes that no machine could hold."""
+"""Programs as specs word them: kinds that stand alone or need not be named, and sizes that no machine could hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from typing import Any
+from dataclasses import field, fields, make_dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Annotated, Any, get_type_hints
 
-from workers.config import ConfigError, Program, from_dict
+from sweeps.errors import shown
+from sweeps.spec.shapes import STRICT, Shape, Tagged
+from workers import plugins
+from workers.config import Program
 
 KINDS: Mapping[str, str] = {"task": "classify", "optimizer": "sgd"}  # where a spec names none
 MOST_EXAMPLES = 10_000_000  # digit pairs, 512 bytes each
@@ -14,6 +19,7 @@ MOST_WIDTH = 4096  # of a first layer, whose square is in the number of paramete
 MOST_PIXELS = 1_000_000
 MOST = 2**31 - 1  # what an index on a device can count
 
+_GROUPS: Mapping[str, str] = {item.name: item.metadata["group"] for item in fields(Program) if item.metadata}
 _SIZES: Mapping[str, Mapping[str, int]] = {
     "digit_pairs": {"train": MOST_EXAMPLES, "test": MOST_EXAMPLES},
     "vgg5": {"width": MOST_WIDTH},
@@ -22,28 +28,77 @@ _SIZES: Mapping[str, Mapping[str, int]] = {
 _NO_SIZE = ("kind", "seed")
 
 
-def with_kinds(values: Any) -> Any:
-    """A program's dictionary with the kinds that it leaves out."""
-    if not isinstance(values, Mapping):
-        return values
-    given = {name: values.get(name, kind) for name, kind in KINDS.items()}
-    return {**values, **{name: _with_kind(part, KINDS[name]) for name, part in given.items()}}
+def decode(given: Any) -> tuple[Program | None, dict[str, str]]:
+    """The program of a dictionary, or None and its faults: each rule by its path."""
+    if not isinstance(given, Mapping):
+        return None, {"": f"must be a mapping, got {shown(given)}"}
+    given = with_kinds(given)
+    parts, found = shape().decode(given)
+    for name, group in _GROUPS.items():
+        part = given.get(name)
+        kind = part.get("kind") if isinstance(part, Mapping) else None
+        if isinstance(kind, str) and kind in (broken := _installed(group)[1]):
+            found[f"{name}.kind"] = broken[kind]
+    program = Program(**vars(parts)) if parts is not None else None
+    found |= dict(_too_large(program)) if program is not None else {}
+    return (None, found) if found else (program, found)
 
 
-def program_from_dict(values: Any) -> Program:
-    """The program of a dictionary; `ConfigError` lists its faults, sizes out of bounds among them."""
-    program = from_dict(with_kinds(values))
-    if faults := list(_too_large(program)):
-        raise ConfigError(faults)
-    return program
+def with_kinds(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A program's dictionary with the kinds that it leaves out, and a mapping for each kind that stands alone."""
+    named = {**KINDS, **given}
+    return {name: _with_kind(part, KINDS.get(name)) if name in _GROUPS else part for name, part in named.items()}
 
 
-def _with_kind(part: Any, kind: str) -> Any:
-    return {"kind": kind, **part} if isinstance(part, Mapping) and "kind" not in part else part
+def replaced(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of nested dictionaries with another value at a dotted path."""
+    name, _, rest = path.partition(".")
+    below = document.get(name)
+    return {**document, name: replaced(below if isinstance(below, Mapping) else {}, rest, value) if rest else value}
 
 
-def _too_large(program: Program) -> Iterator[str]:
-    """Whole numbers above their bound, as "model.width: must be at most 4,096, got 10000"."""
+def _with_kind(part: Any, default: str | None) -> Any:
+    if isinstance(part, str):
+        return {"kind": part}
+    return {"kind": default, **part} if isinstance(part, Mapping) and default else part
+
+
+@cache
+def shape() -> Shape[Any]:
+    """`Program`, as pydantic can decode it: each group is the union of what is installed."""
+    hints = get_type_hints(Program)
+    unions = {
+        name: Annotated[Any, Tagged(_installed(group)[0], default=KINDS.get(name), is_bare=True)]
+        for name, group in _GROUPS.items()
+    }
+    members = [
+        (item.name, unions.get(item.name, hints[item.name]), field(default=item.default)) for item in fields(Program)
+    ]
+    namespace = {"__post_init__": Program.__post_init__, "__doc__": Program.__doc__, "__pydantic_config__": STRICT}
+    cls = make_dataclass("Program", members, namespace=namespace, frozen=True, kw_only=True)
+    return Shape(cls, config=None)
+
+
+@cache
+def _installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
+    """The variants of a group by their kinds, and what is wrong with those that cannot be had."""
+    found: dict[str, type[Any]] = {}
+    broken: dict[str, str] = {}
+    for kind in sorted(entry_points(group=group).names):
+        try:
+            variant = plugins.find(group, kind)
+            Shape(Annotated[Any, Tagged({kind: variant})])
+        except plugins.PluginError as error:
+            broken[kind] = str(error)
+        except Exception as error:  # of a package of the user's: its annotations may name what is not there
+            broken[kind] = f"{group} {kind!r} has a field that no spec can give: {' '.join(str(error).split())}"
+        else:
+            found[kind] = variant
+    return found, broken
+
+
+def _too_large(program: Program) -> Iterator[tuple[str, str]]:
+    """The path of each whole number above its bound, and the bound."""
     parts: dict[str, Any] = {name: getattr(program, name) for name in ("model", "data", "optimizer", "augment")}
     named = [(f"{name}.{item.name}", part, item.name) for name, part in parts.items() for item in fields(part)]
     for path, owner, name in [("batch_size", program, "batch_size"), *named]:
@@ -53,4 +108,4 @@ def _too_large(program: Program) -> Iterator[str]:
         bounds = _SIZES.get(getattr(owner, "kind", ""), {})
         most = bounds.get(name, MOST_PIXELS if path.startswith("augment.") else MOST)
         if value > most:
-            yield f"{path}: must be at most {most:,}, got {value}"
+            yield path, f"must be at most {most:,}, got {value}"

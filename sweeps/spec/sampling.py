@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.spec.grid import Axis, Interval
+from sweeps.spec.grid import Axis, Interval, LogInterval
 from sweeps.spec.models import Search
 
 MOST_VALUES = 2**31  # of an axis that lists its values or has a step
@@ -47,7 +47,7 @@ def _sampler(axis: Axis, generator: np.random.Generator) -> Callable[[], Any]:
     from ray import tune  # takes seconds, and few specs need it
 
     if isinstance(axis, Interval):
-        domain = (tune.loguniform if axis.log else tune.uniform)(axis.low, axis.high)
+        domain = (tune.loguniform if isinstance(axis, LogInterval) else tune.uniform)(*axis.ends)
         return lambda: axis.rounded(float(domain.sample(random_state=generator)))
     indices = tune.randint(0, axis.count)
     return lambda: axis.value(int(indices.sample(random_state=generator)))

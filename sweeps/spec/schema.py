@@ -1,120 +1,60 @@
-"""The JSON schema of a spec: what an editor needs to complete and to check one while it is written."""
+"""The JSON schema of a spec, from the models that decode one: an editor completes and checks specs with it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from abel.schedules import SCHEDULES
+from sweeps.spec import models
+from sweeps.spec.grid import FORMS
 from sweeps.spec.programs import KINDS
-from workers import plugins
-from workers.config import Program
-
-_NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+from sweeps.spec.shapes import shape_of
 
 
-def _axis(*, sampled: bool) -> dict[str, Any]:
-    """An axis; one to sample from needs neither a step nor a count."""
-    forms = {
-        "range": ("step", {"type": "number", "exclusiveMinimum": 0}, "From the first to the second, by step."),
-        "log": ("count", {"type": "integer", "minimum": 2}, "From the first to the second, even in the logarithm."),
-    }
-    listed = {"type": "array", "minItems": 1, "description": "Listed one by one."}
-    ranges = [
-        {
-            "type": "object",
-            "description": description,
-            "properties": {ends: _NUMBERS, how: schema},
-            "required": [ends] if sampled else [ends, how],
-            "additionalProperties": False,
-        }
-        for ends, (how, schema, description) in forms.items()
-    ]
-    return {"description": "The values of one field.", "oneOf": [listed, *ranges]}
+def for_editors() -> dict[str, Any]:
+    """The schema of a spec; it knows the installed programs and schedules."""
+    found = models.Document.model_json_schema(schema_generator=_ForEditors)
+    return found | {"$schema": _ForEditors.schema_dialect, "title": "A sweep of abel-sweeps"}
 
 
-def _grid(description: str, *, sampled: bool) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": description,
-        "patternProperties": {r"^(schedule|program)\.": _axis(sampled=sampled)},
-        "additionalProperties": False,
-        "minProperties": 1,
-    }
+class _ForEditors(GenerateJsonSchema):
+    """What must be given is what no other part of a spec gives."""
 
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """A dataclass with the first paragraph of its docstring; its kind tells it from the others of its union."""
+        found, cls = super().dataclass_schema(schema), schema["cls"]
+        kind = getattr(cls, "kind", None)
+        required = [name for name in found.get("required", []) if kind or name not in KINDS]
+        if cls in SCHEDULES.values():
+            required = []  # a grid or the length of training may give the others
+        found["required"] = [*(["kind"] if kind and kind not in KINDS.values() else []), *required]
+        found["description"] = (cls.__doc__ or "").partition("\n\n")[0]
+        return found
 
-def for_editors(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of the spec model, with its open dictionaries replaced by the installed programs and schedules."""
-    document = model.model_json_schema()
-    document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    document["title"] = "A sweep of abel-sweeps"
-    document["properties"]["program"] = _program()
-    arm = document["$defs"]["Arm"]["properties"]
-    # A field that the grid varies need not be in the schedule, so only the kind is required.
-    schedules = (_dataclass(variant, required=["kind"]) for variant in SCHEDULES.values())
-    arm["schedule"] = _one_of(schedules, f"One of {', '.join(SCHEDULES)}.")
-    description = arm["grid"]["description"]
-    arm["grid"] = _grid(description, sampled=True)
-    document["$defs"]["Arm"] |= {
-        "if": {"required": ["search"]},
-        "else": {"properties": {"grid": _grid(description, sampled=False)}},
-    }
-    return document
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        """A union without OpenAPI's discriminator, which is no word of JSON schema."""
+        found = super().tagged_union_schema(schema)
+        found.pop("discriminator", None)
+        return found
 
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """A model; where an arm does not draw its settings, the axes of its grid have a step or a count."""
+        found = super().model_schema(schema)
+        if schema["cls"] is models.Arm:
+            whole, drawn = [form.whole for form in FORMS.values()], [form.drawn for form in FORMS.values()]
+            grid = found["properties"]["grid"]
+            found |= {"if": {"required": ["search"]}, "else": {"properties": {"grid": grid | self._grid(whole)}}}
+            found["properties"] |= {"grid": grid | self._grid([*whole, *drawn])}
+        return found
 
-def _program() -> dict[str, Any]:
-    hints: dict[str, Any] = get_type_hints(Program)
-    properties: dict[str, Any] = {}
-    for item in fields(Program):
-        hint: Any = hints[item.name]
-        if group := item.metadata.get("group"):
-            properties[item.name] = _variants(group, KINDS.get(item.name))
-        else:
-            grouped = is_dataclass(hint)
-            properties[item.name] = _dataclass(hints[item.name]) if grouped else _schema(hint)
-            if item.default is not MISSING and not grouped:
-                properties[item.name]["default"] = item.default
-    required = [item.name for item in fields(Program) if item.default is MISSING and item.name not in KINDS]
-    return _object(Program, properties, required)
-
-
-def _variants(group: str, default: str | None) -> dict[str, Any]:
-    """Any variant of a group; its kind alone stands for it with every default, and the default kind need not be named."""
-    variants = plugins.variants(group)
-    kinds = {"enum": list(variants), "description": "A kind with every default."}
-    objects = (
-        _dataclass(variant, required=[*(["kind"] if kind != default else []), *_required(variant)])
-        for kind, variant in variants.items()
-    )
-    return _one_of([kinds, *objects], f"One of {', '.join(variants)}.") | ({"default": default} if default else {})
-
-
-def _dataclass(cls: type[Any], required: list[str] | None = None) -> dict[str, Any]:
-    properties = _schema(cls)["properties"]
-    return _object(cls, properties, _required(cls) if required is None else required)
-
-
-def _object(cls: type[Any], properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "title": cls.__name__,
-        "description": (cls.__doc__ or "").partition("\n\n")[0],
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
-
-
-def _required(cls: type[Any]) -> list[str]:
-    return [item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING]
-
-
-def _schema(hint: Any) -> dict[str, Any]:
-    return TypeAdapter(hint).json_schema()
-
-
-def _one_of(schemas: Iterable[dict[str, Any]], description: str) -> dict[str, Any]:
-    return {"description": description, "oneOf": list(schemas)}
+    def _grid(self, axes: Iterable[Any]) -> JsonSchemaValue:
+        """The fields of schedules and programs, each with one of some axes."""
+        listed = {"type": "array", "minItems": 1, "description": "Listed one by one."}
+        one = [listed, *(self.generate_inner(shape_of(axis).adapter.core_schema) for axis in axes)]
+        axis = {"description": "The values of one field.", "oneOf": one}
+        fields = {"patternProperties": {r"^(schedule|program)\.": axis}, "additionalProperties": False}
+        return {"type": "object", "minProperties": 1, **fields}

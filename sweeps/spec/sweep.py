@@ -94,7 +94,7 @@ def parse_document(document: Any, source: str = "spec") -> SweepSpec:
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a spec, for editors; it knows the installed programs and schedules."""
-    return schema.for_editors(models.Document)
+    return schema.for_editors()
 
 
 def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:

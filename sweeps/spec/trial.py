@@ -11,11 +11,10 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from abel.schedules import Schedule
+from sweeps.spec.grid import Setting
 from sweeps.spec.models import Halving
 from workers import config
 from workers.config import Program
-
-Setting = bool | int | float | str | None
 
 
 def trained_as(settings: Mapping[str, Setting]) -> tuple[tuple[str, Setting], ...]:

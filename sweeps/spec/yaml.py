@@ -1,19 +1,28 @@
-"""Reads a spec's text, YAML or JSON, into plain Python values with every surprise refused.
+"""Reads a spec's text, YAML or JSON, into plain Python values and refuses every surprise.
 
-Plain `yaml.safe_load` reads `1e-3` as text, `no` as false and `010` as 8, keeps the last of two equal keys, and lets
-nine lines of aliases stand for 10^9 items. Here numbers and booleans are those of YAML 1.2, and what JSON could not say
-(aliases, tags, equal keys, many documents) is a fault with its place.
+ruamel.yaml turns the text into events with positions; the values are built here. A loader for YAML in general reads
+`1_000` as a number and `2026-01-01` as a date, and nine lines of aliases as 10^9 items. Here plain scalars are those of
+YAML 1.2's JSON schema, and what JSON cannot express (aliases, tags, several documents, equal keys) is a fault with its
+place.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, NoReturn
 
-import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
 
 from sweeps.errors import Faults, SpecError, join
 
@@ -22,19 +31,15 @@ MAX_DEPTH = 20
 MAX_PROBLEM = 200
 _MAX_DIGITS = 18  # longer integers become floats, so that no rule meets one of 5,000 digits
 
-_CORE = "tag:yaml.org,2002:"
-_INT = re.compile(r"^[-+]?[0-9]+$")
-_SCALARS = {
-    "null": (re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
-    "bool": (re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
-    "int": (_INT, list("-+0123456789")),
-    "float": (
-        re.compile(
-            r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-        ),
-        list("-+.0123456789"),
-    ),
+_WORDS: dict[str, Any] = {"": None, "~": None} | {
+    spelling: value
+    for word, value in (("null", None), ("true", True), ("false", False))
+    for spelling in (word, word.capitalize(), word.upper())
 }
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
 
 
 def load(text: str, source: str, faults: Faults) -> Any:
@@ -48,8 +53,6 @@ def load(text: str, source: str, faults: Faults) -> Any:
     if size > MAX_BYTES:
         raise SpecError([f"must have at most {MAX_BYTES} bytes, got {size}"], source)
     value = _load_json(text, source) if source.endswith(".json") else _load_yaml(text, source)
-    if _depth_exceeds(value, MAX_DEPTH):
-        raise SpecError([f"must be nested at most {MAX_DEPTH} deep"], source)
     return _plain(value, "", faults)
 
 
@@ -80,36 +83,35 @@ def _plain(value: Any, path: str, faults: Faults) -> Any:
     return value
 
 
+def _load_json(text: str, source: str) -> Any:
+    def mapping(pairs: list[tuple[str, Any]]) -> _Mapping:
+        return _Mapping(_Entry(key, value, None) for key, value in pairs)
+
+    too_deep = SpecError([f"must be nested at most {MAX_DEPTH} deep"], source)
+    try:
+        value = json.loads(text, object_pairs_hook=mapping, parse_int=_integer)
+    except RecursionError:
+        raise too_deep from None
+    except json.JSONDecodeError as error:
+        raise SpecError([f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}"], source) from None
+    if _depth_exceeds(value, MAX_DEPTH):
+        raise too_deep
+    return value
+
+
 def _depth_exceeds(value: Any, limit: int) -> bool:
     items = [entry.value for entry in value] if isinstance(value, _Mapping) else value
     return isinstance(items, list) and (limit == 0 or any(_depth_exceeds(item, limit - 1) for item in items))
 
 
-def _integer(text: str) -> int | float:
-    return int(text) if len(text) <= _MAX_DIGITS else float(text)
-
-
-def _load_json(text: str, source: str) -> Any:
-    def mapping(pairs: list[tuple[str, Any]]) -> _Mapping:
-        return _Mapping(_Entry(key, value, None) for key, value in pairs)
-
-    try:
-        return json.loads(text, object_pairs_hook=mapping, parse_int=_integer)
-    except RecursionError:
-        raise SpecError([f"must be nested at most {MAX_DEPTH} deep"], source) from None
-    except json.JSONDecodeError as error:
-        raise SpecError([f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}"], source) from None
-
-
 def _load_yaml(text: str, source: str) -> Any:
     try:
-        node = _Loader(text).get_single_node()
-        return None if node is None else _value(node)
-    except yaml.MarkedYAMLError as error:
+        return _document(YAML(typ="safe", pure=True).parse(text))
+    except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise SpecError([place + _short(str(error.problem or error.context))], source) from None
-    except yaml.YAMLError as error:
+    except (YAMLError, ValueError) as error:  # a ValueError is an escape such as "\\U00110000"
         raise SpecError([_short(" ".join(str(error).split()))], source) from None
 
 
@@ -118,63 +120,63 @@ def _short(text: str) -> str:
     return text if len(text) <= MAX_PROBLEM else f"{text[:MAX_PROBLEM]}…"
 
 
-class _Loader(yaml.SafeLoader):
-    """A reader that stops at what a spec may not contain, before it costs anything."""
-
-    # Not SafeLoader's table, which is YAML 1.1's.
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-    depth = 0
-
-    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        """Refuse aliases, anchors, tags and depth at the event, then compose as usual."""
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise yaml.MarkedYAMLError(problem="anchors and aliases are not allowed", problem_mark=event.start_mark)
-        if getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(problem=f"tags are not allowed, got {event.tag}", problem_mark=event.start_mark)
-        self._check_depth(self.depth, event.start_mark)
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:
-        """Refuse depth in the scanner too, which reads up to 1,024 brackets ahead, each slower than the last."""
-        self._check_depth(self.flow_level, self.get_mark())
-        super().fetch_flow_collection_start(TokenClass)
-
-    def _check_depth(self, depth: int, mark: yaml.Mark) -> None:
-        if depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem=f"must be nested at most {MAX_DEPTH} deep", problem_mark=mark)
+def _document(events: Iterator[Any]) -> Any:
+    """The value of the text's only document, or None."""
+    value, is_first = None, True
+    for event in events:
+        if isinstance(event, DocumentStartEvent):
+            if not is_first:
+                _refuse(event, "must be one document, another one starts here")
+            value, is_first = _value(next(events), events, 0), False
+    return value
 
 
-for _name, (_pattern, _first) in _SCALARS.items():
-    _Loader.add_implicit_resolver(_CORE + _name, _pattern, _first)
+def _value(event: Any, events: Iterator[Any], depth: int) -> Any:
+    """The value that an event starts; what a spec may not contain is refused before it costs anything."""
+    _check(event)
+    if isinstance(event, ScalarEvent):
+        is_plain, _ = event.implicit
+        return _scalar(event.value) if is_plain else event.value
+    if depth == MAX_DEPTH:
+        _refuse(event, f"must be nested at most {MAX_DEPTH} deep")
+    if isinstance(event, SequenceStartEvent):
+        return [_value(item, events, depth + 1) for item in _until(SequenceEndEvent, events)]
+    return _Mapping(_entry(key, events, depth + 1) for key in _until(MappingEndEvent, events))
 
 
-def _value(node: Node) -> Any:
-    """The value of a composed node."""
-    if isinstance(node, MappingNode):
-        return _Mapping(_Entry(_key(key), _value(value), key.start_mark.line + 1) for key, value in node.value)
-    if isinstance(node, SequenceNode):
-        return [_value(item) for item in node.value]
-    assert isinstance(node, ScalarNode)
-    return _scalar(node.tag.removeprefix(_CORE), node.value)
+def _entry(key: Any, events: Iterator[Any], depth: int) -> _Entry:
+    _check(key)
+    if not isinstance(key, ScalarEvent):
+        _refuse(key, "a key must be text")
+    return _Entry(str(key.value), _value(next(events), events, depth), key.start_mark.line + 1)
 
 
-def _key(node: Node) -> str:
-    if not isinstance(node, ScalarNode):
-        raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=node.start_mark)
-    return str(node.value)
+def _check(event: Any) -> None:
+    """Refuse what would make a value depend on more than its own text."""
+    if isinstance(event, AliasEvent) or event.anchor is not None:
+        _refuse(event, "anchors and aliases are not allowed")
+    if event.tag is not None:
+        _refuse(event, f"tags are not allowed, got {event.tag}")
 
 
-def _scalar(tag: str, text: str) -> Any:
-    if tag == "null":
-        return None
-    if tag == "bool":
-        return text.lower() == "true"
-    if tag == "int":
+def _until(end: type, events: Iterator[Any]) -> Iterator[Any]:
+    """The events up to the one that ends a collection."""
+    while not isinstance(event := next(events), end):
+        yield event
+
+
+def _scalar(text: str) -> Any:
+    """The value of an unquoted scalar."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
         return _integer(text)
-    if tag == "float":
-        return math.nan if "nan" in text.lower() else float(text.lower().replace(".inf", "inf"))
-    return text
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan")) if _FLOAT.fullmatch(text) else text
+
+
+def _integer(text: str) -> int | float:
+    return int(text) if len(text) <= _MAX_DIGITS else float(text)
+
+
+def _refuse(event: Any, problem: str) -> NoReturn:
+    raise MarkedYAMLError(problem=problem, problem_mark=event.start_mark)

@@ -15,7 +15,7 @@ from services.report.norm_findings import norm_curves_findings, norm_equation_fi
 from services.report.themes import DARK, LIGHT, Theme, png
 from sweeps.results.claims.norm_curves import NormCourse, by_l2, by_rate
 from sweeps.results.frames import CURVE_COLUMNS, CURVES, TRIAL_COLUMNS, Frames
-from sweeps.spec.decoding import replaced
+from sweeps.spec.programs import replaced
 from sweeps.spec.sweep import Trial, load_spec, parse_document
 from workers.cohort import Cohort, Member, Record, train
 from workers.workshop import Workshop

@@ -10,7 +10,7 @@ from postgres_server import Cluster, Server
 from abel.schedules import Observation, replay
 from sweeps.ledger.ledger import Ledger
 from sweeps.run.frontier import Frontier
-from sweeps.spec.decoding import schedule_from_dict
+from sweeps.spec.schedules import schedule_from_dict
 from sweeps.spec.sweep import SweepSpec, parse_document
 from workers.cohort import train
 from workers.config import to_dict

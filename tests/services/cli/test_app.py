@@ -46,7 +46,11 @@ arms:
 BAD_SPECS = {
     "unknown key": ("epochs: 4", "epochs: 4\nepoch: 4", "epoch: unknown key, did you mean 'epochs'"),
     "misspelt schedule": ("kind: constant", "kind: constnat", "did you mean 'constant'"),
-    "rate that is no number": ("{kind: constant, learning_rate: 0.1}", "{kind: constant, learning_rate: .nan}", "nan"),
+    "rate that is no number": (
+        "{kind: constant, learning_rate: 0.1}",
+        "{kind: constant, learning_rate: .nan}",
+        "got NaN",
+    ),
     "negative rate": ("{kind: constant, learning_rate: 0.1}", "{kind: constant, learning_rate: -0.1}", "-0.1"),
     "decay factor of 1": ("decay_factor: 0.1", "decay_factor: 1.0", "must lie in (0, 1), got 1.0"),
     "decay beyond the end": ("[1, 2]", "[1, 9]", "must be less than epochs = 4"),

@@ -3,6 +3,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import permutations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +87,16 @@ def test_who_stays(values, factor, stay):
     for order in set(permutations(enumerate(values))) if len(values) < 5 else [tuple(enumerate(values))]:
         lost = losers({str(index): float(value) for index, value in order}, factor)
         assert sorted(value for index, value in enumerate(values) if str(index) not in lost) == stay
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 10, 1000])
+def test_the_cut_is_that_of_ray_tune_to_the_bit(factor):
+    random_source = random.Random(factor)
+    for size in range(41):
+        errors = {str(index): random_source.choice([0.1, 33.3, random_source.uniform(0, 100)]) for index in range(size)}
+        # As in `_Bracket.cutoff` and `_Bracket.on_result` of Ray 2.60.
+        cutoff = np.nanpercentile([-error for error in errors.values()], (1 - 1 / factor) * 100) if errors else 0
+        assert losers(errors, factor) == {name for name, error in errors.items() if -error < cutoff}
 
 
 @given(

@@ -45,7 +45,7 @@ def test_values_in_order_and_their_count(raw, values):
 @given(low=st.decimals(-1000, 1000, places=3), steps=st.integers(0, 50), step=st.decimals("0.001", 10, places=3))
 def test_a_range_is_exact_in_decimal(low, steps, step):
     high = low + steps * step
-    found = Range(float(low), float(high), float(step))
+    found = Range(range=(float(low), float(high)), step=float(step))
     assert found.count == steps + 1
     assert list(values_of(found)) == [float(low + index * step) for index in range(steps + 1)]
 
@@ -65,16 +65,16 @@ def test_a_huge_range_is_counted_not_made():
         ({"rnage": [1, 2]}, "grid.x: must be a list of values"),
         ({"range": [1, 2]}, "grid.x: must have a step beside its range, or a search in its arm that draws from it"),
         ({"range": [1, 2], "step": None}, "grid.x.step: must be a finite number, got null"),
-        ({"range": [1, 2], "step": 0}, "grid.x: step must be > 0, got 0"),
-        ({"range": [1, 2], "step": -1}, "grid.x: step must be > 0, got -1"),
-        ({"range": [2, 1], "step": 1}, "grid.x: range must not fall, got [2, 1]"),
+        ({"range": [1, 2], "step": 0}, "grid.x.step: must be > 0, got 0"),
+        ({"range": [1, 2], "step": -1}, "grid.x.step: must be > 0, got -1"),
+        ({"range": [2, 1], "step": 1}, "grid.x.range: must not fall, got [2, 1]"),
         ({"range": [1, float("inf")], "step": 1}, "grid.x.range: must be two finite numbers"),
         ({"range": [1, True], "step": 1}, "grid.x.range: must be two finite numbers"),
         ({"range": [1], "step": 1}, "grid.x.range: must be two finite numbers, got [1]"),
         ({"range": [1, 2], "stpe": 1}, "grid.x.stpe: unknown key, did you mean 'step'? (known: range, step)"),
-        ({"log": [0, 1], "count": 3}, "grid.x: log must rise from above 0, got [0, 1]"),
-        ({"log": [1, 1], "count": 3}, "grid.x: log must rise from above 0, got [1, 1]"),
-        ({"log": [1, 2], "count": 1}, "grid.x: count must be at least 2, got 1"),
+        ({"log": [0, 1], "count": 3}, "grid.x.log: must rise from above 0, got [0, 1]"),
+        ({"log": [1, 1], "count": 3}, "grid.x.log: must rise from above 0, got [1, 1]"),
+        ({"log": [1, 2], "count": 1}, "grid.x.count: must be at least 2, got 1"),
         ({"log": [1, 2], "count": 2.0}, "grid.x.count: must be an integer, got 2.0"),
     ],
 )

@@ -180,14 +180,14 @@ def test_every_fault_is_told_with_its_path():
         "titel: unknown key, did you mean 'title'? (known: name, title, claim, notes, cost, epoch_seconds, figure, program, "
         "epochs, seeds, arms, resources, limits, check, claims)",
         "program.model.kind: unknown kind, did you mean 'vgg5'? (known: small_cnn, vgg5)",
-        "program.optimizer.momentum: must lie in [0, 1), got 1.0",
-        "program.batch_size: must be a whole number, got True",
+        "program.batch_size: must be an integer, got true",
         "program.l2: must be finite and at least 0, got -0.01",
-        "arms.constant.schedule.kind: unknown schedule, did you mean 'constant'? "
+        "program.optimizer.momentum: must lie in [0, 1), got 1",
+        "arms.constant.schedule.kind: unknown kind, did you mean 'constant'? "
         "(known: abel, constant, cosine, decay_at, grow_batch, linear, plateau, simple, step)",
         "arms.decay-at.schedule.decay_epohc: unknown key, did you mean 'decay_epoch'? "
         "(known: learning_rate, warmup_epochs, decay_factor, decay_epoch, kind)",
-        "arms.decay-at.schedule.learning_rate: must be finite and > 0, got -inf",
+        "arms.decay-at.schedule.learning_rate: must be finite and > 0, got -Infinity",
         "arms.decay-at.schedule.decay_factor: must lie in (0, 1), got 1.5",
         "arms.decay-at.grid.schedule.decay_epoch: must be an integer >= 1, got 0",
         "arms.decay-at.grid.schedule.decay_epoch: must be an integer >= 1, got 39.5",
@@ -297,7 +297,7 @@ def test_one_fault(parts, expected):
         (
             {"kind": "simple", "decay_factor": 0.1},
             {"schedule__last_decay_epoch": [20, None]},
-            "arms.a.grid.schedule.last_decay_epoch: must be finite and >= 1, got None",
+            "arms.a.grid.schedule.last_decay_epoch: must be finite and >= 1, got null",
         ),
         ({"kind": "cosine", "epochs": 41}, {}, "arms.a.schedule.epochs: must be at most epochs = 40, got 41"),
         ({"kind": "cosine", "warmup_epochs": 40}, {}, "arms.a.schedule.warmup_epochs: must be < epochs, 40, got 40"),
@@ -347,7 +347,7 @@ def test_one_fault(parts, expected):
         (
             DECAY_AT | {"decay_epoch": 3},
             {"program__l2": [0.1, -1, True]},
-            "arms.a.grid.program.l2: must be finite and at least 0, got -1.0",
+            "arms.a.grid.program.l2: must be finite and at least 0, got -1",
         ),
         (
             DECAY_AT | {"decay_epoch": 3},

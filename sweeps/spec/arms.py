@@ -1,0 +1,118 @@
+"""An arm as its expansion needs it: what can be read of it, however faulty, and the axes of its grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from typing import Any
+
+from abel.schedules import SCHEDULES
+from sweeps.errors import Faults, join, unknown
+from sweeps.spec import models, sampling
+from sweeps.spec.grid import Axis, parse_axis
+from workers.config import Program
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """A schedule, the fields that its grid varies, by their dotted names, and the length of its trials.
+
+    `unread` are those whose axes are faulty, None where the grid itself is, which may have meant any. `epochs` is None where
+    the spec's number is faulty, `search` where all points of the grid are meant, `halving` where every trial is trained to
+    its end.
+    """
+
+    name: str
+    schedule: Any
+    axes: dict[str, Axis]
+    unread: frozenset[str] | None
+    search: models.Search | None
+    halving: models.Halving | None
+    epochs: int | None
+
+    @property
+    def path(self) -> str:
+        """Where the arm stands in the spec."""
+        return f"arms.{self.name}"
+
+    @property
+    def points(self) -> int:
+        """How many points its grid has, or how many are sampled, without making them."""
+        return self.search.samples if self.search else math.prod(axis.count for axis in self.axes.values())
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """The axes' names as trials show them: the last part, where that is unique and not the trial's own seed."""
+        last = ["seed", *(axis.rpartition(".")[2] for axis in self.axes)]
+        return {
+            axis: short if last.count(short) == 1 else axis for axis, short in zip(self.axes, last[1:], strict=True)
+        }
+
+
+def read(name: str, raw: Any, program: Program | None, epochs: int | None, faults: Faults) -> Arm:
+    """What can be read of an arm; what is wrong with its grid, its search and its halving is noted."""
+    raw = raw if isinstance(raw, Mapping) else {}
+    grid, path = raw.get("grid"), f"arms.{name}.grid"
+    if isinstance(grid, Mapping) and not grid:
+        faults.must(path, "name at least one field, or be left out", grid)
+    sampled = raw.get("search") is not None
+    search = models.read(models.Search, raw["search"], Faults()) if sampled else None
+    if sampled and "grid" not in raw:
+        faults.add(f"arms.{name}.search", "must have a grid to draw from")
+    halving = None
+    if raw.get("halving") is not None:
+        halving = models.read(models.Halving, raw["halving"], Faults())
+        if "grid" not in raw:
+            faults.add(f"arms.{name}.halving", "must have a grid whose settings compete")
+    axes: dict[str, Axis] = {}
+    for field, given in grid.items() if isinstance(grid, Mapping) else ():
+        axis = parse_axis(given, join(path, field), faults, sampled=sampled)
+        if fault := _field_fault(field, raw.get("schedule"), program):
+            faults.add(join(path, field), fault)
+        elif sampled and axis is not None and axis.count > sampling.MOST_VALUES:
+            faults.add(join(path, field), "must have at most 2^31 values to draw from; without a step it is any number")
+        elif axis is not None:
+            axes[field] = axis
+    own = raw.get("epochs")
+    if own is not None:
+        epochs = own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else None
+    if halving is not None and epochs is not None and halving.grace_epochs >= epochs:
+        rule = f"must be less than epochs = {epochs}, got {halving.grace_epochs}"
+        faults.add(f"arms.{name}.halving.grace_epochs", rule)
+    return Arm(
+        name=name,
+        schedule=raw.get("schedule"),
+        axes=axes,
+        unread=_unread(raw.get("grid", {}), axes),
+        search=search if axes else None,
+        halving=halving,
+        epochs=epochs,
+    )
+
+
+def _unread(grid: Any, axes: Iterable[str]) -> frozenset[str] | None:
+    """The fields of a grid without an axis; None where it is no mapping of fields."""
+    return frozenset(grid).difference(axes) if isinstance(grid, Mapping) else None
+
+
+def _field_fault(field: str, schedule: Any, program: Program | None) -> str | None:
+    """What is wrong with the name of an axis, if anything."""
+    top, *parts = field.split(".")
+    if top not in ("schedule", "program") or not parts:
+        return "must be a field of the schedule or the program, such as schedule.learning_rate or program.l2"
+    if parts[-1] == "kind":
+        return "a kind is not for a grid: give each its own arm or sweep"
+    if top == "schedule":
+        kind = schedule.get("kind") if isinstance(schedule, Mapping) else None
+        variant = SCHEDULES.get(kind) if isinstance(kind, str) else None
+        known = [item.name for item in fields(variant) if item.name != "kind"] if variant else None
+        return unknown("field", ".".join(parts), known) if known and ".".join(parts) not in known else None
+    value: Any = program
+    for part in parts if program is not None else ():
+        known = [item.name for item in fields(value)] if is_dataclass(value) else []
+        if part not in known:
+            return unknown("field", part, known)
+        value = getattr(value, part)
+    return "names a group of fields, not one of them" if is_dataclass(value) else None

@@ -1,0 +1,62 @@
+"""Schedules as specs word them: without what they take from the length of training, and ending within it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Annotated, Any
+
+from abel.schedules import SCHEDULES, Schedule, last_epoch_named
+from sweeps.errors import shown
+from sweeps.spec.shapes import Shape, Tagged
+from workers.config import ConfigError
+
+_EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
+
+
+@cache
+def shape() -> Shape[Schedule]:
+    """Any schedule, by its kind."""
+    return Shape(Annotated[Any, Tagged(SCHEDULES)])
+
+
+def schedule_from_dict(values: Any) -> Schedule:
+    """The schedule of a dictionary, found by its kind; `ConfigError` lists its faults."""
+    schedule, faults = shape().decode(values)
+    if schedule is None:
+        raise ConfigError([f"{path}: {rule}" if path else rule for path, rule in faults.items()])
+    return schedule
+
+
+def with_defaults(schedule: Any, epochs: int | None) -> Any:
+    """A schedule's dictionary with what it takes from the sweep: where a cosine or a line ends, the last decay at 85 %."""
+    if not isinstance(schedule, Mapping):
+        return schedule
+    kind = schedule.get("kind")
+    variant = SCHEDULES.get(kind) if isinstance(kind, str) else None
+    names = {item.name for item in fields(variant)} if variant else set()
+    length = epochs or 1_000_000
+    # 17/20 and not 0.85, which is not a binary number: 0.85 * 180 is not 153.
+    taken: dict[str, Any] = {"last_decay_epoch": max(1.0, 17 * length / 20), "epochs": length}
+    if "gain_threshold" in names and schedule.get("gain_threshold") is not None:
+        taken["last_decay_epoch"] = None  # its last decay comes out of the training
+    return {**{name: value for name, value in taken.items() if name in names}, **schedule}
+
+
+def too_late(schedule: Schedule, given: Mapping[str, Any], epochs: int) -> dict[str, str]:
+    """Fields that the spec gives and that name an epoch at which nothing can happen any more, with their rules."""
+    found: dict[str, str] = {}
+    last = last_epoch_named(schedule)
+    for name in _EPOCH_FIELDS:
+        if last is None or name not in given:
+            continue
+        if name == "epochs" and last > epochs:
+            found[name] = f"must be at most epochs = {epochs}, got {shown(given[name])}"
+        if name != "epochs" and last >= epochs:
+            rule = f"must be less than epochs = {epochs}, as a decay acts after its epoch"
+            found[name] = f"{rule}, got {shown(given[name])}"
+    warmup_epochs = given.get("warmup_epochs", 0)
+    if warmup_epochs > epochs:
+        found["warmup_epochs"] = f"must be at most epochs = {epochs}, got {shown(warmup_epochs)}"
+    return found

@@ -1,0 +1,164 @@
+"""Programs as specs word them: every fault at its place, and plug-ins among the variants."""
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import Literal
+
+import pytest
+
+from sweeps.spec import programs, schedules
+from sweeps.spec.sweep import json_schema
+from workers import plugins
+from workers.config import from_dict
+
+SHORT = {"model": "vgg5", "data": "digits", "batch_size": 16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine:
+    """A model of a user's package."""
+
+    kind: Literal["mine"] = "mine"
+    depth: int
+
+    def __post_init__(self):
+        if self.depth % 2:
+            raise ValueError("depth must be even")
+
+
+class Tree:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd:
+    kind: Literal["odd"] = "odd"
+    tree: Tree = Tree()
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Our variants, with `mine` and with one that cannot be imported among the models."""
+    ours, load = programs.entry_points, EntryPoint.load
+    added = [EntryPoint(kind, f"{kind}_package:Net", plugins.MODELS) for kind in ("mine", "odd", "broken")]
+
+    def entry_points(group):
+        return EntryPoints([*ours(group=group), *(added if group == plugins.MODELS else ())])
+
+    for module in (programs, plugins):
+        monkeypatch.setattr(module, "entry_points", entry_points)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: {"mine": Mine, "odd": Odd}.get(self.name) or load(self))
+    cached = (programs.shape, programs._installed, plugins.find, plugins.variants)
+    for function in cached:
+        function.cache_clear()
+    yield
+    monkeypatch.undo()
+    for function in cached:
+        function.cache_clear()
+
+
+def faults(**changed):
+    built, found = programs.decode(SHORT | changed)
+    assert (built is None) == bool(found)
+    return [f"{path}: {rule}" for path, rule in found.items()]
+
+
+def test_a_program_is_the_one_that_workers_read():
+    given = SHORT | {"l2": 1, "augment": {"noise": 1}, "model": {"kind": "vgg5", "pools": [True, False, True, False]}}
+    built, found = programs.decode(given)
+    assert found == {}
+    assert built == from_dict(programs.with_kinds(given))
+    assert type(built.l2) is type(built.augment.noise) is float
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"model": {"width": 3}}, ["model.kind: is missing"]),
+        ({"model": 3}, ["model: must be a mapping with a kind, got 3"]),
+        ({"model": {"kind": ["vgg5"]}}, ['model.kind: must be one of small_cnn, vgg5, got ["vgg5"]']),
+        ({"model": {"kind": "vgg5", "pools": [True]}}, ["model.pools: must have four entries, got [true]"]),
+        ({"model": {"kind": "vgg5", "pools": [1, True, True, True]}}, ["model.pools[0]: must be true or false, got 1"]),
+        ({"model": {"kind": "vgg5", "init": "he"}}, ["model.init: must be one of lecun_normal, he_normal, got 'he'"]),
+        ({"augment": {"flip": "yes"}}, ["augment.flip: must be true or false, got 'yes'"]),
+        ({"clip": "5"}, ["clip: must be a number, got '5'"]),
+        ({"l2": float("nan")}, ["l2: must be finite and at least 0, got NaN"]),
+        (
+            {"data": {"kind": "digits", "seed": 2**40}, "batch_size": 2**40},
+            ["batch_size: must be at most 2,147,483,647, got"],
+        ),
+        (
+            {"data": {"kind": "tfds", "name": 3, "subset": 0, "shrink": -1}},
+            [
+                "data.name: must be text, got 3",
+                "data.subset: must be at least 1, or null, got 0",
+                "data.shrink: must be at",
+            ],
+        ),
+        (
+            {"model": "vgg", "l2": -1, "clip": 0, "batchsize": 3},
+            [
+                "model.kind: unknown kind, did you mean 'vgg5'? (known: small_cnn, vgg5)",
+                "batchsize: unknown key, did you mean 'batch_size'?",
+                "l2: must be finite and at least 0, got -1",
+                "clip: must be finite and above 0, or null, got 0",
+            ],
+        ),
+    ],
+)
+def test_faults(changed, expected):
+    found = faults(**changed)
+    assert len(found) == len(expected)
+    assert all(fault.startswith(start) for fault, start in zip(found, expected, strict=True)), found
+
+
+def test_a_plug_in_is_one_of_the_variants(installed):
+    built, _ = programs.decode(SHORT | {"model": {"kind": "mine", "depth": 2}})
+    assert built.model == Mine(depth=2)
+    assert faults(model="mine") == ["model.depth: is missing"]
+    assert faults(model={"kind": "mine", "depth": 3}) == ["model.depth: must be even, got 3"]
+    assert json_schema()["$defs"]["Mine"]["required"] == ["kind", "depth"]
+
+
+def test_a_broken_plug_in_harms_only_its_own_name(installed):
+    assert faults() == []
+    (found,) = faults(model="broken")
+    assert found.startswith("model.kind: abel.models 'broken' (broken_package:Net) cannot be imported: No module named")
+    (found,) = faults(model={"kind": "odd"})
+    assert found.startswith("model.kind: abel.models 'odd' has a field that no spec can give: Unable to generate")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ([1], {"": "must be a mapping with a kind, got [1]"}),
+        ({}, {"kind": "is missing"}),
+        (
+            {
+                "kind": "plateau",
+                "learning_rate": 0.1,
+                "decay_factor": 3,
+                "patience": 1.5,
+                "eps": -1,
+                "min_learning_rate": 2,
+            },
+            {
+                "decay_factor": "must lie in (0, 1), got 3",
+                "patience": "must be an integer >= 0, got 1.5",
+                "eps": "must be finite and >= 0, got -1",
+                "min_learning_rate": "must be < learning_rate, 0.1, got 2",
+            },
+        ),
+        (
+            {"kind": "step", "decay_factor": None, "decay_epochs": [1, "x"]},
+            {
+                "learning_rate": "is missing",
+                "decay_factor": "must lie in (0, 1), got null",
+                "decay_epochs[1]": "must be an integer >= 1, got 'x'",
+            },
+        ),
+        ({"kind": "constant", "learning_rate": "\ud800"}, {"": "must be Unicode text"}),
+    ],
+)
+def test_every_fault_of_a_schedule(schedule, expected):
+    assert schedules.shape().decode(schedule) == (None, expected)
