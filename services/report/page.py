@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-TEMPLATE = Path(__file__).parent / "templates" / "report.html"
+TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
