@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pages import PAGES, ROOT, SHELLS, Block, blocks, typed, words
+from pages import PAGES, ROOT, SHELLS, Block, blocks, commands, typed, words
 from typer.testing import CliRunner
 
 from services import serving
@@ -24,6 +24,7 @@ from services.cli.app import app
 from services.settings import Settings
 from services.verbs import plan, specs, ui
 from services.verbs import run as runs
+from services.verbs.running import execution
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.run.frontier import Frontier
@@ -167,6 +168,7 @@ def reader(trained: Trained, tmp_path: Path, empty_store: Path, monkeypatch: pyt
 
     monkeypatch.setattr(runs, "run", small_run)
     monkeypatch.setattr(plan, "identities", known)
+    monkeypatch.setattr(execution, "_is_uploaded", lambda *_: True)  # one page uploads, by `abel track`
     monkeypatch.setattr(serving, "serve", lambda *_: 0)  # until Ctrl-C
     monkeypatch.setattr(ui, "ensure_free", lambda _: None)
     yield Reader(monkeypatch)
@@ -175,18 +177,27 @@ def reader(trained: Trained, tmp_path: Path, empty_store: Path, monkeypatch: pyt
         del sys.modules[name]
 
 
+README = ROOT / "README.md"
+FOLLOWED = [page for page in PAGES if page != README and any(b.kind in SHELLS for b in blocks(page.read_text()))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(b.kind in SHELLS for b in blocks(page.read_text()))], ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_work(page: Path, reader: Reader) -> None:
     for block in blocks(page.read_text()):
         reader.follow(block)
 
 
+def test_the_commands_of_the_readme_are_those_of_other_pages() -> None:
+    ran = [block for page in FOLLOWED for block in blocks(page.read_text()) if block.kind in SHELLS and not block.needs]
+    known = [words(command) for block in ran for command in typed(block)]
+    asked = [words(command) for command in commands(README.read_text())]
+    assert [command for command in asked if command[0] == "abel" and command not in known] == []
+
+
 def test_blocks_that_are_not_run_say_what_they_need() -> None:
     needs = {block.needs for page in PAGES for block in blocks(page.read_text()) if block.needs}
-    assert needs == {"a network", "a cluster", "Docker"}
+    assert needs == {"a network", "a cluster", "a running sweep", "Docker"}
     fences = sum(page.read_text().count("\n```") for page in PAGES)
     assert fences == 2 * sum(len(blocks(page.read_text())) for page in PAGES)
 

@@ -242,7 +242,8 @@ def catalogue() -> str:
 
 def _table(heads: list[str], rows: Any) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    table = "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    return f'<div class="fields" markdown>\n\n{table}\n\n</div>'
 
 
 def _cell(text: str | None) -> str:
