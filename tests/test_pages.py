@@ -24,7 +24,6 @@ from services.cli.app import app
 from services.settings import Settings
 from services.verbs import plan, specs, ui
 from services.verbs import run as runs
-from services.verbs.running import execution
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.run.frontier import Frontier
@@ -168,7 +167,6 @@ def reader(trained: Trained, tmp_path: Path, empty_store: Path, monkeypatch: pyt
 
     monkeypatch.setattr(runs, "run", small_run)
     monkeypatch.setattr(plan, "identities", known)
-    monkeypatch.setattr(execution, "_is_uploaded", lambda *_: True)  # one page uploads, by `abel track`
     monkeypatch.setattr(serving, "serve", lambda *_: 0)  # until Ctrl-C
     monkeypatch.setattr(ui, "ensure_free", lambda _: None)
     yield Reader(monkeypatch)
