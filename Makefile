@@ -18,7 +18,7 @@ TORCH := $(BENCH_VENV)/.torch-$(LOCK_ID)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint format bench lock install clean
+.PHONY: help demo test docs chaos lint format bench lock install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \2/p' Makefile
@@ -30,6 +30,9 @@ demo: install  ## run the decay-time sweep on digit pairs and draw its figure (a
 # Two at a time, file by file: many tests wait for a process to start, to end or to be missed.
 test: install  ## run the tests; ARGS="-k norms -x" goes to pytest
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+docs: install  ## build the documentation into site/, warnings are errors; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
 
 # Then what else can break: the tracking store, checkpoints and disks, nodes and their network, the ledger's server.
 chaos: install  ## kill 100 workers, 25 commands, 30 drivers and parts of Ray, compare every record, then break all else; ARGS="--seed 7"
@@ -57,7 +60,7 @@ lock:  ## choose versions again (needs uv); UPGRADE=--upgrade takes the newest
 install: $(INSTALLED)  ## install into .venv without running anything
 
 clean:  ## remove the virtual environments and caches; .abel/, the results of your runs, stays
-	rm -rf $(VENV) $(BENCH_VENV) build dist abel_sweeps.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) build dist site abel_sweeps.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(LOCKED):

@@ -1,4 +1,4 @@
-"""The files around the code: the lock, the changelog, the image, and the commands that the README has people type."""
+"""The files around the code: the lock, the changelog, the image, the citation, and what documents have people type."""
 
 import re
 import shlex
@@ -10,13 +10,14 @@ import typer.main
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pages import PAGES, commands, words
 
 from services.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 README = (ROOT / "README.md").read_text()
-GATE = (ROOT / "services" / "GATE.md").read_text()
+TYPED = sorted({command for page in PAGES for command in commands(page.read_text())})
 LOCK = (ROOT / "requirements.lock").read_text()
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[0-9][0-9a-z.]*)(?: ; [^/@]+)? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}(?: \\)?$")
@@ -29,25 +30,6 @@ def _pins() -> dict[str, list[str]]:
     for match in filter(None, map(PIN.match, LOCK.splitlines())):
         pins.setdefault(match["name"], []).append(match["version"])
     return pins
-
-
-def _commands(markdown: str) -> list[str]:
-    """What a reader would type: the lines of `bash` and `sh` blocks, those after `$ ` in `console` blocks."""
-    commands = []
-    for kind, block in re.findall(r"^```(bash|sh|console)\n(.*?)^```", markdown, re.MULTILINE | re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
-            if kind != "console" or line.startswith("$ "):
-                commands.append(line.removeprefix("$ ").strip())
-    return [command for command in commands if command and not command.startswith("#")]
-
-
-def _words(command: str) -> list[str]:
-    """A command's words, without leading variables and the environment's path, up to what a shell would cut off."""
-    words = re.split(r"\s(?:&&|\|\||[|;<>]|&$)", command, maxsplit=1)[0]
-    listed = shlex.split(words, comments=True)
-    while listed and re.match(r"[A-Z_]+=", listed[0]):
-        listed.pop(0)
-    return [listed[0].removeprefix(".venv/bin/"), *listed[1:]] if listed else []
 
 
 def _parse(arguments: list[str]) -> None:
@@ -106,7 +88,7 @@ def test_every_plugin_of_ours_is_where_its_entry_point_says() -> None:
 
 
 def test_the_readme_starts_with_the_demo_and_a_run() -> None:
-    typed = [_words(command) for command in _commands(README)]
+    typed = [words(command) for command in commands(README)]
     assert ["make", "demo"] in typed
     assert any(words[:2] == ["abel", "run"] for words in typed)
 
@@ -117,15 +99,33 @@ def test_the_readme_is_finished_and_its_files_are_there() -> None:
     assert [path for path in linked if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize("command", [c for c in _commands(README) if _words(c)[:1] == ["make"]])
-def test_a_make_command_of_the_readme_exists(command: str) -> None:
-    targets = [word for word in _words(command)[1:] if "=" not in word and not word.startswith("-")]
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("command", [command for command in TYPED if words(command)[:1] == ["make"]])
+def test_a_make_command_of_the_documents_exists(command: str) -> None:
+    targets = [word for word in words(command)[1:] if "=" not in word and not word.startswith("-")]
     assert set(targets) <= TARGETS
 
 
-@pytest.mark.parametrize("command", [c for c in _commands(README) + _commands(GATE) if _words(c)[:1] == ["abel"]])
+@pytest.mark.parametrize("command", [command for command in TYPED if words(command)[:1] == ["abel"]])
 def test_an_abel_command_of_the_documents_parses(command: str) -> None:
-    _parse(_words(command)[1:])
+    _parse(words(command)[1:])
+
+
+def test_the_citation_names_the_version_and_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["title"] == PROJECT["project"]["name"]
+    assert citation["version"] == PROJECT["project"]["version"]
+    assert f"[{citation['version']}] - {citation['date-released']}" in (ROOT / "CHANGELOG.md").read_text()
+    assert citation["references"][0]["title"] == "How to decay your learning rate"
+
+
+def test_every_layer_ships_its_types() -> None:
+    for layer in ("abel", "workers", "sweeps", "services"):
+        assert (ROOT / layer / "py.typed").exists()
+        assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"][layer]
 
 
 def test_the_workflow_for_ci_calls_a_check_that_exists() -> None:
@@ -133,7 +133,7 @@ def test_the_workflow_for_ci_calls_a_check_that_exists() -> None:
     steps = workflow["jobs"]["check"]["steps"]
     (command,) = (step["run"] for step in steps if step.get("run", "").startswith("abel "))
     _parse(shlex.split(command)[1:])
-    assert "services/templates/check.yml" in GATE
+    assert "services/templates/check.yml" in (ROOT / "docs" / "how-to" / "gate.md").read_text()
 
 
 @pytest.mark.parametrize("arguments", [["rnu"], ["run", "--no-such-option", "fig-s6a-digits"], ["report"]])
@@ -157,7 +157,7 @@ make test ARGS='-k x'
 a: b
 ```
 """
-    assert [_words(command) for command in _commands(text)] == [
+    assert [words(command) for command in commands(text)] == [
         ["abel", "run", "x", "--seeds", "2"],
         ["make", "test", "ARGS=-k x"],
     ]

@@ -1,4 +1,4 @@
-"""What the public ports do on a trace, by plain transcriptions of their rules; the table of the README is computed here."""
+"""What the public ports do on a trace, by plain transcriptions of their rules; the table of the page is computed here."""
 
 import math
 import re
@@ -11,7 +11,7 @@ import pytest
 from abel.plans import Event, Observation
 from abel.schedules import Abel, replay
 
-README = (Path(__file__).resolve().parents[2] / "abel" / "README.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "library.md").read_text()
 
 
 class Row(NamedTuple):
@@ -24,7 +24,7 @@ class Row(NamedTuple):
 
 def rows() -> Iterator[Row]:
     port = ""
-    for line in README.split("## The public ports")[1].splitlines():
+    for line in PAGE.split("## The public ports")[1].splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if len(cells) == 5 and not set(line) <= set("|-") and cells[0] != "port":
             port = re.split(r"[ ,]", cells[0])[0] or port

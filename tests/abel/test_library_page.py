@@ -9,8 +9,8 @@ import pytest
 from abel.plans import Event, Observation
 from abel.schedules import Abel, replay
 
-README = (Path(__file__).resolve().parents[2] / "abel" / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "library.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +23,12 @@ def names():
             assert doctest.DocTestRunner().run(examples, clear_globs=False).failed == 0
             found |= examples.globs
         else:
-            exec(compile(block, f"README.md, block {number}", "exec"), found)
+            exec(compile(block, f"library.md, block {number}", "exec"), found)
     return found
 
 
 def test_every_block_runs(names):
-    assert len(BLOCKS) == README.count("```python") == README.count("```") / 2
+    assert len(BLOCKS) == PAGE.count("```python") == PAGE.count("```") / 2
     assert {"abel", "callback", "model", "optimizer", "decays", "stepwise"} <= names.keys()
 
 
@@ -46,7 +46,7 @@ def test_the_network_bounces_as_the_page_says(names):
         for event in (Event.MINIMUM, Event.DECAY, Event.LAST_DECAY)
     )
     said = re.search(
-        r"minimum after epoch (\d+) and\s+decays after epoch (\d+), before the last decay after (\d+)", README
+        r"minimum after epoch (\d+) and\s+decays after epoch (\d+), before the last decay after (\d+)", PAGE
     )
     # Another processor's rounding may move a turn of the norm by an epoch or two.
     assert [minimum, decay, last] == pytest.approx([int(epoch) for epoch in said.groups()], abs=3)
@@ -63,7 +63,7 @@ def test_the_loops_agree(names):
 
 def test_the_algorithm_on_the_page_is_ours(trace):
     """The indented lines are Python but for their typography."""
-    listing = "\n".join(re.findall(r"^    (if .*|    .*|else:.*)$", README.split("```")[0], re.MULTILINE))
+    listing = "\n".join(re.findall(r"^    (if .*|    .*|else:.*)$", PAGE.split("```")[0], re.MULTILINE))
     for symbol, name in (("|w_t-1|²", "before"), ("|w_t-2|²", "earlier"), ("|w_t|²", "now"), (";  ", "; ")):
         listing = listing.replace(symbol, name)
     state = {"reached_minimum": False, "learning_rate": 1.0, "decay_factor": 0.5, "last_decay_epoch": 6}

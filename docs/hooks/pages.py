@@ -1,0 +1,254 @@
+"""Pages of the site that are made when it is built: the command line, the spec and the catalogue, from the program itself.
+
+The repository's own documents become pages too, at the paths they have there.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from abel.schedules import SCHEDULES
+from services.cli.app import app
+from services.verbs import specs
+from workers import plugins
+from workers.config import Augment, Program
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/RESULTS.md")
+GROUPS = {"task": plugins.TASKS, "model": plugins.MODELS, "data": plugins.DATA, "optimizer": plugins.OPTIMIZERS}
+
+VALUES = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}  # what follows an option of each type
+
+Schema = Mapping[str, Any]
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Add the pages that are generated, and the repository's documents with their figures."""
+    pages: dict[str, Callable[[], str]] = {
+        "reference/cli.md": command_line,
+        "reference/spec.md": spec,
+        "reference/catalogue.md": catalogue,
+    }
+    for path, make in pages.items():
+        files.append(File.generated(config, path, content=make()))
+    for path in (*DOCUMENTS, *(str(figure.relative_to(ROOT)) for figure in ROOT.glob("bench/figures/*.png"))):
+        files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
+    """Links between docs/ and the repository's documents: in the site, docs/ is the root."""
+    path = page.file.src_uri
+    if path in DOCUMENTS:
+        return markdown.replace("](" + "../" * path.count("/") + "docs/", "](" + "../" * path.count("/"))
+    depth = path.count("/")
+    return markdown.replace("](" + "../" * (depth + 1), "](" + "../" * depth)
+
+
+def command_line() -> str:
+    """Every command with its help, arguments and options."""
+    parts = [
+        "# Command line",
+        "Generated from `abel --help` and the help of each command. `SPEC` is a YAML file or a name from the catalogue; "
+        "`SWEEP` is the name or the id of a sweep in this `ABEL_HOME`. Exit codes are in [Settings](settings.md).",
+    ]
+    for name, command in commands(typer.main.get_command(app), "abel"):
+        arguments = [item for item in command.params if item.param_type_name == "argument"]
+        options = [item for item in command.params if item.param_type_name != "argument"]
+        usage = " ".join([name, *(_usage(item) for item in arguments), "[OPTIONS]"])
+        parts += [f"## `{name}`", _prose(command.help or ""), f"```text title='Usage'\n{usage}\n```"]
+        if arguments:
+            parts.append(_table(["argument", "what"], ([_code(_name(item)), item.help] for item in arguments)))
+        if options:
+            rows = ([_code(_option(item)), _default(item), item.help] for item in options)
+            parts.append(_table(["option", "default", "what"], rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The commands below a group, with the words that call them; a group itself only where it can be called."""
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}", command
+
+
+def _name(item: Any) -> str:
+    return str(item.metavar or item.name.upper()).strip("[]")
+
+
+def _usage(item: Any) -> str:
+    return _name(item) if item.required else f"[{_name(item)}]"
+
+
+def _option(item: Any) -> str:
+    """An option's names and what follows them."""
+    kind = item.type_descriptor.annotation
+    value = item.metavar or (f"{{{','.join(kind)}}}" if issubclass(kind, Enum) else VALUES.get(kind, ""))
+    return " ".join([", ".join(item.opts), value]).strip()
+
+
+def _default(item: Any) -> str:
+    if item.required:
+        return "required"
+    return "" if item.default in (None, False, ()) else f"`{item.default}`"
+
+
+def _prose(text: str) -> str:
+    """A docstring's paragraphs; its example becomes a block."""
+    paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    example = re.compile(r"Example: (.*)")
+    return "\n\n".join(
+        f"```bash\n{found[1]}\n```" if (found := example.fullmatch(paragraph)) else paragraph
+        for paragraph in paragraphs
+    )
+
+
+def spec() -> str:
+    """Every field of a spec, from the JSON schema and from the classes behind its variants."""
+    schema = specs.schema()
+    program, parts = schema["properties"]["program"], schema["$defs"]
+    text = [
+        "# Spec",
+        "Generated from `abel schema`, which also prints the schema for editors. A spec is YAML 1.2 or JSON. Unknown keys "
+        "are errors; `abel validate` lists every fault with its place. [Write a spec](../how-to/spec.md) explains how the "
+        "parts work together.",
+        "## Sweep",
+        _fields(schema),
+        "## `program`",
+        "What is trained, on what and how. Each of `task`, `model`, `data` and `optimizer` is a mapping with a `kind`, or "
+        "the kind alone where its defaults do. Installed packages add kinds.",
+        _fields(program, _comments(Program)),
+    ]
+    for name, group in GROUPS.items():
+        text.append(f"### `program.{name}`")
+        for kind, variant in plugins.variants(group).items():
+            text += _variant(kind, variant, program["properties"][name])
+    text += ["### `program.augment`", _fields(program["properties"]["augment"], _comments(Augment))]
+    text += [
+        "## `arms`",
+        "Each arm has a name, a schedule and, where it varies something, a grid.",
+        _fields(parts["Arm"]),
+    ]
+    text += ["### `arms.NAME.schedule`", "A field that the grid varies may be left out here."]
+    for kind, variant in SCHEDULES.items():
+        text += _variant(kind, variant, parts["Arm"]["properties"]["schedule"])
+    text += [
+        "### `arms.NAME.grid`",
+        "Keys are fields of schedule or program, such as `schedule.decay_epoch` or `program.l2`.",
+    ]
+    text.append(
+        _table(
+            ["axis", "values"],
+            [
+                ["`[a, b, c]`", "as listed"],
+                [
+                    "`{range: [low, high], step: s}`",
+                    "from low to high by s; a search needs `step` for whole numbers only",
+                ],
+                [
+                    "`{log: [low, high], count: n}`",
+                    "n values, even in the logarithm; a search may leave `count` out",
+                ],
+            ],
+        )
+    )
+    text += ["### `arms.NAME.search`", _fields(parts["Search"]), "### `arms.NAME.halving`", _fields(parts["Halving"])]
+    for name in ("resources", "limits", "check", "claims"):
+        text += [f"## `{name}`", parts[name.capitalize()]["description"], _fields(parts[name.capitalize()])]
+    return "\n\n".join(text) + "\n"
+
+
+def _variant(kind: str, variant: type[Any], choice: Schema) -> list[str]:
+    (schema,) = (each for each in choice["oneOf"] if each.get("title") == variant.__name__)
+    return [f"#### `{kind}`", schema["description"], _fields(schema, _comments(variant), without=("kind",))]
+
+
+def _comments(cls: type[Any]) -> dict[str, str]:
+    """What a dataclass says of its fields: comments behind them, and the arguments of its docstring; its parents' too."""
+    found: dict[str, str] = {}
+    for each in reversed(cls.__mro__[:-1]):
+        found |= dict(re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(each), re.MULTILINE))
+        _, _, arguments = inspect.cleandoc(each.__doc__ or "").partition("Args:\n")
+        described = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", arguments, re.MULTILINE)
+        found |= {name: " ".join(text.split()) for name, text in described}
+    return found
+
+
+def _fields(schema: Schema, comments: Mapping[str, str] | None = None, without: tuple[str, ...] = ()) -> str:
+    """The table of an object's fields."""
+    required = schema.get("required", ())
+    rows = [
+        [
+            f"`{name}`",
+            _type(field),
+            "required" if name in required else _value(field),
+            field.get("description") or _sentence((comments or {}).get(name, "")),
+        ]
+        for name, field in schema["properties"].items()
+        if name not in without
+    ]
+    return _table(["field", "type", "default", "what"], rows) if rows else "No fields."
+
+
+def _value(field: Schema) -> str:
+    value = field.get("default", "")
+    if value == "" or isinstance(value, Mapping):
+        return ""
+    return _code(value if isinstance(value, str) else json.dumps(value))
+
+
+def _sentence(text: str) -> str:
+    """A comment as a sentence of the page."""
+    text = re.sub(r"\bNone\b", "`null`", text).rstrip(".")
+    return text[:1].upper() + text[1:] + "." if text else ""
+
+
+def _type(field: Schema) -> str:
+    """A field's type in a user's words."""
+    if "enum" in field:
+        return " or ".join(_code(str(value)) for value in field["enum"])
+    if "anyOf" in field:
+        return " or ".join(_type(each) for each in field["anyOf"])
+    if "$ref" in field or "oneOf" in field:
+        return "mapping"
+    kinds = {"object": "mapping", "array": "list", "string": "text", "null": "null", "boolean": "true or false"}
+    kind = kinds.get(field.get("type", ""), str(field.get("type", "any")))
+    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
+    return " ".join([kind, ", ".join(f"{sign} {field[key]:,}" for key, sign in bounds.items() if key in field)]).strip()
+
+
+def catalogue() -> str:
+    """What ships with the package."""
+    text = [
+        "# Catalogue",
+        "Generated from `abel catalog`. `abel catalog NAME > mine.yaml` prints an entry to start from.",
+    ]
+    for entry in specs.catalog():
+        rows = [["claim", " ".join(entry.claim.split())], ["cost", " ".join(entry.cost.split())]]
+        text += [f"## `{entry.name}`", entry.title + ".", _table(["", ""], rows)]
+    return "\n\n".join(text) + "\n"
+
+
+def _table(heads: list[str], rows: Any) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    table = "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    return f'<div class="fields" markdown>\n\n{table}\n\n</div>'
+
+
+def _cell(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
