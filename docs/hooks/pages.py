@@ -133,8 +133,8 @@ def spec() -> str:
     for name, group in GROUPS.items():
         text.append(f"### `program.{name}`")
         for kind, variant in plugins.variants(group).items():
-            text += _variant(kind, variant, program["properties"][name])
-    text += ["### `program.augment`", _fields(program["properties"]["augment"], _comments(Augment))]
+            text += _variant(kind, variant, parts)
+    text += ["### `program.augment`", _fields(parts["Augment"], _comments(Augment))]
     text += [
         "## `arms`",
         "Each arm has a name, a schedule and, where it varies something, a grid.",
@@ -142,7 +142,7 @@ def spec() -> str:
     ]
     text += ["### `arms.NAME.schedule`", "A field that the grid varies may be left out here."]
     for kind, variant in SCHEDULES.items():
-        text += _variant(kind, variant, parts["Arm"]["properties"]["schedule"])
+        text += _variant(kind, variant, parts)
     text += [
         "### `arms.NAME.grid`",
         "Keys are fields of schedule or program, such as `schedule.decay_epoch` or `program.l2`.",
@@ -169,8 +169,8 @@ def spec() -> str:
     return "\n\n".join(text) + "\n"
 
 
-def _variant(kind: str, variant: type[Any], choice: Schema) -> list[str]:
-    (schema,) = (each for each in choice["oneOf"] if each.get("title") == variant.__name__)
+def _variant(kind: str, variant: type[Any], parts: Schema) -> list[str]:
+    schema = parts[variant.__name__]
     return [f"#### `{kind}`", schema["description"], _fields(schema, _comments(variant), without=("kind",))]
 
 

@@ -16,7 +16,7 @@ from workers.config import Program
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class DecodedArm:
     """A schedule, the fields that its grid varies, by their dotted names, and the length of its trials.
 
     `unread` are those whose axes are faulty, None where the grid itself is, which may have meant any. `epochs` is None where
@@ -51,7 +51,7 @@ class Arm:
         }
 
 
-def read(name: str, raw: Any, program: Program | None, epochs: int | None, faults: Faults) -> Arm:
+def read(name: str, raw: Any, program: Program | None, epochs: int | None, faults: Faults) -> DecodedArm:
     """What can be read of an arm; what is wrong with its grid, its search and its halving is noted."""
     raw = raw if isinstance(raw, Mapping) else {}
     grid, path = raw.get("grid"), f"arms.{name}.grid"
@@ -81,7 +81,7 @@ def read(name: str, raw: Any, program: Program | None, epochs: int | None, fault
     if halving is not None and epochs is not None and halving.grace_epochs >= epochs:
         rule = f"must be less than epochs = {epochs}, got {halving.grace_epochs}"
         faults.add(f"arms.{name}.halving.grace_epochs", rule)
-    return Arm(
+    return DecodedArm(
         name=name,
         schedule=raw.get("schedule"),
         axes=axes,

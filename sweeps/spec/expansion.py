@@ -15,14 +15,14 @@ from typing import Any
 from abel.schedules import Schedule
 from sweeps.errors import Faults, join
 from sweeps.spec import arms, programs, sampling, schedules
-from sweeps.spec.arms import Arm
-from sweeps.spec.grid import Interval, spelled, values
+from sweeps.spec.arms import DecodedArm
+from sweeps.spec.grid import Between, spelled, values
 from sweeps.spec.trial import Trial, trained_as
 from workers.config import Program
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ExpansionRequest:
     """What trials are made from; `epochs` is None where the spec's number is faulty."""
 
     program: Any
@@ -33,7 +33,7 @@ class Request:
     most_epochs: int
 
 
-def expand(request: Request, faults: Faults) -> list[Trial]:
+def expand(request: ExpansionRequest, faults: Faults) -> list[Trial]:
     """The trials of a sweep; everything that is wrong with them is noted, and then the list may lack some.
 
     A program or a schedule that is no mapping is a fault of the spec's shape, and noted there.
@@ -70,13 +70,13 @@ def alike(trials: Iterable[Trial]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def count(request: Request) -> int:
+def count(request: ExpansionRequest) -> int:
     """How many trials a faultless request makes, by arithmetic."""
     read = (arms.read(name, raw, None, None, Faults()) for name, raw in request.arms.items())
     return sum(arm.points for arm in read) * len(request.seeds)
 
 
-def _within_limits(arms: Iterable[Arm], request: Request, faults: Faults) -> bool:
+def _within_limits(arms: Iterable[DecodedArm], request: ExpansionRequest, faults: Faults) -> bool:
     """Whether there are not too many trials, or epochs, to look at one by one."""
     arms, before = list(arms), len(faults)
     trials = sum(arm.points for arm in arms) * len(request.seeds)
@@ -93,7 +93,7 @@ def _within_limits(arms: Iterable[Arm], request: Request, faults: Faults) -> boo
 class _Points:
     """The points of one arm's grid; programs and schedules are built once for each combination of their own axes."""
 
-    def __init__(self, arm: Arm, given: Any, program: Program | None, faults: Faults) -> None:
+    def __init__(self, arm: DecodedArm, given: Any, program: Program | None, faults: Faults) -> None:
         self._arm, self._given, self._program, self._faults = arm, given, program, faults
         self._programs: dict[str, Program | None] = {}
         self._schedules: dict[str, Schedule | None] = {}
@@ -152,14 +152,14 @@ class _Points:
                 continue  # what is wrong with it is noted at its axis
             varied = field.partition("[")[0] in own
             axis = self._arm.axes.get(field)
-            if isinstance(axis, Interval) and rule.startswith("must be an integer"):
+            if isinstance(axis, Between) and rule.startswith("must be an integer"):
                 ends = f"{math.ceil(axis.ends[0])}, {math.floor(axis.ends[1])}"
                 rule = f"must be a whole number: give it a step, as in {{range: [{ends}], step: 1}}"
             self._faults.add(f"{self._arm.path}{'.grid' if varied else ''}.{field}", rule)
 
 
 def _trials(
-    arm: Arm,
+    arm: DecodedArm,
     settings: dict[str, Any],
     pair: tuple[Program | None, Schedule | None],
     seeds: Sequence[int],

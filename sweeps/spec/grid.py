@@ -105,7 +105,7 @@ class Log:
         return _rounded(math.exp(low + (high - low) * index / (self.count - 1)))
 
 
-class Interval:
+class Between:
     """Any number between two; for sampling."""
 
     @property
@@ -132,7 +132,7 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvenInterval(Interval):
+class EvenInterval(Between):
     """Any number between the two."""
 
     __pydantic_config__ = STRICT
@@ -153,7 +153,7 @@ class EvenInterval(Interval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogInterval(Interval):
+class LogInterval(Between):
     """Any number between the two, even in the logarithm."""
 
     __pydantic_config__ = STRICT

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from sweeps.errors import Faults
 from sweeps.spec import programs, rules, schedules
-from sweeps.spec.shapes import STRICT, Shown, shape_of
+from sweeps.spec.shapes import STRICT, SchemaAs, shape_of
 
 MAX_EPOCHS = 1_000_000
 MAX_TRIALS = 100_000
@@ -112,7 +112,7 @@ class Halving(Part):
 class Arm(Part):
     """A schedule, and the grid of its variations."""
 
-    schedule: Annotated[dict[str, JsonValue], Shown(schedules.shape)] = Field(
+    schedule: Annotated[dict[str, JsonValue], SchemaAs(schedules.shape)] = Field(
         description="The schedule: its kind and its fields."
     )
     grid: dict[str, JsonValue] = Field(
@@ -188,7 +188,7 @@ class Document(Part):
         description="The figure that the report draws: the error against the decay's epoch, the squared norm by rate, "
         "the terms of its equation, the error by rate and decay factor, or against the epoch of ABEL's last decay.",
     )
-    program: Annotated[dict[str, JsonValue], Shown(programs.shape)] = Field(
+    program: Annotated[dict[str, JsonValue], SchemaAs(programs.shape)] = Field(
         description="What is trained, on what and how."
     )
     epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Length of every trial, but where an arm has its own.")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.spec.grid import Axis, Interval, LogInterval
+from sweeps.spec.grid import Axis, Between, LogInterval
 from sweeps.spec.models import Search
 
 MOST_VALUES = 2**31  # of an axis that lists its values or has a step
@@ -46,7 +46,7 @@ def _random(axes: Mapping[str, Axis], seed: int) -> Draws:
 def _sampler(axis: Axis, generator: np.random.Generator) -> Callable[[], Any]:
     from ray import tune  # takes seconds, and few specs need it
 
-    if isinstance(axis, Interval):
+    if isinstance(axis, Between):
         domain = (tune.loguniform if isinstance(axis, LogInterval) else tune.uniform)(*axis.ends)
         return lambda: axis.rounded(float(domain.sample(random_state=generator)))
     indices = tune.randint(0, axis.count)
@@ -65,4 +65,4 @@ def _sobol(axes: Mapping[str, Axis], search: Search) -> Draws:
 
 
 def _at(axis: Axis, share: float) -> Any:
-    return axis.at(share) if isinstance(axis, Interval) else axis.value(int(share * axis.count))
+    return axis.at(share) if isinstance(axis, Between) else axis.value(int(share * axis.count))

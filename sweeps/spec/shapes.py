@@ -53,7 +53,7 @@ class Must:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SchemaAs:
     """An annotation: an open dictionary that an editor sees as a shape, found when the JSON schema is asked for."""
 
     shape: Callable[[], Shape[Any]]

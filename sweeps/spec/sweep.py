@@ -22,7 +22,7 @@ from sweeps import catalog
 from sweeps.errors import Faults, SpecError, shown, unknown
 from sweeps.files import PathFault, decode, named, read
 from sweeps.spec import models, rules, schema, yaml
-from sweeps.spec.expansion import Request, count, expand
+from sweeps.spec.expansion import ExpansionRequest, count, expand
 from sweeps.spec.models import Arm, Limits, Resources
 from sweeps.spec.trial import Trial
 
@@ -121,11 +121,11 @@ def _check_arms(check: models.Check, arms: Mapping[str, Arm], faults: Faults) ->
             faults.add(path, unknown("arm", arm, arms))
 
 
-def _request(document: Mapping[str, Any]) -> Request:
+def _request(document: Mapping[str, Any]) -> ExpansionRequest:
     """What can be expanded of a document, however faulty; faults of its shape are reported elsewhere."""
     seeds, arms, limits = document.get("seeds"), document.get("arms"), document.get("limits")
     limits = limits if isinstance(limits, Mapping) else {}
-    return Request(
+    return ExpansionRequest(
         program=document.get("program"),
         arms=arms if isinstance(arms, Mapping) else {},
         seeds=[seed for seed in seeds if _whole(seed, models.MAX_SEED, 0) is not None]
