@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import StrEnum
 
@@ -67,15 +67,27 @@ def kill_tree(command: int) -> None:
         send(process, signal.SIGKILL)
 
 
-def marked(variable: str, value: str) -> list[str]:
-    """Live processes with an environment variable, as text."""
-    found = []
+def marked(variable: str, value: str) -> Iterator[psutil.Process]:
+    """Live processes with an environment variable."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             alive = process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
             if alive and process.environ().get(variable) == value:
-                found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
-    return found
+                yield process
+
+
+def end_marked(variable: str, value: str) -> None:
+    """Kill the live processes with an environment variable."""
+    for process in marked(variable, value):
+        send(process, signal.SIGKILL)
+
+
+def described(process: psutil.Process) -> str:
+    """A process as text."""
+    try:
+        return f"{process.pid} {' '.join(process.cmdline())[:120]}"
+    except psutil.Error:
+        return f"{process.pid}"
 
 
 def _is(process: psutil.Process, victim: Victim) -> bool:
