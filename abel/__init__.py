@@ -17,7 +17,11 @@
 Paper: A. Lewkowycz, "How to decay your learning rate", arXiv 2103.12682.
 """
 
-from abel import bounce, curves, dynamics, norms, schedules
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from abel import bounce, curves, schedules
 from abel.plans import DECAYS, EpochPlan, Event, Observation, Schedule, ScheduleState
 from abel.schedules import (
     SCHEDULES,
@@ -33,6 +37,9 @@ from abel.schedules import (
     last_epoch_named,
     replay,
 )
+
+if TYPE_CHECKING:
+    from abel import dynamics, norms
 
 __all__ = [
     "DECAYS",
@@ -59,3 +66,10 @@ __all__ = [
     "replay",
     "schedules",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import what needs JAX when it is asked for: schedules are planned without it."""
+    if name in ("dynamics", "norms"):
+        return import_module(f"abel.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,17 +13,20 @@ Only operators touch the values. So Python floats keep their double precision on
 arrays under `jit`, `vmap` and `lax.scan`.
 """
 
-import math
-from typing import Final, NamedTuple
+from __future__ import annotations
 
-import jax
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from abel import checks
 
-__all__ = ["DECAY", "MINIMUM", "NONE", "BounceState", "init", "update"]
+if TYPE_CHECKING:
+    import jax
 
-Real = float | jax.Array
-Flag = bool | jax.Array
+    Real = float | jax.Array
+    Flag = bool | jax.Array
+
+__all__ = ["DECAY", "MINIMUM", "NONE", "BounceState", "init", "update"]
 
 NONE: Final = 0
 MINIMUM: Final = 1

@@ -4,11 +4,11 @@ Arrays without dimensions are numbers, as `jnp.array(0.1)` is one. A value trace
 """
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ _F32 = np.finfo(np.float32)
 
 
 def _fault(name: str, rule: str, value: object) -> ValueError:
-    if isinstance(value, jax.core.Tracer):
+    if _is_traced(value):
         return ValueError(
             f"{name} must be known outside of jit and vmap, got a traced value (scale_by_abel takes them)"
         )
@@ -28,8 +28,18 @@ def plain(value: Any) -> Any:
     """Return the element of an array without dimensions, and anything else as it is."""
     if type(value) in (int, float, bool, str):  # looking whether it is an array takes microseconds
         return value
-    is_array = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, jax.core.Tracer)
+    is_array = (isinstance(value, np.ndarray | np.generic) or _is_jax(value)) and not _is_traced(value)
     return value.item() if is_array and np.ndim(value) == 0 else value
+
+
+def _is_jax(value: Any) -> bool:
+    """Whether it is an array of JAX, which is not imported for this: whoever has such an array has imported it."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(value, jax.Array)
+
+
+def _is_traced(value: Any) -> bool:
+    return _is_jax(value) and isinstance(value, sys.modules["jax"].core.Tracer)
 
 
 def _real(value: Any) -> float:

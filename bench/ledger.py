@@ -15,7 +15,7 @@ from sweeps.ledger.entries import Batch
 from sweeps.ledger.ledger import Ledger
 from sweeps.spec.sweep import parse_document
 from sweeps.urls import of_sqlite
-from workers.cohort import Record
+from workers.reports import Record
 from workers.trajectory import Identity
 
 ROUNDS = 200

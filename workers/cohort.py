@@ -13,20 +13,20 @@ Closing the generator early saves the state it stands at. A workshop that is lea
 state saved and reported, and ends the generator without an end of its members.
 """
 
-import math
 import os
 import socket
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 
-from abel.schedules import EpochPlan, Observation, Schedule, replay
+from abel.schedules import EpochPlan, replay
 from workers.checkpoints import CheckpointDamaged
 from workers.config import Program, from_dict
 from workers.randomness import epoch_key
+from workers.reports import Cohort, Damaged, Ended, Forked, Pair, Record, Report, Saved, diverged, finished, part
 from workers.tasks import Training
 from workers.trajectory import Identity, child
 from workers.workshop import Workshop
@@ -34,94 +34,6 @@ from workers.workshop import Workshop
 
 class WorkerMismatch(Exception):
     """This worker would train other states than the keys say: its data, code, libraries or processor differ."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """A trial of a cohort."""
-
-    trial: str
-    schedule: Schedule
-
-
-Pair = tuple[Member, Any]  # a member and the state of its schedule
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cohort:
-    """Trials with one history. ``observations`` are those of the epochs already recorded, first epoch first."""
-
-    identity: Identity
-    seed: int
-    epochs: int
-    members: tuple[Member, ...]
-    observations: tuple[Observation, ...] = ()
-    salt: str = ""  # set where sharing is off: keeps the states of this trial to itself
-
-    @property
-    def epoch(self) -> int:
-        """How many epochs are recorded."""
-        return len(self.observations)
-
-    @property
-    def root(self) -> str:
-        """The key of the state before epoch 1."""
-        return self.identity.root(self.seed, self.salt)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One trained epoch. A replay trains an epoch that the ledger holds already, to reach the state behind it."""
-
-    key: str
-    parent: str
-    epoch: int
-    metrics: Mapping[str, float]
-    finished_at_ms: int
-    worker: str = ""  # host and process that trained it
-    replay: bool = False
-
-    @property
-    def observation(self) -> Observation:
-        """What schedules see of the epoch."""
-        return observation(self.metrics)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Saved:
-    """A checkpoint is durable under this key, after so many seconds of writing."""
-
-    key: str
-    epoch: int
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Damaged:
-    """A checkpoint did not verify and was removed; the one before it is used."""
-
-    key: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forked:
-    """The members parted after this epoch: these groups of trials go on without this worker."""
-
-    epoch: int
-    siblings: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """These members are done: by the epochs, by their schedule, or because the loss is no longer finite. Others go on."""
-
-    trials: tuple[str, ...]
-    epoch: int
-    diverged: bool
-
-
-Report = Record | Saved | Damaged | Forked | Ended
 
 
 def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
@@ -155,30 +67,6 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
     except GeneratorExit:
         run.save()
         raise
-
-
-def observation(metrics: Mapping[str, float]) -> Observation:
-    """The two numbers of a record that schedules see."""
-    return Observation(weight_norm_sq=metrics["weight_norm_sq"], train_loss=metrics["train_loss"])
-
-
-def diverged(seen: Observation) -> bool:
-    """Whether training has left the finite numbers: an outcome that is recorded, not an error."""
-    return not (math.isfinite(seen.train_loss) and math.isfinite(seen.weight_norm_sq))
-
-
-def finished(members: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Members whose schedule wants no more epochs, and the others."""
-    return [pair for pair in members if pair[1].finished], [pair for pair in members if not pair[1].finished]
-
-
-def part(members: Sequence[Pair], epoch: int, examples: int, batch_size: int) -> list[tuple[EpochPlan, list[Pair]]]:
-    """Group members by their plan for an epoch, largest group first, else in the members' order."""
-    groups: dict[bytes, tuple[EpochPlan, list[Pair]]] = {}
-    for member, state in members:
-        plan = member.schedule.plan(state, epoch, examples, batch_size)
-        groups.setdefault(plan.token(), (plan, []))[1].append((member, state))
-    return sorted(groups.values(), key=lambda group: -len(group[1]))
 
 
 @dataclass

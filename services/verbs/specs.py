@@ -1,20 +1,27 @@
 """The verbs about specs: the catalogue, a spec to start from, its JSON schema, and checking one. They start nothing."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from services.errors import OperationError
 from services.schemas import CatalogEntry, Request, Validation
 from sweeps import catalog as shipped
+from sweeps.errors import Faults
 from sweeps.files import PathFault, named, resolve
+from sweeps.spec import yaml
 from sweeps.spec.expansion import alike
 from sweeps.spec.sweep import SweepSpec, json_schema, load_spec, parse_document, parse_spec
 
 
 def catalog() -> list[CatalogEntry]:
     """The sweeps that ship with the package."""
-    specs = (load_spec(name) for name in shipped.names())
-    return [CatalogEntry(name=spec.name, title=spec.title, claim=spec.claim, cost=spec.cost) for spec in specs]
+    return [_entry(yaml.load(shipped.read(name), f"{name}.yaml", Faults())) for name in shipped.names()]
+
+
+def _entry(document: Mapping[str, Any]) -> CatalogEntry:
+    about = {name: document.get(name) or "" for name in ("title", "claim", "cost")}
+    return CatalogEntry(name=document["name"], **about)
 
 
 def catalog_text(name: str) -> str:

@@ -8,8 +8,8 @@ from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import TrialStatus
 from sweeps.spec.sweep import SweepSpec, Trial
-from workers.cohort import diverged, observation
 from workers.config import Program
+from workers.reports import diverged, observation
 from workers.trajectory import Identity, child
 
 

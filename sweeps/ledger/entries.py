@@ -11,8 +11,8 @@ from sweeps.ledger.holding import now_ms
 from sweeps.ledger.records import TrialStatus, encode, storable
 from sweeps.ledger.sealing import seal
 from sweeps.spec.trial import Trial
-from workers.cohort import Record
 from workers.config import Program, to_dict
+from workers.reports import Record
 from workers.trajectory import Identity
 
 

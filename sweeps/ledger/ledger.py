@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, insert, inspect, select
 
@@ -18,15 +18,17 @@ from sweeps.ledger.database import LedgerError, upsert
 from sweeps.ledger.driving import AGAIN, Driving, end_cancelled, end_sweep
 from sweeps.ledger.entries import sweep_identity, trial_row
 from sweeps.ledger.holding import HeldSweep, held, now_ms
-from sweeps.ledger.mending import MendedPart, Mending
 from sweeps.ledger.queries import OUTCOMES, pages
 from sweeps.ledger.records import SweepStatus, TrialStatus, encode
 from sweeps.ledger.sealing import Damage, change, seal
 from sweeps.ledger.soundness import SWEEPS
-from sweeps.spec.sweep import Trial
+from sweeps.spec.trial import Trial
 from sweeps.urls import sqlite_file
 from workers.config import Program
 from workers.trajectory import Identity
+
+if TYPE_CHECKING:
+    from sweeps.ledger.mending import MendedPart
 
 
 class Ledger(Driving):
@@ -68,7 +70,7 @@ class Ledger(Driving):
     @classmethod
     def mend(
         cls, url: str, saved: Callable[[str], bool], *, dry_run: bool, sweep: str | None = None
-    ) -> list[MendedPart]:
+    ) -> "list[MendedPart]":
         """Mend a damaged ledger (:mod:`sweeps.ledger.mending`); a dry run only says what would be done.
 
         One that an older program wrote is upgraded first, in the same transaction.
@@ -82,6 +84,8 @@ class Ledger(Driving):
             LedgerError: there is no such sweep; nothing is changed.
             SweepBusy: a sweep is being run.
         """
+        from sweeps.ledger.mending import Mending  # reads specs, which takes long to import
+
         ledger = cls(database.engine(url))
         try:
             with database.told(ledger._engine.url, "repaired"):

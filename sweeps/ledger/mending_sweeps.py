@@ -16,8 +16,8 @@ from sweeps.ledger.records import StateRow, SweepRow, SweepStatus, TrialRow, Tri
 from sweeps.ledger.sealing import change, digest, seal
 from sweeps.spec.schedules import schedule_from_dict
 from sweeps.spec.sweep import SpecError, Trial, parse_document
-from workers.cohort import diverged, observation
 from workers.config import ConfigError, Program, to_dict
+from workers.reports import diverged, observation
 from workers.trajectory import Identity, child
 
 Told = tuple[str, str, bool]  # what, what was done about it, whether it is restored

@@ -11,7 +11,7 @@ from sweeps.ledger.queries import Reading
 from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
 from sweeps.spec.schedules import schedule_from_dict
-from workers.cohort import diverged, observation
+from workers.reports import diverged, observation
 
 
 def results(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> Iterator[TrialResult]:

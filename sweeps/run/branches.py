@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workers.cohort import Cohort, Pair
+from workers.reports import Cohort, Pair
 
 
 @dataclass

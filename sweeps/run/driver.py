@@ -29,7 +29,7 @@ from sweeps.run.frontier import Frontier
 from sweeps.run.ray_cluster import first_line, has_room, ray_cluster
 from sweeps.run.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
-from sweeps.spec.sweep import Trial
+from sweeps.spec.trial import Trial
 from workers.checkpoints import Checkpoints
 from workers.config import Program
 from workers.trajectory import Identity

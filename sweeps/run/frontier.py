@@ -17,17 +17,8 @@ from sweeps.run.halving import HALVED, Contest
 from sweeps.run.progress import Gathered, TrialProgress
 from sweeps.run.retrying import RetryPolicy
 from sweeps.run.walk import Walk
-from sweeps.spec.sweep import Trial
-from workers.cohort import (
-    Cohort,
-    Damaged,
-    Ended,
-    Forked,
-    Member,
-    Record,
-    Report,
-    Saved,
-)
+from sweeps.spec.trial import Trial
+from workers.reports import Cohort, Damaged, Ended, Forked, Member, Record, Report, Saved
 from workers.trajectory import Identity
 
 PATIENT = RetryPolicy()

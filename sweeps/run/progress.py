@@ -11,7 +11,7 @@ from sweeps.ledger.records import TrialStatus
 from sweeps.run.branches import Branch
 from sweeps.run.failures import FailureClass
 from sweeps.run.provisional import Provisional
-from workers.cohort import Member, Record, diverged, observation
+from workers.reports import Member, Record, diverged, observation
 
 
 @dataclass

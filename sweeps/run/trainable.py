@@ -20,7 +20,8 @@ from ray import tune
 from sweeps.files import OWNER_ONLY
 from sweeps.processes.memory import GIB, in_use
 from sweeps.run.failures import FailureClass, classify
-from workers.cohort import Cohort, Forked, Report, train
+from workers.cohort import train
+from workers.reports import Cohort, Forked, Report
 from workers.workshop import Workshop
 
 PREEMPTED = "the machine was taken away: the worker got SIGTERM, saved, and left"

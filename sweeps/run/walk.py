@@ -9,7 +9,7 @@ from sweeps.run.backlog import Backlog
 from sweeps.run.branches import Branch
 from sweeps.run.halving import HALVED, Contest
 from sweeps.run.progress import Gathered, TrialProgress
-from workers.cohort import Pair, diverged, finished, part
+from workers.reports import Pair, diverged, finished, part
 from workers.trajectory import child
 
 

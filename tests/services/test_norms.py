@@ -17,7 +17,8 @@ from sweeps.results.claims.norm_curves import NormCourse, by_l2, by_rate
 from sweeps.results.frames import CURVE_COLUMNS, CURVES, TRIAL_COLUMNS, Frames
 from sweeps.spec.programs import replaced
 from sweeps.spec.sweep import Trial, load_spec, parse_document
-from workers.cohort import Cohort, Member, Record, train
+from workers.cohort import train
+from workers.reports import Cohort, Member, Record
 from workers.workshop import Workshop
 
 

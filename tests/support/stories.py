@@ -11,9 +11,9 @@ from abel.schedules import Abel, Constant, DecayAt, Event, Schedule
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
-from sweeps.spec.sweep import Trial
-from workers.cohort import Record
+from sweeps.spec.trial import Trial
 from workers.config import Program, from_dict, to_dict
+from workers.reports import Record
 from workers.trajectory import Identity
 
 EPOCH_MS = 600

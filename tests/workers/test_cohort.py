@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from abel.schedules import SCHEDULES, Abel
-from workers.cohort import Cohort, Damaged, Ended, Forked, Member, Record, Saved, WorkerMismatch, train
+from workers.cohort import WorkerMismatch, train
 from workers.config import to_dict
+from workers.reports import Cohort, Damaged, Ended, Forked, Member, Record, Saved
 from workers.workshop import Workshop
 
 EPOCHS = 5

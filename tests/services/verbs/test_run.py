@@ -35,8 +35,8 @@ from sweeps.processes import supervisor
 from sweeps.processes.identity import WorkerEnvironment
 from sweeps.processes.job import Begun, ClusterAway, DriverLost, Job, Options, Outcome, Progress
 from sweeps.spec.trial import Trial
-from workers.cohort import Record
 from workers.config import Program, to_dict
+from workers.reports import Record
 from workers.trajectory import Identity, child
 
 SPEC = """

@@ -10,8 +10,8 @@ from sweeps.forecast.seconds import seconds_to_start
 from sweeps.ledger.entries import Batch
 from sweeps.spec.sweep import SweepSpec, parse_document
 from sweeps.spec.trial import Trial
-from workers.cohort import Record
 from workers.config import from_dict
+from workers.reports import Record
 from workers.trajectory import Identity, child
 
 EARLY = {"kind": "abel", "learning_rate": 0.1, "decay_factor": 0.1, "gain_threshold": 0.1, "epochs_after_last_decay": 3}

@@ -14,7 +14,7 @@ from sweeps.ledger.entries import Batch
 from sweeps.ledger.holding import HeldSweep
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
-from workers.cohort import Record
+from workers.reports import Record
 
 METRICS = {
     "train_loss": 0.1 + 0.2,

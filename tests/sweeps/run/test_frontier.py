@@ -10,7 +10,8 @@ from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.run.failures import FailureClass
 from sweeps.run.frontier import Nondeterministic
 from sweeps.run.retrying import RetryPolicy
-from workers.cohort import Record, Saved, train
+from workers.cohort import train
+from workers.reports import Record, Saved
 from workers.workshop import Workshop
 
 

@@ -19,7 +19,8 @@ from sweeps.run.failures import FailureClass
 from sweeps.run.ray_cluster import ray_cluster
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
 from workers.checkpoints import Checkpoints
-from workers.cohort import Cohort, Member, Record, Saved, train
+from workers.cohort import train
+from workers.reports import Cohort, Member, Record, Saved
 from workers.workshop import Workshop
 
 # Ray starts its helpers by fork and exec; in the product no JAX backend runs beside the driver, here the oracle's does.
