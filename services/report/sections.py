@@ -145,8 +145,9 @@ def claims(told: Sequence[Told]) -> str:
     columns = [Column(name=name) for name in ("the paper", "here", "the numbers", "held where")]
     rows = [(KINDS[one.here], [f"{one.says} ({one.source})", str(one.here), one.numbers, one.rule]) for one in told]
     note = (
-        "Each by a rule on one number with its 95 % interval over seeds, not corrected for being several. What was known when "
-        "the rules were written, and what was mended after, sweeps/results/claims/paper.py and bench/RESULTS.md tell."
+        "Each by a rule on one number with its 95 % interval over seeds, not corrected for being several. "
+        "sweeps/results/claims/paper.py and bench/RESULTS.md say what was known when the rules were written, and what was "
+        "changed afterwards."
     )
     return page.table(columns, rows, "claims") + page.paragraph(note, "note")
 
