@@ -51,7 +51,7 @@ def die():
 if "sweeps.run.driver_process" in sys.orig_argv and "KILL_AT" in os.environ:
     from sweeps.ledger import driving
     from sweeps.run import frontier
-    from workers.cohort import Forked
+    from workers.reports import Forked
 
     moment, number, who = os.environ["KILL_AT"].split()
     if moment == "transaction":

@@ -269,7 +269,8 @@ KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from abel.schedules import Constant
-from workers.cohort import Cohort, Member, Record, train
+from workers.cohort import train
+from workers.reports import Cohort, Member, Record
 from workers.config import from_dict
 from workers.config import to_dict
 from workers.workshop import Workshop

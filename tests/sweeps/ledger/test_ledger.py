@@ -159,7 +159,7 @@ KILLED_IN_A_TRANSACTION = """
 import os, signal, sys
 from sqlalchemy import event
 from sweeps.ledger.ledger import Batch, Ledger
-from workers.cohort import Record
+from workers.reports import Record
 
 url, sweep_id, invocation, statements = sys.argv[1:]
 ledger = Ledger.open(url)
