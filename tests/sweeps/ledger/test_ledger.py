@@ -158,7 +158,8 @@ def test_a_batch_is_all_or_nothing(entered):
 KILLED_IN_A_TRANSACTION = """
 import os, signal, sys
 from sqlalchemy import event
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
 from workers.reports import Record
 
 url, sweep_id, invocation, statements = sys.argv[1:]
@@ -362,7 +363,8 @@ def test_checkpoints_are_pruned_in_the_order_in_which_commits_lock_them(entered)
 
 WRITER = """
 import sys
-from sweeps.ledger.ledger import Batch, Ledger
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
 
 url, sweep_id, invocation = sys.argv[1:]
 ledger = Ledger.open(url)
