@@ -4,6 +4,7 @@
     norms       the squared L2 norm of a pytree, per leaf and in total, of all parameters or some
     schedules   Abel, all schedules by name, and replay: every schedule is init, plan, update
     baselines   by the clock alone: Constant, Simple, DecayAt, Step, Cosine, Linear, GrowBatch
+    planning    what all schedules share: counters, base rate and warm-up, the way to a plan
     plateau     Plateau, which watches the training loss
     plans       what passes between schedule and training loop: EpochPlan, Observation, Event
     rates       the one spelling of a learning rate

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from abel import checks
-from abel.baselines import OBSERVED, Decaying, counters, is_ours
+from abel.planning import OBSERVED, Decaying, counters, is_ours
 from abel.plans import Event, Observation
 
 __all__ = ["Plateau", "PlateauState"]

@@ -22,22 +22,9 @@ from itertools import accumulate
 from typing import Any, Final, Literal, NamedTuple
 
 from abel import bounce, checks, rates
-from abel.baselines import (
-    OBSERVED,
-    Constant,
-    Cosine,
-    DecayAt,
-    Decaying,
-    GrowBatch,
-    Linear,
-    Milestones,
-    Simple,
-    State,
-    Step,
-    counters,
-    is_ours,
-)
+from abel.baselines import Constant, Cosine, DecayAt, GrowBatch, Linear, Milestones, Simple, Step
 from abel.bounce import BounceState
+from abel.planning import OBSERVED, Decaying, State, counters, is_ours
 from abel.plans import DECAYS, EpochPlan, Event, Observation, Schedule, ScheduleState
 from abel.plateau import Plateau, PlateauState
 

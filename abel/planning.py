@@ -1,0 +1,91 @@
+"""What all schedules share: their counters, the base rate with its warm-up, and the one way to a plan."""
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abel import checks, rates
+from abel.plans import EpochPlan, Event, ScheduleState
+
+
+class State(NamedTuple):
+    """State of a schedule that looks at the clock alone."""
+
+    epoch: int = 0
+    decays: int = 0
+    event: Event = Event.NONE
+
+    @property
+    def finished(self) -> bool:
+        """Never: the loop says when training ends."""
+        return False
+
+
+OBSERVED: Final = "the norm and the training loss of an epoch"
+
+
+def is_ours(state: ScheduleState) -> bool:
+    """Whether a state's counters are as `update` makes them, which spares it a check of every field."""
+    return type(state.epoch) is type(state.decays) is int and type(state.event) is Event
+
+
+def counters(state: ScheduleState) -> tuple[int, int, Event]:
+    """Return what all states count, as it was before a state went through JSON, which has no events."""
+    epoch, decays = (checks.whole(f"state.{name}", getattr(state, name), at_least=0) for name in ("epoch", "decays"))
+    event = checks.whole("state.event", state.event, at_least=0)
+    return epoch, decays, Event(event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """Base rate and warm-up, and the one way to a plan, which all schedules share."""
+
+    learning_rate: float
+    warmup_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        self._set("learning_rate", checks.learning_rate("learning_rate", self.learning_rate))
+        self._set("warmup_epochs", checks.whole("warmup_epochs", self.warmup_epochs, at_least=0))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _rate(self, decays: int) -> float:
+        return self.learning_rate
+
+    def _batch_size(self, decays: int, examples: int, batch_size: int) -> int:
+        return batch_size
+
+    def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        return rates.warmup(position, self.warmup_epochs)
+
+    def _checked(self, state: Any) -> ScheduleState:
+        """The state, if it is one of this schedule's."""
+        raise NotImplementedError
+
+    def plan(self, state: ScheduleState, epoch: int, examples: int, batch_size: int) -> EpochPlan:
+        """Plan `epoch`, the one after the last observed, with `examples // batch_size` steps."""
+        state = self._checked(state)
+        if checks.plain(epoch) != state.epoch + 1:
+            raise ValueError(f"epoch must be the one after the last observed, {state.epoch + 1}, got {epoch!r}")
+        epoch = checks.whole("epoch", epoch, at_least=1)
+        batch_size = checks.whole("batch_size", batch_size, at_least=1)
+        batch_size = self._batch_size(state.decays, examples, batch_size)
+        position = rates.positions(epoch, rates.steps_per_epoch(examples, batch_size))
+        return rates.epoch_plan(self._rate(state.decays), self._shape(position), batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decaying(Planned):
+    """A schedule that now and then multiplies its rate by a factor."""
+
+    decay_factor: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set("decay_factor", checks.decay_factor("decay_factor", self.decay_factor))
+
+    def _rate(self, decays: int) -> float:
+        return self.learning_rate * self.decay_factor**decays
