@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import EntryPoints
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -279,3 +280,19 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tracking_uri(tmp_path: Path, empty_store: Path) -> str:
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def uninstall(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """What takes every plug-in away, ours too, until the test ends."""
+    from sweeps.spec import programs
+    from workers import plugins
+
+    def take_away() -> None:
+        for module in (plugins, programs):
+            monkeypatch.setattr(module, "entry_points", lambda group: EntryPoints())
+        programs.forget()
+
+    yield take_away
+    monkeypatch.undo()
+    programs.forget()

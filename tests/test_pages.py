@@ -27,8 +27,8 @@ from services.verbs import run as runs
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.run.frontier import Frontier
+from sweeps.spec.programs import forget
 from sweeps.spec.sweep import SweepSpec, load_spec, parse_document
-from workers import plugins
 from workers.cohort import train
 from workers.config import Program, from_dict, to_dict
 from workers.trajectory import Identity
@@ -137,12 +137,6 @@ class Reader:
         self._monkeypatch.syspath_prepend(str(Path.cwd()))
         self._monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))  # for the process that looks at the data
         forget()
-
-
-def forget() -> None:
-    """Have entry points looked for again."""
-    plugins.find.cache_clear()
-    plugins.variants.cache_clear()
 
 
 @pytest.fixture

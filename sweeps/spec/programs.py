@@ -97,6 +97,12 @@ def _installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
     return found, broken
 
 
+def forget() -> None:
+    """Have installed kinds looked for again, which happens once a process."""
+    for function in (shape, _installed, plugins.find, plugins.variants):
+        function.cache_clear()
+
+
 def _too_large(program: Program) -> Iterator[tuple[str, str]]:
     """The path of each whole number above its bound, and the bound."""
     parts: dict[str, Any] = {name: getattr(program, name) for name in ("model", "data", "optimizer", "augment")}

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -29,7 +30,6 @@ from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import Frames
 from sweeps.results.load import load
 from sweeps.results.measures import MEASURES
-from workers import plugins
 
 
 @pytest.fixture
@@ -116,14 +116,17 @@ def test_a_number_has_one_interval_wherever_it_is_shown(story: Any, settings: Se
 
 @pytest.mark.parametrize("guessing", [99.0, None])
 def test_finished_results_are_read_without_their_plug_in(
-    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, guessing: float | None
+    story: Any,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    uninstall: Callable[[], None],
+    guessing: float | None,
 ) -> None:
     story.diverging, story.guessing = True, guessing
     story.spec = {"program": {}, "epochs": 40, "arms": dict.fromkeys(("decay-at", "constant", "abel"), {})}
     story.spec |= {"check": {"margins": {"mean": 5}}}
     story.begin().tell().end()
-    monkeypatch.setattr(plugins, "entry_points", lambda group: ())
-    plugins.find.cache_clear()
+    uninstall()
     project(story, settings)
     monkeypatch.setenv("ABEL_HOME", str(settings.home))
     for command in (("status", story.name), ("gc", "--dry-run"), ("report", story.name)):
@@ -322,7 +325,7 @@ def test_a_sweep_without_any_measure_is_shown_and_exported(story: Any, settings:
 
 
 def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known(
-    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    story: Any, settings: Settings, uninstall: Callable[[], None]
 ) -> None:
     story.diverging, story.guessing = True, None
     story.begin().tell(only=lambda name: name == "constant seed=0")
@@ -334,8 +337,7 @@ def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known
     story.ledger.commit(story.sweep_id, story.invocation, batch)
     story.end(SweepStatus.INTERRUPTED)
     project(story, settings)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: ())  # so that its data do not tell it either
-    plugins.find.cache_clear()
+    uninstall()  # its data do not say it either
     written = report(settings, [story.sweep_id])
     assert "trials.png" not in {path.name for path in written.files}
     assert any("1 trial diverged" in sentence for sentence in written.findings)

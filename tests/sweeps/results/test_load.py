@@ -1,7 +1,7 @@
 """Tests for `sweeps/results/load.py` and `frames.py` on a real ledger."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -11,7 +11,6 @@ from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import CURVES, Frames, joined
 from sweeps.results.load import load
 from sweeps.results.summary import measure, results
-from workers import plugins
 
 
 @pytest.fixture
@@ -88,14 +87,10 @@ def test_a_value_that_is_not_finite_is_missing_in_its_curve(story: Any) -> None:
     assert diverged not in set(found.counted(None)["trial_id"])
 
 
-def test_a_sweep_whose_plug_in_is_gone_can_be_read(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_whose_plug_in_is_gone_can_be_read(told: Any, uninstall: Callable[[], None]) -> None:
     before = frames(told)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: ())
-    plugins.find.cache_clear()
-    try:
-        after = frames(told)
-    finally:
-        plugins.find.cache_clear()
+    uninstall()
+    after = frames(told)
     assert before.trials.equals(after.trials) and before.curves.equals(after.curves)
 
 

@@ -48,13 +48,10 @@ def installed(monkeypatch):
     for module in (programs, plugins):
         monkeypatch.setattr(module, "entry_points", entry_points)
     monkeypatch.setattr(EntryPoint, "load", lambda self: {"mine": Mine, "odd": Odd}.get(self.name) or load(self))
-    cached = (programs.shape, programs._installed, plugins.find, plugins.variants)
-    for function in cached:
-        function.cache_clear()
+    programs.forget()
     yield
     monkeypatch.undo()
-    for function in cached:
-        function.cache_clear()
+    programs.forget()
 
 
 def faults(**changed):
