@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from services.cli.app import app
 from sweeps.processes import identity
 from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identify
+from sweeps.spec.programs import forget
 from workers.config import from_dict, to_dict
 
 PLUGIN = """
@@ -48,6 +49,7 @@ def odd(tmp_path, tiny_program, monkeypatch):
     (tmp_path / "odd-1.dist-info" / "entry_points.txt").write_text("[abel.data]\nodd = odd:Odd\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.syspath_prepend(tmp_path)
+    forget()
 
     def program(deed, times=100):
         return from_dict(
@@ -56,6 +58,8 @@ def odd(tmp_path, tiny_program, monkeypatch):
 
     yield program
     sys.modules.pop("odd", None)
+    monkeypatch.undo()
+    forget()
 
 
 def asked(program, tmp_path):
