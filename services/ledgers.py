@@ -12,7 +12,7 @@ from sweeps.urls import sqlite_file, without_credentials
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Ledger]:
-    """The ledger of this home, created where there is none."""
+    """The ledger of this home, created if it is missing."""
     ledger = Ledger.open(settings.ledger_url)
     try:
         yield ledger

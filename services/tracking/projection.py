@@ -14,7 +14,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from abel.curves import bounces
-from abel.schedules import DECAYS, Event
+from abel.schedules import Event
 from services.tracking import downsampling
 from services.tracking.acts import Change
 from services.tracking.tags import epochs_of, whole_number
@@ -34,12 +34,7 @@ SWEEPS_AS = {"finished": "FINISHED", "interrupted": "KILLED", "cancelled": "KILL
 FAILED = "FAILED"
 
 # Which epochs of a trial a tag lists, by the flags of the schedule's event.
-EPOCH_TAGS: Mapping[str, Event] = {
-    "abel.decay_epochs": DECAYS,
-    "abel.bounce_epochs": Event.DECAY,
-    "abel.forced_epochs": Event.LAST_DECAY,
-    "abel.minimum_epochs": Event.MINIMUM,
-}
+EPOCH_TAGS: Mapping[str, Event] = {f"abel.{name}": flags for name, flags in summary.EPOCH_LISTS.items()}
 
 
 class MetricPoint(NamedTuple):

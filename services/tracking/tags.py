@@ -9,7 +9,7 @@ def epochs_of(text: str) -> tuple[int, ...]:
 
 
 def whole_number(tags: Mapping[str, str], name: str) -> int:
-    """The whole number in a tag, 0 where there is none: anybody may edit a tag, and 0 has everything shown again."""
+    """The whole number in a tag, 0 if it holds no number: anybody may edit a tag, and 0 has everything shown again."""
     text = tags.get(name, "")
     return int(text) if is_whole_number(text) else 0
 

@@ -94,7 +94,7 @@ def refuse_damaged(ledger: Ledger, sweep_id: str) -> None:
 
 
 def _basis(spec: SweepSpec, measured: float | None) -> str:
-    """What the time is computed from, or why there is none."""
+    """What the time is computed from, or why it is unknown."""
     if measured:
         return f"{_short(measured)} an epoch, as measured here"
     if spec.epoch_seconds:

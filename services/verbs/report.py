@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from services import ledgers
 from services.errors import OperationError
-from services.schemas import ReportFiles, SweepOverview
+from services.schemas import ReportFiles
 from services.settings import Settings, SettingsError
-from services.verbs.status import status
 from sweeps.files import PathFault, private, resolve
+from sweeps.ledger.records import SweepRow
 from sweeps.urls import sqlite_file
 
 
@@ -20,13 +21,11 @@ def report(
     Args:
         ui_url: where the page's readers have MLflow; its links begin with it.
     """
-    rows = [
-        status(settings, name).sweep for name in sweeps
-    ]  # before Matplotlib is imported: an unknown name fails at once
+    rows = [_row(settings, name) for name in sweeps]  # before Matplotlib is imported: an unknown name fails at once
 
     from services.report import report as reports
 
-    tracked = [row for row in rows if has_store(settings)]
+    tracked = rows if _has_store(settings) else []
     runs, notes = _runs(settings, tracked)
     try:
         with private() if out is None else nullcontext():
@@ -41,7 +40,12 @@ def report(
     return ReportFiles(files=written.files, findings=written.findings, note=" ".join(notes) or None)
 
 
-def has_store(settings: Settings) -> bool:
+def _row(settings: Settings, sweep: str) -> SweepRow:
+    with ledgers.found(settings, sweep) as (_, row):
+        return row
+
+
+def _has_store(settings: Settings) -> bool:
     """Whether there may be a tracking store: a server, or a file that is there."""
     try:
         file = sqlite_file(settings.tracking_uri)
@@ -50,7 +54,7 @@ def has_store(settings: Settings) -> bool:
     return file is None or file.exists()
 
 
-def _runs(settings: Settings, sweeps: Sequence[SweepOverview]) -> tuple[dict[str, str], list[str]]:
+def _runs(settings: Settings, sweeps: Sequence[SweepRow]) -> tuple[dict[str, str], list[str]]:
     """Where MLflow shows each trial, and why it may not."""
     found: dict[str, str] = {}
     if sweeps:
@@ -64,7 +68,7 @@ def _runs(settings: Settings, sweeps: Sequence[SweepOverview]) -> tuple[dict[str
     return found, []
 
 
-def _attach(settings: Settings, sweeps: Sequence[SweepOverview], files: Sequence[Path]) -> list[str]:
+def _attach(settings: Settings, sweeps: Sequence[SweepRow], files: Sequence[Path]) -> list[str]:
     from services.tracking.store import TrackingError, attach_figure
 
     try:

@@ -81,7 +81,7 @@ def grid(points: Iterable[Point], guessing: float | None = None) -> Grid:
     """The table of an arm's results. Settings whose numbers are equal in float32, as training has them, count once.
 
     Raises:
-        ValueError: there is none, a setting lacks a seed that another one has, or an error is not finite.
+        ValueError: there are no results, a setting lacks a seed that another one has, or an error is not finite.
     """
     known = {(point.setting, point.seed): point for point in points}
     first: dict[Setting, Setting] = {}

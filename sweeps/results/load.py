@@ -8,19 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from abel.schedules import DECAYS, Event
+from abel.schedules import Event
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results import summary
 from sweeps.results.frames import CURVE_COLUMNS, CURVES, EVENT_COLUMNS, TRIAL_COLUMNS, Frames
-
-# The columns that list a trial's epochs, by the flags of the schedule's event.
-EPOCH_COLUMNS: Mapping[str, Event] = {
-    "decay_epochs": DECAYS,
-    "bounce_epochs": Event.DECAY,
-    "forced_epochs": Event.LAST_DECAY,
-    "minimum_epochs": Event.MINIMUM,
-}
 
 
 def load(ledger: Ledger, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Frames:
@@ -52,7 +44,7 @@ def _row(trial: TrialRow, states: Sequence[StateRow], decisions: Sequence[EventR
     result = summary.measure(trial, states)
     lists = {
         name: tuple(sorted({row.payload["epoch"] for row in decisions if Event(row.payload["event"]) & flags}))
-        for name, flags in EPOCH_COLUMNS.items()
+        for name, flags in summary.EPOCH_LISTS.items()
     }
     return {
         "trial_id": trial.id,
@@ -75,7 +67,7 @@ def _row(trial: TrialRow, states: Sequence[StateRow], decisions: Sequence[EventR
 
 
 def _first(states: Sequence[StateRow], error: float | None) -> int:
-    """The first epoch with a test error; 0 where there is none."""
+    """The first epoch with this test error; 0 if no epoch has it."""
     return next((state.epoch for state in states if state.metrics["test_error"] == error), 0)
 
 

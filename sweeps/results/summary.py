@@ -6,12 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from abel.schedules import DECAYS, replay
+from abel.schedules import DECAYS, Event, replay
 from sweeps.ledger.queries import Reading
 from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
 from sweeps.spec.schedules import schedule_from_dict
 from workers.reports import diverged, observation
+
+# Lists of a trial's epochs, by the flags of the schedule's event.
+EPOCH_LISTS: Mapping[str, Event] = {
+    "decay_epochs": DECAYS,
+    "bounce_epochs": Event.DECAY,
+    "forced_epochs": Event.LAST_DECAY,
+    "minimum_epochs": Event.MINIMUM,
+}
 
 
 def results(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> Iterator[TrialResult]:
