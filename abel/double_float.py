@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["DoubleFloat", "of", "product", "quotient", "total"]
+__all__ = ["DoubleFloat", "of", "product", "quotient", "total_of"]
 
 
 class DoubleFloat(NamedTuple):
@@ -39,7 +39,7 @@ def of(value: Any) -> DoubleFloat:
     return DoubleFloat(jnp.asarray(high), _if_finite(high, low))
 
 
-def total(values: Iterable[jax.Array]) -> DoubleFloat:
+def total_of(values: Iterable[jax.Array]) -> DoubleFloat:
     """Return the sum of some scalar arrays without rounding it to float32 on the way."""
     sum_ = of(0.0)
     for value in map(of, values):

@@ -170,7 +170,7 @@ class _Abel:
         return scaled, ScaleByAbelState(rate, counts.at[1].add(1), memory)
 
     def _norm(self, params: Any) -> DoubleFloat:
-        return double_float.total(norms.per_leaf(params, self.where).values())
+        return double_float.total_of(norms.per_leaf(params, self.where).values())
 
     def _observe(self, counts: jax.Array, memory: jax.Array, norm: Any) -> tuple[jax.Array, jax.Array]:
         """Return counts and memory after the end of an epoch: `Abel.update` on arrays."""

@@ -22,7 +22,7 @@ def main() -> None:
         with closing(Ledger.open(settings.ledger_url)) as ledger:
             frames = load(ledger, ledger.sweep(name))
         print(f"{name}\n\n| the paper | held where | here | the numbers |\n|---|---|---|---|")
-        for told in paper.of(frames):
+        for told in paper.claims_of(frames):
             print(f"| {told.says} ({told.source}) | {told.rule} | {told.here} | {told.numbers} |")
 
 

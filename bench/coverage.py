@@ -122,7 +122,7 @@ def alarms(seeds: int, sweeps: int, rate: float = 0.1, settings: int = 5) -> dic
             table = grid(np.where(failed > 0, GUESSING, errors))
             tables.append(replace(table, diverged=failed, seeds=tuple(range(side * seeds, (side + 1) * seeds))))
         before, after = ({"abel": table} for table in tables)
-        given.append(noninferiority.verdict(noninferiority.check(before, after, margins, ())))
+        given.append(noninferiority.verdict(noninferiority.noninferior(before, after, margins, ())))
     return {verdict: given.count(verdict) / sweeps for verdict in Verdict}
 
 

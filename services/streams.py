@@ -69,20 +69,20 @@ def console(*, error: bool = False) -> Console:
     return Console(file=sys.stderr if error else sys.stdout)
 
 
-def put(text: str) -> None:
+def write(text: str) -> None:
     """Print a text as it is on standard output."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
-def put_json(value: object) -> None:
+def write_json(value: object) -> None:
     """Print a value as JSON on standard output; characters that the stream lacks are escaped."""
     text = to_json(value) + "\n"
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = to_json(value, ascii_only=True) + "\n"
-    put(text)
+    write(text)
 
 
 def forgive() -> None:

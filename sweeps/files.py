@@ -42,7 +42,7 @@ def resolve(text: str | Path) -> Path:
     return path
 
 
-def read(path: Path, most: int) -> bytes:
+def read_file(path: Path, most: int) -> bytes:
     """The content of a regular file of at most so many bytes.
 
     Raises:
@@ -64,7 +64,7 @@ def read(path: Path, most: int) -> bytes:
         os.close(opened)
 
 
-def decode(content: bytes) -> str:
+def decode_text(content: bytes) -> str:
     """UTF-8 text, or UTF-16 with a byte order mark, which PowerShell writes.
 
     Raises:

@@ -70,7 +70,7 @@ Trained = tuple[Path, Mapping[str, SweepSpec], Mapping[Program, Identity]]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A home in which the small sweeps have finished."""
     home, template = tmp_path_factory.mktemp("home") / "abel", tmp_path_factory.mktemp("spec") / f"{OWN}.yaml"
-    specs.init(template)
+    specs.write_template(template)
     sweeps = {name: small(load_spec(name)) for name in SWEEPS} | {OWN: small(load_spec(template))}
     settings = Settings.from_env({"ABEL_HOME": str(home)}).prepare()
     workshop = Workshop(checkpoints=settings.checkpoints, data_dir=None)
@@ -162,7 +162,7 @@ def reader(trained: Trained, tmp_path: Path, empty_store: Path, monkeypatch: pyt
     monkeypatch.setattr(runs, "run", small_run)
     monkeypatch.setattr(plan, "identities", known)
     monkeypatch.setattr(serving, "serve", lambda *_: 0)  # until Ctrl-C
-    monkeypatch.setattr(ui, "ensure_free", lambda _: None)
+    monkeypatch.setattr(ui, "_ensure_free", lambda _: None)
     yield Reader(monkeypatch)
     forget()
     for name in [name for name in sys.modules if name.startswith(("my_package", "my_data"))]:

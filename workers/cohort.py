@@ -22,13 +22,14 @@ from typing import Any
 
 import jax
 
-from abel.schedules import EpochPlan, replay
+from abel.schedules import EpochPlan
 from workers.checkpoints import CheckpointDamaged
-from workers.config import Program, from_dict
+from workers.config import from_dict
+from workers.fold import Pair, PlannedEpoch, diverged, finished, part, planned_epochs, states, updated
 from workers.randomness import epoch_key
-from workers.reports import Cohort, Damaged, Ended, Forked, Pair, Record, Report, Saved, diverged, finished, part
+from workers.reports import Cohort, Damaged, Ended, Forked, Record, Report, Saved
 from workers.tasks import Training
-from workers.trajectory import Identity, child
+from workers.trajectory import Identity
 from workers.workshop import Workshop
 
 
@@ -50,11 +51,11 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
     if cohort.observations and diverged(cohort.observations[-1]):  # its worker was lost before it could say so
         yield Ended(trials=tuple(member.trial for member in cohort.members), epoch=cohort.epoch, diverged=True)
         return
-    plans = _plans(cohort, training.examples, program.batch_size)
-    keys = _keys(cohort.root, plans)
-    run = yield from _restore(cohort, training, workshop, keys)
-    for plan in plans[run.epoch :]:
-        record = run.advance(plan)
+    # Of the recorded epochs all members have the same plans: members share their history.
+    path = planned_epochs(cohort.members[0].schedule, cohort.observations, cohort.root, cohort.identity)
+    run = yield from _restore(cohort, training, workshop, path)
+    for planned in path[run.epoch :]:
+        record = run.advance(planned)
         yield replace(record, replay=True)
         if record.observation != cohort.observations[run.epoch - 1] and not workshop.allow_nondeterminism:
             return  # the machine contradicts its own record, as the caller has seen: nothing of it may be saved
@@ -63,7 +64,7 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
         if workshop.leaving.is_set():
             return
     try:
-        yield from _continue(run, cohort, program)
+        yield from _continue(run, cohort)
     except GeneratorExit:
         run.save()
         raise
@@ -81,9 +82,9 @@ class _Run:
     epoch: int
     saved_at: float
 
-    def advance(self, plan: EpochPlan) -> Record:
+    def advance(self, planned: PlannedEpoch) -> Record:
         """Train one epoch; the old state is donated to it."""
-        training, epoch = self.training, self.epoch + 1
+        training, plan, epoch = self.training, planned.plan, self.epoch + 1
         began = time.perf_counter()
         self.state, train_sums = training.epoch(
             self.state,
@@ -96,7 +97,7 @@ class _Run:
         test_sums = training.evaluate(self.state, training.data)
         metrics = training.metrics(*jax.device_get((train_sums, test_sums)))
         seconds = time.perf_counter() - began
-        parent, self.key, self.epoch = self.key, child(self.key, plan), epoch
+        parent, self.key, self.epoch = self.key, planned.key, epoch
         return Record(
             key=self.key,
             parent=parent,
@@ -118,9 +119,9 @@ class _Run:
         return time.monotonic() - self.saved_at >= self.workshop.save_every_seconds
 
 
-def _continue(run: _Run, cohort: Cohort, program: Program) -> Iterator[Report]:
+def _continue(run: _Run, cohort: Cohort) -> Iterator[Report]:
     """Epochs that no ledger holds yet."""
-    members = [(member, replay(member.schedule, cohort.observations)[-1]) for member in cohort.members]
+    members = [(member, states(member.schedule, cohort.observations)[-1]) for member in cohort.members]
     seen = cohort.observations[-1] if cohort.observations else None
     while run.epoch < cohort.epochs and not (seen and diverged(seen)):
         done, members = finished(members)
@@ -129,7 +130,7 @@ def _continue(run: _Run, cohort: Cohort, program: Program) -> Iterator[Report]:
             break
         if done:
             yield Ended(trials=_trials(done), epoch=run.epoch, diverged=False)
-        (plan, members), *siblings = part(members, run.epoch + 1, run.training.examples, program.batch_size)
+        (planned, members), *siblings = part(members, run.epoch + 1, run.key, cohort.identity)
         if siblings:
             yield run.save()
             yield Forked(epoch=run.epoch, siblings=tuple(_trials(group) for _, group in siblings))
@@ -138,11 +139,10 @@ def _continue(run: _Run, cohort: Cohort, program: Program) -> Iterator[Report]:
         if run.workshop.leaving.is_set():
             yield run.save()
             return
-        record = run.advance(plan)
+        record = run.advance(planned)
         yield record
         seen = record.observation
-        if not diverged(seen):
-            members = [(member, member.schedule.update(state, seen)) for member, state in members]
+        members = [(member, updated(member.schedule, state, seen)) for member, state in members]
     broken = seen is not None and diverged(seen)
     if not broken:
         yield run.save()  # a longer sweep goes on from here
@@ -150,35 +150,22 @@ def _continue(run: _Run, cohort: Cohort, program: Program) -> Iterator[Report]:
 
 
 def _restore(
-    cohort: Cohort, training: Training, workshop: Workshop, keys: Sequence[str]
+    cohort: Cohort, training: Training, workshop: Workshop, path: Sequence[PlannedEpoch]
 ) -> Generator[Report, None, "_Run"]:
     """The run at the deepest state of the path that can be had: a checkpoint that verifies, else the initialisation."""
     fresh = training.init(epoch_key(cohort.seed, 0))
-    for epoch in range(len(keys) - 1, 0, -1):
+    for epoch in range(len(path), 0, -1):
+        key = path[epoch - 1].key
         try:
-            state = workshop.checkpoints.restore(keys[epoch], like=fresh)
+            state = workshop.checkpoints.restore(key, like=fresh)
         except FileNotFoundError:
             continue
         except CheckpointDamaged as error:
-            workshop.checkpoints.discard(keys[epoch])
-            yield Damaged(key=keys[epoch], message=str(error))
+            workshop.checkpoints.discard(key)
+            yield Damaged(key=key, message=str(error))
             continue
-        return _Run(cohort, training, workshop, state, keys[epoch], epoch, time.monotonic())
-    return _Run(cohort, training, workshop, fresh, keys[0], 0, time.monotonic())
-
-
-def _plans(cohort: Cohort, examples: int, batch_size: int) -> list[EpochPlan]:
-    """The plans of the recorded epochs; they are every member's, since members share the history."""
-    schedule = cohort.members[0].schedule
-    states = replay(schedule, cohort.observations)[:-1]
-    return [schedule.plan(state, epoch, examples, batch_size) for epoch, state in enumerate(states, start=1)]
-
-
-def _keys(root: str, plans: Sequence[EpochPlan]) -> list[str]:
-    keys = [root]
-    for plan in plans:
-        keys.append(child(keys[-1], plan))
-    return keys
+        return _Run(cohort, training, workshop, state, key, epoch, time.monotonic())
+    return _Run(cohort, training, workshop, fresh, cohort.root, 0, time.monotonic())
 
 
 def _pace(plan: EpochPlan, seconds: float) -> dict[str, float]:

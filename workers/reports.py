@@ -1,23 +1,11 @@
 """What a worker is given and what it reports: cohorts, and the reports on their epochs. Imports neither JAX nor Orbax."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from abel.schedules import EpochPlan, Observation, Schedule
+from abel.schedules import Observation
+from workers.fold import Member, observation
 from workers.trajectory import Identity
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """A trial of a cohort."""
-
-    trial: str
-    schedule: Schedule
-
-
-Pair = tuple[Member, Any]  # a member and the state of its schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,27 +83,3 @@ class Ended:
 
 
 Report = Record | Saved | Damaged | Forked | Ended
-
-
-def observation(metrics: Mapping[str, float]) -> Observation:
-    """The two numbers of a record that schedules see."""
-    return Observation(weight_norm_sq=metrics["weight_norm_sq"], train_loss=metrics["train_loss"])
-
-
-def diverged(seen: Observation) -> bool:
-    """Whether training has left the finite numbers: an outcome that is recorded, not an error."""
-    return not (math.isfinite(seen.train_loss) and math.isfinite(seen.weight_norm_sq))
-
-
-def finished(members: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Members whose schedule wants no more epochs, and the others."""
-    return [pair for pair in members if pair[1].finished], [pair for pair in members if not pair[1].finished]
-
-
-def part(members: Sequence[Pair], epoch: int, examples: int, batch_size: int) -> list[tuple[EpochPlan, list[Pair]]]:
-    """Group members by their plan for an epoch, largest group first, else in the members' order."""
-    groups: dict[bytes, tuple[EpochPlan, list[Pair]]] = {}
-    for member, state in members:
-        plan = member.schedule.plan(state, epoch, examples, batch_size)
-        groups.setdefault(plan.token(), (plan, []))[1].append((member, state))
-    return sorted(groups.values(), key=lambda group: -len(group[1]))

@@ -48,6 +48,11 @@ class Identity:
     code: str  # sha256 of the syntax trees
     guessing: float | None = None  # percent: what a diverged trial counts as; decides no state, older ledgers lack it
 
+    @property
+    def batch_size(self) -> int:
+        """The program's, which a schedule may grow."""
+        return int(self.program["batch_size"])
+
     def root(self, seed: int, salt: str = "") -> str:
         """The key of the state before epoch 1. A salt keeps a trial's states to itself (``--no-sharing``)."""
         content = asdict(self) | {"seed": seed} | ({"salt": salt} if salt else {})

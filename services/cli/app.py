@@ -28,6 +28,7 @@ from services.cli.options import (
     Seeds,
     Spec,
     Sweep,
+    SweepsOfOneProgram,
     Threads,
     UiUrl,
     Workers,
@@ -51,7 +52,7 @@ EXIT_CODES = {
 
 def _version(wanted: bool) -> None:
     if wanted:
-        streams.put(f"abel {importlib.metadata.version('abel-sweeps')}\n")
+        streams.write(f"abel {importlib.metadata.version('abel-sweeps')}\n")
         raise typer.Exit
 
 
@@ -155,9 +156,10 @@ def status(
     if sweep is None and trials:
         raise typer.BadParameter("must come with a SWEEP", param_hint="--trials")
     if sweep is None:
-        show(verb.sweeps(settings_of()), rendering_sweeps.overview, as_json)
+        show(verb.sweeps(settings_of()), rendering_sweeps.overview_table, as_json)
     else:
-        show(verb.status(settings_of(), sweep), rendering_sweeps.trials if trials else rendering_sweeps.detail, as_json)
+        table = rendering_sweeps.trials_table if trials else rendering_sweeps.sweep_detail
+        show(verb.status(settings_of(), sweep), table, as_json)
 
 
 @app.command()
@@ -191,12 +193,7 @@ class Export(StrEnum):
 
 @app.command()
 def report(
-    sweeps: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SWEEP...", help="Names or ids of sweeps of one program.", autocompletion=completion.sweeps
-        ),
-    ],
+    sweeps: SweepsOfOneProgram,
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: ABEL_HOME/reports/SWEEP).")] = None,
     export: Annotated[Export | None, typer.Option(help="Write trials, curves and measures as tables too.")] = None,
     ui_url: UiUrl = None,
@@ -208,7 +205,7 @@ def report(
     """
     from services.verbs import report as verb
 
-    show(verb.report(settings_of(), sweeps, out, export, ui_url), rendering.report, as_json, done=True)
+    show(verb.report(settings_of(), sweeps, out, export, ui_url), rendering.report_files, as_json, done=True)
 
 
 app.command()(gate.check)
@@ -261,7 +258,9 @@ def track(
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = UI_PORT,
-    sweep: Annotated[str | None, typer.Option(help="Open at this sweep.", autocompletion=completion.sweeps)] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="Open at this sweep.", autocompletion=completion.sweep_names)
+    ] = None,
 ) -> None:
     """Serve the tracking store to a browser on this machine until Ctrl-C.
 
@@ -270,9 +269,7 @@ def ui(
     from services.verbs import ui as verb
 
     server = verb.ui(settings_of(), port, sweep)
-    if server.command is not None:
-        verb.ensure_free(port)
-    show(server, rendering.ui, done=True)
+    show(server, rendering.ui_address, done=True)
     if server.command is not None:
         from services import serving
 

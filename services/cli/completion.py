@@ -11,19 +11,19 @@ from typing import Any
 WAIT_SECONDS = 0.2
 
 
-def specs(incomplete: str) -> list[str]:
+def spec_names(incomplete: str) -> list[str]:
     """Catalogue entries; the shell itself completes files where none fits."""
     from sweeps import catalog
 
     return [name for name in catalog.names() if name.startswith(incomplete)]
 
 
-def sweeps(incomplete: str) -> list[str]:
+def sweep_names(incomplete: str) -> list[str]:
     """Sweeps that were run here, by name."""
     return _names("select distinct name from sweeps where substr(name, 1, ?) = ? order by name", incomplete)
 
 
-def arms(ctx: Any, incomplete: str) -> list[str]:
+def arm_names(ctx: Any, incomplete: str) -> list[str]:
     """Arms of the sweep on the command line."""
     query = (
         "select distinct arm from trials join sweeps on sweeps.id = sweep_id "

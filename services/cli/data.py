@@ -27,7 +27,7 @@ def data_check(name: DataName, data_dir: DataDir = None, as_json: AsJson = False
     """
     from services.verbs import data as verb
 
-    show(verb.check(name, settings_of(data_dir).data_dir), rendering.data_report, as_json)
+    show(verb.check_data(name, settings_of(data_dir).data_dir), rendering.data_report, as_json)
 
 
 @data_app.command("prepare")
@@ -38,4 +38,4 @@ def data_prepare(name: DataName, data_dir: DataDir = None, as_json: AsJson = Fal
     """
     from services.verbs import data as verb
 
-    show(verb.prepare(name, settings_of(data_dir).data_dir), rendering.data_report, as_json, done=True)
+    show(verb.prepare_data(name, settings_of(data_dir).data_dir), rendering.data_report, as_json, done=True)

@@ -75,7 +75,7 @@ def save(sweep: Sweep, data_dir: DataDir = None) -> None:
     """
     from services.verbs import gate
 
-    streams.put(gate.save(settings_of(data_dir), sweep) + "\n")
+    streams.write(gate.save(settings_of(data_dir), sweep) + "\n")
 
 
 def check(
@@ -108,7 +108,11 @@ def check(
 
         settings = settings_of(data_dir)
         settings.check("notify_url")
-        before, margins, rules = baselines.load(baseline), gate.margins(margin), [gate.rule(text) for text in rule]
+        before, margins, rules = (
+            baselines.read_baseline(baseline),
+            gate.margins(margin),
+            [gate.rule(text) for text in rule],
+        )
         for wanted in filter(None, (markdown, junit)):
             _must_be_writable(wanted)
         if run:

@@ -65,7 +65,7 @@ class Commands(TyperGroup):
 def fail(failure: Failure, as_json: bool) -> None:
     """Print why the command failed where JSON is wanted."""
     if as_json:
-        streams.put_json({"error": failure})
+        streams.write_json({"error": failure})
 
 
 def give_up(error: Exception, failure: Failure, as_json: bool) -> NoReturn:

@@ -91,7 +91,7 @@ def _trained(settings: "Settings", lacking: Mapping[str, str], *, quiet: bool) -
 def _train(settings: "Settings", sweep_id: str, name: str, *, quiet: bool) -> Retrained:
     from services.verbs import repair as repairs
 
-    verb = partial(repairs.train, sweep_id=sweep_id)
+    verb = partial(repairs.train_missing, sweep_id=sweep_id)
     result = carry_out(settings, Request(spec=name), quiet=quiet, verb=verb)
     return Retrained(
         sweep=name, outcome=result.outcome, trained=result.trained, replayed=result.replayed, error=result.error

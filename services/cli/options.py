@@ -33,13 +33,21 @@ def _web_address(text: str) -> str:
 
 Spec = Annotated[
     str,
-    typer.Argument(metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.", autocompletion=completion.specs),
+    typer.Argument(
+        metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.", autocompletion=completion.spec_names
+    ),
 ]
 DataName = Annotated[str, typer.Argument(metavar="NAME", help="A TFDS set such as cifar10, or a source of our own.")]
 Sweep = Annotated[
     str,
     typer.Argument(
-        metavar="SWEEP", help="The name or the id of a sweep that was run here.", autocompletion=completion.sweeps
+        metavar="SWEEP", help="The name or the id of a sweep that was run here.", autocompletion=completion.sweep_names
+    ),
+]
+SweepsOfOneProgram = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SWEEP...", help="Names or ids of sweeps of one program.", autocompletion=completion.sweep_names
     ),
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Where prepared TFDS sets lie (default: ABEL_DATA_DIR).")]
@@ -55,7 +63,7 @@ AllowNondeterminism = Annotated[
         "--allow-nondeterminism", help="Go on where an epoch trained again differs from its record, as on some GPUs."
     ),
 ]
-Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.", autocompletion=completion.arms)]
+Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.", autocompletion=completion.arm_names)]
 OneTrial = Annotated[
     str | None, typer.Option("--trial", help="Only this trial; `abel status SWEEP --trials` lists their names.")
 ]
@@ -71,7 +79,9 @@ UiUrl = Annotated[
 AnySweep = Annotated[
     str | None,
     typer.Argument(
-        metavar="[SWEEP]", help="The name or the id of a sweep that was run here.", autocompletion=completion.sweeps
+        metavar="[SWEEP]",
+        help="The name or the id of a sweep that was run here.",
+        autocompletion=completion.sweep_names,
     ),
 ]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
@@ -101,7 +111,7 @@ def show(
 ) -> None:
     """Print a result, for people or as JSON; with ``done`` the command has acted, and losing the output is no failure."""
     if as_json:
-        streams.put_json(result)
+        streams.write_json(result)
     else:
         streams.console().print(render(result), crop=False)
     if done:
@@ -122,7 +132,7 @@ def carry_out(
 
     try:
         with (
-            progress.view(streams.console(error=quiet), request.spec) as view,
+            progress.progress_view(streams.console(error=quiet), request.spec) as view,
             signals.on_signals(view.note) as stop,
         ):
             result = (verb or runs.run)(settings, request, view=view, stop=stop)

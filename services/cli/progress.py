@@ -23,7 +23,7 @@ NEWS_SHOWN = 6
 
 
 @contextmanager
-def view(console: Console, title: str) -> Iterator["LineView | LiveView"]:
+def progress_view(console: Console, title: str) -> Iterator["LineView | LiveView"]:
     """The view that suits the console: live on a terminal that can move its cursor, else lines."""
     if not console.is_terminal or console.is_dumb_terminal:
         yield LineView(console)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from services.cli.tables import Fitted, facts
+from services.cli.tables import Fitted, facts_table
 from services.schemas import CatalogEntry, Command, DataReport, DataSources, Plan, ReportFiles, UiServer, Validation
 from services.upkeep import Collected
 from services.wording import duration, size, span
@@ -31,12 +31,15 @@ def error(fault: Exception) -> Text:
     return Text.assemble(("error: ", "bold red"), str(fault))
 
 
-def catalog(entries: Sequence[CatalogEntry]) -> RenderableType:
+def catalog_table(entries: Sequence[CatalogEntry]) -> RenderableType:
     """The catalogue, one block an entry."""
     blocks: list[RenderableType] = []
     for entry in entries:
         rows = [("claim", " ".join(entry.claim.split())), ("cost", " ".join(entry.cost.split()))]
-        blocks += [Text.assemble((entry.name, "bold cyan"), "  ", entry.title), Padding(facts(rows), (0, 0, 1, 0))]
+        blocks += [
+            Text.assemble((entry.name, "bold cyan"), "  ", entry.title),
+            Padding(facts_table(rows), (0, 0, 1, 0)),
+        ]
     return Group(*blocks, next_steps("abel catalog NAME", "abel plan NAME", "abel run NAME"))
 
 
@@ -46,7 +49,7 @@ def validation(result: Validation) -> RenderableType:
     seeds = ", ".join(map(str, result.seeds))
     return Group(
         Text.assemble(("valid  ", "bold green"), (result.name, "bold"), f"  {result.title}"),
-        facts(
+        facts_table(
             [
                 ("trials", f"{result.trials} ({arms})"),
                 ("seeds", seeds),
@@ -57,7 +60,7 @@ def validation(result: Validation) -> RenderableType:
     )
 
 
-def plan(result: Plan) -> RenderableType:
+def plan_facts(result: Plan) -> RenderableType:
     """What a sweep will cost."""
     table = Fitted(("arm", "trials", "epochs, not shared", "epochs, shared"), free=FREE_TEXT)
     for arm in result.arms:
@@ -74,7 +77,7 @@ def plan(result: Plan) -> RenderableType:
     return Group(
         Text.assemble((result.name, "bold"), f"  {result.title}"),
         table,
-        facts(list(figures.items())),
+        facts_table(list(figures.items())),
         *map(Text, result.notes),
     )
 
@@ -95,14 +98,14 @@ def started(file: Path) -> RenderableType:
     return Group(Text(f"Wrote {file}."), next_steps(f"abel validate {file}", f"abel plan {file}", f"abel run {file}"))
 
 
-def report(result: ReportFiles) -> RenderableType:
+def report_files(result: ReportFiles) -> RenderableType:
     """Where a report lies."""
     lines = [_whole("Wrote ", str(file)) for file in result.files]
     findings = [Text(finding) for finding in result.findings]
     return Group(*findings, *lines, *([Text(result.note, style="yellow")] if result.note else []))
 
 
-def ui(server: UiServer) -> RenderableType:
+def ui_address(server: UiServer) -> RenderableType:
     """Where to point the browser."""
     if server.command is None:
         return Group(Text("The tracking server is at"), _whole("  ", (server.url, "bold")))
@@ -130,7 +133,7 @@ def data_sources(result: DataSources) -> RenderableType:
     prepared = ", ".join(result.prepared) or "none"
     return Group(
         Text("Sources, for program.data in a spec:", style="dim"),
-        facts(list(result.kinds.items())),
+        facts_table(list(result.kinds.items())),
         Text.assemble(("Prepared TFDS sets: ", "dim"), prepared, (f" ({where})", "dim")),
     )
 
@@ -144,7 +147,7 @@ def data_report(report: DataReport) -> RenderableType:
         "classes": f"{report.classes}",
         "digest": report.digest[:16],
     }
-    return Group(Text.assemble(("ready  ", "bold green"), (report.name, "bold")), facts(list(figures.items())))
+    return Group(Text.assemble(("ready  ", "bold green"), (report.name, "bold")), facts_table(list(figures.items())))
 
 
 def next_steps(*commands: str) -> RenderableType:

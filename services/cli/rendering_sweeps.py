@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from services.cli.rendering import FREE_TEXT, next_steps
-from services.cli.tables import Fitted, facts
+from services.cli.tables import Fitted, facts_table
 from services.schemas import (
     Incident,
     RunResult,
@@ -18,7 +18,7 @@ from services.schemas import (
 )
 from services.wording import duration
 from sweeps.results.values import ArmSummary, TrialResult
-from sweeps.results.wording import decays, setting
+from sweeps.results.wording import decay_words, setting
 
 STATUS_STYLES = {
     "finished": "green",
@@ -33,7 +33,7 @@ STATUS_STYLES = {
 TROUBLES_SHOWN = 8
 
 
-def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:
+def overview_table(sweeps: Sequence[SweepOverview]) -> RenderableType:
     """Every sweep of this home, newest first."""
     if not sweeps:
         return Group(Text("No sweep was run here yet."), next_steps("abel catalog", "abel run NAME"))
@@ -42,7 +42,7 @@ def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:
         table.add_row(
             escape(sweep.name) + ("" if sweep.sharing else " [dim](no sharing)[/]"),
             sweep.id,
-            status(sweep.status),
+            coloured_status(sweep.status),
             _ended(sweep),
             f"{sweep.covered}/{sweep.total}",
             f"{sweep.trained}",
@@ -51,7 +51,7 @@ def overview(sweeps: Sequence[SweepOverview]) -> RenderableType:
     return table
 
 
-def detail(result: SweepDetail) -> RenderableType:
+def sweep_detail(result: SweepDetail) -> RenderableType:
     """A sweep: its figures, its arms, and the trials that need a look."""
     sweep = result.sweep
     figures: dict[str, str | Text] = {
@@ -61,13 +61,13 @@ def detail(result: SweepDetail) -> RenderableType:
         "MLflow": _tracked(result.lacking, sweep.name),
     }
     parts = [
-        Text.assemble((sweep.name, "bold"), "  ", Text.from_markup(status(sweep.status))),
-        facts(list(figures.items())),
-        arms(result.arms),
+        Text.assemble((sweep.name, "bold"), "  ", Text.from_markup(coloured_status(sweep.status))),
+        facts_table(list(figures.items())),
+        arms_table(result.arms),
         troubles(result.trials),
     ]
     if result.incidents:
-        parts.append(incidents(result.incidents))
+        parts.append(incidents_table(result.incidents))
     if sweep.status in ("interrupted", "stopped", "failed", "no_space"):
         parts.append(Text("\nThe command that started it goes on with it."))
     return Group(*parts)
@@ -84,7 +84,7 @@ def run_result(result: RunResult, command: str) -> RenderableType:
     """How a run ended: the table of its arms and what to type next; ``command`` is what was typed to run it."""
     sweep = result.detail.sweep
     parts: list[RenderableType] = [Text(_headline(result), style="bold")]
-    parts += [arms(result.detail.arms), troubles(result.detail.trials)]
+    parts += [arms_table(result.detail.arms), troubles(result.detail.trials)]
     if result.error:
         parts.append(Text(result.error, style="red"))
     if result.tracking:
@@ -109,7 +109,7 @@ def tracked(results: Sequence[Tracked]) -> RenderableType:
     return Group(*lines)
 
 
-def arms(summaries: Sequence[ArmSummary]) -> RenderableType:
+def arms_table(summaries: Sequence[ArmSummary]) -> RenderableType:
     """One line per arm at the best setting of its grid."""
     caption = "Test error in %, mean over seeds (± standard deviation)."
     columns = ("arm", "trials", "best at", "min error", "final error", "decays after")
@@ -121,18 +121,18 @@ def arms(summaries: Sequence[ArmSummary]) -> RenderableType:
             "—" if arm.settings is None else escape(setting(arm.settings)),
             _percent(arm.minimum_error),
             _percent(arm.final_error) + ("" if arm.final_sd is None else f" ± {arm.final_sd:.2f}"),
-            decays(arm.decays),
+            decay_words(arm.decays),
         )
     return table
 
 
-def trials(result: SweepDetail) -> RenderableType:
+def trials_table(result: SweepDetail) -> RenderableType:
     """Every trial of a sweep by name, with its result."""
     table = Fitted(("trial", "status", "epoch", "min error", "final error", "decays after"), free=FREE_TEXT)
     for trial in result.trials:
         table.add_row(
             escape(trial.name),
-            status(trial.status),
+            coloured_status(trial.status),
             f"{trial.epoch}/{trial.epochs}",
             _percent(trial.minimum_test_error),
             _percent(trial.final_test_error),
@@ -158,7 +158,7 @@ def troubles(trials: Sequence[TrialResult]) -> RenderableType:
     return Group(*lines)
 
 
-def incidents(found: Sequence[Incident]) -> RenderableType:
+def incidents_table(found: Sequence[Incident]) -> RenderableType:
     """The incidents of the sweep's cohorts: how often each happened, and how often it was retried."""
     lines = []
     for incident in found:
@@ -200,6 +200,6 @@ def _percent(value: float | None) -> str:
     return "—" if value is None else f"{value:.2f}"
 
 
-def status(name: str) -> str:
+def coloured_status(name: str) -> str:
     """A status in its colour."""
     return f"[{STATUS_STYLES.get(name, 'dim')}]{name}[/]"

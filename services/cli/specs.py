@@ -24,7 +24,7 @@ from services.schemas import Request
 
 def catalog(
     name: Annotated[
-        str | None, typer.Argument(help="Print this entry, as YAML or JSON.", autocompletion=completion.specs)
+        str | None, typer.Argument(help="Print this entry, as YAML or JSON.", autocompletion=completion.spec_names)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -36,11 +36,11 @@ def catalog(
 
     if name is not None:
         if as_json:
-            streams.put_json(verb.catalog_document(name))
+            streams.write_json(verb.catalog_document(name))
         else:
-            streams.put(verb.catalog_text(name))
+            streams.write(verb.catalog_text(name))
         return
-    show(verb.catalog(), rendering.catalog, as_json)
+    show(verb.catalog(), rendering.catalog_table, as_json)
 
 
 def init(
@@ -54,7 +54,7 @@ def init(
     """
     from services.verbs import specs as verb
 
-    verb.init(file)
+    verb.write_template(file)
     show(file, rendering.started, done=True)
 
 
@@ -84,7 +84,7 @@ def plan(
     from services.verbs import plan as verb
 
     request = Request(spec=spec, sharing=not no_sharing, workers=workers, threads=threads, seeds=seeds_of(seeds))
-    show(verb.plan(settings_of(data_dir), request), rendering.plan, as_json)
+    show(verb.plan(settings_of(data_dir), request), rendering.plan_facts, as_json)
 
 
 def schema() -> None:
@@ -94,4 +94,4 @@ def schema() -> None:
     """
     from services.verbs import specs as verb
 
-    streams.put_json(verb.schema())
+    streams.write_json(verb.schema())

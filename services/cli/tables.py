@@ -80,10 +80,10 @@ class Fitted:
         for row in self._rows:
             yield row[0]
             named = zip(self._columns[1:], row[1:], strict=True)
-            yield Padding(facts([(column, cell) for column, cell in named if cell.plain]), (0, 0, 1, 0))
+            yield Padding(facts_table([(column, cell) for column, cell in named if cell.plain]), (0, 0, 1, 0))
 
 
-def facts(pairs: Sequence[tuple[str, str | Text]]) -> Padding:
+def facts_table(pairs: Sequence[tuple[str, str | Text]]) -> Padding:
     """Names and values, one pair a line; long values wrap."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", overflow="fold")

@@ -18,14 +18,14 @@ WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], Any]] = {
 
 def export(frames: Frames, arms: Sequence[Robustness], folder: Path, kind: str) -> tuple[Path, ...]:
     """Write ``trials``, ``curves`` and ``measures`` into a folder that is there; ``kind`` is a key of `WRITERS`."""
-    tables = {"trials": trials(frames), "curves": curves(frames), "measures": measures(frames, arms)}
+    tables = {"trials": trial_rows(frames), "curves": curve_rows(frames), "measures": measure_rows(frames, arms)}
     paths = tuple(folder / f"{name}.{kind}" for name in tables)
     for path, table in zip(paths, tables.values(), strict=True):
         WRITERS[kind](table, path)
     return paths
 
 
-def trials(frames: Frames) -> pd.DataFrame:
+def trial_rows(frames: Frames) -> pd.DataFrame:
     """One row per trial: the grid's coordinates as columns of their own, lists of epochs as text."""
     settings = pd.DataFrame(list(frames.trials["settings"]), index=frames.trials.index, dtype=object).apply(
         _of_one_kind
@@ -35,7 +35,7 @@ def trials(frames: Frames) -> pd.DataFrame:
     return _by_sweep(plain.join(settings).assign(**epochs), frames, "trial_id", "name", "arm")
 
 
-def curves(frames: Frames) -> pd.DataFrame:
+def curve_rows(frames: Frames) -> pd.DataFrame:
     """One row per trial and epoch, a column per metric."""
     keys = ["trial_id", "arm", "seed", "epoch"]
     wide = frames.curves.assign(
@@ -45,7 +45,7 @@ def curves(frames: Frames) -> pd.DataFrame:
     return _by_sweep(table, frames, "trial_id", "arm")
 
 
-def measures(frames: Frames, arms: Sequence[Robustness]) -> pd.DataFrame:
+def measure_rows(frames: Frames, arms: Sequence[Robustness]) -> pd.DataFrame:
     """One row per arm and measure, with the bounds of its 95 % interval."""
     rows = [(arm.arm, arm.kind, arm.error, name, *found) for arm in arms for name, found in arm.measures.items()]
     columns = ["arm", "kind", "error", "measure", "value", "low", "high"]

@@ -94,7 +94,7 @@ def base_of_links(name: str, address: str) -> str:
     )
 
 
-def facts(known: Mapping[str, str]) -> str:
+def fact_list(known: Mapping[str, str]) -> str:
     """A list of names and values."""
     pairs = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in known.items())
     return f"<dl>{''.join(pairs)}</dl>"

@@ -70,7 +70,7 @@ class ReportedSweep:
     told: tuple[Told, ...]
 
 
-def report(
+def write_report(
     settings: Settings,
     names: Sequence[str],
     out: Path | None = None,
@@ -122,7 +122,8 @@ def _look(settings: Settings, names: Sequence[str]) -> list[ReportedSweep]:
         labels = {row.id: _label(row, list(rows.values()), ledger.sweep(row.name)) for row in rows.values()}
         frames = {row.id: load(ledger, row) for row in rows.values()}
         guesses = {
-            row.id: guessing.of(row, ledger.trials(row.id)[0].program, settings.data_dir) for row in rows.values()
+            row.id: guessing.guessing_error(row, ledger.trials(row.id)[0].program, settings.data_dir)
+            for row in rows.values()
         }
     return [
         ReportedSweep(
@@ -131,7 +132,7 @@ def _look(settings: Settings, names: Sequence[str]) -> list[ReportedSweep]:
             guessing=guesses[row.id],
             frames=frames[row.id],
             main=exhibit(frames[row.id], guesses[row.id]),
-            told=paper.of(frames[row.id], guesses[row.id]),
+            told=paper.claims_of(frames[row.id], guesses[row.id]),
         )
         for row in rows.values()
     ]
@@ -180,7 +181,9 @@ def document(
     alone = len(sweeps) == 1
     banners = filter(None, (unfinished(one.row, one.frames) for one in sweeps))
     body = [page.paragraph(text, "banner") for text in banners]
-    tiles = [tile for one in sweeps for tile in (*(one.main.tiles if one.main else ()), *sections.tiles(one.frames))]
+    tiles = [
+        tile for one in sweeps for tile in (*(one.main.tiles if one.main else ()), *sections.result_tiles(one.frames))
+    ]
     body += [page.tiles(tiles), *(page.paragraph(text) for text in found)]
     for one in sweeps:
         if one.main is not None:
@@ -189,26 +192,28 @@ def document(
     for one in sweeps:
         if one.told:
             of = "" if alone else f": {one.label}"
-            body.append(page.section(f"What the paper claims, and what was seen here{of}", sections.claims(one.told)))
+            body.append(
+                page.section(f"What the paper claims, and what was seen here{of}", sections.claims_section(one.told))
+            )
     if arms:
-        body.append(page.section("Robustness", sections.measures(arms)))
+        body.append(page.section("Robustness", sections.measures_section(arms)))
     for heading, table in (
-        ("Arms compared", sections.comparisons(arms)),
-        ("Do the settings interact?", sections.interactions(arms)),
+        ("Arms compared", sections.comparisons_section(arms)),
+        ("Do the settings interact?", sections.interactions_section(arms)),
     ):
         if table:
             body.append(page.section(heading, table))
     body += [_section(heading, draw, caption) for _, draw, heading, caption in _robust(shown, arms, guess)]
     body += [_section(*panel) for panel in _curves(shown)]
     body += [
-        page.section("Arms", sections.arms(shown)),
-        page.section("Trials", sections.trials(shown, tracking_url, runs)),
+        page.section("Arms", sections.arms_section(shown)),
+        page.section("Trials", sections.trials_section(shown, tracking_url, runs)),
     ]
     for one in sweeps:
         of = "" if alone else f": {one.label}"
         body += [
-            page.section(f"What it cost{of}", sections.cost(one.frames, one.row)),
-            page.section(f"What decided the numbers{of}", sections.versions(one.row)),
+            page.section(f"What it cost{of}", sections.cost_section(one.frames, one.row)),
+            page.section(f"What decided the numbers{of}", sections.versions_section(one.row)),
         ]
     first = sweeps[0].row
     title = (first.spec.get("title") or first.name) if alone else " and ".join(one.label for one in sweeps)

@@ -40,7 +40,7 @@ MEANT = {
 }
 
 
-def measures(arms: Sequence[Robustness]) -> str:
+def measures_section(arms: Sequence[Robustness]) -> str:
     """Every measure of each arm, with its interval."""
     columns = [Column(name="measure"), *(Column(name=arm.arm, number=True) for arm in arms)]
     rows: list[tuple[str, list[Cell]]] = [
@@ -68,7 +68,7 @@ def _measure(name: str, found: Interval) -> str:
     return f"{value}{unit}" if math.isnan(found.low) else f"{value}{unit} ({low} to {high})"
 
 
-def comparisons(arms: Sequence[Robustness]) -> str:
+def comparisons_section(arms: Sequence[Robustness]) -> str:
     """ABEL, or else the first arm, against every other, paired by seed; nothing where there is nothing to compare."""
     if len(arms) < 2:
         return ""
@@ -113,7 +113,7 @@ def _compared(arms: Sequence[Robustness], first: str, rows: Sequence[comparison.
     return page.table(columns, cells) + page.paragraph(note, "note")
 
 
-def interactions(arms: Sequence[Robustness]) -> str:
+def interactions_section(arms: Sequence[Robustness]) -> str:
     """Whether one axis's effect depends on another, for each arm and pair of axes; nothing where there is no pair."""
     found = list(_interactions(arms))
     if not found:
@@ -140,7 +140,7 @@ def _interactions(arms: Sequence[Robustness]) -> Iterator[list[Cell]]:
             yield [arm.arm, both, f"{found.points:.1f}", *judged]
 
 
-def claims(told: Sequence[Told]) -> str:
+def claims_section(told: Sequence[Told]) -> str:
     """The paper's claims, and whether they held here."""
     columns = [Column(name=name) for name in ("the paper", "here", "the numbers", "held where")]
     rows = [(KINDS[one.here], [f"{one.says} ({one.source})", str(one.here), one.numbers, one.rule]) for one in told]
@@ -152,7 +152,7 @@ def claims(told: Sequence[Told]) -> str:
     return page.table(columns, rows, "claims") + page.paragraph(note, "note")
 
 
-def arms(shown: Frames) -> str:
+def arms_section(shown: Frames) -> str:
     """The outcomes of each arm, and its best setting."""
     seldom = [outcome for outcome in ("cancelled", "stopped") if (shown.trials["outcome"] == outcome).any()]
     ended = ["finished", "diverged", "failed", *seldom]
@@ -179,7 +179,7 @@ def _best(trials: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     return min(whole, key=lambda item: float(item[1]["minimum_test_error"].mean()), default=("–", trials.iloc[:0]))
 
 
-def trials(shown: Frames, tracking_url: str, runs: Mapping[str, str]) -> str:
+def trials_section(shown: Frames, tracking_url: str, runs: Mapping[str, str]) -> str:
     """Every trial; its number leads to its run in MLflow's UI, whose address is given and can be changed on the page.
 
     Args:
@@ -221,9 +221,9 @@ def _trial(row: "pd.Series[Any]", tracking_url: str, runs: Mapping[str, str]) ->
     ]
 
 
-def cost(shown: Frames, row: SweepRow) -> str:
+def cost_section(shown: Frames, row: SweepRow) -> str:
     """What was shared and what it cost."""
-    return page.facts(_cost(shown, row))
+    return page.fact_list(_cost(shown, row))
 
 
 def _cost(shown: Frames, row: SweepRow) -> Mapping[str, str]:
@@ -243,7 +243,7 @@ def _cost(shown: Frames, row: SweepRow) -> Mapping[str, str]:
     }
 
 
-def tiles(shown: Frames) -> Iterator[tuple[str, str]]:
+def result_tiles(shown: Frames) -> Iterator[tuple[str, str]]:
     """What sharing saved, and how far the sweep is."""
     naive, trained = int(shown.trials["epoch"].sum()), shown.work.trained if shown.work else 0
     if naive and trained:
@@ -251,10 +251,10 @@ def tiles(shown: Frames) -> Iterator[tuple[str, str]]:
     yield f"{len(shown.finished)} of {len(shown.trials)}", "trials finished"
 
 
-def versions(row: SweepRow) -> str:
+def versions_section(row: SweepRow) -> str:
     """What decided the numbers: versions and devices, as the sweep's state keys have them."""
     known = {name: str(text) for identity in row.identities for name, text in identity.numerics.items() if text}
-    return page.facts(dict(sorted(known.items())))
+    return page.fact_list(dict(sorted(known.items())))
 
 
 def _percent(errors: "pd.Series[float]") -> str:

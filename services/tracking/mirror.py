@@ -172,7 +172,7 @@ class Mirror:
     def _errors(self, row: TrialRow, ended: EventRow, path: Sequence[StateRow]) -> Iterator[MetricPoint]:
         if ended.payload["status"] != TrialStatus.DIVERGED:
             return projection.error_points(path)
-        return projection.guessing_points(path, guessing.of(self._sweep, row.program, self._data_dir))
+        return projection.guessing_points(path, guessing.guessing_error(self._sweep, row.program, self._data_dir))
 
     def _news(self, row: TrialRow, shown: Shown, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
         """The trial's records that the store lacks, in order: the events' own, or its path where they leave a gap."""
@@ -219,7 +219,7 @@ class Mirror:
         if act[-1].kind == "sweep_ended":
             trials = self._ledger.trials(self._sweep.id)
             tags |= projection.cost_tags(trials, self._ledger.work(self._sweep.id))
-            points += run_measures.points(self._sweep, trials, self._ledger.curve, self._data_dir)
+            points += run_measures.measure_points(self._sweep, trials, self._ledger.curve, self._data_dir)
             self._end(parent, act[-1])
             self._store.count()
         elif any(acts.is_work(event) for event in act):

@@ -28,7 +28,7 @@ def error_of(spec: Mapping[str, Any]) -> Statistic:
     return error
 
 
-def points(
+def measure_points(
     sweep: SweepRow,
     trials: Sequence[TrialRow],
     curve: Callable[[str | None], Sequence[StateRow]],
@@ -47,9 +47,9 @@ def points(
         results, at_ms = [], 0
         for trial in own:  # one curve at a time: a large sweep's are a gigabyte
             states = curve(trial.head)
-            results.append(summary.measure(trial, states))
+            results.append(summary.trial_result(trial, states))
             at_ms = max(at_ms, states[-1].finished_at_ms)
-        found = guessing.of(sweep, own[0].program, data_dir)
+        found = guessing.guessing_error(sweep, own[0].program, data_dir)
         with suppress(ValueError):  # guessing is not known, or a setting lacks a seed
             (table,) = baseline.tables(results, error_of(sweep.spec), found).values()
             yield from _of(arm, table, at_ms)

@@ -36,7 +36,9 @@ GIVE_UP_SECONDS = Patience().give_up_after_seconds
 LOCK_SECONDS = 5.0  # a projector whose run was killed a moment ago ends within them
 
 
-def track(settings: Settings, ledger: Ledger, sweep: SweepRow, *, rebuild: bool, say: Callable[[str], None]) -> Tracked:
+def upload(
+    settings: Settings, ledger: Ledger, sweep: SweepRow, *, rebuild: bool, say: Callable[[str], None]
+) -> Tracked:
     """Show what the ledger holds of a sweep and the store does not; with ``rebuild`` everything, from the first event.
 
     Raises:
@@ -106,7 +108,7 @@ def _watched(mirror: Mirror, tracking_uri: str) -> Callable[[], bool]:
     return step
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def project(argv: Sequence[str] | None = None) -> int:
     """Run the projector; returns the exit code."""
     options = _options(argv)
     stop = Termination(follow=options.follow)
@@ -194,4 +196,4 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 if __name__ == "__main__":
     streams.guard()  # a log on a full disk is no reason to stop
     with private():
-        sys.exit(main())
+        sys.exit(project())

@@ -28,7 +28,7 @@ def backup(settings: Settings, directory: Path) -> BackedUp:
     except OSError as error:
         raise OperationError(f"{directory}: cannot be made: {error.strerror}") from None
     target = directory.absolute() / f"ledger-{copies.stamp()}.db"
-    copies.backup(ledger, target)
+    copies.copy_ledger(ledger, target)
     try:
         sweeps = _verified(target)
     except BaseException:

@@ -20,7 +20,7 @@ def sources(data_dir: Path | None) -> DataSources:
     return DataSources(kinds=kinds, data_dir=data_dir, prepared=tuple(prepared))
 
 
-def check(name: str, data_dir: Path | None) -> DataReport:
+def check_data(name: str, data_dir: Path | None) -> DataReport:
     """Read a set as a sweep would.
 
     Raises:
@@ -39,14 +39,14 @@ def check(name: str, data_dir: Path | None) -> DataReport:
     )
 
 
-def prepare(name: str, data_dir: Path | None) -> DataReport:
+def prepare_data(name: str, data_dir: Path | None) -> DataReport:
     """Download and prepare a TFDS set, where it is not there yet, and read it."""
     if name in plugins.variants(plugins.DATA):
-        return check(name, data_dir)
+        return check_data(name, data_dir)
     if data_dir is None:
         raise OperationError(f"{name}: a directory to prepare it in must be given (--data-dir or ABEL_DATA_DIR)")
     preparing.prepare(name, data_dir)
-    return check(name, data_dir)
+    return check_data(name, data_dir)
 
 
 def _summary(variant: type[object]) -> str:

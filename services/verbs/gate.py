@@ -123,7 +123,7 @@ def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
 def _results(settings: Settings, sweep: str) -> tuple[SweepRow, _Results]:
     with ledgers.found(settings, sweep) as (ledger, row):
         trials = ledger.trials(row.id)
-        guess = guessing.of(row, trials[0].program, settings.data_dir)
+        guess = guessing.guessing_error(row, trials[0].program, settings.data_dir)
         return row, _Results(tuple(results(ledger, row, trials)), guess)
 
 
@@ -132,7 +132,7 @@ def _held_to(
 ) -> tuple[dict[str, float], list[Rule]]:
     """The margins and rules of a spec with those that were given; one given goes before the spec's."""
     margins = {**asked.check.margins, **margins}
-    wanted = [*map(rules.parse, asked.check.rules), *more_rules]
+    wanted = [*map(rules.read_rule, asked.check.rules), *more_rules]
     named = [rule.arm for rule in wanted if rule.arm] + [name.rpartition(".")[0] for name in margins if "." in name]
     if strange := [arm for arm in named if arm not in asked.arms]:
         known = ", ".join(asked.arms)
@@ -149,7 +149,7 @@ def _asked(row: SweepRow) -> _Asked:
         SpecError: another version of the program wrote what it asks.
     """
     faults = Faults()
-    check = models.read(Check, row.spec.get("check") or {}, faults)
+    check = models.read_shape(Check, row.spec.get("check") or {}, faults)
     faults.raise_if_any(f"sweep {row.name!r}: check of its spec in the ledger, which another version wrote")
     assert check is not None
     return _Asked(sweep=row.name, arms=tuple(row.spec["arms"]), check=check)
@@ -162,7 +162,7 @@ def rule(text: str) -> Rule:
         OperationError: it is none.
     """
     try:
-        return rules.parse(text)
+        return rules.read_rule(text)
     except ValueError as error:
         raise OperationError(f"rule {text!r}: {error}") from None
 
@@ -204,7 +204,7 @@ def _compare(
     if old != new:
         why = "the baseline must have the arms and settings of its spec, and was changed by hand"
         return [Finding(arm="", what="baseline", verdict=Verdict.CANNOT_TELL, why=why)]
-    return checks.check(before.arms, after, margins, wanted)
+    return checks.noninferior(before.arms, after, margins, wanted)
 
 
 def margins(given: Sequence[str]) -> dict[str, float]:
@@ -248,7 +248,7 @@ def power(settings: Settings, sweep: str, given: Mapping[str, float]) -> tuple[P
         held = checks.limits(arms, margins)
         looks = len(held) + len(checks.bounds(arms, wanted))
         shown = [one for one in held if not given or not given.keys().isdisjoint((one[1], f"{one[0]}.{one[1]}"))]
-        found = tuple(powers.power(arm, name, arms[arm], margin, looks) for arm, name, margin in shown)
+        found = tuple(powers.verdict_shares(arm, name, arms[arm], margin, looks) for arm, name, margin in shown)
     except ValueError as error:
         raise OperationError(f"sweep {row.name!r}: {error}") from None
     if not any(one.rows for one in found):

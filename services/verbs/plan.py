@@ -14,7 +14,7 @@ from sweeps.forecast.recorded import estimate, why_nothing
 from sweeps.forecast.seconds import seconds_per_epoch, seconds_to_start
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
-from sweeps.processes.identity import IdentityError, WorkerEnvironment, identify, workers_at_once
+from sweeps.processes.identity import IdentityError, WorkerEnvironment, identities_here, workers_at_once
 from sweeps.spec.expansion import alike
 from sweeps.spec.sweep import SweepSpec
 from workers.config import Program
@@ -75,7 +75,7 @@ def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping
     """
     accelerated = spec.resources.gpu > 0 or spec.resources.tpu > 0
     environment = WorkerEnvironment(threads=request.threads, cache=settings.cache, gpu=accelerated)
-    found = identify([trial.program for trial in spec.expand()], environment, settings.data_dir)
+    found = identities_here([trial.program for trial in spec.expand()], environment, settings.data_dir)
     for program, identity in found.items():
         if program.batch_size > identity.examples:
             rule = f"must be at most the {identity.examples} training examples"

@@ -52,7 +52,7 @@ def repair(settings: Settings, sweep: str | None = None, *, dry_run: bool) -> Re
     kept = None
     if file is not None:
         kept = file.with_name(f"{file.name}.damaged-{copies.stamp()}")
-        copies.backup(file, kept)
+        copies.copy_ledger(file, kept)
     done = mend(settings.ledger_url, dry_run=False)
     return Repaired(dry_run=False, mended=done, kept=kept)
 
@@ -87,7 +87,7 @@ def to_train(mended: Sequence[Mended], sweep: str | None) -> dict[str, str]:
     return {key: name for key, name in lacking.items() if sweep in (None, key, name)}
 
 
-def train(settings: Settings, request: Request, sweep_id: str, *, view: View, stop: Stop) -> RunResult:
+def train_missing(settings: Settings, request: Request, sweep_id: str, *, view: View, stop: Stop) -> RunResult:
     """Train what a sweep lacks, as its row in the ledger says.
 
     Raises:
@@ -102,7 +102,7 @@ def train(settings: Settings, request: Request, sweep_id: str, *, view: View, st
             f"sweep {row.name!r}: what is missing cannot be trained here, which would give other states; it must be "
             f"trained with what its records were ({'; '.join(differs)})"
         )
-    return execution.run(settings, request, spec, view=view, stop=stop)
+    return execution.execute(settings, request, spec, view=view, stop=stop)
 
 
 def _as_it_was(row: SweepRow) -> tuple[SweepSpec, Request]:

@@ -29,7 +29,9 @@ def report(
     runs, notes = _runs(settings, tracked)
     try:
         with private() if out is None else nullcontext():
-            written = reports.report(settings, [row.id for row in rows], out and resolve(out), export, ui_url, runs)
+            written = reports.write_report(
+                settings, [row.id for row in rows], out and resolve(out), export, ui_url, runs
+            )
     except PathFault as error:
         raise OperationError(f"--out: {error}") from None
     except OSError as error:

@@ -22,4 +22,4 @@ def run(settings: Settings, request: Request, *, view: "View", stop: Stop) -> Ru
 
     from services.verbs.running import execution
 
-    return execution.run(settings, request, spec, view=view, stop=stop)
+    return execution.execute(settings, request, spec, view=view, stop=stop)

@@ -16,7 +16,7 @@ from sweeps.spec.sweep import SweepSpec, json_schema, load_spec, parse_document,
 
 def catalog() -> list[CatalogEntry]:
     """The sweeps that ship with the package."""
-    return [_entry(yaml.load(shipped.read(name), f"{name}.yaml", Faults())) for name in shipped.names()]
+    return [_entry(yaml.load_yaml(shipped.entry(name), f"{name}.yaml", Faults())) for name in shipped.names()]
 
 
 def _entry(document: Mapping[str, Any]) -> CatalogEntry:
@@ -28,7 +28,7 @@ def catalog_text(name: str) -> str:
     """The YAML of a catalogue entry."""
     if name not in shipped.names():
         raise OperationError(f"{name}: must be a catalogue entry ({', '.join(shipped.names())})")
-    return shipped.read(name)
+    return shipped.entry(name)
 
 
 def catalog_document(name: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def catalog_document(name: str) -> dict[str, Any]:
     return parse_spec(catalog_text(name), f"{name}.yaml").to_dict()
 
 
-def init(file: Path) -> None:
+def write_template(file: Path) -> None:
     """Write a commented spec to start from; never over a file that is there."""
     try:
         with resolve(file).open("x", encoding="utf-8") as target:

@@ -27,7 +27,7 @@ def track(settings: Settings, sweep: str | None, *, rebuild: bool, say: Callable
         for row in rows:
             ledger.verify(row.id)
             with private():
-                done.append(uploading.track(settings, ledger, row, rebuild=rebuild, say=say))
+                done.append(uploading.upload(settings, ledger, row, rebuild=rebuild, say=say))
             if done[-1].error:
                 break
         return tuple(done)

@@ -11,7 +11,29 @@ from services.verbs.status import status, sweeps
 from sweeps.urls import is_server, without_credentials
 
 
-def ensure_free(port: int) -> None:
+def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
+    """How to serve the tracking store to a browser on this machine, and where a sweep, else the last one, is shown.
+
+    Raises:
+        OperationError: another program listens at the port, perhaps another ``abel ui``, or this user may not.
+    """
+    rows = sweeps(settings)
+    shown = status(settings, sweep).sweep if sweep else next(iter(rows), None)
+    page = _page(settings, shown) if shown else ""
+    if is_server(settings.tracking_uri):
+        return UiServer(url=without_credentials(settings.tracking_uri) + page, command=None, environment={})
+    _ensure_free(port)
+    settings.prepare()
+    command = [
+        *(sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--default-artifact-root", settings.artifacts.as_uri()),
+    ]
+    # Every user of the machine may read a command line: the URI, which may hold a password, is in the environment.
+    environment = {**MLFLOW_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri}
+    return UiServer(url=f"http://127.0.0.1:{port}{page}", command=tuple(command), environment=environment)
+
+
+def _ensure_free(port: int) -> None:
     """Refuse a port of this machine that cannot be listened on, with one that can.
 
     Raises:
@@ -24,23 +46,6 @@ def ensure_free(port: int) -> None:
             other = free.getsockname()[1]
         rule = f"must be a free port of 127.0.0.1, got {port} ({os.strerror(error.errno or 0)})"
         raise OperationError(f"--port: {rule}; `abel ui --port {other}` takes one that is free") from None
-
-
-def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
-    """How to serve the tracking store to a browser on this machine, and where a sweep, else the last one, is shown."""
-    rows = sweeps(settings)
-    shown = status(settings, sweep).sweep if sweep else next(iter(rows), None)
-    page = _page(settings, shown) if shown else ""
-    if is_server(settings.tracking_uri):
-        return UiServer(url=without_credentials(settings.tracking_uri) + page, command=None, environment={})
-    settings.prepare()
-    command = [
-        *(sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--default-artifact-root", settings.artifacts.as_uri()),
-    ]
-    # Every user of the machine may read a command line: the URI, which may hold a password, is in the environment.
-    environment = {**MLFLOW_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri}
-    return UiServer(url=f"http://127.0.0.1:{port}{page}", command=tuple(command), environment=environment)
 
 
 def _page(settings: Settings, sweep: SweepOverview) -> str:

@@ -13,7 +13,7 @@ def names() -> list[str]:
     return sorted({name.removesuffix(".yaml") for name in files} - {_TEMPLATE})
 
 
-def read(name: str) -> str:
+def entry(name: str) -> str:
     """The YAML of an entry; `KeyError` where there is none."""
     if name not in names():
         raise KeyError(name)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abel.schedules import Schedule, last_epoch_named
-from sweeps.forecast.prefixes import NEVER, Ints, PlannedCourse, Prefixes, decay_epochs
+from sweeps.forecast.prefixes import NEVER, Ints, PlannedCourse, Prefixes, clock_decays
 from sweeps.forecast.watching import distinct_factors, fixed_epochs, group, sure_epochs, watching
 from sweeps.run.halving import rungs
 from sweeps.spec.trial import Trial
@@ -164,7 +164,7 @@ class _Others:
         self._rows = sorted({prefixes.row[course] for course in courses})
         self._factors: dict[int, set[float]] = {}
         for course in courses:
-            for epoch in decay_epochs(course.schedule) or ():
+            for epoch in clock_decays(course.schedule) or ():
                 self._factors.setdefault(epoch, set()).add(_factor(course.schedule))
 
     def follow(self, course: PlannedCourse, fixed: int) -> int:

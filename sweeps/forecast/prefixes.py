@@ -43,7 +43,7 @@ class PlannedCourse(NamedTuple):
     examples: int = NEVER
 
 
-def decay_epochs(schedule: Schedule) -> tuple[int, ...] | None:
+def clock_decays(schedule: Schedule) -> tuple[int, ...] | None:
     """The epochs of a schedule's decays, or growths, by the clock; None where its rate is not constant between them."""
     match schedule:
         case Step(decay_epochs=epochs) | GrowBatch(decay_epochs=epochs):
@@ -91,7 +91,7 @@ class _Walker:
 
     def __init__(self, course: PlannedCourse) -> None:
         self.course = course
-        self._decays = decay_epochs(course.schedule)
+        self._decays = clock_decays(course.schedule)
         self._warmup_epochs = int(getattr(course.schedule, "warmup_epochs", 0))
         self._state: Any = course.schedule.init()
         self.epoch = 1  # the next one whose plan may differ from the one before

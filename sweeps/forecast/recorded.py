@@ -9,8 +9,8 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import TrialStatus
 from sweeps.spec.sweep import SweepSpec, Trial
 from workers.config import Program
-from workers.reports import diverged, observation
-from workers.trajectory import Identity, child
+from workers.fold import diverged, observation, plan_epoch, updated
+from workers.trajectory import Identity
 
 
 def estimate(
@@ -33,10 +33,10 @@ def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], 
     recorded = {trial.number: 0 for trial in trials}
     walking = [(trial, trial.schedule.init(), known[trial.program].root(trial.seed)) for trial in trials]
     for epoch in range(1, max((trial.epochs for trial in trials), default=0) + 1):
-        ahead = []
-        for trial, state, key in walking:
-            plan_ = trial.schedule.plan(state, epoch, known[trial.program].examples, trial.program.batch_size)
-            ahead.append((trial, state, child(key, plan_)))
+        ahead = [
+            (trial, state, plan_epoch(trial.schedule, state, epoch, key, known[trial.program]).key)
+            for trial, state, key in walking
+        ]
         found = ledger.states({key for _, _, key in ahead})
         walking = []
         for trial, state, key in ahead:
@@ -46,7 +46,7 @@ def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], 
             if diverged(seen):
                 recorded[trial.number] = trial.epochs
                 continue
-            after = trial.schedule.update(state, seen)
+            after = updated(trial.schedule, state, seen)
             recorded[trial.number] = trial.epochs if after.finished else epoch
             if recorded[trial.number] < trial.epochs:
                 walking.append((trial, after, key))

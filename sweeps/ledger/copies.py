@@ -23,7 +23,7 @@ def stamp() -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
-def backup(ledger: Path, target: Path) -> None:
+def copy_ledger(ledger: Path, target: Path) -> None:
     """Copy a ledger as it is at one instant, whoever writes to it, to a new file that only its owner can read.
 
     Raises:

@@ -59,7 +59,7 @@ def engine(url: str) -> Engine:
             return _sqlite(place)
         case "postgresql" | "postgresql+psycopg":
             return _postgresql(place)
-    raise LedgerError(f"ledger {shown(place)}: must be an sqlite:/// or postgresql:// URL, got {place.drivername}")
+    raise LedgerError(f"ledger {printable(place)}: must be an sqlite:/// or postgresql:// URL, got {place.drivername}")
 
 
 def make_whole(url: str, fill: Callable[[str], None]) -> None:
@@ -74,24 +74,24 @@ def make_whole(url: str, fill: Callable[[str], None]) -> None:
     if place is None:
         return
     if place.is_file() and place.stat().st_size == 0:  # before SQLite writes a header into it
-        raise LedgerDamaged(f"ledger {shown(_parsed(url))}: is damaged: its file is empty; restore a backup")
+        raise LedgerDamaged(f"ledger {printable(_parsed(url))}: is damaged: its file is empty; restore a backup")
     if place.exists():
         return
     log = place.with_name(f"{place.name}-wal")
     if log.exists() and log.stat().st_size:
         text = f"{log.name} is there without {place.name}; restore a backup, or move {log.name} away"
-        raise LedgerDamaged(f"ledger {shown(_parsed(url))}: is damaged: {text}")
+        raise LedgerDamaged(f"ledger {printable(_parsed(url))}: is damaged: {text}")
     draft = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
     try:
         fill(_parsed(url).set(database=str(draft)).render_as_string(hide_password=False))
         with suppress(FileExistsError):  # another process was first
-            put(draft, place)
+            place_file(draft, place)
     finally:
         for left in place.parent.glob(f"{draft.name}*"):
             left.unlink(missing_ok=True)
 
 
-def put(new: Path, place: Path) -> None:
+def place_file(new: Path, place: Path) -> None:
     """Give a file a name that is free, in one step.
 
     Raises:
@@ -112,7 +112,7 @@ def put(new: Path, place: Path) -> None:
             os.close(folder)
 
 
-def shown(url: URL) -> str:
+def printable(url: URL) -> str:
     """The URL as it may be printed."""
     return without_credentials(url)
 
@@ -155,18 +155,18 @@ def lock_schema(connection: Connection) -> None:
 
 
 @contextmanager
-def told(url: URL, cannot: str) -> Iterator[None]:
+def refusals_told(url: URL, cannot: str) -> Iterator[None]:
     """What the database refuses, as one line that names the ledger."""
     try:
         yield
     except Damage as damage:
-        raise LedgerDamaged(f"ledger {shown(url)}: is damaged: {damage}; {CURE}") from None
+        raise LedgerDamaged(f"ledger {printable(url)}: is damaged: {damage}; {CURE}") from None
     except DBAPIError as error:  # a full disk, a lock held too long, a server that is away, a wrong password
         why = masked(" ".join(str(error.orig).split())[:300])
         if _is_damage(error):
-            raise LedgerDamaged(f"ledger {shown(url)}: is damaged: the database says {why!r}; {CURE}") from error
+            raise LedgerDamaged(f"ledger {printable(url)}: is damaged: the database says {why!r}; {CURE}") from error
         kind = LedgerAway if _is_away(error) else LedgerError
-        raise kind(f"ledger {shown(url)}: cannot be {cannot}: {why}") from error
+        raise kind(f"ledger {printable(url)}: cannot be {cannot}: {why}") from error
 
 
 def _parsed(url: str) -> URL:

@@ -13,7 +13,7 @@ from sweeps.ledger.entries import Batch, checkpoint_row, moved, spent, state_row
 from sweeps.ledger.holding import HeldSweep, held, now_ms
 from sweeps.ledger.queries import OUTCOMES, Reading, pages
 from sweeps.ledger.records import SweepStatus, TrialStatus
-from sweeps.ledger.sealing import Damage, change, on_conflict, seal
+from sweeps.ledger.sealing import Damage, change_rows, on_conflict, seal
 
 # What is written to trials that failed, to have them trained again.
 AGAIN: Mapping[str, Any] = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0}
@@ -25,7 +25,7 @@ class Driving(Reading):
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         with (
-            database.told(self._engine.url, "opened or written"),
+            database.refusals_told(self._engine.url, "opened or written"),
             database.writer(self._engine) as connection,
             connection.begin(),
         ):
@@ -55,7 +55,7 @@ class Driving(Reading):
             sweep.count("invocations", 1)
             sweep.row |= leases.taken(sweep.row, int(made[0]))
             sweep.row |= {"status": SweepStatus.RUNNING, "used_ms": now_ms()}
-            change(sweep.connection, tables.trials, failed, AGAIN)
+            change_rows(sweep.connection, tables.trials, failed, AGAIN)
         return int(made[0])
 
     def renew_lease(self, sweep_id: str, invocation: int) -> None:
@@ -100,7 +100,9 @@ class Driving(Reading):
                 connection.execute(on_conflict(upsert(connection, tables.checkpoints), tables.checkpoints), saved)
             changes = moved(batch)
             for page in pages(list(changes)):
-                if len(change(connection, tables.trials, at.id.in_(page), lambda row: changes[row["id"]])) < len(page):
+                if len(change_rows(connection, tables.trials, at.id.in_(page), lambda row: changes[row["id"]])) < len(
+                    page
+                ):
                     raise Damage(f"sweep {sweep.row['name']!r} lacks trials")
             for kind, payload in batch.events:
                 sweep.append(kind, payload)
@@ -117,11 +119,11 @@ def end_cancelled(sweep: HeldSweep) -> None:
     """Give the trials whose end was asked for their outcome."""
     at = tables.trials.c
     asked = (at.sweep_id == sweep.row["id"]) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)
-    for row in change(sweep.connection, tables.trials, asked, {"status": TrialStatus.CANCELLED}):
+    for row in change_rows(sweep.connection, tables.trials, asked, {"status": TrialStatus.CANCELLED}):
         ending = {"trial": row["id"], "status": TrialStatus.CANCELLED, "epoch": row["epoch"], "error": None}
         sweep.append("trial_ended", ending)
 
 
 def _change_invocation(connection: Connection, invocation: int, how: Any) -> None:
-    if not change(connection, tables.invocations, tables.invocations.c.id == invocation, how):
+    if not change_rows(connection, tables.invocations, tables.invocations.c.id == invocation, how):
         raise Damage(f"the account of invocation {invocation} is missing")

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from sweeps.ledger import tables
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.records import encode
-from sweeps.ledger.sealing import check, digest, seal
+from sweeps.ledger.sealing import check_row, digest, seal
 
 
 def holdings(text: str = "{}") -> dict[str, Any]:
@@ -57,7 +57,7 @@ def held(connection: Connection, sweep_id: str) -> Iterator[HeldSweep]:
     )
     if found is None:
         raise LedgerError(f"sweep {sweep_id}: must be one that was run here")
-    check(tables.sweeps, found)
+    check_row(tables.sweeps, found)
     sweep = HeldSweep(connection, dict(found), holdings(found["holds"]))
     yield sweep
     sweep.row["holds"] = encode(sweep.holds)

@@ -20,7 +20,7 @@ from sweeps.ledger.entries import sweep_identity, trial_row
 from sweeps.ledger.holding import HeldSweep, held, now_ms
 from sweeps.ledger.queries import OUTCOMES, pages
 from sweeps.ledger.records import SweepStatus, TrialStatus, encode
-from sweeps.ledger.sealing import Damage, change, seal
+from sweeps.ledger.sealing import Damage, change_rows, seal
 from sweeps.ledger.soundness import SWEEPS
 from sweeps.spec.trial import Trial
 from sweeps.urls import sqlite_file
@@ -88,7 +88,7 @@ class Ledger(Driving):
 
         ledger = cls(database.engine(url))
         try:
-            with database.told(ledger._engine.url, "repaired"):
+            with database.refusals_told(ledger._engine.url, "repaired"):
                 database.check_file(ledger._engine, indexes=True)
                 with database.writer(ledger._engine) as connection, connection.begin() as transaction:
                     if sqlite_file(url) is None or inspect(connection).get_table_names():
@@ -160,7 +160,7 @@ class Ledger(Driving):
         with self._hold(sweep_id) as sweep:
             for page in pages(list(trials)):
                 open_ones = (at.sweep_id == sweep_id) & at.id.in_(page) & at.status.not_in(OUTCOMES)
-                asked += len(change(sweep.connection, tables.trials, open_ones, {"cancel_asked_ms": now_ms()}))
+                asked += len(change_rows(sweep.connection, tables.trials, open_ones, {"cancel_asked_ms": now_ms()}))
             if not leases.stands(sweep.row["holder"], sweep.row["lease_until_ms"]):
                 sweep.row |= leases.RELEASED  # one that was stopped past its lease must not go on with them
                 end_cancelled(sweep)
@@ -181,7 +181,7 @@ class Ledger(Driving):
             sweep.row |= leases.RELEASED
             for page in pages(list(trials)):
                 ended = at.id.in_(page) & at.status.in_((TrialStatus.FAILED, TrialStatus.CANCELLED))
-                retried += len(change(sweep.connection, tables.trials, ended, {**AGAIN, "cancel_asked_ms": None}))
+                retried += len(change_rows(sweep.connection, tables.trials, ended, {**AGAIN, "cancel_asked_ms": None}))
             if retried:
                 sweep.row["status"] = SweepStatus.INTERRUPTED
         return retried
@@ -193,10 +193,12 @@ class Ledger(Driving):
         at, values = tables.tracking.c, {"sweep_id": sweep_id, "target": target, "event_id": event_id}
         with self._write() as connection:
             there = (at.sweep_id == sweep_id) & (at.target == target)
-            if change(connection, tables.tracking, there, {"event_id": event_id}):
+            if change_rows(connection, tables.tracking, there, {"event_id": event_id}):
                 return
             with held(connection, sweep_id) as sweep:
-                if not change(connection, tables.tracking, there, {"event_id": event_id}):  # others may be first too
+                if not change_rows(
+                    connection, tables.tracking, there, {"event_id": event_id}
+                ):  # others may be first too
                     connection.execute(insert(tables.tracking).values(seal(tables.tracking, values)))
                     sweep.count("tracking", 1)
 
@@ -217,7 +219,7 @@ class Ledger(Driving):
         with self._write() as connection:
             for page in pages(sorted(keys)):  # the order of commits, which are not to wait for this in a ring
                 gone = at.key.in_(page) & at.pruned_ms.is_(None)
-                change(connection, tables.checkpoints, gone, {"pruned_ms": now_ms()})
+                change_rows(connection, tables.checkpoints, gone, {"pruned_ms": now_ms()})
 
 
 def _entry(connection: Connection, row: Mapping[str, Any]) -> Any:
@@ -233,7 +235,7 @@ def _register(connection: Connection, sweep_id: str, name: str) -> None:
     def entered(found: Mapping[str, Any]) -> dict[str, str]:
         return {"value": encode(json.loads(found["value"]) | {sweep_id: name})}
 
-    change(connection, tables.meta, tables.meta.c.name == SWEEPS, entered)
+    change_rows(connection, tables.meta, tables.meta.c.name == SWEEPS, entered)
 
 
 def _describe(sweep: HeldSweep, spec: Mapping[str, Any]) -> None:

@@ -13,12 +13,12 @@ from sweeps.ledger import leases, tables
 from sweeps.ledger.entries import sweep_identity, trial_row
 from sweeps.ledger.holding import held, holdings
 from sweeps.ledger.records import StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, encode
-from sweeps.ledger.sealing import change, digest, seal
+from sweeps.ledger.sealing import change_rows, digest, seal
 from sweeps.spec.schedules import schedule_from_dict
 from sweeps.spec.sweep import SpecError, Trial, parse_document
 from workers.config import ConfigError, Program, to_dict
-from workers.reports import diverged, observation
-from workers.trajectory import Identity, child
+from workers.fold import diverged, observation, plan_epoch, updated
+from workers.trajectory import Identity
 
 Told = tuple[str, str, bool]  # what, what was done about it, whether it is restored
 OPEN = tuple(status for status in TrialStatus if not status.final)
@@ -178,7 +178,7 @@ class BrokenSweep:
             again = trial.status not in (TrialStatus.CANCELLED, TrialStatus.FAILED) and epoch < trial.epoch
             if again:
                 new |= {"status": TrialStatus.WAITING, "error": None}
-            change(self.connection, tables.trials, at.id == trial.id, new)
+            change_rows(self.connection, tables.trials, at.id == trial.id, new)
             if epoch < trial.epoch:
                 how = BACK if again else f"its records end there, for it is {trial.status}; `abel retry` takes it up"
                 self.told.append(
@@ -215,19 +215,20 @@ class BrokenSweep:
         key = identity.root(trial.seed, "" if self.row.sharing else trial.id)
         state = schedule.init()
         for epoch in range(1, trial.epoch + 1):
-            plan = schedule.plan(state, epoch, identity.examples, int(identity.program["batch_size"]))
-            before, key = key, child(key, plan)
+            before, key = key, plan_epoch(schedule, state, epoch, key, identity).key
             found = self._state(key)
             if found is None:
                 break
             if (found.parent, found.epoch) != (before, epoch):  # damaged before it got its digest
-                change(self.connection, tables.states, tables.states.c.key == key, {"parent": before, "epoch": epoch})
+                change_rows(
+                    self.connection, tables.states, tables.states.c.key == key, {"parent": before, "epoch": epoch}
+                )
                 self.told.append((f"trial {trial.name!r}: the parent of epoch {epoch}", "restored from its path", True))
             head, reached = key, epoch
             seen = observation(found.metrics)
             if diverged(seen):
                 break
-            state = schedule.update(state, seen)
+            state = updated(schedule, state, seen)
         return head, reached
 
     def _state(self, key: str) -> StateRow | None:

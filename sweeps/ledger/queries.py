@@ -27,7 +27,7 @@ class Reading:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with database.told(self._engine.url, "opened or read"), self._snapshot() as connection:
+        with database.refusals_told(self._engine.url, "opened or read"), self._snapshot() as connection:
             yield connection
 
     @contextmanager
@@ -41,7 +41,7 @@ class Reading:
         Raises:
             LedgerDamaged: some of it is damaged or missing, or the database's file is.
         """
-        with database.told(self._engine.url, "read"):
+        with database.refusals_told(self._engine.url, "read"):
             database.check_file(self._engine)
         sweep, after = self.sweep(sweep_id), 0
         self.checkpointed({state.key for curve in self.curves(sweep, self.trials(sweep.id)) for state in curve})
@@ -130,7 +130,7 @@ class Reading:
         """
         for trial in trials:
             with (
-                database.told(self._engine.url, "opened or read"),
+                database.refusals_told(self._engine.url, "opened or read"),
                 about(sweep, trial),
                 self._snapshot() as connection,
             ):
@@ -167,7 +167,7 @@ class Reading:
             rows = checked(states, connection.execute(query).mappings())
             parents = {row["key"]: row["parent"] for row in rows}
         found = {row.id: _path(row.head, parents) for row in heads}
-        with database.told(self._engine.url, "read"):
+        with database.refusals_told(self._engine.url, "read"):
             for row in heads:
                 expect(sweep_id, f"epochs of trial {row.name!r}", len(found[row.id][1:]), row.epoch)
         return found

@@ -49,7 +49,7 @@ def is_intact(table: Table, row: Row) -> bool:
         return False
 
 
-def check(table: Table, row: Row) -> None:
+def check_row(table: Table, row: Row) -> None:
     """Check a row that was read whole.
 
     Raises:
@@ -67,7 +67,7 @@ def name(table: Table, row: Row) -> str:
     return f"the row {keys} of the table {table.name}"
 
 
-def change(
+def change_rows(
     connection: Connection, table: Table, where: ColumnElement[bool], how: Row | Callable[[Row], Row]
 ) -> list[dict[str, Any]]:
     """Change the rows that match, in the caller's transaction; returns them as they are now.
@@ -79,7 +79,7 @@ def change(
     found = connection.execute(select(table).where(where).order_by(*keys).with_for_update()).mappings().all()
     changed = []
     for row in found:
-        check(table, row)
+        check_row(table, row)
         new = dict(row) | dict(how(row) if callable(how) else how)
         changed.append(new | {"digest": digest(table, new)})
     if changed:
@@ -101,7 +101,7 @@ def on_conflict(statement: Any, table: Table) -> Insert:
 def checked(table: Table, rows: Iterable[Row]) -> Iterator[Row]:
     """The rows, each checked before it is handed on."""
     for row in rows:
-        check(table, row)
+        check_row(table, row)
         yield row
 
 

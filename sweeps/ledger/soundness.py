@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, Table, select
 from sweeps.ledger import tables
 from sweeps.ledger.holding import holdings
 from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow
-from sweeps.ledger.sealing import Damage, check, name
+from sweeps.ledger.sealing import Damage, check_row, name
 
 SWEEPS = "sweeps"  # the row of `meta` that lists the sweeps: id to name
 
@@ -67,7 +67,7 @@ def register(connection: Connection) -> dict[str, str]:
         if connection.execute(select(tables.sweeps.c.id).limit(1)).first():
             raise Damage("the list of sweeps is missing")
         return {}
-    check(tables.meta, row)
+    check_row(tables.meta, row)
     listed: dict[str, str] = json.loads(row["value"])
     return listed
 
@@ -83,7 +83,7 @@ def held_by(connection: Connection, sweep_id: str) -> dict[str, Any]:
         if sweep_id in (listed := register(connection)):
             raise Damage(f"the row of sweep {listed[sweep_id]!r} ({sweep_id}) is missing")
         return holdings()
-    check(tables.sweeps, row)
+    check_row(tables.sweeps, row)
     return holdings(row["holds"])
 
 
@@ -138,7 +138,7 @@ def about(sweep: SweepRow, trial: TrialRow) -> Iterator[None]:
 
 
 def _decoded(table: Table, row: Any, read: Callable[[Any], Read]) -> Read:
-    check(table, row._mapping)
+    check_row(table, row._mapping)
     try:
         return read(row)
     except (ValueError, KeyError, TypeError, AttributeError):  # damaged before it got its digest

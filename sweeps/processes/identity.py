@@ -59,7 +59,7 @@ def workers_at_once(threads: int, cpu: float) -> int:
     return max(1, int(cores / max(threads, cpu)))
 
 
-def identify(
+def identities_here(
     programs: Sequence[Program], environment: WorkerEnvironment, data_dir: Path | None
 ) -> dict[Program, Identity]:
     """The identity of each program on this machine.

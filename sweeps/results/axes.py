@@ -63,7 +63,7 @@ def axes(table: Grid) -> dict[str, tuple[Scalar, ...]]:
     return {name: several for name, several in values.items() if len(several) > 1}
 
 
-def part(table: Grid, axis: str, value: Scalar) -> Grid:
+def at_value(table: Grid, axis: str, value: Scalar) -> Grid:
     """The settings at one value of an axis, without that axis.
 
     Raises:
@@ -89,7 +89,7 @@ def along(table: Grid, axis: str) -> Grid:
     values = axes(table).get(axis)
     if values is None:
         raise ValueError(f"the grid must vary {axis}, and varies {', '.join(axes(table)) or 'nothing'}")
-    parts = [part(table, axis, value) for value in values]
+    parts = [at_value(table, axis, value) for value in values]
     return replace(
         table,
         settings=tuple(((axis, value),) for value in values),
@@ -101,7 +101,7 @@ def along(table: Grid, axis: str) -> Grid:
 
 def slices(table: Grid, axis: str) -> tuple[Slice, ...]:
     """The arm at each value of an axis; every interval allows for the settings of its slice, not for the other slices."""
-    parts = [(value, part(table, axis, value)) for value in axes(table).get(axis, ())]
+    parts = [(value, at_value(table, axis, value)) for value in axes(table).get(axis, ())]
     return tuple(Slice(value, measure("mean", one), measure("best", one)) for value, one in parts)
 
 
@@ -110,11 +110,11 @@ def heat(table: Grid, down: str, across: str) -> Heat:
     known = axes(table)
     errors = np.full((len(known[down]), len(known[across]), len(table.seeds)), math.nan)
     for row, value in enumerate(known[down]):
-        inner = part(table, down, value)
+        inner = at_value(table, down, value)
         present = {other for setting in inner.settings for name, other in setting if name == across}
         for column, other in enumerate(known[across]):
             if other in present:
-                cell = part(inner, across, other)
+                cell = at_value(inner, across, other)
                 errors[row, column] = cell.weights @ cell.errors
     return Heat(down=(down, known[down]), across=(across, known[across]), errors=errors)
 

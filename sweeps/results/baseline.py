@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sweeps.errors import shown
-from sweeps.files import PathFault, decode, named, read
+from sweeps.files import PathFault, decode_text, named, read_file
 from sweeps.ledger.records import TrialStatus
 from sweeps.results.grids import Grid, Point, grid
 from sweeps.results.guessing import UNKNOWN
@@ -156,7 +156,7 @@ class _File(_Part):
     arms: dict[str, _Arm] = Field(min_length=1)
 
 
-def load(file: Path) -> Baseline:
+def read_baseline(file: Path) -> Baseline:
     """Read a baseline.
 
     Raises:
@@ -164,7 +164,7 @@ def load(file: Path) -> Baseline:
     """
     rule, name = "must be what `abel baseline save SWEEP` printed", named(file)
     try:
-        held = _File.model_validate_json(decode(read(file, MAX_BYTES)))
+        held = _File.model_validate_json(decode_text(read_file(file, MAX_BYTES)))
         arms = {name: _table(name, arm) for name, arm in held.arms.items()}
     except PathFault as error:
         raise BaselineError(f"baseline {name}: {error}") from None

@@ -76,7 +76,7 @@ def best_setting(table: Grid) -> Setting:
 
 def difference(first: Quantity, second: Quantity) -> Apart:
     """Two quantities over the same seeds."""
-    apart, value = Difference(first, second), confidence.paired(first, second)
+    apart, value = Difference(first, second), confidence.paired_difference(first, second)
     if math.isnan(value.low):
         return Apart(value, math.nan, math.nan)
     if np.ptp(apart.by_seed) <= ROUNDING:
@@ -92,7 +92,7 @@ def _hedges(freedom: int) -> float:
     return math.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / math.sqrt(freedom / 2)
 
 
-def paired(first: Grid, second: Grid) -> tuple[Grid, Grid]:
+def with_common_seeds(first: Grid, second: Grid) -> tuple[Grid, Grid]:
     """Both tables with the seeds that both have.
 
     Raises:
@@ -110,7 +110,7 @@ def compare(first: Grid, second: Grid) -> dict[str, tuple[tuple[float, float], A
     Results that are the same in every seed do not differ, though each arm's means may have been drawn together by another
     amount.
     """
-    one, other = map(quantities, paired(first, second))
+    one, other = map(quantities, with_common_seeds(first, second))
     return {name: ((one[name].value, other[name].value), difference(one[name], other[name])) for name in MEASURES}
 
 

@@ -57,7 +57,7 @@ class Level:
         """The estimate with its bounds, within 0 and 100."""
         seeds = len(self.by_seed)
         if seeds < 2:
-            return unknown(self.value)
+            return without_bounds(self.value)
         half = student(confidence, seeds - 1) * log_odds(self.by_seed).std(ddof=1) / math.sqrt(seeds)
         low, high = around(np.array(self.value), np.array(half))
         return Interval(self.value, float(low), float(high))
@@ -84,7 +84,7 @@ class Difference:
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
         """The estimate with its bounds, of no width where all observed differences are equal."""
         if len(self.by_seed) < 2:
-            return unknown(self.value)
+            return without_bounds(self.value)
         ratio = paired_scatter(self.first.by_seed, self.second.by_seed)
         _, low, high = minus(self.first.interval(confidence), self.second.interval(confidence), ratio)
         return Interval(self.value, max(low, self.least), max(high, self.value))
@@ -123,12 +123,12 @@ def minus(first: Interval, second: Interval, ratio: float = 1.0) -> Interval:
     return Interval(value, low, high)
 
 
-def paired(first: Quantity, second: Quantity, confidence: float = CONFIDENCE) -> Interval:
+def paired_difference(first: Quantity, second: Quantity, confidence: float = CONFIDENCE) -> Interval:
     """The first less the second over the same seeds. Of differences that are all equal and not 0 no noise is known."""
     apart = Difference(first, second)
     if len(apart.by_seed) > 1 and np.abs(apart.by_seed).max() <= ROUNDING:
         return Interval(0.0, 0.0, 0.0)
-    return unknown(apart.value) if np.ptp(apart.by_seed) <= ROUNDING else apart.interval(confidence)
+    return without_bounds(apart.value) if np.ptp(apart.by_seed) <= ROUNDING else apart.interval(confidence)
 
 
 def paired_scatter(first: Floats, second: Floats) -> float:
@@ -140,34 +140,38 @@ def paired_scatter(first: Floats, second: Floats) -> float:
     return float((first - second).std(ddof=1) / math.hypot(first.std(ddof=1), second.std(ddof=1)))
 
 
-def count(values: Sequence[float] | Floats, confidence: float = CONFIDENCE, least_variance: float = 0.0) -> Interval:
+def mean_count(
+    values: Sequence[float] | Floats, confidence: float = CONFIDENCE, least_variance: float = 0.0
+) -> Interval:
     """The mean of one count a seed, not below 0, with Student's t."""
-    found = change(values, confidence, least_variance)
+    found = mean_difference(values, confidence, least_variance)
     return found if math.isnan(found.low) else found._replace(low=max(found.low, 0.0))
 
 
-def change(values: Sequence[float] | Floats, confidence: float = CONFIDENCE, least_variance: float = 0.0) -> Interval:
+def mean_difference(
+    values: Sequence[float] | Floats, confidence: float = CONFIDENCE, least_variance: float = 0.0
+) -> Interval:
     """The mean of one difference of counts a seed, with Student's t."""
     value, seeds = float(np.mean(values)), len(values)
     if seeds < 2:
-        return unknown(value)
+        return without_bounds(value)
     variance = max(float(np.var(values, ddof=1)), least_variance)
     half = student(confidence, seeds - 1) * math.sqrt(variance / seeds)
     return Interval(value, value - half, value + half)
 
 
-def share(by_seed: Floats, confidence: float = CONFIDENCE) -> Interval:
+def mean_share(by_seed: Floats, confidence: float = CONFIDENCE) -> Interval:
     """A mean share of trials from one share a seed: exact where a seed has all or none, else too wide; NaN with one seed."""
     seeds, found = len(by_seed), float(by_seed.sum())
     if seeds < 2:
-        return unknown(found)
+        return without_bounds(found)
     risk = (1 - confidence) / 2
     low = float(stats.beta.ppf(risk, found, seeds - found + 1)) if found > 0 else 0.0
     high = float(stats.beta.ppf(1 - risk, found + 1, seeds - found)) if found < seeds else 1.0
     return Interval(found / seeds, low, high)
 
 
-def unknown(value: float) -> Interval:
+def without_bounds(value: float) -> Interval:
     """An estimate of whose noise nothing is known."""
     return Interval(value, math.nan, math.nan)
 

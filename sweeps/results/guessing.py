@@ -17,7 +17,7 @@ UNKNOWN = (
 _KNOWN: dict[tuple[str, Path | None], float] = {}
 
 
-def of(sweep: SweepRow, program: Mapping[str, Any], data_dir: Path | None) -> float | None:
+def guessing_error(sweep: SweepRow, program: Mapping[str, Any], data_dir: Path | None) -> float | None:
     """The error of guessing of a sweep's program, in percent; None where it is not known.
 
     The ledger has it. For sweeps of older versions it is read from the data, if these and their plug-in are here.

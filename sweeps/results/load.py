@@ -41,7 +41,7 @@ def load(ledger: Ledger, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Fr
 
 
 def _row(trial: TrialRow, states: Sequence[StateRow], decisions: Sequence[EventRow]) -> Mapping[str, Any]:
-    result = summary.measure(trial, states)
+    result = summary.trial_result(trial, states)
     lists = {
         name: tuple(sorted({row.payload["epoch"] for row in decisions if Event(row.payload["event"]) & flags}))
         for name, flags in summary.EPOCH_LISTS.items()

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from sweeps.results import confidence
-from sweeps.results.confidence import CONFIDENCE, Floats, around, level, log_odds, student, unknown
+from sweeps.results.confidence import CONFIDENCE, Floats, around, level, log_odds, student, without_bounds
 from sweeps.results.grids import Grid
 from sweeps.results.values import Interval
 
@@ -173,20 +173,20 @@ def near(table: Grid, known: Bands) -> Interval:
     low, high = (bound.max(axis=1) <= NEAR_POINTS for bound in known.above[::-1])
     close = known.means <= known.means.min() + NEAR_POINTS
     if math.isnan(known.low[0]):
-        return unknown(float(table.weights @ close))
+        return without_bounds(float(table.weights @ close))
     return _interval(table.weights @ close, table.weights @ low, table.weights @ high)
 
 
-def diverged(table: Grid, known: Bands) -> Interval:
+def diverged_share(table: Grid, known: Bands) -> Interval:
     """The share of the trials that diverged."""
     if table.diverged is None:
-        return unknown(math.nan)
-    return confidence.share(table.diverged.mean(axis=0), known.confidence)
+        return without_bounds(math.nan)
+    return confidence.mean_share(table.diverged.mean(axis=0), known.confidence)
 
 
-def decays(table: Grid, known: Bands) -> Interval:
+def mean_decays(table: Grid, known: Bands) -> Interval:
     """How often a trial's schedule decayed the rate, on average."""
-    return confidence.count(table.decays.mean(axis=0), known.confidence, rounding(table))
+    return confidence.mean_count(table.decays.mean(axis=0), known.confidence, rounding(table))
 
 
 def rounding(table: Grid) -> float:
@@ -202,8 +202,8 @@ MEASURES: Mapping[str, Callable[[Grid, Bands], Interval]] = {
     "spread": spread,
     "area": area,
     "near": near,
-    "diverged": diverged,
-    "decays": decays,
+    "diverged": diverged_share,
+    "decays": mean_decays,
 }
 MORE_IS_BETTER = frozenset({"near"})
 
@@ -222,7 +222,7 @@ def measure(name: str, table: Grid, confidence: float = CONFIDENCE) -> Interval:
 def _interval(value: float, low: float, high: float) -> Interval:
     """A value with its bounds; one that was drawn together may lie beyond them, and is taken to the nearer."""
     if math.isnan(low):
-        return unknown(float(value))
+        return without_bounds(float(value))
     low = max(float(low), 0.0)  # no measure can be below nothing
     return Interval(min(max(float(value), low), float(high)), low, float(high))
 

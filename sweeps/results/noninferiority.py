@@ -33,7 +33,7 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
     return Verdict.HOLDS if found == {Verdict.HOLDS} else Verdict.CANNOT_TELL
 
 
-def check(
+def noninferior(
     before: Mapping[str, Grid], after: Mapping[str, Grid], margins: Mapping[str, float], rules: Sequence[Rule]
 ) -> list[Finding]:
     """Compare the arms by every measure with a margin, and look at the rules; a margin may be of one arm, ``abel.mean``."""
@@ -64,8 +64,8 @@ def compared(arm: str, name: str, before: Grid, after: Grid, margin: float, alph
         return replace(seen, why=unsure)
     either = name in EITHER_WAY
     worse = "changed" if either else "worse"
-    sure = change(name, before, after, 1 - 2 * ALPHA)
-    alarm = change(name, before, after, 1 - (1 if either else 2) * alpha)
+    sure = change_of(name, before, after, 1 - 2 * ALPHA)
+    alarm = change_of(name, before, after, 1 - (1 if either else 2) * alpha)
     seen = replace(seen, change=sure)
     if math.isnan(sure.low):
         return replace(seen, why="it changed by the same in every seed, which says nothing of the noise")
@@ -110,16 +110,18 @@ def _negative(found: Interval) -> Interval:
     return Interval(-found.value, -found.high, -found.low)
 
 
-def change(name: str, before: Grid, after: Grid, confidence: float) -> Interval:
+def change_of(name: str, before: Grid, after: Grid, confidence: float) -> Interval:
     """A measure after minus before. Results that are the same number by number did not change."""
     if _equal(before, after):
         return Interval(0.0, 0.0, 0.0)
     if before.seeds == after.seeds and before.settings == after.settings:
         if name == "mean":
             now, then = (level(table.weights @ table.errors) for table in (after, before))
-            return intervals.paired(now, then, confidence)
+            return intervals.paired_difference(now, then, confidence)
         if name == "decays":
-            return intervals.change((after.decays - before.decays).mean(axis=0), confidence, 2 * rounding(before))
+            return intervals.mean_difference(
+                (after.decays - before.decays).mean(axis=0), confidence, 2 * rounding(before)
+            )
     return intervals.minus(measure(name, after, confidence), measure(name, before, confidence))
 
 

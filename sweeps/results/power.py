@@ -16,7 +16,7 @@ LEVELS = ("mean", "best", "median", "worst")
 DIFFERENCES = ("spread", "area")
 
 
-def power(arm: str, name: str, table: Grid, margin: float, looks: int = 1, sweeps: int = SWEEPS) -> Power:
+def verdict_shares(arm: str, name: str, table: Grid, margin: float, looks: int = 1, sweeps: int = SWEEPS) -> Power:
     """The share of each verdict where a measure is as before, or worse by half its margin, by it, and by twice as much.
 
     Args:

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from abel.schedules import DECAYS, Event, replay
+from abel.schedules import DECAYS, Event
 from sweeps.ledger.queries import Reading
 from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
 from sweeps.spec.schedules import schedule_from_dict
-from workers.reports import diverged, observation
+from workers.fold import observation, states
 
 # Lists of a trial's epochs, by the flags of the schedule's event.
 EPOCH_LISTS: Mapping[str, Event] = {
@@ -24,10 +24,10 @@ EPOCH_LISTS: Mapping[str, Event] = {
 
 def results(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> Iterator[TrialResult]:
     """The result of each of these trials, one curve in memory at a time."""
-    return map(measure, trials, ledger.curves(sweep, trials))
+    return map(trial_result, trials, ledger.curves(sweep, trials))
 
 
-def measure(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
+def trial_result(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
     """Reduce a trial and its recorded epochs to its result."""
     errors = [state.metrics["test_error"] for state in curve]
     return TrialResult(
@@ -56,9 +56,8 @@ def selected(curve: Sequence[StateRow]) -> float | None:
 
 def decay_epochs(schedule: Mapping[str, Any], curve: Sequence[StateRow]) -> tuple[int, ...]:
     """The epochs after which the schedule decayed, from replaying it over what it saw."""
-    seen = [observation(state.metrics) for state in curve]
-    states = replay(schedule_from_dict(schedule), [one for one in seen if not diverged(one)])
-    return tuple(state.epoch for state in states[1:] if state.event & DECAYS)
+    seen = (observation(row.metrics) for row in curve)
+    return tuple(state.epoch for state in states(schedule_from_dict(schedule), seen)[1:] if state.event & DECAYS)
 
 
 def summarise(trials: Sequence[TrialRow], results: Sequence[TrialResult]) -> tuple[ArmSummary, ...]:

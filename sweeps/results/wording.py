@@ -17,7 +17,7 @@ def setting(settings: Mapping[str, Scalar]) -> str:
     return " ".join(f"{path.rpartition('.')[2]}={value}" for path, value in settings.items()) or "—"
 
 
-def decays(by_seed: Sequence[Sequence[int]]) -> str:
+def decay_words(by_seed: Sequence[Sequence[int]]) -> str:
     """Decay epochs: once if all seeds agree, else seed by seed."""
     texts = [", ".join(map(str, epochs)) or "none" for epochs in by_seed]
     return texts[0] if len(set(texts)) == 1 else " | ".join(texts) or "—"

@@ -1,10 +1,14 @@
-"""`Branch`: trials that stand at one state, with what their schedules remember there."""
+"""Branches: trials that stand at one state, with what their schedules remember there; and those that wait for a worker."""
 
-from collections.abc import Sequence
+import bisect
+import itertools
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
-from workers.reports import Cohort, Pair
+from workers.fold import Pair
+from workers.reports import Cohort
 
 
 @dataclass
@@ -42,3 +46,44 @@ class Branch:
         pairs = {member.trial: (member, state) for member, state in self.pairs}
         away = [replace(self.parted([pairs.pop(trial) for trial in group]), alone=False) for group in groups]
         return self.parted(list(pairs.values())), away
+
+
+class Backlog:
+    """Branches in their order: the most members first, then the least trained. ``wanted`` tells which trials still count.
+
+    A branch to be trained alone goes as soon as nothing runs. From the moment that it is ready until it is done, no other goes.
+    """
+
+    def __init__(self, wanted: Callable[[str], bool]) -> None:
+        self._wanted = wanted
+        self._numbers = itertools.count()
+        self._entries: list[tuple[tuple[int, int, int], Branch]] = []
+
+    def push(self, branch: Branch) -> None:
+        """Have a branch wait."""
+        order = (-len(branch.trials), branch.cohort.epoch, next(self._numbers))
+        bisect.insort(self._entries, (order, branch), key=itemgetter(0))
+
+    def take(self, now: float, running: Collection[Branch]) -> tuple[int, Branch] | None:
+        """The next branch with its number, less what nobody wants; None where all rest, or wait for what is ``running``."""
+        ready = [entry for entry in self._entries if entry[1].ready_at <= now and self._counts(entry[1])]
+        lone = [entry for entry in ready if entry[1].alone]
+        if not ready or any(branch.alone for branch in running) or (lone and running):
+            return None
+        taken = (lone or ready)[0]
+        self._entries.remove(taken)
+        (*_, number), branch = taken
+        return number, branch.parted([pair for pair in branch.pairs if self._wanted(pair[0].trial)])
+
+    def take_fresh(self, key: str) -> list[Branch]:
+        """Take the branches that wait at a state and have not been taken up since they came there."""
+        fresh = [entry for entry in self._entries if entry[1].key == key and entry[1].tries == 0]
+        self._entries = [entry for entry in self._entries if entry not in fresh]
+        return [branch for _, branch in fresh]
+
+    def __len__(self) -> int:
+        """Branches that somebody wants, also those that rest."""
+        return sum(self._counts(branch) for _, branch in self._entries)
+
+    def _counts(self, branch: Branch) -> bool:
+        return any(map(self._wanted, branch.trials))

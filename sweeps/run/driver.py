@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -39,7 +40,7 @@ OURS = ("abel", "sweeps", "workers")
 ANNOUNCE_SECONDS = 1.0  # while what is recorded is covered
 
 
-def run(
+def run_sweep(
     ledger: Ledger,
     sweep_id: str,
     invocation: int,
@@ -72,44 +73,27 @@ def run(
         sharing=options.sharing,
         allow_nondeterminism=options.allow_nondeterminism,
     )
-    settings = WorkerSettings(
-        checkpoints=options.checkpoints.absolute(),
-        data_dir=options.data_dir and options.data_dir.absolute(),
-        save_every_seconds=options.save_every_seconds,
-        report_every_seconds=options.report_every_seconds,
-        allow_nondeterminism=options.allow_nondeterminism,
-    )
     staged: set[int] = set()
     announce = _announcer(frontier, trials, options, staged, forecast, on_progress, began)
-
-    def look() -> None:
-        try:
-            asked = ledger.cancellations(sweep_id)
-        except LedgerDamaged:
-            raise
-        except LedgerError:
-            return  # a read that fails once does no harm; a writer that fails stops at its next record
-        frontier.cancel(asked)
-
-    sweep = Shared(frontier, settings, stop, announce, look, staged=staged)
-    seconds = {"ray": 0.0, "first_report": 0.0}
+    look = partial(_heed_cancellations, ledger, sweep_id, frontier)
+    sweep = Shared(frontier, WorkerSettings.of(options), stop, announce, look, staged=staged)
     with leases.kept(lambda: ledger.renew_lease(sweep_id, invocation), sweep.end):
         try:
             frontier.open(trials, identities, _seldom(announce))
             look()
             announce()
             if frontier.waiting and not stop.is_set():
-                with cluster.watched(lost) as leave, _out_of_ray(), ray_cluster(options, leave) as directory:
-                    announce()  # whoever listens takes the signals back, for which Ray has put handlers of its own
-                    seconds["ray"] = time.monotonic() - began
-                    _tune(sweep, options, sweep_id, directory)
+                _train(sweep, options, sweep_id, lost, began)
             if sweep.failure is not FailureClass.NO_SPACE:
-                frontier.settle_saved(Checkpoints(settings.checkpoints).__contains__)
+                frontier.settle_saved(Checkpoints(sweep.settings.checkpoints).__contains__)
         except LedgerError as error:
             sweep.end(error)
-    if sweep.first_report_at is not None:
-        seconds["first_report"] = sweep.first_report_at - began
-    seconds |= {"ledger": sweep.committing_seconds, "wall": time.monotonic() - began}
+    seconds = {
+        "ray": sweep.starting_seconds,
+        "first_report": 0.0 if sweep.first_report_at is None else sweep.first_report_at - began,
+        "ledger": sweep.committing_seconds,
+        "wall": time.monotonic() - began,
+    }
     if sweep.away is None:
         _end(ledger, sweep_id, invocation, sweep, seconds)
     announce()
@@ -122,6 +106,24 @@ def run(
         seconds=seconds,
         error=sweep.error,
     )
+
+
+def _heed_cancellations(ledger: Ledger, sweep_id: str, frontier: Frontier) -> None:
+    try:
+        asked = ledger.cancellations(sweep_id)
+    except LedgerDamaged:
+        raise
+    except LedgerError:
+        return  # a read that fails once does no harm; a writer that fails stops at its next record
+    frontier.cancel(asked)
+
+
+def _train(sweep: Shared, options: Options, sweep_id: str, lost: Callable[[str], None], began: float) -> None:
+    """Have Ray train what waits."""
+    with cluster.watched(lost) as leave, _out_of_ray(), ray_cluster(options, leave) as directory:
+        sweep.announce()  # whoever listens takes the signals back, for which Ray has put handlers of its own
+        sweep.starting_seconds = time.monotonic() - began
+        _tune(sweep, options, sweep_id, directory)
 
 
 def _end(ledger: Ledger, sweep_id: str, invocation: int, sweep: Shared, seconds: Mapping[str, float]) -> None:

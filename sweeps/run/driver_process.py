@@ -44,7 +44,7 @@ class Driver:
         with closing(Ledger.open(job.ledger_url)) as ledger:
             invocation = ledger.begin_invocation(job.sweep_id)
             self.say(Begun(invocation))
-            return driver.run(
+            return driver.run_sweep(
                 *(ledger, job.sweep_id, invocation, job.trials, job.identities, job.options),
                 forecast=job.forecast,
                 on_progress=self._progress,

@@ -9,24 +9,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import StateRow, TrialRow, TrialStatus, storable
-from sweeps.run.backlog import Backlog
-from sweeps.run.branches import Branch
+from sweeps.ledger.records import TrialRow, TrialStatus, storable
+from sweeps.run.branches import Backlog, Branch
 from sweeps.run.failures import FailureClass
 from sweeps.run.halving import HALVED, Contest
+from sweeps.run.hearing import Hearing, Nondeterministic, Rules, incident
 from sweeps.run.progress import Gathered, TrialProgress
 from sweeps.run.retrying import RetryPolicy
 from sweeps.run.walk import Walk
 from sweeps.spec.trial import Trial
-from workers.reports import Cohort, Damaged, Ended, Forked, Member, Record, Report, Saved
+from workers.fold import Member
+from workers.reports import Cohort, Record, Report
 from workers.trajectory import Identity
 
 PATIENT = RetryPolicy()
-MEASURED_TIMES = frozenset({"seconds", "examples_per_second"})  # the metrics in which a replay may differ
-
-
-class Nondeterministic(Exception):
-    """A replay differs from the stored record: the machine does not compute the same thing twice."""
 
 
 class Frontier:
@@ -47,13 +43,12 @@ class Frontier:
         self._sweep_id = sweep_id
         self._sharing = sharing
         self._retry = retry
-        self._allow_nondeterminism = allow_nondeterminism
         self._clock = clock
         self._progress = TrialProgress(ledger, sweep_id, invocation)
         self._waiting = Backlog(lambda trial: not self._progress.status[trial].final)
-        self._walk = Walk(ledger, sweep_id, self._progress, Contest({}, {}), self._waiting)
+        self._walk = Walk(ledger, sweep_id, self._progress, self._waiting)
         self._running: dict[int, Branch] = {}
-        self._opened_ms = time.time_ns() // 1_000_000
+        self._rules = Rules(opened_ms=time.time_ns() // 1_000_000, allow_nondeterminism=allow_nondeterminism)
 
     # What there is to do
 
@@ -71,7 +66,7 @@ class Frontier:
         known = {by_number[trial.number].id: identities[trial.program].guessing for trial in trials if halvings}
         guessing = {trial: error for trial, error in known.items() if error is not None}
         contest = Contest.resumed(rows, halvings, decided, guessing)
-        self._walk = Walk(self._ledger, self._sweep_id, self._progress, contest, self._waiting, going)
+        self._walk.begin(contest, going)
         roots: dict[tuple[str, int], list[tuple[Trial, TrialRow, Identity]]] = {}
         for trial in trials:
             row, identity = by_number[trial.number], identities[trial.program]
@@ -153,62 +148,19 @@ class Frontier:
         """
         if number not in self._running:
             return
-        gathered, branch, parted, onward = Gathered(), self._running[number], [], []
-        contradiction = None
         known = self._ledger.states([report.key for report in reports if isinstance(report, Record)])
-        for report in reports:
-            match report:
-                case Record(key=key) if key in known:
-                    gathered.replayed += 1
-                    if differs := _contradiction(known[key], report):
-                        gathered.events.append(("nondeterministic", differs))
-                        if not self._allow_nondeterminism:
-                            contradiction = differs
-                            break  # nothing that follows from a wrong state is a record
-                    if not report.replay:
-                        self._progress.step(branch, key, known[key].metrics, gathered)
-                        if known[key].finished_at_ms < self._opened_ms:  # not another sweep's that is on its way too
-                            del self._running[number]  # what was lost is there again, and the ledger goes on from here
-                            onward.append(branch)
-                            break
-                case Record():
-                    gathered.records.append(report)
-                    branch.tries = 0
-                    self._progress.step(branch, report.key, report.metrics, gathered)
-                case Saved():
-                    gathered.checkpoints.append((report.key, report.epoch))
-                    gathered.seconds_saving += report.seconds
-                    self._progress.settle(branch.trials, gathered)
-                case Damaged(message=message):
-                    gathered.events.append(_incident("damaged", storable(message), branch))
-                case Forked(siblings=siblings):
-                    gathered.forks += len(siblings)
-                    branch, away = branch.split(siblings)
-                    self._running[number] = branch
-                    parted += away
-                case Ended(trials=trials, diverged=broken):
-                    branch, (there,) = branch.split([trials])
-                    self._running[number] = branch
-                    if not branch.trials:
-                        del self._running[number]
-                    onward += self._walk.arrive(there, broken, gathered)
-        try:
-            self._progress.commit(gathered)
-        except Exception:
-            self._running.pop(number, None)
-            raise
-        for sibling in parted:
+        heard = Hearing(self._progress, self._walk, self._running.pop(number), known, self._rules)
+        heard.take(reports)
+        self._progress.commit(heard.gathered)
+        if heard.branch is not None:
+            self._running[number] = heard.branch
+        for sibling in heard.parted:
             self._walk.push(sibling)
-        for ahead in onward:
+        for ahead in heard.onward:
             self._walk.cover(ahead)
         self._walk.halve()
-        if contradiction is not None:
-            self._running.pop(number, None)
-            raise Nondeterministic(
-                f"epoch {contradiction['epoch']} was trained again and must equal its record, but "
-                f"{contradiction['metric']} was {contradiction['recorded']} and is {contradiction['replayed']}; "
-                "--allow-nondeterminism goes on all the same, with the records as they are"
-            )
+        if heard.contradiction is not None:
+            raise Nondeterministic(str(heard.contradiction))
 
     def fail(self, number: int, failure: FailureClass, error: str) -> None:
         """The cohort failed: it waits again, to go on from its deepest checkpoint, or its trials end as failed.
@@ -223,7 +175,7 @@ class Frontier:
             error = f"with nothing else running, {error}"
         if failure is not FailureClass.PREEMPTED:
             self._progress.count_attempt(branch.trials, failure, gathered, again=again)
-        gathered.events.append(_incident(failure, _first_line(error), branch, again=again))
+        gathered.events.append(incident(failure, _first_line(error), branch, again=again))
         if not again:
             self._progress.end(branch.trials, TrialStatus.FAILED, error, gathered)
         self._progress.commit(gathered)
@@ -258,21 +210,6 @@ class Frontier:
                 gathered.checkpoints.append((branch.key, branch.cohort.epoch))
                 self._progress.settle(branch.trials, gathered)
         self._progress.commit(gathered)
-
-
-def _incident(kind: str, text: str, branch: Branch, *, again: bool = True) -> tuple[str, Mapping[str, Any]]:
-    """An event that says what happened to a cohort, and whether it is taken up again."""
-    where = {"trials": list(branch.trials), "epoch": branch.cohort.epoch, "attempt": branch.tries + 1}
-    return "incident", {"class": str(kind), "text": text, "again": again} | where
-
-
-def _contradiction(stored: StateRow, repeated: Record) -> dict[str, Any] | None:
-    """The first metric in which an epoch that was trained again differs from its record, if any does."""
-    for name in stored.metrics.keys() & repeated.metrics.keys() - MEASURED_TIMES:
-        ours, theirs = stored.metrics[name], repeated.metrics[name]
-        if ours != theirs and not (ours != ours and theirs != theirs):
-            return {"epoch": repeated.epoch, "metric": name, "recorded": ours, "replayed": theirs}
-    return None
 
 
 def _first_line(error: str) -> str:

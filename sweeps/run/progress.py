@@ -11,7 +11,8 @@ from sweeps.ledger.records import TrialStatus
 from sweeps.run.branches import Branch
 from sweeps.run.failures import FailureClass
 from sweeps.run.provisional import Provisional
-from workers.reports import Member, Record, diverged, observation
+from workers.fold import Member, diverged, observation, plan_epoch, updated
+from workers.reports import Record
 
 
 @dataclass
@@ -63,8 +64,7 @@ class TrialProgress:
         seen, epoch = observation(metrics), branch.cohort.epoch + 1
         branch.cohort = replace(branch.cohort, observations=(*branch.cohort.observations, seen))
         branch.key = key
-        if not diverged(seen):
-            branch.states = [member.schedule.update(state, seen) for member, state in branch.pairs]
+        branch.states = [updated(member.schedule, state, seen) for member, state in branch.pairs]
         for member, state in branch.pairs:
             trial = member.trial
             if self.status[trial].final:
@@ -115,8 +115,7 @@ class TrialProgress:
         cohort = branch.cohort
         after = metrics["learning_rate_last"]
         if state.event & ~Event.MINIMUM and cohort.epoch < self.rows[member.trial].epochs:
-            batch_size = int(cohort.identity.program["batch_size"])
-            plan = member.schedule.plan(state, cohort.epoch + 1, cohort.identity.examples, batch_size)
-            after = float(plan.learning_rates[0])
+            ahead = plan_epoch(member.schedule, state, cohort.epoch + 1, branch.key, cohort.identity)
+            after = float(ahead.plan.learning_rates[0])
         rates = {"rate_before": metrics["learning_rate_last"], "rate_after": after}
         return {"trial": member.trial, "epoch": cohort.epoch, "event": int(state.event)} | rates

@@ -39,6 +39,7 @@ class Shared:
     cohort_of: dict[str, int] = field(default_factory=dict)
     staged: set[int] = field(default_factory=set)  # cohorts that Tune holds ready for the next free worker
     losses: Losses = field(default_factory=Losses)
+    starting_seconds: float = 0.0  # until Ray was there
     committing_seconds: float = 0.0
     first_report_at: float | None = None
     stopped_at: float | None = None  # when it was first seen that the sweep is to stop

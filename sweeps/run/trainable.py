@@ -18,6 +18,7 @@ import ray
 from ray import tune
 
 from sweeps.files import OWNER_ONLY
+from sweeps.processes.job import Options
 from sweeps.processes.memory import GIB, in_use
 from sweeps.run.failures import FailureClass, classify
 from workers.cohort import train
@@ -36,6 +37,17 @@ class WorkerSettings:
     save_every_seconds: float
     report_every_seconds: float
     allow_nondeterminism: bool
+
+    @classmethod
+    def of(cls, options: Options) -> "WorkerSettings":
+        """Those of a sweep's options that are for workers; their working directory is another one."""
+        return cls(
+            checkpoints=options.checkpoints.absolute(),
+            data_dir=options.data_dir and options.data_dir.absolute(),
+            save_every_seconds=options.save_every_seconds,
+            report_every_seconds=options.report_every_seconds,
+            allow_nondeterminism=options.allow_nondeterminism,
+        )
 
 
 class CohortTrainable(tune.Trainable):  # type: ignore[misc]

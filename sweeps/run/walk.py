@@ -5,32 +5,23 @@ from dataclasses import asdict, replace
 
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import TrialStatus
-from sweeps.run.backlog import Backlog
-from sweeps.run.branches import Branch
+from sweeps.run.branches import Backlog, Branch
 from sweeps.run.halving import HALVED, Contest
 from sweeps.run.progress import Gathered, TrialProgress
-from workers.reports import Pair, diverged, finished, part
-from workers.trajectory import child
+from workers.fold import Pair, diverged, finished, part
 
 
 class Walk:
-    """Takes branches as far as the ledger goes. What is to be trained waits in the backlog; what is at a rung rests.
+    """Takes branches as far as the ledger goes. What is to be trained waits in the backlog; what is at a rung rests."""
 
-    ``going`` is called at every recorded epoch: many of them take minutes.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        sweep_id: str,
-        progress: TrialProgress,
-        contest: Contest,
-        waiting: Backlog,
-        going: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._ledger, self._sweep_id = ledger, sweep_id
-        self._progress, self._contest, self._waiting, self._going = progress, contest, waiting, going
+    def __init__(self, ledger: Ledger, sweep_id: str, progress: TrialProgress, waiting: Backlog) -> None:
+        self._ledger, self._sweep_id, self._progress, self._waiting = ledger, sweep_id, progress, waiting
         self._resting: list[Branch] = []  # at a rung, until it is decided which of its trials go on
+        self.begin(Contest({}, {}), lambda: None)
+
+    def begin(self, contest: Contest, going: Callable[[], None]) -> None:
+        """Set who competes at rungs. ``going`` is called at every recorded epoch: many of them take minutes."""
+        self._contest, self._going = contest, going
 
     def cover(self, branch: Branch) -> None:
         """Walk a branch through the states that the ledger holds; what parts on the way walks on as a branch of its own."""
@@ -45,15 +36,14 @@ class Walk:
                 continue
             done, going = finished(here.pairs)
             self._progress.end([member.trial for member, _ in done], TrialStatus.FINISHED, None, gathered)
-            groups = part(going, cohort.epoch + 1, cohort.identity.examples, int(cohort.identity.program["batch_size"]))
-            keys = [child(here.key, plan) for plan, _ in groups]
-            known, saved = self._ledger.states(keys), self._ledger.checkpointed(keys)
-            unknown = [
-                pair for key, (_, members) in zip(keys, groups, strict=True) if key not in known for pair in members
+            groups = [
+                (planned.key, members) for planned, members in part(going, cohort.epoch + 1, here.key, cohort.identity)
             ]
-            if unknown:
+            keys = [key for key, _ in groups]
+            known, saved = self._ledger.states(keys), self._ledger.checkpointed(keys)
+            if unknown := [pair for key, members in groups if key not in known for pair in members]:
                 self.push(here.parted(unknown))
-            for key, (_, members) in zip(keys, groups, strict=True):
+            for key, members in groups:
                 if key in known:
                     ahead = here.parted(members)
                     self._progress.step(ahead, key, known[key].metrics, gathered)

@@ -51,19 +51,19 @@ class DecodedArm:
         }
 
 
-def read(name: str, raw: Any, program: Program | None, epochs: int | None, faults: Faults) -> DecodedArm:
+def read_arm(name: str, raw: Any, program: Program | None, epochs: int | None, faults: Faults) -> DecodedArm:
     """What can be read of an arm; what is wrong with its grid, its search and its halving is noted."""
     raw = raw if isinstance(raw, Mapping) else {}
     grid, path = raw.get("grid"), f"arms.{name}.grid"
     if isinstance(grid, Mapping) and not grid:
         faults.must(path, "name at least one field, or be left out", grid)
     sampled = raw.get("search") is not None
-    search = models.read(models.Search, raw["search"], Faults()) if sampled else None
+    search = models.read_shape(models.Search, raw["search"], Faults()) if sampled else None
     if sampled and "grid" not in raw:
         faults.add(f"arms.{name}.search", "must have a grid to draw from")
     halving = None
     if raw.get("halving") is not None:
-        halving = models.read(models.Halving, raw["halving"], Faults())
+        halving = models.read_shape(models.Halving, raw["halving"], Faults())
         if "grid" not in raw:
             faults.add(f"arms.{name}.halving", "must have a grid whose settings compete")
     axes: dict[str, Axis] = {}

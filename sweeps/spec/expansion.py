@@ -40,10 +40,10 @@ def expand(request: ExpansionRequest, faults: Faults) -> list[Trial]:
     """
     program = None
     if isinstance(request.program, Mapping):
-        program, found = programs.decode(request.program)
+        program, found = programs.decode_program(request.program)
         for path, rule in found.items():
             faults.add(join("program", path) if path else "program", rule)
-    read = [arms.read(name, raw, program, request.epochs, faults) for name, raw in request.arms.items()]
+    read = [arms.read_arm(name, raw, program, request.epochs, faults) for name, raw in request.arms.items()]
     within_limits = _within_limits(read, request, faults)
     trials: list[Trial] = []
     for arm in read:
@@ -70,9 +70,9 @@ def alike(trials: Iterable[Trial]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def count(request: ExpansionRequest) -> int:
+def trial_count(request: ExpansionRequest) -> int:
     """How many trials a faultless request makes, by arithmetic."""
-    read = (arms.read(name, raw, None, None, Faults()) for name, raw in request.arms.items())
+    read = (arms.read_arm(name, raw, None, None, Faults()) for name, raw in request.arms.items())
     return sum(arm.points for arm in read) * len(request.seeds)
 
 
@@ -126,7 +126,7 @@ class _Points:
             document = programs.with_kinds(self._given)
             for field, value in own.items():
                 document = programs.replaced(document, field.removeprefix("program."), value)
-            built, found = programs.decode(document)
+            built, found = programs.decode_program(document)
             self._note("program", found, own)
             self._programs[key] = built
         return self._programs[key]
@@ -137,7 +137,7 @@ class _Points:
             if not isinstance(self._arm.schedule, Mapping):
                 return None
             given = {**self._arm.schedule, **{field.removeprefix("schedule."): value for field, value in own.items()}}
-            built, found = schedules.shape().decode(schedules.with_defaults(given, self._arm.epochs))
+            built, found = schedules.schedule_shape().decode(schedules.with_defaults(given, self._arm.epochs))
             if built is not None and self._arm.epochs is not None:
                 found = schedules.too_late(built, given, self._arm.epochs)
             self._note("schedule", found, own)

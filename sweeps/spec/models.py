@@ -66,7 +66,7 @@ def _margins(value: dict[str, float]) -> dict[str, float]:
 
 
 def _rule_text(value: str) -> str:
-    rules.parse(value)
+    rules.read_rule(value)
     return value
 
 
@@ -112,7 +112,7 @@ class Halving(Part):
 class Arm(Part):
     """A schedule, and the grid of its variations."""
 
-    schedule: Annotated[dict[str, JsonValue], SchemaAs(schedules.shape)] = Field(
+    schedule: Annotated[dict[str, JsonValue], SchemaAs(schedules.schedule_shape)] = Field(
         description="The schedule: its kind and its fields."
     )
     grid: dict[str, JsonValue] = Field(
@@ -188,7 +188,7 @@ class Document(Part):
         description="The figure that the report draws: the error against the decay's epoch, the squared norm by rate, "
         "the terms of its equation, the error by rate and decay factor, or against the epoch of ABEL's last decay.",
     )
-    program: Annotated[dict[str, JsonValue], SchemaAs(programs.shape)] = Field(
+    program: Annotated[dict[str, JsonValue], SchemaAs(programs.program_shape)] = Field(
         description="What is trained, on what and how."
     )
     epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Length of every trial, but where an arm has its own.")
@@ -202,7 +202,7 @@ class Document(Part):
     claims: Claims | None = Field(default=None, description="Which of the paper's claims the sweep tests.")
 
 
-def read(model: type[_Shape], document: Mapping[str, Any], faults: Faults) -> _Shape | None:
+def read_shape(model: type[_Shape], document: Mapping[str, Any], faults: Faults) -> _Shape | None:
     """The document in its shape, or None with its faults noted."""
     found: _Shape | None
     found, broken = shape_of(model).decode(document)

@@ -28,12 +28,12 @@ _SIZES: Mapping[str, Mapping[str, int]] = {
 _NO_SIZE = ("kind", "seed")
 
 
-def decode(given: Any) -> tuple[Program | None, dict[str, str]]:
+def decode_program(given: Any) -> tuple[Program | None, dict[str, str]]:
     """The program of a dictionary, or None and its faults: each rule by its path."""
     if not isinstance(given, Mapping):
         return None, {"": f"must be a mapping, got {shown(given)}"}
     given = with_kinds(given)
-    parts, found = shape().decode(given)
+    parts, found = program_shape().decode(given)
     for name, group in _GROUPS.items():
         part = given.get(name)
         kind = part.get("kind") if isinstance(part, Mapping) else None
@@ -64,7 +64,7 @@ def _with_kind(part: Any, default: str | None) -> Any:
 
 
 @cache
-def shape() -> Shape[Any]:
+def program_shape() -> Shape[Any]:
     """`Program`, as pydantic can decode it: each group is the union of what is installed."""
     hints = get_type_hints(Program)
     unions = {
@@ -99,7 +99,7 @@ def _installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
 
 def forget() -> None:
     """Have installed kinds looked for again, which happens once a process."""
-    for function in (shape, _installed, plugins.find, plugins.variants):
+    for function in (program_shape, _installed, plugins.find, plugins.variants):
         function.cache_clear()
 
 

@@ -35,7 +35,7 @@ def margin_fault(name: str, amount: float) -> str:
     return ""
 
 
-def parse(text: str) -> Rule:
+def read_rule(text: str) -> Rule:
     """Read a rule.
 
     Raises:

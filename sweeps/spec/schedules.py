@@ -16,14 +16,14 @@ _EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
 
 
 @cache
-def shape() -> Shape[Schedule]:
+def schedule_shape() -> Shape[Schedule]:
     """Any schedule, by its kind."""
     return Shape(Annotated[Any, Tagged(SCHEDULES)])
 
 
 def schedule_from_dict(values: Any) -> Schedule:
     """The schedule of a dictionary, found by its kind; `ConfigError` lists its faults."""
-    schedule, faults = shape().decode(values)
+    schedule, faults = schedule_shape().decode(values)
     if schedule is None:
         raise ConfigError([f"{path}: {rule}" if path else rule for path, rule in faults.items()])
     return schedule

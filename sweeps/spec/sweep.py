@@ -20,9 +20,9 @@ from pydantic import PrivateAttr
 
 from sweeps import catalog
 from sweeps.errors import Faults, SpecError, shown, unknown
-from sweeps.files import PathFault, decode, named, read
+from sweeps.files import PathFault, decode_text, named, read_file
 from sweeps.spec import models, rules, schema, yaml
-from sweeps.spec.expansion import ExpansionRequest, count, expand
+from sweeps.spec.expansion import ExpansionRequest, expand, trial_count
 from sweeps.spec.models import Arm, Limits, Resources
 from sweeps.spec.trial import Trial
 
@@ -47,7 +47,7 @@ class SweepSpec(models.Document):
 
     def count(self) -> int:
         """How many trials there are, without making them."""
-        return count(_request(self.to_dict()))
+        return trial_count(_request(self.to_dict()))
 
     def expand(self) -> list[Trial]:
         """The trials, in the spec's order; `SpecError` where they cannot be."""
@@ -68,9 +68,9 @@ def load_spec(path_or_name: str | Path) -> SweepSpec:
     name, path = str(path_or_name), Path(path_or_name)
     source = named(name)
     if name in catalog.names() and not path.is_file():
-        return parse_spec(catalog.read(name), f"{name}.yaml")
+        return parse_spec(catalog.entry(name), f"{name}.yaml")
     try:
-        return parse_spec(decode(read(path, yaml.MAX_BYTES)), source)
+        return parse_spec(decode_text(read_file(path, yaml.MAX_BYTES)), source)
     except PathFault as error:
         raise SpecError([str(error)], source) from None
     except FileNotFoundError:
@@ -84,7 +84,7 @@ def load_spec(path_or_name: str | Path) -> SweepSpec:
 def parse_spec(text: str, source: str = "spec") -> SweepSpec:
     """The spec in a text: JSON where `source` ends in ".json", else YAML."""
     faults = Faults()
-    return _parse(yaml.load(text, source, faults), source, faults)
+    return _parse(yaml.load_yaml(text, source, faults), source, faults)
 
 
 def parse_document(document: Any, source: str = "spec") -> SweepSpec:
@@ -102,7 +102,7 @@ def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
         raise SpecError(
             [f"must be a mapping, with a name, program, epochs, seeds and arms, got {shown(document)}"], source
         )
-    spec = models.read(SweepSpec, document, faults)
+    spec = models.read_shape(SweepSpec, document, faults)
     trials = expand(_request(document), faults)
     if spec is not None and spec.check is not None:
         _check_arms(spec.check, spec.arms, faults)
@@ -115,7 +115,7 @@ def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
 def _check_arms(check: models.Check, arms: Mapping[str, Arm], faults: Faults) -> None:
     """Note margins and rules for arms that there are not."""
     named = [(f"check.margins.{name}", name.rpartition(".")[0]) for name in check.margins]
-    named += [(f"check.rules[{index}]", rules.parse(text).arm or "") for index, text in enumerate(check.rules)]
+    named += [(f"check.rules[{index}]", rules.read_rule(text).arm or "") for index, text in enumerate(check.rules)]
     for path, arm in named:
         if arm and arm not in arms:
             faults.add(path, unknown("arm", arm, arms))

@@ -42,7 +42,7 @@ _FLOAT = re.compile(
 )
 
 
-def load(text: str, source: str, faults: Faults) -> Any:
+def load_yaml(text: str, source: str, faults: Faults) -> Any:
     """The document in a spec's text: dicts, lists, text, numbers, booleans and None.
 
     JSON if `source` ends in ".json", else YAML. Of equal keys the first is kept and the others are noted in `faults`;

@@ -12,7 +12,8 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.spec.sweep import SweepSpec
 from sweeps.spec.trial import Trial
 from workers.cohort import train
-from workers.reports import Cohort, Member, Record
+from workers.fold import Member
+from workers.reports import Cohort, Record
 from workers.workshop import Workshop
 
 MOVING = ("seconds", "examples_per_second")  # measured times differ from run to run

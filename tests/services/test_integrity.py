@@ -262,7 +262,7 @@ def asked_to_train(monkeypatch: pytest.MonkeyPatch, error: BaseException | None 
         asked.append(sweep_id)
         raise error or OperationError("cannot be trained here")
 
-    monkeypatch.setattr(repairs, "train", fail)
+    monkeypatch.setattr(repairs, "train_missing", fail)
     return asked
 
 
@@ -397,7 +397,7 @@ def test_whoever_runs_a_sweep_has_its_settings_checked_and_its_files_private(
 
     def run(**environment: str) -> None:
         settings = Settings.from_env({"ABEL_HOME": str(abel_home), **environment})
-        execution.run(settings, request, spec, view=Silent(), stop=Stop())
+        execution.execute(settings, request, spec, view=Silent(), stop=Stop())
 
     def look(home: Path) -> None:
         (tmp_path / "made").touch()

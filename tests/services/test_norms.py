@@ -18,7 +18,8 @@ from sweeps.results.frames import CURVE_COLUMNS, CURVES, TRIAL_COLUMNS, Frames
 from sweeps.spec.programs import replaced
 from sweeps.spec.sweep import Trial, load_spec, parse_document
 from workers.cohort import train
-from workers.reports import Cohort, Member, Record
+from workers.fold import Member
+from workers.reports import Cohort, Record
 from workers.workshop import Workshop
 
 

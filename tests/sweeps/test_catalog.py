@@ -9,7 +9,7 @@ from sweeps import catalog
 from sweeps.errors import Faults
 from sweeps.forecast.plan import forecast, wall_seconds
 from sweeps.spec.sweep import json_schema, load_spec, parse_document, parse_spec
-from sweeps.spec.yaml import load
+from sweeps.spec.yaml import load_yaml
 from workers.config import to_dict
 from workers.tasks.classify import Classify
 
@@ -20,7 +20,7 @@ def schema():
 
 
 def document(text):
-    return load(text, "spec.yaml", Faults())
+    return load_yaml(text, "spec.yaml", Faults())
 
 
 DECAY_TIME = ["fig-s6a", "fig-s6a-cifar10", "fig-s6a-digits"]
@@ -34,7 +34,7 @@ def test_names():
 
 def test_an_unknown_name():
     with pytest.raises(KeyError):
-        catalog.read("template")
+        catalog.entry("template")
 
 
 @pytest.mark.parametrize("name", catalog.names())
@@ -217,7 +217,7 @@ def test_what_the_template_comments_out_can_be_said():
 
 @pytest.mark.parametrize("name", [*catalog.names(), "template"])
 def test_entries_hold_to_the_schema(schema, name):
-    text = catalog.template() if name == "template" else catalog.read(name)
+    text = catalog.template() if name == "template" else catalog.entry(name)
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(document(text), schema, cls=jsonschema.Draft202012Validator)
 
@@ -238,7 +238,7 @@ def test_entries_hold_to_the_schema(schema, name):
     ],
 )
 def test_the_schema_refuses_slips(schema, old, new):
-    text = catalog.read("fig-s6a-digits")
+    text = catalog.entry("fig-s6a-digits")
     assert old in text
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document(text.replace(old, new)), schema, cls=jsonschema.Draft202012Validator)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.files import PathFault, decode, private, read
+from sweeps.files import PathFault, decode_text, private, read_file
 
 
 def test_only_a_regular_file_of_a_bounded_size_is_read(tmp_path: Path) -> None:
@@ -20,13 +20,13 @@ def test_only_a_regular_file_of_a_bounded_size_is_read(tmp_path: Path) -> None:
         (tmp_path / "large", "must have at most 100 bytes, got 101"),
     ):
         with pytest.raises(PathFault, match=rule):
-            read(Path(path), 100)
-    assert read(tmp_path / "link", 101) == b"x" * 101
+            read_file(Path(path), 100)
+    assert read_file(tmp_path / "link", 101) == b"x" * 101
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_text_is_read_with_or_without_a_byte_order_mark(encoding: str) -> None:
-    assert decode("naïve ✓".encode(encoding)) == "naïve ✓"
+    assert decode_text("naïve ✓".encode(encoding)) == "naïve ✓"
 
 
 def test_what_is_made_privately_has_the_modes_of_its_owner(tmp_path: Path) -> None:

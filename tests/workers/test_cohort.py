@@ -15,7 +15,8 @@ import pytest
 from abel.schedules import SCHEDULES, Abel
 from workers.cohort import WorkerMismatch, train
 from workers.config import to_dict
-from workers.reports import Cohort, Damaged, Ended, Forked, Member, Record, Saved
+from workers.fold import Member
+from workers.reports import Cohort, Damaged, Ended, Forked, Record, Saved
 from workers.workshop import Workshop
 
 EPOCHS = 5
@@ -270,7 +271,8 @@ import json, os, signal, sys
 from pathlib import Path
 from abel.schedules import Constant
 from workers.cohort import train
-from workers.reports import Cohort, Member, Record
+from workers.fold import Member
+from workers.reports import Cohort, Record
 from workers.config import from_dict
 from workers.config import to_dict
 from workers.workshop import Workshop

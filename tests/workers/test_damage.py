@@ -12,7 +12,8 @@ import pytest
 from abel.schedules import SCHEDULES
 from workers.checkpoints import DRAFT, MANIFEST
 from workers.cohort import train
-from workers.reports import Cohort, Damaged, Member, Record
+from workers.fold import Member
+from workers.reports import Cohort, Damaged, Record
 from workers.workshop import Workshop
 
 SEED, MUTATIONS = 20261125, 200

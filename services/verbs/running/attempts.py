@@ -189,7 +189,7 @@ class Attempts:
         # What was full may be another disk, or a quota, of which this one says nothing: so a pause in any case.
         if self._stop.wait(PAUSE_SECONDS):
             return False
-        while not preflight.has_room(self._settings.checkpoints, wanted):
+        while not preflight.has_space(self._settings.checkpoints, wanted):
             if self._stop.wait(LOOK_SECONDS):
                 return False
         self._view.note("there is room again; going on")

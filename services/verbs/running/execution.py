@@ -25,7 +25,7 @@ from workers.config import Program
 from workers.trajectory import Identity
 
 
-def run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
+def execute(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
     """Run a sweep, or go on with it, until it ends or ``stop`` is set.
 
     Raises:

@@ -68,13 +68,13 @@ def check_room(path: Path, needed: int) -> None:
     Raises:
         PreflightError: it has not.
     """
-    if not has_room(path, needed):
+    if not has_space(path, needed):
         rule = f"needs {size(needed)} of free disk, twice the largest checkpoint and {size(RESERVE_BYTES)}"
         free = shutil.disk_usage(_existing(path)).free
         raise PreflightError(f"{path}: {rule}, got {size(free)}; `abel gc` frees what no sweep needs")
 
 
-def has_room(path: Path, needed: int) -> bool:
+def has_space(path: Path, needed: int) -> bool:
     """Whether the disk of ``path`` has so many bytes free."""
     return shutil.disk_usage(_existing(path)).free >= needed
 

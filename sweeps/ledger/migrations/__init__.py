@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 from sweeps.ledger import database, leases, tables
 from sweeps.ledger.database import LedgerError
-from sweeps.ledger.sealing import Damage, check, on_conflict, seal
+from sweeps.ledger.sealing import Damage, check_row, on_conflict, seal
 from sweeps.ledger.tables import SCHEMA_VERSION, meta, metadata
 
 VERSION_TABLE = "ledger_revision"  # MLflow, which may share a server, has Alembic's usual name
@@ -38,7 +38,7 @@ def version(connection: Connection) -> str | None:
     if row is None:
         raise Damage("its schema version is missing")
     if "digest" in row:
-        check(meta, row)
+        check_row(meta, row)
     sealed, found = "digest" in row, str(row["value"])
     if not NUMBER.fullmatch(found) or sealed is not (int(found) >= FIRST_SEALED):
         raise Damage(f"its schema version must be a number that fits its tables, got {found[:20]!r}")
@@ -54,7 +54,7 @@ def settle(connection: Connection) -> None:
     """
     database.lock_schema(connection)
     found = version(connection)
-    where = f"ledger {database.shown(connection.engine.url)}"
+    where = f"ledger {database.printable(connection.engine.url)}"
     others = inspect(connection).get_table_names()
     if found is None and others:
         raise LedgerError(f"{where}: must be a ledger or empty, got a database with the tables {', '.join(others)}")

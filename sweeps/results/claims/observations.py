@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sweeps.results.axes import along, axes, heat, interaction, part, without
+from sweeps.results.axes import along, at_value, axes, heat, interaction, without
 from sweeps.results.claims.decay_time import Paired, decay_time
 from sweeps.results.claims.evidence import DECAY, FACTOR, RATE, Evidence, NormShape
 from sweeps.results.claims.sensitivity import last_decays
-from sweeps.results.comparison import best_setting, compare, difference, paired, quantities
-from sweeps.results.confidence import ROUNDING, Difference, Level, Quantity, change, unknown
+from sweeps.results.comparison import best_setting, compare, difference, quantities, with_common_seeds
+from sweeps.results.confidence import ROUNDING, Difference, Level, Quantity, mean_difference, without_bounds
 from sweeps.results.grids import Grid
 from sweeps.results.measures import NEAR_CHANCE, bands, measure, rounding
 from sweeps.results.values import Interval, Scalar
@@ -61,23 +61,23 @@ def tuned(evidence: Evidence, margin: float) -> Seen:
         apart.value,
         f"ABEL {one:.1f} % at {in_words(dict(best_setting(abel)))}, step-wise {other:.1f} % at "
         f"{in_words(dict(best_setting(step)))}; "
-        f"difference {points(apart.value)}",
+        f"difference {points_text(apart.value)}",
     )
 
 
 def _gains(evidence: Evidence, course: NormShape) -> dict[Scalar, Difference]:
     """What cosine gains on simple decay, by rate, at the rates at which the norm does this."""
-    simple, cosine = paired(evidence.table("simple", "selected"), evidence.table("cosine", "selected"))
+    simple, cosine = with_common_seeds(evidence.table("simple", "selected"), evidence.table("cosine", "selected"))
     courses = evidence.courses("simple")
     rates = [rate for rate in axes(cosine).get(RATE, ()) if courses.get(rate) is course]
     if not rates:
         told = "; ".join(f"{rate}: {seen}" for rate, seen in courses.items())
         raise ValueError(f"it takes a rate at which the norm {course} in every seed; {told}")
-    best = [[quantities(part(table, RATE, rate))["best"] for table in (simple, cosine)] for rate in rates]
+    best = [[quantities(at_value(table, RATE, rate))["best"] for table in (simple, cosine)] for rate in rates]
     return {rate: Difference(one, other) for rate, (one, other) in zip(rates, best, strict=True)}
 
 
-def cosine(course: NormShape) -> Callable[[Evidence, float], Seen]:
+def cosine_gain(course: NormShape) -> Callable[[Evidence, float], Seen]:
     """What cosine gains on simple decay where the norm takes this course."""
 
     def look(evidence: Evidence, margin: float) -> Seen:
@@ -85,7 +85,7 @@ def cosine(course: NormShape) -> Callable[[Evidence, float], Seen]:
         simple, other = (_average([getattr(one, side) for one in gains.values()]) for side in ("first", "second"))
         gain = difference(simple, other).value
         each = ", ".join(f"{rate}: {one.value:+.1f}" for rate, one in gains.items())
-        return Seen(gain, f"cosine gains {points(gain)} where the norm {course} (by rate, {each})")
+        return Seen(gain, f"cosine gains {points_text(gain)} where the norm {course} (by rate, {each})")
 
     return look
 
@@ -101,7 +101,7 @@ def early(evidence: Evidence, margin: float) -> Seen:
     early, late = pair.means
     return Seen(
         cost,
-        f"after epoch {pair.earlier} {early:.1f} %, after epoch {pair.later} {late:.1f} %: {points(cost)}",
+        f"after epoch {pair.earlier} {early:.1f} %, after epoch {pair.later} {late:.1f} %: {points_text(cost)}",
     )
 
 
@@ -111,14 +111,14 @@ def timing(evidence: Evidence, margin: float) -> Seen:
     abel = evidence.table("abel", "minimum")
     others = without(table, DECAY, pair.later)
     (own, reached), apart = compare(abel, table)["best"]
-    _, late = compare(part(table, DECAY, pair.later), others)["best"]
+    _, late = compare(at_value(table, DECAY, pair.later), others)["best"]
     here, found = _all_keep(Bound(-math.inf, margin), (apart.value, late.value))
     best, other = (dict(best_setting(one))[DECAY] for one in (table, others))
     times = ", ".join(str(epochs[0]) if epochs else "none" for _, epochs in sorted(_bounces(evidence).items()))
     return Seen(
         found,
         f"ABEL, which decays by itself after epoch {times} (by seed), {own:.1f} %, the best one, {best}, {reached:.1f} %: "
-        f"{points(apart.value)}; after epoch {pair.later} against the best other one, {other}: {points(late.value)}; "
+        f"{points_text(apart.value)}; after epoch {pair.later} against the best other one, {other}: {points_text(late.value)}; "
         "what choosing the best flatters is taken out",
         here,
     )
@@ -157,7 +157,7 @@ def last_decay(evidence: Evidence, margin: float) -> Seen:
     return Seen(
         found,
         f"against epoch {epochs[reference]:g}, {inside.sum()} of {len(means)} epochs from {epochs.min():g} to {epochs.max():g} "
-        f"are surely within it and {outside.sum()} surely beyond; the largest difference is {points(found)}, at "
+        f"are surely within it and {outside.sum()} surely beyond; the largest difference is {points_text(found)}, at "
         f"{np.delete(epochs, reference)[widest]:g}",
         here,
     )
@@ -170,7 +170,7 @@ def factor(evidence: Evidence, margin: float) -> Seen:
     spread = measure("spread", by_factor)
     means = zip(by_factor.settings, by_factor.errors.mean(axis=1), strict=True)
     each = ", ".join(f"{value}: {mean:.1f} %" for ((_, value),), mean in means)
-    return Seen(spread, f"mean over the other axes by factor, {each}; spread {points(spread)}{_joint(table)}")
+    return Seen(spread, f"mean over the other axes by factor, {each}; spread {points_text(spread)}{_joint(table)}")
 
 
 def _joint(table: Grid) -> str:
@@ -183,14 +183,14 @@ def _joint(table: Grid) -> str:
     )
 
 
-def decays(evidence: Evidence, margin: float) -> Seen:
+def more_decays(evidence: Evidence, margin: float) -> Seen:
     """How many decays more ABEL makes at the largest factor than at the least."""
     table = evidence.table("abel", "final")
     by_factor = along(table, FACTOR)
     factors = [float(str(value)) for ((_, value),) in by_factor.settings]
     most, least = int(np.argmax(factors)), int(np.argmin(factors))
-    rounded = 2 * rounding(part(table, FACTOR, by_factor.settings[most][0][1]))
-    more = change(by_factor.decays[most] - by_factor.decays[least], least_variance=rounded)
+    rounded = 2 * rounding(at_value(table, FACTOR, by_factor.settings[most][0][1]))
+    more = mean_difference(by_factor.decays[most] - by_factor.decays[least], least_variance=rounded)
     means = by_factor.decays.mean(axis=1)
     each = ", ".join(f"{factor:g}: {count:.1f}" for factor, count in zip(factors, means, strict=True))
     return Seen(more, f"decays of a trial by factor, {each}; {signed(more)} more at the largest than at the least")
@@ -204,7 +204,7 @@ def growth(other: str) -> Callable[[Evidence, float], Seen]:
         (one, two), apart = compare(abel, against)["area"]
         return Seen(
             apart.value,
-            f"above its best rate ABEL is {one:.1f} points on average, {other} {two:.1f}: {points(apart.value)}",
+            f"above its best rate ABEL is {one:.1f} points on average, {other} {two:.1f}: {points_text(apart.value)}",
         )
 
     return look
@@ -230,12 +230,12 @@ def extreme(evidence: Evidence, margin: float) -> Seen:
 
 def _at_rate(evidence: Evidence, kind: str, rate: Scalar) -> Interval:
     """The least error at a rate; that of seeds that agree by chance has no interval, that of seeds which all guess has one."""
-    table = part(evidence.table(kind, "final"), RATE, rate)
+    table = at_value(evidence.table(kind, "final"), RATE, rate)
     found = measure("best", table)
     trains = table.guessing is not None and found.value < NEAR_CHANCE * table.guessing
-    return unknown(found.value) if trains and found.high - found.low <= ROUNDING else found
+    return without_bounds(found.value) if trains and found.high - found.low <= ROUNDING else found
 
 
-def points(found: Interval) -> str:
+def points_text(found: Interval) -> str:
     """A difference of errors with its bounds, as text."""
     return f"{signed(found)} points"

@@ -74,16 +74,16 @@ def _above_zero(margin: float) -> Bound:
     return Bound(0.0, math.inf)
 
 
-def of(frames: Frames, guessing: float | None = None) -> tuple[Told, ...]:
+def claims_of(frames: Frames, guessing: float | None = None) -> tuple[Told, ...]:
     """What a sweep says of the claims that its spec names; nothing where it names none."""
     asked = frames.spec.get("claims")
     if not asked:
         return ()
     claims = Claims.model_validate(asked)
-    return told(Evidence(frames=frames, guessing=guessing), claims.tested, claims.margin)
+    return claims_told(Evidence(frames=frames, guessing=guessing), claims.tested, claims.margin)
 
 
-def told(evidence: Evidence, claims: Sequence[Claim], margin: float) -> tuple[Told, ...]:
+def claims_told(evidence: Evidence, claims: Sequence[Claim], margin: float) -> tuple[Told, ...]:
     """What a sweep says of some claims, part by part."""
     return tuple(_told(evidence, claim, one, margin) for claim in claims for one in _PARTS[claim])
 
@@ -122,13 +122,13 @@ _PARTS: Mapping[Claim, tuple[_Part, ...]] = {
             says="Cosine beats simple decay where the norm bounces.",
             rule="over the rates at which it does, simple decay has the larger error, at its best factor and least training loss",
             bound=_above_zero,
-            look=observations.cosine(NormShape.BOUNCES),
+            look=observations.cosine_gain(NormShape.BOUNCES),
         ),
         _Part(
             says="Cosine gains nothing where the norm does not bounce.",
             rule="over the rates at which it does not, cosine gains less than {margin} points",
             bound=_below_margin,
-            look=observations.cosine(NormShape.LEVELS),
+            look=observations.cosine_gain(NormShape.LEVELS),
         ),
     ),
     "decay_time": (
@@ -166,7 +166,7 @@ _PARTS: Mapping[Claim, tuple[_Part, ...]] = {
             says="The number of decays adjusts: a larger factor has more.",
             rule="ABEL decays more often at the largest factor than at the least",
             bound=_above_zero,
-            look=observations.decays,
+            look=observations.more_decays,
         ),
     ),
     "rate": (

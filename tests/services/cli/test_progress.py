@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from services.cli.progress import LineView, LiveView, view
+from services.cli.progress import LineView, LiveView, progress_view
 from sweeps.processes.job import Progress
 
 START = Progress(
@@ -118,15 +118,15 @@ def test_the_live_view_shows_figures_and_the_latest_news() -> None:
 
 
 def test_the_console_decides_which_view() -> None:
-    with view(console()[0], "x") as plain:
+    with progress_view(console()[0], "x") as plain:
         assert isinstance(plain, LineView)
-    with view(console(terminal=True)[0], "x") as live:
+    with progress_view(console(terminal=True)[0], "x") as live:
         assert isinstance(live, LiveView)
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    with view(console(terminal=True)[0], "x") as plain:
+    with progress_view(console(terminal=True)[0], "x") as plain:
         assert isinstance(plain, LineView)
 
 

@@ -104,13 +104,19 @@ CHECKED = Checked(
 POWER = Power(arm=ARM, measure="spread", margin=1.5, rows=((10, 1.75, dict.fromkeys(Verdict, 0.33)),))
 KIND = "a_source_of_a_plug_in_with_a_long_name"
 SHOWN = {
-    "plan": (rendering.plan(PLAN), [ARM, "12345", "1,234,567", "654,321", "765,432", "38%", "47%"]),
-    "status": (rendering_sweeps.overview([SWEEP]), [SWEEP.name, SWEEP.id, "11990/12345", "1234567/1234568", "654321"]),
+    "plan": (rendering.plan_facts(PLAN), [ARM, "12345", "1,234,567", "654,321", "765,432", "38%", "47%"]),
+    "status": (
+        rendering_sweeps.overview_table([SWEEP]),
+        [SWEEP.name, SWEEP.id, "11990/12345", "1234567/1234568", "654321"],
+    ),
     "detail": (
-        rendering_sweeps.detail(DETAIL),
+        rendering_sweeps.sweep_detail(DETAIL),
         [ARM, "6/8", "2 cancelled", "77.33", "78.31 ± 10.25", "24,", "18,", "34"],
     ),
-    "trials": (rendering_sweeps.trials(DETAIL), [ARM, "seed=1234", "119/120", "77.33", "78.31", "24,", "34,", "55"]),
+    "trials": (
+        rendering_sweeps.trials_table(DETAIL),
+        [ARM, "seed=1234", "119/120", "77.33", "78.31", "24,", "34,", "55"],
+    ),
     "gc": (
         rendering.collected(
             Collected(
@@ -128,7 +134,7 @@ SHOWN = {
         [ARM],
     ),
     "catalog": (
-        rendering.catalog([CatalogEntry(name=KIND, title="A title", claim=KIND, cost="19,548")]),
+        rendering.catalog_table([CatalogEntry(name=KIND, title="A title", claim=KIND, cost="19,548")]),
         [KIND, "19,548"],
     ),
     "data": (rendering.data_sources(DataSources(kinds={KIND: "What it is"}, data_dir=None, prepared=())), [KIND]),
@@ -169,9 +175,9 @@ def test_a_tiny_terminal_is_no_fault(width: int) -> None:
 
 
 def test_a_cancelled_trial_is_not_complete() -> None:
-    assert "6/8 2 cancelled" in drawn(rendering_sweeps.arms([SUMMARY]), 120)
-    assert "8/8" in drawn(rendering_sweeps.arms([replace(SUMMARY, cancelled=0)]), 120)
+    assert "6/8 2 cancelled" in drawn(rendering_sweeps.arms_table([SUMMARY]), 120)
+    assert "8/8" in drawn(rendering_sweeps.arms_table([replace(SUMMARY, cancelled=0)]), 120)
 
 
 def test_a_plan_says_how_long_the_start_takes() -> None:
-    assert "measured here; 20 s to start)" in " ".join(drawn(rendering.plan(PLAN), 120).split())
+    assert "measured here; 20 s to start)" in " ".join(drawn(rendering.plan_facts(PLAN), 120).split())

@@ -18,7 +18,7 @@ from services.cli.app import app
 from services.errors import OperationError
 from services.report import sections, themes
 from services.report.export import export
-from services.report.report import report
+from services.report.report import write_report
 from services.settings import Settings
 from services.tracking.mirror import Mirror
 from services.tracking.runs import places
@@ -79,7 +79,7 @@ def read(path: Path) -> str:
 def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> None:
     story.begin().tell().end()
     project(story, settings)
-    written = report(settings, ["fig-s6a-digits"])
+    written = write_report(settings, ["fig-s6a-digits"])
     folder = settings.reports / "fig-s6a-digits"
     names = ("index.html", "decay_time.png", "axes.png", "trials.png", "bounces.png")
     assert written.files == tuple(folder / name for name in names)
@@ -102,7 +102,7 @@ def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> 
 def test_a_number_has_one_interval_wherever_it_is_shown(story: Any, settings: Settings) -> None:
     story.begin().tell().end()
     project(story, settings)
-    written = report(settings, ["fig-s6a-digits"], kind="csv")
+    written = write_report(settings, ["fig-s6a-digits"], kind="csv")
     (cost,) = re.findall(r"by (\+[\d.]+ \(.*?\)) points", written.findings[0])
     text = read(written.files[0])
     assert f"<b>{cost}</b>" in text
@@ -147,7 +147,7 @@ def test_diverged_trials_are_in_sight_and_count_as_guessing(story: Any, settings
     story.diverging = True
     story.begin().tell().end()
     project(story, settings)
-    written = report(settings, [story.sweep_id])
+    written = write_report(settings, [story.sweep_id])
     (said,) = [sentence for sentence in written.findings if "diverged" in sentence]
     assert said == (
         "1 trial diverged: constant seed=0. It counts as guessing, 99 % test error, wherever errors are averaged or compared."
@@ -161,7 +161,7 @@ def test_an_unfinished_sweep_is_said_and_shown_as_far_as_it_is(story: Any, setti
     story.epochs = 36
     story.begin().tell(upto=4)
     story.tell(only=lambda name: name.startswith("decay-at")).end(SweepStatus.INTERRUPTED)
-    report(settings, [story.sweep_id], tmp_path / "out")
+    write_report(settings, [story.sweep_id], tmp_path / "out")
     text = read(tmp_path / "out" / "index.html")
     assert "The sweep is interrupted: 15 of its 21 trials have ended." in text
     assert text.count('class="banner"') == 1
@@ -172,7 +172,7 @@ def test_other_sweeps_get_the_general_parts(story: Any, settings: Settings) -> N
     story.seeds, story.decays = 1, ()
     story.begin().tell().end()
     project(story, settings)
-    written = report(settings, [story.sweep_id])
+    written = write_report(settings, [story.sweep_id])
     assert [path.name for path in written.files] == ["index.html", "trials.png", "bounces.png"]
     assert written.findings[0].startswith(
         "There is no figure decay_time: it needs finished trials of one arm of decay_at"
@@ -186,15 +186,15 @@ def test_what_comes_from_a_spec_is_escaped(story: Any, settings: Settings, monke
     monkeypatch.setattr(story, "title", "<b>$title</b> & more")
     story.begin().tell().end()
     project(story, settings)
-    assert "<h1>&lt;b&gt;$title&lt;/b&gt; &amp; more</h1>" in read(report(settings, [story.sweep_id]).files[0])
+    assert "<h1>&lt;b&gt;$title&lt;/b&gt; &amp; more</h1>" in read(write_report(settings, [story.sweep_id]).files[0])
 
 
 def test_what_is_not_there_is_an_error(story: Any, settings: Settings) -> None:
     with pytest.raises(LedgerError, match="sweep 'fig-s6a': must be one that was run here"):
-        report(settings, ["fig-s6a"])
+        write_report(settings, ["fig-s6a"])
     story.begin()
     with pytest.raises(OperationError, match="must have a recorded epoch to be shown, got none yet"):
-        report(settings, [story.sweep_id])
+        write_report(settings, [story.sweep_id])
 
 
 def test_a_trials_number_leads_to_its_run(story: Any, settings: Settings) -> None:
@@ -224,7 +224,7 @@ def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
     project(story, settings)
     tables = {}
     for kind, read_table in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
-        written = report(settings, [story.sweep_id], kind=kind)
+        written = write_report(settings, [story.sweep_id], kind=kind)
         paths = {path.stem: path for path in written.files if path.suffix == f".{kind}"}
         tables[kind] = {name: read_table(path) for name, path in paths.items()}
         assert list(tables[kind]) == ["trials", "curves", "measures"]
@@ -249,7 +249,7 @@ def test_several_sweeps_stand_in_one_report(story: Any, settings: Settings) -> N
     story.name, story.decays = "other", (2, 7)
     story.begin().tell().end()
     project(story, settings)
-    written = report(settings, ["fig-s6a-digits", "other"])
+    written = write_report(settings, ["fig-s6a-digits", "other"])
     assert written.files[0].parent.name == "fig-s6a-digits+other"
     assert {path.name for path in written.files} >= {"fig-s6a-digits-decay_time.png", "other-decay_time.png"}
     text = read(written.files[0])
@@ -265,12 +265,12 @@ def test_sweeps_of_one_name_are_told_apart(story: Any, settings: Settings) -> No
         story.begin().tell().end()
         project(story, settings)
     old, new = (row.id for row in story.ledger.sweeps())
-    written = report(settings, [old, new])
+    written = write_report(settings, [old, new])
     names = {path.name for path in written.files}
     assert {f"fig-s6a-digits-{sweep[:6]}-decay_time.png" for sweep in (old, new)} <= names
     assert any(sentence.startswith(f"fig-s6a-digits {old[:6]}: ") for sentence in written.findings)
-    assert report(settings, [new]).files[0].parent.name == "fig-s6a-digits"
-    assert report(settings, [old]).files[0].parent.name == f"fig-s6a-digits-{old[:6]}"
+    assert write_report(settings, [new]).files[0].parent.name == "fig-s6a-digits"
+    assert write_report(settings, [old]).files[0].parent.name == f"fig-s6a-digits-{old[:6]}"
 
 
 def test_sweeps_of_other_programs_are_not_compared(
@@ -284,14 +284,14 @@ def test_sweeps_of_other_programs_are_not_compared(
     with pytest.raises(
         OperationError, match=r"must train one program .*, got l2: None and 0\.02; `abel report` shows each"
     ):
-        report(settings, ["fig-s6a-digits", "other"])
+        write_report(settings, ["fig-s6a-digits", "other"])
 
 
 def test_what_has_no_epoch_yet_is_not_shown(story: Any, settings: Settings) -> None:
     story.begin()
     project(story, settings)
     with pytest.raises(OperationError, match="must have a recorded epoch to be shown, got none yet"):
-        report(settings, [story.sweep_id])
+        write_report(settings, [story.sweep_id])
     assert not settings.reports.exists()
 
 
@@ -299,14 +299,14 @@ def test_one_seed_has_no_intervals_and_says_why(story: Any, settings: Settings) 
     story.seeds = 1
     story.begin().tell().end()
     project(story, settings)
-    text = read(report(settings, [story.sweep_id]).files[0])
+    text = read(write_report(settings, [story.sweep_id]).files[0])
     assert "One seed says nothing of the noise, so there are no intervals: run at least two." in text
 
 
 def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings) -> None:
     story.begin().tell(only=lambda name: name != "decay-at decay_epoch=4 seed=1").end(SweepStatus.INTERRUPTED)
     project(story, settings)
-    written = report(settings, [story.sweep_id])
+    written = write_report(settings, [story.sweep_id])
     (lacking,) = [sentence for sentence in written.findings if "no measures" in sentence]
     assert lacking.startswith("decay-at has no measures: every trial must have a result, 1 of 15 have none: ")
     assert "decay-at decay_epoch=4 seed=1 (waiting); `abel run` trains what is lacking" in lacking
@@ -316,7 +316,7 @@ def test_a_sweep_without_any_measure_is_shown_and_exported(story: Any, settings:
     story.seeds = 1
     story.begin().tell(upto=3).end(SweepStatus.INTERRUPTED)
     project(story, settings)
-    written = report(settings, [story.sweep_id], kind="csv")
+    written = write_report(settings, [story.sweep_id], kind="csv")
     assert {"trials.csv", "curves.csv", "measures.csv", "index.html"} <= {path.name for path in written.files}
     (table,) = [path for path in written.files if path.name == "measures.csv"]
     assert table.read_text() == "sweep,arm,kind,error,measure,value,low,high\n"
@@ -336,7 +336,7 @@ def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known
     story.end(SweepStatus.INTERRUPTED)
     project(story, settings)
     uninstall()  # its data do not say it either
-    written = report(settings, [story.sweep_id])
+    written = write_report(settings, [story.sweep_id])
     assert "trials.png" not in {path.name for path in written.files}
     assert any("1 trial diverged" in sentence for sentence in written.findings)
 
@@ -363,7 +363,7 @@ def test_the_best_setting_is_one_whose_seeds_all_finished() -> None:
         )
     ]
     trials = pd.DataFrame(rows).assign(final_test_error=30.0)
-    text = sections.arms(Frames(trials=trials, curves=pd.DataFrame()))
+    text = sections.arms_section(Frames(trials=trials, curves=pd.DataFrame()))
     assert "x 2" in text and "x 1" not in text
     assert "20.5 % (14.9 to 27.6)" in " ".join(text.split())
 
@@ -374,7 +374,7 @@ def test_outcomes_of_every_kind_are_counted_by_arm() -> None:
         [{"arm": "a", "kind": "constant", "settings": {}, "outcome": outcome} for outcome in outcomes]
     )
     trials = trials.assign(minimum_test_error=20.0, final_test_error=30.0)
-    text = sections.arms(Frames(trials=trials, curves=pd.DataFrame()))
+    text = sections.arms_section(Frames(trials=trials, curves=pd.DataFrame()))
     heads, cells = (re.findall(rf"<{tag}[^>]*>([^<]*)</{tag}>", text) for tag in ("th", "td"))
     seen = dict(zip(heads, cells, strict=True))
     assert {name: int(seen[name]) for name in set(outcomes)} == Counter(outcomes)
@@ -384,7 +384,7 @@ def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Any, se
     story.seeds, story.epochs, story.decays, story.hopeless, story.guessing = 2, 3, (), True, None
     story.begin().tell().end()
     project(story, settings)
-    said = report(settings, [story.sweep_id]).findings
+    said = write_report(settings, [story.sweep_id]).findings
     assert [one for one in said if one.startswith("abel is near chance") and "guessing has 99 %" in one]
 
 

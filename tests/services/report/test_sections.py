@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 
-from services.report.sections import comparisons, interactions
+from services.report.sections import comparisons_section, interactions_section
 from sweeps.results.grids import Grid
 from sweeps.results.measures import Floats, measures
 from sweeps.results.robustness import Robustness
@@ -20,7 +20,7 @@ def arm(name: str, errors: Floats, seeds: tuple[int, ...]) -> Robustness:
 
 
 def test_an_arm_that_guessed_everywhere_has_no_f_and_no_p() -> None:
-    shown = interactions([arm("abel", np.full((4, 3), 98.9), (0, 1, 2))])
+    shown = interactions_section([arm("abel", np.full((4, 3), 98.9), (0, 1, 2))])
     assert shown.count("–") == 2 and "0.0" in shown
     assert "nan" not in shown and "inf" not in shown
 
@@ -31,10 +31,10 @@ def test_arms_without_a_seed_in_common_are_named_and_the_others_compared() -> No
         arm(name, errors, (0, 1, 2) if name.startswith("one") else (3, 4, 5))
         for name, errors in zip(names, NOISE, strict=True)
     ]
-    shown = comparisons(arms)
+    shown = comparisons_section(arms)
     assert shown.count("<td>one: step</td>") == 5 and "<td>two: " not in shown
     assert "one: abel is not compared with two: abel, two: step: there is no seed in common." in shown
-    assert comparisons(arms[::2]).count("is not compared with two: abel") == 1
-    assert "<table" not in comparisons(arms[::2])
-    assert "not compared" not in comparisons(arms[:2])
-    assert comparisons(arms[:1]) == ""
+    assert comparisons_section(arms[::2]).count("is not compared with two: abel") == 1
+    assert "<table" not in comparisons_section(arms[::2])
+    assert "not compared" not in comparisons_section(arms[:2])
+    assert comparisons_section(arms[:1]) == ""

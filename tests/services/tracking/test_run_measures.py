@@ -53,7 +53,7 @@ def test_a_sweep_that_has_ended_shows_the_measures_of_every_arm_once(
     found = project(small, tracking_uri, tmp_path)
     assert arms_of(found) == {"decay-at", "constant", "abel"}
     rows = small.ledger.trials(small.sweep_id)
-    results = [summary.measure(row, small.ledger.curve(row.head)) for row in rows]
+    results = [summary.trial_result(row, small.ledger.curve(row.head)) for row in rows]
     last = max(state.finished_at_ms for row in rows for state in small.ledger.curve(row.head))
     for arm, table in baseline.tables(results, "minimum", math.nan).items():
         expected = measures(table)
@@ -103,7 +103,9 @@ def test_a_diverged_trial_counts_as_guessing_and_without_its_data_the_arm_has_no
         replace(row, program={**row.program, "data": {"kind": "tfds", "name": "cifar10", "train": "train"}})
         for row in rows
     ]
-    points = run_measures.points(small.ledger.sweep(small.sweep_id), elsewhere, small.ledger.curve, data_dir=None)
+    points = run_measures.measure_points(
+        small.ledger.sweep(small.sweep_id), elsewhere, small.ledger.curve, data_dir=None
+    )
     assert {point.key.split("/")[1] for point in points} == {"decay-at", "abel"}
 
 
@@ -112,7 +114,7 @@ def test_one_seed_has_measures_and_no_intervals(story: Any) -> None:
     story.begin().tell()
     row = story.ledger.sweep(story.sweep_id)
     sweep = replace(row, spec={**row.spec, "check": {"error": "final"}})
-    points = list(run_measures.points(sweep, story.ledger.trials(story.sweep_id), story.ledger.curve))
+    points = list(run_measures.measure_points(sweep, story.ledger.trials(story.sweep_id), story.ledger.curve))
     assert not [point.key for point in points if point.key.endswith((".low", ".high"))]
     spread = {point.key: point.value for point in points}["robustness/decay-at/spread"]
     finals = [
@@ -127,5 +129,5 @@ def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Any) ->
     story.seeds, story.epochs, story.decays, story.hopeless, story.guessing = 2, 3, (), True, None
     story.begin().tell()
     sweep, trials = story.ledger.sweep(story.sweep_id), story.ledger.trials(story.sweep_id)
-    names = {point.key.rpartition("/")[2] for point in run_measures.points(sweep, trials, story.ledger.curve)}
+    names = {point.key.rpartition("/")[2] for point in run_measures.measure_points(sweep, trials, story.ledger.curve)}
     assert "best" in names and names.isdisjoint(STEADINESS)

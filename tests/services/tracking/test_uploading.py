@@ -19,7 +19,7 @@ from services.errors import OperationError
 from services.retrying import sole
 from services.settings import Settings
 from services.tracking import uploading
-from services.tracking.uploading import main, track
+from services.tracking.uploading import project, upload
 from sweeps.ledger.records import SweepStatus
 from sweeps.urls import without_credentials
 
@@ -61,7 +61,7 @@ def silent(line: str) -> None:
 def test_an_unknown_sweep_is_a_usage_error(
     small: Any, tracking_uri: str, tmp_path: Path, capsys: Any, handlers: None
 ) -> None:
-    assert main([*arguments(tmp_path, tracking_uri, "nothing")]) == 2
+    assert project([*arguments(tmp_path, tracking_uri, "nothing")]) == 2
     assert "sweep 'nothing': must be one that was run here" in capsys.readouterr().err
 
 
@@ -70,12 +70,12 @@ def test_a_store_out_of_reach_is_told_without_credentials(
 ) -> None:
     small.tell().end()
     place = f"127.0.0.1:{free_port()}"
-    assert main(arguments(tmp_path, f"http://me:secret@{place}", small.sweep_id)) == 1
+    assert project(arguments(tmp_path, f"http://me:secret@{place}", small.sweep_id)) == 1
     said = capsys.readouterr().err
     assert f"tracking http://{place}: out of reach: " in said and "Connection refused" in said
     assert "what is missing is kept" in said and "secret" not in said
     assert small.ledger.tracking_offset(small.sweep_id, f"http://{place}") == 0
-    assert main(arguments(tmp_path, tracking_uri, small.name)) == 0
+    assert project(arguments(tmp_path, tracking_uri, small.name)) == 0
     last = small.ledger.events(small.sweep_id)[-1].id
     assert small.ledger.tracking_offset(small.sweep_id, without_credentials(tracking_uri)) == last
 
@@ -101,10 +101,10 @@ def test_mlflow_is_made_again_from_the_ledger(
     small: Any, settings: Settings, tmp_path: Path, everything: Any, empty_store: Path
 ) -> None:
     small.tell(upto=3).end(SweepStatus.INTERRUPTED)
-    assert track(settings, small.ledger, small.ledger.sweep(small.sweep_id), rebuild=False, say=silent).error is None
+    assert upload(settings, small.ledger, small.ledger.sweep(small.sweep_id), rebuild=False, say=silent).error is None
     small.resume()
     small.tell().end()
-    assert track(settings, small.ledger, small.ledger.sweep(small.sweep_id), rebuild=False, say=silent).lacking == 0
+    assert upload(settings, small.ledger, small.ledger.sweep(small.sweep_id), rebuild=False, say=silent).lacking == 0
     original = f"sqlite:///{shutil.move(tmp_path / 'mlflow.db', tmp_path / 'original.db')}"
     rebuilt = abel("track", small.name, "--rebuild", "--json")
     assert rebuilt.returncode == 0, rebuilt.stderr
@@ -157,7 +157,7 @@ def test_a_sweep_that_another_process_shows_is_left_to_it(
         sole(uploading._lock(settings.artifacts, small.sweep_id, settings.tracking_uri)),
         pytest.raises(OperationError, match="another process shows it"),
     ):
-        track(settings, small.ledger, small.ledger.sweep(small.sweep_id), rebuild=True, say=silent)
+        upload(settings, small.ledger, small.ledger.sweep(small.sweep_id), rebuild=True, say=silent)
 
 
 def state_of(pid: int) -> str:

@@ -18,9 +18,9 @@ from services.encoding import to_json
 from services.verbs import gate
 from sweeps.ledger import tables
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.sealing import change
+from sweeps.ledger.sealing import change_rows
 from sweeps.results import baseline as baselines
-from sweeps.results.power import power
+from sweeps.results.power import verdict_shares
 
 pytestmark = pytest.mark.ray
 
@@ -183,7 +183,7 @@ def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
 )
 def test_a_trial_without_a_result_cannot_tell(home, baseline, status, hint):
     with contextlib.closing(Ledger.open(f"sqlite:///{home}/ledger.db")) as ledger, ledger._write() as connection:
-        change(connection, tables.trials, tables.trials.c.number == 0, {"status": status})
+        change_rows(connection, tables.trials, tables.trials.c.number == 0, {"status": status})
     done = check(baseline)
     assert done.exit_code == 3, done.output
     assert "1 of 6 have none" in " ".join(done.output.split())
@@ -349,9 +349,9 @@ def test_the_power_table_is_that_of_the_whole_check(baseline):
     assert "measure of errors" in document[2]["why"]
     alone = json.loads(abel("baseline", "power", "guarded", "--margin", "spread=4", "--json").stdout)
     assert [one["measure"] for one in alone] == ["spread"]
-    table = baselines.load(baseline).arms["at"]
+    table = baselines.read_baseline(baseline).arms["at"]
     for found, looks in ((document[1], 3), (alone[0], 2)):  # the spec's margin of the mean counts
-        assert found["rows"] == json.loads(to_json(power("at", "spread", table, 4.0, looks).rows))
+        assert found["rows"] == json.loads(to_json(verdict_shares("at", "spread", table, 4.0, looks).rows))
 
 
 @pytest.mark.parametrize(

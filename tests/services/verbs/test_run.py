@@ -166,7 +166,7 @@ def identify(
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plans, "identify", identify)
+    monkeypatch.setattr(plans, "identities_here", identify)
     (tmp_path / "spec.yaml").write_text(SPEC)
     return Settings.from_env({"ABEL_HOME": str(tmp_path / "home")})
 
@@ -292,7 +292,7 @@ def test_a_lost_driver_is_replaced_and_its_loss_is_an_incident(settings: Setting
     assert view.notes.count(said) == 2
     (incident,) = standing.status(settings, "tiny").incidents
     assert (incident.kind, incident.times, incident.retried, incident.last_trial) == ("infrastructure", 2, 2, None)
-    assert "the driver was lost: somebody pulled the plug" in _rendered(rendering_sweeps.detail(done.detail))
+    assert "the driver was lost: somebody pulled the plug" in _rendered(rendering_sweeps.sweep_detail(done.detail))
 
 
 @pytest.mark.usefixtures("impatient")

@@ -54,7 +54,7 @@ def test_a_ledger_is_made_on_a_file_system_without_hard_links(tmp_path, monkeypa
     assert os.listdir(tmp_path) == ["ledger.db"]
     other.touch()
     with pytest.raises(FileExistsError):
-        database.put(other, tmp_path / "ledger.db")
+        database.place_file(other, tmp_path / "ledger.db")
     Ledger.open(url).close()
 
 

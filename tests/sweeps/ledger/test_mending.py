@@ -13,9 +13,9 @@ from sweeps.ledger.database import LedgerDamaged
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
-from sweeps.ledger.sealing import change, digest
+from sweeps.ledger.sealing import change_rows, digest
 from sweeps.ledger.soundness import sweep_rows
-from sweeps.run.frontier import Nondeterministic
+from sweeps.run.hearing import Nondeterministic
 from sweeps.urls import of_sqlite
 
 ARMS = {
@@ -251,7 +251,7 @@ def test_a_row_that_was_damaged_before_it_got_its_digest_is_named_and_mended(tra
     shop, _, sweep_id = trained
     table, where, new = UNREADABLE[harm]
     with shop.ledger._write() as connection:
-        change(connection, table, where, new)
+        change_rows(connection, table, where, new)
     with pytest.raises(LedgerDamaged):
         shop.ledger.verify(sweep_id)
     with shop.ledger._read() as connection:

@@ -19,7 +19,7 @@ from sweeps.ledger.database import engine as database_of
 from sweeps.ledger.leases import Fenced, Holder, SweepBusy
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
-from sweeps.ledger.sealing import change, is_intact
+from sweeps.ledger.sealing import change_rows, is_intact
 
 # As the first version wrote it, with everything a small sweep leaves.
 VERSION_1 = Path(__file__).with_name("ledger_1.sql")
@@ -54,7 +54,7 @@ def differences(ledger):
 
 def set_version(ledger, value):
     with ledger._write() as connection:
-        change(connection, tables.meta, tables.meta.c.name == "schema_version", {"value": value})
+        change_rows(connection, tables.meta, tables.meta.c.name == "schema_version", {"value": value})
     ledger.close()
 
 

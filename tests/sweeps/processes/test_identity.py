@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from services.cli.app import app
 from sweeps.processes import identity
-from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identify
+from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identities_here
 from sweeps.spec.programs import forget
 from workers.config import from_dict, to_dict
 
@@ -63,7 +63,7 @@ def odd(tmp_path, tiny_program, monkeypatch):
 
 
 def asked(program, tmp_path):
-    return identify([program], WorkerEnvironment(threads=1, cache=tmp_path / "cache"), None)
+    return identities_here([program], WorkerEnvironment(threads=1, cache=tmp_path / "cache"), None)
 
 
 def spec_file(program, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeps.results.axes import along, axes, heat, interaction, part, slices, without
+from sweeps.results.axes import along, at_value, axes, heat, interaction, slices, without
 from sweeps.results.confidence import level
 from sweeps.results.grids import Grid
 from sweeps.results.measures import measure
@@ -53,9 +53,9 @@ def test_along_an_axis_the_others_are_averaged_by_their_shares():
 
 
 def test_a_part_loses_its_axis_and_must_exist():
-    assert part(table(), "a", 1).settings == ((("b", "x"),), (("b", "y"),))
+    assert at_value(table(), "a", 1).settings == ((("b", "x"),), (("b", "y"),))
     with pytest.raises(ValueError, match="a must have a setting with 2, got none"):
-        part(table(), "a", 2)
+        at_value(table(), "a", 2)
 
 
 def test_all_other_values_keep_the_axis():

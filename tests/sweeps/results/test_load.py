@@ -10,7 +10,7 @@ from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import CURVES, Frames, joined
 from sweeps.results.load import load
-from sweeps.results.summary import measure, results
+from sweeps.results.summary import results, trial_result
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_row_per_trial_and_one_per_trial_epoch_and_metric(told: Any) -> None:
 def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Any) -> None:
     rows, sweep = told.ledger.trials(told.sweep_id), told.ledger.sweep(told.sweep_id)
     found = list(results(told.ledger, sweep, rows))
-    assert found == [measure(row, told.ledger.curve(row.head)) for row in rows]
+    assert found == [trial_result(row, told.ledger.curve(row.head)) for row in rows]
     for name in ("minimum_test_error", "final_test_error", "selected_test_error"):
         assert list(frames(told).trials[name]) == [getattr(one, name) for one in found]
 

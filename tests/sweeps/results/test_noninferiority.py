@@ -9,8 +9,8 @@ from sweeps.results import power as powers
 from sweeps.results.comparison import compare
 from sweeps.results.grids import Grid
 from sweeps.results.measures import COVERAGE
-from sweeps.results.noninferiority import check, compared, ruled, verdict
-from sweeps.results.power import power
+from sweeps.results.noninferiority import compared, noninferior, ruled, verdict
+from sweeps.results.power import verdict_shares
 from sweeps.results.values import Finding, Verdict
 from sweeps.spec import rules
 
@@ -92,7 +92,7 @@ def test_a_mean_that_changed_by_the_same_in_every_seed_cannot_tell():
 
 def test_the_same_results_hold_by_any_margin():
     noisy = sweep([10, 11, 12], 2, noise=5)
-    findings = check({"abel": noisy}, {"abel": replace(noisy)}, dict.fromkeys(rules.MEASURES, 1e-6), [])
+    findings = noninferior({"abel": noisy}, {"abel": replace(noisy)}, dict.fromkeys(rules.MEASURES, 1e-6), [])
     assert {finding.verdict for finding in findings} == {HOLDS}
     assert len(findings) == len(rules.MEASURES)
 
@@ -108,19 +108,19 @@ def test_the_same_results_hold_by_any_margin():
     ],
 )
 def test_rules_are_bounds_of_the_sweep_itself(rule, expected):
-    assert ruled("abel", BEFORE, rules.parse(rule), 0.05).verdict is expected
+    assert ruled("abel", BEFORE, rules.read_rule(rule), 0.05).verdict is expected
 
 
 def test_a_rule_without_an_arm_is_one_for_each():
     arms = {"abel": BEFORE, "step": sweep([10, 20, 30])}
-    findings = check({}, arms, {}, [rules.parse("spread <= 10"), rules.parse("step.best <= 12")])
+    findings = noninferior({}, arms, {}, [rules.read_rule("spread <= 10"), rules.read_rule("step.best <= 12")])
     told = [(finding.arm, finding.what, finding.verdict) for finding in findings]
     assert told == [("abel", "spread <= 10", HOLDS), ("step", "spread <= 10", REGRESSED), ("step", "best <= 12", HOLDS)]
 
 
 def test_a_margin_of_one_arm_goes_before_that_of_all():
     arms = {"abel": BEFORE, "step": sweep([10, 20, 30])}
-    findings = check(arms, arms, {"mean": 1, "step.mean": 2, "step.decays": 3}, [])
+    findings = noninferior(arms, arms, {"mean": 1, "step.mean": 2, "step.decays": 3}, [])
     assert [(found.arm, found.what, found.limit) for found in findings] == [
         ("abel", "mean", 1),
         ("step", "mean", 2),
@@ -146,14 +146,14 @@ def test_false_alarms_are_as_rare_as_promised(seeds):
     for number in range(sweeps):
         before = sweep([10, 10.5, 12], seeds, seed=2 * number)
         after = sweep([10, 10.5, 12], seeds, first=seeds, seed=2 * number + 1)
-        alarms += verdict(check({"abel": before}, {"abel": after}, margins, [])) is REGRESSED
+        alarms += verdict(noninferior({"abel": before}, {"abel": after}, margins, [])) is REGRESSED
     assert alarms / sweeps <= 0.05
 
 
 def test_the_power_table_says_what_the_gate_does(monkeypatch):
     """Against sweeps drawn here, with the noise that the table was to learn from many seeds."""
     monkeypatch.setattr(powers, "SEEDS", (5,))
-    table = power("abel", "mean", sweep([10, 11, 12], 60), 0.5, sweeps=300)
+    table = verdict_shares("abel", "mean", sweep([10, 11, 12], 60), 0.5, sweeps=300)
     assert [row[:2] for row in table.rows] == [(5, 0), (5, 0.25), (5, 0.5), (5, 1.0)]
     for _, worse, shares in table.rows:
         given = [
@@ -174,14 +174,14 @@ def test_the_power_table_says_what_the_gate_does(monkeypatch):
     ],
 )
 def test_there_is_no_table_of_power_without_errors_and_settings(name, table, said):
-    found = power("abel", name, table, 1.0, sweeps=1)
+    found = verdict_shares("abel", name, table, 1.0, sweeps=1)
     assert found.rows == ()
     assert said in found.why
 
 
 def test_there_is_no_power_without_noise():
     with pytest.raises(ValueError, match="two seeds or more"):
-        power("abel", "mean", sweep([1, 2], 1), 1.0, sweeps=1)
+        verdict_shares("abel", "mean", sweep([1, 2], 1), 1.0, sweeps=1)
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
@@ -195,8 +195,8 @@ def test_seeds_that_fail_in_all_settings_are_no_regression(seeds):
             plain = sweep([20, 21, 22, 23, 24], seeds, first=first, seed=int(draw.integers(2**31)))
             tables.append(replace(plain, errors=np.where(failed > 0, 90.0, plain.errors), diverged=failed))
         before, after = ({"abel": table} for table in tables)
-        regressed += verdict(check(before, after, {"diverged": 0.1}, [])) is REGRESSED
-        regressed += verdict(check(before, after, {"mean": 2.0, "worst": 2.0, "diverged": 0.1}, [])) is REGRESSED
+        regressed += verdict(noninferior(before, after, {"diverged": 0.1}, [])) is REGRESSED
+        regressed += verdict(noninferior(before, after, {"mean": 2.0, "worst": 2.0, "diverged": 0.1}, [])) is REGRESSED
     assert regressed / 400 <= 0.05
 
 
@@ -206,7 +206,7 @@ def test_an_arm_near_chance_is_not_held_for_steady():
     assert told.pop("mean").verdict is REGRESSED
     assert {one.verdict for one in told.values()} == {CANNOT_TELL}
     assert all("near chance" in one.why for one in told.values())
-    assert ruled("abel", hopeless, rules.parse("spread <= 5"), 0.05).verdict is CANNOT_TELL
+    assert ruled("abel", hopeless, rules.read_rule("spread <= 5"), 0.05).verdict is CANNOT_TELL
 
 
 def test_a_baseline_that_only_counts_what_diverged_cannot_tell():

@@ -10,7 +10,7 @@ from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.processes.identity import IdentityError, WorkerEnvironment
 from sweeps.processes.job import ClusterAway, Options
 from sweeps.run import driver
-from sweeps.run.driver import run
+from sweeps.run.driver import run_sweep
 from sweeps.run.frontier import Frontier
 
 # Ray starts its helpers by fork and exec; in the product no JAX backend runs beside the driver, here the oracle's does.
@@ -32,7 +32,7 @@ def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=N
         workers=2,
         **options,
     )
-    outcome = run(
+    outcome = run_sweep(
         shop.ledger,
         sweep_id,
         shop.ledger.begin_invocation(sweep_id),

@@ -8,7 +8,7 @@ from abel.schedules import Abel, Event
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.run.failures import FailureClass
-from sweeps.run.frontier import Nondeterministic
+from sweeps.run.hearing import Nondeterministic
 from sweeps.run.retrying import RetryPolicy
 from workers.cohort import train
 from workers.reports import Record, Saved

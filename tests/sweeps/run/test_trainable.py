@@ -14,13 +14,14 @@ from ray.exceptions import RayActorError
 from abel.schedules import Constant
 from sweeps.ledger.records import SweepStatus
 from sweeps.processes.job import Options
-from sweeps.run.driver import run
+from sweeps.run.driver import run_sweep
 from sweeps.run.failures import FailureClass
 from sweeps.run.ray_cluster import ray_cluster
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
 from workers.checkpoints import Checkpoints
 from workers.cohort import train
-from workers.reports import Cohort, Member, Record, Saved
+from workers.fold import Member
+from workers.reports import Cohort, Record, Saved
 from workers.workshop import Workshop
 
 # Ray starts its helpers by fork and exec; in the product no JAX backend runs beside the driver, here the oracle's does.
@@ -133,7 +134,7 @@ def test_a_worker_that_leaves_in_a_sweep_costs_nothing_but_its_process(shop, ano
         workers=2,
         report_every_seconds=0.1,
     )
-    outcome = run(
+    outcome = run_sweep(
         *(shop.ledger, sweep_id, shop.ledger.begin_invocation(sweep_id), trials, identities, options),
         forecast=(1, 1),
         on_progress=tell_one,

@@ -55,14 +55,14 @@ def installed(monkeypatch):
 
 
 def faults(**changed):
-    built, found = programs.decode(SHORT | changed)
+    built, found = programs.decode_program(SHORT | changed)
     assert (built is None) == bool(found)
     return [f"{path}: {rule}" for path, rule in found.items()]
 
 
 def test_a_program_is_the_one_that_workers_read():
     given = SHORT | {"l2": 1, "augment": {"noise": 1}, "model": {"kind": "vgg5", "pools": [True, False, True, False]}}
-    built, found = programs.decode(given)
+    built, found = programs.decode_program(given)
     assert found == {}
     assert built == from_dict(programs.with_kinds(given))
     assert type(built.l2) is type(built.augment.noise) is float
@@ -110,7 +110,7 @@ def test_faults(changed, expected):
 
 
 def test_a_plug_in_is_one_of_the_variants(installed):
-    built, _ = programs.decode(SHORT | {"model": {"kind": "mine", "depth": 2}})
+    built, _ = programs.decode_program(SHORT | {"model": {"kind": "mine", "depth": 2}})
     assert built.model == Mine(depth=2)
     assert faults(model="mine") == ["model.depth: is missing"]
     assert faults(model={"kind": "mine", "depth": 3}) == ["model.depth: must be even, got 3"]
@@ -158,4 +158,4 @@ def test_a_broken_plug_in_harms_only_its_own_name(installed):
     ],
 )
 def test_every_fault_of_a_schedule(schedule, expected):
-    assert schedules.shape().decode(schedule) == (None, expected)
+    assert schedules.schedule_shape().decode(schedule) == (None, expected)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeps.spec.rules import Rule, margin_fault, parse
+from sweeps.spec.rules import Rule, margin_fault, read_rule
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from sweeps.spec.rules import Rule, margin_fault, parse
     ],
 )
 def test_a_rule_is_read(text, rule):
-    assert parse(text) == rule
+    assert read_rule(text) == rule
     assert rule.text.split()[0] == rule.measure
 
 
@@ -23,13 +23,13 @@ def test_a_rule_is_read(text, rule):
 )
 def test_what_is_no_rule_is_refused(text):
     with pytest.raises(ValueError, match='must be as "spread <= 1.5"'):
-        parse(text)
+        read_rule(text)
 
 
 @pytest.mark.parametrize("bound", ["1e999", "--1", "1.2.3", "e"])
 def test_a_bound_is_a_finite_number(bound):
     with pytest.raises(ValueError, match="finite number"):
-        parse(f"spread <= {bound}")
+        read_rule(f"spread <= {bound}")
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_a_bound_is_a_finite_number(bound):
 )
 def test_a_bound_that_no_measure_can_break_is_refused(text, said):
     with pytest.raises(ValueError, match=said):
-        parse(text)
+        read_rule(text)
 
 
 def test_shares_may_be_all_or_nothing():
-    assert [parse(f"diverged <= {bound}").bound for bound in (0, 1)] == [0, 1]
+    assert [read_rule(f"diverged <= {bound}").bound for bound in (0, 1)] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -418,7 +418,7 @@ def test_the_error_is_one_text():
 
 
 def test_a_spec_survives_its_dictionary():
-    for text in (GOOD, *map(catalog.read, catalog.names())):
+    for text in (GOOD, *map(catalog.entry, catalog.names())):
         spec = parse_spec(text)
         values = json.loads(json.dumps(spec.to_dict()))
         again = parse_document(values)

@@ -4,12 +4,12 @@ import time
 import pytest
 
 from sweeps.errors import Faults, SpecError
-from sweeps.spec.yaml import MAX_BYTES, MAX_DEPTH, load
+from sweeps.spec.yaml import MAX_BYTES, MAX_DEPTH, load_yaml
 
 
 def read(text, source="spec.yaml"):
     faults = Faults()
-    value = load(text, source, faults)
+    value = load_yaml(text, source, faults)
     faults.raise_if_any(source)
     return value
 
@@ -85,7 +85,7 @@ def test_equal_keys(text, source, fault):
 
 def test_every_pair_of_equal_keys_is_told():
     faults = Faults()
-    value = load("a: 1\na: 2\nb: {c: 1, c: 2}\n", "spec.yaml", faults)
+    value = load_yaml("a: 1\na: 2\nb: {c: 1, c: 2}\n", "spec.yaml", faults)
     assert value == {"a": 1, "b": {"c": 1}}
     assert len(faults) == 2
 

@@ -35,8 +35,8 @@ def test_a_full_disk_is_refused_with_place_rule_and_value(tmp_path: Path, monkey
 
 def test_room_is_looked_for_on_the_disk_itself(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    assert preflight.has_room(tmp_path / "not" / "there", free // 2)
-    assert not preflight.has_room(tmp_path / "not" / "there", free * 2)
+    assert preflight.has_space(tmp_path / "not" / "there", free // 2)
+    assert not preflight.has_space(tmp_path / "not" / "there", free * 2)
 
 
 def test_a_file_in_place_of_the_home_is_refused(tmp_path: Path) -> None:
