@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from sweeps.results.axes import interaction
-from sweeps.results.comparison import MEASURES, quantities
+from sweeps.results.comparison import COMPARED, quantities
 from sweeps.results.confidence import Difference, Floats, Level, Quantity, level
 from sweeps.results.grids import Grid
 
@@ -90,9 +90,9 @@ def cover(arms: tuple[Floats, Floats], kind: str, seeds: int, sweeps: int) -> di
     """Coverage and bias of each measure's difference, by the way it is taken."""
     draw = np.random.default_rng(20210323)
     one, other = (plain(grid(LEVEL + np.stack([shape] * 2, axis=1))) for shape in arms)
-    truth = {name: one[name].value - other[name].value for name in MEASURES}
-    hits = {way: dict.fromkeys(MEASURES, 0) for way in WAYS}
-    errors = {way: dict.fromkeys(MEASURES, 0.0) for way in WAYS}
+    truth = {name: one[name].value - other[name].value for name in COMPARED}
+    hits = {way: dict.fromkeys(COMPARED, 0) for way in WAYS}
+    errors = {way: dict.fromkeys(COMPARED, 0.0) for way in WAYS}
     for _ in range(sweeps):
         common = draw.normal(size=seeds)
         first, second = (
@@ -101,11 +101,11 @@ def cover(arms: tuple[Floats, Floats], kind: str, seeds: int, sweeps: int) -> di
         )
         for way, of in WAYS.items():
             here, there = of(first), of(second)
-            for name in MEASURES:
+            for name in COMPARED:
                 found = Difference(here[name], there[name]).interval()
                 hits[way][name] += found.low - 1e-9 <= truth[name] <= found.high + 1e-9
                 errors[way][name] += found.value - truth[name]
-    return {w: {n: (hits[w][n] / sweeps, errors[w][n] / sweeps) for n in MEASURES} for w in WAYS}
+    return {w: {n: (hits[w][n] / sweeps, errors[w][n] / sweeps) for n in COMPARED} for w in WAYS}
 
 
 def interactions(seeds: int, sweeps: int) -> dict[str, float]:
@@ -132,9 +132,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweeps", type=int, default=2000)
     sweeps = parser.parse_args().sweeps
-    least = {(way, seeds): dict.fromkeys(MEASURES, 1.0) for way in WAYS for seeds in SEEDS}
-    alarms = {seeds: dict.fromkeys(MEASURES, 0.0) for seeds in SEEDS}
-    print("settled: coverage (bias)".ljust(58), *(name.rjust(14) for name in MEASURES))
+    least = {(way, seeds): dict.fromkeys(COMPARED, 1.0) for way in WAYS for seeds in SEEDS}
+    alarms = {seeds: dict.fromkeys(COMPARED, 0.0) for seeds in SEEDS}
+    print("settled: coverage (bias)".ljust(58), *(name.rjust(14) for name in COMPARED))
     cases = [(name, arms, kind) for name, arms in ARMS.items() for kind in ("equal", "growing")]
     cases += [(name, arms, "collapsing") for name, arms in COLLAPSING.items()]
     for name, arms, kind in cases:
@@ -144,16 +144,16 @@ def main() -> None:
             print(f"{name}, {kind} noise, {seeds} seeds".ljust(58), *cells, flush=True)
             for way in WAYS:
                 known = least[way, seeds]
-                least[way, seeds] = {each: min(known[each], found[way][each][0]) for each in MEASURES}
+                least[way, seeds] = {each: min(known[each], found[way][each][0]) for each in COMPARED}
             if name.startswith("equal"):
-                wrong = {each: 1 - found["settled"][each][0] for each in MEASURES}
-                alarms[seeds] = {each: max(alarms[seeds][each], wrong[each]) for each in MEASURES}
-    print("\nleast coverage".ljust(59), *(name.rjust(14) for name in MEASURES))
+                wrong = {each: 1 - found["settled"][each][0] for each in COMPARED}
+                alarms[seeds] = {each: max(alarms[seeds][each], wrong[each]) for each in COMPARED}
+    print("\nleast coverage".ljust(59), *(name.rjust(14) for name in COMPARED))
     for (way, seeds), covered in least.items():
-        print(f"{way}, {seeds} seeds".ljust(58), *(f"{covered[each]:.3f}".rjust(14) for each in MEASURES))
-    print("\nequal arms look different, at most".ljust(59), *(name.rjust(14) for name in MEASURES))
+        print(f"{way}, {seeds} seeds".ljust(58), *(f"{covered[each]:.3f}".rjust(14) for each in COMPARED))
+    print("\nequal arms look different, at most".ljust(59), *(name.rjust(14) for name in COMPARED))
     for seeds, wrong in alarms.items():
-        print(f"{seeds} seeds".ljust(58), *(f"{wrong[each]:.3f}".rjust(14) for each in MEASURES))
+        print(f"{seeds} seeds".ljust(58), *(f"{wrong[each]:.3f}".rjust(14) for each in COMPARED))
     print("\naxes that do not interact seem to")
     for seeds in SEEDS:
         print(

@@ -21,8 +21,9 @@ from scipy import special
 from sweeps.results import noninferiority
 from sweeps.results.confidence import Floats
 from sweeps.results.grids import Grid
-from sweeps.results.measures import MEASURES, measures
+from sweeps.results.measures import measures
 from sweeps.results.values import Verdict
+from sweeps.spec.rules import MEASURES
 
 SEEDS = (2, 3, 5, 10)
 SHAPES: dict[str, Floats] = {

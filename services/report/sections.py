@@ -19,32 +19,22 @@ from sweeps.results.axes import heat, interaction
 from sweeps.results.claims.observations import Held
 from sweeps.results.claims.paper import Told
 from sweeps.results.frames import Frames
-from sweeps.results.measures import NEAR_POINTS, near_chance
+from sweeps.results.measures import near_chance
 from sweeps.results.robustness import ERRORS, Robustness
 from sweeps.results.values import Interval
 from sweeps.results.wording import counted, in_words, signed
+from sweeps.spec.rules import MEASURES
 
 FOLD_ABOVE = 60  # a longer table of trials is folded away
 KINDS = {Held.HELD: "held", Held.NOT_HELD: "not-held", Held.CANNOT_TELL: ""}
-SHARES = frozenset({"near", "diverged"})
-MEANT = {
-    "mean": "over the grid",
-    "best": "setting",
-    "median": "setting",
-    "worst": "setting",
-    "spread": "worst minus best",
-    "area": "mean above the best",
-    "near": f"share within {NEAR_POINTS:g} point of the best",
-    "diverged": "share of trials",
-    "decays": "of a trial",
-}
 
 
 def measures_section(arms: Sequence[Robustness]) -> str:
     """Every measure of each arm, with its interval."""
     columns = [Column(name="measure"), *(Column(name=arm.arm, number=True) for arm in arms)]
     rows: list[tuple[str, list[Cell]]] = [
-        ("", [f"{name}: {text}", *(_measure(name, arm.measures[name]) for arm in arms)]) for name, text in MEANT.items()
+        ("", [f"{name}: {known.meaning}", *(_measure(name, arm.measures[name]) for arm in arms)])
+        for name, known in MEASURES.items()
     ]
     sizes = [f"{counted(len(arm.table.settings), 'setting')}, {counted(len(arm.table.seeds), 'seed')}" for arm in arms]
     lone = any(len(arm.table.seeds) == 1 for arm in arms)
@@ -63,8 +53,8 @@ def _hopeless(arms: Sequence[Robustness]) -> str:
 
 
 def _measure(name: str, found: Interval) -> str:
-    scale, unit = (100, " %") if name in SHARES else (1, "")
-    value, low, high = (f"{scale * bound:.{0 if name in SHARES else 1}f}" for bound in found)
+    scale, digits, unit = (100, 0, " %") if MEASURES[name].kind == "share" else (1, 1, "")
+    value, low, high = (f"{scale * bound:.{digits}f}" for bound in found)
     return f"{value}{unit}" if math.isnan(found.low) else f"{value}{unit} ({low} to {high})"
 
 

@@ -23,7 +23,7 @@ from sweeps.results.grids import Grid, Setting
 from sweeps.results.measures import settled
 from sweeps.results.values import Interval
 
-MEASURES = ("best", "mean", "worst", "spread", "area")
+COMPARED = ("best", "mean", "worst", "spread", "area")
 
 
 class Apart(NamedTuple):
@@ -111,7 +111,7 @@ def compare(first: Grid, second: Grid) -> dict[str, tuple[tuple[float, float], A
     amount.
     """
     one, other = map(quantities, with_common_seeds(first, second))
-    return {name: ((one[name].value, other[name].value), difference(one[name], other[name])) for name in MEASURES}
+    return {name: ((one[name].value, other[name].value), difference(one[name], other[name])) for name in COMPARED}
 
 
 def comparisons(tables: Mapping[str, Grid], first: str) -> tuple[Row, ...]:

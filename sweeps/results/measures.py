@@ -21,10 +21,9 @@ from sweeps.results import confidence
 from sweeps.results.confidence import CONFIDENCE, Floats, around, level, log_odds, student, without_bounds
 from sweeps.results.grids import Grid
 from sweeps.results.values import Interval
+from sweeps.spec.rules import MEASURES, NEAR_POINTS
 
-NEAR_POINTS = 1.0  # within so many points of the best a setting is near it
 NEAR_CHANCE = 0.9  # of the error of guessing
-STEADINESS = frozenset({"spread", "area", "near"})  # measures that praise an arm whose settings are equally bad
 
 # How often the 95 % interval of each measure covers the true value, at how many seeds: the least over the simulated grids and
 # noises of `bench/coverage.py`, 2,000 sweeps each. The gate trusts no measure whose interval covers less than `ENOUGH`.
@@ -194,7 +193,7 @@ def rounding(table: Grid) -> float:
     return 1 / 12 / len(table.settings)
 
 
-MEASURES: Mapping[str, Callable[[Grid, Bands], Interval]] = {
+ESTIMATES: Mapping[str, Callable[[Grid, Bands], Interval]] = {
     "mean": mean,
     "best": best,
     "median": median,
@@ -205,18 +204,17 @@ MEASURES: Mapping[str, Callable[[Grid, Bands], Interval]] = {
     "diverged": diverged_share,
     "decays": mean_decays,
 }
-MORE_IS_BETTER = frozenset({"near"})
 
 
 def measures(table: Grid) -> dict[str, Interval]:
     """Every measure of an arm, by name, with its interval."""
     known = bands(table.errors)
-    return {name: of(table, known) for name, of in MEASURES.items()}
+    return {name: of(table, known) for name, of in ESTIMATES.items()}
 
 
 def measure(name: str, table: Grid, confidence: float = CONFIDENCE) -> Interval:
     """One measure of an arm, with an interval at a confidence."""
-    return MEASURES[name](table, bands(table.errors, confidence))
+    return ESTIMATES[name](table, bands(table.errors, confidence))
 
 
 def _interval(value: float, low: float, high: float) -> Interval:
@@ -240,5 +238,7 @@ def near_chance(table: Grid) -> bool:
 
 def telling(table: Grid) -> dict[str, Interval]:
     """An arm's measures by name; of one near chance none that praises it for being steady."""
-    left_out = STEADINESS if near_chance(table) else frozenset()
-    return {name: found for name, found in measures(table).items() if name not in left_out}
+    hopeless = near_chance(table)
+    return {
+        name: found for name, found in measures(table).items() if not (hopeless and MEASURES[name].praises_flatness)
+    }

@@ -17,12 +17,11 @@ import numpy as np
 from sweeps.results import confidence as intervals
 from sweeps.results.confidence import level
 from sweeps.results.grids import Grid
-from sweeps.results.measures import MORE_IS_BETTER, NEAR_CHANCE, STEADINESS, measure, near_chance, rounding, trusted
+from sweeps.results.measures import NEAR_CHANCE, measure, near_chance, rounding, trusted
 from sweeps.results.values import Finding, Interval, Verdict
-from sweeps.spec.rules import Rule
+from sweeps.spec.rules import MEASURES, Rule
 
 ALPHA = 0.05
-EITHER_WAY = frozenset({"decays"})  # neither more nor fewer is better: a change is
 
 
 def verdict(findings: Sequence[Finding]) -> Verdict:
@@ -62,14 +61,14 @@ def compared(arm: str, name: str, before: Grid, after: Grid, margin: float, alph
     seen = Finding(arm=arm, what=name, verdict=Verdict.CANNOT_TELL, why="", before=old, after=new, limit=margin)
     if unsure := _unsure(name, before, after):
         return replace(seen, why=unsure)
-    either = name in EITHER_WAY
+    either = MEASURES[name].better == "neither"
     worse = "changed" if either else "worse"
     sure = change_of(name, before, after, 1 - 2 * ALPHA)
     alarm = change_of(name, before, after, 1 - (1 if either else 2) * alpha)
     seen = replace(seen, change=sure)
     if math.isnan(sure.low):
         return replace(seen, why="it changed by the same in every seed, which says nothing of the noise")
-    if name in MORE_IS_BETTER:
+    if MEASURES[name].better == "more":
         sure, alarm = _negative(sure), _negative(alarm)
     if sure.high < margin and (sure.low > -margin or not either):
         return replace(seen, verdict=Verdict.HOLDS, why=f"surely {worse} by less than its margin")
@@ -101,7 +100,7 @@ def _unsure(name: str, *tables: Grid) -> str:
         return f"its interval does not cover the truth often enough with {seeds} seeds"
     if name == "diverged" and any(table.diverged is None for table in tables):
         return "the baseline does not say which seeds diverged; `abel baseline save` makes a new one"
-    if name in STEADINESS and near_chance(tables[-1]):
+    if MEASURES[name].praises_flatness and near_chance(tables[-1]):
         return f"the arm is near chance, {NEAR_CHANCE:.0%} of the error of guessing or more: that it is steady says nothing"
     return ""
 

@@ -9,11 +9,10 @@ from sweeps.results import noninferiority
 from sweeps.results.confidence import Floats
 from sweeps.results.grids import Grid
 from sweeps.results.values import Power, Verdict
+from sweeps.spec.rules import MEASURES
 
 SEEDS = (2, 3, 5, 10)
 SWEEPS = 400
-LEVELS = ("mean", "best", "median", "worst")
-DIFFERENCES = ("spread", "area")
 
 
 def verdict_shares(arm: str, name: str, table: Grid, margin: float, looks: int = 1, sweeps: int = SWEEPS) -> Power:
@@ -53,9 +52,10 @@ def verdict_shares(arm: str, name: str, table: Grid, margin: float, looks: int =
 
 def _without(name: str, settings: int) -> str:
     """Why a measure has no table, if so."""
-    if name not in (*LEVELS, *DIFFERENCES):
-        return f"must be a measure of errors to have a table of power ({', '.join((*LEVELS, *DIFFERENCES))})"
-    if name in DIFFERENCES and settings == 1:
+    of_errors = [known for known, measure in MEASURES.items() if measure.kind in ("level", "difference")]
+    if name not in of_errors:
+        return f"must be a measure of errors to have a table of power ({', '.join(of_errors)})"
+    if MEASURES[name].kind == "difference" and settings == 1:
         return "must have two settings or more to be other than 0, got one"
     return ""
 
@@ -85,7 +85,7 @@ def _drawn(table: Grid, means: Floats, noise: tuple[float, float], seeds: range,
 
 def _worsened(name: str, means: Floats, weights: Floats, worse: float) -> Floats:
     """Means whose measure is larger by so much: all of them, the worst, or all but the best."""
-    if name in LEVELS:
+    if MEASURES[name].kind == "level":
         return means + worse
     if name == "spread":
         return np.where(np.arange(len(means)) == means.argmax(), means + worse, means)

@@ -27,7 +27,7 @@ from sweeps.processes.identity import IdentityError
 from sweeps.processes.job import ClusterAway, DriverLost, Options, Outcome, Progress
 from sweeps.run.failures import FailureClass, classify
 from sweeps.run.frontier import Frontier
-from sweeps.run.ray_cluster import first_line, has_room, ray_cluster
+from sweeps.run.ray_cluster import first_line, has_room, ray_cluster, room
 from sweeps.run.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
 from sweeps.spec.trial import Trial
@@ -157,6 +157,7 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
             verbose=0,
         ),
     )
+    sweep.workforce.expect(room(options))
     with sweep.losses.heard():
         tuner.fit()
 

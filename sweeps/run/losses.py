@@ -8,8 +8,9 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ray.actor import ActorHandle
 from ray.air.execution._internal import RayActorManager, TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
@@ -19,6 +20,7 @@ from sweeps.processes import memory
 from sweeps.processes.memory import GIB
 from sweeps.run.failures import FailureClass, classify
 
+START_SECONDS = 15.0  # what a worker may take to start on a busy machine
 RECENT_SECONDS = 10.0  # at least so long a kill may come before the loss that it explains, at most twice as long
 MONITOR = re.compile(r"Memory usage (?P<used>\d+)B exceeded threshold of (?P<threshold>\d+)B \(.*? of (?P<total>\d+)B")
 WORKER = r"Actor\({actor}\).*?actual memory used=(?P<used>[\d.]+)GB"
@@ -62,6 +64,45 @@ class Loss:
         # Ray's first line says that the worker died, and no more.
         why = next((line for line in lines if "because" in line), lines[0])
         return f"a worker was lost: {why.strip().partition('. ')[0]}"
+
+
+@dataclass
+class Workforce:
+    """The workers that are up, of those that the cluster can hold.
+
+    Tune starts a worker for the next cohort, but drops it again when another one becomes idle before it is up, and gives
+    that one the cohort. Where training a cohort takes less time than starting a worker, a lost worker would never be replaced.
+    So for a while after the sweep began, and after each loss, a worker without work does not count as idle.
+    """
+
+    room: int = 0
+    waits_until: float = 0.0
+    up: set[str] = field(default_factory=set)
+    at_work: dict[str, str] = field(default_factory=dict)  # by Tune trial
+
+    def expect(self, room: int) -> None:
+        """Wait for as many workers."""
+        self.room, self.waits_until = room, time.monotonic() + START_SECONDS
+
+    def start(self, trial: str, actor: ActorHandle) -> None:
+        """A worker takes a Tune trial up."""
+        self.at_work[trial] = actor._actor_id.hex()
+        self.up.add(self.at_work[trial])
+
+    def finish(self, trial: str) -> None:
+        """A Tune trial is over, and its worker idle."""
+        self.at_work.pop(trial, None)
+
+    def lose(self, trial: str) -> None:
+        """The worker of a Tune trial is gone, maybe before the trial began; wait for another one."""
+        lost = self.at_work.pop(trial, None)
+        self.up = set(self.at_work.values()) - {lost}
+        self.expect(self.room)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether another worker may be about to start."""
+        return len(self.up) < self.room and time.monotonic() < self.waits_until
 
 
 UNHEARD = Loss(RayActorError(error_msg="its process died"), "")  # where Tune does not say why

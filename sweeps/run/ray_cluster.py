@@ -128,6 +128,12 @@ def _refuse_missing_resources(options: Options) -> None:
             raise IdentityError(f"resources.{name}: must be at most the {most:g} that Ray offers here, got {wanted:g}")
 
 
+def room(options: Options) -> int:
+    """How many workers the cluster can hold at once."""
+    wanted = {name.upper(): amount for name, amount in options.resources.items() if amount}
+    return sum(int(min(node.get(name, 0) / amount for name, amount in wanted.items())) for node in _nodes())
+
+
 def has_room(options: Options) -> bool:
     """Whether a node is large enough for a worker, be it busy; the last that was may be lost, and another one may join."""
     return not ray.is_initialized() or any(

@@ -18,7 +18,7 @@ from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.leases import Fenced
 from sweeps.run.failures import FailureClass, classify
 from sweeps.run.frontier import Frontier
-from sweeps.run.losses import UNHEARD, Losses
+from sweeps.run.losses import UNHEARD, Losses, Workforce
 from sweeps.run.trainable import WorkerSettings
 
 FINISHED: str = Searcher.FINISHED
@@ -39,6 +39,7 @@ class Shared:
     cohort_of: dict[str, int] = field(default_factory=dict)
     staged: set[int] = field(default_factory=set)  # cohorts that Tune holds ready for the next free worker
     losses: Losses = field(default_factory=Losses)
+    workforce: Workforce = field(default_factory=Workforce)
     starting_seconds: float = 0.0  # until Ray was there
     committing_seconds: float = 0.0
     first_report_at: float | None = None
@@ -58,6 +59,11 @@ class Shared:
     def stopping(self) -> bool:
         """Whether no more cohorts are handed out: somebody said so, or something failed that is no trial's own."""
         return self.told.is_set() or self.error is not None
+
+    @property
+    def is_short_of_workers(self) -> bool:
+        """Whether there is work for a worker that is about to start."""
+        return self.workforce.is_starting and bool(self.staged or self.frontier.waiting)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher for a restore, and ours is from the ledger."""
@@ -82,8 +88,9 @@ class CohortSearcher(Searcher):  # type: ignore[misc]
         number, cohort = taken
         sweep.cohort_of[trial_id] = number
         sweep.staged.add(number)
-        alone = sweep.frontier.is_alone(number)
-        return {"number": number, "cohort": ray.put(cohort), "settings": sweep.settings, "alone": alone}
+        alone, lingers = sweep.frontier.is_alone(number), sweep.workforce.is_starting
+        cohort_ref = ray.put(cohort)
+        return {"cohort": cohort_ref, "settings": sweep.settings, "alone": alone, "lingers": lingers}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the callback has seen the results, and the ledger has them."""
@@ -107,6 +114,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         """A worker takes its cohort up."""
         self._last_word[trial] = time.monotonic()
         self._sweep.staged.discard(self._sweep.cohort_of[trial.trial_id])
+        self._sweep.workforce.start(trial.trial_id, trial.temporary_state.ray_actor)
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -123,6 +131,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A worker is done; one that ended without a word on its cohort would have Tune wait for ever."""
         self._last_word.pop(trial, None)
+        self._sweep.workforce.finish(trial.trial_id)
         number = self._sweep.cohort_of[trial.trial_id]
         with self._guard(), self._timed():
             if not self._sweep.stopping and self._sweep.frontier.is_wanted(number):
@@ -133,6 +142,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         self._last_word.pop(trial, None)
         number = self._sweep.cohort_of[trial.trial_id]
         self._sweep.staged.discard(number)  # gone before it could start
+        self._sweep.workforce.lose(trial.trial_id)
         with self._guard(), self._timed():
             if self._sweep.frontier.is_wanted(number):
                 loss = self._sweep.losses.current or UNHEARD
@@ -189,8 +199,14 @@ class DrainStopper(tune.Stopper):  # type: ignore[misc]
         self._sweep = sweep
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether this trial ends with this report: because the sweep does, or because nobody wants the cohort any more."""
-        return self._sweep.stopping or not self._sweep.frontier.is_wanted(self._sweep.cohort_of[trial_id])
+        """Whether this trial ends with this report: because the sweep does, or because nobody wants the cohort any more.
+
+        A worker that is idle lingers while another one starts.
+        """
+        sweep = self._sweep
+        if sweep.stopping:
+            return True
+        return not sweep.frontier.is_wanted(sweep.cohort_of[trial_id]) and not sweep.is_short_of_workers
 
     def stop_all(self) -> bool:
         """Whether to wait for no more reports: an epoch under way would outlast the time that a drain may take."""

@@ -25,6 +25,7 @@ from workers.cohort import train
 from workers.reports import Cohort, Forked, Report
 from workers.workshop import Workshop
 
+LINGER_SECONDS = 0.2
 PREEMPTED = "the machine was taken away: the worker got SIGTERM, saved, and left"
 
 
@@ -53,6 +54,8 @@ class WorkerSettings:
 class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     """Trains the cohort that its configuration refers to; a process serves one cohort after the other."""
 
+    _is_done: bool
+
     def setup(self, config: dict[str, Any]) -> None:
         """Open the workshop on first use; compiled epochs and data stay in it from cohort to cohort."""
         os.umask(OWNER_ONLY)  # on another node it is not the driver's
@@ -78,6 +81,9 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         """Train for a little while; at least one epoch."""
         if self._preempted:
             ray.actor.exit_actor()  # not before: Tune would hand the next cohort to a process that it holds for idle
+        if self._is_done:
+            time.sleep(LINGER_SECONDS)
+            return {"reports": [], "done": False}
         reports: list[Report] = []
         until = time.monotonic() + self._report_every_seconds
         try:
@@ -91,7 +97,8 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         if self._preempted:
             taken = {"failure": PREEMPTED, "failure_class": FailureClass.PREEMPTED}
             return {"reports": reports, "preempted": True, "done": False} | taken
-        return {"reports": reports, "done": True}
+        self._is_done = True
+        return {"reports": reports, "done": not self._lingers}
 
     def cleanup(self) -> None:
         """Save the state that training stands at, if it was stopped early."""
@@ -103,6 +110,8 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     def _begin(self, config: dict[str, Any]) -> None:
         cohort: Cohort = ray.get(config["cohort"])
         self._reports = train(cohort, self._workshop)
+        self._lingers: bool = config["lingers"]
+        self._is_done = False
 
 
 def _failure(error: Exception) -> dict[str, Any]:

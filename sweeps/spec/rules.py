@@ -1,11 +1,42 @@
-"""Rules that a sweep's results must keep, as a spec words them: ``spread <= 1.5``, ``abel.worst <= 20``, ``near >= 0.5``."""
+"""The measures of robustness, and the rules on them in a spec: ``spread <= 1.5``, ``abel.worst <= 20``, ``near >= 0.5``."""
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-MEASURES = ("mean", "best", "median", "worst", "spread", "area", "near", "diverged", "decays")
-SHARES = frozenset({"near", "diverged"})  # the others are points of test error, or numbers of decays
+NEAR_POINTS = 1.0  # within so many points of the best a setting is near it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What a measure says of an arm; :mod:`sweeps.results.measures` computes it.
+
+    A level is a test error in percent, a difference one in points, a share is of the settings or trials, a count of decays.
+    One that praises flatness says nothing of an arm whose settings are equally bad.
+    """
+
+    meaning: str
+    kind: Literal["level", "difference", "share", "count"]
+    better: Literal["less", "more", "neither"] = "less"
+    praises_flatness: bool = False
+
+
+# In the order in which reports list them. A new one also needs its estimate and its coverage in `sweeps.results.measures`.
+MEASURES: Mapping[str, Measure] = {
+    "mean": Measure(meaning="over the grid", kind="level"),
+    "best": Measure(meaning="setting", kind="level"),
+    "median": Measure(meaning="setting", kind="level"),
+    "worst": Measure(meaning="setting", kind="level"),
+    "spread": Measure(meaning="worst minus best", kind="difference", praises_flatness=True),
+    "area": Measure(meaning="mean above the best", kind="difference", praises_flatness=True),
+    "near": Measure(
+        meaning=f"share within {NEAR_POINTS:g} point of the best", kind="share", better="more", praises_flatness=True
+    ),
+    "diverged": Measure(meaning="share of trials", kind="share"),
+    "decays": Measure(meaning="of a trial", kind="count", better="neither"),
+}
 _RULE = re.compile(
     r"(?:(?P<arm>[A-Za-z0-9][A-Za-z0-9._-]*)\.)?(?P<measure>[a-z]+) *(?P<sign><=|>=) *(?P<bound>[-+.0-9eE]+)"
 )
@@ -30,7 +61,7 @@ def margin_fault(name: str, amount: float) -> str:
     """What is wrong with a margin, if anything: ``must …``; `name` may be of one arm, as ``abel.near``."""
     if not 0 < amount < math.inf:
         return f"must have a finite amount above 0 for {name}"
-    if name.rpartition(".")[2] in SHARES and amount >= 1:
+    if MEASURES[name.rpartition(".")[2]].kind == "share" and amount >= 1:
         return f"must have an amount below 1 for {name}: a share, as 0.2"
     return ""
 
@@ -52,7 +83,7 @@ def read_rule(text: str) -> Rule:
         bound = math.nan
     if not math.isfinite(bound):
         raise ValueError("must end with a finite number")
-    if found["measure"] in SHARES and not 0 <= bound <= 1:
+    if MEASURES[found["measure"]].kind == "share" and not 0 <= bound <= 1:
         raise ValueError(f"must bound {found['measure']} within 0 and 1: a share, as 0.2")
     if bound < 0:
         raise ValueError("must have a bound of at least 0, as no measure is less")

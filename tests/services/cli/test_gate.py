@@ -11,7 +11,7 @@ from services.cli.app import app
 from services.settings import Settings
 from services.verbs import gate
 from sweeps.processes.identity import IdentityLost
-from sweeps.results.measures import MEASURES, STEADINESS
+from sweeps.spec.rules import MEASURES
 
 SPEC = {
     "program": {},
@@ -66,7 +66,7 @@ def test_an_arm_near_chance_is_not_praised(small: Any, tmp_path: Path, guessing:
     small.begin().tell().end()
     told = gate.measured(Settings.from_env(), small.name)
     assert {arm: set(measures) for arm, measures in told.items()} == {
-        arm: MEASURES.keys() - STEADINESS for arm in ("constant", "abel")
+        arm: MEASURES.keys() - {"spread", "area", "near"} for arm in ("constant", "abel")
     }
     done = check(small, tmp_path, "--margin", "constant.spread=90", "--json")
     (spread,) = [one for one in json.loads(done.stdout)["findings"] if one["what"] == "spread"]

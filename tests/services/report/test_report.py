@@ -29,7 +29,7 @@ from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import Frames
 from sweeps.results.load import load
-from sweeps.results.measures import MEASURES
+from sweeps.spec.rules import MEASURES
 
 
 @pytest.fixture

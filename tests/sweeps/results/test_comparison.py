@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeps.results.comparison import MEASURES, best_setting, compare, comparisons, corrected, difference, quantities
+from sweeps.results.comparison import COMPARED, best_setting, compare, comparisons, corrected, difference, quantities
 from sweeps.results.confidence import level
 from sweeps.results.grids import Grid
 from sweeps.results.measures import measures, noise
@@ -35,7 +35,7 @@ def test_measures_by_seed_are_those_of_the_best_and_the_worst_setting():
     }
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", COMPARED)
 def test_an_arm_has_the_same_measures_by_itself_and_compared(name):
     draw = np.random.default_rng(0)
     level = 30 + np.arange(6)[:, None] * 2
@@ -178,7 +178,7 @@ def test_every_arm_is_compared_with_the_first_and_p_allows_for_all():
         name: table(draw.normal(20 + level, 1, (4, 5))) for name, level in (("abel", 0), ("step", 1), ("flat", 0))
     }
     rows = comparisons(tables, "abel")
-    assert [(row.second, row.measure) for row in rows] == [(arm, name) for arm in ("step", "flat") for name in MEASURES]
+    assert [(row.second, row.measure) for row in rows] == [(arm, name) for arm in ("step", "flat") for name in COMPARED]
     assert rows[0].values == tuple(quantities(tables[arm])["best"].value for arm in ("abel", "step"))
     plain = [row.difference.p for row in rows]
     assert [row.corrected for row in rows] == pytest.approx(stats.false_discovery_control(plain, method="by"))
@@ -194,7 +194,7 @@ def test_p_is_corrected_by_benjamini_and_yekutieli():
 
 
 def test_no_difference_is_seldom_taken_for_one():
-    draw, alarms = np.random.default_rng(4), dict.fromkeys(MEASURES, 0)
+    draw, alarms = np.random.default_rng(4), dict.fromkeys(COMPARED, 0)
     means = np.linspace(20, 22, 5)[:, None]
     for _ in range(600):
         seeds = draw.normal(size=3)

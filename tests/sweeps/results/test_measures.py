@@ -8,7 +8,7 @@ from scipy import stats
 
 from sweeps.results.confidence import level
 from sweeps.results.grids import Grid, Point, grid
-from sweeps.results.measures import COVERAGE, MEASURES, bands, measure, measures, settled, trusted
+from sweeps.results.measures import COVERAGE, ESTIMATES, bands, measure, measures, settled, trusted
 from sweeps.spec import rules
 
 
@@ -156,7 +156,7 @@ def test_intervals_cover_the_truth_as_often_as_is_published(seeds):
     draw = np.random.default_rng(7)
     means = np.linspace(20, 24, 5)
     truth = {name: found.value for name, found in measures(table(np.stack([means, means], 1))).items()}
-    names = [name for name in MEASURES if name not in ("diverged", "decays")]
+    names = [name for name in ESTIMATES if name not in ("diverged", "decays")]
     hits = dict.fromkeys(names, 0)
     for _ in range(400):
         found = measures(table(means[:, None] + draw.normal(size=seeds) + draw.normal(size=(5, seeds))))
@@ -223,7 +223,7 @@ def test_a_hole_in_the_table_is_named():
 
 
 def test_rules_coverage_and_measures_speak_of_the_same():
-    assert tuple(MEASURES) == rules.MEASURES == tuple(COVERAGE)
+    assert tuple(ESTIMATES) == tuple(rules.MEASURES) == tuple(COVERAGE)
 
 
 def test_a_measure_is_trusted_from_the_seeds_on_at_which_it_was_seen_to_cover(monkeypatch):
