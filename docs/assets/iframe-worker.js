@@ -1,4 +1,4 @@
-// Browsers start no worker from a file. On a site that was opened from disk, the search runs in a hidden frame instead.
+// Browsers do not start workers from file: pages. On a site opened from disk, the search runs in a hidden frame instead.
 if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(url) {

@@ -1,4 +1,4 @@
-"""Examples in docstrings become blocks of the page, wherever they stand."""
+"""Turn docstring examples into code blocks."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ _EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 
 
 class Doctests(griffe.Extension):
-    """Fences every paragraph of a docstring that starts with a prompt."""
+    """Fence every docstring paragraph that starts with a prompt."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Change the docstring of one object."""

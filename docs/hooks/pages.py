@@ -1,6 +1,6 @@
-"""Pages of the site that are made when it is built: the command line, the spec and the catalogue, from the program itself.
+"""Generate site pages during the build: the command line, the spec and the catalogue, from the program itself.
 
-The repository's own documents become pages too, at the paths they have there.
+The repository's own documents become pages too, at their paths in the repository.
 """
 
 import inspect
@@ -32,7 +32,7 @@ Schema = Mapping[str, Any]
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the pages that are generated, and the repository's documents with their figures."""
+    """Add the generated pages, and the repository's documents with their figures."""
     pages: dict[str, Callable[[], str]] = {
         "reference/cli.md": command_line,
         "reference/spec.md": spec,
@@ -46,7 +46,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """Links between docs/ and the repository's documents: in the site, docs/ is the root."""
+    """Rewrite links between docs/ and the repository's documents: in the site, docs/ is the root."""
     path = page.file.src_uri
     if path in DOCUMENTS:
         return markdown.replace("](" + "../" * path.count("/") + "docs/", "](" + "../" * path.count("/"))
@@ -55,11 +55,11 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
 
 
 def command_line() -> str:
-    """Every command with its help, arguments and options."""
+    """The page of every command with its help, arguments and options."""
     parts = [
         "# Command line",
-        "Generated from `abel --help` and the help of each command. `SPEC` is a YAML file or a name from the catalogue; "
-        "`SWEEP` is the name or the id of a sweep in this `ABEL_HOME`. Exit codes are in [Settings](settings.md).",
+        "Generated from `abel --help` and the help of each command. `SPEC` is a YAML file or the name of a catalogue entry; "
+        "`SWEEP` is the name or id of a sweep in this `ABEL_HOME`. [Settings](settings.md) lists the exit codes.",
     ]
     for name, command in commands(typer.main.get_command(app), "abel"):
         arguments = [item for item in command.params if item.param_type_name == "argument"]
@@ -75,7 +75,7 @@ def command_line() -> str:
 
 
 def commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The commands below a group, with the words that call them; a group itself only where it can be called."""
+    """The commands in a group, with their full names; a group itself only if it is callable."""
     for word, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, f"{name} {word}")
@@ -92,7 +92,7 @@ def _usage(item: Any) -> str:
 
 
 def _option(item: Any) -> str:
-    """An option's names and what follows them."""
+    """An option's names and its value."""
     kind = item.type_descriptor.annotation
     value = item.metavar or (f"{{{','.join(kind)}}}" if issubclass(kind, Enum) else VALUES.get(kind, ""))
     return " ".join([", ".join(item.opts), value]).strip()
@@ -105,7 +105,7 @@ def _default(item: Any) -> str:
 
 
 def _prose(text: str) -> str:
-    """A docstring's paragraphs; its example becomes a block."""
+    """A docstring's paragraphs, with its example as a code block."""
     paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
     example = re.compile(r"Example: (.*)")
     return "\n\n".join(
@@ -115,19 +115,19 @@ def _prose(text: str) -> str:
 
 
 def spec() -> str:
-    """Every field of a spec, from the JSON schema and from the classes behind its variants."""
+    """The page of every spec field, from the JSON schema and the classes of its variants."""
     schema = specs.schema()
     program, parts = schema["properties"]["program"], schema["$defs"]
     text = [
         "# Spec",
         "Generated from `abel schema`, which also prints the schema for editors. A spec is YAML 1.2 or JSON. Unknown keys "
-        "are errors; `abel validate` lists every fault with its place. [Write a spec](../how-to/spec.md) explains how the "
+        "are errors; `abel validate` lists every error with its place. [Write a spec](../how-to/spec.md) explains how the "
         "parts work together.",
         "## Sweep",
         _fields(schema),
         "## `program`",
-        "What is trained, on what and how. Each of `task`, `model`, `data` and `optimizer` is a mapping with a `kind`, or "
-        "the kind alone where its defaults do. Installed packages add kinds.",
+        "What to train, on what data and how. Each of `task`, `model`, `data` and `optimizer` is a mapping with a `kind`, "
+        "or only the kind if its defaults suffice. Installed packages can add kinds.",
         _fields(program, _comments(Program)),
     ]
     for name, group in GROUPS.items():
@@ -137,15 +137,15 @@ def spec() -> str:
     text += ["### `program.augment`", _fields(parts["Augment"], _comments(Augment))]
     text += [
         "## `arms`",
-        "Each arm has a name, a schedule and, where it varies something, a grid.",
+        "Each arm has a name, a schedule and an optional grid.",
         _fields(parts["Arm"]),
     ]
-    text += ["### `arms.NAME.schedule`", "A field that the grid varies may be left out here."]
+    text += ["### `arms.NAME.schedule`", "You may omit a field that the grid varies."]
     for kind, variant in SCHEDULES.items():
         text += _variant(kind, variant, parts)
     text += [
         "### `arms.NAME.grid`",
-        "Keys are fields of schedule or program, such as `schedule.decay_epoch` or `program.l2`.",
+        "Keys are fields of the schedule or the program, such as `schedule.decay_epoch` or `program.l2`.",
     ]
     text.append(
         _table(
@@ -154,11 +154,11 @@ def spec() -> str:
                 ["`[a, b, c]`", "as listed"],
                 [
                     "`{range: [low, high], step: s}`",
-                    "from low to high by s; a search needs `step` for whole numbers only",
+                    "from low to high in steps of s; a search needs `step` only for whole numbers",
                 ],
                 [
                     "`{log: [low, high], count: n}`",
-                    "n values, even in the logarithm; a search may leave `count` out",
+                    "n values, evenly spaced in the logarithm; a search may omit `count`",
                 ],
             ],
         )
@@ -175,7 +175,7 @@ def _variant(kind: str, variant: type[Any], parts: Schema) -> list[str]:
 
 
 def _comments(cls: type[Any]) -> dict[str, str]:
-    """What a dataclass says of its fields: comments behind them, and the arguments of its docstring; its parents' too."""
+    """A dataclass's field descriptions, from trailing comments and its docstring's `Args:`, including its parents'."""
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__[:-1]):
         found |= dict(re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(each), re.MULTILINE))
@@ -186,7 +186,7 @@ def _comments(cls: type[Any]) -> dict[str, str]:
 
 
 def _fields(schema: Schema, comments: Mapping[str, str] | None = None, without: tuple[str, ...] = ()) -> str:
-    """The table of an object's fields."""
+    """A table of an object's fields."""
     required = schema.get("required", ())
     rows = [
         [
@@ -209,7 +209,7 @@ def _value(field: Schema) -> str:
 
 
 def _sentence(text: str) -> str:
-    """A comment as a sentence of the page."""
+    """A comment as a sentence."""
     text = re.sub(r"\bNone\b", "`null`", text).rstrip(".")
     return text[:1].upper() + text[1:] + "." if text else ""
 
@@ -229,10 +229,10 @@ def _type(field: Schema) -> str:
 
 
 def catalogue() -> str:
-    """What ships with the package."""
+    """The page of the shipped catalogue entries."""
     text = [
         "# Catalogue",
-        "Generated from `abel catalog`. `abel catalog NAME > mine.yaml` prints an entry to start from.",
+        "Generated from `abel catalog`. `abel catalog NAME > mine.yaml` writes an entry to start from.",
     ]
     for entry in specs.catalog():
         rows = [["claim", " ".join(entry.claim.split())], ["cost", " ".join(entry.cost.split())]]
