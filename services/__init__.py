@@ -1,12 +1,12 @@
-"""What people and scripts use: the command line, the tracking store and the reports.
+"""The user-facing layer: the command line, tracking and reports.
 
-cli         the command ``abel``: thin skins over the verbs
-verbs       what the commands do; verbs.running drives a sweep until its outcome stands
-report      figures and page
-tracking    the one writer to MLflow
-settings    everything from the environment
-ledgers     the ledger of a home, opened for a verb
-schemas     what the verbs take and return
-errors      what they raise
-streams     the one place for output
+cli         the ``abel`` command: thin wrappers around the verbs
+verbs       what the commands do; verbs.running drives a sweep to its outcome
+report      figures and the HTML page
+tracking    the only writer to MLflow
+settings    settings from the environment
+ledgers     opens the ledger of an ABEL_HOME for a verb
+schemas     arguments and results of the verbs
+errors      exceptions of the verbs
+streams     the only place for output
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def to_json(value: Any, *, ascii_only: bool = False) -> str:
-    """A result as JSON text; NaN and the infinities, which JSON has no words for, become null."""
+    """A result as JSON text; NaN and the infinities, which JSON cannot represent, become null."""
     return json.dumps(_plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False)
 
 

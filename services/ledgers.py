@@ -1,4 +1,4 @@
-"""The ledger of a home: opened for a verb, and closed after it."""
+"""The ledger of an ABEL_HOME, opened for a verb and closed after it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from sweeps.urls import sqlite_file, without_credentials
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Ledger]:
-    """The ledger of this home, created if it is missing."""
+    """Open this home's ledger; create it if it is missing."""
     ledger = Ledger.open(settings.ledger_url)
     try:
         yield ledger
@@ -22,7 +22,7 @@ def opened(settings: Settings) -> Iterator[Ledger]:
 
 @contextmanager
 def opened_if_any(settings: Settings) -> Iterator[Ledger | None]:
-    """The ledger of this home, or None where its file is not there yet: a question must not create it."""
+    """Open this home's ledger; yield None if its file does not exist, since a query must not create it."""
     file = sqlite_file(settings.ledger_url)
     if file is None or file.exists():
         with opened(settings) as ledger:
@@ -33,7 +33,7 @@ def opened_if_any(settings: Settings) -> Iterator[Ledger | None]:
 
 @contextmanager
 def found(settings: Settings, sweep: str) -> Iterator[tuple[Ledger, SweepRow]]:
-    """This home's ledger and a sweep in it, by name or id.
+    """Open this home's ledger and find a sweep in it by name or id.
 
     Raises:
         OperationError: nothing was run here yet.
@@ -46,14 +46,14 @@ def found(settings: Settings, sweep: str) -> Iterator[tuple[Ledger, SweepRow]]:
 
 
 def nothing_here(settings: Settings, sweep: str) -> OperationError:
-    """What to raise where a sweep is asked for in a home in which none was run."""
-    return OperationError(f"sweep {sweep!r}: must be one that was run here, but {settings.home} holds none yet")
+    """The error for a sweep requested in a home without any sweeps."""
+    return OperationError(f"sweep {sweep!r}: must be one that was run here, but {settings.home} has none yet")
 
 
 def lag(settings: Settings, ledger: Ledger, sweep_id: str) -> int:
-    """How many of a sweep's events the tracking store has not acknowledged; from a thousand on, a thousand.
+    """Count the events of a sweep that the tracking store has not acknowledged, up to a thousand.
 
-    None are awaited where the environment names no store that could take them.
+    The count is 0 if the environment names no valid store.
     """
     try:
         target = without_credentials(settings.tracking_uri)

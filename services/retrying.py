@@ -1,6 +1,6 @@
-"""Persisting through faults: try again with growing pauses, say so once, give up by rule, stop when told to.
+"""Retries through faults: growing pauses, one message per outage, a rule for giving up, and a way to stop.
 
-Knows nothing of what it repeats; the tracking projector brings its step and says which errors are faults.
+It knows nothing of the work it repeats: the tracking projector passes the step and the exceptions that count as faults.
 """
 
 import fcntl
@@ -18,12 +18,12 @@ from pathlib import Path
 from sweeps.urls import masked
 
 FIRST_PAUSE_SECONDS = 0.5
-LOOK_SECONDS = 0.5  # how often a rest looks whether it should end
-REFUSALS = 3  # something that answers "no" this many times in a row is not down, it is wrong
+LOOK_SECONDS = 0.5  # how often a rest checks whether to end
+REFUSALS = 3  # a server that refuses this many times in a row is not down: the request is wrong
 
 
 class Ending(Enum):
-    """Why :func:`persist` came back."""
+    """Why :func:`persist` returned."""
 
     DONE = "done"
     GAVE_UP = "gave up"
@@ -32,10 +32,10 @@ class Ending(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long to go on and how long to rest.
+    """How long to keep trying and how long to pause.
 
-    Between steps there is a rest, so that work gathers and is done together. After faults, pauses double up to the
-    longest; the time to give up runs only once no more work is expected.
+    A rest between steps lets work accumulate into one step. After faults, pauses double up to the longest; the time until
+    giving up runs only once no more work is expected.
     """
 
     rest_seconds: float = 5.0
@@ -45,7 +45,7 @@ class Patience:
 
 @dataclass
 class Fault:
-    """A run of failed attempts that is not over."""
+    """A run of failed attempts so far."""
 
     since: float
     tries: int = 0
@@ -64,14 +64,14 @@ def persist(
     patience: Patience = Patience(),
     sleep: Callable[[float], None] = time.sleep,
 ) -> Ending:
-    """Call ``step`` until nothing waits and no more is expected.
+    """Call ``step`` until no work is waiting and none is expected.
 
     Args:
-        step: does a piece of work and says whether more is waiting; raises one of ``faults`` where it cannot.
-        more_expected: whether work may still come; asked before a step, so that nothing slips in between.
+        step: does a piece of work and returns whether more is waiting; raises one of ``faults`` if it cannot.
+        more_expected: whether more work may come; called before each step, so no work is missed in between.
         refused: whether a fault is a refusal, which waiting does not cure.
-        say: takes the lines that a person should see: the start, the end and the consequence of an outage.
-        stopped: whether to end after the current step.
+        say: receives the lines for the user: the start, the end and the consequence of an outage.
+        stopped: whether to stop after the current step.
     """
     fault: Fault | None = None
     more = True
@@ -80,7 +80,7 @@ def persist(
             more = more_expected()
             waiting = step()
             if fault is not None:
-                say(f"back after {time.monotonic() - fault.since:.0f} s")
+                say(f"reachable again after {time.monotonic() - fault.since:.0f} s")
                 fault = None
             if not (waiting or more):
                 return Ending.DONE
@@ -89,10 +89,10 @@ def persist(
         except faults as error:
             fault = _again(fault, error, more, refused, say)
             if _hopeless(fault, patience):
-                say(f"gave up: {reason(error)}; what is missing is kept")
+                say(f"gave up: {reason(error)}; unsent data is kept in the ledger")
                 return Ending.GAVE_UP
             pause = min(patience.longest_pause_seconds, FIRST_PAUSE_SECONDS * 2 ** min(fault.tries, 20))
-            pause *= random.uniform(0.5, 1.0)  # spread, so that many clients do not come back at once
+            pause *= random.uniform(0.5, 1.0)  # jitter, so many clients do not return at once
             _rest(pause, lambda: not stopped(), sleep)
         if stopped():
             return Ending.STOPPED
@@ -109,7 +109,7 @@ def _again(
 ) -> Fault:
     if fault is None:
         fault = Fault(since=time.monotonic())
-        say(f"out of reach: {reason(error)}; trying again" + (", training goes on" if more else ""))
+        say(f"unreachable: {reason(error)}; retrying" + (", training continues" if more else ""))
     fault.tries += 1
     fault.refusals = fault.refusals + 1 if refused(error) else 0
     if more:
@@ -125,7 +125,7 @@ def _hopeless(fault: Fault, patience: Patience) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """The error in one line without credentials, its cause first where a long chain hides it."""
+    """The error in one line without credentials; its root cause, if a long chain hides it."""
     text = " ".join(str(error).split()).partition(" [SQL: ")[0]
     cause = re.search(r"Caused by (.+)", text)
     text = masked(cause[1].removesuffix(")") if cause else text)
@@ -134,7 +134,7 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def sole(path: Path) -> Iterator[bool]:
-    """Hold a lock file, or yield False where another process holds it; the kernel drops it when its holder ends."""
+    """Hold a lock file; yield False if another process holds it. The kernel releases it when its holder ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
@@ -146,9 +146,9 @@ def sole(path: Path) -> Iterator[bool]:
 
 
 class Termination:
-    """Says when to stop: on SIGTERM, or, for a follower, when the process that started it is gone.
+    """When to stop: on SIGTERM or, for a follower, when the process that started it is gone.
 
-    A follower ignores SIGINT: Ctrl-C in a terminal reaches it too, and the sweep's last events are still to come.
+    A follower ignores SIGINT: Ctrl-C in a terminal reaches it too, while the sweep's last events are still to come.
     """
 
     def __init__(self, *, follow: bool) -> None:
@@ -163,10 +163,10 @@ class Termination:
 
     @property
     def told(self) -> bool:
-        """Whether SIGTERM came."""
+        """Whether SIGTERM was received."""
         return self._told
 
     @property
     def alone(self) -> bool:
-        """Whether a follower's starter is gone, so that nothing more comes whatever the ledger says."""
+        """Whether a follower's starter is gone, so nothing more comes whatever the ledger says."""
         return self._starter is not None and os.getppid() != self._starter

@@ -1,4 +1,4 @@
-"""What the verbs take and return: frozen values of plain types, ready to be shown or written as JSON."""
+"""Arguments and results of the verbs: frozen values of plain types, ready to be shown or written as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from sweeps.results.values import ArmSummary, Finding, TrialResult, Verdict
 
-UI_PORT = 5000  # where `abel ui` serves a database, unless it is given another
+UI_PORT = 5000  # default port of `abel ui`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A sweep as someone asks for it: a file or catalogue name, and what overrides spec and defaults."""
+    """A requested sweep: a file or catalogue name, and what overrides the spec and the defaults."""
 
     spec: str
     sharing: bool = True
@@ -35,7 +35,7 @@ class CatalogEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """A spec that holds, in numbers."""
+    """A valid spec, in numbers."""
 
     name: str
     title: str
@@ -44,7 +44,7 @@ class Validation:
     seeds: tuple[int, ...]
     epochs: int  # of the longest trial
     epochs_naive: int
-    notes: tuple[str, ...] = ()  # what holds and was hardly meant
+    notes: tuple[str, ...] = ()  # what is valid but probably not intended
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +59,11 @@ class ArmPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a sweep will cost. Epochs are ranges (low, high) where forks depend on what training shows.
+    """The forecast cost of a sweep. Epochs are ranges (low, high), as forks may depend on training.
 
-    Of the naive epochs ``epochs_known`` are recorded, or ``reason`` says why none is; ``epochs_remaining`` are those of
-    the shared ones that are left to train. ``seconds`` forecasts their wall time with ``start_seconds``, which a run takes
-    before it trains, and ``basis`` says from what.
+    ``epochs_known`` counts the naive epochs that are recorded already; if there are none, ``reason`` says why.
+    ``epochs_remaining`` counts the shared epochs left to train. ``seconds`` forecasts their wall time, including
+    ``start_seconds`` before training starts; ``basis`` says what it is based on.
     """
 
     name: str
@@ -79,12 +79,12 @@ class Plan:
     seconds: tuple[float, float] | None
     start_seconds: float
     basis: str
-    notes: tuple[str, ...] = ()  # what holds and was hardly meant
+    notes: tuple[str, ...] = ()  # what is valid but probably not intended
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOverview:
-    """A sweep as one line of ``abel status``; ``status`` is "stopped" where its process is gone without a word."""
+    """A sweep as one line of ``abel status``; ``status`` is "stopped" if its process vanished without ending it."""
 
     id: str
     name: str
@@ -99,18 +99,18 @@ class SweepOverview:
     stopped: int  # at a rung of its arm
     covered: int  # trial-epochs recorded
     total: int  # trial-epochs
-    trained: int  # epochs that workers trained for it, replays not counted
+    trained: int  # epochs that workers trained for it, without replays
     replayed: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
-    """One thing that went wrong during a run, however often: how many trials it hit, and when last.
+    """One kind of incident: how often it happened, how many trials it hit, and when it last happened.
 
     The loss of a driver hits the sweep as a whole and no trial.
     """
 
-    kind: str  # its class, as "infrastructure"
+    kind: str  # its failure class, e.g. "infrastructure"
     text: str
     times: int
     retried: int
@@ -122,7 +122,7 @@ class Incident:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What a command to end or to retry trials did; ``running`` tells whether a process runs the sweep."""
+    """The result of cancelling or retrying trials; ``running`` says whether a process is running the sweep."""
 
     sweep: str
     trials: int
@@ -137,7 +137,7 @@ class SweepDetail:
     arms: tuple[ArmSummary, ...]
     trials: tuple[TrialResult, ...]
     incidents: tuple[Incident, ...]
-    lacking: int  # events that the tracking store does not show yet; counted up to a thousand
+    lacking: int  # events that the tracking store lacks; counted up to a thousand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,34 +148,34 @@ class RunResult:
     trained: int
     replayed: int
     seconds: Mapping[str, float]
-    error: str | None  # why the sweep as a whole stopped, where it did
-    tracking: str | None  # what is not in the tracking store yet and why; None when all of it is
+    error: str | None  # why the sweep as a whole stopped, if it did
+    tracking: str | None  # what the tracking store lacks and why; None if it has everything
     detail: SweepDetail
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tracked:
-    """What ``abel track`` brought about for one sweep."""
+    """The result of ``abel track`` for one sweep."""
 
     id: str
     name: str
     target: str  # the tracking store, without credentials
-    lacking: int  # events of the ledger that the store does not show yet; counted up to a thousand
+    lacking: int  # events of the ledger that the store lacks; counted up to a thousand
     error: str | None  # why it lacks some
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFiles:
-    """Where a report was written, and what it says."""
+    """Where a report was written, and its findings."""
 
     files: tuple[Path, ...]
-    findings: tuple[str, ...]  # what it says, in sentences
-    note: str | None  # what could not be done beside writing them
+    findings: tuple[str, ...]  # one sentence or more each
+    note: str | None  # what failed besides writing the files, such as attaching them to a run
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSources:
-    """What ``program.data`` can be: kinds of source with what they are, and the sets that are prepared."""
+    """Choices for ``program.data``: the kinds of source with their descriptions, and the prepared data sets."""
 
     kinds: Mapping[str, str]
     data_dir: Path | None
@@ -196,7 +196,7 @@ class DataReport:
 
 @dataclass(frozen=True, kw_only=True)
 class UiServer:
-    """How to serve the tracking store on this machine; ``command`` is None where a server runs already."""
+    """How to serve the tracking store on this machine; ``command`` is None if a server is already running."""
 
     url: str
     command: tuple[str, ...] | None
@@ -205,12 +205,12 @@ class UiServer:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A sweep against a baseline: the verdict, and what it rests on."""
+    """A sweep compared with a baseline: the verdict and its evidence."""
 
     sweep: str
     id: str
     baseline: str
-    error: str  # which test error of a trial counted
+    error: str  # which test error of a trial counts
     verdict: Verdict
     findings: tuple[Finding, ...]
 
@@ -220,9 +220,10 @@ class Failure:
     """Why a command failed, as `--json` prints it.
 
     Args:
-        kind: "spec", "identity", "data", "ledger", "settings", "operation", "usage", "interrupted" or "internal".
-        message: what a person reads on standard error.
-        faults: of a spec, each "path: rule, got value".
+        kind: "spec", "identity", "data", "ledger", "settings", "baseline", "operation", "identitylost", "clusteraway",
+            "usage", "interrupted" or "internal".
+        message: the text on standard error.
+        faults: those of a spec, each "path: rule, got value".
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""A server in the foreground that ends with the command, by whatever signal that ends, and all that it started with it."""
+"""A server in the foreground; it and its children end with the command, whatever signal ends that."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the server until it ends, or Ctrl-C, SIGTERM or SIGHUP ends it; returns its exit code, 0 for the latter."""
+    """Run the server until it exits, or Ctrl-C, SIGTERM or SIGHUP stops it; return its exit code, or 0 for a signal."""
     clean_leftovers()
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
     directory = Path(tempfile.mkdtemp(prefix="abel-ui-"))
     try:
-        with cleaned(directory):  # whatever works in the directory ends with this process
+        with cleaned(directory):  # processes working in the directory end with this one
             return subprocess.call(command, env=os.environ | environment, cwd=directory, umask=OWNER_ONLY)
     except KeyboardInterrupt:
         return 0

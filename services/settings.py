@@ -1,14 +1,14 @@
-"""Everything that comes from the environment, read once into one frozen object.
+"""Settings from the environment, read once into a frozen object.
 
 | variable | meaning | default |
 |---|---|---|
-| `ABEL_HOME` | directory that keeps what runs leave behind | `.abel` |
+| `ABEL_HOME` | directory for everything that runs write | `.abel` |
 | `ABEL_LEDGER` | SQLAlchemy URL of the ledger: SQLite or PostgreSQL | `sqlite:///<home>/ledger.db` |
 | `ABEL_TRACKING_URI`, else `MLFLOW_TRACKING_URI` | MLflow database or server | `sqlite:///<home>/mlflow.db` |
 | `ABEL_DATA_DIR`, else `TFDS_DATA_DIR` | directory of prepared TFDS data sets | none |
-| `ABEL_RAY_ADDRESS` | Ray cluster to join | none: a local one is started |
-| `ABEL_NOTIFY_URL` | gets a JSON notice when a sweep finishes, fails or regresses; may hold a secret | none |
-| `ABEL_NOTIFY_COMMAND` | shell command that gets the same on its standard input | none |
+| `ABEL_RAY_ADDRESS` | Ray cluster to join | none: start a local one |
+| `ABEL_NOTIFY_URL` | receives a JSON notice when a sweep finishes, fails or regresses; may hold a secret | none |
+| `ABEL_NOTIFY_COMMAND` | shell command that receives the same notice on its standard input | none |
 """
 
 import os
@@ -24,8 +24,8 @@ from sweeps.urls import URL, WEB, backend, is_sqlite, of_sqlite, origin, parse, 
 
 TRACKING_BACKENDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 
-# MLflow's client retries a request for minutes inside the call and sends usage statistics; retrying is ours to do,
-# where it can be reported and stopped. The job runner of its server is an open door that nobody here needs.
+# MLflow's client retries a request for minutes inside one call, and sends usage statistics. We retry ourselves, where it
+# can be reported and stopped. The job runner of its server is an attack surface that nothing here needs.
 MLFLOW_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -40,14 +40,14 @@ MLFLOW_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 
 
 class SettingsError(ValueError):
-    """An environment variable holds what it must not."""
+    """An environment variable has an invalid value."""
 
 
 Value = TypeVar("Value")
 
 
 class CheckedSetting(Generic[Value]):
-    """A setting that may be wrong: its error is raised where it is used, so a verb needs only the variables it uses."""
+    """A setting that may be invalid: its error is raised on access, so a verb needs only the variables it uses."""
 
     def __init__(self, *default: Value) -> None:
         self._default = default
@@ -56,7 +56,7 @@ class CheckedSetting(Generic[Value]):
         self._name = name
 
     def __get__(self, settings: object | None, owner: type) -> Value:
-        """The value; of the class itself the default, which is how a dataclass asks for it."""
+        """The value; on the class itself, the default, as dataclasses expect."""
         if settings is None:
             if not self._default:
                 raise AttributeError(self._name)
@@ -72,7 +72,7 @@ class CheckedSetting(Generic[Value]):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Settings:
-    """Where things are. Paths are absolute, so processes started in other directories agree about them."""
+    """Paths and addresses. Paths are absolute, so processes started in other directories agree on them."""
 
     home: CheckedSetting[Path] = CheckedSetting()
     ledger_url: CheckedSetting[str] = CheckedSetting()
@@ -84,13 +84,13 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None) -> "Settings":
-        """Read the environment; nothing is created. An empty variable counts as unset.
+        """Read the environment; create nothing. An empty variable counts as unset.
 
-        A variable that breaks its rule raises a :class:`SettingsError` where the setting is used, or by :meth:`check`;
-        the message names the variable, the rule and the value.
+        An invalid variable raises a :class:`SettingsError` when the setting is used, or in :meth:`check`; the message
+        names the variable, the rule and the value.
 
         Args:
-            data_dir: what ``--data-dir`` names; it takes the place of the variables.
+            data_dir: the value of ``--data-dir``; overrides the variables.
         """
         given = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
         name, uri = _first(given, "ABEL_TRACKING_URI", "MLFLOW_TRACKING_URI")
@@ -112,15 +112,15 @@ class Settings:
         """Check settings that a verb uses only later.
 
         Raises:
-            SettingsError: one of them breaks its rule.
+            SettingsError: one of them is invalid.
         """
         for name in names:
             getattr(self, name)
 
     def lend_home(self) -> None:
-        """Have libraries that ask for the user's home directory find one where there is none.
+        """Set HOME to this home if the user has no home directory.
 
-        A container may run as a number, without HOME and without a line in passwd; MLflow then fails to import.
+        A container may run as a bare user id, without HOME and without an entry in passwd; MLflow then fails to import.
         """
         with suppress(SettingsError):
             if os.path.expanduser("~") == "~":
@@ -128,12 +128,12 @@ class Settings:
 
     @property
     def artifacts(self) -> Path:
-        """Files that belong to MLflow runs, where no MLflow server keeps them."""
+        """Artifacts of MLflow runs, unless an MLflow server keeps them."""
         return self.home / "artifacts"
 
     @property
     def checkpoints(self) -> Path:
-        """Training states by their keys."""
+        """Training states by key."""
         return self.home / "checkpoints"
 
     @property
@@ -143,25 +143,25 @@ class Settings:
 
     @property
     def reports(self) -> Path:
-        """Figures and pages, one folder a sweep."""
+        """Figures and pages, one folder per sweep."""
         return self.home / "reports"
 
     @property
     def logs(self) -> Path:
-        """What background processes print."""
+        """Output of background processes."""
         return self.home / "logs"
 
     def prepare(self) -> "Settings":
-        """Create the home and its folders, which only their owner may enter; those that exist keep their mode.
+        """Create the home and its folders, accessible only to their owner; existing ones keep their mode.
 
         Raises:
-            SettingsError: a folder cannot be made.
+            SettingsError: a folder cannot be created.
         """
         for folder in (self.home, self.artifacts, self.checkpoints, self.cache, self.reports, self.logs):
             try:
                 make_private(folder)
             except OSError as error:
-                raise SettingsError(f"ABEL_HOME: cannot make {folder}: {error.strerror}") from None
+                raise SettingsError(f"ABEL_HOME: cannot create {folder}: {error.strerror}") from None
         return self
 
 
@@ -213,10 +213,10 @@ def _tracking(name: str, uri: str) -> str:
     kind = backend(uri)
     if kind not in TRACKING_BACKENDS:
         rule = "must be a database (sqlite:///, postgresql://, mysql://, mssql://) or an MLflow server (http(s)://)"
-        hint = "; MLflow has retired file stores: `mlflow migrate-filestore`" if kind == "file" else ""
+        hint = "; MLflow no longer supports file stores: use `mlflow migrate-filestore`" if kind == "file" else ""
         raise SettingsError(f"{name}: {rule}, got {_shown(uri)}{hint}")
     if kind == "sqlite":
-        # With its driver, since MLflow makes a folder for `sqlite:///` without unquoting the path.
+        # Name the driver: for a plain `sqlite:///`, MLflow creates a folder without unquoting the path.
         return str(_file_url(name, uri).set(drivername="sqlite+pysqlite"))
     if not _parsed(name, uri).host:
         raise SettingsError(f"{name}: must name a host, as in http://127.0.0.1:5000, got {_shown(uri)}")

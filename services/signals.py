@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal while a sweep runs: the first asks for an orderly end, the second ends at once."""
+"""Ctrl-C, SIGTERM and a closed terminal while a sweep runs: the first stops in order, the second at once."""
 
 import signal
 import threading
@@ -11,14 +11,14 @@ STOPPING = "Finishing the running epochs and saving; press Ctrl-C again to stop 
 
 
 class Stop(threading.Event):
-    """Set once the sweep is to end in order. Where :func:`on_signals` made it, signals set it."""
+    """An event set once the sweep must stop in order; signals set it if :func:`on_signals` created it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.handler: Callable[[int, FrameType | None], None] | None = None
 
     def hold(self) -> None:
-        """Take the signals."""
+        """Install the signal handlers."""
         if self.handler is not None:
             for number in SIGNALS:
                 if not _is_ignored(number):
@@ -26,21 +26,21 @@ class Stop(threading.Event):
 
 
 def _is_ignored(number: signal.Signals) -> bool:
-    """Whether the terminal may close without a word, as under nohup; the other signals are always heard."""
+    """Whether SIGHUP is ignored, as under nohup; the other signals are always handled."""
     return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 @contextmanager
 def on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
-    """A stop that, once it holds the signals, is set by the first; a second raises KeyboardInterrupt.
+    """Yield a stop event. Once it holds the signals, the first one sets it, and a second raises KeyboardInterrupt.
 
-    Until then there is nothing to save, and a signal ends the command as it ends any other.
+    Until then there is nothing to save, and a signal ends the command as usual.
     """
     stop = Stop()
 
     def handle(number: int, _: FrameType | None) -> None:
         if stop.is_set():
-            if number == signal.SIGHUP:  # the kernel and the shell each send one: that is no impatience
+            if number == signal.SIGHUP:  # the kernel and the shell each send one: not a second request
                 return
             raise KeyboardInterrupt
         stop.set()

@@ -1,7 +1,7 @@
-"""The standard streams of the command: what cannot be shown neither stops it nor changes what it did.
+"""The standard streams of the command: output that cannot be written neither stops it nor changes what it did.
 
-A stream that fails once is silent from then on: its reader has gone, its terminal was closed, its disk is full. Characters
-that its encoding lacks are replaced.
+A stream that fails once is silent from then on, e.g. after its reader exits, its terminal closes or its disk fills up.
+Characters that its encoding lacks are replaced.
 """
 
 import codecs
@@ -24,7 +24,7 @@ NEAREST = {"…": "...", "—": "-", "–": "-", "×": "x", "±": "+-", "·": ".
 
 
 class Standard(io.RawIOBase):
-    """One of the standard descriptors, written at once and without raising; `fault` is why it went silent."""
+    """A standard descriptor, written unbuffered and without raising; `fault` is the error that silenced it."""
 
     def __init__(self, descriptor: int, fault: OSError | None = None) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Standard(io.RawIOBase):
         self.fault = fault
 
     def writable(self) -> bool:
-        """Always: what is written to a silent stream is lost."""
+        """Always true: what is written to a silent stream is discarded."""
         return True
 
     def fileno(self) -> int:
@@ -58,19 +58,19 @@ class Standard(io.RawIOBase):
 
 
 def guard() -> None:
-    """Put streams that never raise in place of standard output and standard error."""
+    """Replace standard output and standard error with streams that never raise."""
     codecs.register_error(REPLACE, _replaced)
     closed = _open_closed()
     sys.stdout, sys.stderr = _guarded(sys.stdout, 1, closed), _guarded(sys.stderr, 2, closed)
 
 
 def console(*, error: bool = False) -> Console:
-    """A console on a standard stream, which draws with the characters that the stream has."""
+    """A console on a standard stream; it draws with the characters of the stream's encoding."""
     return Console(file=sys.stderr if error else sys.stdout)
 
 
 def write(text: str) -> None:
-    """Print a text as it is on standard output."""
+    """Print a text unchanged on standard output."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
@@ -86,15 +86,15 @@ def write_json(value: object) -> None:
 
 
 def forgive() -> None:
-    """Note that the command has done what it was asked for, whether or not its output arrives."""
+    """Record that the command has done its work, whether or not its output arrives."""
     if (stream := _standard(sys.stdout)) is not None:
         stream.fault = None
 
 
 def exit_code(code: int) -> int:
-    """The exit code, given that of a command: not 0 where all that was asked for is output that could not be written.
+    """The exit code for a command's own: not 0 if the command's only purpose was output and that could not be written.
 
-    A reader that went away early, as `head` does, has what it wanted.
+    A reader that exits early, as `head` does, has what it wanted.
     """
     stream = _standard(sys.stdout)
     fault = stream.fault if stream else None
@@ -107,7 +107,7 @@ def exit_code(code: int) -> int:
 def _guarded(stream: TextIO | None, descriptor: int, closed: Sequence[int]) -> TextIO:
     fault = OSError(errno.EBADF, os.strerror(errno.EBADF)) if descriptor in closed else None
     encoding = stream.encoding if stream is not None else "utf-8"
-    # Without a buffer: a signal's handler may print while something is being printed.
+    # Unbuffered: a signal handler may print while something is being printed.
     return io.TextIOWrapper(
         Standard(descriptor, fault),  # type: ignore[type-var]
         encoding,
@@ -123,7 +123,7 @@ def _standard(stream: TextIO) -> Standard | None:
 
 
 def _open_closed() -> Sequence[int]:
-    """Open the null device on every standard descriptor that is closed: else the next file opened would get its number."""
+    """Open the null device on every closed standard descriptor; otherwise the next file opened would get its number."""
     closed = [descriptor for descriptor in (0, 1, 2) if not _is_open(descriptor)]
     for descriptor in closed:
         _to_null(descriptor)
@@ -139,7 +139,7 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _silence(failed: int) -> None:
-    """Lead to the null device what child processes would write to the failed stream, and to its twin of `2>&1`."""
+    """Redirect the failed stream, and its twin under `2>&1`, to the null device, for child processes too."""
     with suppress(OSError):
         twins = [other for other in (1, 2) if os.path.sameopenfile(failed, other)]
         for descriptor in twins:
@@ -156,7 +156,7 @@ def _to_null(descriptor: int) -> None:
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding lacks."""
+    """Replacements for characters that an encoding lacks."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(NEAREST.get(character, "?") for character in error.object[error.start : error.end]), error.end

@@ -1,4 +1,4 @@
-"""What the verbs of upkeep return: `backup`, `repair` and `gc`."""
+"""Results of the maintenance verbs `backup`, `repair` and `gc`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class BackedUp:
-    """A copy of the ledger that was read back whole."""
+    """A verified copy of the ledger."""
 
     file: Path
     bytes: int
@@ -15,7 +15,7 @@ class BackedUp:
 
 @dataclass(frozen=True, kw_only=True)
 class Retrained:
-    """How the training of what a sweep had lost ended; ``replayed`` epochs were compared with their records."""
+    """The result of retraining a sweep's lost epochs; ``replayed`` epochs were compared with their records."""
 
     sweep: str
     outcome: str
@@ -26,7 +26,7 @@ class Retrained:
 
 @dataclass(frozen=True, kw_only=True)
 class Mended:
-    """Something of the ledger that was damaged or missing, and what is done about it.
+    """A damaged or missing part of the ledger, and what is done about it.
 
     ``sweep`` is a name; it and ``sweep_id`` are empty for what belongs to no sweep. ``restored`` is false for what is
     lost, ``trains`` true for what training restores.
@@ -44,7 +44,7 @@ class Mended:
 class Repaired:
     """What was damaged and what was done about it; in a dry run, what would be done.
 
-    ``kept`` is a copy of the ledger as it was. ``trained`` are the sweeps of which lost epochs were trained again.
+    ``kept`` is a copy of the damaged ledger. ``trained`` has the results of retraining, one per sweep.
     """
 
     dry_run: bool
@@ -55,7 +55,7 @@ class Repaired:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """Checkpoints of one kind: what they are, whether they stay, how many there are and what they weigh."""
+    """Checkpoints of one kind: what they are, whether they are kept, their number and their size."""
 
     what: str
     kept: bool
@@ -65,7 +65,7 @@ class Pruned:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """What ``abel gc`` found; in a dry run, ``freed`` is what it would free."""
+    """The result of ``abel gc``; in a dry run, ``freed`` is what it would free."""
 
     dry_run: bool
     groups: tuple[Pruned, ...]

@@ -1,13 +1,13 @@
-"""Numbers and settings as people say them."""
+"""Numbers, durations and sizes as text."""
 
 
 def span(low: int, high: int) -> str:
-    """A whole number, or the range where it is not known yet."""
+    """A whole number, or a range if it is not known yet."""
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it: 8 s, 4 min 10 s, 2 h 05 min."""
+    """A duration as text: 8 s, 4 min 10 s, 2 h 05 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -17,7 +17,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """So many bytes as people say it: 812 B, 1.4 MB, 20 GB."""
+    """A number of bytes as text: 812 B, 1.4 MB, 20 GB."""
     value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
     while value >= 999.5 and len(units) > 1:
         value, units = value / 1000, units[1:]

@@ -1,1 +1,1 @@
-"""The command ``abel``: thin skins over the verbs, and what they print."""
+"""The ``abel`` command: thin wrappers around the verbs, and what they print."""

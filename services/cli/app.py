@@ -1,7 +1,7 @@
-"""The ``abel`` command: thin skins over :mod:`services.verbs`.
+"""The ``abel`` command: thin wrappers around :mod:`services.verbs`.
 
-The verbs bring JAX, Ray and MLflow with them, which takes seconds. They are therefore imported by the command that
-needs them and not with this module, so that ``abel --help`` and a mistyped command answer at once.
+The verbs import JAX, Ray and MLflow, which takes seconds. Each command imports only the verb it needs, so ``abel --help``
+and a mistyped command answer at once.
 """
 
 import importlib.metadata
@@ -59,15 +59,15 @@ def _version(wanted: bool) -> None:
 EXAMPLES = """
 First steps:
 
-  abel catalog                    what there is to run
+  abel catalog                    list the sweeps that ship with this package
 
-  abel plan fig-s6a-digits        what it would cost
+  abel plan fig-s6a-digits        forecast what one costs
 
-  abel run fig-s6a-digits         run it; again, to go on after a stop
+  abel run fig-s6a-digits         run it, or resume it after a stop
 
-  abel report fig-s6a-digits      write its figure and its page
+  abel report fig-s6a-digits      write its figures and its page
 
-SPEC is a YAML file or a name from the catalogue. Everything a run leaves behind lies in ABEL_HOME (default: .abel).
+SPEC is a YAML file or a name from the catalogue. Runs keep all their files in ABEL_HOME (default: .abel).
 """
 
 app = typer.Typer(
@@ -86,7 +86,7 @@ Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=
 
 @app.callback()
 def options(version: Version = False) -> None:
-    """Options before the command."""
+    """Handle the options before the command."""
 
 
 for verb in (specs.catalog, specs.init, specs.validate, specs.plan):
@@ -105,17 +105,17 @@ def run(
     allow_nondeterminism: AllowNondeterminism = False,
     save_every: Annotated[
         float,
-        typer.Option(min=0.0, metavar="SECONDS", help="Between a worker's checkpoints; it saves at every fork too."),
+        typer.Option(min=0.0, metavar="SECONDS", help="Time between a worker's checkpoints; forks are always saved."),
     ] = 120.0,
     as_json: AsJson = False,
 ) -> None:
-    """Run a sweep, or go on with one that was interrupted. A finished sweep trains nothing again.
+    """Run a sweep, or resume an interrupted one. A finished sweep is not trained again.
 
-    Ctrl-C finishes the epochs under way, saves, and says how to go on; a second Ctrl-C stops at once. SIGTERM and a closed
-    terminal do the same; with nohup the run goes on.
+    Ctrl-C finishes the current epochs, saves, and says how to resume; a second Ctrl-C stops at once. SIGTERM and a closed
+    terminal do the same; under nohup, the run survives a closed terminal.
 
-    Exit code: 0 finished or cancelled, 1 some trial failed, the disk stayed full or the driver kept being lost, 2 bad
-    input and nothing was started, 130 interrupted.
+    Exit code: 0 finished or cancelled, 1 a trial failed, the disk stayed full or drivers were lost repeatedly, 2 bad
+    input, nothing was started, 130 interrupted.
 
     Example: abel run fig-s6a-digits --seeds 0,1
     """
@@ -145,16 +145,16 @@ def status(
     trials: Annotated[bool, typer.Option("--trials", help="List the sweep's trials by name.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the sweeps of this ABEL_HOME, or one of them with its arms or its trials.
+    """Show the sweeps of this ABEL_HOME, or one sweep with its arms or trials.
 
-    With --json a sweep always comes with its trials.
+    With --json, a sweep always includes its trials.
 
     Example: abel status fig-s6a-digits
     """
     from services.verbs import status as verb
 
     if sweep is None and trials:
-        raise typer.BadParameter("must come with a SWEEP", param_hint="--trials")
+        raise typer.BadParameter("needs a SWEEP", param_hint="--trials")
     if sweep is None:
         show(verb.sweeps(settings_of()), rendering_sweeps.overview_table, as_json)
     else:
@@ -164,7 +164,7 @@ def status(
 
 @app.command()
 def cancel(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJson = False) -> None:
-    """End a sweep, an arm or a trial for good; what is recorded stays. Works while the sweep runs, from any terminal.
+    """Cancel a sweep, an arm or a trial; recorded epochs are kept. Works from any terminal while the sweep runs.
 
     Example: abel cancel fig-s6a-digits --arm constant
     """
@@ -175,7 +175,7 @@ def cancel(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJso
 
 @app.command()
 def retry(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJson = False) -> None:
-    """Have trials that failed or were cancelled trained by the next run of the sweep.
+    """Queue failed or cancelled trials for the sweep's next run.
 
     Example: abel retry fig-s6a-digits --arm constant
     """
@@ -185,7 +185,7 @@ def retry(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJson
 
 
 class Export(StrEnum):
-    """What tables are written as."""
+    """File formats of exported tables."""
 
     CSV = "csv"
     PARQUET = "parquet"
@@ -195,11 +195,11 @@ class Export(StrEnum):
 def report(
     sweeps: SweepsOfOneProgram,
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: ABEL_HOME/reports/SWEEP).")] = None,
-    export: Annotated[Export | None, typer.Option(help="Write trials, curves and measures as tables too.")] = None,
+    export: Annotated[Export | None, typer.Option(help="Also write trials, curves and measures as tables.")] = None,
     ui_url: UiUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write everything about one sweep, or several compared, as one HTML page, and its figures as PNG.
+    """Write an HTML report of one sweep, or of several compared, and its figures as PNG.
 
     Example: abel report fig-s6a-digits --out figures --export csv
     """
@@ -215,11 +215,13 @@ app.command()(ledger.repair)
 
 @app.command()
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False, as_json: AsJson = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Remove checkpoints that no sweep needs any more. Every sweep can still be resumed and extended.
+    """Remove checkpoints that no sweep needs. Every sweep can still be resumed and extended.
 
-    It keeps every trial's last checkpoint, the forks that unfinished trials come from, and everything of running sweeps.
+    It keeps the last checkpoint of every trial, the forks that unfinished trials start from, and all checkpoints of
+    running sweeps.
 
     Example: abel gc --dry-run
     """
@@ -231,25 +233,25 @@ def gc(
 @app.command()
 def track(
     sweep: AnySweep = None,
-    every: Annotated[bool, typer.Option("--all", help="Every sweep of this ABEL_HOME.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Upload every sweep of this ABEL_HOME.")] = False,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Show everything again from the ledger, whatever the store says it has.")
+        bool, typer.Option("--rebuild", help="Upload everything again from the ledger, whatever the store reports.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring a sweep into the tracking store, as after an outage; nothing is trained.
+    """Upload a sweep to the tracking store, e.g. after an outage. Trains nothing.
 
-    A run does this by itself. --rebuild uploads everything from the ledger again, into an empty store or one that lost
-    runs; what the store still has stays as it is and is not duplicated.
+    Runs upload by themselves. --rebuild recreates the MLflow runs from the ledger, in an empty store or one that lost
+    runs; existing runs are kept and not duplicated.
 
-    Exit code: 0 the store shows everything, 1 it is out of reach or refuses, 2 bad input.
+    Exit code: 0 the store has everything, 1 it is unreachable or refuses, 2 bad input.
 
     Example: abel track fig-s6a-digits
     """
     from services.verbs import track as verb
 
     if (sweep is None) != every:
-        raise typer.BadParameter("name a SWEEP or give --all, one of them", param_hint="SWEEP")
+        raise typer.BadParameter("give either a SWEEP or --all", param_hint="SWEEP")
     done = verb.track(settings_of(), sweep, rebuild=rebuild, say=complain)
     show(done, rendering_sweeps.tracked, as_json, done=True)
     raise typer.Exit(int(any(result.error for result in done)))
@@ -259,7 +261,7 @@ def track(
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = UI_PORT,
     sweep: Annotated[
-        str | None, typer.Option(help="Open at this sweep.", autocompletion=completion.sweep_names)
+        str | None, typer.Option(help="Open the page of this sweep.", autocompletion=completion.sweep_names)
     ] = None,
 ) -> None:
     """Serve the tracking store to a browser on this machine until Ctrl-C.
@@ -280,9 +282,9 @@ app.command()(specs.schema)
 
 
 def main() -> None:
-    """Run the command line, whatever becomes of its output."""
+    """Run the command line; output that cannot be written does not stop it."""
     streams.guard()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some callers pass it on, it hides how processes end
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # some callers leave it ignored, which hides exit codes
     try:
         app(prog_name="abel")
     except SystemExit as end:
@@ -290,7 +292,7 @@ def main() -> None:
 
 
 def _code(ended_with: str | int | None) -> int:
-    """The exit code of an end, as Python has it; a text is printed first."""
+    """The exit code for the value of a SystemExit; a text is printed first."""
     if isinstance(ended_with, str):
         complain(ended_with)
         return 1

@@ -1,7 +1,7 @@
-"""What the shell completes: names of the catalogue, and of sweeps and arms in the ledger.
+"""Shell completion: names from the catalogue, and sweeps and arms from the ledger.
 
-A key press waits for it and may come anywhere, so it reads SQLite directly, imports none of what takes seconds, and
-answers nothing where something is wrong. SQLAlchemy is imported only where the ledger's URL is wanted.
+A key press waits for it. So it reads SQLite directly, avoids slow imports, and completes nothing on errors. SQLAlchemy
+is imported only for the ledger's URL.
 """
 
 import sqlite3
@@ -12,14 +12,14 @@ WAIT_SECONDS = 0.2
 
 
 def spec_names(incomplete: str) -> list[str]:
-    """Catalogue entries; the shell itself completes files where none fits."""
+    """Catalogue entries; if none matches, the shell completes files."""
     from sweeps import catalog
 
     return [name for name in catalog.names() if name.startswith(incomplete)]
 
 
 def sweep_names(incomplete: str) -> list[str]:
-    """Sweeps that were run here, by name."""
+    """Names of sweeps that were run here."""
     return _names("select distinct name from sweeps where substr(name, 1, ?) = ? order by name", incomplete)
 
 
@@ -29,7 +29,7 @@ def arm_names(ctx: Any, incomplete: str) -> list[str]:
         "select distinct arm from trials join sweeps on sweeps.id = sweep_id "
         "where substr(arm, 1, ?) = ? and ? in (sweeps.id, sweeps.name) order by arm"
     )
-    # Before an option without its value, the parser leaves arguments where they are.
+    # While an option still lacks its value, the parser leaves arguments in ctx.args.
     sweep = ctx.params.get("sweep") or next(iter(ctx.args), None)
     return _names(query, incomplete, sweep)
 

@@ -5,7 +5,7 @@ import typer
 from services.cli import rendering
 from services.cli.options import AsJson, DataDir, DataName, settings_of, show
 
-data_app = typer.Typer(help="Look at data sets, and prepare those that need it.", no_args_is_help=True)
+data_app = typer.Typer(help="Inspect data sets, and prepare those that need it.", no_args_is_help=True)
 
 
 @data_app.command("list")
@@ -21,7 +21,7 @@ def data_list(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @data_app.command("check")
 def data_check(name: DataName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Read a data set as a sweep would, and say what is in it.
+    """Read a data set as a sweep would, and summarise it.
 
     Example: abel data check cifar10 --data-dir data/tfds
     """
@@ -32,7 +32,7 @@ def data_check(name: DataName, data_dir: DataDir = None, as_json: AsJson = False
 
 @data_app.command("prepare")
 def data_prepare(name: DataName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Download and prepare a TFDS set. Needs a network, and TensorFlow: pip install 'abel-sweeps\\[prepare]'.
+    """Download and prepare a TFDS data set. Needs a network and TensorFlow: pip install 'abel-sweeps\\[prepare]'.
 
     Example: abel data prepare cifar100 --data-dir data/tfds
     """

@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from services.settings import Settings
 
 EXIT_CODES = {Verdict.HOLDS: 0, Verdict.REGRESSED: 1, Verdict.CANNOT_TELL: 3}
-BROKE_DOWN = 70  # EX_SOFTWARE of sysexits.h; Python's own is 1, which says regressed
+BROKE_DOWN = 70  # EX_SOFTWARE of sysexits.h; Python's own exit code 1 means regressed here
 
-baseline_app = typer.Typer(help="Keep a sweep's results to hold later ones to.", no_args_is_help=True)
+baseline_app = typer.Typer(help="Save a sweep's results as a baseline for `abel check`.", no_args_is_help=True)
 
-Baseline = Annotated[Path, typer.Option("--baseline", metavar="FILE", help="What `abel baseline save` printed.")]
+Baseline = Annotated[Path, typer.Option("--baseline", metavar="FILE", help="The output of `abel baseline save`.")]
 Margins = Annotated[
     list[str],
     typer.Option(
         "--margin",
         metavar="MEASURE=AMOUNT",
-        help="Allowed regression of a measure, e.g. spread=1.5; of one arm alone, e.g. abel.spread=1.5.",
+        help="Allowed regression of a measure, e.g. spread=1.5; for one arm only, e.g. abel.spread=1.5.",
     ),
 ]
-Rules = Annotated[list[str], typer.Option("--rule", metavar="RULE", help='A bound to keep, as "spread <= 1.5".')]
+Rules = Annotated[list[str], typer.Option("--rule", metavar="RULE", help='Bound on a measure, e.g. "spread <= 1.5".')]
 
 
 @baseline_app.command("power")
@@ -55,9 +55,10 @@ def power(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how many seeds a margin needs: how often `abel check` would be right, at the noise that a sweep showed.
+    """Estimate how many seeds a margin needs: how often `abel check` would be right at the noise level of a sweep.
 
-    Without --margin for those of the sweep's spec. Its other margins and its rules count as looks of the same check.
+    Without --margin, it uses the margins of the sweep's spec. The spec's other margins and rules count as further
+    comparisons of the same check.
 
     Example: abel baseline power fig-s6a-digits --margin mean=1
     """
@@ -69,7 +70,7 @@ def power(
 
 @baseline_app.command("save")
 def save(sweep: Sweep, data_dir: DataDir = None) -> None:
-    """Print a finished sweep's results as a baseline: JSON, to be kept beside the code.
+    """Print a finished sweep's results as a baseline: JSON to commit with the code.
 
     Example: abel baseline save fig-s6a-digits > fig-s6a-digits.baseline.json
     """
@@ -83,20 +84,20 @@ def check(
     baseline: Baseline,
     margin: Margins = [],  # noqa: B006 (Typer reads the default)
     rule: Rules = [],  # noqa: B006
-    run: Annotated[bool, typer.Option("--run", help="Run it first; SWEEP is then a SPEC.")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Run the sweep first; SWEEP is then a SPEC.")] = False,
     seeds: Seeds = None,
     workers: Workers = None,
-    markdown: Annotated[Path | None, typer.Option(help="Add the verdict to this file, as a job's summary.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Append the verdict to this Markdown file.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the findings to this file as JUnit XML.")] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold a sweep to a baseline: did a measure of its robustness get worse by its margin?
+    """Compare a sweep with a baseline: did a robustness measure regress beyond its margin?
 
-    Margins and rules come from `check:` in the sweep's spec, and from here.
+    Margins and rules come from `check:` in the sweep's spec and from these options.
 
-    Exit code: 0 everything holds, 1 something regressed, 3 the results cannot tell (too few seeds, trials without a
-    result, another spec), 2 bad input, 70 the command broke down.
+    Exit code: 0 everything holds, 1 something regressed, 2 bad input, 3 cannot tell (too few seeds, trials without a
+    result, another spec), 70 internal error.
 
     Example: abel check fig-s6a-digits --baseline fig-s6a-digits.baseline.json --margin spread=1.5
     """
@@ -122,13 +123,13 @@ def check(
         notify.tell(settings, partial(notify.of_check, result), complain)
         for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
             if file is not None and (fault := _write(file, text(result), mode)):
-                complain(f"warning: {fault}; the verdict stands without it")
+                complain(f"warning: {fault}; the verdict is not affected")
         show(result, verdicts.terminal, as_json, done=True)
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
 def _ran(settings: "Settings", request: Request, as_json: bool) -> str:
-    """Runs a sweep, and returns its id."""
+    """Run a sweep; return its id."""
     done = carry_out(settings, request, quiet=True)
     if done.outcome == "interrupted":
         fail(Failure(kind="interrupted", message=STOPPED, exit_code=INTERRUPTED), as_json)
@@ -145,16 +146,16 @@ def _breakdown_is_no_verdict(as_json: bool) -> Iterator[None]:
     except (typer.Exit, typer.BadParameter, *INPUT_ERRORS):
         raise
     except Exception as error:
-        if (failure := on_purpose(error)) is not None:  # of the machine, whose exit code elsewhere says regressed here
+        if (failure := on_purpose(error)) is not None:  # a machine error, whose usual exit code means regressed here
             give_up(error, replace(failure, exit_code=BROKE_DOWN), as_json)
         traceback.print_exc()
-        complain(f"abel check broke down, which is a bug and no verdict: {type(error).__name__}: {error}")
+        complain(f"abel check crashed, which is a bug and not a verdict: {type(error).__name__}: {error}")
         fail(broke_down(error, BROKE_DOWN), as_json)
         raise typer.Exit(BROKE_DOWN) from None
 
 
 def _must_be_writable(file: Path) -> None:
-    """Before anything is trained; leaves no file that was not there."""
+    """Check before anything is trained; leave no new file behind."""
     there = _resolved(file).exists()
     if fault := _write(file, "", "a"):
         raise typer.BadParameter(fault)
@@ -170,7 +171,7 @@ def _resolved(file: Path) -> Path:
 
 
 def _write(file: Path, text: str, mode: str) -> str | None:
-    """Write a file; returns why that failed."""
+    """Write a file; return why that failed."""
     try:
         with _resolved(file).open(mode, encoding="utf-8") as target:
             target.write(text)

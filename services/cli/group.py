@@ -1,4 +1,4 @@
-"""How the command fails: one error on standard error, as JSON on standard output too with --json, and an exit code."""
+"""How the command fails: one error on standard error, with --json also on standard output, and an exit code."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 BROKE_DOWN = 1
-STOPPED = "Stopped; what was saved stays. The same command goes on from there."
+STOPPED = "Stopped; saved work is kept. The same command resumes it."
 
 
 class Commands(TyperGroup):
-    """Shows an error of the input or the machine once, without a traceback, and exits with 2 or 1."""
+    """Print an input or machine error once, without a traceback, and exit with 2 or 1."""
 
     _as_json = False
 
@@ -63,25 +63,25 @@ class Commands(TyperGroup):
 
 
 def fail(failure: Failure, as_json: bool) -> None:
-    """Print why the command failed where JSON is wanted."""
+    """With --json, print why the command failed."""
     if as_json:
         streams.write_json({"error": failure})
 
 
 def give_up(error: Exception, failure: Failure, as_json: bool) -> NoReturn:
-    """Print an error of the input or the machine, and end the command."""
+    """Print an input or machine error, and exit."""
     streams.console(error=True).print(rendering.error(error), soft_wrap=True)
     fail(failure, as_json)
     raise typer.Exit(failure.exit_code) from None
 
 
 def broke_down(error: Exception, exit_code: int) -> Failure:
-    """The failure of a command that has a bug."""
+    """The failure of a command that hit a bug."""
     return Failure(kind="internal", message=f"{type(error).__name__}: {error}", exit_code=exit_code)
 
 
 def on_purpose(error: Exception) -> Failure | None:
-    """The failure behind an error of the input or the machine; None for any other error."""
+    """The failure behind an input or machine error; None for any other error."""
     from services.verbs.refusals import INPUT_ERRORS, MACHINE_ERRORS
     from sweeps.errors import SpecError
 

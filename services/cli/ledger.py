@@ -29,7 +29,8 @@ def backup(
 ) -> None:
     """Copy the ledger to a new file in DIR and verify the copy. Works while sweeps run.
 
-    MLflow follows from the ledger, checkpoints from training: neither is copied.
+    MLflow runs and checkpoints are not copied: `abel track --all --rebuild` recreates the runs, training the
+    checkpoints.
 
     Example: abel backup ~/backups
     """
@@ -40,19 +41,19 @@ def backup(
 
 def repair(
     sweep: Annotated[
-        str | None, typer.Argument(metavar="[SWEEP]", help="Train again only what this sweep, by name or id, lost.")
+        str | None, typer.Argument(metavar="[SWEEP]", help="Retrain lost epochs of this sweep only (name or id).")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what is damaged and what would be done.")
+        bool, typer.Option("--dry-run", help="Show the damage and what would be done, and change nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Mend a damaged ledger: restore what follows from the rest, train lost epochs again, and list what is lost.
+    """Repair a damaged ledger: restore what follows from the rest, retrain lost epochs, and list what is lost.
 
-    The ledger is kept as it was, beside the mended one. Epochs are trained from the nearest checkpoint and compared with
+    The damaged ledger is kept beside the repaired one. Epochs are trained from the nearest checkpoint and compared with
     the records that follow them. No sweep may run meanwhile.
 
-    Exit code: 0 everything is restored, 1 something is lost or could not be trained, 2 nothing can be read,
+    Exit code: 0 everything is restored, 1 something is lost or could not be trained, 2 the ledger is unreadable,
     130 interrupted.
 
     Example: abel repair --dry-run
@@ -73,7 +74,7 @@ def repair(
 
 
 def _trained(settings: "Settings", lacking: Mapping[str, str], *, quiet: bool) -> Iterator[Retrained]:
-    """Train sweeps one after the other; one that cannot be trained leaves the others, an interruption ends all."""
+    """Train sweeps in turn; after a failure, continue with the next; stop at an interruption."""
     from services.verbs.refusals import INPUT_ERRORS, MACHINE_ERRORS
 
     for sweep_id, name in lacking.items():

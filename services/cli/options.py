@@ -1,4 +1,4 @@
-"""What the commands have in common: their options, the settings they start from, and how a result is shown."""
+"""What the commands share: options, settings, and how a result is shown."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,18 +13,18 @@ from services.cli import completion
 from services.schemas import Request, RunResult
 
 if TYPE_CHECKING:
-    from services.settings import Settings  # brings SQLAlchemy, for the URLs
+    from services.settings import Settings  # imports SQLAlchemy, for the URLs
 
 Result = TypeVar("Result")
 
 
 def _web_address(text: str) -> str:
-    """An http or https address with a host, as the links of a page can begin with it."""
+    """Validate the base URL of a page's links: http or https, with a host."""
     from sweeps import urls
 
     try:
         known = urls.backend(text) in urls.WEB and bool(urls.parse(text).host)
-    except ValueError:  # a port that is no number, a host with half a bracket
+    except ValueError:  # a port that is not a number, an unbalanced bracket in the host
         known = False
     if not known:
         raise typer.BadParameter(f"must be an http:// or https:// URL with a host, got {text!r}")
@@ -37,30 +37,30 @@ Spec = Annotated[
         metavar="SPEC", help="A YAML file, or a name from 'abel catalog'.", autocompletion=completion.spec_names
     ),
 ]
-DataName = Annotated[str, typer.Argument(metavar="NAME", help="A TFDS set such as cifar10, or a source of our own.")]
+DataName = Annotated[str, typer.Argument(metavar="NAME", help="A TFDS data set, or a source from 'abel data list'.")]
 Sweep = Annotated[
     str,
     typer.Argument(
-        metavar="SWEEP", help="The name or the id of a sweep that was run here.", autocompletion=completion.sweep_names
+        metavar="SWEEP", help="Name or id of a sweep that was run here.", autocompletion=completion.sweep_names
     ),
 ]
 SweepsOfOneProgram = Annotated[
     list[str],
     typer.Argument(
-        metavar="SWEEP...", help="Names or ids of sweeps of one program.", autocompletion=completion.sweep_names
+        metavar="SWEEP...", help="Names or ids of sweeps of the same program.", autocompletion=completion.sweep_names
     ),
 ]
-DataDir = Annotated[Path | None, typer.Option(help="Where prepared TFDS sets lie (default: ABEL_DATA_DIR).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
+DataDir = Annotated[Path | None, typer.Option(help="Directory of prepared TFDS data sets (default: ABEL_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, max=10_000, help="Workers at once (default: as many as cores / threads).")
+    int | None, typer.Option(min=1, max=10_000, help="Number of concurrent workers (default: cores / threads).")
 ]
-Threads = Annotated[int, typer.Option(min=1, max=1024, help="Threads of a worker; CPU results depend on it.")]
-NoSharing = Annotated[bool, typer.Option("--no-sharing", help="Train every trial from its first epoch on its own.")]
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="Threads per worker; CPU results depend on it.")]
+NoSharing = Annotated[bool, typer.Option("--no-sharing", help="Train every trial separately from its first epoch.")]
 AllowNondeterminism = Annotated[
     bool,
     typer.Option(
-        "--allow-nondeterminism", help="Go on where an epoch trained again differs from its record, as on some GPUs."
+        "--allow-nondeterminism", help="Continue if a replayed epoch differs from its record, as on some GPUs."
     ),
 ]
 Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.", autocompletion=completion.arm_names)]
@@ -73,14 +73,14 @@ UiUrl = Annotated[
         "--ui-url",
         metavar="URL",
         parser=_web_address,
-        help="MLflow's address for the page's links (default: the tracking server, else that of `abel ui`).",
+        help="Base URL of the page's links to MLflow (default: the tracking server, else `abel ui`).",
     ),
 ]
 AnySweep = Annotated[
     str | None,
     typer.Argument(
         metavar="[SWEEP]",
-        help="The name or the id of a sweep that was run here.",
+        help="Name or id of a sweep that was run here.",
         autocompletion=completion.sweep_names,
     ),
 ]
@@ -88,7 +88,7 @@ Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds 
 
 
 def settings_of(data_dir: Path | None = None) -> "Settings":
-    """The settings, with a data directory where one is given."""
+    """The settings from the environment; ``data_dir`` overrides the data directory."""
     from services.settings import Settings
 
     settings = Settings.from_env(data_dir=data_dir)
@@ -97,19 +97,19 @@ def settings_of(data_dir: Path | None = None) -> "Settings":
 
 
 def seeds_of(text: str | None) -> tuple[int, ...] | None:
-    """The seeds in an option's text."""
+    """Parse the value of --seeds."""
     if text is None:
         return None
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"must be whole numbers with commas, as in 0,1,2, got {text!r}") from None
+        raise typer.BadParameter(f"must be comma-separated whole numbers, e.g. 0,1,2, got {text!r}") from None
 
 
 def show(
     result: Result, render: Callable[[Result], RenderableType], as_json: bool = False, *, done: bool = False
 ) -> None:
-    """Print a result, for people or as JSON; with ``done`` the command has acted, and losing the output is no failure."""
+    """Print a result as text or JSON; with ``done``, the command has acted, and losing its output is not a failure."""
     if as_json:
         streams.write_json(result)
     else:
@@ -121,9 +121,9 @@ def show(
 def carry_out(
     settings: "Settings", request: Request, *, quiet: bool, verb: Callable[..., RunResult] | None = None
 ) -> RunResult:
-    """Run a sweep with its progress on the terminal; on standard error where the result alone is to be on the other.
+    """Run a sweep and show its progress; with ``quiet`` on standard error, which leaves standard output to the result.
 
-    ``verb`` is called instead of :func:`services.verbs.run.run`.
+    ``verb`` replaces :func:`services.verbs.run.run`.
     """
     from services.cli import progress
     from services.verbs import notify

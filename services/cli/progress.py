@@ -14,7 +14,7 @@ from rich.text import Text
 
 from services.wording import duration, span
 
-if TYPE_CHECKING:  # brings JAX, which takes seconds to import
+if TYPE_CHECKING:  # imports JAX, which takes seconds
     from sweeps.processes.job import Progress
 
 BAR_CELLS = 16
@@ -24,7 +24,7 @@ NEWS_SHOWN = 6
 
 @contextmanager
 def progress_view(console: Console, title: str) -> Iterator["LineView | LiveView"]:
-    """The view that suits the console: live on a terminal that can move its cursor, else lines."""
+    """Choose the view for the console: live on a terminal that can move its cursor, otherwise lines."""
     if not console.is_terminal or console.is_dumb_terminal:
         yield LineView(console)
         return
@@ -34,7 +34,7 @@ def progress_view(console: Console, title: str) -> Iterator["LineView | LiveView
 
 
 class LineView:
-    """Plain lines with the time of day; progress at most every few seconds, and only when it moved."""
+    """Lines with the time of day; progress at most every few seconds, and only if it changed."""
 
     def __init__(
         self, console: Console, *, every_seconds: float = LINE_SECONDS, clock: Callable[[], float] = time.monotonic
@@ -55,7 +55,7 @@ class LineView:
         self._line(f"{trial}: {text}")
 
     def show(self, progress: "Progress") -> None:
-        """Print one line of figures if it is time and something moved."""
+        """Print a line of figures if one is due and something changed."""
         self._covered_before = progress.covered if self._covered_before is None else self._covered_before
         line = summary_line(progress, self._covered_before)
         now = self._clock()
@@ -70,7 +70,7 @@ class LineView:
 
 
 class LiveView:
-    """Figures that are redrawn in place with the latest news below them; notes stay above."""
+    """Figures redrawn in place, with the latest news below and notes above."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
@@ -91,7 +91,7 @@ class LiveView:
             del self._news[next(iter(self._news))]
 
     def show(self, progress: "Progress") -> None:
-        """Take the figures for the next redraw."""
+        """Store the figures for the next redraw."""
         if self._progress is None:
             self._covered_before = progress.covered
         self._progress = progress
@@ -106,7 +106,7 @@ class LiveView:
 
 
 def figures(progress: "Progress", covered_before: int) -> RenderableType:
-    """The progress as a small table. ``covered_before``: trial-epochs that earlier runs had recorded."""
+    """The progress as a small table. ``covered_before``: trial-epochs recorded by earlier runs."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", overflow="fold")
     grid.add_column(width=BAR_CELLS)
@@ -121,7 +121,7 @@ def figures(progress: "Progress", covered_before: int) -> RenderableType:
 
 
 def summary_line(progress: "Progress", covered_before: int) -> str:
-    """The progress as one line of a log, without times."""
+    """The progress as one log line, without times."""
     cohorts = f"{progress.running} cohorts running, {progress.waiting} ready"
     return f"{_trials(progress)}; {cohorts}; {_epochs(progress, covered_before, '{} epochs trained of {}')}"
 
@@ -141,7 +141,7 @@ def _trials(progress: "Progress") -> str:
 
 
 def _epochs(progress: "Progress", covered_before: int, form: str) -> str:
-    # What is trained already is sure; where every trial has ended, nothing more comes.
+    # Epochs trained already are certain; once every trial has ended, no more will follow.
     open_ended = progress.ended < progress.trials
     low = max(progress.forecast_low, progress.trained) if open_ended else progress.trained
     forecast = span(low, max(progress.forecast_high, low) if open_ended else low)

@@ -1,4 +1,4 @@
-"""Results as people read them on a terminal. Each function turns one result into something Rich can print."""
+"""Results on a terminal. Each function turns one result into a Rich renderable."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,12 +27,12 @@ FREE_TEXT = (
 
 
 def error(fault: Exception) -> Text:
-    """An error of the input: what is wrong, and that nothing was started."""
+    """An input or machine error."""
     return Text.assemble(("error: ", "bold red"), str(fault))
 
 
 def catalog_table(entries: Sequence[CatalogEntry]) -> RenderableType:
-    """The catalogue, one block an entry."""
+    """The catalogue, one block per entry."""
     blocks: list[RenderableType] = []
     for entry in entries:
         rows = [("claim", " ".join(entry.claim.split())), ("cost", " ".join(entry.cost.split()))]
@@ -44,7 +44,7 @@ def catalog_table(entries: Sequence[CatalogEntry]) -> RenderableType:
 
 
 def validation(result: Validation) -> RenderableType:
-    """A spec that holds."""
+    """A valid spec."""
     arms = ", ".join(f"{arm} {count}" for arm, count in result.arms.items())
     seeds = ", ".join(map(str, result.seeds))
     return Group(
@@ -53,7 +53,7 @@ def validation(result: Validation) -> RenderableType:
             [
                 ("trials", f"{result.trials} ({arms})"),
                 ("seeds", seeds),
-                ("epochs", f"{_lengths(result)}, {result.epochs_naive} in all before sharing"),
+                ("epochs", f"{_lengths(result)}, {result.epochs_naive} in total before sharing"),
             ]
         ),
         *map(Text, result.notes),
@@ -61,7 +61,7 @@ def validation(result: Validation) -> RenderableType:
 
 
 def plan_facts(result: Plan) -> RenderableType:
-    """What a sweep will cost."""
+    """The forecast cost of a sweep."""
     table = Fitted(("arm", "trials", "epochs, not shared", "epochs, shared"), free=FREE_TEXT)
     for arm in result.arms:
         table.add_row(escape(arm.arm), f"{arm.trials}", f"{arm.epochs_naive:,}", span(*arm.epochs_shared))
@@ -83,23 +83,23 @@ def plan_facts(result: Plan) -> RenderableType:
 
 
 def cancelled(result: Command) -> RenderableType:
-    """How many trials a cancellation ends, and when."""
-    when = "they end with their next report" if result.running else "they have ended"
-    return _whole(f"{result.sweep}: {result.trials} trials cancelled; {when}. What is recorded of them stays.")
+    """How many trials a cancellation stops, and when."""
+    when = "they stop at their next report" if result.running else "they have stopped"
+    return _whole(f"{result.sweep}: {result.trials} trials cancelled; {when}. Their recorded epochs are kept.")
 
 
 def retried(result: Command) -> RenderableType:
-    """How many trials wait again."""
-    return _whole(f"{result.sweep}: {result.trials} trials wait again; the command that started the sweep trains them.")
+    """How many trials are queued again."""
+    return _whole(f"{result.sweep}: {result.trials} trials queued; run the sweep's command again to train them.")
 
 
 def started(file: Path) -> RenderableType:
-    """A fresh spec."""
+    """A new spec."""
     return Group(Text(f"Wrote {file}."), next_steps(f"abel validate {file}", f"abel plan {file}", f"abel run {file}"))
 
 
 def report_files(result: ReportFiles) -> RenderableType:
-    """Where a report lies."""
+    """The findings of a report, and its files."""
     lines = [_whole("Wrote ", str(file)) for file in result.files]
     findings = [Text(finding) for finding in result.findings]
     return Group(*findings, *lines, *([Text(result.note, style="yellow")] if result.note else []))
@@ -109,14 +109,14 @@ def ui_address(server: UiServer) -> RenderableType:
     """Where to point the browser."""
     if server.command is None:
         return Group(Text("The tracking server is at"), _whole("  ", (server.url, "bold")))
-    return Group(Text("Starting; in a few seconds open"), _whole("  ", (server.url, "bold")), Text("Ctrl-C ends it."))
+    return Group(Text("Starting; in a few seconds open"), _whole("  ", (server.url, "bold")), Text("Ctrl-C stops it."))
 
 
 def collected(result: Collected) -> RenderableType:
-    """Which checkpoints stay and which go."""
+    """Which checkpoints are kept and which are removed."""
     if not result.groups:
-        return Text("There is no checkpoint here.")
-    pruned = "would go" if result.dry_run else "gone"
+        return Text("There are no checkpoints here.")
+    pruned = "would be removed" if result.dry_run else "removed"
     table = Fitted(("checkpoints", "", "count", "size"), free=("",))
     for group in result.groups:
         verdict = "[green]kept[/]" if group.kept else f"[yellow]{pruned}[/]"
@@ -128,13 +128,13 @@ def collected(result: Collected) -> RenderableType:
 
 
 def data_sources(result: DataSources) -> RenderableType:
-    """Kinds of data source, and prepared sets."""
-    where = f"in {result.data_dir}" if result.data_dir else "no data directory is set: --data-dir, ABEL_DATA_DIR"
+    """Kinds of data source, and prepared data sets."""
+    where = f"in {result.data_dir}" if result.data_dir else "no data directory; set --data-dir or ABEL_DATA_DIR"
     prepared = ", ".join(result.prepared) or "none"
     return Group(
-        Text("Sources, for program.data in a spec:", style="dim"),
+        Text("Sources for program.data in a spec:", style="dim"),
         facts_table(list(result.kinds.items())),
-        Text.assemble(("Prepared TFDS sets: ", "dim"), prepared, (f" ({where})", "dim")),
+        Text.assemble(("Prepared TFDS data sets: ", "dim"), prepared, (f" ({where})", "dim")),
     )
 
 
@@ -151,12 +151,12 @@ def data_report(report: DataReport) -> RenderableType:
 
 
 def next_steps(*commands: str) -> RenderableType:
-    """The commands that one would type next."""
+    """Commands to run next."""
     return Group(Text("\nNext:", style="dim"), *(_whole("  ", (command, "bold")) for command in commands))
 
 
 def _whole(*parts: str | tuple[str, str]) -> Text:
-    """A line that is copied as a whole, so never broken, however narrow the terminal."""
+    """A line that never wraps, so it can be copied from a narrow terminal."""
     return Text.assemble(*parts, no_wrap=True, overflow="ignore")
 
 
@@ -169,7 +169,7 @@ def _forecast(result: Plan) -> str:
     if result.seconds is None:
         return result.basis
     if result.epochs_remaining[1] == 0:
-        return "nothing is left to train"
+        return "nothing left to train"
     low, high = (duration(seconds) for seconds in result.seconds)
     takes = low if low == high else f"{low} to {high}"
     return f"{takes} on {result.workers} workers  ({result.basis}; {duration(result.start_seconds)} to start)"

@@ -8,13 +8,13 @@ from services.wording import size
 
 
 def backed_up(result: BackedUp) -> RenderableType:
-    """Where the copy is, and that it was read back."""
+    """Where the verified copy is."""
     sweeps = f"{result.sweeps} sweep{'s' * (result.sweeps != 1)}"
     return Text(f"{result.file}: {size(result.bytes)}, {sweeps}, verified.", overflow="fold")
 
 
 def repaired(result: Repaired) -> RenderableType:
-    """What was damaged, and what is done about it."""
+    """What was damaged, and how it was repaired."""
     if not result.mended:
         return Text("The ledger is intact.")
     lines = []
@@ -23,14 +23,14 @@ def repaired(result: Repaired) -> RenderableType:
         where = f"{item.sweep}: " if item.sweep else ""
         lines.append(Text.assemble(mark, f"{where}{item.what}: {item.how}"))
     if result.kept is not None:
-        lines.append(Text(f"The ledger as it was: {result.kept}", style="dim", overflow="fold"))
+        lines.append(Text(f"The damaged ledger is kept as {result.kept}", style="dim", overflow="fold"))
     if result.dry_run:
-        lines.append(Text("Nothing was changed. `abel repair` does this."))
+        lines.append(Text("Nothing was changed. Run `abel repair` to do this."))
     return Group(*lines)
 
 
 def retrained(result: Repaired) -> RenderableType:
-    """How training went."""
+    """The results of retraining."""
     lines = []
     for one in result.trained:
         why = f": {one.error}" if one.error else ""

@@ -1,4 +1,4 @@
-"""Sweeps as people read them on a terminal: where they stand, how a run ended, and what their trials showed."""
+"""Sweeps on a terminal: their state, how a run ended, and the results of their trials."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -36,7 +36,7 @@ TROUBLES_SHOWN = 8
 def overview_table(sweeps: Sequence[SweepOverview]) -> RenderableType:
     """Every sweep of this home, newest first."""
     if not sweeps:
-        return Group(Text("No sweep was run here yet."), next_steps("abel catalog", "abel run NAME"))
+        return Group(Text("No sweeps were run here yet."), next_steps("abel catalog", "abel run NAME"))
     table = Fitted(("sweep", "id", "status", "trials", "epochs", "trained", "started"), free=FREE_TEXT)
     for sweep in sweeps:
         table.add_row(
@@ -52,12 +52,12 @@ def overview_table(sweeps: Sequence[SweepOverview]) -> RenderableType:
 
 
 def sweep_detail(result: SweepDetail) -> RenderableType:
-    """A sweep: its figures, its arms, and the trials that need a look."""
+    """A sweep: its figures, its arms, and the trials that need attention."""
     sweep = result.sweep
     figures: dict[str, str | Text] = {
         "id": sweep.id,
         "trials": Text.from_markup(f"{sweep.ended} of {sweep.trials} ended{_ill(sweep)}"),
-        "epochs": f"{sweep.covered} of {sweep.total} covered by {sweep.trained} trained" + _replayed(sweep.replayed),
+        "epochs": f"{sweep.covered} of {sweep.total} recorded, {sweep.trained} trained" + _replayed(sweep.replayed),
         "MLflow": _tracked(result.lacking, sweep.name),
     }
     parts = [
@@ -69,19 +69,19 @@ def sweep_detail(result: SweepDetail) -> RenderableType:
     if result.incidents:
         parts.append(incidents_table(result.incidents))
     if sweep.status in ("interrupted", "stopped", "failed", "no_space"):
-        parts.append(Text("\nThe command that started it goes on with it."))
+        parts.append(Text("\nRun the same command again to resume it."))
     return Group(*parts)
 
 
 def _tracked(lacking: int, name: str) -> str:
     if not lacking:
-        return "shows all of it"
+        return "up to date"
     more = "a thousand events or more" if lacking >= 1000 else f"{lacking} event{'s' * (lacking != 1)}"
-    return f"lacks {more}; a run sends them, and so does abel track {name}"
+    return f"lacks {more}; the next run or `abel track {name}` sends them"
 
 
 def run_result(result: RunResult, command: str) -> RenderableType:
-    """How a run ended: the table of its arms and what to type next; ``command`` is what was typed to run it."""
+    """How a run ended: the table of its arms and the next commands; ``command`` is the command line of the run."""
     sweep = result.detail.sweep
     parts: list[RenderableType] = [Text(_headline(result), style="bold")]
     parts += [arms_table(result.detail.arms), troubles(result.detail.trials)]
@@ -89,7 +89,7 @@ def run_result(result: RunResult, command: str) -> RenderableType:
         parts.append(Text(result.error, style="red"))
     if result.tracking:
         parts.append(Text(result.tracking, style="yellow"))
-    if result.outcome == "interrupted" or result.error:  # the same command goes on
+    if result.outcome == "interrupted" or result.error:  # the same command resumes it
         parts.append(next_steps(command, f"abel status {sweep.name}"))
     else:
         parts.append(next_steps(f"abel report {sweep.name}", "abel ui", f"abel status {sweep.name}"))
@@ -97,20 +97,20 @@ def run_result(result: RunResult, command: str) -> RenderableType:
 
 
 def tracked(results: Sequence[Tracked]) -> RenderableType:
-    """For each sweep, whether the tracking store shows all of it."""
+    """For each sweep, whether the tracking store has all of it."""
     lines = [
-        Text(f"{result.name} ({result.id}): not everything is in {result.target}: {result.error}", style="yellow")
+        Text(f"{result.name} ({result.id}): incomplete in {result.target}: {result.error}", style="yellow")
         if result.error
-        else Text(f"{result.name} ({result.id}): all of it is in {result.target}")
+        else Text(f"{result.name} ({result.id}): complete in {result.target}")
         for result in results
     ]
     if any(result.error for result in results):
-        lines.append(Text("The same command goes on from there."))
+        lines.append(Text("Run the same command again to continue."))
     return Group(*lines)
 
 
 def arms_table(summaries: Sequence[ArmSummary]) -> RenderableType:
-    """One line per arm at the best setting of its grid."""
+    """One line per arm, at the best setting of its grid."""
     caption = "Test error in %, mean over seeds (± standard deviation)."
     columns = ("arm", "trials", "best at", "min error", "final error", "decays after")
     table = Fitted(columns, free=FREE_TEXT, caption=caption)
@@ -142,7 +142,7 @@ def trials_table(result: SweepDetail) -> RenderableType:
 
 
 def troubles(trials: Sequence[TrialResult]) -> RenderableType:
-    """The trials that diverged or failed, with the epoch and the first line of the reason."""
+    """The trials that diverged, failed or were cancelled, with the epoch and the first line of the reason."""
     ill = [trial for trial in trials if trial.status in ("diverged", "failed", "cancelled")]
     lines = []
     for trial in ill[:TROUBLES_SHOWN]:
@@ -159,11 +159,11 @@ def troubles(trials: Sequence[TrialResult]) -> RenderableType:
 
 
 def incidents_table(found: Sequence[Incident]) -> RenderableType:
-    """The incidents of the sweep's cohorts: how often each happened, and how often it was retried."""
+    """The sweep's incidents: how often each happened, and how often it was retried."""
     lines = []
     for incident in found:
         more = f" and {incident.trials - 1} more" if incident.trials > 1 else ""
-        times = f" {incident.times}×, taken up again {incident.retried}×: {incident.text}"
+        times = f" {incident.times}×, retried {incident.retried}×: {incident.text}"
         last = f" (last: {incident.last_trial}{more}, epoch {incident.last_epoch})" if incident.last_trial else ""
         lines.append(Text.assemble((incident.kind.replace("_", " "), "yellow"), times, (last, "dim")))
     return Group(*lines)
@@ -172,7 +172,7 @@ def incidents_table(found: Sequence[Incident]) -> RenderableType:
 def _headline(result: RunResult) -> str:
     sweep = result.detail.sweep
     if result.outcome == "nothing to do":
-        return f"{sweep.name}: nothing to do, all {sweep.trials} trials had ended; no epoch was trained."
+        return f"{sweep.name}: nothing to do, all {sweep.trials} trials are done; no epoch was trained."
     took = f" in {duration(result.seconds['wall'])}" if "wall" in result.seconds else ""
     return f"{sweep.name}: {result.outcome}; {result.trained} epochs trained{_replayed(result.replayed)}{took}."
 
@@ -182,7 +182,7 @@ def _replayed(count: int) -> str:
 
 
 def _ended(counts: ArmSummary | SweepOverview) -> str:
-    """How many trials came to a result, of how many, and how many to what other end."""
+    """Trials with a result, out of all, and the counts of the other outcomes."""
     return f"{counts.ended - counts.failed - counts.cancelled}/{counts.trials}{_ill(counts)}"
 
 

@@ -1,4 +1,4 @@
-"""The commands that look at specs: `abel catalog`, `init`, `validate`, `plan` and `schema`. They start nothing."""
+"""The commands on specs: `abel catalog`, `init`, `validate`, `plan` and `schema`. They start nothing."""
 
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +44,7 @@ def catalog(
 
 
 def init(
-    file: Annotated[Path, typer.Argument(help="The file to write; an existing one is never overwritten.")] = Path(
+    file: Annotated[Path, typer.Argument(help="The file to write; existing files are never overwritten.")] = Path(
         "sweep.yaml"
     ),
 ) -> None:
@@ -59,7 +59,7 @@ def init(
 
 
 def validate(spec: Spec, as_json: AsJson = False) -> None:
-    """Check a spec and list every fault with its place.
+    """Check a spec and list every error with its location.
 
     Example: abel validate mine.yaml
     """
@@ -77,7 +77,7 @@ def plan(
     seeds: Seeds = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a sweep would cost and what earlier runs spare it. Starts and writes nothing.
+    """Forecast what a sweep costs, given what earlier runs have recorded. Starts and writes nothing.
 
     Example: abel plan fig-s6a-cifar10 --data-dir data/tfds
     """
@@ -88,7 +88,7 @@ def plan(
 
 
 def schema() -> None:
-    """Print the JSON schema of a spec, for editors that complete and check YAML.
+    """Print the JSON schema of specs, for completion and checks in an editor.
 
     Example: abel schema > abel.schema.json
     """

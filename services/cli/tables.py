@@ -1,4 +1,4 @@
-"""Tables for a terminal that cut nothing, however narrow it is."""
+"""Terminal tables that truncate nothing, however narrow the terminal."""
 
 from collections.abc import Collection, Sequence
 
@@ -13,13 +13,16 @@ UNLIMITED = 100_000  # cells
 
 
 class Fitted:
-    """Rows under headings. Where they are too wide, headings and free texts wrap between words; where that does not do,
-    each row becomes a list of its cells.
+    """Rows under headings.
+
+    If they are too wide, headings and free text wrap between words; if that is not enough, each row becomes a list of
+    its cells.
 
     Args:
         columns: the headings.
         free: columns that may wrap; numbers never do.
-        right: columns that are aligned to the right.
+        right: right-aligned columns.
+        caption: a line below the table.
     """
 
     def __init__(
@@ -32,7 +35,7 @@ class Fitted:
         self._rows: list[list[Text]] = []
 
     def add_row(self, *cells: str | Text) -> None:
-        """Add a row; a cell is a text with Rich's markup."""
+        """Add a row; a string cell may contain Rich markup."""
         self._rows.append([Text.from_markup(cell) if isinstance(cell, str) else cell for cell in cells])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -51,7 +54,7 @@ class Fitted:
         return [(column, [row[index].plain for row in self._rows]) for index, column in enumerate(self._columns)]
 
     def _widths(self, natural: Sequence[int], room: int) -> list[int] | None:
-        """Widths that fit into the room; None where not even the words do."""
+        """Column widths that fit into ``room`` cells; None if not even single words fit."""
         least = [
             _widest(*(_words(column), _words(*cells) if column in self._free else cells))
             for column, cells in self._by_column()
@@ -84,7 +87,7 @@ class Fitted:
 
 
 def facts_table(pairs: Sequence[tuple[str, str | Text]]) -> Padding:
-    """Names and values, one pair a line; long values wrap."""
+    """Names and values, one pair per line; long values wrap."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", overflow="fold")
     grid.add_column(overflow="fold")
@@ -98,6 +101,6 @@ def _words(*texts: str) -> list[str]:
 
 
 def _widest(heading: str | Sequence[str], cells: Sequence[str]) -> int:
-    """The width of the widest of some texts, each of one or more lines."""
+    """The width of the widest line of a heading and its cells."""
     texts = [heading] if isinstance(heading, str) else heading
     return max((cell_len(line) for text in [*texts, *cells] for line in text.splitlines()), default=1)

@@ -1,4 +1,4 @@
-"""A verdict for those who read it: on a terminal, in a job's summary (Markdown), and for what collects test results (JUnit)."""
+"""Verdicts of `abel check`: on a terminal, as Markdown for a job summary, and as JUnit XML for test reporters."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +16,10 @@ COLUMNS = ("arm", "measure", "before", "now", "change", "margin", "verdict")
 ERRORS: Mapping[str, str] = {
     "minimum": "minimum test error",
     "final": "final test error",
-    "selected": "test error at the least training loss",
+    "selected": "test error at the lowest training loss",
 }
 LEGEND = (
-    "Before and now with 95 % bounds, the change with one-sided 95 % bounds; points of test error, shares, or decays."
+    "Before and now: 95 % intervals. Change: one-sided 95 % bounds. Units: points of test error, shares, or decays."
 )
 
 
@@ -40,7 +40,7 @@ def terminal(result: Checked) -> RenderableType:
 
 
 def markdown(result: Checked) -> str:
-    """The verdict as a section of a job's summary."""
+    """The verdict as a Markdown section for a job summary."""
     lines = [
         f"### Robustness: {result.sweep} {_in_words(result.verdict)}",
         "",
@@ -56,7 +56,7 @@ def markdown(result: Checked) -> str:
 
 
 def junit(result: Checked) -> str:
-    """The findings as test cases: one that regressed failed, one that cannot tell has an error."""
+    """The findings as JUnit test cases: a regression is a failure, an inconclusive finding an error."""
     count = {verdict: sum(finding.verdict is verdict for finding in result.findings) for verdict in Verdict}
     suite = ElementTree.Element(
         "testsuite",
@@ -81,7 +81,7 @@ def junit(result: Checked) -> str:
 
 
 def _in_words(verdict: Verdict) -> str:
-    return {Verdict.HOLDS: "holds", Verdict.REGRESSED: "has regressed", Verdict.CANNOT_TELL: "cannot be told"}[verdict]
+    return {Verdict.HOLDS: "holds", Verdict.REGRESSED: "has regressed", Verdict.CANNOT_TELL: "is inconclusive"}[verdict]
 
 
 def _cells(finding: Finding) -> list[str]:
@@ -108,14 +108,14 @@ def _reasons(result: Checked) -> Iterator[tuple[str, str]]:
 
 
 def powers(found: Sequence[Power]) -> RenderableType:
-    """Power tables: seeds down, what truly happened across."""
+    """Power tables: the share of each verdict by number of seeds and true regression."""
     return Group(*(_power(one) for one in found))
 
 
 def _power(found: Power) -> RenderableType:
     if found.why:
         return Text(f"{found.arm}, {found.measure}: {found.why}\n")
-    columns = ("seeds", "truly worse by", *map(str, Verdict))
+    columns = ("seeds", "true regression", *map(str, Verdict))
     table = Fitted(columns, right=columns)
     for seeds, worse, shares in found.rows:
         table.add_row(str(seeds), f"{worse:g}", *(f"{shares[verdict]:.0%}" for verdict in Verdict))

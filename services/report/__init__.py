@@ -1,1 +1,1 @@
-"""The report: figures, sentences and tables on one self-contained page, and the numbers as files."""
+"""The report: figures, findings and tables on one self-contained page, and the numbers as files."""

@@ -1,4 +1,4 @@
-"""Drawings of bounces: squared norms with what the schedule made of them, by epoch and laid over each other."""
+"""Figures of bounces: squared norms with the schedule's decisions, by epoch and aligned at their minimum."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,9 +14,9 @@ from services.report.figures import arm_colors
 from services.report.themes import LIGHT, Theme, blank, themed
 from sweeps.results.frames import Frames
 
-MANY = 40  # more trials than this are thinned out, evenly
+MANY = 40  # with more trials than this, an even selection is drawn
 EVENTS = (
-    ("minimum_epochs", "o", "norm's minimum, seen by ABEL"),
+    ("minimum_epochs", "o", "norm minimum, seen by ABEL"),
     ("bounce_epochs", "v", "decay after a bounce"),
     ("forced_epochs", "s", "last decay"),
 )
@@ -25,8 +25,8 @@ EVENTS = (
 def bounces_figure(frames: Frames, *, theme: Theme = LIGHT) -> Figure:
     """Squared norms of the trials whose schedule saw a minimum.
 
-    Above by epoch. Below each as a part of its lowest value up to where the schedule first saw a minimum, with the epochs
-    counted from there: bounces of other settings, laid over each other.
+    Top: by epoch. Bottom: relative to the lowest value before the schedule first saw a minimum, with epochs counted from
+    there, which aligns the bounces of different settings.
     """
     trials = frames.trials[frames.trials["minimum_epochs"].map(bool)]
     table = frames.curve("weight_norm_sq")
@@ -52,7 +52,7 @@ def bounces_figure(frames: Frames, *, theme: Theme = LIGHT) -> Figure:
 
 
 def shown_of(frames: Frames) -> tuple[int, int]:
-    """How many trials `bounces_figure` draws, and of how many."""
+    """How many trials `bounces_figure` draws, and how many there are."""
     count = int(frames.trials["minimum_epochs"].map(bool).sum())
     return min(MANY, count), count
 

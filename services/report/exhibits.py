@@ -1,4 +1,4 @@
-"""A sweep's main figure with all that the report says about it; the spec's `figure` names which."""
+"""A sweep's main figure with its caption and findings; the spec's `figure` selects it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,17 +29,16 @@ from sweeps.results.wording import signed
 
 _Numbers = TypeVar("_Numbers")
 
-# What a figure is drawn from, for a sweep that asks for it and has something else.
+# What each figure needs, for a sweep that requests it but has other trials.
 _NEEDS = {
-    "decay_time": "one arm of decay_at whose grid varies schedule.decay_epoch alone, beside at most one arm of constant and "
-    "one of abel",
-    "norm_curves": "at most one trial of constant and one of abel for each rate and seed",
-    "rate_by_factor": "one arm of abel whose grid varies rate and decay factor, and at most one arm of each other schedule, "
-    "which varies its rate and maybe its factor",
-    "last_decay_epoch": "one arm of abel whose grid varies schedule.last_decay_epoch alone",
-    "norm_equation": "arms of constant and abel whose grids vary program.l2 alone, with the task's field dynamics",
+    "decay_time": "one decay_at arm whose grid varies only schedule.decay_epoch, and at most one constant and one abel arm",
+    "norm_curves": "at most one constant and one abel trial for each rate and seed",
+    "rate_by_factor": "one abel arm whose grid varies rate and decay factor, and at most one arm of each other schedule, "
+    "which varies its rate and optionally its factor",
+    "last_decay_epoch": "one abel arm whose grid varies only schedule.last_decay_epoch",
+    "norm_equation": "constant and abel arms whose grids vary only program.l2, with dynamics: true in program.task",
 }
-_WITH_DIVERGED = frozenset({"rate_by_factor", "last_decay_epoch"})  # those in which a diverged trial has a place
+_WITH_DIVERGED = frozenset({"rate_by_factor", "last_decay_epoch"})  # the figures that include diverged trials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +47,11 @@ class Exhibit:
 
     Args:
         file: the name of its PNG.
-        heading: what it shows, in a line.
+        heading: what it shows, in one line.
         caption: how to read it.
         draw: draws it, given `theme` and `title`.
-        findings: what it says, in sentences.
-        tiles: figures to see first, each with what it is.
+        findings: what it shows, in sentences.
+        tiles: key numbers, each with its label.
     """
 
     file: str
@@ -64,10 +63,10 @@ class Exhibit:
 
 
 def exhibit(frames: Frames, guessing: float | None = None) -> Exhibit | None:
-    """The figure that the sweep asks for; None where it asks for none or has not the trials for it.
+    """The figure that the sweep requests; None if it requests none or lacks the trials for it.
 
     Args:
-        guessing: the test error of guessing, in percent, which a diverged trial counts as; None where it is not known.
+        guessing: the test error of guessing, in percent, assigned to diverged trials; None if unknown.
     """
     match frames.spec.get("figure"):
         case "decay_time":
@@ -85,7 +84,7 @@ def exhibit(frames: Frames, guessing: float | None = None) -> Exhibit | None:
 
 
 def missing(frames: Frames, guessing: float | None = None) -> str:
-    """Why a sweep that asks for a figure has none, in a sentence; empty where it asks for none."""
+    """Why a requested figure is missing, in a sentence; empty if none is requested."""
     figure = frames.spec.get("figure", "")
     if figure not in _NEEDS:
         return ""
@@ -109,15 +108,15 @@ def _decay_time(numbers: DecayTime) -> Exhibit:
     tiles = []
     if numbers.paired is not None:
         pair = numbers.paired
-        moment = f"decaying after epoch {pair.earlier}, not {pair.later}"
+        moment = f"decaying after epoch {pair.earlier} instead of {pair.later}"
         tiles.append((signed(pair.cost), f"points of test error (95 % interval) for {moment}"))
     if numbers.abel:
         tiles.append((mean_percent(numbers.abel.values()), "minimum test error with ABEL (95 % interval)"))
     return Exhibit(
         file="decay_time.png",
-        heading="Minimum test error against the epoch of the one decay",
-        caption="Each trial decays its rate once, after the epoch on the horizontal axis; the error is the smallest of all "
-        "its epochs. Grey: the norm that ABEL watches, in runs that never decay. Red: when ABEL decays.",
+        heading="Minimum test error by decay epoch",
+        caption="Each trial decays its rate once, after the epoch on the horizontal axis; its error is the minimum over its "
+        "epochs. Grey: the norm that ABEL monitors, in runs without decay. Red: ABEL's decays.",
         draw=partial(decay_time_figure, numbers),
         findings=tuple(decay_time_findings(numbers)),
         tiles=tuple(tiles),
@@ -127,8 +126,8 @@ def _decay_time(numbers: DecayTime) -> Exhibit:
 def _norm_curves(courses: Sequence[NormCourse]) -> Exhibit:
     return Exhibit(
         file="norm_curves.png",
-        heading="The squared weight norm at each rate",
-        caption="Grey: the rate stays. Red: ABEL, and when it decays.",
+        heading="Squared weight norm at each learning rate",
+        caption="Grey: constant rate. Red: ABEL and its decays.",
         draw=partial(norm_curves_figure, courses),
         findings=tuple(norm_curves_findings(courses)),
     )
@@ -138,9 +137,9 @@ def _norm_equation(courses: Sequence[NormCourse]) -> Exhibit:
     return Exhibit(
         file="norm_equation.png",
         heading="What changes the squared weight norm in each epoch",
-        caption="Above: the norm at the fixed rate and under ABEL. Middle: at the fixed rate, what the norm was measured to "
-        "change in each epoch, and the terms of the paper's equation 1, summed over its steps, as means over seeds. Below: "
-        "what these terms leave unexplained.",
+        caption="Top: the norm at the constant rate and under ABEL. Middle: at the constant rate, the measured change of the "
+        "norm in each epoch, and the terms of the paper's equation 1 summed over the epoch's steps; means over seeds. "
+        "Bottom: the part of the change that these terms do not explain.",
         draw=partial(norm_equation_figure, courses),
         findings=tuple(norm_equation_findings(courses)),
     )
@@ -150,8 +149,8 @@ def _rate_by_factor(numbers: RateByFactor) -> Exhibit:
     return Exhibit(
         file="rate_by_factor.png",
         heading="Final test error by learning rate and decay factor",
-        caption="Above: each schedule by one of the two, as the mean over the other (rates by their logarithm) with its "
-        "95 % interval over seeds. Below: each schedule over both, as means over seeds on one scale of colours.",
+        caption="Top: each schedule against one of the two, averaged over the other (over the logarithm of the rate), with "
+        "95 % intervals over seeds. Bottom: each schedule over both; means over seeds, on one colour scale.",
         draw=partial(rate_by_factor_figure, numbers),
         findings=tuple(rate_by_factor_findings(numbers)),
     )
@@ -160,8 +159,8 @@ def _rate_by_factor(numbers: RateByFactor) -> Exhibit:
 def _last_decay(numbers: LastDecay) -> Exhibit:
     return Exhibit(
         file="last_decay_epoch.png",
-        heading="Final test error against the epoch of ABEL's last decay",
-        caption="ABEL's own decays are the same until the last one; each ring is a seed.",
+        heading="Final test error by the epoch of ABEL's last decay",
+        caption="ABEL's decays before the last one are identical; each ring is a seed.",
         draw=partial(last_decay_figure, numbers),
         findings=tuple(last_decay_findings(numbers)),
     )

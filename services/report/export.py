@@ -17,7 +17,7 @@ WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], Any]] = {
 
 
 def export(frames: Frames, arms: Sequence[Robustness], folder: Path, kind: str) -> tuple[Path, ...]:
-    """Write ``trials``, ``curves`` and ``measures`` into a folder that is there; ``kind`` is a key of `WRITERS`."""
+    """Write ``trials``, ``curves`` and ``measures`` into an existing folder; ``kind`` is a key of `WRITERS`."""
     tables = {"trials": trial_rows(frames), "curves": curve_rows(frames), "measures": measure_rows(frames, arms)}
     paths = tuple(folder / f"{name}.{kind}" for name in tables)
     for path, table in zip(paths, tables.values(), strict=True):
@@ -26,7 +26,7 @@ def export(frames: Frames, arms: Sequence[Robustness], folder: Path, kind: str) 
 
 
 def trial_rows(frames: Frames) -> pd.DataFrame:
-    """One row per trial: the grid's coordinates as columns of their own, lists of epochs as text."""
+    """One row per trial, with a column per grid coordinate; lists of epochs become text."""
     settings = pd.DataFrame(list(frames.trials["settings"]), index=frames.trials.index, dtype=object).apply(
         _of_one_kind
     )
@@ -36,7 +36,7 @@ def trial_rows(frames: Frames) -> pd.DataFrame:
 
 
 def curve_rows(frames: Frames) -> pd.DataFrame:
-    """One row per trial and epoch, a column per metric."""
+    """One row per trial and epoch, one column per metric."""
     keys = ["trial_id", "arm", "seed", "epoch"]
     wide = frames.curves.assign(
         trial_id=frames.curves["trial_id"].astype(str), metric=frames.curves["metric"].astype(str)
@@ -53,7 +53,7 @@ def measure_rows(frames: Frames, arms: Sequence[Robustness]) -> pd.DataFrame:
 
 
 def _of_one_kind(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Whole numbers as such also where a trial has none; text where some are text: Parquet's columns have one type."""
+    """Give a column one type, as Parquet requires: nullable integers if all are whole numbers, text if some are text."""
     known = values.dropna()
     if len(known) and known.map(lambda value: isinstance(value, int) and not isinstance(value, bool)).all():
         return values.astype("Int64")
@@ -62,8 +62,8 @@ def _of_one_kind(values: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _by_sweep(table: pd.DataFrame, frames: Frames, *named: str) -> pd.DataFrame:
-    """The table with the sweep's name as a column of its own; joined sweeps have it before the names of their parts."""
-    if table.empty:  # which has no text to be taken apart
+    """The table with a column for the sweep; in joined sweeps, its name is a prefix of the names in the table."""
+    if table.empty:  # no text to split
         return pd.DataFrame(columns=["sweep", *table.columns])
     parts = {column: table[column].astype(str).str.rpartition(": ") for column in named}
     sweep = parts[named[0]][0].where(parts[named[0]][0] != "", frames.spec.get("name", ""))

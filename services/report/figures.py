@@ -1,4 +1,4 @@
-"""Drawings of a sweep, in a light and a dark theme. Figures are returned; files are the caller's business."""
+"""Figures of a sweep, in a light and a dark theme. They are returned; the caller writes the files."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
@@ -20,7 +20,7 @@ from sweeps.results.values import Interval
 from sweeps.results.wording import in_words, percent
 
 MANY_LINES = 16  # more groups than this share one colour per arm
-MANY_GROUPS = 60  # more than this are drawn as the range of their arm
+MANY_GROUPS = 60  # with more groups than this, each arm is drawn as a range
 
 
 def decay_time_figure(numbers: DecayTime, *, theme: Theme = LIGHT, title: str = "") -> Figure:
@@ -58,7 +58,7 @@ def _errors(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
 
 
 def bars(found: Iterable[Interval]) -> Floats:
-    """How far intervals reach below and above their values, f64[2, n]; not at all where nothing is known."""
+    """Lengths of error bars below and above the values, f64[2, n]; 0 where there is no interval."""
     return np.nan_to_num([(one.value - one.low, one.high - one.value) for one in found]).T
 
 
@@ -82,9 +82,11 @@ def _norm(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
     mean, low, high = (numbers.norm.agg(how, axis=1) for how in ("mean", "min", "max"))
     axes.fill_between(numbers.norm.index, low, high, color=theme.norm, alpha=0.28, linewidth=0)
     axes.plot(numbers.norm.index, mean, color=theme.norm, linewidth=1.8)
-    axes.set_ylabel("squared weight norm, rate never decayed", color=theme.muted)
+    axes.set_ylabel("squared weight norm, constant rate", color=theme.muted)
     axes.set_ylim(0, high.max() * 1.06)
-    band = Patch(facecolor=theme.norm, alpha=0.55, label="squared weight norm at the fixed rate (right): mean, range")
+    band = Patch(
+        facecolor=theme.norm, alpha=0.55, label="squared weight norm at the constant rate (right): mean, range"
+    )
     yield band
 
 
@@ -104,9 +106,9 @@ def _decays(axes: Axes, numbers: DecayTime, theme: Theme) -> Iterator[Any]:
 def curves_figure(
     frames: Frames, metric: str, label: str, *, theme: Theme = LIGHT, log: bool = False, mean: bool = True
 ) -> Figure:
-    """A metric against the epoch, one line for each arm and setting: the mean over seeds, or every seed thinly.
+    """A metric by epoch, one line for each arm and setting: the mean over seeds, or thin lines for every seed.
 
-    Of more than `MANY_GROUPS` settings each arm shows its median and the middle nine tenths of its trials.
+    With more than `MANY_GROUPS` settings, each arm shows its median and the 5 % to 95 % range of its trials.
     """
     with themed(theme):
         figure, axes = canvas("", (8.4, 4.0))
@@ -118,7 +120,7 @@ def curves_figure(
             known = table[[trial for trial in trials if trial in table.columns]]
             if known.empty:
                 continue
-            order = 3 if kind == "constant" else 2  # a shared trunk has the colour of those that never part from it
+            order = 3 if kind == "constant" else 2  # a shared trunk has the colour of those that never fork
             if ranges:
                 low, middle, high = (known.quantile(part, axis=1) for part in (0.05, 0.5, 0.95))
                 axes.fill_between(known.index, low, high, color=color, alpha=0.18, linewidth=0, zorder=order - 1)
@@ -152,7 +154,7 @@ def _by_arm(frames: Frames, theme: Theme) -> Iterator[tuple[str, str, Any, Seque
 
 
 def _groups(frames: Frames, theme: Theme) -> Iterator[tuple[str, str, Any, Sequence[str]]]:
-    """Trials that differ in their seeds only: each group's name, kind of schedule, colour and trials."""
+    """Groups of trials that differ only in their seeds: name, kind of schedule, colour and trials."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for _, row in frames.trials.iterrows():
         settings = in_words(row["settings"])
@@ -177,13 +179,13 @@ def _colors(groups: Sequence[tuple[str, str, str]], theme: Theme) -> Mapping[tup
 
 
 def arm_colors(kinds: Mapping[str, str], theme: Theme) -> dict[str, Any]:
-    """A colour for each arm by its kind: ABEL's first arm has the red one, a constant rate the first of the others."""
-    red = next((arm for arm, kind in kinds.items() if kind == "abel"), None)  # a second ABEL arm is another line
+    """A colour for each arm by its kind: red for the first ABEL arm, the first of the others for a constant rate."""
+    red = next((arm for arm, kind in kinds.items() if kind == "abel"), None)  # a second ABEL arm needs another colour
     others = sorted((arm for arm in kinds if arm != red), key=lambda arm: kinds[arm] != "constant")
     colors = {arm: theme.arms[index % len(theme.arms)] for index, arm in enumerate(others)}
     return colors | ({} if red is None else {red: theme.abel})
 
 
 def mean_percent(errors: Any) -> str:
-    """The mean of one error a seed with its 95 % interval, as text; percent."""
+    """The mean of one error per seed with its 95 % interval, as text; percent."""
     return percent(level(list(errors)).interval()).replace(" ", "\u00a0")

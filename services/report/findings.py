@@ -1,4 +1,4 @@
-"""What a sweep says, in sentences."""
+"""The findings of a sweep, in sentences."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -14,23 +14,24 @@ NAMED_AT_MOST = 8
 
 
 def decay_time_findings(numbers: DecayTime) -> Iterator[str]:
-    """What the decay-time experiment says, in sentences."""
+    """The findings of the decay-time experiment, in sentences."""
     yield from filter(None, (_cost_of_early_decay(numbers), _other_epochs(numbers), _bounce(numbers), _abel(numbers)))
 
 
 def unheard(shown: Frames, guessing: float | None = None) -> Iterator[str]:
-    """Which trials enter no mean, and which only as guessing.
+    """Which trials are left out of means, and which count as guessing.
 
     Args:
-        guessing: the error of guessing, in percent; None where it is not known.
+        guessing: the test error of guessing, in percent; None if unknown.
     """
     diverged = list(shown.trials.loc[shown.trials["outcome"] == "diverged", "name"])
     if diverged:
         named, many = f"{counted(len(diverged), 'trial')} diverged: {_some(diverged)}.", len(diverged) > 1
         if guessing is None:
             yield (
-                f"{named} A diverged trial counts as guessing, and neither the sweep nor the data set, which is not here, says "
-                f"how many classes there are: {'they are' if many else 'it is'} left out, and so are the measures of such arms."
+                f"{named} A diverged trial counts as guessing, but the error of guessing is unknown: the sweep does not record "
+                f"the number of classes, and its data set is not here. {'They are' if many else 'It is'} left out, and so are "
+                "the measures of such arms."
             )
         else:
             counts = "They count" if many else "It counts"
@@ -39,7 +40,7 @@ def unheard(shown: Frames, guessing: float | None = None) -> Iterator[str]:
     others = [f"{name} ({outcome})" for name, outcome in outcomes if outcome not in ("finished", "diverged")]
     if others:
         many = len(others) > 1
-        yield f"{counted(len(others), 'trial')} did not finish and enter{'s' * (not many)} no mean: {_some(others)}."
+        yield f"{counted(len(others), 'trial')} did not finish and {'are' if many else 'is'} left out: {_some(others)}."
 
 
 def _some(names: Sequence[str]) -> str:
@@ -63,7 +64,7 @@ def _other_epochs(numbers: DecayTime) -> str:
         return ""
     others = {epoch: cost for epoch, cost in numbers.costs.items() if epoch != numbers.paired.earlier}
     each = ", ".join(f"{signed(cost)} after epoch {epoch}" for epoch, cost in others.items())
-    return f"Against epoch {numbers.paired.later} the grid's other epochs change it by {each}." if others else ""
+    return f"Relative to epoch {numbers.paired.later}, the grid's other epochs change it by {each}." if others else ""
 
 
 def _bounce(numbers: DecayTime) -> str:
@@ -71,9 +72,9 @@ def _bounce(numbers: DecayTime) -> str:
         return ""
     norm = numbers.norm.mean(axis=1).tolist()
     seen, last = bounces(norm), len(norm)
-    start = f"At the fixed rate the squared weight norm goes from {norm[0]:.4g} after epoch 1 to"
+    start = f"At the constant rate, the squared weight norm goes from {norm[0]:.4g} after epoch 1 to"
     if not seen.bounced:
-        return f"{start} {norm[-1]:.4g} after epoch {last} without turning: it does not bounce."
+        return f"{start} {norm[-1]:.4g} after epoch {last} and does not bounce."
     low = seen.whole.minimum
     return f"{start} its minimum, {norm[low - 1]:.4g}, after epoch {low}, and to {norm[-1]:.4g} after epoch {last}."
 
@@ -90,11 +91,11 @@ def _abel(numbers: DecayTime) -> str:
 
 
 def unfinished(row: SweepRow, shown: Frames) -> str:
-    """That the sweep is not finished, and how far it is; empty where it is."""
+    """A note on how far an unfinished sweep is; empty if it is finished."""
     if row.status is SweepStatus.FINISHED:
         return ""
     ended = int(shown.trials["outcome"].isin(OUTCOMES).sum())
-    return f"The sweep is {row.status}: {ended} of its {len(shown.trials)} trials have ended. This is what there is."
+    return f"The sweep is {row.status}: {ended} of its {len(shown.trials)} trials have ended. The results below are incomplete."
 
 
 def listed(epochs: Iterable[int]) -> str:

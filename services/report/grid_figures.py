@@ -1,4 +1,4 @@
-"""Drawings of a grid: the error by rate and decay factor, and by the epoch of the last decay."""
+"""Figures of a grid: the error by rate and decay factor, and by the epoch of the last decay."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ NUMBERED = 90  # a heat map with more cells than this shows no numbers
 
 
 def rate_by_factor_figure(numbers: RateByFactor, *, theme: Theme = LIGHT, title: str = "") -> Figure:
-    """Above: every arm by rate and by factor, as means over the other. Below: each arm over both (paper, figure 3)."""
+    """Top: every arm by rate and by factor, averaged over the other. Bottom: each arm over both (paper, figure 3)."""
     with themed(theme):
         figure = blank(title, (8.4, 7.0))
         upper, lower = figure.subfigures(2, 1, height_ratios=(1.15, 1.0), squeeze=False)[:, 0]
@@ -77,7 +77,7 @@ def _lines(
 
 
 def _maps(figure: Any, arms: Mapping[str, Grid], theme: Theme) -> None:
-    """A heat map for each arm, one scale for all; an arm without a factor is one row."""
+    """A heat map for each arm, on one colour scale; an arm without a factor is one row."""
     panels = figure.subplots(1, len(arms), squeeze=False)[0]
     every = np.concatenate([table.errors.mean(axis=1) for table in arms.values()])
     scale, colormap = Normalize(every.min(), every.max()), mpl.colormaps["viridis"]
@@ -115,7 +115,7 @@ def _numbered(panel: Axes, means: Floats, colormap: Colormap, scale: Normalize) 
 
 
 def last_decay_figure(numbers: LastDecay, *, theme: Theme = LIGHT, title: str = "") -> Figure:
-    """The final error against the epoch of ABEL's last decay (paper, figure S1)."""
+    """The final error by the epoch of ABEL's last decay (paper, figure S1)."""
     with themed(theme):
         figure, axes_ = canvas(title, (8.4, 4.4))
         epochs, errors = numbers.epochs, numbers.table.errors
@@ -138,7 +138,7 @@ def last_decay_figure(numbers: LastDecay, *, theme: Theme = LIGHT, title: str = 
         axes_.grid(axis="y", color=theme.rule, linewidth=0.7)
         handles = [
             Line2D(
-                [], [], color=theme.abel, marker="o", markersize=5, linewidth=2, label="ABEL, mean; thin: each seed"
+                [], [], color=theme.abel, marker="o", markersize=5, linewidth=2, label="ABEL, mean; thin: single seeds"
             ),
             Line2D(
                 *([], []),

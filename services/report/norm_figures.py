@@ -1,4 +1,4 @@
-"""Drawings of the weight norm: its course at each rate, and the terms of its equation."""
+"""Figures of the weight norm: its curve at each rate, and the terms of its equation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from sweeps.results.claims.norm_curves import NormCourse
 
 
 def norm_curves_figure(courses: Sequence[NormCourse], *, theme: Theme = LIGHT, title: str = "") -> Figure:
-    """The squared norm by epoch, a panel for each rate, at the fixed rate and under ABEL (paper, figure S5)."""
+    """The squared norm by epoch, one panel per rate, at the constant rate and under ABEL (paper, figure S5)."""
     with themed(theme):
         figure = blank(title, (8.4, 4.4))
         panels = figure.subplots(1, len(courses), sharey=True, squeeze=False)[0]
@@ -31,7 +31,7 @@ def norm_curves_figure(courses: Sequence[NormCourse], *, theme: Theme = LIGHT, t
 
 
 def norm_equation_figure(courses: Sequence[NormCourse], *, theme: Theme = LIGHT, title: str = "") -> Figure:
-    """Norm, terms of its change in each epoch, and their residual; a column for each strength of L2 (paper, eq. 1)."""
+    """The norm, the terms of its change in each epoch, and their residual; one column per L2 strength (paper, eq. 1)."""
     with themed(theme):
         figure = blank(title, (8.4, 8.6))
         grid = figure.subplots(3, len(courses), sharex="col", squeeze=False, height_ratios=(1.1, 1.4, 0.8))
@@ -44,7 +44,7 @@ def norm_equation_figure(courses: Sequence[NormCourse], *, theme: Theme = LIGHT,
             lower.set_xlabel("epoch")
         for axes, course in zip(grid[0], courses, strict=True):
             _from_zero([axes], [course])
-        for axes, label in zip(grid[:, 0], ("squared norm", "change in an epoch", "measured less sum"), strict=True):
+        for axes, label in zip(grid[:, 0], ("squared norm", "change in an epoch", "measured − sum"), strict=True):
             axes.set_ylabel(label)
         _legend(figure, handles)
         return figure
@@ -57,7 +57,7 @@ def _heading(axes: Axes, text: str, epochs: int) -> None:
 
 
 def _from_zero(panels: Sequence[Axes], courses: Sequence[NormCourse]) -> None:
-    """One scale for the norms of some panels, so that a bounce of 1 % does not look like one of half."""
+    """Give the norms of some panels one scale from 0, so a bounce of 1 % does not look like one of 50 %."""
     highest = max(float(table.max().max()) for course in courses for table in (course.norm, course.abel) if len(table))
     for axes in panels:
         axes.set_ylim(0, 1.06 * highest)
@@ -65,7 +65,7 @@ def _from_zero(panels: Sequence[Axes], courses: Sequence[NormCourse]) -> None:
 
 def _norm(axes: Axes, course: NormCourse, theme: Theme) -> Mapping[str, Any]:
     entries: dict[str, Any] = {}
-    kinds = (("fixed rate: mean, range over seeds", course.norm, theme.norm), ("ABEL", course.abel, theme.abel))
+    kinds = (("constant rate: mean, range over seeds", course.norm, theme.norm), ("ABEL", course.abel, theme.abel))
     for label, table, color in kinds:
         if table.empty:
             continue
@@ -110,7 +110,7 @@ def _residual(axes: Axes, course: NormCourse, theme: Theme) -> Mapping[str, Any]
     axes.plot(table.index, table, color=theme.arms[5], linewidth=0.8, alpha=0.8)
     axes.plot(table.index, table.mean(axis=1), color=theme.arms[5], linewidth=1.8)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    return {"measured less sum: mean, each seed": Line2D([], [], color=theme.arms[5], linewidth=1.8)}
+    return {"measured − sum: mean, each seed": Line2D([], [], color=theme.arms[5], linewidth=1.8)}
 
 
 def _legend(figure: Figure, handles: Mapping[str, Any]) -> None:

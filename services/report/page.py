@@ -1,4 +1,4 @@
-"""Pieces of a self-contained HTML page: everything is escaped here, and nothing is fetched from anywhere."""
+"""Pieces of a self-contained HTML page: all text is escaped here, and nothing is fetched from the network."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,14 +13,14 @@ TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A table's column; numbers stand right-aligned."""
+    """A table's column; numbers are right-aligned."""
 
     name: str
     number: bool = False
 
 
 class Link(NamedTuple):
-    """A cell that leads somewhere."""
+    """A cell with a link."""
 
     text: str
     address: str
@@ -36,7 +36,7 @@ def page(*, title: str, kicker: str, claim: str, body: Iterable[str]) -> str:
 
 
 def section(heading: str, *parts: str) -> str:
-    """A heading and what stands below it."""
+    """A heading with its content."""
     return "\n".join((f"<section>\n<h2>{escape(heading)}</h2>", *parts, "</section>"))
 
 
@@ -46,14 +46,14 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def tiles(facts: Iterable[tuple[str, str]]) -> str:
-    """Figures to see first, each with what it is."""
+    """Key numbers, each with its label."""
     wrapped = ((value.replace("\u00a0", " "), name) for value, name in facts)  # a tile is narrower than an interval
     shown = (f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in wrapped)
     return f'<div class="tiles">{"".join(shown)}</div>'
 
 
 def picture(light: bytes, dark: bytes, *, text: str, caption: str = "") -> str:
-    """An SVG for light pages and one for dark pages; ``text`` says in words what it shows."""
+    """An SVG for light pages and one for dark pages; ``text`` is the alternative text."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (
         f'<figure><picture><source media="screen and (prefers-color-scheme: dark)" srcset="{_data(dark)}">'
@@ -64,7 +64,7 @@ def picture(light: bytes, dark: bytes, *, text: str, caption: str = "") -> str:
 def table(
     columns: Sequence[Column], rows: Iterable[tuple[str, Sequence[Cell]]], kind: str = "", *, sortable: bool = False
 ) -> str:
-    """A table; a row is the outcome that colours it, and its cells. The cell that names the outcome stands out.
+    """A table; each row is an outcome, which sets its colour, and its cells. The cell with the outcome is highlighted.
 
     Args:
         kind: a class of the style sheet.
@@ -87,7 +87,7 @@ def table(
 
 
 def base_of_links(name: str, address: str) -> str:
-    """A field with the address that links to runs begin with; the page's script follows changes."""
+    """A field with the base URL of the links to runs; the page's script applies changes."""
     return (
         f'<p class="note"><label>{escape(name)}: '
         f'<input class="base" type="url" size="40" value="{escape(address)}"></label></p>'
@@ -101,7 +101,7 @@ def fact_list(known: Mapping[str, str]) -> str:
 
 
 def folded(summary: str, content: str) -> str:
-    """Content that a reader opens."""
+    """Content that is folded until a reader opens it."""
     return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
 
 

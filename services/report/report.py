@@ -1,7 +1,6 @@
-"""A report: one self-contained page of one sweep or several, its figures as PNG, and its numbers where they are asked for.
+"""A report: a self-contained page on one or several sweeps, its figures as PNG and, if requested, its numbers as files.
 
-All numbers come from the ledger. MLflow is asked only where it shows each trial, for the page's links; the page does
-without them where MLflow is away.
+All numbers come from the ledger. MLflow provides only the page's links to each trial; if it is away, the page has none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,10 +40,10 @@ PANELS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was written, and what it says.
+    """What was written, and its findings.
 
     Args:
-        files: the page first, figures and exported numbers; the files to put on the sweeps' runs.
+        files: the page first, then figures and exported numbers; these files are attached to the sweeps' runs.
         findings: the page's sentences.
     """
 
@@ -54,12 +53,15 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedSweep:
-    """A sweep as a report shows it: its row in the ledger, its frames, its main figure if any, and what it tells of the
-    paper's claims.
+    """A sweep as a report shows it.
 
     Args:
-        label: its name, with the id's first letters where the name alone could be another sweep's.
-        guessing: the test error of guessing, in percent; None where it is not known.
+        row: its row in the ledger.
+        label: its name, with the first letters of its id if the name alone is ambiguous.
+        guessing: the test error of guessing, in percent; None if unknown.
+        frames: its trials and curves.
+        main: its main figure, if any.
+        told: its evidence on the paper's claims.
     """
 
     row: SweepRow
@@ -78,15 +80,17 @@ def write_report(
     ui_url: str | None = None,
     runs: Mapping[str, str] | None = None,
 ) -> Report:
-    """Write the report of sweeps, each the newest of a name or one by its id, into ``out``, by default below the home.
+    """Write the report of sweeps.
 
     Args:
+        names: ids of sweeps, or names, which stand for the newest sweep of that name.
+        out: folder to write to; by default a folder in the home.
         kind: ``csv`` or ``parquet`` to write the numbers too.
-        ui_url: where the page's readers have MLflow; by default the tracking server, else where ``abel ui`` serves.
-        runs: where below that address MLflow shows a trial, by its id.
+        ui_url: base URL of the page's links to MLflow; by default the tracking server, else ``abel ui``.
+        runs: each trial's address in MLflow below that URL, by trial id.
 
     Raises:
-        LedgerError: the ledger does not know a sweep.
+        LedgerError: no such sweep.
         OperationError: the sweeps train different programs, or there is nothing to show.
     """
     sweeps = _look(settings, names)
@@ -139,20 +143,20 @@ def _look(settings: Settings, names: Sequence[str]) -> list[ReportedSweep]:
 
 
 def _one_program(rows: Sequence[SweepRow]) -> None:
-    """Errors compare only where the same thing is trained."""
+    """Refuse sweeps that train different programs: their errors are not comparable."""
     first, *others = rows
     for row in others:
         old, new = ({"epochs": one.spec.get("epochs"), **one.spec.get("program", {})} for one in (first, row))
         if differ := [name for name in {**old, **new} if old.get(name) != new.get(name)]:
             what = ", ".join(f"{name}: {old.get(name)} and {new.get(name)}" for name in differ)
             raise OperationError(
-                f"sweeps {first.name!r} and {row.name!r}: must train one program for as many epochs to stand in one report, "
-                f"got {what}; `abel report` shows each by itself"
+                f"sweeps {first.name!r} and {row.name!r}: must train the same program for the same number of epochs, "
+                f"got {what}; run `abel report` for each of them"
             )
 
 
 def _label(row: SweepRow, rows: Sequence[SweepRow], newest: SweepRow) -> str:
-    """Its name, if that means this sweep, here and to the ledger."""
+    """Its name, with part of its id if the name is ambiguous in the report or the ledger."""
     alone = sum(one.name == row.name for one in rows) == 1 and newest.id == row.id
     return row.name if alone else f"{row.name} {row.id[:6]}"
 
@@ -193,7 +197,7 @@ def document(
         if one.told:
             of = "" if alone else f": {one.label}"
             body.append(
-                page.section(f"What the paper claims, and what was seen here{of}", sections.claims_section(one.told))
+                page.section(f"The paper's claims and the evidence here{of}", sections.claims_section(one.told))
             )
     if arms:
         body.append(page.section("Robustness", sections.measures_section(arms)))
@@ -212,8 +216,8 @@ def document(
     for one in sweeps:
         of = "" if alone else f": {one.label}"
         body += [
-            page.section(f"What it cost{of}", sections.cost_section(one.frames, one.row)),
-            page.section(f"What decided the numbers{of}", sections.versions_section(one.row)),
+            page.section(f"Cost{of}", sections.cost_section(one.frames, one.row)),
+            page.section(f"Versions and devices{of}", sections.versions_section(one.row)),
         ]
     first = sweeps[0].row
     title = (first.spec.get("title") or first.name) if alone else " and ".join(one.label for one in sweeps)
@@ -222,20 +226,20 @@ def document(
 
 
 def _robust(shown: Frames, arms: Sequence[Robustness], guess: float | None) -> Iterator[tuple[str, Draw, str, str]]:
-    """The figures of robustness that there is something for: file, drawing, heading and caption."""
+    """The robustness figures that have data: file, drawing, heading and caption."""
     if robustness_figures.axis_names(arms):
         draw = partial(robustness_figures.axes_figure, arms)
         caption = (
-            "Solid: means over the other axes, with 95 % intervals over the seeds. Dotted: the best of the settings there. "
-            "Settings that were drawn are points."
+            "Solid: means over the other axes, with 95 % intervals over the seeds. Dotted: the best setting at each value. "
+            "Points: randomly drawn settings."
         )
-        yield "axes", draw, "Error against each setting", caption
+        yield "axes", draw, "Error by setting", caption
     if planes := [arm for arm in arms if arm.whole and len(arm.axes) > 1]:
-        caption = "The first two axes of each arm; means over its other axes and its seeds. Blue is good, yellow bad."
+        caption = "The first two axes of each arm; means over its other axes and its seeds. Blue is low, yellow high."
         yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
     if len(shown.trials) > 1 and len(robustness_figures.with_results(shown, guess)):
-        caption = "A line is a trial, and has the colour of its error: blue is good, yellow bad. What its arm does not vary is "
-        caption += "at the foot."
+        caption = "Each line is a trial, coloured by its error: blue is low, yellow high. Settings that its arm does not vary "
+        caption += "are at the bottom."
         if guess is not None and (shown.trials["outcome"] == "diverged").any():
             caption += " A diverged trial counts as guessing."
         yield "trials", partial(robustness_figures.parallel_figure, shown, guess), "Every trial at once", caption
@@ -243,17 +247,18 @@ def _robust(shown: Frames, arms: Sequence[Robustness], guess: float | None) -> I
     if count:
         some = f" {drawn} of {count} trials are drawn." if drawn < count else ""
         caption = (
-            "Trials whose schedule watches the norm. Below, each in units of its lowest value before the schedule first saw a "
-            "minimum, with epochs counted from there. The schedule sees a minimum once the norm has risen again."
+            "Trials whose schedule saw a minimum of the norm. Bottom: each curve relative to its lowest value before the "
+            "schedule first saw a minimum, with epochs counted from there. A schedule sees a minimum once the norm has risen "
+            "again."
         )
-        yield "bounces", partial(bounces_figure, shown), "Bounces, and what was made of them", caption + some
+        yield "bounces", partial(bounces_figure, shown), "Bounces and the schedule's decisions", caption + some
 
 
 def _curves(shown: Frames) -> Iterator[tuple[str, Draw, str]]:
     ranges = figures.many(shown)
     for heading, metric, label, log, mean in PANELS:
         caption = "Mean over seeds." if mean else "One line for each trial."
-        caption = "Median and the middle nine tenths of each arm's trials." if ranges else caption
+        caption = "Median and 5 % to 95 % range of each arm's trials." if ranges else caption
         yield heading, partial(figures.curves_figure, shown, metric, label, log=log, mean=mean), caption
 
 

@@ -1,4 +1,4 @@
-"""Drawings of robustness: the error along each axis, over two axes, and of every trial across all of them."""
+"""Figures of robustness: the error by each axis, over two axes, and for every trial across all axes."""
 
 import math
 import textwrap
@@ -24,15 +24,15 @@ from sweeps.results.robustness import ERRORS, Robustness, ordered
 from sweeps.results.values import Scalar
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.6  # inches
-TICKS = 8  # more on an axis would run into each other
+TICKS = 8  # more labels on an axis would overlap
 MARKERS = "osD^vP"
 
 
 def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
-    """The error against each axis, a line for each arm that has it.
+    """The error by each axis, one line for each arm that has the axis.
 
-    Solid: means over the other axes, with 95 % intervals. Dotted, where there are others: the best of their settings.
-    Settings that were drawn are points: at each value there are others of the other axes.
+    Solid: means over the other axes, with 95 % intervals. Dotted, if there are other axes: the best setting at each value.
+    Randomly drawn settings are points, as each value comes with other values of the other axes.
     """
     names = axis_names(arms)
     with themed(theme):
@@ -50,7 +50,7 @@ def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
             places = _places(axes, name, values)
             for number, arm in enumerate(having):
                 points = sorted(slices(arm.table, name), key=lambda point: places[point.value])
-                shift = (number - (len(having) - 1) / 2) * 0.012  # intervals beside each other, not on each other
+                shift = (number - (len(having) - 1) / 2) * 0.012  # intervals must not overlap
                 line = _line(axes, points, places, shift, arm.whole, colors[arm.arm], markers[arm.arm])
                 handles.setdefault(arm.arm, line)
             axes.set_xlabel(_label(name))
@@ -91,12 +91,12 @@ def _line(
 
 
 def axis_names(arms: Sequence[Robustness]) -> tuple[str, ...]:
-    """What varies in any arm."""
+    """The axes that vary in any arm."""
     return tuple(dict.fromkeys(name for arm in arms for name in arm.axes))
 
 
 def _places(axes: Axes, name: str, values: Sequence[Scalar]) -> dict[Scalar, float]:
-    """Where an axis's values stand: numbers as they are measured, maybe by logarithm, anything else side by side."""
+    """Positions of an axis's values: numbers on a linear or logarithmic scale, anything else evenly spaced."""
     numbers = numbers_of(values)
     if numbers is None:
         numbers = [float(index) for index in range(len(values))]
@@ -143,14 +143,14 @@ def _cells(axes: Axes, table: "np.ndarray[Any, np.dtype[np.float64]]", middle: f
 
 
 def with_results(frames: Frames, guessing: float | None) -> pd.DataFrame:
-    """The trials with an error; a diverged one counts as guessing, and is left out where the error of that is not known."""
+    """The trials with an error; a diverged trial counts as guessing, or is left out if the error of guessing is unknown."""
     diverged = frames.trials["outcome"] == "diverged"
     counted = frames.trials["minimum_test_error"].mask(diverged, guessing)
     return frames.trials.assign(minimum_test_error=counted).dropna(subset=["minimum_test_error"])
 
 
 def parallel_figure(frames: Frames, guessing: float | None, *, theme: Theme = LIGHT) -> Figure:
-    """Every trial with a result as a line across arm, settings, seed and decays to its error, whose colour it has."""
+    """Every trial with a result as a line across arm, settings, seed and decays to its error, which sets its colour."""
     trials = with_results(frames, guessing)
     names = sorted({name for settings in trials["settings"] for name in settings})
     columns: dict[str, list[Any]] = {"arm": [textwrap.shorten(arm, 18, placeholder="…") for arm in trials["arm"]]}
@@ -189,7 +189,7 @@ def parallel_figure(frames: Frames, guessing: float | None, *, theme: Theme = LI
 
 
 def _heights(axes: Axes, index: int, values: Sequence[Any]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Where each trial crosses a column; evenly spaced values, and what a trial has not at the foot."""
+    """Where each trial crosses a column; values are evenly spaced, missing ones at the bottom."""
     distinct = list(dict.fromkeys(values))
     ranks = [None] * (None in distinct) + ordered(value for value in distinct if value is not None)
     places = {value: 0.5 if len(ranks) == 1 else rank / (len(ranks) - 1) for rank, value in enumerate(ranks)}
@@ -206,7 +206,7 @@ def _ruler(axes: Axes, index: int, ticks: Mapping[float, str]) -> None:
 
 
 def _ticks(axis: Axis, places: Sequence[float], values: Sequence[Scalar]) -> None:
-    """Every value, or every second or third where there are many."""
+    """Label every value, or every n-th if there are many."""
     step = math.ceil(len(values) / TICKS)
     axis.set_ticks(list(places)[::step], [_text(value) for value in values[::step]])
 

@@ -1,4 +1,4 @@
-"""The tables of a report's page: measures, arms, trials, cost, and what decided the numbers."""
+"""The tables of a report's page: measures, comparisons, claims, arms, trials, cost and versions."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from sweeps.results.values import Interval
 from sweeps.results.wording import counted, in_words, signed
 from sweeps.spec.rules import MEASURES
 
-FOLD_ABOVE = 60  # a longer table of trials is folded away
+FOLD_ABOVE = 60  # a longer table of trials is folded
 KINDS = {Held.HELD: "held", Held.NOT_HELD: "not-held", Held.CANNOT_TELL: ""}
 
 
@@ -39,9 +39,9 @@ def measures_section(arms: Sequence[Robustness]) -> str:
     sizes = [f"{counted(len(arm.table.settings), 'setting')}, {counted(len(arm.table.seeds), 'seed')}" for arm in arms]
     lone = any(len(arm.table.seeds) == 1 for arm in arms)
     note = (
-        f"Of the {ERRORS[arms[0].error]}, in percent or points, with 95 % intervals over the seeds. A diverged trial counts as "
-        "guessing. What the noise of few seeds adds to the largest of means is taken out of all but the mean."
-        + " One seed says nothing of the noise, so there are no intervals: run at least two." * lone
+        f"Measures of the {ERRORS[arms[0].error]}, in percent or points, with 95 % intervals over the seeds. A diverged trial "
+        "counts as guessing. All but the mean are corrected for the selection bias that the noise of few seeds adds to extremes."
+        + " With one seed the noise is unknown, so there are no intervals: run at least two." * lone
         + _hopeless(arms)
     )
     return page.table(columns, [("", ["grid", *sizes]), *rows], "measures") + page.paragraph(note, "note")
@@ -49,7 +49,7 @@ def measures_section(arms: Sequence[Robustness]) -> str:
 
 def _hopeless(arms: Sequence[Robustness]) -> str:
     last = [arm.arm for arm in arms if near_chance(arm.table)]
-    return f" Near chance, so that spread, area and near say nothing: {', '.join(last)}." * bool(last)
+    return f" Near chance, so spread, area and near are not informative: {', '.join(last)}." * bool(last)
 
 
 def _measure(name: str, found: Interval) -> str:
@@ -59,7 +59,7 @@ def _measure(name: str, found: Interval) -> str:
 
 
 def comparisons_section(arms: Sequence[Robustness]) -> str:
-    """ABEL, or else the first arm, against every other, paired by seed; nothing where there is nothing to compare."""
+    """ABEL, or else the first arm, against every other, paired by seed; empty if there is nothing to compare."""
     if len(arms) < 2:
         return ""
     tables = {arm.arm: arm.table for arm in arms}
@@ -68,7 +68,7 @@ def comparisons_section(arms: Sequence[Robustness]) -> str:
     table = _compared([arm for arm in arms if arm.arm not in lone], first, rows) if rows else ""
     if not lone:
         return table
-    left = f"{first} is not compared with {', '.join(lone)}: there is no seed in common."
+    left = f"{first} is not compared with {', '.join(lone)}: they share no seed."
     return table + page.paragraph(left, "note")
 
 
@@ -91,12 +91,12 @@ def _compared(arms: Sequence[Robustness], first: str, rows: Sequence[comparison.
     ]
     grids = {frozenset(arm.table.settings) for arm in arms}
     note = (
-        f"{first} less the other, in points of {ERRORS[arms[0].error]}, paired over the seeds that both have, with 95 % "
-        "intervals; below 0 is better. Best and worst are those over all seeds, what choosing flatters taken out. Effect "
-        "size: mean difference in its own standard deviations, with Hedges' correction. p: one minus the confidence at which "
-        "the interval reaches 0, corrected for all rows together by Benjamini and Yekutieli."
-        + " The grids differ: worst, spread and area are over other choices." * (len(grids) > 1)
-        + " One seed, or one difference in every seed, says nothing of the noise: there is no interval and no p."
+        f"{first} minus the other, in points of {ERRORS[arms[0].error]}, paired over their common seeds, with 95 % "
+        f"intervals; below 0, {first} is better. Best and worst are chosen over all seeds and corrected for selection bias. "
+        "Effect size: mean difference in units of its standard deviation, with Hedges' correction. p: one minus the confidence "
+        "at which the interval reaches 0, corrected over all rows (Benjamini and Yekutieli)."
+        + " The grids differ: worst, spread and area are over different choices." * (len(grids) > 1)
+        + " With one seed, or the same difference in every seed, the noise is unknown: there is no interval and no p."
         * any(math.isnan(row.corrected) for row in rows)
         + _hopeless(arms)
     )
@@ -104,15 +104,15 @@ def _compared(arms: Sequence[Robustness], first: str, rows: Sequence[comparison.
 
 
 def interactions_section(arms: Sequence[Robustness]) -> str:
-    """Whether one axis's effect depends on another, for each arm and pair of axes; nothing where there is no pair."""
+    """Whether one axis's effect depends on another, for each arm and pair of axes; empty if there is no pair."""
     found = list(_interactions(arms))
     if not found:
         return ""
     columns = [Column(name="arm"), Column(name="axes")]
     columns += [Column(name=name, number=True) for name in ("interaction, points", "F", "p")]
     note = (
-        "How far the effect of one axis depends on the other: standard deviation of what their two effects together leave "
-        "unexplained, noise taken out; F and p of an analysis of variance with seeds as blocks, where they leave any noise."
+        "Interaction: standard deviation of what the effects of the two axes together leave unexplained, without noise. F and p "
+        "are from an analysis of variance with seeds as blocks, where there is noise."
     )
     return page.table(columns, [("", row) for row in found]) + page.paragraph(note, "note")
 
@@ -131,13 +131,13 @@ def _interactions(arms: Sequence[Robustness]) -> Iterator[list[Cell]]:
 
 
 def claims_section(told: Sequence[Told]) -> str:
-    """The paper's claims, and whether they held here."""
+    """The paper's claims, and whether they hold here."""
     columns = [Column(name=name) for name in ("the paper", "here", "the numbers", "held where")]
     rows = [(KINDS[one.here], [f"{one.says} ({one.source})", str(one.here), one.numbers, one.rule]) for one in told]
     note = (
-        "Each by a rule on one number with its 95 % interval over seeds, not corrected for being several. "
-        "sweeps/results/claims/paper.py and bench/RESULTS.md say what was known when the rules were written, and what was "
-        "changed afterwards."
+        "Each claim has a rule on one number with its 95 % interval over seeds, not corrected for multiple claims. "
+        "sweeps/results/claims/paper.py and bench/RESULTS.md document what was known when the rules were written, and what "
+        "was changed afterwards."
     )
     return page.table(columns, rows, "claims") + page.paragraph(note, "note")
 
@@ -156,24 +156,24 @@ def arms_section(shown: Frames) -> str:
         errors = [_percent(best[name]) for name in ("minimum_test_error", "final_test_error")]
         rows.append(("", [str(arm), str(trials["kind"].iloc[0]), str(len(trials)), *counts, *errors, setting]))
     note = (
-        "Errors are those of the arm's best setting whose seeds all finished: their plain mean with its 95 % interval. They are "
-        "chosen on the test set, as in the paper: they compare arms, they do not estimate the error on new data."
+        "Errors are means with 95 % intervals at the arm's best setting, among those whose seeds all finished. Settings are "
+        "chosen on the test set, as in the paper: the errors compare arms, but do not estimate the error on new data."
     )
     return page.table(columns, rows) + page.paragraph(note, "note")
 
 
 def _best(trials: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """The best setting and its trials; one with a seed that diverged, failed or is not done cannot be it."""
+    """The best setting and its trials, among the settings whose seeds all finished."""
     groups = [(str(name), group) for name, group in trials.groupby(trials["settings"].map(in_words), sort=False)]
     whole = [(name, group) for name, group in groups if (group["outcome"] == "finished").all()]
     return min(whole, key=lambda item: float(item[1]["minimum_test_error"].mean()), default=("–", trials.iloc[:0]))
 
 
 def trials_section(shown: Frames, tracking_url: str, runs: Mapping[str, str]) -> str:
-    """Every trial; its number leads to its run in MLflow's UI, whose address is given and can be changed on the page.
+    """Every trial; its number links to its run in MLflow's UI, whose base URL can be changed on the page.
 
     Args:
-        runs: where below that address MLflow shows a trial, by its id; empty where MLflow does not have them.
+        runs: each trial's address in MLflow below that URL, by trial id; empty if MLflow does not have them.
     """
     numbers = {"#", "epochs", "minimum test error", "at", "final"}
     names = ("#", "trial", "outcome", "epochs", "minimum test error", "at", "final", "decays after", "norm minimum at")
@@ -212,7 +212,7 @@ def _trial(row: "pd.Series[Any]", tracking_url: str, runs: Mapping[str, str]) ->
 
 
 def cost_section(shown: Frames, row: SweepRow) -> str:
-    """What was shared and what it cost."""
+    """What was shared, and the cost."""
     return page.fact_list(_cost(shown, row))
 
 
@@ -226,7 +226,7 @@ def _cost(shown: Frames, row: SweepRow) -> Mapping[str, str]:
         "epochs without sharing": f"{naive:,}",
         "epochs trained": f"{work.trained:,}",
         "epochs saved": f"{naive - work.trained:,} ({1 - work.trained / naive:.0%})" if naive else "0",
-        "epochs replayed": f"{work.replayed:,} (trained again to reach a state without a checkpoint)",
+        "epochs replayed": f"{work.replayed:,} (retrained to reach a state without a checkpoint)",
         "time in training": duration(work.seconds_training),
         "wall time": f"{duration(work.seconds_wall)} in {counted(work.invocations, 'run')}",
         "sharing": "on" if row.sharing else "off",
@@ -234,7 +234,7 @@ def _cost(shown: Frames, row: SweepRow) -> Mapping[str, str]:
 
 
 def result_tiles(shown: Frames) -> Iterator[tuple[str, str]]:
-    """What sharing saved, and how far the sweep is."""
+    """What sharing saved, and the progress of the sweep."""
     naive, trained = int(shown.trials["epoch"].sum()), shown.work.trained if shown.work else 0
     if naive and trained:
         yield f"{1 - trained / naive:.0%}", f"of epochs saved by sharing: {trained:,} trained, {naive:,} without"
@@ -242,7 +242,7 @@ def result_tiles(shown: Frames) -> Iterator[tuple[str, str]]:
 
 
 def versions_section(row: SweepRow) -> str:
-    """What decided the numbers: versions and devices, as the sweep's state keys have them."""
+    """The versions and devices that determine the numbers, as in the sweep's state keys."""
     known = {name: str(text) for identity in row.identities for name, text in identity.numerics.items() if text}
     return page.fact_list(dict(sorted(known.items())))
 

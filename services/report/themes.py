@@ -20,7 +20,7 @@ DASHED, DOTTED, DASH_DOTTED = (0, (4, 3)), (0, (1, 1.5)), (0, (5, 2, 1, 2))
 
 @dataclass(frozen=True, kw_only=True)
 class Theme:
-    """Colours that stay apart for colour-blind readers: blue, red and grey differ in lightness too."""
+    """Colours that colour-blind readers can distinguish: blue, red and grey also differ in lightness."""
 
     background: str
     text: str
@@ -30,7 +30,7 @@ class Theme:
     norm: str
     abel: str
     arms: tuple[str, ...]
-    sequence: tuple[float, float]  # the part of the viridis map, blue to yellow, that stands out from the background
+    sequence: tuple[float, float]  # the part of the viridis map, blue to yellow, with enough contrast to the background
 
 
 LIGHT = Theme(

@@ -1,1 +1,1 @@
-"""MLflow: the ledger's sweeps as runs of a tracking store, kept up to date by one writer."""
+"""MLflow: the ledger's sweeps as runs in a tracking store, kept up to date by a single writer."""

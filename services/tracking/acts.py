@@ -1,4 +1,4 @@
-"""What a page of the ledger's events says, sorted by trial. Pure."""
+"""A page of the ledger's events, sorted by trial. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from sweeps.ledger.records import EventRow
 
 @dataclass
 class Change:
-    """What an act of a sweep says about one trial."""
+    """The events of one trial in an act of a sweep."""
 
     first_ms: int
     keys: list[str] = field(default_factory=list)
@@ -18,15 +18,15 @@ class Change:
 
     @property
     def trained(self) -> bool:
-        """Whether the trial went on."""
+        """Whether the trial was trained further."""
         return bool(self.keys or self.decisions)
 
 
 def act(events: Sequence[EventRow]) -> Sequence[EventRow]:
-    """The longest beginning of a page that can be shown in one go.
+    """The longest prefix of a page that can be shown in one step.
 
-    It ends with an invocation, and before a trial goes on that has ended in it. So what a store shows in the end depends
-    on the events alone and not on where pages began: shown again from nothing, it comes out the same.
+    It stops at the end of an invocation, and before a trial continues that has ended in it. So what a store shows depends
+    only on the events, not on where pages begin: rebuilt from nothing, it is the same.
     """
     ended: set[str] = set()
     for index, event in enumerate(events):
@@ -68,5 +68,5 @@ def _trials_of(event: EventRow) -> Iterable[str]:
 
 
 def is_work(event: EventRow) -> bool:
-    """Whether an event says that the sweep is at work, and not only something about it."""
+    """Whether an event shows that the sweep is running, rather than only describing it."""
     return event.kind in ("sweep_started", "progress", "schedule", "trial_ended")

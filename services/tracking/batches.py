@@ -1,8 +1,8 @@
-"""Requests of the size that MLflow takes. Pure.
+"""Requests within MLflow's size limits. Pure.
 
-Its limits (``mlflow.utils.validation``): 1,000 entities a request, among them at most 100 parameters and 100 tags, and one
-megabyte. Who exceeds them has MLflow's client cut the data, and it sends the tags first; here they come last, for they
-vouch for the points.
+The limits (``mlflow.utils.validation``): 1,000 entities per request, of which at most 100 parameters and 100 tags, and one
+megabyte. Beyond them, MLflow's client splits the data and sends the tags first; here they come last, since they vouch for
+the points.
 """
 
 import json
@@ -15,13 +15,13 @@ from services.tracking.projection import MetricPoint
 
 ENTITIES = 1000
 LIMITS = {"points": 1000, "parameters": 100, "tags": 100}
-BYTES = 900_000  # the rest of the megabyte is for the run's id and for what the estimate below misses
-FRAME_BYTES = 120  # around an entity: the names of its fields, and indentation
+BYTES = 900_000  # the rest of the megabyte is for the run's id and for errors of the estimate below
+FRAME_BYTES = 120  # per entity: field names and indentation
 
 
 @dataclass
 class RequestPart:
-    """What one request carries."""
+    """The content of one request."""
 
     points: list[MetricPoint] = field(default_factory=list)
     parameters: list[tuple[str, str]] = field(default_factory=list)
@@ -29,7 +29,7 @@ class RequestPart:
     size: int = 0
 
     def add(self, kind: str, entity: Any) -> bool:
-        """Take in one more, if there is room for it."""
+        """Add an entity if there is room; return whether there was."""
         own, size = getattr(self, kind), len(json.dumps(entity)) + FRAME_BYTES
         total = len(self.points) + len(self.parameters) + len(self.tags)
         if len(own) == LIMITS[kind] or total == ENTITIES or self.size + size > BYTES:
@@ -42,7 +42,7 @@ class RequestPart:
 def batches(
     points: Sequence[MetricPoint], parameters: Mapping[str, str], tags: Mapping[str, str]
 ) -> Iterator[RequestPart]:
-    """Everything in as few requests as can be: all points, then the parameters, then the tags."""
+    """Everything in as few requests as possible: all points, then the parameters, then the tags."""
     batch = RequestPart()
     for kind, entity in chain(
         zip(repeat("points"), points),

@@ -1,4 +1,4 @@
-"""An SQLite tracking store that is damaged: how that is recognised, and what to do about it."""
+"""Damaged SQLite tracking stores: how to recognise one, and the remedy."""
 
 import sqlite3
 
@@ -9,7 +9,7 @@ LACKING = ("no such table", "no such column")
 
 
 def damage(error: BaseException, tracking_uri: str) -> str | None:
-    """What is broken and the cure, if the store's file is why a request failed."""
+    """The damage and its remedy, if a request failed because of the store's file; otherwise None."""
     file = sqlite_file(tracking_uri)
     cause: BaseException | None = error
     while file is not None and cause is not None:

@@ -1,7 +1,7 @@
-"""Shows one sweep of the ledger in a tracking store: follows its events and lets the store say how far they are shown.
+"""Mirrors one sweep of the ledger in a tracking store: follows its events; tags in the store record how far it got.
 
-Training never waits for it. The answer to any fault is to forget what was known of the store and to go on from the last
-event that both the store and the ledger have as shown.
+Training never waits for it. After any fault, it discards what it knows of the store and continues from the last event that
+both the store and the ledger record as shown.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,17 +16,18 @@ from sweeps.ledger.records import EventRow, StateRow, SweepStatus, TrialRow, Tri
 from sweeps.results import guessing
 
 EVENTS_PER_PAGE = 500
-VOUCHING = ("abel.data", "abel.view")  # tags that say what else of a run the store has
-GATHERED = (*projection.EPOCH_TAGS, "abel.incident", "nonfinite.")  # beginnings of tags that events add to
-OURS = ("abel.", "nonfinite.")  # tags that start so nobody else writes
+VOUCHING = ("abel.data", "abel.view")  # tags that record what else the store has of a run
+GATHERED = (*projection.EPOCH_TAGS, "abel.incident", "nonfinite.")  # prefixes of tags that accumulate over events
+OURS = ("abel.", "nonfinite.")  # prefixes of tags that only this program writes
 
 
 class Mirror:
     """One sweep of a ledger in one tracking store.
 
-    With ``rebuild`` everything is shown again, whatever the store says that it holds; what it does hold is not doubled.
-    ``data_dir`` is where the data lie, whose number of classes says what a diverged trial counts in the measures of a sweep
-    that an older version entered.
+    Args:
+        rebuild: show everything again, whatever the store reports; existing points are not duplicated.
+        data_dir: directory of the data. For a sweep recorded by an older version, the data's number of classes gives the
+            error of guessing, which diverged trials count as.
     """
 
     def __init__(
@@ -46,11 +47,11 @@ class Mirror:
         self.offset = 0
 
     def step(self) -> bool:
-        """Show the next events and note that they are shown; returns whether more are waiting.
+        """Show the next events and record that they are shown; return whether more are waiting.
 
         Raises:
             MlflowException, OSError, SQLAlchemyError, LedgerError: a fault; the next call starts anew.
-            TrackingError: the store must be put right by hand.
+            TrackingError: the store must be repaired by hand.
         """
         try:
             parent = self._parent or self._connect()
@@ -69,14 +70,14 @@ class Mirror:
         return waiting
 
     def running(self) -> bool:
-        """Whether the ledger has the sweep as running, so that more events may come."""
+        """Whether the ledger lists the sweep as running, so more events may come."""
         return self._ledger.sweep(self._sweep.id).status is SweepStatus.RUNNING
 
     def _connect(self) -> Shown:
-        """Learn what the store shows already.
+        """Read what the store shows already.
 
-        The ledger may be ahead of the store, where that was emptied or put back from a backup, and the store of the
-        ledger, where a process was killed before it could note what it had sent.
+        The ledger may be ahead of the store, if the store was emptied or restored from a backup. The store may be ahead of
+        the ledger, if a process was killed before it could record what it had sent.
         """
         self._experiment = self._store.experiment(self._sweep.name, self._sweep.id)
         self._rows = self._read_rows()
@@ -95,7 +96,7 @@ class Mirror:
         return parent
 
     def _forget(self) -> None:
-        """Take back what the runs vouch for, in the store itself, so that no fault brings it back."""
+        """Reset what the runs vouch for in the store itself, so no fault brings it back."""
         self._ledger.save_tracking_offset(self._sweep.id, self._store.target, 0)
         for name, shown in self._trials.items():
             forgotten = {tag: "" for tag in shown.tags if tag in VOUCHING or tag.startswith(GATHERED)}
@@ -103,9 +104,9 @@ class Mirror:
         self._rebuild = False
 
     def _settle(self, parent: Shown) -> None:
-        """Look once more: a request that was given up, as when the server hung, may have been carried out since.
+        """Check once more: the server may have carried out an abandoned request late, e.g. after it hung.
 
-        Then a run may be there twice, or have an old tag or status back. Points cannot be spoiled in this way.
+        Then a run may exist twice, or have an old tag or status again. Points cannot be affected.
         """
         held = {"": parent} | self._trials
         found = self._store.runs(self._sweep.id, prefer={shown.run_id for shown in held.values()})
@@ -117,13 +118,13 @@ class Mirror:
         self._settled = True
 
     def _describe(self, parent: Shown) -> None:
-        """Show what the spec says, as a file and in the tags of the sweep's run."""
+        """Show the spec, as a file and in the tags of the sweep's run."""
         self._store.attach(parent, self._sweep.spec, "spec.yaml")
         tags = projection.sweep_tags(self._sweep, len(self._rows)) | {"abel.spec": "spec.yaml"}
         self._store.send(parent, tags=tags)
 
     def _prepare_view(self, parent: Shown) -> None:
-        """Save the page on which the sweep opens, once: who changes it in MLflow finds it changed."""
+        """Save the sweep's view, once: a view changed in MLflow stays changed."""
         page = view.view(self._sweep, list(self._rows.values()))
         if parent.tags.get("abel.view") != page.digest:
             self._store.save_view(self._experiment, page)
@@ -144,7 +145,7 @@ class Mirror:
     def _show(self, parent: Shown, act: Sequence[EventRow]) -> None:
         changes = acts.changes(act)
         if any(change.ended for change in changes.values()):
-            self._rows = self._read_rows()  # for the heads of those that have ended
+            self._rows = self._read_rows()  # for the heads of ended trials
         states = self._ledger.states({key for change in changes.values() for key in change.keys})
         for trial, change in changes.items():
             if trial not in self._trials:
@@ -175,7 +176,7 @@ class Mirror:
         return projection.guessing_points(path, guessing.guessing_error(self._sweep, row.program, self._data_dir))
 
     def _news(self, row: TrialRow, shown: Shown, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
-        """The trial's records that the store lacks, in order: the events' own, or its path where they leave a gap."""
+        """The trial's records that the store lacks, in order: from the events, or from its path if they leave a gap."""
         news = [states[key] for key in change.keys if states[key].epoch > shown.epoch]
         last = news[-1].epoch if news else shown.epoch
         if [state.epoch for state in news] != list(range(shown.epoch + 1, last + 1)):
@@ -187,7 +188,7 @@ class Mirror:
     def _kept(
         self, row: TrialRow, shown: Shown, change: Change, news: Sequence[StateRow], path: Sequence[StateRow]
     ) -> Sequence[StateRow]:
-        """The records to show now: of a long trial not all, and some once it is known what happened in their epochs."""
+        """The records to show now: for a long trial only some, a few of them once their epochs prove eventful."""
         if downsampling.is_whole(row.epochs):
             return news
         decided = {decision.payload["epoch"] for decision in change.decisions}
@@ -202,14 +203,14 @@ class Mirror:
         return [state for state in at_hand if state.epoch in wanted]
 
     def _path(self, row: TrialRow, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
-        """All records of a trial up to its end; by now the ledger may know of later ones, for it may have gone on."""
+        """All records of a trial up to its end; the ledger may have later ones, if the trial has since continued."""
         ended = change.ended.payload.get("epoch") if change.ended else None
         at_hand = change.keys and states[change.keys[-1]].epoch == ended
         curve = self._ledger.curve(change.keys[-1] if at_hand else row.head)
         return [state for state in curve if ended is None or state.epoch <= ended]
 
     def _show_sweep(self, parent: Shown, act: Sequence[EventRow]) -> None:
-        """Bring the sweep's own run up to the act's end; its tag ``abel.event`` vouches for all of it, so it comes last."""
+        """Update the sweep's own run to the end of the act; its tag ``abel.event`` vouches for all of it, so it comes last."""
         if any(event.kind == "sweep_described" for event in act):
             self._sweep = self._ledger.sweep(self._sweep.id)
             self._describe(parent)

@@ -1,7 +1,7 @@
-"""What the ledger's rows look like in a tracking store: the names of tags, parameters and points. Pure.
+"""The ledger's rows as tags, parameters and points of a tracking store. Pure.
 
-A sweep is a parent run, a trial is a run below it. Tags starting with ``abel.`` carry what a program reads back,
-parameters what a person compares trials by.
+A sweep is a parent run, a trial is a run below it. Tags starting with ``abel.`` are for programs to read back, parameters
+for people to compare trials by.
 """
 
 import json
@@ -21,14 +21,14 @@ from services.tracking.tags import epochs_of, whole_number
 from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
 from sweeps.results import summary
 
-DISTRIBUTIONS = ("abel-sweeps", "numpy", "orbax-checkpoint", "ray", "mlflow")  # those that no state key covers
+DISTRIBUTIONS = ("abel-sweeps", "numpy", "orbax-checkpoint", "ray", "mlflow")  # not covered by any state key
 TEXT_LIMIT = 5000  # characters of a tag or parameter; MLflow cuts at 6,000 to 8,000 without saying so
 DIGEST_LIMIT = 36  # characters of a data set's digest
-NAME_LIMIT = 240  # characters of a metric's name; MLflow takes 250, and a tag puts a prefix before it
+NAME_LIMIT = 240  # characters of a metric's name; MLflow allows 250, and tags add a prefix
 
 NOTES = ("note", "nondeterministic")
 
-# MLflow's colours: a trial that diverged or failed is red in its list. What is not known here is shown like a failure.
+# MLflow's colours: diverged and failed trials are red in its list. An unknown status is shown as a failure.
 TRIALS_AS = {"finished": "FINISHED", "cancelled": "KILLED", "stopped": "KILLED"}
 SWEEPS_AS = {"finished": "FINISHED", "interrupted": "KILLED", "cancelled": "KILLED", "no_space": "KILLED"}
 FAILED = "FAILED"
@@ -38,7 +38,7 @@ EPOCH_TAGS: Mapping[str, Event] = {f"abel.{name}": flags for name, flags in summ
 
 
 class MetricPoint(NamedTuple):
-    """One value of a metric. The timestamp is stored with the record, so the same point is the same for ever."""
+    """One value of a metric. The timestamp is that of the record, so a point sent twice is the same point."""
 
     key: str
     value: float
@@ -47,7 +47,7 @@ class MetricPoint(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """A data set, as MLflow shows what a run was trained on. The digest is of the decoded arrays, as in the state keys."""
+    """A run's training data set in MLflow. The digest is that of the decoded arrays, as in the state keys."""
 
     name: str
     digest: str
@@ -67,7 +67,7 @@ def data_of(sweep: SweepRow, trial: TrialRow) -> DataSet | None:
 
 
 def epoch_points(state: StateRow) -> Iterator[MetricPoint]:
-    """The points of one recorded epoch; infinities become NaN, for MLflow would turn them into 1.8e308."""
+    """The points of one recorded epoch; infinities become NaN, as MLflow would turn them into 1.8e308."""
     for name, value in sorted(state.metrics.items()):
         yield MetricPoint(
             metric_key(name), value if math.isfinite(value) else math.nan, state.finished_at_ms, state.epoch
@@ -75,9 +75,9 @@ def epoch_points(state: StateRow) -> Iterator[MetricPoint]:
 
 
 def metric_key(name: str) -> str:
-    """A metric's name in MLflow, which refuses a request for a bracket in one of its names.
+    """A metric's name in MLflow, which rejects requests with brackets in a name.
 
-    A layer's metric has dots for slashes: MLflow gives every prefix a section of its own, above the sweep's main curves.
+    Slashes in a layer's metric become dots: MLflow gives every prefix its own section, above the sweep's main curves.
     """
     return re.sub(r"[^\w .:-]", ".", name)[:NAME_LIMIT]
 
@@ -93,9 +93,9 @@ def nonfinite_tags(states: Iterable[StateRow]) -> dict[str, str]:
 
 
 def bounce_points(curve: Sequence[StateRow]) -> Iterator[MetricPoint]:
-    """How the squared norm of a trial that has ended bounced, as metrics at its last epoch with a finite norm.
+    """The bounce of an ended trial's squared norm, as metrics at its last epoch with a finite norm.
 
-    By how much it fell to its lowest, and rose after it, as parts of the norm; and the epoch of the lowest.
+    The fall to the minimum and the rise after it, as fractions of the norm; and the epoch of the minimum.
     """
     finite = list(takewhile(lambda state: math.isfinite(state.metrics["weight_norm_sq"]), curve))
     if not finite:
@@ -107,8 +107,10 @@ def bounce_points(curve: Sequence[StateRow]) -> Iterator[MetricPoint]:
 
 
 def error_points(curve: Sequence[StateRow]) -> Iterator[MetricPoint]:
-    """The test errors of a trial that has ended, as metrics at its last epoch: its least one and when, its last, and that
-    at the least training loss. Of one that diverged, see :func:`guessing_points`.
+    """The test errors of an ended trial, as metrics at its last epoch.
+
+    The minimum and its epoch, the final one, and the one at the lowest training loss. For diverged trials, see
+    :func:`guessing_points`.
     """
     known = [
         (state.metrics["test_error"], state.epoch) for state in curve if math.isfinite(state.metrics["test_error"])
@@ -125,9 +127,9 @@ def error_points(curve: Sequence[StateRow]) -> Iterator[MetricPoint]:
 
 
 def guessing_points(curve: Sequence[StateRow], guessing: float | None) -> Iterator[MetricPoint]:
-    """The test errors of a trial that diverged: those of guessing, by which MLflow orders and averages it.
+    """The test errors of a diverged trial: the error of guessing, so MLflow orders and averages it correctly.
 
-    None where guessing is not known: what such a trial reached before would put it among the best.
+    No points if the error of guessing is unknown: the errors before the divergence would rank the trial among the best.
     """
     if guessing is None or not curve:
         return
@@ -162,7 +164,7 @@ def turns(known: Mapping[str, str], decisions: Iterable[EventRow]) -> tuple[tupl
 
 
 def trial_tags(trial: TrialRow) -> dict[str, str]:
-    """What a trial is, apart from what becomes of it; `abel.setting` is all but the seed."""
+    """The tags of a trial that do not depend on training; `abel.setting` is its name without the seed."""
     return {
         "abel.sweep_id": trial.sweep_id,
         "abel.trial_id": trial.id,
@@ -187,10 +189,12 @@ def trial_parameters(trial: TrialRow) -> dict[str, str]:
 def trial_update(
     known: Mapping[str, str], change: Change, news: Sequence[StateRow], shown: Sequence[StateRow] | None = None
 ) -> tuple[list[MetricPoint], dict[str, str]]:
-    """What to send for a change of a trial whose run has the tags ``known``, with the records that are news to it.
+    """The points and tags to send for a change of a trial.
 
     Args:
-        shown: the records to show, for a trial that is not shown with all of its epochs; see `services.tracking.downsampling`.
+        known: the tags of the trial's run.
+        news: the records that the run lacks.
+        shown: the records to show, if not all of ``news``; see `services.tracking.downsampling`.
     """
     points = [point for state in (news if shown is None else shown) for point in epoch_points(state)]
     _, decays = turns(known, change.decisions)
@@ -209,14 +213,14 @@ def trial_update(
 
 
 def outcome_tags(ended: EventRow, epoch: str) -> dict[str, str]:
-    """How a trial ended, in which epoch, and why if it failed."""
+    """How a trial ended, in which epoch, and why, if it failed."""
     outcome = ended.payload
     tags = {"abel.outcome": str(outcome["status"]), "abel.outcome_epoch": str(outcome.get("epoch") or epoch)}
     return tags | ({"abel.error": _text(outcome["error"])} if outcome.get("error") else {})
 
 
 def sweep_tags(sweep: SweepRow, trials: int) -> dict[str, str]:
-    """What a sweep is, and the versions of what runs it."""
+    """A sweep's description, and the versions of the software that runs it."""
     about = {f"abel.{key}": _text(sweep.spec[key]) for key in ("title", "claim", "cost") if sweep.spec.get(key)}
     return {
         "abel.sweep_id": sweep.id,
@@ -232,7 +236,7 @@ def sweep_tags(sweep: SweepRow, trials: int) -> dict[str, str]:
 
 
 def cost_tags(trials: Iterable[TrialRow], work: Work) -> dict[str, str]:
-    """What the trials amount to and what was trained for them. Tags, for they change when a sweep is taken up again."""
+    """The outcomes of the trials and the training cost. Tags, since they change when a sweep is resumed."""
     rows = list(trials)
     counts = {status: sum(row.status is status for row in rows) for status in TrialStatus}
     return {
@@ -247,7 +251,7 @@ def cost_tags(trials: Iterable[TrialRow], work: Work) -> dict[str, str]:
 
 
 def incident_tags(known: Mapping[str, str], incidents: Iterable[EventRow]) -> dict[str, str]:
-    """How many incidents there were, and the text of the last; one that ``known`` counts already is not counted again."""
+    """The number of incidents and the text of the last; those already counted in ``known`` are not counted again."""
     new = [event for event in incidents if event.id > whole_number(known, "abel.incident_event")]
     if not new:
         return {}
@@ -259,12 +263,12 @@ def incident_tags(known: Mapping[str, str], incidents: Iterable[EventRow]) -> di
 
 
 def note_tags(events: Iterable[EventRow]) -> dict[str, str]:
-    """The sweep's last note and its last epoch that came out otherwise when repeated: what older ledgers call incidents."""
+    """The sweep's last note and its last nondeterministic epoch. Notes are incidents in ledgers of older versions."""
     return {f"abel.{event.kind}": _text(event.payload) for event in events if event.kind in NOTES}
 
 
 def versions(sweep: SweepRow) -> dict[str, str]:
-    """What decided the sweep's numbers, as its state keys have it, and the versions of what runs it."""
+    """What determines the sweep's numbers, as in its state keys, and the versions of the software that runs it."""
     numerics = {name: str(text) for identity in sweep.identities for name, text in identity.numerics.items() if text}
     return numerics | {name: metadata.version(name) for name in DISTRIBUTIONS} | {"python": platform.python_version()}
 
@@ -280,4 +284,4 @@ def _leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _text(value: Any) -> str:
     # JSON spells a float one way only; MLflow refuses a second spelling of a parameter.
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text[:TEXT_LIMIT].encode(errors="replace").decode()  # half a surrogate pair, as from a path, has no UTF-8
+    return text[:TEXT_LIMIT].encode(errors="replace").decode()  # a lone surrogate, as from a path, has no UTF-8

@@ -1,4 +1,4 @@
-"""The tracking projector beside a run: a process of its own, so that an outage never slows or stops training."""
+"""The tracking projector beside a run: a separate process, so an outage never slows or stops training."""
 
 import os
 import subprocess
@@ -13,23 +13,23 @@ from pathlib import Path
 from services.settings import Settings
 from sweeps.urls import without_credentials
 
-BY_HAND = 3  # the exit code of services.tracking.uploading where the store must be put right by hand
+BY_HAND = 3  # the exit code of services.tracking.uploading if the store must be repaired by hand
 DRAIN_SECONDS = 120.0  # about 300,000 points at MLflow's pace into SQLite
-INTERRUPTED_DRAIN_SECONDS = 10.0  # who pressed Ctrl-C wants the prompt back; what is left, a later run sends
+INTERRUPTED_DRAIN_SECONDS = 10.0  # after Ctrl-C, the user wants the prompt back; a later run sends the rest
 LOOK_SECONDS = 0.1
 STOP_SECONDS = 5.0
-RESTART_SECONDS = 5.0  # between two starts of a projector that something kills
-NICENESS = 10  # training has the processors first
+RESTART_SECONDS = 5.0  # between two starts of a projector that keeps being killed
+NICENESS = 10  # training has priority
 
-# The worker's side of the environment: thread counts and compilers are no business of a process that only uploads.
+# Variables for workers: thread counts and compiler settings do not concern a process that only uploads.
 NOT_PASSED = ("JAX_", "XLA_", "RAY_", "NPROC", "OMP_", "TF_")
 
 
 @dataclass(kw_only=True)
 class Projector:
-    """A running projector; ``pending`` says what is not in the store yet once :func:`projecting` has been left.
+    """A running projector; once it is drained, ``pending`` says what the store lacks, if anything.
 
-    ``by_hand`` says that the store must be put right before anything more can be sent.
+    ``by_hand`` says that the store must be repaired before anything more can be sent.
     """
 
     command: Sequence[str]
@@ -54,14 +54,14 @@ class Projector:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the run, which then ends this in order
+                start_new_session=True,  # a Ctrl-C at the terminal is for the run, which then stops this in order
             )
         self._started = time.monotonic()
         with suppress(ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, self.process.pid, NICENESS)
 
     def keep(self) -> int | None:
-        """Its exit code, if it has ended by itself; one that was killed, as for its memory, is started again."""
+        """Its exit code, if it has exited by itself; if it was killed, e.g. for lack of memory, it is restarted."""
         code = self.process.poll()
         if code is None or code >= 0:
             return code
@@ -70,19 +70,19 @@ class Projector:
         return None
 
     def complaints(self) -> list[str]:
-        """What it has said since the last call: that the store is out of reach, that it is back."""
+        """Its messages since the last call, e.g. that the store is unreachable or reachable again."""
         try:
             self.keep()
             with self.log.open("rb") as file:
                 file.seek(self._heard)
                 *lines, _ = file.read().split(b"\n")
-        except OSError:  # a log that is gone is no reason to stop training
+        except OSError:  # a missing log is no reason to stop training
             return []
         self._heard += sum(len(line) + 1 for line in lines)
         return [line.decode(errors="replace") for line in lines if line.strip()]
 
     def drain(self, stop: threading.Event) -> None:
-        """Wait until all of the sweep is in the store, not long once ``stop`` is set; or give up and say so."""
+        """Wait until the store has all of the sweep, but only briefly once ``stop`` is set; else set ``pending``."""
         began = time.monotonic()
         while (code := self.keep()) is None and time.monotonic() - began < (
             INTERRUPTED_DRAIN_SECONDS if stop.is_set() else DRAIN_SECONDS
@@ -92,11 +92,11 @@ class Projector:
         self.by_hand = code == BY_HAND
         if code != 0:
             late = "timed out before everything was sent"
-            why = late if code is None else (_last_line(self.log) or f"ended with {code}")
+            why = late if code is None else (_last_line(self.log) or f"exited with {code}")
             self.pending = f"Not everything is in the tracking store {self.target}: {why} (log: {self.log})"
 
     def stop(self) -> None:
-        """End the process; what it has not sent, a later run sends."""
+        """Stop the process; a later run sends the rest."""
         self.process.terminate()
         try:
             self.process.wait(STOP_SECONDS)
@@ -106,7 +106,7 @@ class Projector:
 
 
 def begin(settings: Settings, sweep_id: str) -> Projector:
-    """Start a projector for the sweep; whoever does has to end it."""
+    """Start a projector for the sweep; the caller must stop it."""
     return Projector(
         command=command(settings, sweep_id),
         ledger_url=settings.ledger_url,
@@ -118,7 +118,7 @@ def begin(settings: Settings, sweep_id: str) -> Projector:
 
 @contextmanager
 def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iterator[Projector]:
-    """Run a projector for the sweep; where the block ends cleanly its work is waited for, else it is stopped."""
+    """Run a projector for the sweep; drain it if the block ends without an exception, else stop it."""
     projector = begin(settings, sweep_id)
     try:
         yield projector
@@ -128,7 +128,7 @@ def projecting(settings: Settings, sweep_id: str, stop: threading.Event) -> Iter
 
 
 def command(settings: Settings, sweep_id: str) -> list[str]:
-    """The projector's command line. Every user may read it: what may hold passwords, the URLs, is in the environment."""
+    """The projector's command line. Every user can read it, so URLs, which may hold passwords, go into the environment."""
     return [
         *(sys.executable, "-P", "-m", "services.tracking.uploading"),
         *("--sweep", sweep_id),

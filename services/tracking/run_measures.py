@@ -1,7 +1,7 @@
-"""A sweep's measures as metrics of its own run, ``robustness/<arm>/<measure>``, with the ends of its interval beside it.
+"""A sweep's measures as metrics of its own run: ``robustness/<arm>/<measure>``, and ``.low`` and ``.high`` for the interval.
 
-An arm has them once all of its trials have a result; before that it has none, not wrong ones. They depend on the results
-alone, their time included, so that they are the same points however often a sweep is ended or shown again.
+An arm has them once all of its trials have a result, and none before. Values and timestamps depend only on the results, so
+they are the same points however often a sweep is finished or shown again.
 """
 
 import math
@@ -18,7 +18,7 @@ from sweeps.results.measures import telling
 from sweeps.spec.models import Statistic
 
 SECTION = "robustness"
-DIGITS = 4  # another processor may round the last of a float64 otherwise, and MLflow would have two points
+DIGITS = 4  # another processor may round a float64 differently, and MLflow would have two points
 RESULTS = (TrialStatus.FINISHED, TrialStatus.DIVERGED)
 
 
@@ -34,23 +34,23 @@ def measure_points(
     curve: Callable[[str | None], Sequence[StateRow]],
     data_dir: Path | None = None,
 ) -> Iterator[MetricPoint]:
-    """The measures of every arm that has all of its results; of one near chance none that praises it for being steady.
+    """The measures of every arm that has all of its results; for an arm near chance, only those that are informative.
 
     Args:
-        curve: gives the records of the trial with a head.
-        data_dir: where the data lie; an arm with a diverged trial needs them where the ledger lacks the error of guessing.
+        curve: returns the records of the trial with a head.
+        data_dir: directory of the data; needed for an arm with a diverged trial if the ledger lacks the error of guessing.
     """
     for arm in dict.fromkeys(trial.arm for trial in trials):
         own = [trial for trial in trials if trial.arm == arm]
         if any(trial.status not in RESULTS for trial in own):
             continue
         results, at_ms = [], 0
-        for trial in own:  # one curve at a time: a large sweep's are a gigabyte
+        for trial in own:  # one curve at a time: those of a large sweep take a gigabyte
             states = curve(trial.head)
             results.append(summary.trial_result(trial, states))
             at_ms = max(at_ms, states[-1].finished_at_ms)
         found = guessing.guessing_error(sweep, own[0].program, data_dir)
-        with suppress(ValueError):  # guessing is not known, or a setting lacks a seed
+        with suppress(ValueError):  # the error of guessing is unknown, or a setting lacks a seed
             (table,) = baseline.tables(results, error_of(sweep.spec), found).values()
             yield from _of(arm, table, at_ms)
 

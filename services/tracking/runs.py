@@ -1,4 +1,4 @@
-"""What a tracking store has of a sweep: its runs, and where MLflow's UI shows them. Results are never read from here."""
+"""The runs of a sweep in a tracking store, and where MLflow's UI shows them. Results are never read from here."""
 
 import os
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -25,7 +25,7 @@ MARK = "abel.sweep"  # a sweep's name, as a tag of its own run and of its experi
 
 
 class RunsError(Exception):
-    """The tracking store cannot be read, or does not hold the sweep."""
+    """The tracking store cannot be read, or does not have the sweep."""
 
 
 class StoreDamaged(RunsError):
@@ -33,10 +33,10 @@ class StoreDamaged(RunsError):
 
 
 def places(tracking_uri: str, sweep_id: str) -> dict[str, str]:
-    """Where below its address MLflow's UI shows each trial of a sweep, by the trial's id; empty where it has no run yet.
+    """Each trial's address in MLflow's UI below its base URL, by trial id; only for trials that have a run.
 
     Raises:
-        RunsError: the store is out of reach.
+        RunsError: the store is unreachable or damaged.
     """
     try:
         runs, _ = one_each(sweep_runs(MlflowClient(tracking_uri), sweep_id))
@@ -60,13 +60,13 @@ def sweep_runs(client: MlflowClient, sweep_id: str) -> Iterator[Run]:
 
 
 def experiment_with(client: MlflowClient, tag: str, text: str) -> Experiment | None:
-    """The experiment of the oldest live run with a tag, whatever its name; None where no run has the tag."""
+    """The experiment of the oldest live run with a tag, whatever its name; None if no run has the tag."""
     run = next(iter(_search(client, tag, text, 1)(None)), None)
     return None if run is None else client.get_experiment(run.info.experiment_id)
 
 
 def _search(client: MlflowClient, tag: str, text: str, size: int) -> Callable[[str | None], Any]:
-    """What fetches the page of a token: live runs with a tag, in whatever experiment, oldest first."""
+    """A function that fetches the page of a token: live runs with a tag, in any experiment, oldest first."""
     wanted, order = f"tags.`{tag}` = '{text}'", ["attributes.start_time ASC"]
     known = [found.experiment_id for found in experiments(client)]  # never empty: MLflow makes a "Default" one
     return lambda token: client.search_runs(known, wanted, 1, size, order, token)
@@ -78,10 +78,10 @@ def experiments(client: MlflowClient, view_type: int = ViewType.ACTIVE_ONLY) -> 
 
 
 def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
-    """Where below its address MLflow's UI compares a sweep's trials: on their prepared view, where there is one.
+    """The address in MLflow's UI, below its base URL, that compares a sweep's trials: on the saved view, if there is one.
 
     Raises:
-        RunsError: the store is out of reach or does not know the sweep.
+        RunsError: the store is unreachable or damaged, or does not have the sweep.
     """
     try:
         experiment = experiment_with(MlflowClient(tracking_uri), "abel.sweep_id", sweep_id)
@@ -93,16 +93,16 @@ def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
     query = {"workflowType": "machine_learning", "compareRunsMode": "CHART"}
     if view.TAG + view.key(sweep_id) in experiment.tags:
         query["viewStateShareKey"] = view.key(sweep_id)
-    else:  # somebody has removed it
+    else:  # the view was removed
         query |= {"searchFilter": view.trials_of(sweep_id), "orderByKey": view.ORDER, "orderByAsc": "true"}
     return f"/#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
 def one_each(runs: Iterable[Run], prefer: Container[str] = ()) -> tuple[dict[str, Run], list[Run]]:
-    """The run of each trial by the trial's id, the sweep's own by the empty id; and the runs that are one too many.
+    """The run of each trial by trial id, the sweep's own under the empty id; and the duplicate runs.
 
-    A request that was given up may be carried out late, and then a trial has two runs. The one with an id among
-    ``prefer`` is the trial's, else the one that shows more, else the first.
+    If the server carries out an abandoned request late, a trial has two runs. The one with an id in ``prefer`` is kept,
+    else the one that shows more, else the first.
     """
     chosen: dict[str, Run] = {}
     extra = []

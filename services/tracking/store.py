@@ -1,7 +1,7 @@
-"""The only writer to MLflow: a tracking store as a sweep's projection needs it, a run for the sweep and one for each trial.
+"""The only writer to MLflow: a run for each sweep and one for each of its trials.
 
-Whatever was sent may be sent again: runs are found by their tags before they are made, and points keep the timestamps of
-their records (to MLflow a point with the same key, step, value and timestamp is the same point).
+Everything may be sent again: runs are found by their tags before they are created, and points keep the timestamps of their
+records (to MLflow, points with the same key, step, value and timestamp are the same point).
 """
 
 import os
@@ -49,11 +49,11 @@ REFUSALS = frozenset(
 
 
 class TrackingError(Exception):
-    """The tracking store does not hold what was asked for, or must be put right by hand."""
+    """The tracking store lacks what was requested, or must be repaired by hand."""
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether a store has understood a request and will not have it, so that waiting is no cure."""
+    """Whether a store has understood a request and refuses it, so waiting does not help."""
     return isinstance(error, MlflowException) and error.error_code in REFUSALS
 
 
@@ -69,7 +69,7 @@ class Shown:
 
     @classmethod
     def of(cls, run: Run) -> "Shown":
-        """As the store has just told it."""
+        """The state that the store has just reported."""
         return cls(run.info.run_id, run.info.status, run.info.end_time, dict(run.data.tags), set(run.data.params))
 
     @property
@@ -84,12 +84,12 @@ class Shown:
 
 
 class Store:
-    """A tracking store. Every method may raise one of :data:`FAULTS`; then it is not known what the store shows."""
+    """A tracking store. Every method may raise one of :data:`FAULTS`; then what the store shows is unknown."""
 
     def __init__(self, tracking_uri: str, artifacts: Path) -> None:
         self.target = without_credentials(tracking_uri)
         self.former_target = formerly_shown(tracking_uri)
-        # A server keeps artifacts where it was told to; beside a database they lie here, in folders named by run ids.
+        # A server keeps artifacts where it was configured to; for a database they are here, in folders named by run ids.
         if (file := sqlite_file(tracking_uri)) is not None:
             make_private(file.parent)
         self._location = None if is_server(tracking_uri) else artifacts.absolute().as_uri()
@@ -101,10 +101,10 @@ class Store:
         return MlflowClient(self._uri)  # which opens a database
 
     def experiment(self, name: str, sweep_id: str) -> str:
-        """The id of a sweep's experiment, created where the store has none.
+        """The id of a sweep's experiment, created if the store has none.
 
-        People may rename an experiment. So it is the one that holds the sweep's runs, else the one marked with the
-        sweep's name, else one of this name that is empty or holds sweeps. One that holds other work is left alone.
+        Users may rename an experiment. So it is the one with the sweep's runs, else the one marked with the sweep's name,
+        else one of this name that is empty or has sweeps. An experiment with other work is left alone.
 
         Raises:
             TrackingError: the experiment is deleted.
@@ -125,12 +125,12 @@ class Store:
         return own or experiment_with(self._client, MARK, name)
 
     def _marked(self, name: str) -> Experiment | None:
-        """The oldest experiment marked with a sweep's name; a deleted one only where no other is left."""
+        """The oldest experiment marked with a sweep's name; a deleted one only if there is no other."""
         marked = [found for found in experiments(self._client, ViewType.ALL) if found.tags.get(MARK) == name]
         return min(marked, key=lambda found: (found.lifecycle_stage == "deleted", found.creation_time), default=None)
 
     def _named(self, name: str) -> Experiment | None:
-        """The experiment of a name, unless it is marked with another sweep's or holds runs of something else."""
+        """The experiment of a name, unless it is marked with a sweep's name or has only other runs."""
         found = self._client.get_experiment_by_name(name)
         if found is None or MARK in found.tags:
             return None
@@ -144,43 +144,43 @@ class Store:
     def _create(self, name: str, sweep_id: str) -> str:
         names = (name, f"{name} (abel)", f"{name} (abel, {sweep_id})")  # deleted experiments keep their names
         free = next((each for each in names if self._client.get_experiment_by_name(each) is None), name)
-        # Without its kind MLflow takes an experiment for one of language models, and opens it on an empty page.
+        # Without a kind, MLflow takes an experiment for a language-model one and opens it on an empty page.
         tags = {"mlflow.experimentKind": "custom_model_development", MARK: name}
         return str(self._client.create_experiment(free, artifact_location=self._location, tags=tags))
 
     def save_view(self, experiment: str, view: SavedView) -> None:
-        """Keep a page of MLflow's UI with the experiment; one of the same key is replaced."""
+        """Save a view of MLflow's UI in the experiment; one of the same key is replaced."""
         self._client.set_experiment_tag(experiment, view.tag, view.text)
 
     def runs(self, sweep_id: str, prefer: Container[str] = ()) -> dict[str, Shown]:
-        """The runs of a sweep's trials by trial id, and its own by the empty id; a second run of one is deleted."""
+        """The runs of a sweep's trials by trial id, and its own under the empty id; duplicate runs are deleted."""
         chosen, extra = one_each(sweep_runs(self._client, sweep_id), prefer)
         for run in extra:
             self._client.delete_run(run.info.run_id)
         return {name: Shown.of(run) for name, run in chosen.items()}
 
     def make(self, experiment: str, name: str, started_ms: int, tags: Mapping[str, str]) -> Shown:
-        """A new run."""
+        """Create a run."""
         return Shown.of(self._client.create_run(experiment, started_ms, dict(tags), name))
 
     def use(self, shown: Shown, data: DataSet) -> None:
-        """Name the data set that a run is trained on."""
+        """Record the data set that a run is trained on."""
         dataset = Dataset(data.name, data.digest, "abel", data.source, profile=data.profile)
         context = InputTag(MLFLOW_DATASET_CONTEXT, "training")
         self._client.log_inputs(shown.run_id, [DatasetInput(dataset, [context])])
 
     def attach(self, shown: Shown, document: Mapping[str, Any], file: str) -> None:
-        """Put a document on a run as a file."""
+        """Attach a document to a run as a file."""
         self._client.log_dict(shown.run_id, dict(document), file)
 
     def count(self) -> None:
-        """Have SQLite count what its indexes hold, if that is the store: else it reads all points of a metric for one run's."""
+        """Update SQLite's index statistics, if the store is SQLite: without them, it reads a metric's points of all runs."""
         if self._sqlite is None:
             return
         engine = create_engine(self._sqlite)
         try:
             with engine.begin() as connection:
-                connection.execute(text("PRAGMA analysis_limit = 1000"))  # rows that it looks at, of each index
+                connection.execute(text("PRAGMA analysis_limit = 1000"))  # rows to examine per index
                 connection.execute(text("ANALYZE metrics"))
         finally:
             engine.dispose()
@@ -192,7 +192,7 @@ class Store:
         tags: Mapping[str, str] | None = None,
         parameters: Mapping[str, str] | None = None,
     ) -> None:
-        """Send points, and of parameters and tags what the run does not show yet; the tags, which vouch, last."""
+        """Send points, and the parameters and tags that the run lacks; tags come last, since they vouch for the rest."""
         new = {name: value for name, value in (tags or {}).items() if shown.tags.get(name) != value}
         missing = {name: value for name, value in (parameters or {}).items() if name not in shown.parameters}
         for batch in batches(points, missing, new):
@@ -206,7 +206,7 @@ class Store:
         shown.parameters |= missing.keys()
 
     def set_status(self, shown: Shown, status: str, ended_ms: int | None = None) -> None:
-        """Give a run a status, and where that is final the time of its end."""
+        """Set a run's status and, if it is final, the time of its end."""
         if shown.status == status:
             return
         if ended_ms is None:
@@ -217,10 +217,10 @@ class Store:
 
 
 def attach_figure(settings: Settings, sweep_id: str, paths: Sequence[Path]) -> None:
-    """Put a report's files on the sweep's own run, under ``report/``; files of the same name are replaced.
+    """Attach a report's files to the sweep's own run, under ``report/``; files of the same name are replaced.
 
     Raises:
-        TrackingError: the store does not know the sweep, or is out of reach.
+        TrackingError: the store does not have the sweep, or is unreachable.
     """
     with closing(Ledger.open(settings.ledger_url)) as ledger:
         name = ledger.sweep(sweep_id).name

@@ -1,11 +1,11 @@
-"""Brings sweeps into the tracking store: beside a run as a process of its own, or alone for the verb ``track``.
+"""Uploads sweeps to the tracking store: beside a run as a separate process, or alone for the verb ``track``.
 
     python -m services.tracking.uploading --sweep ID --artifacts DIR [--ledger URL] [--tracking-uri URI] [--data-dir DIR]
         [--follow]
 
-With ``--follow`` it ends when the sweep has ended and its last event is shown, or when the process that started it is
-gone. Exit code 0: everything that the ledger holds is shown. 1: the store is out of reach or refuses, or a signal came;
-run it again to go on. 2: the arguments are wrong. 3: the store must be put right by hand.
+With ``--follow``, it exits once the sweep has ended and its last event is shown, or when the process that started it is
+gone. Exit code 0: everything in the ledger is shown. 1: the store is unreachable or refuses, or a signal was received; run
+it again to continue. 2: the arguments are wrong. 3: the store must be repaired by hand.
 """
 
 import argparse
@@ -33,16 +33,16 @@ from sweeps.urls import without_credentials
 
 LOOK_SECONDS = 1.0
 GIVE_UP_SECONDS = Patience().give_up_after_seconds
-LOCK_SECONDS = 5.0  # a projector whose run was killed a moment ago ends within them
+LOCK_SECONDS = 5.0  # a projector whose run was just killed exits within this time
 
 
 def upload(
     settings: Settings, ledger: Ledger, sweep: SweepRow, *, rebuild: bool, say: Callable[[str], None]
 ) -> Tracked:
-    """Show what the ledger holds of a sweep and the store does not; with ``rebuild`` everything, from the first event.
+    """Show what the store lacks of a sweep; with ``rebuild`` everything, from the first event.
 
     Raises:
-        OperationError: another process shows the sweep in this store.
+        OperationError: another process is uploading the sweep to this store.
     """
     until = time.monotonic() + LOCK_SECONDS
     while True:
@@ -52,7 +52,7 @@ def upload(
                 break
         if time.monotonic() > until:
             raise OperationError(
-                f"sweep {sweep.name!r}: another process shows it, an `abel run` perhaps; wait for its end"
+                f"sweep {sweep.name!r}: another process is uploading it, perhaps an `abel run`; wait until it exits"
             )
         time.sleep(LOOK_SECONDS)
     return Tracked(
@@ -67,7 +67,7 @@ def upload(
 def _catch_up(
     settings: Settings, ledger: Ledger, sweep: SweepRow, rebuild: bool, say: Callable[[str], None]
 ) -> str | None:
-    """Show everything once; returns why that was not possible, if it was not."""
+    """Show everything once; return why that failed, if it did."""
     store = Store(settings.tracking_uri, settings.artifacts)
     mirror = Mirror(ledger, sweep.id, store, rebuild=rebuild, data_dir=settings.data_dir)
     told = [""]
@@ -91,10 +91,10 @@ def _catch_up(
 
 
 def _watched(mirror: Mirror, tracking_uri: str) -> Callable[[], bool]:
-    """The mirror's step, which gives up at once where the store is damaged: waiting does not mend it.
+    """The mirror's step; it gives up at once if the store is damaged, since waiting does not help.
 
     Raises:
-        TrackingError: it is damaged.
+        TrackingError: the store is damaged.
     """
 
     def step() -> bool:
@@ -126,14 +126,12 @@ def project(argv: Sequence[str] | None = None) -> int:
         with sole(_lock(options.artifacts, sweep.id, options.tracking_uri)) as held:
             if held:
                 return _project(options, ledger, sweep, stop, say)
-        time.sleep(
-            LOOK_SECONDS
-        )  # another projector is at this sweep, perhaps one whose command was killed a moment ago
+        time.sleep(LOOK_SECONDS)  # another projector has this sweep, perhaps one whose command was just killed
     return 1
 
 
 def _sweep(options: argparse.Namespace, stop: Termination) -> tuple[Ledger, SweepRow]:
-    """The ledger and the sweep in it; a follower waits for a ledger's server that is away, as the run beside it does."""
+    """The ledger and the sweep in it; a follower waits while the ledger's server is away, like the run beside it."""
     url = options.ledger or Settings.from_env().ledger_url
     while True:
         try:
@@ -177,12 +175,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m services.tracking.uploading", description="Show a sweep in MLflow."
     )
     add = parser.add_argument
-    add("--ledger", metavar="URL", help="the ledger's URL (default: that of ABEL_LEDGER)")
-    add("--sweep", required=True, metavar="ID", help="id of the sweep, or a name for the newest sweep of that name")
-    add("--tracking-uri", metavar="URI", help="MLflow database or server (default: that of ABEL_TRACKING_URI)")
-    add("--artifacts", required=True, metavar="DIR", type=Path, help="where files lie beside a database")
-    add("--data-dir", metavar="DIR", type=Path, help="where the data lie, if they are no part of a library")
-    add("--follow", action="store_true", help="wait for more until the sweep ends, or whoever started this does")
+    add("--ledger", metavar="URL", help="the ledger's URL (default: ABEL_LEDGER)")
+    add("--sweep", required=True, metavar="ID", help="id of the sweep, or its name, for the newest sweep of that name")
+    add("--tracking-uri", metavar="URI", help="MLflow database or server (default: ABEL_TRACKING_URI)")
+    add("--artifacts", required=True, metavar="DIR", type=Path, help="directory of artifacts for a database")
+    add("--data-dir", metavar="DIR", type=Path, help="directory of the data, unless a library provides them")
+    add("--follow", action="store_true", help="wait for more until the sweep or the parent process ends")
     add(
         "--give-up-after",
         type=float,
@@ -194,6 +192,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    streams.guard()  # a log on a full disk is no reason to stop
+    streams.guard()  # a log on a full disk must not stop it
     with private():
         sys.exit(project())

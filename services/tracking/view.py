@@ -1,7 +1,7 @@
-"""The page on which MLflow opens a sweep: a saved view of its own UI, kept in a tag of the experiment.
+"""The page on which MLflow opens a sweep: a saved view of its UI, kept in a tag of the experiment.
 
-The view's format is MLflow's own and in no documentation: that of version 3.17.2's front end, which
-`tests/services/test_view.py` opens in a browser. What a newer front end does not know it leaves out.
+The format is undocumented; it is that of MLflow 3.17.2's front end, which `tests/services/tracking/test_view.py` opens in a
+browser. A newer front end ignores what it does not know.
 """
 
 import hashlib
@@ -15,25 +15,25 @@ from services.tracking import downsampling, projection
 from sweeps.ledger.records import SweepRow, TrialRow
 
 TAG = "mlflow.sharedViewState."
-LOADED = 100  # runs that MLflow's list has before somebody asks it for more
+LOADED = 100  # runs in MLflow's list before a user loads more
 CARD_PIXELS = 320
-MAIN, REST, SYSTEM = "abel", "abel-rest", "abel-system"  # ids of the sections; the names of the last two are MLflow's
+MAIN, REST, SYSTEM = "abel", "abel-rest", "abel-system"  # ids of the sections; MLflow names the last two
 
-ORDER = "metrics.`minimum_test_error`"  # by time of creation MLflow would fold trials away below the sweep's own run
-# A mean over an arm's whole grid is the error of no setting. Ordered by a metric, groups are ordered by its mean.
+ORDER = "metrics.`minimum_test_error`"  # by creation time, MLflow would fold trials below the sweep's own run
+# Group by setting: a mean over an arm's whole grid is not the error of any setting. Groups are ordered by their mean.
 SETTING = "abel.setting"
 BY_SETTING = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": SETTING}]}
-FOLDED_CHARACTERS = 5_000  # of the settings' names in a view: MLflow refuses an experiment's tag of more than 20,000
+FOLDED_CHARACTERS = 5_000  # of the settings' names in a view: MLflow refuses experiment tags of more than 20,000
 CURVES = ("test_error", "weight_norm_sq")
 RATE = "learning_rate_first"
 LINES = 20  # settings that are drawn at first
-BY_TRAINING = frozenset({Abel.kind, Plateau.kind})  # schedules that see the training, so seeds decay at other epochs
+BY_TRAINING = frozenset({Abel.kind, Plateau.kind})  # schedules that react to training: seeds decay at different epochs
 RESULTS = ("minimum_test_error", "final_test_error", "norm_rise")
 ABOUT = ("abel.decay_epochs", "abel.outcome")
 
 
 class SavedView(NamedTuple):
-    """A saved view: its key, by which an address names it, and the experiment's tag that holds it."""
+    """A saved view: its key, used in URLs, and the experiment's tag that holds it."""
 
     key: str
     tag: str
@@ -41,7 +41,7 @@ class SavedView(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Names the view's content."""
+        """A digest of the view's content."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
@@ -58,10 +58,10 @@ def trials_of(sweep_id: str) -> str:
 def view(sweep: SweepRow, trials: Sequence[TrialRow]) -> SavedView:
     """The view of a sweep: its trials by setting, the best first, with test error, norm and rate by epoch.
 
-    A line is a setting's mean over its seeds, where that is one: MLflow takes it at each epoch over the trials that have
-    a point there, so long trials have a line each. And it takes it over the trials that its list has loaded: a larger
-    sweep opens on its best trials, ungrouped. Where seeds decay at different epochs, the mean of their rates is a curve
-    that no trial had: there the view has the final test error instead of the rate.
+    A line is a setting's mean over its seeds, unless that mean would mislead. MLflow averages at each epoch over the trials
+    that have a point there, so long trials get one line each. It averages only over the trials loaded in its list, so a
+    larger sweep opens on its best trials, ungrouped. If seeds decay at different epochs, no trial has their mean rate, so
+    the view shows the final test error instead of the rate.
     """
     state = json.dumps(_state(sweep, trials), separators=(",", ":"))
     envelope = {"name": f"Sweep {sweep.id}", "createdAt": sweep.created_ms, "state": state}
@@ -88,7 +88,7 @@ def _state(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:
         # The list of runs.
         "groupBy": BY_SETTING if few else None,
         "groupsExpanded": _folded(settings),
-        "useGroupedValuesInCharts": means,  # with a band around it, from the minimum to the maximum
+        "useGroupedValuesInCharts": means,  # with a band from the minimum to the maximum
         "runsHiddenMode": "SHOW_ALL" if lines <= LINES else "FIRST_20_RUNS",
         "selectedColumns": list(_columns(axes)),
         # The charts.
@@ -109,13 +109,13 @@ def _setting(trial: TrialRow) -> str:
 
 
 def _folded(settings: Iterable[str]) -> Mapping[str, bool]:
-    """The groups of the list that hide their trials, by MLflow's names of them: all, or none where these are too long."""
+    """The groups of the list that hide their trials, by MLflow's names for them: all, or none if the names are too long."""
     groups = {f"tag.{SETTING}.{setting}": False for setting in settings}
     return groups if len(json.dumps(groups)) <= FOLDED_CHARACTERS else {}
 
 
 def _rates_differ(trials: Sequence[TrialRow]) -> bool:
-    """Whether a setting's seeds may have different rates: it has several, and its schedule sees the training."""
+    """Whether a setting's seeds may have different rates: it has several, and its schedule reacts to training."""
     seeds = Counter(_setting(trial) for trial in trials if trial.schedule["kind"] in BY_TRAINING)
     return any(count > 1 for count in seeds.values())
 

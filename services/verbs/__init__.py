@@ -1,1 +1,1 @@
-"""The verbs: each checks its input, does one thing, and returns a frozen value. CLI, API and notebooks are skins over them."""
+"""The verbs: each checks its input, does one thing, and returns a frozen value. The CLI and notebooks call them."""

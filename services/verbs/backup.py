@@ -1,4 +1,4 @@
-"""The verb ``backup``: a verified copy of the ledger, also while sweeps run."""
+"""The verb ``backup``: a verified copy of the ledger, even while sweeps run."""
 
 from contextlib import closing
 from pathlib import Path
@@ -12,21 +12,21 @@ from sweeps.urls import of_sqlite, sqlite_file
 
 
 def backup(settings: Settings, directory: Path) -> BackedUp:
-    """Copy the ledger into a folder, created if missing, and read the copy back.
+    """Copy the ledger into a folder, created if missing, and verify the copy.
 
     Raises:
-        OperationError: there is no ledger, or it is on a server; the folder cannot be made.
+        OperationError: there is no ledger, or it is on a server; the folder cannot be created.
         LedgerError: the ledger is damaged, or the copy cannot be written.
     """
     ledger = sqlite_file(settings.ledger_url)
     if ledger is None:
-        raise OperationError("backup: copies SQLite ledgers; for one on PostgreSQL use pg_dump")
+        raise OperationError("backup: the ledger must be SQLite, got PostgreSQL; use pg_dump")
     if not ledger.exists():
-        raise OperationError(f"backup: needs a ledger, but {settings.home} holds none yet")
+        raise OperationError(f"backup: needs a ledger, but {settings.home} has none yet")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise OperationError(f"{directory}: cannot be made: {error.strerror}") from None
+        raise OperationError(f"{directory}: cannot be created: {error.strerror}") from None
     target = directory.absolute() / f"ledger-{copies.stamp()}.db"
     copies.copy_ledger(ledger, target)
     try:
@@ -38,7 +38,7 @@ def backup(settings: Settings, directory: Path) -> BackedUp:
 
 
 def _verified(file: Path) -> int:
-    """Read every sweep of the copy; returns how many there are."""
+    """Verify every sweep of the copy; return their number."""
     with closing(Ledger.open(of_sqlite(file))) as ledger:
         sweeps = ledger.sweeps()
         for sweep in sweeps:

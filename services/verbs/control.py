@@ -1,4 +1,4 @@
-"""Commands to a sweep from outside: end trials, or have those that ended without a result trained after all."""
+"""The verbs ``cancel`` and ``retry``: stop a sweep's trials, or queue those without a result again."""
 
 import difflib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ NAMES_SHOWN = 8
 
 
 def cancel(settings: Settings, sweep: str, arm: str | None = None, trial: str | None = None) -> Command:
-    """End a sweep's trials, or those of an arm, or one; what runs ends with its next report, others at once.
+    """Cancel a sweep's trials, those of an arm, or one trial; running ones stop at their next report, others at once.
 
     Raises:
         OperationError: no such arm or trial.
@@ -28,17 +28,17 @@ def cancel(settings: Settings, sweep: str, arm: str | None = None, trial: str | 
 
 
 def retry(settings: Settings, sweep: str, arm: str | None = None, trial: str | None = None) -> Command:
-    """Let trials that failed or were cancelled wait for the next run.
+    """Queue failed or cancelled trials for the next run.
 
     Raises:
         OperationError: no such arm or trial, or none of them failed or was cancelled.
-        LedgerError: no such sweep, or a process runs it.
+        LedgerError: no such sweep, or a process is running it.
     """
     with ledgers.opened(settings) as ledger:
         row, chosen = _chosen(ledger, sweep, arm, trial)
         retried = ledger.retry_trials(row.id, [one.id for one in chosen])
         if not retried:
-            raise OperationError(f"sweep {row.name!r}: must have a trial that failed or was cancelled there, got none")
+            raise OperationError(f"sweep {row.name!r}: must have a failed or cancelled trial to retry, got none")
         return Command(sweep=row.name, trials=retried, running=False)
 
 
@@ -53,12 +53,12 @@ def _chosen(ledger: Ledger, sweep: str, arm: str | None, trial: str | None) -> t
             raise OperationError(f"{what} {value!r}: must be one of sweep {row.name!r} ({_nearest(value, known)})")
     chosen = [one for one in trials if arm in (None, one.arm) and trial in (None, one.name)]
     if not chosen:
-        raise OperationError(f"trial {trial!r}: must be of arm {arm!r}, as sweep {row.name!r} has them, and is not")
+        raise OperationError(f"trial {trial!r}: must be of arm {arm!r} in sweep {row.name!r}")
     return row, chosen
 
 
 def _nearest(value: str, known: Sequence[str]) -> str:
-    """The known names, or of many those that are most alike."""
+    """The known names, or the nearest ones if there are many."""
     if len(known) <= NAMES_SHOWN:
         return ", ".join(known)
     near = difflib.get_close_matches(value, known, n=NAMES_SHOWN, cutoff=0.0)

@@ -1,4 +1,4 @@
-"""The verbs of ``abel data``: which sources there are, what a set holds, and preparing one."""
+"""The verbs of ``abel data``: list the sources, read a data set, prepare one."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from workers import plugins
 from workers.data import prepare as preparing
 from workers.data.tfds import Tfds
 
-# Where TFDS puts what it prepared: NAME/VERSION, or NAME/CONFIG/VERSION.
+# Where TFDS puts prepared data sets: NAME/VERSION, or NAME/CONFIG/VERSION.
 PREPARED = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")
 
 
 def sources(data_dir: Path | None) -> DataSources:
-    """The installed kinds of source, and the TFDS sets that lie prepared in the directory."""
+    """The installed kinds of source, and the TFDS data sets prepared in the directory."""
     kinds = {kind: _summary(variant) for kind, variant in plugins.variants(plugins.DATA).items()}
     found = [info for pattern in PREPARED for info in data_dir.glob(pattern)] if data_dir else []
     prepared = sorted({info.parent.parent.relative_to(data_dir).as_posix() for info in found}) if data_dir else []
@@ -21,10 +21,10 @@ def sources(data_dir: Path | None) -> DataSources:
 
 
 def check_data(name: str, data_dir: Path | None) -> DataReport:
-    """Read a set as a sweep would.
+    """Read a data set as a sweep would.
 
     Raises:
-        DataError: it is missing, or no image classification set.
+        DataError: it is missing, or is not an image classification data set.
     """
     kinds = plugins.variants(plugins.DATA)
     source = kinds[name]() if name in kinds and name != "tfds" else Tfds(name=name)
@@ -40,11 +40,16 @@ def check_data(name: str, data_dir: Path | None) -> DataReport:
 
 
 def prepare_data(name: str, data_dir: Path | None) -> DataReport:
-    """Download and prepare a TFDS set, where it is not there yet, and read it."""
+    """Download and prepare a TFDS data set if it is missing, and read it.
+
+    Raises:
+        OperationError: no data directory is set.
+        DataError: it cannot be prepared or read.
+    """
     if name in plugins.variants(plugins.DATA):
         return check_data(name, data_dir)
     if data_dir is None:
-        raise OperationError(f"{name}: a directory to prepare it in must be given (--data-dir or ABEL_DATA_DIR)")
+        raise OperationError(f"{name}: needs a data directory (--data-dir or ABEL_DATA_DIR)")
     preparing.prepare(name, data_dir)
     return check_data(name, data_dir)
 

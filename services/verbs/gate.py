@@ -1,4 +1,4 @@
-"""The verbs of the gate: keep a sweep's results as a baseline, and hold a later sweep to it."""
+"""The verbs of the gate: save a sweep's results as a baseline, and check a later sweep against it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from sweeps.spec.sweep import SweepSpec
 
 
 class _Results(NamedTuple):
-    """A sweep's trials, and the error of guessing of what they train; None where it is not known."""
+    """A sweep's trials, and the test error of guessing on their data set; None if unknown."""
 
     trials: Sequence[TrialResult]
     guessing: float | None
@@ -35,7 +35,7 @@ class _Results(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """What a spec asks of the gate."""
+    """What a spec requires of the gate."""
 
     sweep: str
     arms: tuple[str, ...]
@@ -46,7 +46,7 @@ def save(settings: Settings, sweep: str) -> str:
     """A sweep's baseline, as JSON.
 
     Raises:
-        OperationError: a trial has no result, or there is one seed only.
+        OperationError: a trial has no result, or there is only one seed.
         LedgerError: no such sweep.
     """
     row, results = _results(settings, sweep)
@@ -56,7 +56,7 @@ def save(settings: Settings, sweep: str) -> str:
         raise OperationError(f"sweep {row.name!r}: {error}") from None
     if lone := [arm for arm, table in kept.arms.items() if len(table.seeds) < 2]:
         raise OperationError(
-            f"sweep {row.name!r}: must have two seeds or more to know its noise, got one in arm {lone[0]}"
+            f"sweep {row.name!r}: must have at least two seeds to estimate its noise, got one in arm {lone[0]}"
         )
     return baselines.dump(kept)
 
@@ -64,10 +64,10 @@ def save(settings: Settings, sweep: str) -> str:
 def check(
     settings: Settings, sweep: str, before: Baseline, margins: Mapping[str, float], more_rules: Sequence[Rule] = ()
 ) -> Checked:
-    """Hold a sweep to a baseline, by the margins and rules of its spec and by those given here.
+    """Check a sweep against a baseline, by the margins and rules of its spec and those given here.
 
     Raises:
-        OperationError: neither a margin nor a rule, or one for what the sweep has not.
+        OperationError: there is no margin or rule, or one refers to an unknown arm.
         LedgerError: no such sweep.
     """
     row, results = _results(settings, sweep)
@@ -86,10 +86,10 @@ def check(
 def foreseen(
     spec: SweepSpec, margins: Mapping[str, float], more_rules: Sequence[Rule]
 ) -> tuple[dict[str, float], list[Rule]]:
-    """The margins and rules that a sweep of the spec will be held to; before it is run, so that nothing is in vain.
+    """The margins and rules that will apply to a sweep of the spec; checked before anything is trained.
 
     Raises:
-        OperationError: neither a margin nor a rule, or one for what the sweep has not.
+        OperationError: there is no margin or rule, or one refers to an unknown arm.
     """
     return _wanted(_Asked(sweep=spec.name, arms=tuple(spec.arms), check=spec.check or Check()), margins, more_rules)
 
@@ -100,14 +100,14 @@ def _wanted(
     margins, wanted = _held_to(asked, margins, more_rules)
     if not margins and not wanted:
         raise OperationError(
-            f"sweep {asked.sweep!r}: must have a margin or a rule to be held to, got none; "
-            "as --margin spread=1.5, or under `check:` in its spec"
+            f"sweep {asked.sweep!r}: needs a margin or a rule to check, got none; "
+            "give --margin spread=1.5, or `check:` in its spec"
         )
     return margins, wanted
 
 
 def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
-    """The measures of every arm of a sweep that say something, by name; nothing where a trial has no result.
+    """The informative measures of every arm of a sweep, by name; empty if a trial has no result.
 
     Raises:
         LedgerError: no such sweep.
@@ -130,36 +130,36 @@ def _results(settings: Settings, sweep: str) -> tuple[SweepRow, _Results]:
 def _held_to(
     asked: _Asked, margins: Mapping[str, float], more_rules: Sequence[Rule]
 ) -> tuple[dict[str, float], list[Rule]]:
-    """The margins and rules of a spec with those that were given; one given goes before the spec's."""
+    """The margins and rules of a spec, with those given on top; a given margin overrides the spec's."""
     margins = {**asked.check.margins, **margins}
     wanted = [*map(rules.read_rule, asked.check.rules), *more_rules]
     named = [rule.arm for rule in wanted if rule.arm] + [name.rpartition(".")[0] for name in margins if "." in name]
     if strange := [arm for arm in named if arm not in asked.arms]:
         known = ", ".join(asked.arms)
         raise OperationError(
-            f"margins and rules must be of an arm of sweep {asked.sweep!r} ({known}), got {strange[0]!r}"
+            f"margins and rules must name an arm of sweep {asked.sweep!r} ({known}), got {strange[0]!r}"
         )
     return margins, wanted
 
 
 def _asked(row: SweepRow) -> _Asked:
-    """What a sweep's spec asks of the gate. The rest of it is not read: a plug-in that it names may be gone.
+    """What a sweep's spec requires of the gate. Nothing else is read: a plug-in that the spec names may be gone.
 
     Raises:
-        SpecError: another version of the program wrote what it asks.
+        SpecError: another version of the program wrote it.
     """
     faults = Faults()
     check = models.read_shape(Check, row.spec.get("check") or {}, faults)
-    faults.raise_if_any(f"sweep {row.name!r}: check of its spec in the ledger, which another version wrote")
+    faults.raise_if_any(f"sweep {row.name!r}: `check` of its spec in the ledger, written by another version")
     assert check is not None
     return _Asked(sweep=row.name, arms=tuple(row.spec["arms"]), check=check)
 
 
 def rule(text: str) -> Rule:
-    """A rule as a user gives it, ``spread <= 1.5``.
+    """Parse a rule such as ``spread <= 1.5``.
 
     Raises:
-        OperationError: it is none.
+        OperationError: it is invalid.
     """
     try:
         return rules.read_rule(text)
@@ -176,15 +176,15 @@ def _obstacles(before: Baseline, row: SweepRow) -> list[Finding]:
     asked = _asked(row).check.error
     if before.error != asked:
         why = (
-            f"the baseline has the {before.error} test errors, and the spec's check.error is {asked}; "
+            f"the baseline has the {before.error} test errors, but the spec's check.error is {asked}; "
             "`abel baseline save` makes a new one"
         )
         return [Finding(arm="", what="error", verdict=Verdict.CANNOT_TELL, why=why)]
     if before.spec == baselines.spec_hash(row.spec):
         return []
     why = (
-        f"the baseline is of another spec ({before.sweep}, {before.spec}; this is {row.name}, "
-        f"{baselines.spec_hash(row.spec)}): program, epochs and arms must be the same; `abel baseline save` makes a new one"
+        f"the baseline belongs to another spec ({before.sweep}, {before.spec}; this is {row.name}, "
+        f"{baselines.spec_hash(row.spec)}): program, epochs and arms must match; `abel baseline save` makes a new one"
     )
     return [Finding(arm="", what="spec", verdict=Verdict.CANNOT_TELL, why=why)]
 
@@ -202,16 +202,16 @@ def _compare(
         return [Finding(arm="", what="trials", verdict=Verdict.CANNOT_TELL, why=str(error))]
     old, new = ({arm: table.settings for arm, table in arms.items()} for arms in (before.arms, after))
     if old != new:
-        why = "the baseline must have the arms and settings of its spec, and was changed by hand"
+        why = "the baseline must have the arms and settings of its spec; it was edited by hand"
         return [Finding(arm="", what="baseline", verdict=Verdict.CANNOT_TELL, why=why)]
     return checks.noninferior(before.arms, after, margins, wanted)
 
 
 def margins(given: Sequence[str]) -> dict[str, float]:
-    """Margins as a user gives them, ``spread=1.5``.
+    """Parse margins such as ``spread=1.5``.
 
     Raises:
-        OperationError: one is none.
+        OperationError: one is invalid.
     """
     return dict(map(_margin, given))
 
@@ -233,16 +233,16 @@ def _margin(text: str) -> tuple[str, float]:
 
 
 def power(settings: Settings, sweep: str, given: Mapping[str, float]) -> tuple[Power, ...]:
-    """How often `check` would be right at the noise of a sweep, by number of seeds: for the margins given, or the spec's.
+    """How often `check` would be right at a sweep's noise level, by number of seeds, for the given margins or the spec's.
 
     Raises:
-        OperationError: the sweep lacks results, seeds or margins, or there is a table for none of them.
+        OperationError: the sweep lacks results, seeds or margins, or no margin has a table.
         LedgerError: no such sweep.
     """
     row, results = _results(settings, sweep)
     margins, wanted = _held_to(_asked(row), given, ())
     if not margins:
-        raise OperationError(f"sweep {row.name!r}: must have a margin in its spec, or be given one: --margin mean=1.5")
+        raise OperationError(f"sweep {row.name!r}: needs a margin in its spec or as --margin mean=1.5")
     try:
         arms = _baseline(row, results, _asked(row).check.error).arms
         held = checks.limits(arms, margins)

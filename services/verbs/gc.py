@@ -1,4 +1,4 @@
-"""The room that checkpoints take: what of it can be given back, and how much a sweep must find to start."""
+"""The disk space of checkpoints: what `abel gc` can free, and the largest checkpoint of a sweep."""
 
 import shutil
 from collections import Counter
@@ -16,17 +16,17 @@ DRAFT = "draft of a process that died"
 
 
 def collect(settings: Settings, *, dry_run: bool) -> Collected:
-    """Remove every checkpoint that no sweep of this home needs any more (:mod:`sweeps.ledger.retention`).
+    """Remove every checkpoint that no sweep of this home needs (:mod:`sweeps.ledger.retention`).
 
-    The ledger lets go of a checkpoint before its files go: killed in between, this leaves files that nothing claims, which
-    the next collection finds, and never a claim without files.
+    The ledger releases a checkpoint before its files are deleted. If the process is killed in between, it leaves unclaimed
+    files, which the next collection finds, but never a claim without files.
     """
     checkpoints = Checkpoints(settings.checkpoints)
     with ledgers.opened_if_any(settings) as ledger:
         if ledger is None:
             return Collected(dry_run=dry_run, groups=(), freed=0)
-        # In this order: what is on the disk now was claimed by a row, or by a sweep that is running or has ended, when
-        # these are read.
+        # Claims are read before files, so a new checkpoint is not a claim without files; sweeps are read last, so every
+        # file's sweep is known.
         claimed = ledger.checkpoints()
         sizes, drafts = checkpoints.sizes(), checkpoints.drafts()
         fates = _fates(ledger, checkpoints, sizes)
@@ -46,7 +46,7 @@ def collect(settings: Settings, *, dry_run: bool) -> Collected:
 
 
 def largest(settings: Settings, ledger: Ledger | None, sweep_id: str) -> int | None:
-    """The bytes of the sweep's largest checkpoint, else of the largest of any sweep here; None before the first."""
+    """The size in bytes of the sweep's largest checkpoint, else of the largest one here; None before the first."""
     sizes = Checkpoints(settings.checkpoints).sizes()
     paths = ledger.paths(sweep_id).values() if ledger else ()
     ours = {key: sizes[key] for path in paths for key in path if key in sizes}
@@ -63,7 +63,7 @@ def _fates(ledger: Ledger, checkpoints: Checkpoints, sizes: Mapping[str, int]) -
             for trial in ledger.trials(sweep.id)
         ]
         fates = retention.fates(sizes, paths, checkpoints.intact)
-        if _running(ledger) <= running:  # verifying takes time, in which a sweep may begin
+        if _running(ledger) <= running:  # a sweep may start while checkpoints are verified
             return fates
 
 

@@ -1,9 +1,9 @@
-"""Tells others how a sweep ended: JSON to a webhook, and to the standard input of a shell command.
+"""Notices of how a sweep ended: JSON to a webhook, and to the standard input of a shell command.
 
     {"event": "finished", "sweep": "mine", "id": "9c2b…", "status": "finished", "time": "2026-11-25T21:40:00+00:00", …}
 
-*finished* and *failed* are told when a run ends, *regressed* when `abel check` says so; a run that was interrupted or
-cancelled, or had nothing to do, is no news. A notice that cannot be delivered is complained of and changes nothing else.
+A run sends *finished* or *failed*, `abel check` sends *regressed*. A run that was interrupted or cancelled, or had nothing
+to do, sends nothing. A notice that cannot be delivered causes a warning and changes nothing else.
 """
 
 import logging
@@ -28,10 +28,10 @@ from sweeps.results.values import Finding, Interval, Verdict
 from sweeps.urls import masked, origin
 
 FAILURES = (SweepStatus.FAILED, SweepStatus.NO_SPACE)
-POST_SECONDS = 10.0  # to connect, and between two bytes of an answer
-LONGEST_POST_SECONDS = 35.0  # all tries and the pauses between them; an answer may come byte by byte
+POST_SECONDS = 10.0  # to connect, and between two bytes of a response
+LONGEST_POST_SECONDS = 35.0  # all tries and the pauses between them; a response may come byte by byte
 COMMAND_SECONDS = 60.0
-# Whoever listens may hear a notice twice. How long to wait is not left to the server, which could say an hour.
+# A receiver may get a notice twice. Retry-After is ignored: the server could ask for an hour.
 RETRY = Retry(
     total=2,
     backoff_factor=1.0,
@@ -40,7 +40,7 @@ RETRY = Retry(
     respect_retry_after_header=False,
     raise_on_status=False,
 )
-# A command that the hook runs is no news itself.
+# An abel command in the hook sends no notices itself.
 SILENT: Mapping[str, str] = {"ABEL_NOTIFY_URL": "", "ABEL_NOTIFY_COMMAND": ""}
 
 
@@ -62,10 +62,10 @@ class Notice:
 
     Args:
         event: "finished", "failed" or "regressed".
-        status: that of the sweep, or the verdict.
-        time: when it was told, ISO 8601 in UTC.
-        id: of the sweep; None if it broke down, which is reported with the name or file that was asked for.
-        error: why it failed, where that is not a trial's own fault.
+        status: the sweep's status, or the verdict.
+        time: when the notice was made, ISO 8601 in UTC.
+        id: of the sweep; None if the run crashed, where ``sweep`` is the requested name or file.
+        error: why the sweep as a whole failed, if it did.
     """
 
     event: str
@@ -82,7 +82,7 @@ class Notice:
 
 
 def of_run(settings: Settings, result: RunResult) -> Notice | None:
-    """The notice of a run, if it is news."""
+    """The notice of a run; None unless it finished or failed."""
     sweep = result.detail.sweep
     failed = result.outcome in FAILURES
     if not failed and result.outcome != SweepStatus.FINISHED:
@@ -109,13 +109,13 @@ def of_run(settings: Settings, result: RunResult) -> Notice | None:
 
 
 def of_crash(request: Request, error: Exception) -> Notice:
-    """The notice of a run that broke down."""
+    """The notice of a run that crashed."""
     why = masked(f"{type(error).__name__}: {error}")
     return Notice(event="failed", sweep=request.spec, status=SweepStatus.FAILED, time=_now(), error=why)
 
 
 def of_check(result: Checked) -> Notice | None:
-    """The notice of a check, if something regressed."""
+    """The notice of a check; None unless something regressed."""
     if result.verdict is not Verdict.REGRESSED:
         return None
     return Notice(
@@ -130,12 +130,12 @@ def of_check(result: Checked) -> Notice | None:
 
 
 def tell(settings: Settings, make: Callable[[], Notice | None], complain: Callable[[str], None]) -> None:
-    """Deliver a notice to whoever wants it; every failure is complained of, and nothing is raised."""
+    """Deliver a notice to the configured receivers; failures go to ``complain``, and nothing is raised."""
     if settings.notify_url is None and settings.notify_command is None:
         return
     try:
         notice = make()
-    except Exception as error:  # whatever it is, the run has its result
+    except Exception as error:  # the run keeps its result in any case
         complain(f"No notice was sent: {type(error).__name__}: {error}")
         return
     if notice is None:
@@ -147,7 +147,7 @@ def tell(settings: Settings, make: Callable[[], Notice | None], complain: Callab
 
 
 def _posted(url: str, notice: Notice) -> str | None:
-    """Send a notice, for so long at most; returns why that failed."""
+    """Send a notice within a time limit; return why that failed."""
     found: list[str | None] = []
     thread = threading.Thread(target=lambda: found.append(_post(url, notice)), name="notice", daemon=True)
     thread.start()
@@ -156,7 +156,7 @@ def _posted(url: str, notice: Notice) -> str | None:
 
 
 def _post(url: str, notice: Notice) -> str | None:
-    """Send a notice; returns why that failed. What the library says would print the URL."""
+    """Send a notice; return why that failed. The library's own messages would reveal the URL."""
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     try:
         with requests.Session() as session:
@@ -168,18 +168,18 @@ def _post(url: str, notice: Notice) -> str | None:
                 headers={"Content-Type": "application/json", "User-Agent": "abel-sweeps"},
                 timeout=POST_SECONDS,
                 allow_redirects=False,
-                stream=True,  # what it answers is not read
+                stream=True,  # the response body is not read
             )
             return None if 200 <= answer.status_code < 300 else f"it must answer 2xx, got {answer.status_code}"
     except Exception as error:
-        # After several tries the library has the last one's error in another.
+        # After retries, the library wraps the last error in another.
         if isinstance(error, requests.Timeout) or "ReadTimeoutError" in repr(error):
             return f"it must answer within {POST_SECONDS:g} s"
         return f"it cannot be reached ({type(error).__name__})"
 
 
 def _run(command: str, notice: Notice) -> str | None:
-    """Run a command on a notice, what it prints going to standard error; returns why that failed."""
+    """Run a command on a notice, with its output on standard error; return why that failed."""
     variables = {
         "ABEL_EVENT": notice.event,
         "ABEL_SWEEP": notice.sweep,
@@ -187,7 +187,7 @@ def _run(command: str, notice: Notice) -> str | None:
         "ABEL_STATUS": notice.status,
     }
     try:
-        # A group of its own, so that at the end of patience nothing is left of it.
+        # A separate process group, so a timeout kills all of it.
         process = subprocess.Popen(
             command,
             shell=True,
@@ -205,7 +205,7 @@ def _run(command: str, notice: Notice) -> str | None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return f"was ended before it was done; it has {COMMAND_SECONDS:g} s"
+        return f"was killed; it must finish within {COMMAND_SECONDS:g} s"
     return None if process.returncode == 0 else f"must exit with 0, got {process.returncode}"
 
 

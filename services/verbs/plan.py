@@ -1,4 +1,4 @@
-"""The verb `plan`: what a sweep would cost on this machine; nothing is started or written."""
+"""The verb `plan`: forecast what a sweep costs on this machine. Starts and writes nothing."""
 
 import time
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ from sweeps.spec.sweep import SweepSpec
 from workers.config import Program
 from workers.trajectory import Identity
 
-START_SECONDS = 15.0  # of Ray, a worker and the compiler, until they were measured here
+START_SECONDS = 15.0  # for Ray, a worker and the compiler, until measured here
 
 
 def plan(settings: Settings, request: Request) -> Plan:
-    """The sweep's cost in epochs and time. A sweep whose data is not here yet has a plan all the same."""
+    """Forecast the sweep's cost in epochs and time, even if its data is missing."""
     spec = specs.requested(request)
     with ledgers.opened_if_any(settings) as ledger:
         return _plan(settings, request, spec, ledger)
@@ -39,7 +39,7 @@ def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger 
     if known and ledger is not None:
         refuse_damaged(ledger, sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing))
     cost = estimate(spec, known, ledger, sharing=request.sharing)
-    looked = time.monotonic() - began  # a run looks too
+    looked = time.monotonic() - began  # a run does this too
     workers = request.workers or workers_at_once(request.threads, spec.resources.cpu)
     measured = seconds_per_epoch(ledger, spec.expand()) if ledger else None
     seconds = measured or spec.epoch_seconds
@@ -67,7 +67,7 @@ def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger 
 
 
 def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping[Program, Identity]:
-    """What the sweep's programs are on this machine; reads the data, in a process with a worker's environment.
+    """The identities of the sweep's programs on this machine; reads the data in a process with a worker's environment.
 
     Raises:
         IdentityError: the data is missing or does not fit.
@@ -84,21 +84,21 @@ def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping
 
 
 def refuse_damaged(ledger: Ledger, sweep_id: str) -> None:
-    """Check what the ledger holds of a sweep, where it has it.
+    """Verify the ledger's records of a sweep, if it has any.
 
     Raises:
-        LedgerDamaged: some of it is damaged or missing.
+        LedgerDamaged: some are damaged or missing.
     """
     if any(row.id == sweep_id for row in ledger.intact_sweeps()):
         ledger.verify(sweep_id)
 
 
 def _basis(spec: SweepSpec, measured: float | None) -> str:
-    """What the time is computed from, or why it is unknown."""
+    """What the forecast time is based on, or why it is unknown."""
     if measured:
-        return f"{_short(measured)} an epoch, as measured here"
+        return f"{_short(measured)} per epoch, measured here"
     if spec.epoch_seconds:
-        return f"{_short(spec.epoch_seconds)} an epoch, as the spec says; none was measured here yet"
+        return f"{_short(spec.epoch_seconds)} per epoch, according to the spec; not measured here yet"
     stated = f"; the spec says: {' '.join(spec.cost.split())}" if spec.cost else ""
     return f"no epoch was measured here yet{stated}"
 
@@ -109,5 +109,5 @@ def _seconds(cost: Forecast, seconds: float, workers: int, start: float) -> tupl
 
 
 def _short(seconds: float) -> str:
-    """A length of time that may be a fraction of a second."""
+    """A duration that may be a fraction of a second."""
     return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"

@@ -1,4 +1,4 @@
-"""What the verbs raise on purpose, by whose fault it is."""
+"""What the verbs raise on purpose, by cause: the input or the machine."""
 
 from services.errors import OperationError
 from services.settings import SettingsError
@@ -10,4 +10,4 @@ from sweeps.spec.sweep import SpecError
 from workers.data import DataError
 
 INPUT_ERRORS = (SpecError, IdentityError, DataError, LedgerError, SettingsError, BaselineError, OperationError)
-MACHINE_ERRORS = (IdentityLost, ClusterAway)  # nothing is known to be wrong with the input
+MACHINE_ERRORS = (IdentityLost, ClusterAway)  # the input may be fine

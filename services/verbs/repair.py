@@ -1,4 +1,4 @@
-"""The verb ``repair``: mends the ledger from what is left of it, and trains again what training alone restores."""
+"""The verb ``repair``: repair the ledger from its intact parts, and retrain what only training restores."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -25,20 +25,20 @@ from workers.checkpoints import Checkpoints
 
 
 def repair(settings: Settings, sweep: str | None = None, *, dry_run: bool) -> Repaired:
-    """Mend the ledger; of one that is intact nothing is changed. The file is kept as it was beside the mended one.
+    """Repair the ledger. An intact one is not changed; a damaged file is kept beside the repaired one.
 
     Args:
-        sweep: the name or the id of a sweep that the ledger must have.
+        sweep: name or id of a sweep that the ledger must have.
 
     Raises:
         OperationError: there is no ledger.
         LedgerError: there is no such sweep.
-        SweepBusy: a sweep is being run.
-        LedgerDamaged: nothing of it can be read.
+        SweepBusy: a sweep is running.
+        LedgerDamaged: nothing can be read.
     """
     file = sqlite_file(settings.ledger_url)
     if file is not None and not file.exists():
-        raise OperationError(f"repair: needs a ledger, but {settings.home} holds none")
+        raise OperationError(f"repair: needs a ledger, but {settings.home} has none")
     database.make_whole(settings.ledger_url, Ledger.create)  # which refuses an empty file
     mend = partial(_mend, settings, sweep=sweep)
     try:
@@ -58,12 +58,12 @@ def repair(settings: Settings, sweep: str | None = None, *, dry_run: bool) -> Re
 
 
 def _salvaged(mend: Callable[..., tuple[Mended, ...]], file: Path, *, dry_run: bool) -> Repaired:
-    """Read what can be read of a file into a new one, and mend that."""
+    """Copy what can be read of a file into a new one, and repair that."""
     draft = file.with_name(f".{file.name}-salvaged-{copies.stamp()}")
     try:
         rows = copies.salvage(file, draft)
         found = ", ".join(f"{count} {table}" for table, count in rows.items() if count)
-        read = Mended(sweep="", what="the database's file", how=f"read into a new one: {found}", restored=True)
+        read = Mended(sweep="", what="the database file", how=f"copied into a new file: {found}", restored=True)
         mended = (read, *mend(of_sqlite(draft), dry_run=False))
         if dry_run:
             return Repaired(dry_run=True, mended=mended)
@@ -78,20 +78,20 @@ def _mend(settings: Settings, url: str, *, dry_run: bool, sweep: str | None) -> 
 
 
 def to_train(mended: Sequence[Mended], sweep: str | None) -> dict[str, str]:
-    """The names, by id, of the sweeps of which epochs are to be trained again.
+    """The names, by id, of the sweeps with epochs to retrain.
 
     Args:
-        sweep: an id or a name; of several sweeps of that name each is trained.
+        sweep: an id or a name; every sweep of that name is trained.
     """
     lacking = {item.sweep_id: item.sweep for item in mended if item.trains}
     return {key: name for key, name in lacking.items() if sweep in (None, key, name)}
 
 
 def train_missing(settings: Settings, request: Request, sweep_id: str, *, view: View, stop: Stop) -> RunResult:
-    """Train what a sweep lacks, as its row in the ledger says.
+    """Train a sweep's missing epochs, as its row in the ledger specifies.
 
     Raises:
-        OperationError: this machine or this program would train other states than are recorded.
+        OperationError: this machine or this program would train states that differ from those recorded.
     """
     with ledgers.found(settings, sweep_id) as (_, row):
         spec, request = _as_it_was(row)
@@ -99,8 +99,8 @@ def train_missing(settings: Settings, request: Request, sweep_id: str, *, view: 
     if sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing) != row.id:
         differs = sorted({why for ours in row.identities for other in known.values() for why in ours.why_not(other)})
         raise OperationError(
-            f"sweep {row.name!r}: what is missing cannot be trained here, which would give other states; it must be "
-            f"trained with what its records were ({'; '.join(differs)})"
+            f"sweep {row.name!r}: missing epochs must be trained in the environment of their records, and this one "
+            f"differs ({'; '.join(differs)})"
         )
     return execution.execute(settings, request, spec, view=view, stop=stop)
 

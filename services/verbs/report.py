@@ -1,4 +1,4 @@
-"""The verb `report`: a page with figures, and its files on the sweeps' runs."""
+"""The verb `report`: write a page with figures, and attach the files to the sweeps' runs."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -16,10 +16,14 @@ from sweeps.urls import sqlite_file
 def report(
     settings: Settings, sweeps: Sequence[str], out: Path | None, export: str | None = None, ui_url: str | None = None
 ) -> ReportFiles:
-    """Write a report of sweeps, with their numbers as ``csv`` or ``parquet`` if asked, and put it on their runs.
+    """Write a report of sweeps, optionally with their numbers as ``csv`` or ``parquet``, and attach it to their runs.
 
     Args:
-        ui_url: where the page's readers have MLflow; its links begin with it.
+        ui_url: base URL of the page's links to MLflow.
+
+    Raises:
+        OperationError: nothing was run here yet, or the report cannot be written.
+        LedgerError: no such sweep.
     """
     rows = [_row(settings, name) for name in sweeps]  # before Matplotlib is imported: an unknown name fails at once
 
@@ -48,7 +52,7 @@ def _row(settings: Settings, sweep: str) -> SweepRow:
 
 
 def _has_store(settings: Settings) -> bool:
-    """Whether there may be a tracking store: a server, or a file that is there."""
+    """Whether there may be a tracking store: a server, or an existing file."""
     try:
         file = sqlite_file(settings.tracking_uri)
     except SettingsError:
@@ -57,7 +61,7 @@ def _has_store(settings: Settings) -> bool:
 
 
 def _runs(settings: Settings, sweeps: Sequence[SweepRow]) -> tuple[dict[str, str], list[str]]:
-    """Where MLflow shows each trial, and why it may not."""
+    """Where MLflow shows each trial, and a note if it cannot be read."""
     found: dict[str, str] = {}
     if sweeps:
         from services.tracking import runs
@@ -78,5 +82,5 @@ def _attach(settings: Settings, sweeps: Sequence[SweepRow], files: Sequence[Path
             for row in sweeps:
                 attach_figure(settings, row.id, files)
     except TrackingError as error:
-        return [f"The files are not on the sweep's run: {error}"]
+        return [f"The files are not attached to the sweep's MLflow run: {error}"]
     return []

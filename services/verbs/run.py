@@ -1,4 +1,4 @@
-"""The verb `run`: a sweep, trained until it finishes or is stopped."""
+"""The verb `run`: train a sweep until it finishes or is stopped."""
 
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, request: Request, *, view: "View", stop: Stop) -> RunResult:
-    """Run a sweep, or go on with it, until it ends or ``stop`` is set.
+    """Run a sweep, or resume it, until it finishes or ``stop`` is set.
 
     Raises:
-        SpecError: the spec cannot be used.
-        SettingsError: a setting that is used only later breaks its rule.
+        SpecError: the spec is invalid.
+        SettingsError: a setting that is used only later is invalid.
     """
     spec = specs.requested(request)  # before anything else is imported: a mistake in a spec is reported at once
 

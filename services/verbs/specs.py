@@ -1,4 +1,4 @@
-"""The verbs about specs: the catalogue, a spec to start from, its JSON schema, and checking one. They start nothing."""
+"""The verbs on specs: the catalogue, a template, the JSON schema, and validation. They start nothing."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,19 +32,23 @@ def catalog_text(name: str) -> str:
 
 
 def catalog_document(name: str) -> dict[str, Any]:
-    """A catalogue entry as a document of JSON types, which a `.json` spec may hold."""
+    """A catalogue entry as a document of JSON types, valid as a `.json` spec."""
     return parse_spec(catalog_text(name), f"{name}.yaml").to_dict()
 
 
 def write_template(file: Path) -> None:
-    """Write a commented spec to start from; never over a file that is there."""
+    """Write a commented spec to start from; never overwrite a file.
+
+    Raises:
+        OperationError: the file exists, or cannot be written.
+    """
     try:
         with resolve(file).open("x", encoding="utf-8") as target:
             target.write(shipped.template())
     except PathFault as error:
         raise OperationError(f"{named(file)}: {error}") from None
     except FileExistsError:
-        raise OperationError(f"{file}: must not exist yet; it was left as it is") from None
+        raise OperationError(f"{file}: must not exist yet; it was not changed") from None
     except OSError as error:
         raise OperationError(f"{file}: cannot be written: {error.strerror}") from None
 
@@ -71,7 +75,7 @@ def validate(spec_name: str) -> Validation:
 
 
 def requested(request: Request) -> SweepSpec:
-    """The spec that a request names, with the request's seeds instead of its own."""
+    """The spec that a request names, with the request's seeds if it has any."""
     spec = load_spec(request.spec)
     if request.seeds is None:
         return spec

@@ -1,4 +1,4 @@
-"""The verb `status`: where sweeps stand, as the ledger has it."""
+"""The verb `status`: the state of sweeps, from the ledger."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import EventRow, SweepRow, SweepStatus, TrialRow, TrialStatus
 from sweeps.results.summary import results, summarise
 
-STOPPED = "stopped"  # marked as running, but no process runs it: it was killed, or the machine went down
+STOPPED = "stopped"  # marked as running, but without a process: it was killed, or the machine went down
 
 
 def sweeps(settings: Settings) -> list[SweepOverview]:
@@ -22,7 +22,7 @@ def sweeps(settings: Settings) -> list[SweepOverview]:
 
 
 def status(settings: Settings, sweep: str) -> SweepDetail:
-    """One sweep with its arms and trials, by name or id."""
+    """One sweep, by name or id, with its arms and trials."""
     with ledgers.found(settings, sweep) as (ledger, row):
         return detail(settings, ledger, row)
 

@@ -1,4 +1,4 @@
-"""The verb `track`: brings sweeps into the tracking store."""
+"""The verb `track`: upload sweeps to the tracking store."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from sweeps.files import private
 
 
 def track(settings: Settings, sweep: str | None, *, rebuild: bool, say: Callable[[str], None]) -> tuple[Tracked, ...]:
-    """Bring a sweep, or every sweep, into the tracking store as far as it is not there; ends with one that fails.
+    """Upload what the tracking store lacks of a sweep, or of every sweep; stop at the first one that fails.
 
     Args:
-        rebuild: show everything again from the ledger's first event, whatever the store says that it holds.
+        rebuild: upload everything again from the ledger's first event, whatever the store reports.
     """
     with ledgers.opened_if_any(settings) as ledger:
         if ledger is None and sweep is not None:

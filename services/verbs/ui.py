@@ -1,4 +1,4 @@
-"""The verb `ui`: how to serve the tracking store to a browser on this machine."""
+"""The verb `ui`: serve the tracking store to a browser on this machine."""
 
 import os
 import socket
@@ -12,10 +12,10 @@ from sweeps.urls import is_server, without_credentials
 
 
 def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
-    """How to serve the tracking store to a browser on this machine, and where a sweep, else the last one, is shown.
+    """How to serve the tracking store on this machine, and the address of a sweep's page, by default the newest's.
 
     Raises:
-        OperationError: another program listens at the port, perhaps another ``abel ui``, or this user may not.
+        OperationError: the port is taken, perhaps by another ``abel ui``, or not allowed for this user.
     """
     rows = sweeps(settings)
     shown = status(settings, sweep).sweep if sweep else next(iter(rows), None)
@@ -28,16 +28,16 @@ def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
         *(sys.executable, "-P", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--default-artifact-root", settings.artifacts.as_uri()),
     ]
-    # Every user of the machine may read a command line: the URI, which may hold a password, is in the environment.
+    # Every user of the machine can read a command line; the URI may hold a password, so it goes into the environment.
     environment = {**MLFLOW_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri}
     return UiServer(url=f"http://127.0.0.1:{port}{page}", command=tuple(command), environment=environment)
 
 
 def _ensure_free(port: int) -> None:
-    """Refuse a port of this machine that cannot be listened on, with one that can.
+    """Refuse a port that cannot be used, and name one that can.
 
     Raises:
-        OperationError: another program listens there, perhaps another ``abel ui``, or this user may not.
+        OperationError: the port is taken, perhaps by another ``abel ui``, or not allowed for this user.
     """
     try:
         socket.create_server(("127.0.0.1", port)).close()
@@ -45,7 +45,7 @@ def _ensure_free(port: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             other = free.getsockname()[1]
         rule = f"must be a free port of 127.0.0.1, got {port} ({os.strerror(error.errno or 0)})"
-        raise OperationError(f"--port: {rule}; `abel ui --port {other}` takes one that is free") from None
+        raise OperationError(f"--port: {rule}; `abel ui --port {other}` uses a free one") from None
 
 
 def _page(settings: Settings, sweep: SweepOverview) -> str:
@@ -56,4 +56,4 @@ def _page(settings: Settings, sweep: SweepOverview) -> str:
     except runs.StoreDamaged as error:
         raise OperationError(str(error)) from None
     except runs.RunsError:
-        return ""  # nothing was uploaded yet, or the store is out of reach: MLflow's own first page says more
+        return ""  # nothing was uploaded yet, or the store is unreachable: MLflow's own first page says more

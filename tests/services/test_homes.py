@@ -128,7 +128,7 @@ def test_a_read_only_home_is_read(home: Path, told: Any, tmp_path: Path) -> None
         assert "Read-only file system; --out writes the report to another folder" in refused(abel("report", told.name))
         written = done(abel("report", told.name, "--out", str(tmp_path / "out")))
         assert (tmp_path / "out" / "index.html").exists()
-        assert "The files are not on the sweep's run" in written.stdout
+        assert "The files are not attached to the sweep's MLflow run" in written.stdout
         with pytest.raises(preflight.PreflightError, match="is on a read-only file system"):
             preflight.check_home(home)
     with closing(Ledger.open(Settings.from_env().ledger_url)) as ledger:

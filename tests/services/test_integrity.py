@@ -231,7 +231,7 @@ def test_a_backup_is_private_verified_and_never_over_a_file(home: Path, own_dire
 
 
 def test_what_cannot_be_backed_up_says_what_can_be_done(abel_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "holds none yet" in abel("backup", "copies").stderr
+    assert "has none yet" in abel("backup", "copies").stderr
     monkeypatch.setitem(os.environ, "ABEL_LEDGER", "postgresql://host/ledger")
     refused = abel("backup", "copies")
     assert (refused.exit_code, "use pg_dump" in refused.stderr) == (2, True)

@@ -46,7 +46,7 @@ def test_a_run_waits_for_its_ledger_and_goes_on_and_can_be_stopped_meanwhile(clu
         with pytest.raises(LedgerAway):
             ledger.sweeps()
         with cluster.running():
-            running.wait_for(lambda: "the ledger is back; going on" in running.said and recorded(ledger) > 1000)
+            running.wait_for(lambda: "the ledger is back; continuing" in running.said and recorded(ledger) > 1000)
             cluster.kill()
         running.wait_for(lambda: running.said.count("waiting for it") == 2)
         running.process.send_signal(signal.SIGINT)
@@ -59,7 +59,7 @@ def test_a_run_waits_for_its_ledger_and_goes_on_and_can_be_stopped_meanwhile(clu
             work = ledger.work(sweep.id)
     assert sweep.status is SweepStatus.FINISHED
     assert (verdict.records, verdict.is_clean, work.invocations) == (4 * 400, True, 3), verdict
-    assert "The same command goes on from there." in running.said
+    assert "The same command resumes it." in running.said
     assert postgres_server.PASSWORD not in running.said
 
 

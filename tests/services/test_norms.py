@@ -82,7 +82,7 @@ def test_the_equation_s_experiment_from_training_to_its_sentences(measured: Fram
         beside = course.size.abs()
         assert ((course.approximation - course.equation["change_steps"]).abs() <= 0.01 * beside).all(axis=None)
     identity, approximation, *others = shown.findings
-    assert identity.startswith("The exact identity of plain SGD holds to the rounding of float32")
+    assert identity.startswith("The exact identity of plain SGD holds to float32 rounding")
     assert "% at most with L2 0.01" in approximation and "% at most without L2" in approximation
     for where in ("With L2 0.01", "Without L2"):
         assert [text.startswith(f"{where} the squared norm") for text in others].count(True) == 1
@@ -127,16 +127,16 @@ TWICE = frame([10.0, 8.0, 9.0, 8.5, 8.0, 8.2])
 def test_a_bounce_is_told_by_seed_and_its_decays_with_what_followed() -> None:
     bounce, abel, after = norm_curves_findings([course(0.1, DEEP, TWICE, bounce_epochs={0: (4,)})])
     assert bounce == (
-        "At rate 0.1, in 6 epochs, the squared norm bounces in 2 of 2 seeds: it falls by 40.0, 50.0 % to its minimum after "
+        "At rate 0.1, over 6 epochs, the squared norm bounces in 2 of 2 seeds: it falls by 40.0, 50.0 % to its minimum after "
         "epoch 3, 3 and then rises by 50.0, 80.0 %."
     )
     assert abel == "At rate 0.1 ABEL decays by itself before its last decay in 1 of 1 seed, after epochs 4 (by seed)."
-    assert after == "The norm falls again after 1 of 1 such decay, and after 0 it then rises before the next."
+    assert after == "The norm falls again after 1 of 1 such decay; after 0 of them it then rises before the next decay."
 
 
 def test_a_turn_after_a_decay_counts() -> None:
     *_, after = norm_curves_findings([course(0.1, DEEP, TWICE, bounce_epochs={0: (4,)}, forced_epochs={0: ()})])
-    assert after == "The norm falls again after 1 of 1 such decay, and after 1 it then rises before the next."
+    assert after == "The norm falls again after 1 of 1 such decay; after 1 of them it then rises before the next decay."
 
 
 def test_no_bounce_is_told_and_abel_is_simple_decay() -> None:
@@ -146,7 +146,7 @@ def test_no_bounce_is_told_and_abel_is_simple_decay() -> None:
         "the squared norm does not bounce in 1 of 1 seed: it falls by 66.7 % and ends 0.0 % above its minimum."
     )
     assert abel == (
-        "At rate 0.02 ABEL makes no decay of its own until its last, after epoch 5: so far it is simple decay."
+        "At rate 0.02 ABEL does not decay by itself before its last decay, after epoch 5: until then it is simple decay."
     )
 
 
@@ -158,7 +158,7 @@ def test_a_norm_that_levels_does_not_bounce() -> None:
 
 def test_decays_after_the_last_are_told_apart() -> None:
     _, abel = norm_curves_findings([course(0.1, DEEP, TWICE, bounce_epochs={0: (6,)})])
-    assert abel.endswith("so far it is simple decay, and 1 more after it, in all seeds together.")
+    assert abel.endswith("until then it is simple decay; bounce decays after the last one, over all seeds: 1.")
 
 
 def test_seeds_that_differ_are_told_apart() -> None:
@@ -166,7 +166,8 @@ def test_seeds_that_differ_are_told_apart() -> None:
     (told,) = norm_curves_findings([course(0.1, norm, pd.DataFrame())])
     assert told.endswith(
         "the squared norm bounces in 1 of 3 seeds: it falls by 50.0 % to its minimum after epoch 2 and then rises by "
-        "200.0 %; it is lowest at the start in 2 of 3 seeds: it rises by 200.0, 200.0 %, and falls in 0, 1 of its epochs."
+        "200.0 %; it is lowest at the start in 2 of 3 seeds: it rises by 200.0, 200.0 %, and falls in 0, 1 of its epochs "
+        "(by seed)."
     )
 
 
@@ -182,7 +183,7 @@ def test_where_the_ratio_crosses_one() -> None:
     equation = dict.fromkeys(names, DEEP) | {"ratio": DEEP / 7.5, "balance": DEEP / 1e3}
     told = list(norm_equation_findings([course(0.01, DEEP, pd.DataFrame(), equation=equation)]))
     assert told[3] == (
-        "The ratio r of growth to decay first exceeds 1 in epoch 1, 1; counted with -2 eta g.w, in no epoch; the "
+        "The ratio r of growth to decay first exceeds 1 in epoch 1, 1; with the term -2 eta g.w included, in no epoch; the "
         "norm's minimum is after epoch 3, 3 (by seed)."
     )
 
@@ -218,7 +219,9 @@ def test_rates_are_told_apart_though_their_arms_differ_in_length() -> None:
     figure = shown.draw(theme=LIGHT)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["rate 0.1, 30 epochs", "rate 0.02, 150 epochs"]
     assert [axes.get_xlim() for axes in figure.axes] == [(0, 31), (0, 151)]
-    assert any("until its last, after epoch 128: so far it is simple decay" in text for text in shown.findings)
+    assert any(
+        "before its last decay, after epoch 128: until then it is simple decay" in text for text in shown.findings
+    )
 
 
 def test_what_cannot_be_told_apart_has_no_figure() -> None:

@@ -218,8 +218,8 @@ def test_an_outage_delays_and_loses_nothing(
     story.tell().end()
     going[0] = False
     thread.join()
-    assert len([line for line in said if line.startswith("out of reach: ")]) == 2
-    assert len([line for line in said if line.startswith("back after ")]) == 2
+    assert len([line for line in said if line.startswith("unreachable: ")]) == 2
+    assert len([line for line in said if line.startswith("reachable again after ")]) == 2
     assert_exactly_once(server, story)
 
 
@@ -234,7 +234,7 @@ def test_a_full_disk_delays_and_loses_nothing(
         timer.start()
         said = show(sweep, server.url, tmp_path)
         timer.join()
-        assert len(said) == 2 and said[0].startswith("out of reach: ") and said[1].startswith("back after ")
+        assert len(said) == 2 and said[0].startswith("unreachable: ") and said[1].startswith("reachable again after ")
         assert "database or disk is full" in log.read_text()
         assert_exactly_once(server, sweep)
 
@@ -248,7 +248,7 @@ def test_files_that_may_not_grow_delay_and_lose_nothing(
     timer.start()
     said = show(sweep, proxy.url, tmp_path)
     timer.join()
-    assert len(said) == 2 and said[0].startswith("out of reach: ") and said[1].startswith("back after ")
+    assert len(said) == 2 and said[0].startswith("unreachable: ") and said[1].startswith("reachable again after ")
     told = (database.parent / "server.log").read_text()
     assert "disk I/O error" in told or "database or disk is full" in told
     assert_exactly_once(server, sweep)

@@ -82,7 +82,7 @@ def test_while_more_is_expected_it_never_gives_up(clock: Clock) -> None:
     ending, said = run(clock, outcomes, lambda: clock.now < 950)
     assert ending is Ending.DONE
     assert [later - earlier for earlier, later in itertools.pairwise(clock.steps[:7])] == [1, 2, 4, 8, 10, 10]
-    assert said == ["out of reach: refused; trying again, training goes on", f"back after {clock.now:.0f} s"]
+    assert said == ["unreachable: refused; retrying, training continues", f"reachable again after {clock.now:.0f} s"]
 
 
 def test_when_no_more_is_expected_it_gives_up_after_the_stated_time(clock: Clock) -> None:
@@ -90,7 +90,7 @@ def test_when_no_more_is_expected_it_gives_up_after_the_stated_time(clock: Clock
     ending, said = run(clock, itertools.repeat(Down("no route")), lambda: clock.now < 100, patience=limits)
     assert ending is Ending.GAVE_UP
     assert 130 < clock.now < 155
-    assert said[-1] == "gave up: no route; what is missing is kept"
+    assert said[-1] == "gave up: no route; unsent data is kept in the ledger"
 
 
 def test_a_fault_while_it_rests_is_one_like_any_other(clock: Clock) -> None:
@@ -104,7 +104,7 @@ def test_a_fault_while_it_rests_is_one_like_any_other(clock: Clock) -> None:
 
     ending, said = run(clock, itertools.repeat(False), more)
     assert ending is Ending.DONE
-    assert said[0].startswith("out of reach: gone; trying again") and said[1].startswith("back after ")
+    assert said[0].startswith("unreachable: gone; retrying") and said[1].startswith("reachable again after ")
 
 
 def test_a_pause_ends_when_it_is_told_to_stop(clock: Clock) -> None:

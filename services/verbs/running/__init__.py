@@ -1,1 +1,1 @@
-"""A sweep under way: attempts at it, one driver after the other, and what is waited for in between."""
+"""A running sweep: one driver after another, and the waits in between."""

@@ -1,6 +1,6 @@
-"""One attempt after the other at a sweep, and the waiting in between: for room, for the ledger, for another driver.
+"""Attempts at a sweep, one after another, and the waits in between: for disk space, the ledger, or another driver.
 
-The driver is a separate process. When it or its Ray cluster is lost, another one goes on from the ledger.
+The driver is a separate process. If it or its Ray cluster is lost, another one resumes from the ledger.
 """
 
 import time
@@ -31,7 +31,7 @@ PAUSE_SECONDS = 10.0
 
 
 class Need(Enum):
-    """What a sweep waits for before the next attempt."""
+    """What a sweep needs before the next attempt."""
 
     NOTHING = "nothing"  # it has its outcome
     ROOM = "room"  # on the disk
@@ -53,8 +53,8 @@ class Attempts:
         self._outcome: Outcome | None = None
         self._projector: Projector | None = None
         self._away: LedgerAway | None = None
-        self._lost: DriverLost | None = None  # until another driver is to start
-        self._joined = False  # the Ray cluster, by any driver
+        self._lost: DriverLost | None = None  # until another driver may start
+        self._joined = False  # whether any driver has joined the Ray cluster
         self._restarts = Restarts(ledger, job.sweep_id)
         self._result: RunResult | None = None
 
@@ -66,7 +66,7 @@ class Attempts:
             self._projector.stop()
 
     def attempt(self) -> Need:
-        """Go on with the sweep as far as it goes now."""
+        """Advance the sweep as far as possible now; return what it needs next."""
         try:
             if self._outcome is None and self._lost is None:
                 self._try_to_drive()
@@ -88,11 +88,11 @@ class Attempts:
             return Need.LEDGER
 
     def wait_for(self, need: Need) -> None:
-        """Wait until another attempt makes sense, or the sweep is to stop.
+        """Wait until another attempt makes sense or the sweep must stop.
 
         Raises:
-            KeyboardInterrupt: it is to stop while its ledger is away: there is no result to show.
-            Fenced: another process has taken the sweep over meanwhile, whether or not it still runs it.
+            KeyboardInterrupt: it must stop while its ledger is away, so there is no result to show.
+            Fenced: another process has taken over the sweep, whether or not it still runs it.
         """
         match need:
             case Need.ROOM if self._room_comes():
@@ -104,7 +104,7 @@ class Attempts:
                     self._lost = None
 
     def result(self) -> RunResult:
-        """What came of it, once nothing is needed any more."""
+        """The result, once nothing more is needed."""
         assert self._result is not None
         return self._result
 
@@ -120,17 +120,17 @@ class Attempts:
                 raise
             self._lost = error
         except LedgerAway:
-            raise  # it is not over
+            raise  # the sweep continues once the ledger is back
         except BaseException:
             self._interrupt()
             raise
         else:
             if self._projector is not None:
-                self._view.note("waiting for the tracking store to take the rest")
+                self._view.note("waiting for the tracking store to receive the rest")
                 self._projector.drain(self._stop)
 
     def _drive(self) -> Outcome:
-        self._invocation = None  # where the ledger's reply is lost, it is not known which has the sweep
+        self._invocation = None  # if the ledger's reply is lost, the invocation that holds the sweep is unknown
         done = self._ledger.work(self._job.sweep_id).trained - self._before.trained
         low, high = self._job.forecast
         job = replace(self._job, forecast=(max(0, low - done), max(0, high - done)))
@@ -154,11 +154,11 @@ class Attempts:
     def _begin(self, invocation: int) -> None:
         self._invocation = invocation
         self._restarts.tell(invocation)
-        if self._request.tracking and self._projector is None:  # not before: it ends where no sweep runs
+        if self._request.tracking and self._projector is None:  # not earlier: it exits if no sweep runs
             self._projector = begin(self._settings, self._job.sweep_id)
 
     def _since_the_command(self, progress: Progress, done: int) -> Progress:
-        """Progress counted from the start of the command: a driver counts from its own start."""
+        """Progress since the start of the command; a driver counts from its own start."""
         low, high = self._job.forecast
         return replace(
             progress,
@@ -174,7 +174,7 @@ class Attempts:
             self._projector = None
 
     def _without_driver(self, again: bool) -> Outcome:
-        """The outcome where a driver is lost and none follows: the run is to stop, or there were too many."""
+        """The outcome if no driver follows a lost one: the run must stop, or too many were lost."""
         if again:
             return self._restarts.interrupt(self._invocation)
         return self._restarts.give_up(self._invocation, self._log)
@@ -182,21 +182,21 @@ class Attempts:
     # Waiting
 
     def _room_comes(self) -> bool:
-        """Wait for room on the disk; False once the run is to stop."""
+        """Wait for free disk space; False if the run must stop."""
         assert self._outcome is not None
         wanted = needed(self._settings, self._ledger, self._job.sweep_id)
-        self._view.note(f"{self._outcome.error}; waiting for {size(wanted)} in {self._settings.home}")
-        # What was full may be another disk, or a quota, of which this one says nothing: so a pause in any case.
+        self._view.note(f"{self._outcome.error}; waiting for {size(wanted)} of free disk in {self._settings.home}")
+        # Pause in any case: the full disk may be another one, or a quota, which this check does not see.
         if self._stop.wait(PAUSE_SECONDS):
             return False
         while not preflight.has_space(self._settings.checkpoints, wanted):
             if self._stop.wait(LOOK_SECONDS):
                 return False
-        self._view.note("there is room again; going on")
+        self._view.note("there is free disk space again; continuing")
         return True
 
     def _ledger_comes(self) -> bool:
-        """Wait for the ledger's server; False once the run is to stop."""
+        """Wait for the ledger's server; False if the run must stop."""
         self._view.note(f"{self._away}; waiting for it")
         while not self._stop.wait(LOOK_SECONDS):
             with suppress(LedgerAway):
@@ -204,7 +204,7 @@ class Attempts:
                     self._ledger.sweep(self._job.sweep_id)
                 else:
                     self._ledger.renew_lease(self._job.sweep_id, self._invocation)
-                self._view.note("the ledger is back; going on")
+                self._view.note("the ledger is back; continuing")
                 return True
         return False
 
@@ -221,14 +221,14 @@ class Attempts:
 
 
 def needed(settings: Settings, ledger: Ledger | None, sweep_id: str) -> int:
-    """The free disk that the sweep needs, in bytes."""
+    """The free disk space that the sweep needs, in bytes."""
     return preflight.needed_bytes(gc.largest(settings, ledger, sweep_id))
 
 
 def result(
     settings: Settings, ledger: Ledger, sweep_id: str, outcome: Outcome | None, projector: Projector | None
 ) -> RunResult:
-    """A sweep as it stands, with an invocation's outcome if there was one."""
+    """The current result of a sweep, with an invocation's outcome if there was one."""
     pending = projector.pending if projector else None
     if pending is not None and projector and not projector.by_hand:
         pending += f"; `abel track {ledger.sweep(sweep_id).name}` sends the rest"

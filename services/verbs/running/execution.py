@@ -1,4 +1,4 @@
-"""The verb ``run``: everything is checked before anything starts; then a driver trains and a projector uploads."""
+"""The verb ``run``: check everything before anything starts; then a driver trains and a projector uploads."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -26,10 +26,10 @@ from workers.trajectory import Identity
 
 
 def execute(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
-    """Run a sweep, or go on with it, until it ends or ``stop`` is set.
+    """Run a sweep, or resume it, until it finishes or ``stop`` is set.
 
     Raises:
-        SettingsError: a setting that is used only later breaks its rule.
+        SettingsError: a setting that is used only later is invalid.
     """
     settings.check("home", "ledger_url", "data_dir", "notify_url", *(("tracking_uri",) if request.tracking else ()))
     with private():
@@ -38,7 +38,7 @@ def execute(settings: Settings, request: Request, spec: SweepSpec, *, view: View
 
 def _run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
     preflight.check_home(settings.home)
-    view.note(f"{spec.name}: looking at its data, and at what is known of it already")
+    view.note(f"{spec.name}: reading its data and earlier results")
     clean_leftovers()
     with ledgers.opened_if_any(settings) as known:
         identities = plan.identities(settings, request, spec)
@@ -101,7 +101,7 @@ def _is_finished(ledger: Ledger, sweep_id: str) -> bool:
 
 
 def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: str, stop: Stop) -> RunResult:
-    """The result of a finished sweep; what an outage kept from the tracking store is sent now."""
+    """The result of a finished sweep; uploads what the tracking store still lacks after an outage."""
     ledger.use_sweep(sweep_id)
     projector = None
     if request.tracking and not _is_uploaded(settings, ledger, sweep_id):
@@ -111,7 +111,7 @@ def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: 
 
 
 def _is_uploaded(settings: Settings, ledger: Ledger, sweep_id: str) -> bool:
-    """Whether the tracking store has acknowledged all, and, where it is a file, is still there."""
+    """Whether the tracking store has acknowledged every event and, if it is a file, still exists."""
     file = sqlite_file(settings.tracking_uri)
     if file is not None and not file.exists():
         return False

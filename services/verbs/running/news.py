@@ -1,4 +1,4 @@
-"""What happened in a sweep, in words: the ledger's events as short texts, for the live view and the log."""
+"""News of a sweep: the ledger's events as short texts, for the live view and the log."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from sweeps.ledger.records import EventRow, TrialStatus
 from sweeps.run.failures import FailureClass
 
 PAGE = 1000
-# What training decides; a milestone was known before and is no news, nor is that a trial finished.
+# Decisions of training. A milestone is known in advance, so it is not news; neither is a finished trial.
 DEEDS = {
     Event.MINIMUM: "minimum",
     Event.DECAY: "decay",
@@ -19,7 +19,7 @@ DEEDS = {
 
 
 class Events(Protocol):
-    """The one thing that is read of a ledger."""
+    """The part of a ledger that is read here."""
 
     def events(self, sweep_id: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
         """The sweep's next events after an event's id, in order."""
@@ -27,7 +27,7 @@ class Events(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One piece of news; ``trial`` is the trial's name, or None where it concerns the sweep."""
+    """One piece of news; ``trial`` is the trial's name, or None if it concerns the sweep."""
 
     trial: str | None
     text: str
@@ -35,9 +35,9 @@ class Item:
 
 @dataclass(kw_only=True)
 class News:
-    """Follows one sweep's events. A trial's schedule events gather in one text: ``minimum at 9, decay at 24``.
+    """Follows one sweep's events. A trial's schedule events accumulate in one text: ``minimum at 9, decay at 24``.
 
-    The first look is silent: what a sweep covers when it opens was trained before, by it or by another sweep.
+    The first poll is silent: what a sweep covers when it opens was trained earlier, by it or by another sweep.
     """
 
     ledger: Events
@@ -48,12 +48,12 @@ class News:
     _deeds: dict[str, list[str]] = field(default_factory=dict)
 
     def skip(self) -> None:
-        """Take in what earlier invocations left, silently."""
+        """Read the events of earlier invocations silently."""
         for _ in self._read():
             pass
 
     def poll(self) -> Iterator[Item]:
-        """What came since the last call; nothing at the first."""
+        """Yield the news since the last call; nothing on the first."""
         if self._opened:
             yield from self._read()
         else:
@@ -79,24 +79,24 @@ class News:
             case "trial_ended" if payload["status"] != TrialStatus.FINISHED:
                 yield Item(trial=self.names[payload["trial"]], text=_ending(payload))
             case "nondeterministic":
-                yield Item(trial=None, text=f"an epoch that was trained again differs from its record: {dict(payload)}")
+                yield Item(trial=None, text=f"a replayed epoch differs from its record: {dict(payload)}")
             case "incident" if payload["trials"]:  # the command that replaces a driver reports its loss
                 yield Item(trial=None, text=_incident(payload))
-            case "note":  # as earlier versions wrote it
+            case "note":  # written by earlier versions
                 yield Item(trial=None, text=payload["text"])
             case _:
                 return
 
 
 def _incident(payload: Mapping[str, Any]) -> str:
-    """What happened to a cohort, and what is done about it."""
+    """What happened to a cohort, and the response."""
     trials = len(payload["trials"])
-    then = "going on from the last checkpoint" if payload["again"] else "given up"
+    then = "resuming from the last checkpoint" if payload["again"] else "given up"
     then += ", alone" if payload["again"] and payload.get("class") == FailureClass.OUT_OF_MEMORY else ""
     return f"{payload['text']} (epoch {payload['epoch']}, {trials} trial{'s' * (trials != 1)}): {then}"
 
 
 def _ending(payload: Mapping[str, Any]) -> str:
-    """How a trial ended; the first line of an error says what, the rest is for the log."""
+    """How a trial ended, with the first line of its error; the rest is in the log."""
     reason = (payload.get("error") or "").strip().splitlines()
     return f"{payload['status']} at epoch {payload['epoch']}" + (f": {reason[0]}" if reason else "")

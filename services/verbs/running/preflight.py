@@ -1,4 +1,4 @@
-"""What must hold before a sweep starts: a home that takes files, and room on its disk."""
+"""Checks before a sweep starts: a writable home, and free disk space."""
 
 import os
 import re
@@ -10,10 +10,10 @@ from services.errors import OperationError
 from services.wording import size
 
 RESERVE_BYTES = 200 * 10**6  # for the ledger, the tracking store, logs and compiled programs
-# What the first checkpoint in a home is taken for; of the widest catalogue model it is about 20 MB.
+# Assumed size of the first checkpoint in a home; the widest catalogue model needs about 20 MB.
 UNKNOWN_CHECKPOINT_BYTES = 150 * 10**6
 
-# File systems without the shared memory and locks that SQLite's write-ahead log and our own locks stand on.
+# File systems without the shared memory and locks that SQLite's write-ahead log and our own locks need.
 NETWORK_FILE_SYSTEMS = frozenset(
     (
         *(
@@ -38,14 +38,14 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 
 class PreflightError(OperationError):
-    """Something outside the spec forbids the start: the disk or the file system."""
+    """The disk or the file system does not allow the start."""
 
 
 def check_home(home: Path, *, mounts: Path = Path("/proc/mounts")) -> None:
     """Check, without creating anything, that a sweep can keep its files in ``home``.
 
     Raises:
-        PreflightError: it is not a writable directory, or lies on a network file system.
+        PreflightError: it is not a writable directory, or is on a network file system.
     """
     place = _existing(home)
     if not place.is_dir():
@@ -54,33 +54,33 @@ def check_home(home: Path, *, mounts: Path = Path("/proc/mounts")) -> None:
         raise PreflightError(f"ABEL_HOME {home}: must be writable, but {place} {_why_not(place)}")
     kind = file_system(place, mounts)
     if kind in NETWORK_FILE_SYSTEMS:
-        raise PreflightError(f"ABEL_HOME {home}: must lie on a local disk (the ledger is an SQLite file), got {kind}")
+        raise PreflightError(f"ABEL_HOME {home}: must be on a local disk (the ledger is an SQLite file), got {kind}")
 
 
 def needed_bytes(largest: int | None) -> int:
-    """The free disk that a sweep needs to train: twice its largest checkpoint, one old and one new, and a reserve."""
+    """The free disk space that a sweep needs, in bytes: its largest checkpoint twice, old and new, and a reserve."""
     return 2 * (UNKNOWN_CHECKPOINT_BYTES if largest is None else largest) + RESERVE_BYTES
 
 
 def check_room(path: Path, needed: int) -> None:
-    """Check that the disk of ``path``, which need not exist yet, has so many bytes free.
+    """Check that the disk of ``path``, which need not exist yet, has ``needed`` bytes free.
 
     Raises:
-        PreflightError: it has not.
+        PreflightError: it has fewer.
     """
     if not has_space(path, needed):
-        rule = f"needs {size(needed)} of free disk, twice the largest checkpoint and {size(RESERVE_BYTES)}"
+        rule = f"needs {size(needed)} of free disk (twice the largest checkpoint plus {size(RESERVE_BYTES)})"
         free = shutil.disk_usage(_existing(path)).free
         raise PreflightError(f"{path}: {rule}, got {size(free)}; `abel gc` frees what no sweep needs")
 
 
 def has_space(path: Path, needed: int) -> bool:
-    """Whether the disk of ``path`` has so many bytes free."""
+    """Whether the disk of ``path`` has ``needed`` bytes free."""
     return shutil.disk_usage(_existing(path)).free >= needed
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
-    """The type of the file system that holds ``path``; None where the kernel does not tell (macOS)."""
+    """The type of the file system that holds ``path``; None if the kernel does not report it (macOS)."""
     try:
         lines = mounts.read_text().splitlines()
     except OSError:
@@ -89,7 +89,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
     for line in lines:
         _, point, kind, *_ = line.split(" ")
         mounted = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point))
-        # A later line of the same depth was mounted over the earlier one.
+        # At the same depth, a later line is mounted over an earlier one.
         if path.is_relative_to(mounted) and (best is None or len(mounted.parts) >= best[0]):
             best = (len(mounted.parts), kind)
     return None if best is None else best[1]

@@ -1,4 +1,4 @@
-"""Restarts of a lost driver: how many in a row without progress, after which pause, and their incidents in the ledger."""
+"""Restarts of lost drivers: the limit without progress, the pauses in between, and the incidents in the ledger."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +13,12 @@ from sweeps.run.failures import FailureClass
 from sweeps.run.retrying import RetryPolicy
 
 LOSS = FailureClass.INFRASTRUCTURE
-# How often a driver is replaced without a new record in between.
+# How many drivers are replaced in a row without a new record in between.
 POLICY = RetryPolicy(infrastructure=5, first_pause_seconds=2.0, longest_pause_seconds=30.0)
 
 
 class Restarts:
-    """Counts the drivers lost in a row without a new record, and writes each loss to the ledger as an incident."""
+    """Counts the drivers lost in a row without a new record, and records each loss in the ledger as an incident."""
 
     def __init__(self, ledger: Ledger, sweep_id: str) -> None:
         self._ledger, self._sweep_id = ledger, sweep_id
@@ -28,7 +28,7 @@ class Restarts:
         self._incidents: list[tuple[str, dict[str, Any]]] = []  # not in the ledger yet
 
     def count(self, lost: DriverLost) -> bool:
-        """Take in a loss, once however often it is given; returns whether the driver is to be replaced."""
+        """Count a loss, once even if passed repeatedly; return whether to replace the driver."""
         if lost is not self._last:
             trained = self._now_trained()
             self._in_a_row = 1 if trained > self._trained else self._in_a_row + 1
@@ -41,7 +41,7 @@ class Restarts:
         return POLICY.allows(LOSS, self._in_a_row - 1, alone=False)
 
     def _incident(self, lost: DriverLost) -> dict[str, Any]:
-        # It hits the sweep as a whole: no trial and no epoch.
+        # It affects the sweep as a whole: no trial and no epoch.
         incident = {"class": LOSS, "text": f"the driver was lost: {lost}", "trials": [], "epoch": 0}
         return incident | {"again": self._allows_another, "attempt": self._in_a_row}
 
@@ -51,7 +51,7 @@ class Restarts:
         except (LedgerAway, LedgerDamaged):
             raise
         except LedgerError:
-            return self._trained  # a reader's trouble of a moment
+            return self._trained  # a transient read error
 
     @property
     def pause_seconds(self) -> float:
@@ -59,24 +59,24 @@ class Restarts:
         return POLICY.pause(LOSS, self._in_a_row - 1)
 
     def tell(self, invocation: int) -> None:
-        """Write what is not in the ledger yet; what it does not take now waits for the next time."""
-        with suppress(LedgerError):  # the driver meets it as well, and says so
+        """Write pending incidents to the ledger; those it rejects now wait for the next call."""
+        with suppress(LedgerError):  # the driver hits the same error and reports it
             self._commit(invocation)
 
     def give_up(self, invocation: int | None, log: Path) -> Outcome:
-        """End the sweep as failed, in the invocation of the last driver; where that did not come to have one, in another.
+        """End the sweep as failed, in the last driver's invocation, or in a new one if that driver had none.
 
         Raises:
-            Fenced: another process has taken the sweep over meanwhile.
+            Fenced: another process has taken over the sweep.
         """
         error = (
             f"The driver was lost {self._in_a_row} times in a row without a new record, the last time because {self._last} "
-            f"(log: {log}). The same command goes on from the last checkpoints."
+            f"(log: {log}). The same command resumes from the last checkpoints."
         )
         return self._end(invocation, SweepStatus.FAILED, error)
 
     def interrupt(self, invocation: int | None) -> Outcome:
-        """End the sweep as interrupted, where it was to stop when its driver was lost; as :meth:`give_up` otherwise."""
+        """End the sweep as interrupted, if it had to stop when its driver was lost; otherwise as :meth:`give_up`."""
         return self._end(invocation, SweepStatus.INTERRUPTED)
 
     def _end(self, invocation: int | None, status: SweepStatus, error: str | None = None) -> Outcome:

@@ -1,4 +1,4 @@
-"""What is looked at while a driver works: how far it is, the sweep's news, and what its projector complains of."""
+"""What is watched while a driver works: its progress, the sweep's news, and the projector's complaints."""
 
 from typing import Protocol
 
@@ -9,24 +9,24 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.processes.job import Progress
 
 NO_NODE = "no node of the Ray cluster is large enough for a worker; waiting for one to join"
-NODE_JOINED = "a node has joined; going on"
+NODE_JOINED = "a node has joined; continuing"
 
 
 class View(Protocol):
-    """Where the run tells what it does."""
+    """Where a run reports what it does."""
 
     def note(self, text: str) -> None:
-        """Say something once: a step of the start, a warning."""
+        """Report something once: a step of the start, a warning."""
 
     def news(self, trial: str, text: str) -> None:
-        """Say what happened in a trial; a later text of the same trial takes the place of an earlier one."""
+        """Report what happened in a trial; a later text of the same trial replaces an earlier one."""
 
     def show(self, progress: Progress) -> None:
-        """Show how far the sweep is."""
+        """Show the sweep's progress."""
 
 
 class Watch:
-    """What is done each time the driver says how far it is."""
+    """What is done each time the driver reports progress."""
 
     def __init__(self, ledger: Ledger, sweep_id: str, view: View) -> None:
         self._view = view
@@ -36,13 +36,13 @@ class Watch:
         self._room = True
 
     def tick(self, progress: Progress, projector: Projector | None) -> None:
-        """Pass on figures, news, and what the projector complains of."""
+        """Pass on the progress, the news, and the projector's complaints."""
         try:
             self._tell_news()
         except LedgerDamaged:
             raise
         except LedgerError:
-            pass  # a read that fails once does no harm; a writer that fails stops at its next record
+            pass  # a failed read does no harm; a failing writer stops at its next record
         for line in projector.complaints() if projector else ():
             self._view.note(line)
         if progress.room is not self._room:

@@ -357,13 +357,13 @@ def test_a_plan_counts_the_start_of_a_run(home: Path) -> None:
 
 
 def test_status_of_a_new_home_is_empty_and_creates_nothing(home: Path) -> None:
-    assert "No sweep was run here yet" in abel("status").stdout
+    assert "No sweeps were run here yet" in abel("status").stdout
     assert json.loads(abel("status", "--json").stdout) == []
     assert not home.exists()
 
 
 def test_gc_of_a_new_home_finds_nothing_and_creates_nothing(home: Path) -> None:
-    assert "There is no checkpoint here" in abel("gc").stdout
+    assert "There are no checkpoints here" in abel("gc").stdout
     assert json.loads(abel("gc", "--json", "--dry-run").stdout) == {"dry_run": True, "groups": [], "freed": 0}
     assert not home.exists()
 
@@ -373,10 +373,10 @@ def test_gc_says_what_would_go_and_then_what_is_gone(home: Path) -> None:
         pass
     Checkpoints(home / "checkpoints").save("ab" * 32, 1, {"weights": np.zeros(1000)})
     told = abel("gc", "--dry-run").stdout
-    assert re.search(r"would go +of no sweep +1 +[0-9.]+ kB", told)
+    assert re.search(r"would be removed +of no sweep +1 +[0-9.]+ kB", told)
     assert "Would free" in told
     assert (home / "checkpoints" / "ab" / ("ab" * 32)).exists()
-    assert re.search(r"gone +of no sweep +1 ", done := abel("gc").stdout)
+    assert re.search(r"removed +of no sweep +1 ", done := abel("gc").stdout)
     assert "Freed" in done
     assert list((home / "checkpoints" / "ab").iterdir()) == []
 

@@ -86,7 +86,7 @@ PLAN = Plan(
     workers=2,
     seconds=(7260.0, 9999.0),
     start_seconds=20.0,
-    basis="0.014 s an epoch, as measured here",
+    basis="0.014 s per epoch, measured here",
 )
 FINDING = Finding(
     arm=ARM,

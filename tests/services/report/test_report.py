@@ -87,7 +87,7 @@ def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> 
     cost, others, bounce, abel, spread = written.findings
     assert cost.startswith("Decaying after epoch 1 instead of after epoch 30, the grid's first at or after ABEL's own")
     assert cost.endswith("paired over 3 seeds.")
-    assert others.startswith("Against epoch 30 the grid's other epochs change it by +")
+    assert others.startswith("Relative to epoch 30, the grid's other epochs change it by +")
     assert "to its minimum" in bounce and "after epoch 8" in bounce
     assert abel.startswith("ABEL decays by itself after epoch 24, 25, 26 (by seed) and reaches")
     assert spread.startswith("decay-at: over its 5 settings the minimum test error goes from")
@@ -135,7 +135,7 @@ def test_finished_results_are_read_without_their_plug_in(
     said = " ".join(done.output.split())
     if guessing is None:
         assert saved.exit_code == 2 and "a trial diverged and counts as guessing" in " ".join(saved.stderr.split())
-        assert "constant has no measures: a trial diverged" in said and "it is left out" in said
+        assert "constant has no measures: a trial diverged" in said and "It is left out" in said
         return
     (settings.home / "baseline.json").write_text(saved.stdout)
     checked = CliRunner().invoke(app, ["check", story.name, "--baseline", str(settings.home / "baseline.json")])
@@ -174,9 +174,7 @@ def test_other_sweeps_get_the_general_parts(story: Any, settings: Settings) -> N
     project(story, settings)
     written = write_report(settings, [story.sweep_id])
     assert [path.name for path in written.files] == ["index.html", "trials.png", "bounces.png"]
-    assert written.findings[0].startswith(
-        "There is no figure decay_time: it needs finished trials of one arm of decay_at"
-    )
+    assert written.findings[0].startswith("There is no figure decay_time: it needs finished trials of one decay_at arm")
     text = read(written.files[0])
     assert [heading in text for heading in ("Weight norm", "Learning rate", "Arms", "Trials")] == [True] * 4
 
@@ -282,7 +280,7 @@ def test_sweeps_of_other_programs_are_not_compared(
     monkeypatch.setattr(story, "spec", {"program": {"l2": 0.02}})
     story.begin().tell().end()
     with pytest.raises(
-        OperationError, match=r"must train one program .*, got l2: None and 0\.02; `abel report` shows each"
+        OperationError, match=r"must train the same program .*, got l2: None and 0\.02; run `abel report` for each"
     ):
         write_report(settings, ["fig-s6a-digits", "other"])
 
@@ -300,7 +298,7 @@ def test_one_seed_has_no_intervals_and_says_why(story: Any, settings: Settings) 
     story.begin().tell().end()
     project(story, settings)
     text = read(write_report(settings, [story.sweep_id]).files[0])
-    assert "One seed says nothing of the noise, so there are no intervals: run at least two." in text
+    assert "With one seed the noise is unknown, so there are no intervals: run at least two." in text
 
 
 def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings) -> None:
@@ -408,7 +406,7 @@ def test_what_cannot_be_put_on_the_sweep_s_run_is_told(story: Any, settings: Set
     shutil.rmtree(settings.artifacts)
     settings.artifacts.write_text("no folder")
     note = reporting.report(settings, [story.name], settings.home / "out").note
-    assert note is not None and "The files are not on the sweep's run" in note
+    assert note is not None and "The files are not attached to the sweep's MLflow run" in note
 
 
 def test_a_title_is_no_formula() -> None:

@@ -33,7 +33,7 @@ def test_arms_without_a_seed_in_common_are_named_and_the_others_compared() -> No
     ]
     shown = comparisons_section(arms)
     assert shown.count("<td>one: step</td>") == 5 and "<td>two: " not in shown
-    assert "one: abel is not compared with two: abel, two: step: there is no seed in common." in shown
+    assert "one: abel is not compared with two: abel, two: step: they share no seed." in shown
     assert comparisons_section(arms[::2]).count("is not compared with two: abel") == 1
     assert "<table" not in comparisons_section(arms[::2])
     assert "not compared" not in comparisons_section(arms[:2])

@@ -72,8 +72,8 @@ def test_a_store_out_of_reach_is_told_without_credentials(
     place = f"127.0.0.1:{free_port()}"
     assert project(arguments(tmp_path, f"http://me:secret@{place}", small.sweep_id)) == 1
     said = capsys.readouterr().err
-    assert f"tracking http://{place}: out of reach: " in said and "Connection refused" in said
-    assert "what is missing is kept" in said and "secret" not in said
+    assert f"tracking http://{place}: unreachable: " in said and "Connection refused" in said
+    assert "unsent data is kept" in said and "secret" not in said
     assert small.ledger.tracking_offset(small.sweep_id, f"http://{place}") == 0
     assert project(arguments(tmp_path, tracking_uri, small.name)) == 0
     last = small.ledger.events(small.sweep_id)[-1].id
@@ -113,7 +113,7 @@ def test_mlflow_is_made_again_from_the_ledger(
     copy = f"sqlite:///{shutil.copy(tmp_path / 'mlflow.db', tmp_path / 'copy.db')}"
     assert everything(copy, small.sweep_id) == everything(original, small.sweep_id)
     again = abel("track", "--all", "--rebuild")
-    assert again.returncode == 0 and "all of it is in" in again.stdout, again
+    assert again.returncode == 0 and "complete in" in again.stdout, again
     copy = f"sqlite:///{shutil.copy(tmp_path / 'mlflow.db', tmp_path / 'another.db')}"
     assert everything(copy, small.sweep_id) == everything(original, small.sweep_id)
 
@@ -140,7 +140,7 @@ def test_an_outage_is_an_exit_code_and_a_reason(
     (told,) = json.loads(result.stdout)
     assert told["lacking"] == len(small.ledger.events(small.sweep_id))
     assert "Connection refused" in told["error"]
-    assert "out of reach" in result.stderr
+    assert "unreachable" in result.stderr
 
 
 @pytest.mark.parametrize("words", [["track"], ["track", "tiny", "--all"], ["track", "no-such"]])
@@ -155,7 +155,7 @@ def test_a_sweep_that_another_process_shows_is_left_to_it(
     monkeypatch.setattr(uploading, "LOOK_SECONDS", 0.0)
     with (
         sole(uploading._lock(settings.artifacts, small.sweep_id, settings.tracking_uri)),
-        pytest.raises(OperationError, match="another process shows it"),
+        pytest.raises(OperationError, match="another process is uploading it"),
     ):
         upload(settings, small.ledger, small.ledger.sweep(small.sweep_id), rebuild=True, say=silent)
 

@@ -37,14 +37,14 @@ def test_an_arm_is_cancelled_and_retried(stopped: tuple[Settings, Any]) -> None:
     settings, story = stopped
     before = statuses(settings, story.name)
     done = abel("cancel", story.name, "--arm", "abel")
-    assert (done.exit_code, "2 trials cancelled; they have ended" in done.output) == (0, True)
+    assert (done.exit_code, "2 trials cancelled; they have stopped" in done.output) == (0, True)
     after = statuses(settings, story.name)
     assert {name for name in after if after[name] == "cancelled"} == {"abel seed=0", "abel seed=1"}
     assert {name: status for name, status in after.items() if not name.startswith("abel")} == {
         name: status for name, status in before.items() if not name.startswith("abel")
     }
     done = abel("retry", story.name, "--trial", "abel seed=1")
-    assert (done.exit_code, "1 trials wait again" in done.output) == (0, True)
+    assert (done.exit_code, "1 trials queued" in done.output) == (0, True)
     assert statuses(settings, story.name)["abel seed=1"] == "waiting"
     assert statuses(settings, story.name)["abel seed=0"] == "cancelled"
 
@@ -66,7 +66,7 @@ def test_what_is_not_there_is_refused_and_changes_nothing(stopped: tuple[Setting
         control.cancel(settings, story.name, arm="no")
     with pytest.raises(OperationError, match="trial 'abel seed=0': must be of arm 'constant'"):
         control.cancel(settings, story.name, arm="constant", trial="abel seed=0")
-    with pytest.raises(OperationError, match="must have a trial that failed or was cancelled"):
+    with pytest.raises(OperationError, match="must have a failed or cancelled trial"):
         control.retry(settings, story.name)
     assert abel("cancel", "unknown").exit_code == 2
     assert statuses(settings, story.name) == before
@@ -120,7 +120,7 @@ def test_the_status_tells_what_befell_the_sweep_and_how_often(stopped: tuple[Set
     (incident,) = standing.status(settings, story.name).incidents
     assert (incident.kind, incident.times, incident.retried, incident.trials) == ("infrastructure", 3, 2, 3)
     shown = " ".join(abel("status", story.name).output.split())
-    assert "infrastructure 3×, taken up again 2×: a worker was lost (last:" in shown
+    assert "infrastructure 3×, retried 2×: a worker was lost (last:" in shown
     assert "and 2 more, epoch 2)" in shown
 
 
@@ -130,4 +130,4 @@ def test_the_status_tells_what_the_tracking_store_lacks(stopped: tuple[Settings,
     assert lacking > 0
     assert f"lacks {lacking} events" in " ".join(abel("status", story.name).output.split())
     assert abel("track", story.name).exit_code == 0
-    assert "shows all of it" in abel("status", story.name).output
+    assert "up to date" in abel("status", story.name).output

@@ -153,7 +153,7 @@ def test_another_error_cannot_be_compared(baseline):
     done = check(rewritten(baseline, other))
     assert done.exit_code == 3
     assert "by minimum test error" in " ".join(done.output.split())
-    assert "has the minimum test errors, and the spec's check.error is final" in " ".join(done.output.split())
+    assert "has the minimum test errors, but the spec's check.error is final" in " ".join(done.output.split())
 
 
 def test_another_spec_cannot_be_compared(baseline, tmp_path):
@@ -165,7 +165,7 @@ def test_another_spec_cannot_be_compared(baseline, tmp_path):
     assert done.exit_code == 3
     (case,) = ElementTree.parse(junit).getroot()
     assert (case.get("classname"), case.get("name")) == ("guarded", "spec")
-    assert "of another spec" in " ".join(done.output.split())
+    assert "belongs to another spec" in " ".join(done.output.split())
 
 
 def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
@@ -174,7 +174,7 @@ def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
 
     done = check(rewritten(baseline, lost))
     assert done.exit_code == 3
-    assert "changed by hand" in " ".join(done.output.split())
+    assert "edited by hand" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_a_trial_without_a_result_cannot_tell(home, baseline, status, hint):
         (["--rule", "near >= 50"], "must bound near within 0 and 1: a share, as 0.2"),
         (["--rule", "mean >= -1"], "must have a bound of at least 0"),
         (["--rule", "mean < 3"], "must be as"),
-        (["--rule", "abel.mean <= 3"], "must be of an arm of sweep 'guarded' (at), got 'abel'"),
-        (["--margin", "abel.mean=3"], "must be of an arm of sweep 'guarded' (at), got 'abel'"),
+        (["--rule", "abel.mean <= 3"], "must name an arm of sweep 'guarded' (at), got 'abel'"),
+        (["--margin", "abel.mean=3"], "must name an arm of sweep 'guarded' (at), got 'abel'"),
     ],
 )
 def test_a_bad_margin_or_rule_is_bad_input(baseline, arguments, said):
@@ -271,7 +271,7 @@ def test_a_bug_is_no_regression(baseline, monkeypatch):
     done = check(baseline)
     assert done.exit_code == 70
     assert "Traceback" in done.stderr
-    assert "broke down, which is a bug and no verdict: ZeroDivisionError: nothing to divide by" in done.stderr
+    assert "crashed, which is a bug and not a verdict: ZeroDivisionError: nothing to divide by" in done.stderr
 
 
 def test_a_sweep_that_is_not_there_is_bad_input(home, tmp_path, baseline):
@@ -298,8 +298,8 @@ def test_bad_input_is_told_before_anything_runs(abel_home, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--margin", "abel.mean=3"], "must be of an arm of sweep 'guarded' (at), got 'abel'"),
-        ([], "must have a margin or a rule to be held to, got none"),
+        (["--margin", "abel.mean=3"], "must name an arm of sweep 'guarded' (at), got 'abel'"),
+        ([], "needs a margin or a rule to check, got none"),
     ],
 )
 def test_what_a_sweep_cannot_be_held_to_is_told_before_it_runs(ran, abel_home, tmp_path, arguments, said):
@@ -358,7 +358,7 @@ def test_the_power_table_is_that_of_the_whole_check(baseline):
     ("margin", "said"),
     [
         ("decays=1", "decays must be a measure of errors"),
-        ("foo.mean=1", "must be of an arm of sweep 'guarded' (at), got 'foo'"),
+        ("foo.mean=1", "must name an arm of sweep 'guarded' (at), got 'foo'"),
     ],
 )
 def test_there_is_no_power_table_of_what_has_none(home, margin, said):
@@ -386,4 +386,4 @@ def test_check_runs_the_spec_first_and_one_seed_cannot_tell(ran, home, baseline)
     assert "one seed says nothing of the noise" in " ".join(done.stdout.split())
     lone = abel("baseline", "save", "guarded")
     assert lone.exit_code == 2
-    assert "two seeds or more" in " ".join(lone.output.split())
+    assert "at least two seeds" in " ".join(lone.output.split())

@@ -175,7 +175,7 @@ def test_a_command_that_fails_is_complained_of():
 def test_a_command_that_does_not_end_is_ended_with_its_children(monkeypatch):
     monkeypatch.setattr(notify, "COMMAND_SECONDS", 0.3)
     (complaint,) = told(ABEL_NOTIFY_COMMAND="sleep 100 & sleep 100")  # the fixture of all tests finds what is left
-    assert complaint.endswith("was ended before it was done; it has 0.3 s")
+    assert complaint.endswith("was killed; it must finish within 0.3 s")
 
 
 def test_a_notice_that_cannot_be_made_is_complained_of(listen):

@@ -235,15 +235,15 @@ def test_before_anything_was_measured_the_spec_says_how_long_an_epoch_takes(sett
     Path("spec.yaml").write_text(f"{SPEC}epoch_seconds: 3\n")
     stated = plans.plan(settings, request)
     assert after_the_start(stated) == pytest.approx((3 * 18 / 2, 3 * (18 / 2 + 4 / 2)))
-    assert stated.basis == "3 s an epoch, as the spec says; none was measured here yet"
+    assert stated.basis == "3 s per epoch, according to the spec; not measured here yet"
     Path("spec.yaml").write_text(f"{SPEC}epoch_seconds: 120\n")
-    assert plans.plan(settings, request).basis.startswith("2 min 00 s an epoch")
+    assert plans.plan(settings, request).basis.startswith("2 min 00 s per epoch")
 
 
 def test_what_was_measured_here_counts_more_than_what_the_spec_says(settings: Settings, recorder: Recorder) -> None:
     Path("spec.yaml").write_text(f"{SPEC}epoch_seconds: 3\n")
     run(settings)
-    assert plans.plan(settings, Request(spec="spec.yaml")).basis == "0.5 s an epoch, as measured here"
+    assert plans.plan(settings, Request(spec="spec.yaml")).basis == "0.5 s per epoch, measured here"
 
 
 def test_without_sharing_every_epoch_is_planned(settings: Settings) -> None:
@@ -302,7 +302,7 @@ def test_a_driver_lost_again_and_again_without_a_record_ends_the_run(settings: S
     assert (done.outcome, len(recorder.calls)) == ("failed", 6)
     assert done.error is not None
     assert "The driver was lost 6 times in a row without a new record" in done.error
-    assert "somebody pulled the plug" in done.error and "The same command goes on" in done.error
+    assert "somebody pulled the plug" in done.error and "The same command resumes" in done.error
     assert "abel run mine.yaml" in _rendered(rendering_sweeps.run_result(done, "abel run mine.yaml"))
     (incident,) = standing.status(settings, "tiny").incidents
     assert (incident.times, incident.retried) == (6, 5)
@@ -323,7 +323,7 @@ class StopsAt(Notes):
             self._stop.set()
 
 
-@pytest.mark.parametrize(("part", "announced"), [("looking at its data", 0), ("starting another", 1)])
+@pytest.mark.parametrize(("part", "announced"), [("reading its data", 0), ("starting another", 1)])
 def test_no_driver_follows_a_lost_one_where_the_run_is_to_stop(
     settings: Settings, recorder: Recorder, part: str, announced: int
 ) -> None:

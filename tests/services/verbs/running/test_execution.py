@@ -88,7 +88,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_the_same_command_does(spec, abel
     assert code == 130, output
     assert "Finishing the running epochs and saving" in output
     assert "real: interrupted;" in output and f"run {spec}\n" in output
-    assert f"tracking {unreachable}: out of reach" in output
+    assert f"tracking {unreachable}: unreachable" in output
     assert "Not everything is in the tracking store" in output
     trained = epochs(abel_home / "ledger.db")
     assert trained < 2 * 1500
@@ -119,6 +119,6 @@ def test_without_its_tracking_server_a_sweep_is_trained_all_the_same(spec, abel_
     done = abel("run", spec, ABEL_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 0, done.stderr
     assert "real: finished;" in done.stdout
-    assert "out of reach" in done.stderr + done.stdout
+    assert "unreachable" in done.stderr + done.stdout
     assert "Not everything is in the tracking store" in done.stdout
     assert epochs(abel_home / "ledger.db") >= 2 * 5

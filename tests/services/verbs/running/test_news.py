@@ -87,7 +87,7 @@ def test_an_incident_says_how_its_cohort_goes_on() -> None:
     for kind, again in (("infrastructure", True), ("out_of_memory", True), ("out_of_memory", False)):
         log.add("incident", text="gone", again=again, trials=["t"], epoch=3, attempt=1, **{"class": kind})
     assert [item.text for item in news.poll()] == [
-        "gone (epoch 3, 1 trial): going on from the last checkpoint",
-        "gone (epoch 3, 1 trial): going on from the last checkpoint, alone",
+        "gone (epoch 3, 1 trial): resuming from the last checkpoint",
+        "gone (epoch 3, 1 trial): resuming from the last checkpoint, alone",
         "gone (epoch 3, 1 trial): given up",
     ]

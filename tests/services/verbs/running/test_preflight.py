@@ -27,7 +27,7 @@ def test_room_is_needed_for_two_of_the_largest_checkpoint_and_the_rest() -> None
 def test_a_full_disk_is_refused_with_place_rule_and_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: Usage(10**12, 10**12, 2_199_999_999))
     place = tmp_path / "home" / "checkpoints"
-    rule = "needs 2.2 GB of free disk, twice the largest checkpoint and 200 MB, got 2.2 GB"
+    rule = r"needs 2.2 GB of free disk \(twice the largest checkpoint plus 200 MB\), got 2.2 GB"
     with pytest.raises(PreflightError, match=f"^{place}: {rule}; `abel gc`"):
         check_room(place, preflight.needed_bytes(10**9))
     check_room(place, preflight.needed_bytes(999_999_999))

@@ -67,11 +67,11 @@ def test_trials_that_did_not_finish_are_left_out_and_named() -> None:
     numbers = decay_time(shown)
     assert numbers is not None and numbers.paired is not None
     diverged, failed = unheard(shown)
-    assert failed == "1 trial did not finish and enters no mean: constant None seed=0 (failed)."
+    assert failed == "1 trial did not finish and is left out: constant None seed=0 (failed)."
     assert diverged.startswith(
         "3 trials diverged: decay_at 2 seed=1, decay_at 10 seed=1, decay_at 20 seed=1. A diverged trial counts as guessing"
     )
-    assert diverged.endswith("they are left out, and so are the measures of such arms.")
+    assert diverged.endswith("They are left out, and so are the measures of such arms.")
     assert numbers.paired.errors == {0: (50, 20)}
     assert math.isnan(numbers.paired.cost.low)
 

@@ -80,11 +80,11 @@ def test_last_decays_in_order_with_that_at_85_percent() -> None:
         (
             "rate_by_factor",
             [row for row in both_axes() if row["arm"] != "abel"],
-            "one arm of abel whose grid varies rate",
+            "one abel arm whose grid varies rate",
         ),
-        ("rate_by_factor", of_last_decays(), "one arm of abel whose grid varies rate"),
-        ("rate_by_factor", [*both_axes()[1:]], "one arm of abel whose grid varies rate"),
-        ("last_decay_epoch", both_axes(), "whose grid varies schedule.last_decay_epoch alone"),
+        ("rate_by_factor", of_last_decays(), "one abel arm whose grid varies rate"),
+        ("rate_by_factor", [*both_axes()[1:]], "one abel arm whose grid varies rate"),
+        ("last_decay_epoch", both_axes(), "whose grid varies only schedule.last_decay_epoch"),
     ],
 )
 def test_a_sweep_without_the_trials_has_no_figure_and_says_why(
