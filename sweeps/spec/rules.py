@@ -1,11 +1,11 @@
-"""Rules of a spec for a sweep's results, such as ``spread <= 1.5``, ``abel.worst <= 20``, ``near >= 0.5``."""
+"""Rules that a sweep's results must keep, as a spec words them: ``spread <= 1.5``, ``abel.worst <= 20``, ``near >= 0.5``."""
 
 import math
 import re
 from dataclasses import dataclass
 
 MEASURES = ("mean", "best", "median", "worst", "spread", "area", "near", "diverged", "decays")
-SHARES = frozenset({"near", "diverged"})  # fractions; the others are points of test error or numbers of decays
+SHARES = frozenset({"near", "diverged"})  # the others are points of test error, or numbers of decays
 _RULE = re.compile(
     r"(?:(?P<arm>[A-Za-z0-9][A-Za-z0-9._-]*)\.)?(?P<measure>[a-z]+) *(?P<sign><=|>=) *(?P<bound>[-+.0-9eE]+)"
 )
