@@ -179,7 +179,7 @@ def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
 
 @pytest.mark.parametrize(
     ("status", "hint"),
-    [("failed", "`abel run` trains what is lacking"), ("stopped", "without `halving` in its spec")],
+    [("failed", "`abel run` trains the missing ones"), ("stopped", "remove `halving` from its spec")],
 )
 def test_a_trial_without_a_result_cannot_tell(home, baseline, status, hint):
     with contextlib.closing(Ledger.open(f"sqlite:///{home}/ledger.db")) as ledger, ledger._write() as connection:
@@ -383,7 +383,7 @@ def test_check_runs_the_spec_first_and_one_seed_cannot_tell(ran, home, baseline)
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 3, done.stderr
-    assert "one seed says nothing of the noise" in " ".join(done.stdout.split())
+    assert "one seed gives no estimate of the noise" in " ".join(done.stdout.split())
     lone = abel("baseline", "save", "guarded")
     assert lone.exit_code == 2
     assert "two seeds or more" in " ".join(lone.output.split())
