@@ -148,7 +148,7 @@ class GrowBatch(Milestones, Decaying):
     [50, 250, 1000]
 
     Args:
-        decay_factor: that of the step-wise schedule it replaces; each growth divides the batch size by it.
+        decay_factor: factor of the step-wise schedule it replaces; each growth divides the batch size by it.
         decay_epochs: the epochs after which the batch grows.
     """
 

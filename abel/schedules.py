@@ -99,7 +99,7 @@ class Abel(Decaying):
 
     Args:
         learning_rate: base rate, reached at the end of the warm-up.
-        decay_factor: that of the reference step-wise schedule; the paper uses 0.2 for CIFAR and 0.1 elsewhere.
+        decay_factor: factor of each decay, in the paper as for the step-wise reference: 0.2 for CIFAR, 0.1 elsewhere.
         last_decay_epoch: the epoch of the forced decay, 85 % of training in the paper, rounded up; None for never.
         warmup_epochs: length of the linear warm-up; its norms are ignored, as they say nothing about equilibration.
         norm_window_epochs: number of epochs to average the norm over (supplement: 5, for PyramidNet only).

@@ -110,7 +110,7 @@ def scale_by_abel(
 
     Args:
         learning_rate: base rate, reached at the end of the warm-up; below 2**80.
-        decay_factor: that of the reference step-wise schedule; the paper uses 0.2 for CIFAR and 0.1 elsewhere.
+        decay_factor: factor of each decay, in the paper as for the step-wise reference: 0.2 for CIFAR, 0.1 elsewhere.
         last_decay_epoch: the epoch of the forced decay, rounded up; None for never (infinity if traced).
         steps_per_epoch: updates in an epoch; with `optax.MultiSteps`, updates of the optimiser, not mini-batches.
         warmup_epochs: length of the linear warm-up; its norms are ignored, as they say nothing about equilibration.

@@ -127,8 +127,8 @@ def trapezoid(name: str, axis: Sequence[Scalar]) -> list[float]:
 def logarithmic(name: str, numbers: Sequence[float]) -> bool:
     """Whether an axis is logarithmic: learning rates, or numbers that span two decades and grow geometrically.
 
-    The median of such numbers is closer to the geometric than to the arithmetic mean of their ends: that of 1e-5, 1e-3, 1e-1
-    is, that of epochs from 1 to 199 is not. All must be above 0.
+    The median of such numbers is closer to the geometric than to the arithmetic mean of their ends. This holds for 1e-5, 1e-3,
+    1e-1, but not for epochs from 1 to 199. All numbers must be above 0.
     """
     low, high = min(numbers), max(numbers)
     if low <= 0:

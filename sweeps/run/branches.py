@@ -42,7 +42,7 @@ class Branch:
         return Branch(cohort, [state for _, state in members], self.key, self.tries, alone=self.alone)
 
     def split(self, groups: Sequence[Sequence[str]]) -> tuple["Branch", list["Branch"]]:
-        """Split off groups of trials; return the remaining branch and those of the groups."""
+        """Split off groups of trials; return the remaining branch and a branch for each group."""
         pairs = {member.trial: (member, state) for member, state in self.pairs}
         away = [replace(self.parted([pairs.pop(trial) for trial in group]), alone=False) for group in groups]
         return self.parted(list(pairs.values())), away

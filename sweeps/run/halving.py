@@ -2,11 +2,11 @@
 
     halving: {grace_epochs: 4, reduction_factor: 3}     # of 27 settings, 9 continue after epoch 4, 3 after 12, 1 after 36
 
-(K. Jamieson & A. Talwalkar, AISTATS 2016.) The cut at each *rung* is that of Ray Tune's ASHA, but its time is not. ASHA
-compares each report with those that came before, so the result depends on the speed of workers and on which trials share
-states. Here a rung waits until every setting of its arm has reached it, and its decision depends only on the records: it is
-the same with or without sharing, on any number of workers, resumed or not. Seeds are replicates: a setting is ranked by its
-mean error over its seeds, which continue or stop together.
+(K. Jamieson & A. Talwalkar, AISTATS 2016.) The cut at each *rung* is that of Ray Tune's ASHA; the time of the cut differs.
+ASHA compares each report with those that came before, so its result depends on the speed of workers and on which trials
+share states. Here a rung waits until every setting of its arm has reached it, and its decision depends only on the records:
+it is the same with or without sharing, on any number of workers, resumed or not. Seeds are replicates: a setting is ranked
+by its mean error over its seeds, which continue or stop together.
 """
 
 from __future__ import annotations
