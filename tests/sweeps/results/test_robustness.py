@@ -151,7 +151,7 @@ def test_the_mean_over_the_range_is_not_called_a_choice_among_the_settings() -> 
     lone = Robustness(arm="abel", kind="abel", error="minimum", table=table, measures=measures(table))
     (sentence,) = robustness_findings([lone])
     # By the trapezoid rule (10 + 2 * 12 + 30) / 4 = 16; at even odds it would be 17.3.
-    assert sentence.endswith("; averaged over the range it is 6.0 (6.0 to 6.0) points above the best.")
+    assert sentence.endswith("; averaged over the grid it is 6.0 (6.0 to 6.0) points above the best.")
 
 
 def test_arms_of_equal_spread_are_not_ranked() -> None:
@@ -159,7 +159,7 @@ def test_arms_of_equal_spread_are_not_ranked() -> None:
         row["minimum_test_error"] = 18.9
 
     *_, least = robustness_findings(arms(collapse))
-    assert least == "Over the grid that abel, step share, no difference in spread was seen (0.0 points each)."
+    assert least == "On the grid shared by abel, step, no difference in spread was seen (0.0 points each)."
 
 
 def test_one_seed_cannot_tell_which_spread_is_the_least() -> None:

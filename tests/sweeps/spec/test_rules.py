@@ -54,8 +54,8 @@ def test_shares_may_be_all_or_nothing():
     [
         ("mean", 20, ""),
         ("near", 0.99, ""),
-        ("abel.near", 1, "below 1 for abel.near: a share"),
-        ("diverged", 5, "below 1 for diverged: a share"),
+        ("abel.near", 1, "below 1 for abel.near, which is a fraction"),
+        ("diverged", 5, "below 1 for diverged, which is a fraction"),
         ("mean", 0, "above 0"),
     ],
 )
