@@ -1,19 +1,19 @@
 """ABEL, the learning-rate schedule that decays when the weight norm bounces, as a library for any training loop.
 
-    bounce      Algorithm 1: a squared weight norm in, an event out; on Python floats, and under jit and vmap
-    norms       the squared L2 norm of a pytree, per leaf and in total, of all parameters or some
-    schedules   Abel, all schedules by name, and replay: every schedule is init, plan, update
-    baselines   by the clock alone: Constant, Simple, DecayAt, Step, Cosine, Linear, GrowBatch
-    planning    what all schedules share: counters, base rate and warm-up, the way to a plan
+    bounce      Algorithm 1: takes a squared weight norm, returns an event; on Python floats, and under jit and vmap
+    norms       the squared L2 norm of a pytree, per leaf and in total, over all parameters or a subset
+    schedules   Abel, all schedules by name, and replay; every schedule has init, plan and update
+    baselines   schedules that depend only on the epoch: Constant, Simple, DecayAt, Step, Cosine, Linear, GrowBatch
+    planning    base classes of all schedules: counters, base rate, warm-up, plan
     plateau     Plateau, which watches the training loss
-    plans       what passes between schedule and training loop: EpochPlan, Observation, Event
-    rates       the one spelling of a learning rate
-    transform   ABEL inside one's own jitted step; needs optax, so `import abel` leaves it out
-    optimizers  optax's optimisers with ABEL's rate, and a check of the count of epochs; needs optax too
-    double_float  sums and products with 48 bits where float64 is off
+    plans       types exchanged between schedule and training loop: EpochPlan, Observation, Event
+    rates       the learning-rate formula
+    transform   ABEL as an optax transform for jitted steps; needs optax, so `import abel` does not import it
+    optimizers  optax optimisers with ABEL's rate, and a check of their epoch count; needs optax
+    double_float  48-bit sums and products where float64 is disabled
     dynamics    the weight-norm equation: the terms of a step's d|w|^2, their residual, the ratio r, the rotation
-    curves      what a recorded curve of the norm shows: minima, decays, depth
-    checks      what numbers, states and observations must satisfy
+    curves      minima, decays and depth of a recorded norm curve
+    checks      validation of numbers, states and observations
 
 Paper: A. Lewkowycz, "How to decay your learning rate", arXiv 2103.12682.
 """
@@ -70,7 +70,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Import what needs JAX when it is asked for: schedules are planned without it."""
+    """Import the modules that need JAX on first use; planning a schedule does not need it."""
     if name in ("dynamics", "norms"):
         return import_module(f"abel.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The schedules that ABEL is compared with, which look at the clock alone, and what they share with it."""
+"""Baselines for ABEL: schedules that depend only on the epoch, not on observations."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Timed(Planned):
-    """A schedule that looks at the clock alone."""
+    """A schedule that depends only on the epoch."""
 
     def _event(self, epoch: int) -> Event:
         return Event.NONE
@@ -39,7 +39,7 @@ class Timed(Planned):
         return State()
 
     def update(self, state: State, observation: Observation) -> State:
-        """Count one more epoch, whatever was observed of it."""
+        """Advance by one epoch; the observation has no effect."""
         state = self._checked(state)
         checks.instance("observation", observation, Observation, OBSERVED)
         event = self._event(state.epoch + 1)
@@ -60,9 +60,9 @@ class Constant(Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Simple(Timed, Decaying):
-    """One decay near the end, usually at 85 % of training; the simple decay of the paper (table 2).
+    """One decay near the end, usually at 85 % of training: the paper's simple decay (table 2).
 
-    A fractional `last_decay_epoch` is rounded up: of 90 epochs, 76.5 becomes 77.
+    A fractional `last_decay_epoch` is rounded up: 85 % of 90 epochs is 76.5, so the decay follows epoch 77.
 
     >>> schedule = Simple(learning_rate=1.0, decay_factor=0.5, last_decay_epoch=0.85 * 2)
     >>> schedule.plan(State(epoch=2, decays=1), epoch=3, examples=4, batch_size=2).learning_rates.tolist()
@@ -82,7 +82,7 @@ class Simple(Timed, Decaying):
 
 @dataclass(frozen=True, kw_only=True)
 class DecayAt(Timed, Decaying):
-    """One decay after a chosen epoch; what the paper varies in figure S6a.
+    """One decay after a given epoch, which the paper varies in figure S6a.
 
     >>> schedule = DecayAt(learning_rate=1.0, decay_factor=0.5, decay_epoch=1)
     >>> schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))
@@ -102,7 +102,7 @@ class DecayAt(Timed, Decaying):
 
 @dataclass(frozen=True, kw_only=True)
 class Milestones(Timed):
-    """A schedule that does something after each of some epochs."""
+    """A schedule that acts after each of the listed epochs."""
 
     decay_epochs: tuple[int, ...]
 
@@ -116,11 +116,11 @@ class Milestones(Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Milestones, Decaying):
-    """A decay after each of some epochs; the paper's step-wise reference (supplement B.1).
+    """A decay after each of the listed epochs: the paper's step-wise reference (supplement B.1).
 
-    `learning_rate * decay_factor**decays`, where `decays` counts the decay epochs passed. The first step of epoch t + 1 is
-    the first at the new rate, as with `optax.piecewise_constant_schedule` and the boundary `t * steps`. The stepped
-    schedule of Flax in 2021 switches one step later.
+    `learning_rate * decay_factor**decays`, where `decays` counts the decay epochs passed. After a decay at epoch t, the
+    first step of epoch t + 1 uses the new rate, as with `optax.piecewise_constant_schedule` and the boundary `t * steps`.
+    Flax's stepped schedule of 2021 switches one step later.
 
     >>> schedule = Step(learning_rate=1.0, decay_factor=0.5, decay_epochs=(1, 3))
     >>> state = schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))
@@ -135,9 +135,9 @@ class Step(Milestones, Decaying):
 class GrowBatch(Milestones, Decaying):
     """A larger batch wherever `Step` would decay (Smith, Kindermans, Ying and Le, arXiv 1711.00489); not in the paper.
 
-    The rate stays. After k of the epochs the batch has `batch_size / decay_factor**k` examples, rounded to the nearest
-    integer (halves to the even one) and never more than an epoch has; a batch at that limit stays, and so does the
-    rate. Updates per epoch fall by the factor by which the batch grows. Its events are milestones, counted as decays.
+    The rate stays constant. After k growths the batch has `batch_size / decay_factor**k` examples, rounded to the
+    nearest integer (halves to even) and capped at the size of an epoch. At the cap neither batch nor rate changes any
+    more. The number of updates per epoch falls by the same factor. Growths are milestone events and count as decays.
 
     >>> schedule = GrowBatch(learning_rate=0.1, decay_factor=0.2, decay_epochs=(1, 2))
     >>> state = schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))
@@ -148,19 +148,19 @@ class GrowBatch(Milestones, Decaying):
     [50, 250, 1000]
 
     Args:
-        decay_factor: that of the step-wise schedule it stands for; each growth divides the batch size by it.
+        decay_factor: factor of the step-wise schedule it replaces; each growth divides the batch size by it.
         decay_epochs: the epochs after which the batch grows.
     """
 
     kind: Literal["grow_batch"] = "grow_batch"
 
     def grown(self, batch_size: int, growths: int, examples: int) -> int:
-        """Return the size of a batch that has grown so many times, of an epoch of so many examples."""
+        """Return the batch size after `growths` growths, in an epoch of `examples` examples."""
         batch_size = checks.whole("batch_size", batch_size, at_least=1)
         growths = checks.whole("growths", growths, at_least=0)
         examples = checks.whole("examples", examples, at_least=1)
         shrunk = self.decay_factor**growths
-        # The comparison comes first: after many growths the quotient is infinite, or the divisor 0.
+        # Compare before dividing: after many growths the quotient is infinite or the divisor 0.
         return round(batch_size / shrunk) if batch_size < examples * shrunk else max(batch_size, examples)
 
     def _batch_size(self, decays: int, examples: int, batch_size: int) -> int:
@@ -172,7 +172,7 @@ class GrowBatch(Milestones, Decaying):
 
 @dataclass(frozen=True, kw_only=True)
 class _Ending(Timed):
-    """A schedule that has a new rate at every step and reaches 0 at the end of training."""
+    """A schedule with a new rate at every step that reaches 0 at the end of training."""
 
     epochs: int
 
@@ -185,10 +185,10 @@ class _Ending(Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine(_Ending):
-    """A cosine from the base rate, at the end of the warm-up, to 0 after `epochs`; a new rate at every step.
+    """Cosine decay from the base rate at the end of the warm-up to 0 after `epochs`; a new rate at every step.
 
-    `learning_rate * (1 + cos(pi * progress)) / 2`, where `progress` goes from 0 to 1. The paper gives no formula; this is
-    that of the Flax examples which the supplement says its code came from.
+    `learning_rate * (1 + cos(pi * progress)) / 2`, where `progress` goes from 0 to 1. The paper gives no formula; this
+    one is from the Flax examples, on which the paper's code is based according to the supplement.
 
     >>> schedule = Cosine(learning_rate=1.0, epochs=1)
     >>> schedule.plan(schedule.init(), epoch=1, examples=2, batch_size=1).learning_rates.tolist()
@@ -203,11 +203,11 @@ class Cosine(_Ending):
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(_Ending):
-    """A line from the base rate, at the end of the warm-up, to 0 after `epochs`; a new rate at every step.
+    """Linear decay from the base rate at the end of the warm-up to 0 after `epochs`; a new rate at every step.
 
-    The paper's complex schedule for language and reinforcement learning, of which it prints no formula. ALBERT's code,
-    which its GLUE runs use, counts the fall from the first step, so that there the rate drops where the warm-up ends;
-    without a warm-up the two are the same.
+    The paper's complex schedule for language and reinforcement learning; it prints no formula. ALBERT's code, which the
+    paper's GLUE runs use, starts the decay at the first step, so its rate drops where the warm-up ends. Without a
+    warm-up the two agree.
 
     >>> schedule = Linear(learning_rate=1.0, epochs=3, warmup_epochs=1)
     >>> state = schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))

@@ -1,6 +1,6 @@
-"""The state machine of ABEL: has the weight norm bounced? (paper, Algorithm 1)
+"""ABEL's state machine, which detects a bounce of the weight norm (paper, Algorithm 1).
 
-Give it the squared weight norm of the whole network at the end of every epoch:
+Pass the squared weight norm of the whole network at the end of every epoch:
 
 >>> state, events = init(), []
 >>> for weight_norm_sq in [10.0, 8.0, 6.0, 5.0, 6.0, 7.0, 8.0, 7.9]:
@@ -9,7 +9,7 @@ Give it the squared weight norm of the whole network at the end of every epoch:
 >>> events
 [0, 0, 0, 0, 1, 0, 0, 2]
 
-Only operators touch the values. So Python floats keep their double precision on the host, and the same code runs on JAX
+The code uses only operators. Python floats therefore keep double precision on the host, and the same code runs on JAX
 arrays under `jit`, `vmap` and `lax.scan`.
 """
 
@@ -34,7 +34,7 @@ DECAY: Final = 2
 
 
 class BounceState(NamedTuple):
-    """What Algorithm 1 remembers between epochs; NaN stands for a norm not seen yet."""
+    """State of Algorithm 1 between epochs; NaN marks a norm not seen yet."""
 
     previous: Real  # f[]
     before_previous: Real  # f[]
@@ -50,20 +50,20 @@ def init() -> BounceState:
 def update(
     state: BounceState, weight_norm_sq: Real, *, ignore_until_falling: Flag = False
 ) -> tuple[BounceState, int | jax.Array]:
-    """Take one more squared norm and say what it shows: NONE, MINIMUM or DECAY (paper, Algorithm 1).
+    """Add a squared norm and return the next state and NONE, MINIMUM or DECAY (paper, Algorithm 1).
 
-    What counts is that the slope of the norm strictly changes sign from one epoch to the next. The first change marks
-    the minimum, the second asks for a decay, the third marks a minimum again, and so on. Ties and NaNs are no change: a
-    comparison with NaN is false, on the device as on the host. `Abel.update` refuses a norm that is not finite.
+    An event is a strict sign change of the norm's slope from one epoch to the next. The first change marks the minimum,
+    the second triggers a decay, the third marks the next minimum, and so on. Ties and NaNs are not sign changes:
+    comparisons with NaN are false on host and device. `Abel.update` rejects norms that are not finite.
 
     Args:
         state: from `init` or the last `update`.
         weight_norm_sq: squared L2 norm of all weights at the end of this epoch.
-        ignore_until_falling: count no change of sign before the norm has fallen once. The paper counts it, and so takes
-            the top of a norm that rises first for its minimum.
+        ignore_until_falling: ignore sign changes until the norm has fallen once. The paper counts them, so if the norm
+            rises first, it takes the maximum for the minimum.
 
     Returns:
-        The next state and the event, an integer.
+        The next state, and the event as an integer.
     """
     state = checks.instance("state", state, BounceState, "from init or the last update")
     if type(weight_norm_sq) is bool or not hasattr(weight_norm_sq, "__sub__"):

@@ -1,6 +1,6 @@
-"""Checks at the library's doors: each returns the value as a plain Python number or raises ValueError.
+"""Argument checks of the public API: each returns the value as a plain Python number or raises ValueError.
 
-Arrays without dimensions are numbers, as `jnp.array(0.1)` is one. A value traced by JAX is none yet.
+Zero-dimensional arrays such as `jnp.array(0.1)` count as numbers; values traced by JAX do not.
 """
 
 import math
@@ -19,21 +19,21 @@ _F32 = np.finfo(np.float32)
 def _fault(name: str, rule: str, value: object) -> ValueError:
     if _is_traced(value):
         return ValueError(
-            f"{name} must be known outside of jit and vmap, got a traced value (scale_by_abel takes them)"
+            f"{name} must be known outside of jit and vmap, got a traced value (scale_by_abel accepts them)"
         )
     return ValueError(f"{name} must {rule}, got {value!r}")
 
 
 def plain(value: Any) -> Any:
-    """Return the element of an array without dimensions, and anything else as it is."""
-    if type(value) in (int, float, bool, str):  # looking whether it is an array takes microseconds
+    """Return the element of a zero-dimensional array, and anything else unchanged."""
+    if type(value) in (int, float, bool, str):  # the array check below takes microseconds
         return value
     is_array = (isinstance(value, np.ndarray | np.generic) or _is_jax(value)) and not _is_traced(value)
     return value.item() if is_array and np.ndim(value) == 0 else value
 
 
 def _is_jax(value: Any) -> bool:
-    """Whether it is an array of JAX, which is not imported for this: whoever has such an array has imported it."""
+    """Whether this is a JAX array. Does not import JAX: a caller with a JAX array already has."""
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(value, jax.Array)
 
@@ -43,7 +43,7 @@ def _is_traced(value: Any) -> bool:
 
 
 def _real(value: Any) -> float:
-    """Return a number as a float, NaN for anything else and inf for huge integers; no rule admits these."""
+    """Return a number as a float, NaN for anything else and inf for huge integers; every rule rejects these."""
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan
@@ -54,7 +54,7 @@ def _real(value: Any) -> float:
 
 
 def number(name: str, value: Any) -> float:
-    """Return a number as a float; NaN and infinities are numbers, text and truth values are not."""
+    """Return a number as a float; NaN and infinities are accepted, strings and bools are not."""
     if type(value) is float:
         return value
     found = plain(value)
@@ -82,7 +82,7 @@ def decay_factor(name: str, value: Any) -> float:
 
 
 def share(name: str, value: Any) -> float:
-    """Return a relative amount: at least 0 and less than 1."""
+    """Return a fraction, at least 0 and less than 1."""
     amount = _real(value)
     if not 0 <= amount < 1:
         raise _fault(name, "lie in [0, 1)", value)
@@ -90,7 +90,7 @@ def share(name: str, value: Any) -> float:
 
 
 def not_negative(name: str, value: Any) -> float:
-    """Return a finite number that is not below 0."""
+    """Return a finite number >= 0."""
     number = _real(value)
     if not 0 <= number < math.inf:
         raise _fault(name, "be finite and >= 0", value)
@@ -98,7 +98,7 @@ def not_negative(name: str, value: Any) -> float:
 
 
 def fractional_epoch(name: str, value: Any) -> float:
-    """Return an epoch that need not be whole, such as 85 % of 90 epochs."""
+    """Return an epoch >= 1 that may be fractional, such as 85 % of 90 epochs."""
     epoch = _real(value)
     if not 1 <= epoch < math.inf:
         raise _fault(name, "be finite and >= 1", value)
@@ -106,7 +106,7 @@ def fractional_epoch(name: str, value: Any) -> float:
 
 
 def whole(name: str, value: Any, *, at_least: int) -> int:
-    """Return an integer that is not below `at_least`."""
+    """Return an integer >= `at_least`."""
     found = plain(value)
     if isinstance(found, bool) or not isinstance(found, Integral) or found < at_least:
         raise _fault(name, f"be an integer >= {at_least}", value)
@@ -124,7 +124,7 @@ def increasing_epochs(name: str, value: Any) -> tuple[int, ...]:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Return a bool; 0, 1 and words are refused."""
+    """Return a bool; 0, 1 and strings are rejected."""
     found = plain(value)
     if not isinstance(found, bool):
         raise _fault(name, "be true or false", value)
@@ -132,21 +132,21 @@ def flag(name: str, value: Any) -> bool:
 
 
 def function(name: str, value: Any) -> Any:
-    """Return what can be called."""
+    """Return a callable."""
     if not callable(value):
         raise _fault(name, "be a function", value)
     return value
 
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
-    """Return one of some words."""
+    """Return one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise _fault(name, f"be one of {', '.join(choices)}", value)
     return str(value)
 
 
 def instance(name: str, value: Any, kind: type[T], source: str) -> T:
-    """Return a value of a class; `source` says where a caller has one from."""
+    """Return an instance of `kind`; `source` says where callers get one."""
     if not isinstance(value, kind):
         raise _fault(name, f"be {_article(kind.__name__)}, {source}", value)
     return value
@@ -157,7 +157,7 @@ def _article(noun: str) -> str:
 
 
 def curve(name: str, values: Any) -> list[float]:
-    """Return numbers in order, such as a list or an array of one dimension, as floats."""
+    """Return a one-dimensional sequence of numbers, such as a list or an array, as floats."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
-        raise _fault(name, "be numbers in order, in one dimension", values)
+        raise _fault(name, "be a one-dimensional sequence of numbers", values)
     return [number(f"{name}[{index}]", value) for index, value in enumerate(values)]

@@ -1,4 +1,4 @@
-"""What a recorded curve of the squared weight norm shows: where it bounced, how deeply, and what ABEL would have done.
+"""Bounces of a recorded curve of the squared weight norm: where, how deep, and when ABEL would have decayed.
 
 >>> seen = bounces([10.0, 8.0, 6.0, 5.0, 6.0, 7.0, 8.0, 7.9, 7.5, 7.0])
 >>> seen.minima, seen.decays
@@ -6,7 +6,7 @@
 >>> seen.bounced, seen.whole
 (True, Bounce(start=1, minimum=4, peak=7, fall=0.5, rise=0.6))
 
-Epochs count from 1. Algorithm 1 notices a turn one epoch after it.
+Epochs count from 1. Algorithm 1 detects a turning point one epoch after it.
 """
 
 import math
@@ -19,37 +19,37 @@ __all__ = ["Bounce", "Bounces", "bounces"]
 
 
 class Bounce(NamedTuple):
-    """A fall of the norm and the rise after it, by epochs; `start` and `peak` are its highest norms on either side."""
+    """A fall of the norm and the rise after it, in epochs; `start` and `peak` have the highest norm on either side."""
 
     start: int
     minimum: int
     peak: int
-    fall: float  # from start to minimum, as a part of the norm at start
-    rise: float  # from minimum to peak, as a part of the norm at the minimum
+    fall: float  # from start to minimum, relative to the norm at start
+    rise: float  # from minimum to peak, relative to the norm at the minimum
 
 
 class Bounces(NamedTuple):
-    """What a curve shows; `minima` and `decays` are where Algorithm 1 notices them."""
+    """The bounces of a curve; `minima` and `decays` are the epochs at which Algorithm 1 detects them."""
 
     minima: tuple[int, ...]
     decays: tuple[int, ...]
     each: tuple[Bounce, ...]  # one for each of the minima
-    whole: Bounce  # the curve as one: around its lowest norm
+    whole: Bounce  # the whole curve as one bounce, around its lowest norm
 
     @property
     def bounced(self) -> bool:
-        """Whether the lowest norm has higher ones on both sides, however little."""
+        """Whether the norm is higher on both sides of its minimum, by any amount."""
         return self.whole.fall > 0 and self.whole.rise > 0
 
 
 def bounces(norms: Iterable[float], *, ignore_until_falling: bool = False) -> Bounces:
-    """Return what the squared norms at the ends of epochs 1, 2, … show (paper, Algorithm 1, without its last decay).
+    """Return the bounces of the squared norms at the ends of epochs 1, 2, … (paper, Algorithm 1, without its last decay).
 
-    The rate that the curve was recorded at does not follow these decays unless ABEL set it. Where a norm rises
-    first, what Algorithm 1 takes for a minimum is the top: a bounce without fall and rise.
+    The recorded run did not necessarily decay at these epochs, unless ABEL set its rate. If the norm rises first,
+    Algorithm 1 takes the maximum for a minimum: a bounce whose fall and rise are 0.
 
     Args:
-        norms: finite, >= 0, at least one; cut the curve of a run that diverged.
+        norms: finite, >= 0, at least one; truncate the curve of a run that diverged.
         ignore_until_falling: as in `bounce.update`.
     """
     curve = checks.curve("norms", norms)
@@ -76,7 +76,7 @@ def _events(curve: Sequence[float], ignore_until_falling: bool) -> tuple[tuple[i
 
 
 def _around(curve: Sequence[float], minimum: int, start: int, end: int) -> Bounce:
-    """The bounce with this minimum, between the highest norms from `start` to it and from it to `end`."""
+    """Return the bounce around `minimum`, with the highest norms from `start` to it and from it to `end`."""
     highest = max(range(start, minimum + 1), key=lambda epoch: curve[epoch - 1])
     peak = max(range(minimum, end + 1), key=lambda epoch: curve[epoch - 1])
     top, low, later = (curve[epoch - 1] for epoch in (highest, minimum, peak))

@@ -1,8 +1,8 @@
-"""Numbers as the sum of two float32, for which float32 is too coarse and float64 is switched off, as it is in JAX by default.
+"""Double-float arithmetic: numbers as the sum of two float32, since JAX disables float64 by default.
 
-A weight norm near equilibrium changes by less than a float32 shows beside its size, and a rate that is multiplied again
-and again by a float32 drifts. The two parts together have 48 bits (double-float arithmetic: Dekker, "A floating-point
-technique for extending the available precision", 1971; Knuth's sum).
+Near equilibrium a weight norm changes by less than the resolution of float32, and a float32 rate drifts when it is
+multiplied repeatedly. Two float32 together have 48 bits (Dekker, "A floating-point technique for extending the available
+precision", 1971; Knuth's sum).
 
 >>> float(of(1e8 + 3) - of(1e8 + 2)), float(jnp.float32(1e8 + 3) - jnp.float32(1e8 + 2))
 (1.0, 0.0)
@@ -30,7 +30,7 @@ class DoubleFloat(NamedTuple):
 
 
 def of(value: Any) -> DoubleFloat:
-    """Return a number or a scalar array; Python floats and float64 arrays keep 48 bits."""
+    """Convert a number or a scalar array; Python floats and float64 arrays keep 48 bits."""
     if not isinstance(value, jax.Array):
         value = np.asarray(value, np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -40,7 +40,7 @@ def of(value: Any) -> DoubleFloat:
 
 
 def total_of(values: Iterable[jax.Array]) -> DoubleFloat:
-    """Return the sum of some scalar arrays without rounding it to float32 on the way."""
+    """Return the sum of scalar arrays without rounding to float32 in between."""
     sum_ = of(0.0)
     for value in map(of, values):
         high, error = _sum(sum_.high, value.high)
@@ -62,21 +62,21 @@ def quotient(a: jax.Array, b: jax.Array) -> DoubleFloat:
 
 
 def _sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the rounded sum and what rounding took from it (Knuth)."""
+    """Return the rounded sum and its rounding error (Knuth)."""
     rounded = a + b
     b_seen = rounded - a
     return rounded, _if_finite(rounded, (a - (rounded - b_seen)) + (b - b_seen))
 
 
 def _product(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the rounded product and what rounding took from it (Dekker): products of halves are exact."""
+    """Return the rounded product and its rounding error (Dekker); products of halves are exact."""
     rounded = a * b
     (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
     return rounded, ((a_high * b_high - rounded) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
 def _halves(a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # Dekker splits by a multiplication and two sums, which a compiler that fuses the first two would spoil.
+    # Dekker splits by a multiplication and two sums; a compiler that fuses the first two would break that.
     high = jax.lax.reduce_precision(a, exponent_bits=8, mantissa_bits=11)
     return high, a - high
 
@@ -86,5 +86,5 @@ def _normal(high: jax.Array, low: jax.Array) -> DoubleFloat:
 
 
 def _if_finite(rounded: Any, rest: Any) -> jax.Array:
-    """Return what rounding took: of an infinity nothing, where the subtraction says NaN."""
+    """Return the rounding error, 0 for an infinity, where the subtraction gives NaN."""
     return jnp.where(jnp.isfinite(rounded), rest, 0)

@@ -14,15 +14,15 @@ The first three terms are the paper's equation 1, its approximation for eta lamb
 >>> [round(float(term), 4) for term in (*step, step.approximation, step.change)]
 [0.25, -2.5, -3.0, 0.2125, -5.25, -5.0375]
 
-With momentum, a clip or Adam a step is not of this form. What always holds is the change by the step u = w' - w itself:
+With momentum, clipping or Adam a step does not have this form. The change in terms of the step u = w' - w always holds:
 
 >>> step = displacements(params, {"w": jnp.array([2.35, 3.8])})["w"]
 >>> round(float(step.change), 4)
 -5.0375
 
-Two slips of the paper are not followed: its exact line (S2) lacks a factor eta in the last term, and without L2 the norm
-rises where eta > 2 g.w / |g|^2, of which it prints the reciprocal. Everything here is pure, jits and vmaps, but for
-`bounces`, which reads a recorded curve on the host (`abel.curves`).
+Two errors of the paper are corrected: its exact line (S2) lacks a factor eta in the last term, and without L2 the norm
+rises where eta > 2 g.w / |g|^2, of which the paper prints the reciprocal. All functions are pure and work under `jit`
+and `vmap`, except `bounces`, which reads a recorded curve on the host (`abel.curves`).
 """
 
 import math
@@ -57,12 +57,12 @@ _Sum = TypeVar("_Sum", "Terms", "Displacement")
 
 
 class Terms(NamedTuple):
-    """The terms of the weight-norm equation in one step of plain SGD; those of several parameters add up."""
+    """The terms of the weight-norm equation for one step of plain SGD; they add up over parameters."""
 
     growth: jax.Array  # f32[]: eta^2 |g|^2
     decay: jax.Array  # f32[]: -2 eta lambda |w|^2
     alignment: jax.Array  # f32[]: -2 eta g.w; zero where scaling the weights does not change the loss (S3)
-    residual: jax.Array  # f32[]: the exact change less the other three, eta lambda (eta lambda |w|^2 + 2 eta g.w)
+    residual: jax.Array  # f32[]: the exact change minus the other three, eta lambda (eta lambda |w|^2 + 2 eta g.w)
 
     @property
     def approximation(self) -> jax.Array:
@@ -87,7 +87,7 @@ class Terms(NamedTuple):
 
     @property
     def balance(self) -> jax.Array:
-        """(growth + alignment) / -decay, f32[]: the ratio that is 1 at a minimum whatever g.w is; +-infinite without L2.
+        """(growth + alignment) / -decay, f32[]: the ratio that is 1 at a minimum for any g.w; +-infinite without L2.
 
         >>> float(Terms(growth=0.5, decay=-2.0, alignment=1.5, residual=0.0).balance)
         1.0
@@ -96,22 +96,22 @@ class Terms(NamedTuple):
 
 
 class Displacement(NamedTuple):
-    """A step u = w' - w of any optimiser, as the norm sees it; those of several parameters add up."""
+    """How a step u = w' - w of any optimiser changes the norm; displacements add up over parameters."""
 
     norm_sq: jax.Array  # f32[]: |u|^2
     dot_weight: jax.Array  # f32[]: w.u
 
     @property
     def change(self) -> jax.Array:
-        """d|w|^2 = |u|^2 + 2 w.u, f32[]: exact, and not the small difference of two large norms."""
+        """d|w|^2 = |u|^2 + 2 w.u, f32[]: exact, without the cancellation of two large norms."""
         return self.norm_sq + 2 * self.dot_weight
 
 
 class Rotation(NamedTuple):
-    """By how much a step turns the weights, in radians."""
+    """The angle by which a step turns the weights, in radians."""
 
-    angle: jax.Array  # f32[]: between w and w'; NaN where one of them is zero, as a bias may be at first
-    from_norms: jax.Array  # f32[]: as equation S4 has it from the norms alone; NaN where the norm fell
+    angle: jax.Array  # f32[]: between w and w'; NaN where either is zero, as a bias may be initially
+    from_norms: jax.Array  # f32[]: computed from the norms alone (equation S4); NaN where the norm fell
 
 
 def terms(params: Any, gradient: Any, learning_rate: Real, l2: Real) -> dict[str, Terms]:
@@ -119,7 +119,7 @@ def terms(params: Any, gradient: Any, learning_rate: Real, l2: Real) -> dict[str
 
     Args:
         params: the weights before the step, a pytree of real arrays.
-        gradient: of the loss without the penalty; a pytree like `params`.
+        gradient: gradient of the loss without the penalty, a pytree like `params`.
         learning_rate: eta, >= 0.
         l2: lambda, >= 0: the loss contains 0.5 * l2 * |w|^2.
     """
@@ -142,7 +142,7 @@ def _terms(norm_sq: jax.Array, grad_norm_sq: jax.Array, grad_dot_weight: jax.Arr
 
 
 def displacements(before: Any, after: Any) -> dict[str, Displacement]:
-    """Return |u|^2 and w.u of a step u = w' - w for every leaf, by path; `before` and `after` are pytrees alike."""
+    """Return |u|^2 and w.u of a step u = w' - w for every leaf, by path; `after` is a pytree like `before`."""
     found = {}
     for path, _, weight, later in _pairs(before, after, "after"):
         step = later - weight
@@ -151,9 +151,9 @@ def displacements(before: Any, after: Any) -> dict[str, Displacement]:
 
 
 def total(parts: Mapping[str, _Sum]) -> _Sum:
-    """Return the sum over all paths of what `terms` or `displacements` gave.
+    """Return the sum over all paths of the result of `terms` or `displacements`.
 
-    Keep some paths, and it is the sum over a layer:
+    Select paths to sum over a layer:
 
     >>> import jax.numpy as jnp
     >>> params = {"conv": {"bias": jnp.ones(2), "kernel": jnp.ones(3)}, "dense": jnp.ones(4)}
@@ -170,10 +170,10 @@ def total(parts: Mapping[str, _Sum]) -> _Sum:
 
 
 def rotations(before: Any, after: Any) -> dict[str, Rotation]:
-    """Return how a step turns every leaf, by path; `before` and `after` are pytrees alike.
+    """Return how a step turns every leaf, by path; `after` is a pytree like `before`.
 
-    Without L2, in a layer to which scale means nothing, cos(angle) = |w| / |w'| and so sin(angle)^2 = d|w|^2 / |w'|^2
-    (paper, equation S4): the weights stop turning as the norm stops growing.
+    Without L2, in a scale-invariant layer, cos(angle) = |w| / |w'| and so sin(angle)^2 = d|w|^2 / |w'|^2 (paper,
+    equation S4): the weights stop turning when the norm stops growing.
 
     >>> import jax.numpy as jnp
     >>> turned = rotations({"w": jnp.array([3.0, 0.0])}, {"w": jnp.array([3.0, 4.0])})["w"]
@@ -184,7 +184,7 @@ def rotations(before: Any, after: Any) -> dict[str, Rotation]:
 
 
 def rotation(before: Any, after: Any) -> Rotation:
-    """Return how a step turns all weights, taken as one vector; see `rotations`."""
+    """Return how a step turns all weights as one vector; see `rotations`."""
     _, _, weights, later = zip(*_pairs(before, after, "after"), strict=True)
     return _rotation(list(weights), list(later))
 
@@ -195,15 +195,15 @@ def _rotation(before: list[jax.Array], after: list[jax.Array]) -> Rotation:
     apart = _norm_sq([w * scale - v * later_scale for w, v in zip(before, after, strict=True)])
     along = _norm_sq([w * scale + v * later_scale for w, v in zip(before, after, strict=True)])
     change = reduce(add, (_dot(v - w, v + w) for w, v in zip(before, after, strict=True)))
-    # An arc cosine would lose small angles: in float32 it knows none below 3e-4.
+    # An arc cosine would lose small angles: in float32 it resolves none below 3e-4.
     angle = 2 * jnp.arctan2(jnp.sqrt(apart), jnp.sqrt(along))
     return Rotation(angle, jnp.arcsin(jnp.sqrt(change / later_norm_sq)))
 
 
 def relaxation_steps(learning_rate: float, l2: float, momentum: float = 0.0) -> float:
-    """Return tau = (1 - momentum) / (2 eta lambda), in how many steps L2 alone takes |w|^2 down by a factor e.
+    """Return tau = (1 - momentum) / (2 eta lambda), the number of steps in which L2 alone shrinks |w|^2 by a factor e.
 
-    A run should be many of them long: the paper's last 39 to 350. Infinite without L2.
+    A run should last many relaxation times: the paper's runs last 39 to 350. Infinite without L2.
 
     >>> round(relaxation_steps(0.1, 0.005)), round(relaxation_steps(0.1, 0.005, momentum=0.9))
     (1000, 100)
@@ -217,7 +217,7 @@ def relaxation_steps(learning_rate: float, l2: float, momentum: float = 0.0) -> 
 
 
 def _pairs(params: Any, other: Any, name: str) -> list[tuple[str, jax.Array, jax.Array, jax.Array]]:
-    """Path, squared norm of the parameter, the parameter, and the leaf beside it, for every leaf."""
+    """Return path, squared norm, parameter and matching leaf of `other`, for every leaf."""
     norms_sq = norms.per_leaf(params)
     leaves, others = jax.tree.leaves(params), jax.tree.leaves(other)
     ours: Any = jax.tree.structure(params)
@@ -246,6 +246,6 @@ def _norm_sq(leaves: list[jax.Array]) -> jax.Array:
 
 def _refuse(name: str, value: Real) -> None:
     if isinstance(value, jax.core.Tracer):
-        return  # it has no value yet, so that one is the caller's to check
+        return  # a traced value is not known yet; the caller must check it
     number: Any = value
     checks.not_negative(name, number.item() if getattr(number, "ndim", None) == 0 else number)

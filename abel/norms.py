@@ -1,7 +1,7 @@
 """Squared L2 norm of a network's weights, per leaf and in total (paper, section 1: the sum over layers of the squares).
 
-On the device, per leaf and inside the jitted step; on the host, the total in double precision, because near equilibrium
-its changes are tiny beside its size:
+`per_leaf` runs on the device, inside the jitted step. `total` sums on the host in double precision, because near
+equilibrium the total changes by a tiny fraction of its size:
 
 >>> import numpy as np
 >>> params = {"conv1": {"kernel": np.full((2, 2), 3.0, np.float32), "bias": np.zeros(2, np.float32)}}
@@ -11,14 +11,14 @@ its changes are tiny beside its size:
 >>> total(leaves)
 36.0
 
-Which parameters count, the paper leaves open; here all do, as in its training code's own penalty. A loop that wants
-others passes a filter:
+The paper does not say which parameters count. By default all do, as in the L2 penalty of the paper's training code. To
+sum a subset, pass a filter:
 
 >>> sorted(per_leaf(params, where=matrices(params))), sorted(per_leaf(params, where=matching("conv1/bias$")))
 (['conv1/kernel'], ['conv1/bias'])
 
-Schedules see one number and know of no filter: a loop chooses what it sums. A sweep always sums all parameters. The
-choice is no part of a program, since training is the same whatever is watched.
+Schedules receive one number and know no filter: the training loop chooses what to sum. A sweep always sums all
+parameters. The filter is not part of a program, since it does not affect training.
 """
 
 import math
@@ -37,21 +37,21 @@ Where = Callable[[str], bool]
 
 
 def all_parameters(path: str) -> bool:
-    """Keep every parameter: the reading of the paper that is the default here."""
+    """Keep every parameter, the default reading of the paper."""
     return True
 
 
 def matrices(params: Any) -> Where:
-    """Return the filter that keeps the leaves of `params` with more than one dimension: no biases, no batch norm.
+    """Return a filter that keeps the leaves of `params` with more than one dimension: no biases, no batch norm.
 
-    Flax's ImageNet example of the paper's time penalises exactly these. A departure: the paper names no exception.
+    Flax's ImageNet example at the time of the paper penalises exactly these. A departure: the paper excludes none.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return frozenset(_path(key_path) for key_path, leaf in leaves if jnp.ndim(leaf) > 1).__contains__
 
 
 def matching(pattern: str) -> Where:
-    """Return the filter that keeps the paths in which a regular expression is found; a departure from the paper.
+    """Return a filter that keeps paths in which a regular expression matches (`re.search`); a departure from the paper.
 
     >>> [matching("^conv[0-9]+/kernel$")(path) for path in ("conv1/kernel", "conv1/bias", "head/kernel")]
     [True, False, False]
@@ -68,7 +68,7 @@ def per_leaf(params: Any, where: Where | None = None) -> dict[str, jax.Array]:
 
     Args:
         params: nested dicts, lists or other pytree nodes of real arrays.
-        where: keeps a leaf by its path: `all_parameters` (the default), `matrices(params)`, `matching(pattern)` or your own.
+        where: filter by path: `all_parameters` (the default), `matrices(params)`, `matching(pattern)` or your own.
 
     Returns:
         f32[] for each path (sums of float64 leaves stay float64).
@@ -95,12 +95,12 @@ def _sum_of_squares(path: str, leaf: Any) -> jax.Array:
     dtype = jnp.result_type(leaf)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"parameters must be floating-point arrays, got {dtype} at {path!r}")
-    # bfloat16 weights still sum in float32: their squares would lose what the norm is watched for.
+    # Sum bfloat16 weights in float32: bfloat16 would hide the small changes that ABEL watches for.
     return jnp.sum(jnp.square(jnp.asarray(leaf, jnp.promote_types(dtype, jnp.float32))))
 
 
 def total(norms: Mapping[str, Any]) -> float:
-    """Return the sum of `per_leaf` over all paths, exactly rounded to float64 whatever their order.
+    """Return the sum of `per_leaf` over all paths, correctly rounded to float64 and independent of their order.
 
     >>> import numpy as np
     >>> total({"a": np.float32(1e8), "b": np.float32(0.5)})

@@ -1,4 +1,4 @@
-"""Optimisers of optax with ABEL's rate, and the check that they count epochs as the loop does; needs optax."""
+"""optax optimisers with ABEL's rate, and a check that they count epochs as the training loop does; needs optax."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,10 +15,10 @@ __all__ = ["check_epoch", "with_abel"]
 def with_abel(
     optimizer: Callable[..., Any], learning_rate: Scalar, *, options: Mapping[str, Any] | None = None, **abel: Any
 ) -> optax.GradientTransformationExtraArgs:
-    """Return an optimiser of optax with ABEL's rate instead of its own; it descends whatever the optimiser is.
+    """Return an optax optimiser with ABEL's rate instead of its own; its updates always point downhill.
 
-    It is `optimizer(learning_rate=1.0, **options)`, then `scale_by_abel` without a second change of sign. The last
-    element of its state is a `ScaleByAbelState`.
+    It chains `optimizer(learning_rate=1.0, **options)` and `scale_by_abel` without a second sign flip. The last element
+    of its state is a `ScaleByAbelState`.
 
     >>> import jax.numpy as jnp
     >>> descent = with_abel(optax.sgd, 0.5, decay_factor=0.1, last_decay_epoch=None, steps_per_epoch=1)
@@ -27,35 +27,37 @@ def with_abel(
     (-0.5, 0.5)
 
     Args:
-        optimizer: the function, such as `optax.sgd` or `optax.adamw`, whose updates are in proportion to its rate.
+        optimizer: a function such as `optax.sgd` or `optax.adamw` whose updates are proportional to its rate.
         learning_rate: base rate of `scale_by_abel`.
-        options: the optimiser's own arguments, such as `{"momentum": 0.9}`; no learning rate.
+        options: the optimiser's own arguments, such as `{"momentum": 0.9}`, without a learning rate.
         abel: the other arguments of `scale_by_abel`.
 
     Raises:
-        ValueError: the optimiser is made already, the rate or the sign is given twice, or a number breaks its rule.
+        ValueError: `optimizer` is not a function, the rate or the sign is given twice, or a number is out of range.
     """
     if isinstance(optimizer, optax.GradientTransformation) or not callable(optimizer):
-        raise ValueError(f"optimizer must be a function that makes one, such as optax.sgd, got {optimizer!r}")
+        raise ValueError(
+            f"optimizer must be a function that returns an optimiser, such as optax.sgd, got {optimizer!r}"
+        )
     own = dict(options or {})
     if "learning_rate" in own:
-        raise ValueError(f"options must leave the learning rate to ABEL, got {own['learning_rate']!r}")
+        raise ValueError(f"options must not contain the learning rate, which ABEL sets, got {own['learning_rate']!r}")
     if "flip_sign" in abel:
-        raise ValueError(f"flip_sign must be left to with_abel, got {abel['flip_sign']!r}")
+        raise ValueError(f"flip_sign must not be given, as with_abel sets it, got {abel['flip_sign']!r}")
     rule = scale_by_abel(learning_rate, flip_sign=False, **abel)
     return optax.with_extra_args_support(optax.chain(optimizer(learning_rate=1.0, **own), rule))
 
 
 def check_epoch(opt_state: Any, epoch: int, steps: int) -> None:
-    """Refuse the state of an optimiser that counts epochs otherwise than the loop; call it after every epoch.
+    """Raise if the optimiser and the training loop count epochs differently; call it after every epoch.
 
-    `steps_per_epoch` cannot be checked inside a step: with a wrong one ABEL takes norms within epochs, or misses ends.
-    A number that is too small shows after the first epoch, one that is too large after the second.
+    `steps_per_epoch` cannot be checked inside a step. If it is wrong, ABEL observes norms in the middle of epochs or
+    misses ends of epochs. A value that is too small shows after the first epoch, one that is too large after the second.
 
     Args:
-        opt_state: with one `ScaleByAbelState`, however deep.
-        epoch: the epoch that has ended, from 1, all with equally many steps.
-        steps: updates that the loop made in it.
+        opt_state: optimiser state that contains one `ScaleByAbelState`, at any depth.
+        epoch: the epoch that just finished, from 1; all epochs have the same number of steps.
+        steps: number of updates in that epoch.
 
     Raises:
         ValueError: the counts differ.
@@ -68,6 +70,6 @@ def check_epoch(opt_state: Any, epoch: int, steps: int) -> None:
     seen, since = int(states[0].epoch), int(states[0].step)
     if (seen, since) != (epoch - 1, steps):
         raise ValueError(
-            f"steps_per_epoch must be the updates of an epoch: after epoch {epoch} of {steps} steps the state must have "
-            f"seen {epoch - 1} ends of epochs and {steps} steps since, got {seen} and {since}"
+            f"steps_per_epoch must be the number of updates in an epoch: after epoch {epoch} of {steps} steps the state "
+            f"must count {epoch - 1} finished epochs and {steps} steps since, got {seen} and {since}"
         )

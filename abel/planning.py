@@ -1,4 +1,4 @@
-"""What all schedules share: their counters, the base rate with its warm-up, and the one way to a plan."""
+"""Base classes of all schedules: counters, base rate with warm-up, and the plan of an epoch."""
 
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -11,7 +11,7 @@ from abel.plans import EpochPlan, Event, ScheduleState
 
 
 class State(NamedTuple):
-    """State of a schedule that looks at the clock alone."""
+    """State of a schedule that depends only on the epoch."""
 
     epoch: int = 0
     decays: int = 0
@@ -19,7 +19,7 @@ class State(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Never: the loop says when training ends."""
+        """Always False: the training loop decides when to stop."""
         return False
 
 
@@ -27,12 +27,12 @@ OBSERVED: Final = "the norm and the training loss of an epoch"
 
 
 def is_ours(state: ScheduleState) -> bool:
-    """Whether a state's counters are as `update` makes them, which spares it a check of every field."""
+    """Whether the counters have the types that `update` gives them, so per-field checks can be skipped."""
     return type(state.epoch) is type(state.decays) is int and type(state.event) is Event
 
 
 def counters(state: ScheduleState) -> tuple[int, int, Event]:
-    """Return what all states count, as it was before a state went through JSON, which has no events."""
+    """Return epoch, decays and event with their types restored: JSON has no `Event`."""
     epoch, decays = (checks.whole(f"state.{name}", getattr(state, name), at_least=0) for name in ("epoch", "decays"))
     event = checks.whole("state.event", state.event, at_least=0)
     return epoch, decays, Event(event)
@@ -40,7 +40,7 @@ def counters(state: ScheduleState) -> tuple[int, int, Event]:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """Base rate and warm-up, and the one way to a plan, which all schedules share."""
+    """Base class of all schedules: base rate, warm-up and `plan`."""
 
     learning_rate: float
     warmup_epochs: int = 0
@@ -62,11 +62,11 @@ class Planned:
         return rates.warmup(position, self.warmup_epochs)
 
     def _checked(self, state: Any) -> ScheduleState:
-        """The state, if it is one of this schedule's."""
+        """Return the state, or raise if it is not one of this schedule."""
         raise NotImplementedError
 
     def plan(self, state: ScheduleState, epoch: int, examples: int, batch_size: int) -> EpochPlan:
-        """Plan `epoch`, the one after the last observed, with `examples // batch_size` steps."""
+        """Plan `epoch`, the next after the last observed one, with `examples // batch_size` steps."""
         state = self._checked(state)
         if checks.plain(epoch) != state.epoch + 1:
             raise ValueError(f"epoch must be the one after the last observed, {state.epoch + 1}, got {epoch!r}")
@@ -79,7 +79,7 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Decaying(Planned):
-    """A schedule that now and then multiplies its rate by a factor."""
+    """A schedule that multiplies its rate by `decay_factor` at each decay."""
 
     decay_factor: float
 

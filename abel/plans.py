@@ -1,4 +1,4 @@
-"""What passes between a schedule and a training loop: plans go down, observations come up, events tell why."""
+"""Types exchanged between a schedule and a training loop: plans, observations and events."""
 
 from enum import IntFlag
 from typing import Any, Final, NamedTuple, Protocol
@@ -12,7 +12,7 @@ __all__ = ["DECAYS", "EpochPlan", "Event", "Observation", "Schedule", "ScheduleS
 
 
 class Event(IntFlag):
-    """What a schedule did with an epoch; a bounce and the last decay can fall in one epoch.
+    """What a schedule did after an epoch; a bounce and the last decay can fall in the same epoch.
 
     >>> Event.DECAY | Event.LAST_DECAY
     <Event.DECAY|LAST_DECAY: 6>
@@ -26,12 +26,12 @@ class Event(IntFlag):
     PLATEAU = 16
 
 
-# What counts as a decay; a growth of the batch, which stands for one, is a milestone.
+# Events that count as decays. GrowBatch reports its growths as milestones, so they count too.
 DECAYS: Final = Event.DECAY | Event.LAST_DECAY | Event.MILESTONE | Event.PLATEAU
 
 
 class Observation(NamedTuple):
-    """What a schedule sees of an epoch when it has ended.
+    """What a schedule observes at the end of an epoch.
 
     >>> Observation(weight_norm_sq=9.0, train_loss=0.1)
     Observation(weight_norm_sq=9.0, train_loss=0.1)
@@ -48,7 +48,7 @@ class EpochPlan(NamedTuple):
     batch_size: int
 
     def token(self) -> bytes:
-        """Return bytes that are equal for exactly the plans that train alike.
+        """Return bytes that are equal exactly for plans that train identically.
 
         >>> plan = EpochPlan(np.full(2, 0.5, np.float32), batch_size=16)
         >>> plan.token() == EpochPlan(np.array([0.5, 0.5], np.float32), batch_size=16).token()
@@ -60,7 +60,7 @@ class EpochPlan(NamedTuple):
 
 
 class ScheduleState(Protocol):
-    """What the state of every schedule tells, whatever else it remembers."""
+    """Attributes that the states of all schedules have."""
 
     @property
     def epoch(self) -> int:
@@ -76,11 +76,11 @@ class ScheduleState(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether the schedule wants no more epochs; most leave the end of training to the loop."""
+        """Whether the schedule asks to stop; most leave that to the training loop."""
 
 
 class Schedule(Protocol):
-    """Chooses the learning rates and batch size of each epoch from what it saw of the epochs before."""
+    """Chooses the learning rates and batch size of each epoch from observations of earlier epochs."""
 
     @property
     def kind(self) -> str:
@@ -90,7 +90,7 @@ class Schedule(Protocol):
         """Return the state before the first epoch."""
 
     def plan(self, state: Any, epoch: int, examples: int, batch_size: int) -> EpochPlan:
-        """Plan `epoch`, the one after the last observed; `batch_size` is the program's, the plan's may differ."""
+        """Plan `epoch`, the next after the last observed one; the plan may change the program's `batch_size`."""
 
     def update(self, state: Any, observation: Observation) -> ScheduleState:
-        """Take what was observed of the epoch just trained; called once after every epoch."""
+        """Process the observation of the epoch just trained; called once after every epoch."""

@@ -1,4 +1,4 @@
-"""Decays when the loss has stopped falling: the paper's ReduceLROnPlateau (supplement B.3), which is PyTorch's."""
+"""Decay on plateaus of the training loss: the paper's ReduceLROnPlateau (supplement B.3), which is PyTorch's."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class PlateauState(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Never: the loop says when training ends."""
+        """Always False: the training loop decides when to stop."""
         return False
 
 
@@ -31,9 +31,9 @@ class PlateauState(NamedTuple):
 class Plateau(Decaying):
     """A decay when the training loss has not improved for more than `patience` epochs, as in PyTorch 2.13.
 
-    An epoch is good if its mean loss is less than `best * (1 - threshold)`, and its loss is then the best; else it is
-    bad, a NaN too. The decay comes with bad epoch `patience + 1`, which starts the count anew. A constant loss decays
-    after epochs 12, 23 and 34:
+    An epoch is good if its mean loss is below `best * (1 - threshold)`; its loss becomes the new best. Any other epoch
+    is bad, including one with a NaN loss. Bad epoch `patience + 1` triggers a decay and resets the count. A constant loss
+    decays after epochs 12, 23 and 34:
 
     >>> schedule = Plateau(learning_rate=0.1, decay_factor=0.1)
     >>> state, decays = schedule.init(), []
@@ -43,22 +43,22 @@ class Plateau(Decaying):
     >>> decays
     [12, 23, 34]
 
-    `optax.contrib.reduce_on_plateau` decays with bad epoch `patience`, so its 11 is the 10 here and in PyTorch.
+    `optax.contrib.reduce_on_plateau` decays at bad epoch `patience`, so its 11 corresponds to 10 here and in PyTorch.
 
-    The rate after k decays is `learning_rate * decay_factor**k`, the one spelling of all schedules, where PyTorch
-    multiplies again and again; the two differ by rounding. Like PyTorch, it makes no decay that would lower the rate by
-    no more than `eps`: with the defaults a factor of 0.1 leaves rates below 1.1e-8 alone. The count starts anew all
-    the same, but nothing is reported, as no rate changes.
+    The rate after k decays is `learning_rate * decay_factor**k`, as for all schedules. PyTorch multiplies repeatedly; the
+    two differ by rounding. Like PyTorch, this schedule skips a decay that would lower the rate by no more than `eps`:
+    with the defaults, a factor of 0.1 does not decay rates below 1.1e-8. A skipped decay resets the count but reports
+    no event, as the rate does not change.
 
-    The paper does not say which loss it watches. Epochs of a warm-up count like all others.
+    The paper does not say which loss it watches. Warm-up epochs count like all others.
 
     Args:
-        decay_factor: 0.1 for ImageNet and 0.2 for CIFAR in the paper; its other settings are PyTorch's defaults.
-        patience: bad epochs that are borne, 0 for none.
-        threshold: relative fall of the loss that counts as an improvement (PyTorch's threshold_mode "rel").
-        cooldown: epochs after a decay in which no bad epoch is counted.
-        min_learning_rate: the rate never decays below it.
-        eps: smallest decrease of the rate that is made.
+        decay_factor: the paper uses 0.1 for ImageNet and 0.2 for CIFAR; its other settings are PyTorch's defaults.
+        patience: number of bad epochs without a decay, 0 for none.
+        threshold: relative decrease of the loss that counts as an improvement (PyTorch's threshold_mode "rel").
+        cooldown: number of epochs after a decay during which bad epochs are not counted.
+        min_learning_rate: lower bound of the rate.
+        eps: a decay that lowers the rate by no more than this is skipped.
     """
 
     patience: int = 10
@@ -98,7 +98,7 @@ class Plateau(Decaying):
         return PlateauState()
 
     def update(self, state: PlateauState, observation: Observation) -> PlateauState:
-        """Judge the mean training loss of an epoch at its end."""
+        """Judge the mean training loss of the epoch just trained."""
         state = self._checked(state)
         observation = checks.instance("observation", observation, Observation, OBSERVED)
         loss, epoch = checks.number("train_loss", observation.train_loss), state.epoch + 1

@@ -1,7 +1,7 @@
-"""The spelling of a learning rate: `base * factor**decays * shape(position)` in float64, rounded once to float32.
+"""The learning-rate formula: `base * factor**decays * shape(position)` in float64, rounded once to float32.
 
-Every schedule plans through this module, on the host. Two spellings of one rate would differ in the last bit, and two
-trials that are one and the same training run would not be seen to be.
+Every schedule plans through this module, on the host. A second implementation could differ in the last bit, and trials
+that train identically would no longer share their training.
 """
 
 import math
@@ -16,14 +16,14 @@ __all__ = ["cosine", "epoch_plan", "linear", "positions", "rounded_up", "steps_p
 
 
 def rounded_up(epoch: float) -> int:
-    """Return the whole epoch at which a fractional one falls due.
+    """Return a fractional epoch rounded up to a whole one.
 
     >>> rounded_up(0.85 * 90)
     77
     >>> rounded_up(0.55 * 100)
     55
     """
-    # 0.55 * 100 is 55.00000000000001 in floating point, and means 55.
+    # 0.55 * 100 is 55.00000000000001 in floating point, but 55 is meant.
     return max(1, math.ceil(round(epoch, 9)))
 
 
@@ -36,7 +36,7 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
 
 
 def positions(epoch: int, steps: int) -> NDArray[np.float64]:
-    """Return where each step of `epoch` starts, in epochs since training began, f64[steps].
+    """Return the start of each step of `epoch`, in epochs since training began, f64[steps].
 
     >>> positions(epoch=3, steps=4).tolist()
     [2.0, 2.25, 2.5, 2.75]
@@ -50,12 +50,12 @@ def warmup(position: NDArray[np.float64], warmup_epochs: int) -> NDArray[np.floa
 
 
 def cosine(position: NDArray[np.float64], warmup_epochs: int, epochs: int) -> NDArray[np.float64]:
-    """Return the cosine from 1 to 0 between the end of the warm-up and of training, 0 from then on, f64[steps]."""
+    """Return the cosine from 1 at the end of the warm-up to 0 at the end of training, then 0, f64[steps]."""
     return 0.5 * (1.0 + np.cos(np.pi * _progress(position, warmup_epochs, epochs)))
 
 
 def linear(position: NDArray[np.float64], warmup_epochs: int, epochs: int) -> NDArray[np.float64]:
-    """Return the line from 1 to 0 between the end of the warm-up and of training, 0 from then on, f64[steps].
+    """Return the line from 1 at the end of the warm-up to 0 at the end of training, then 0, f64[steps].
 
     >>> linear(positions(epoch=3, steps=4), warmup_epochs=1, epochs=5).tolist()
     [0.75, 0.6875, 0.625, 0.5625]

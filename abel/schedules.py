@@ -1,6 +1,6 @@
-"""ABEL and its baselines: frozen values with pure `init`, `plan` and `update`.
+"""ABEL and its baselines: frozen dataclasses with pure `init`, `plan` and `update`.
 
-Plan an epoch, train it, tell the schedule what came of it:
+Plan an epoch, train it, update the schedule with the observation:
 
 >>> schedule = Abel(learning_rate=0.5, decay_factor=0.25, last_decay_epoch=None)
 >>> state = schedule.init()
@@ -12,7 +12,7 @@ Plan an epoch, train it, tell the schedule what came of it:
 >>> plan.learning_rates.tolist(), schedule.plan(state, 7, 1000, 500).learning_rates.tolist()
 ([0.5, 0.5], [0.125, 0.125])
 
-Epochs count from 1. A decay at epoch t acts after epoch t: t + 1 is the first epoch at the new rate.
+Epochs count from 1. A decay at epoch t takes effect after it: epoch t + 1 is the first at the new rate.
 """
 
 import math
@@ -57,11 +57,12 @@ _METHODS: Final = ("init", "plan", "update")
 
 
 class AbelState(NamedTuple):
-    """State of `Abel`: the counters, the memory of Algorithm 1, the norms in the window, and what the last decay gained.
+    """State of `Abel`: the counters, the state of Algorithm 1, the norms in the window, the losses around the last decay.
 
-    `AbelState(**json.loads(json.dumps(state._asdict())))` goes on like the state itself.
+    `AbelState(**json.loads(json.dumps(state._asdict())))` is equivalent to the state itself.
 
-    The losses are the lowest training losses up to the last decay of a bounce, and since; infinite for none yet.
+    `loss_before` and `loss_since` are the lowest training losses before and since the last decay by a bounce; infinite
+    if there is none yet.
     """
 
     epoch: int
@@ -71,11 +72,11 @@ class AbelState(NamedTuple):
     window: tuple[float, ...]
     loss_before: float = math.inf
     loss_since: float = math.inf
-    stop_epoch: int | None = None  # the epoch that `gain_threshold` has made the last one
+    stop_epoch: int | None = None  # the last epoch of training, set by `gain_threshold`
 
     @property
     def finished(self) -> bool:
-        """Whether training is to stop, which only `gain_threshold` asks for."""
+        """Whether training should stop; only `gain_threshold` asks for that."""
         return self.stop_epoch is not None and self.epoch >= self.stop_epoch
 
 
@@ -83,10 +84,10 @@ class AbelState(NamedTuple):
 class Abel(Decaying):
     """A decay whenever the weight norm has bounced, and one last decay (paper, Algorithm 1).
 
-    The two are independent: in one epoch they multiply twice, and there is no floor. The defaults are the paper; each
-    argument from `warmup_epochs` on says how its other values depart from it.
+    The two are independent: if both fall in one epoch, the rate is multiplied twice. There is no floor. The defaults
+    follow the paper; each argument from `warmup_epochs` on says how other values depart from it.
 
-    Without a fixed budget, on a norm that bounces every other epoch and a loss that gains nothing:
+    Without a fixed budget, on a norm that bounces every other epoch and a loss that does not improve:
 
     >>> free = {"last_decay_epoch": None, "gain_threshold": 0.01, "epochs_after_last_decay": 2}
     >>> schedule = Abel(learning_rate=0.1, decay_factor=0.1, **free)
@@ -98,20 +99,21 @@ class Abel(Decaying):
 
     Args:
         learning_rate: base rate, reached at the end of the warm-up.
-        decay_factor: that of the reference step-wise schedule; the paper takes 0.2 for CIFAR and 0.1 elsewhere.
+        decay_factor: factor of each decay, in the paper as for the step-wise reference: 0.2 for CIFAR, 0.1 elsewhere.
         last_decay_epoch: the epoch of the forced decay, 85 % of training in the paper, rounded up; None for never.
-        warmup_epochs: linear warm-up; its norms are not observed, as they say nothing of equilibration.
-        norm_window_epochs: observe a mean over so many epochs (supplement: 5, for PyramidNet only).
-        norm_window: "block" observes the mean of each block of them, once; "sliding" that of the last of them, every
-            epoch. The supplement's "averaged every five epochs" reads like the first; the second is a departure.
-        ignore_until_falling: a departure, safe where the norm rises first: observe no bounce before it has fallen once.
-            The paper does observe it, and so decays at minima.
-        gain_threshold: train without a fixed budget (paper, end of section 2), and so without a `last_decay_epoch`: a
-            bounce decays for the last time where the decay before it has gained too little, that is where since then
-            no training loss was less than `(1 - gain_threshold)` times the lowest one before. The paper looks at the
-            accuracy and names no threshold. Here it is the training loss, a departure, since the test set must decide
-            nothing. None for never.
-        epochs_after_last_decay: train so many epochs more after that decay, then stop; "a few" in the paper.
+        warmup_epochs: length of the linear warm-up; its norms are ignored, as they say nothing about equilibration.
+        norm_window_epochs: number of epochs to average the norm over (supplement: 5, for PyramidNet only).
+        norm_window: "block" observes the mean of each block of epochs once; "sliding" observes the mean of the last
+            epochs at every epoch. The supplement's "averaged every five epochs" suggests "block"; "sliding" is a
+            departure.
+        ignore_until_falling: ignore bounces until the norm has fallen once, for norms that rise first. A departure: the
+            paper counts such bounces, and then decays at minima.
+        gain_threshold: train without a fixed budget (paper, end of section 2), and so without a `last_decay_epoch`. A
+            bounce triggers the last decay if the decay before it gained too little: no training loss since then was
+            below `(1 - gain_threshold)` times the lowest loss before it. The paper looks at the accuracy and gives no
+            threshold; watching the training loss is a departure, since the test set must not decide anything. None
+            disables it.
+        epochs_after_last_decay: number of epochs between that decay and the end of training; "a few" in the paper.
 
     >>> schedule = Abel(learning_rate=0.5, decay_factor=0.25, last_decay_epoch=0.85 * 6)
     >>> norms_sq = [9.0, 8.0, 9.0, 10.0, 9.5, 9.0]
@@ -143,7 +145,7 @@ class Abel(Decaying):
         self._set("epochs_after_last_decay", after)
 
     def _checked(self, given: Any) -> AbelState:
-        """The state, also one that went through JSON: there an event is a number, and a tuple a list."""
+        """Return the state; one restored from JSON has an int for its event and lists for its tuples."""
         state = checks.instance("state", given, AbelState, "from init or the last update")
         memory = state.bounce
         if is_ours(state) and type(memory) is BounceState and type(state.window) is tuple:
@@ -172,11 +174,11 @@ class Abel(Decaying):
         return AbelState(epoch=0, decays=0, event=Event.NONE, bounce=bounce.init(), window=())
 
     def update(self, state: AbelState, observation: Observation) -> AbelState:
-        """Observe the norm at the end of an epoch, then see whether the last decay is due.
+        """Observe the norm at the end of an epoch, then check whether the last decay is due.
 
-        A norm that is negative, NaN or infinite is a `ValueError`, also where it would not be observed: a run whose
-        weights have left the finite numbers has ended. (`bounce.update` and `scale_by_abel`, which cannot raise under
-        `jit`, see no turn in NaN.)
+        Raises:
+            ValueError: the norm is negative, NaN or infinite, even in an epoch that would not be observed: the run has
+                diverged. (`bounce.update` and `scale_by_abel` cannot raise under `jit`; NaN is no turning point there.)
         """
         state = self._checked(state)
         observation = checks.instance("observation", observation, Observation, OBSERVED)
@@ -194,7 +196,7 @@ class Abel(Decaying):
         return state._replace(decays=state.decays + (state.event & DECAYS).bit_count())
 
     def _observed(self, state: AbelState, weight_norm_sq: float) -> AbelState:
-        """Algorithm 1's bounce test, if the window is full."""
+        """Apply Algorithm 1's bounce test once the window is full."""
         if state.epoch <= self.warmup_epochs:
             return state
         window = (*state.window, weight_norm_sq)
@@ -206,7 +208,7 @@ class Abel(Decaying):
         return state._replace(bounce=memory, window=kept, event=Event(int(bounced)))
 
     def _weighed(self, state: AbelState, train_loss: float, gain_threshold: float) -> AbelState:
-        """The lowest losses with one more, and a decay made the last one if that before it gained too little."""
+        """Update the lowest losses; make a decay the last one if the decay before it gained too little."""
         since = min(state.loss_since, train_loss)
         if state.event is not Event.DECAY:
             return state._replace(loss_since=since)
@@ -223,7 +225,7 @@ SCHEDULES: Final[dict[str, type[_Known]]] = {
 
 
 def last_epoch_named(schedule: Schedule) -> int | None:
-    """Return the largest epoch that the schedule names, or None; no training should end before it.
+    """Return the last epoch that the schedule's arguments name, or None; training should not end before it.
 
     >>> last_epoch_named(Simple(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=76.5))
     77
@@ -240,19 +242,19 @@ def last_epoch_named(schedule: Schedule) -> int | None:
 
 
 def replay(schedule: Schedule, observations: Iterable[Observation]) -> list[ScheduleState]:
-    """Return the states before and after each observation, one more than there are observations.
+    """Return the initial state and the state after each observation.
 
     >>> [state.epoch for state in replay(Constant(learning_rate=0.1), [Observation(9.0, 0.1), Observation(8.0, 0.1)])]
     [0, 1, 2]
     """
     _schedule(schedule)
     if not isinstance(observations, Iterable):
-        raise ValueError(f"observations must be Observations in order, got {observations!r}")
+        raise ValueError(f"observations must be an iterable of Observation, got {observations!r}")
     return list(accumulate(observations, schedule.update, initial=schedule.init()))
 
 
 def _schedule(schedule: Any) -> Schedule:
-    """A schedule, ours or any other object with its three methods; its class is none."""
+    """Return a schedule, ours or any instance with the three methods; a class is not a schedule."""
     if isinstance(schedule, type) or not all(callable(getattr(schedule, name, None)) for name in _METHODS):
         raise ValueError(f"schedule must have the methods {', '.join(_METHODS)}, got {schedule!r}")
     found: Schedule = schedule

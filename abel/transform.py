@@ -1,8 +1,7 @@
-"""ABEL inside one's own jitted step, and the schedules that look at the clock alone as `optax.Schedule`; needs optax.
+"""ABEL as an optax transform for jitted steps, and schedules that depend only on the epoch as `optax.Schedule`; needs optax.
 
-The weights at the end of epoch t are those that the first step of epoch t + 1 is given. So that step takes their norm before
-anything else, and its own rate is the decayed one already: what `abel.Abel` plans, to the step. The initial weights are
-no epoch's.
+The first step of epoch t + 1 receives the weights at the end of epoch t. It observes their norm before it scales its
+updates, so it already uses the decayed rate, exactly as `abel.Abel` plans. The norm of the initial weights is not observed.
 """
 
 import math
@@ -27,25 +26,25 @@ __all__ = ["ScaleByAbelState", "as_optax", "scale_by_abel"]
 
 Scalar = Any  # a number or a scalar array, traced or not
 
-# decay_factor**decays is held so many times too large: its low part is not to underflow before the rate does.
+# decay_factor**decays is stored scaled up by this factor, so its low part does not underflow before the rate does.
 _SCALE: Final = 2.0**40
 
 
 class ScaleByAbelState(NamedTuple):
-    """State of `scale_by_abel`: three arrays rather than a dozen, as each costs every step some microseconds."""
+    """State of `scale_by_abel`: three arrays instead of a dozen, as each costs every step a few microseconds."""
 
-    learning_rate: jax.Array  # f32[], of the last step; before the first step, of the first
-    counts: jax.Array  # i32[6], epochs ended, steps since, decays, event, reached_minimum, has_fallen
-    memory: jax.Array  # f32[3, 2], the last norm, the one before, decay_factor**decays * 2**40: DoubleFloat
+    learning_rate: jax.Array  # f32[], rate of the last step; before any step, of the first one
+    counts: jax.Array  # i32[6], finished epochs, steps since, decays, event, reached_minimum, has_fallen
+    memory: jax.Array  # f32[3, 2], DoubleFloat each: last norm, the norm before it, decay_factor**decays * 2**40
 
     @property
     def epoch(self) -> jax.Array:
-        """Epochs whose end was seen, i32[]."""
+        """Epochs whose end has been observed, i32[]."""
         return self.counts[..., 0]
 
     @property
     def step(self) -> jax.Array:
-        """Steps since the last end of an epoch that was seen, i32[]."""
+        """Steps since the last observed end of an epoch, i32[]."""
         return self.counts[..., 1]
 
     @property
@@ -55,12 +54,12 @@ class ScaleByAbelState(NamedTuple):
 
     @property
     def event(self) -> jax.Array:
-        """What the last end of an epoch brought, flags of `abel.Event`, i32[]."""
+        """Events at the last observed end of an epoch, flags of `abel.Event`, i32[]."""
         return self.counts[..., 3]
 
     @property
     def weight_norm_sq(self) -> jax.Array:
-        """The last norm that was observed, NaN before the first, f32[]."""
+        """The last observed squared norm, NaN before the first, f32[]."""
         return self.memory[..., 0, 0]
 
 
@@ -77,10 +76,10 @@ def scale_by_abel(
 ) -> optax.GradientTransformationExtraArgs:
     """Multiply updates by minus the rate of `abel.Abel` (paper, Algorithm 1), counting epochs in steps.
 
-    The rate is `learning_rate * decay_factor**decays * min(1, epochs_passed / warmup_epochs)`. The transform goes last in a
-    chain of transforms that keep the gradient's sign, instead of `optax.scale_by_learning_rate`, whose convention it has.
-    A whole optimiser such as `optax.sgd` has a rate and has flipped the sign already: after it the default would ascend.
-    `abel.optimizers.with_abel` puts the two together in the right way.
+    The rate is `learning_rate * decay_factor**decays * min(1, epochs_passed / warmup_epochs)`. Put the transform last in a
+    chain of transforms that keep the gradient's sign, instead of `optax.scale_by_learning_rate`, whose sign convention it
+    follows. A complete optimiser such as `optax.sgd` has its own rate and has already flipped the sign; after it, the
+    default would ascend. `abel.optimizers.with_abel` combines the two correctly.
 
     Here an epoch is one step, and the weights are set by hand:
 
@@ -98,26 +97,27 @@ def scale_by_abel(
     4 16.0 NONE 0.5
     5 12.25 DECAY 0.125
 
-    `update` needs the parameters; or `weight_norm_sq=`, f[], their squared norm before this update, from a caller who has
-    it already or sees more of them than this transform does (under `optax.partition`, `optax.masked`, `jax.shard_map`).
-    The norm of arrays that are sharded under `jit` is that of the whole. It is looked at in an epoch's first step only.
+    `update` needs the parameters, or their squared norm before this update as `weight_norm_sq=`, f[]. Pass the norm if
+    you have it already, or if this transform sees only some of the parameters (under `optax.partition`, `optax.masked`,
+    `jax.shard_map`). For arrays sharded under `jit` the norm is that of the whole array. Only the first step of an epoch
+    reads the norm.
 
-    Rates are within one unit in the last place of those that `abel.Abel` plans from the same norms. The norm is the sum,
-    with 48 bits, of what `abel.norms.per_leaf` gives: sums over leaves in float32, or in float64 for leaves of float64.
+    Rates are within one unit in the last place of those that `abel.Abel` plans from the same norms. The norm is the
+    48-bit sum of `abel.norms.per_leaf`, whose sums over a leaf are float32, or float64 for a float64 leaf.
 
-    Every number may be a traced scalar, so that a function of hyperparameters which builds, initialises and updates the
-    transform can be vmapped. Values that are traced cannot be checked, and start as float32 where they are not float64.
+    Every number may be a traced scalar, so a function of hyperparameters that builds, initialises and updates the
+    transform can be vmapped. Traced values are not checked, and are float32 unless they are float64.
 
     Args:
         learning_rate: base rate, reached at the end of the warm-up; below 2**80.
-        decay_factor: that of the reference step-wise schedule; the paper takes 0.2 for CIFAR and 0.1 elsewhere.
+        decay_factor: factor of each decay, in the paper as for the step-wise reference: 0.2 for CIFAR, 0.1 elsewhere.
         last_decay_epoch: the epoch of the forced decay, rounded up; None for never (infinity if traced).
-        steps_per_epoch: updates in an epoch; with `optax.MultiSteps`, of the optimiser, not mini-batches.
-        warmup_epochs: linear warm-up; its norms are not observed, as they say nothing of equilibration.
-        ignore_until_falling: observe no bounce before the norm has fallen once; the paper does observe it.
-        where: keeps a parameter in the norm, as in `abel.norms.per_leaf`; by default all count.
-        flip_sign: multiply by minus the rate, for updates that point uphill as gradients do; False where an optimiser
-            with a rate of 1 comes before.
+        steps_per_epoch: updates in an epoch; with `optax.MultiSteps`, updates of the optimiser, not mini-batches.
+        warmup_epochs: length of the linear warm-up; its norms are ignored, as they say nothing about equilibration.
+        ignore_until_falling: ignore bounces until the norm has fallen once; the paper counts them.
+        where: selects the parameters that count, as in `abel.norms.per_leaf`; by default all.
+        flip_sign: multiply by minus the rate, for updates that point uphill like gradients; False after an optimiser
+            with a rate of 1.
     """
     rule = _Abel(
         _number(_rate_in_range, "learning_rate", learning_rate),
@@ -134,7 +134,7 @@ def scale_by_abel(
 
 @dataclass(frozen=True)
 class _Abel:
-    """What `scale_by_abel` was given, checked."""
+    """The checked arguments of `scale_by_abel`."""
 
     learning_rate: Scalar
     decay_factor: Scalar
@@ -146,7 +146,7 @@ class _Abel:
     flip_sign: bool
 
     def init(self, params: Any) -> ScaleByAbelState:
-        """Return the state before the first step, once the parameters are seen to have a norm."""
+        """Return the state before the first step; raise if the parameters have no norm."""
         jax.eval_shape(self._norm, params)
         counts, never = jnp.zeros(6, jnp.int32), double_float.of(jnp.nan)
         memory = jnp.array([never, never, double_float.of(_SCALE)])
@@ -155,7 +155,7 @@ class _Abel:
     def update(
         self, updates: Any, state: ScaleByAbelState, params: Any = None, *, weight_norm_sq: Any = None, **_: Any
     ) -> tuple[Any, ScaleByAbelState]:
-        """Scale the updates of one step; if it is the first of an epoch, see first what the one before has brought."""
+        """Scale the updates of one step; the first step of an epoch first observes the end of the epoch before."""
         state = checks.instance("state", state, ScaleByAbelState, "from init or the last update")
         if weight_norm_sq is None:
             norm = partial(self._norm, _checked_params(params, updates))
@@ -192,18 +192,18 @@ class _Abel:
         return counts, jnp.array([after.previous, after.before_previous, power])
 
     def _rate(self, counts: jax.Array, memory: jax.Array) -> jax.Array:
-        """Return the rate of the next step, f32[]: what `abel.rates` spells, rounded to float32 at the end."""
+        """Return the rate of the next step, f32[]: the formula of `abel.rates`, rounded to float32 at the end."""
         epoch, step, power = counts[0], counts[1], DoubleFloat(*memory[2])
         warmup_steps = jnp.asarray(self.warmup_epochs * self.steps_per_epoch, jnp.int32)
         steps = jnp.minimum(epoch, self.warmup_epochs) * self.steps_per_epoch + step
-        # Without a warm-up the divisor would be 0, and the quotient is not used.
+        # Without a warm-up the divisor would be 0; the quotient is unused then.
         shape = double_float.quotient(*(jnp.float32(n) for n in (steps, jnp.maximum(warmup_steps, 1))))
         warm = jax.tree.map(partial(jnp.where, steps < warmup_steps), double_float.product(power, shape), power)
         return double_float.product(warm, double_float.of(self.learning_rate)).high / _SCALE
 
 
 def _number(check: Callable[[str, Any], Any], name: str, value: Any) -> Scalar:
-    """Return a number checked, and a traced one as it is."""
+    """Return a checked number, or a traced one unchecked."""
     if np.shape(value) != ():
         raise ValueError(f"{name} must be a scalar (vmap over several), got shape {np.shape(value)}")
     if isinstance(value, jax.core.Tracer):
@@ -223,20 +223,20 @@ def _last_epoch(value: Any) -> Scalar | None:
         return None
     epoch = _number(checks.fractional_epoch, "last_decay_epoch", value)
     if isinstance(epoch, jax.core.Tracer):
-        return jnp.maximum(1, jnp.ceil(epoch * (1 - 1e-6)))  # float32's 0.55 * 100 may lie above 55, and means it
+        return jnp.maximum(1, jnp.ceil(epoch * (1 - 1e-6)))  # 0.55 * 100 in float32 may exceed 55, but 55 is meant
     return rates.rounded_up(epoch)
 
 
 def _checked_params(params: Any, updates: Any) -> Any:
     if params is None:
-        raise ValueError("params (or weight_norm_sq) must be given to update, as ABEL looks at their norm, got None")
+        raise ValueError("params (or weight_norm_sq) must be passed to update, as ABEL observes their norm, got None")
     structure: Any = jax.tree.structure(params)
     like: Any = jax.tree.structure(updates)
     if structure != like:
         raise ValueError(f"params must be a pytree like the updates, {like}, got {structure}")
     shapes, expected = ([jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (params, updates))
     if shapes != expected:
-        raise ValueError(f"params must have leaves like those of the updates, {expected}, got {shapes}")
+        raise ValueError(f"params must have leaves of the same shapes as the updates, {expected}, got {shapes}")
     return params
 
 
@@ -249,10 +249,10 @@ def _checked_norm(weight_norm_sq: Any) -> Any:
 
 
 def as_optax(schedule: Schedule, steps_per_epoch: int) -> optax.Schedule:
-    """Return a schedule that looks at the clock alone as an `optax.Schedule`: steps, from 0, to rates, f32[].
+    """Return a schedule that depends only on the epoch as an `optax.Schedule`, from step (from 0) to rate, f32[].
 
-    Its rates are those of the schedule's plans to the bit, up to the last epoch that the schedule names, and the last of
-    them from then on. They are held as a table, 4 bytes a step.
+    The rates equal those of the schedule's plans bit for bit, and stay constant after the last epoch that the schedule
+    names. They are stored in a table, 4 bytes per step.
 
     >>> from abel import DecayAt
     >>> schedule = as_optax(DecayAt(learning_rate=0.5, decay_factor=0.5, decay_epoch=2), steps_per_epoch=3)
@@ -260,23 +260,21 @@ def as_optax(schedule: Schedule, steps_per_epoch: int) -> optax.Schedule:
     [0.5, 0.5, 0.25, 0.25]
     """
     if isinstance(schedule, GrowBatch):
-        raise ValueError(f"schedule must leave the batch size as it is, got {schedule!r}")
+        raise ValueError(f"schedule must not change the batch size, got {schedule!r}")
     if not isinstance(schedule, Timed):
-        raise ValueError(
-            f"schedule must look at the clock alone, got {schedule!r}; ABEL, which looks at the norm, is scale_by_abel"
-        )
+        raise ValueError(f"schedule must depend only on the epoch, got {schedule!r}; for ABEL, use scale_by_abel")
     constant_from = 1 + max(last_epoch_named(schedule) or 0, schedule.warmup_epochs)
     table = _table(schedule, constant_from, checks.whole("steps_per_epoch", steps_per_epoch, at_least=1))
     return lambda step: jnp.take(table, step, mode="clip")
 
 
 def _table(schedule: Schedule, constant_from: int, steps_per_epoch: int) -> NDArray[np.float32]:
-    """Rates of all steps up to the first of the epoch from which on they are constant, f32[steps]."""
+    """Return the rates of all steps up to the first step from which they are constant, f32[steps]."""
     state, planned = schedule.init(), []
     for epoch in range(1, constant_from + 1):
         plan = schedule.plan(state, epoch, examples=steps_per_epoch, batch_size=1)
         if plan.batch_size != 1:
-            raise ValueError(f"schedule must leave the batch size as it is, got {schedule!r}")
+            raise ValueError(f"schedule must not change the batch size, got {schedule!r}")
         planned.append(plan.learning_rates)
         state = schedule.update(state, Observation(weight_norm_sq=math.nan, train_loss=math.nan))
     return np.concatenate([*planned[:-1], planned[-1][:1]])

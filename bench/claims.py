@@ -1,4 +1,4 @@
-"""What sweeps that were run here say of the paper's claims, as tables in Markdown.
+"""Markdown tables of the paper's claims and the verdicts of sweeps that were run here.
 
 abel run fig-3-cifar10 --data-dir DIRECTORY && python bench/claims.py fig-3-cifar10
 """
@@ -14,14 +14,12 @@ from sweeps.results.load import load
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "sweeps", nargs="*", help="names of sweeps that were run here; without one there is nothing to say"
-    )
+    parser.add_argument("sweeps", nargs="*", help="names of sweeps that were run here; without any, nothing is printed")
     settings = Settings.from_env()
     for name in parser.parse_args().sweeps:
         with closing(Ledger.open(settings.ledger_url)) as ledger:
             frames = load(ledger, ledger.sweep(name))
-        print(f"{name}\n\n| the paper | held where | here | the numbers |\n|---|---|---|---|")
+        print(f"{name}\n\n| the paper | rule | here | the numbers |\n|---|---|---|---|")
         for told in paper.claims_of(frames):
             print(f"| {told.says} ({told.source}) | {told.rule} | {told.here} | {told.numbers} |")
 

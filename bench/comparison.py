@@ -1,12 +1,12 @@
-"""How often intervals of differences between two arms cover the truth, and how often equal arms look different.
+"""Coverage of intervals of differences between two arms, and how often equal arms look different.
 
     python bench/comparison.py [--sweeps 2000]
 
-Two arms over the same seeds, `error[g, s] = setting[g] + seed[s] + noise[g, s]` with seeds and noise of standard deviation 1;
-the noise is the same for every setting, or grows along the grid from 0.5 to 2; where settings collapse, it is 15 in the last
-third of them. *settled* is `sweeps/results/comparison.py`; *pooled* does the same with the noise of all settings pooled; *plain*
-takes the best of the means as it is; *left out* chooses the setting for each seed on the others. The last table is of two
-axes that do not interact: how often the interaction's p is below 0.05.
+Two arms are drawn over the same seeds, `error[g, s] = setting[g] + seed[s] + noise[g, s]`, with seeds and noise of standard
+deviation 1. The noise is the same for every setting, or grows along the grid from 0.5 to 2; where settings collapse, it is 15 in
+the last third of them. *settled* is `sweeps/results/comparison.py`, *pooled* is the same with the noise of all settings pooled,
+*plain* takes the best of the unshrunk means, and *left out* chooses the setting for each seed on the other seeds. The last table
+shows how often the p of an interaction is below 0.05 for two axes that do not interact.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def noises(shape: Floats, kind: str) -> Floats:
 
 
 def cover(arms: tuple[Floats, Floats], kind: str, seeds: int, sweeps: int) -> dict[str, dict[str, tuple[float, float]]]:
-    """Coverage and bias of each measure's difference, by the way it is taken."""
+    """Return coverage and bias of each measure's difference, by method."""
     draw = np.random.default_rng(20210323)
     one, other = (plain(grid(LEVEL + np.stack([shape] * 2, axis=1))) for shape in arms)
     truth = {name: one[name].value - other[name].value for name in COMPARED}
@@ -109,7 +109,7 @@ def cover(arms: tuple[Floats, Floats], kind: str, seeds: int, sweeps: int) -> di
 
 
 def interactions(seeds: int, sweeps: int) -> dict[str, float]:
-    """How often two axes that do not interact seem to, by what the noise is like."""
+    """Return how often two axes that do not interact appear to, by kind of noise."""
     down, across = np.linspace(0, 8, 6)[:, None, None], np.array([0.0, 1.0, 2.0])[:, None]
     kinds = {
         "equal noise": (np.ones((6, 1, 1)), 0.0),
@@ -154,7 +154,7 @@ def main() -> None:
     print("\nequal arms look different, at most".ljust(59), *(name.rjust(14) for name in COMPARED))
     for seeds, wrong in alarms.items():
         print(f"{seeds} seeds".ljust(58), *(f"{wrong[each]:.3f}".rjust(14) for each in COMPARED))
-    print("\naxes that do not interact seem to")
+    print("\naxes that do not interact appear to")
     for seeds in SEEDS:
         print(
             f"{seeds} seeds".ljust(12), *(f"{kind} {share:.3f};" for kind, share in interactions(seeds, sweeps).items())

@@ -1,8 +1,8 @@
-"""What recording the weight-norm equation adds to a training step of VGG-5 on CPU: the same epoch with and without it.
+"""Overhead of recording the weight-norm equation in a training step of VGG-5 on CPU: the same epoch with and without it.
 
     python bench/dynamics.py --rounds 15
 
-Both live in one process with one thread, compiled once; epochs alternate, and the ratio is taken pair by pair.
+Both run in one process with one thread, compiled once; epochs alternate, and the ratio is taken per pair.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    print("Milliseconds a training step of VGG-5 on one thread (median); ratio: median of the paired ratios.")
+    print("Milliseconds per training step of VGG-5 on one thread (median); ratio: median of the paired ratios.")
     print("| size | without | with the equation | ratio |\n|---|---|---|---|")
     worst = 0.0
     for label, size in SIZES.items():

@@ -1,8 +1,8 @@
-"""What the ledger costs on SQLite and on PostgreSQL: opening it, committing 1 and 50 records.
+"""Cost of the ledger on SQLite and on PostgreSQL: opening it, committing 1 and 50 records.
 
     python bench/ledger.py [URL ...]
 
-Without a URL: SQLite in a temporary directory. Give an empty PostgreSQL database's URL to measure it beside that.
+Without a URL, it measures SQLite in a temporary directory. With the URL of an empty PostgreSQL database, it measures both.
 """
 
 import sys
@@ -38,7 +38,7 @@ METRICS = {f"metric {number}": number / 7 for number in range(25)} | {"seconds":
 
 
 def milliseconds(call, rounds=ROUNDS):
-    """Medians and 95th percentiles of single calls."""
+    """Return median and 95th percentile of single calls."""
     taken = []
     for number in range(rounds):
         began = time.perf_counter()

@@ -1,9 +1,9 @@
-"""Does an outage of the tracking store slow training? The time of an epoch with the store frozen and with it up, paired.
+"""Does an outage of the tracking store slow training? Compares the time of an epoch with the store frozen and up, in pairs.
 
-Runs the demo's program, on fewer examples, at a constant rate with an MLflow server beside it. The server is frozen
-(SIGSTOP: it takes connections and does not answer) for one block of each pair and up for the other, first one, then the
-other first. An epoch's time is from one record of a worker to its next, so it has in it whatever could hold the worker
-up. After every switch a few seconds are left out, in which the store is sent what it missed.
+Runs the demo's program, on fewer examples, at a constant rate together with an MLflow server. The server is frozen (SIGSTOP: it
+accepts connections but does not answer) in one block of each pair and up in the other, in alternating order. The time of an epoch
+is that from one record of a worker to its next, so it includes everything that could delay the worker. After every switch a few
+seconds are excluded, in which the store receives what it missed.
 
     python bench/outage.py --pairs 40 --seconds 4
 """
@@ -31,10 +31,10 @@ from sweeps.urls import of_sqlite, without_credentials
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "chaos"))
 from mlflow_server import MlflowServer
 
-EPOCHS = 100_000  # more than there is time for
+EPOCHS = 100_000  # more than can be trained in the time
 SETTLE_SECONDS = 2.0
 
-Block = tuple[int, int]  # its first and its last millisecond
+Block = tuple[int, int]  # first and last millisecond
 
 
 def spec(directory: Path, workers: int, examples: int) -> Path:
@@ -50,7 +50,7 @@ def spec(directory: Path, workers: int, examples: int) -> Path:
 def measure(
     ledger: Ledger, server: MlflowServer, target: str, pairs: int, seconds: float
 ) -> Iterator[tuple[Block, Block]]:
-    """The blocks of each pair: with the store up, and with it frozen."""
+    """Yield the blocks of each pair: with the store up, and with it frozen."""
     sweep_id = ledger.sweep("outage").id
     for number in range(pairs):
         blocks = {}
@@ -62,24 +62,24 @@ def measure(
             time.sleep(seconds)
             blocks[frozen] = (began, time.time_ns() // 1_000_000)
             if frozen and ledger.tracking_offset(sweep_id, target) != shown:
-                print(f"pair {number + 1}: the store took something while it was frozen", file=sys.stderr)
+                print(f"pair {number + 1}: the store received something while it was frozen", file=sys.stderr)
         server.thaw()
         yield blocks[False], blocks[True]
 
 
 def epochs(ledger: Ledger) -> list[Block]:
-    """When every epoch of every worker began and ended."""
+    """Return start and end of every epoch of every worker."""
     curves = [ledger.curve(row.head) for row in ledger.trials(ledger.sweep("outage").id)]
     return [(a.finished_at_ms, b.finished_at_ms) for curve in curves for a, b in pairwise(curve)]
 
 
 def seconds_within(block: Block, trained: Sequence[Block]) -> list[float]:
-    """The times of the epochs that began and ended in the block."""
+    """Return the durations of epochs that started and ended in the block."""
     return [(end - begin) / 1000 for begin, end in trained if block[0] <= begin and end <= block[1]]
 
 
 def interval(ratios: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the median, by bootstrap over pairs."""
+    """Return the 95 % interval of the median, by bootstrap over pairs."""
     draws = np.random.default_rng(0).choice(np.array(ratios), size=(20_000, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
     return float(low), float(high)
@@ -102,11 +102,11 @@ def table(ledger: Ledger, pairs: Sequence[tuple[Block, Block]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a block")
-    parser.add_argument("--examples", type=int, default=150, help="in an epoch; the demo has 1,500")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a block")
+    parser.add_argument("--examples", type=int, default=150, help="examples per epoch; the demo has 1,500")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order, so that no process is left
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # exits normally, so no process is left behind
     with tempfile.TemporaryDirectory(prefix="abel-outage-") as place:
         home = Path(place)
         with MlflowServer(of_sqlite(home / "server.db"), home) as server:
@@ -119,7 +119,7 @@ def main() -> None:
                 "run",
                 str(spec(home, options.workers, options.examples)),
             ]
-            # The store is told of what a checkpoint covers: with one a second it always has something to take.
+            # Only checkpointed records are sent to the store; with one checkpoint per second it always has something to do.
             command += ["--workers", str(options.workers), "--save-every", "1"]
             running = subprocess.Popen(command, env=environment, stdout=sys.stderr, stderr=sys.stderr)
             target = without_credentials(server.url)

@@ -1,6 +1,6 @@
-"""What a sweep costs besides its training epochs: Ray, ledger, checkpoints, tracking.
+"""Cost of a sweep besides its training epochs: Ray, ledger, checkpoints, tracking.
 
-Runs the demo's sweep in a directory of its own and reads the figures from its ledger. For a sweep that was run already:
+Runs the demo's sweep in a temporary directory and reads the figures from its ledger. For an existing sweep:
 
     python bench/overhead.py fig-s6a-cifar10       (in the ABEL_HOME of the environment)
 """
@@ -38,9 +38,9 @@ def table(settings: Settings, name: str) -> list[tuple[str, str]]:
     outside = workers * after_start - work.seconds_training
     return [
         ("trials", str(len(curves))),
-        ("epochs, one by one", str(sum(map(len, curves)))),
+        ("epochs without sharing", str(sum(map(len, curves)))),
         ("epochs trained", str(work.trained)),
-        ("of these distinct", str(len(states))),
+        ("distinct epochs", str(len(states))),
         ("epochs replayed", str(work.replayed)),
         ("processes that trained", str(workers)),
         ("wall time, s", f"{work.seconds_wall:.1f}"),
@@ -48,14 +48,14 @@ def table(settings: Settings, name: str) -> list[tuple[str, str]]:
         ("in training epochs, worker-s", f"{work.seconds_training:.1f}"),
         ("outside them after start-up", f"{outside / (workers * after_start):.1%} of worker time"),
         ("forks", str(work.forks)),
-        ("to take up another cohort, s", "{:.2f} (median), {:.2f} (longest)".format(*changes(states.values()))),
-        ("saving, s a checkpoint", f"{work.seconds_saving / max(1, checkpoints(ledger, states)):.3f}"),
-        ("ledger, ms a record", f"{1000 * work.seconds_committing / max(1, work.trained):.2f}"),
+        ("between two cohorts, s", "{:.2f} (median), {:.2f} (longest)".format(*changes(states.values()))),
+        ("saving, s per checkpoint", f"{work.seconds_saving / max(1, checkpoints(ledger, states)):.3f}"),
+        ("ledger, ms per record", f"{1000 * work.seconds_committing / max(1, work.trained):.2f}"),
     ]
 
 
 def changes(states: Iterable[StateRow]) -> tuple[float, float]:
-    """Median and longest time of a worker between the last epoch of one cohort and the first of the next."""
+    """Return median and longest time of a worker between the last epoch of one cohort and the first of the next."""
     by_worker: dict[str, list[StateRow]] = {}
     for state in sorted(states, key=lambda state: state.finished_at_ms):
         by_worker.setdefault(state.worker, []).append(state)
@@ -74,7 +74,7 @@ def checkpoints(ledger: Ledger, states: dict[str, object]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sweep", nargs="?", help="a sweep that was run already; without it the demo's is run")
+    parser.add_argument("sweep", nargs="?", help="an existing sweep; by default the demo is run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="abel-overhead-") as home:
         settings = Settings.from_env() if options.sweep else run_demo(home)

@@ -1,10 +1,10 @@
-"""Does the gate catch what it is for? Planted faults in ABEL, and unchanged runs with other seeds.
+"""Does the gate catch faults? Runs it on planted faults in ABEL, and on unchanged code with other seeds.
 
     python bench/planted.py [--workers 2]
 
-Runs `gate-digits`, keeps its baseline, then `abel check --run` on copies of the package: one without the forced last
-decay, one whose flag is never cleared after a bounce, and the package as it is with five other sets of seeds. Every run
-has a home of its own. Prints a table: exit code (0 holds, 1 regressed, 3 cannot tell) and minutes.
+Runs `gate-digits` and saves its baseline. Then runs `abel check --run` on copies of the package: one without the forced last
+decay, one whose flag is never cleared after a bounce, and the unchanged package with five other sets of seeds. Every run has
+its own home. Prints exit code (0 holds, 1 regressed, 3 cannot tell) and minutes of each.
 """
 
 import argparse
@@ -33,26 +33,28 @@ FAULTS = {
 
 
 def copied(root: Path, fault: str) -> Path:
-    """A copy of the packages with a fault."""
+    """Copy the packages and plant a fault."""
     for package in PACKAGES:
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     name, sound, faulty = FAULTS[fault]
     text = (root / name).read_text()
     if text.count(sound) != 1:
-        raise ValueError(f"{name}: must hold the line to be made faulty once, got {text.count(sound)} times: {sound}")
+        raise ValueError(
+            f"{name}: must contain the line to change exactly once, got {text.count(sound)} times: {sound}"
+        )
     (root / name).write_text(text.replace(sound, faulty))
     return root
 
 
 def abel(code: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command of that code in that home."""
+    """Run the command of the given code in the given home."""
     environment = os.environ | {"ABEL_HOME": str(home), "PYTHONPATH": str(code)}
     command = [sys.executable, "-P", "-m", "services.cli", *arguments]
     return subprocess.run(command, env=environment, cwd=home.parent, stdout=subprocess.PIPE, text=True, check=False)
 
 
 def main() -> None:
-    """Run it all."""
+    """Run all cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", default="2")
     workers = ("--workers", parser.parse_args().workers)

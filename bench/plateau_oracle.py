@@ -1,7 +1,7 @@
-"""PyTorch's ReduceLROnPlateau beside `abel.Plateau` on 1,000 random loss sequences: decays, and rates after them.
+"""PyTorch's ReduceLROnPlateau compared with `abel.Plateau` on 1,000 random loss sequences: decays, and rates after them.
 
-`--write FILE` stores PyTorch's decays, which `tests/abel/test_plateau.py` holds ours against without PyTorch. The
-sequences come from a seed through `random.Random` and plain products alone: the same on every machine.
+`--write FILE` stores PyTorch's decays; `tests/abel/test_plateau.py` compares ours with them without PyTorch. The sequences use
+only a seeded `random.Random` and plain products, so they are the same on every machine.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def _case(draw: random.Random) -> Case:
 
 
 def _losses(draw: random.Random, threshold: float) -> list[float]:
-    """A loss that falls, jumps, stays, or comes to lie at the threshold and a rounding beside it."""
+    """Return losses that fall, jump, stay constant, or lie at the threshold and one rounding next to it."""
     trend = draw.choice([1.0, 0.999, 0.99, 0.8, 1.01])
     noise = draw.choice([0.0, 1e-5, 1e-2, 0.3])
     restless = draw.choice([0.0, 0.1, 0.5])
@@ -59,7 +59,7 @@ def _losses(draw: random.Random, threshold: float) -> list[float]:
 
 
 def torch_decays(case: Case) -> tuple[list[int], list[float]]:
-    """The epochs after which PyTorch's rate falls, and the rate of every epoch after the first."""
+    """Return the epochs after which PyTorch's rate falls, and the rate of every epoch after the first."""
     import torch
 
     settings = case.settings

@@ -1,10 +1,10 @@
-"""What a report of a large sweep costs: `abel report` on 2,000 trials of 200 epochs.
+"""Cost of a report of a large sweep: `abel report` on 2,000 trials of 200 epochs.
 
     python bench/report.py                    (--seeds 4 --epochs 200 --export parquet)
 
-The sweep is 500 settings of two arms by four seeds. Its curves are made up (a norm that falls and rises, an error that falls),
-and written into a ledger and MLflow's database directly, for training them would take days. What is measured is the command
-as a user gives it: wall time and the largest resident memory of its process.
+The sweep has 500 settings of two arms and four seeds. Its curves are synthetic (a norm that falls and rises, an error that
+falls) and written directly to a ledger and MLflow's database, as training would take days. The script measures wall time and
+peak resident memory of the command as a user runs it.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def spec(seeds: int, epochs: int) -> SweepSpec:
 
 
 def write(settings: Settings, asked: SweepSpec) -> int:
-    """The sweep in a ledger, as finished, and its runs in MLflow's database; how many trials there are."""
+    """Write the sweep to a ledger, as finished, and its runs to MLflow's database; return the number of trials."""
     trials = asked.expand()
     program = trials[0].program
     identity = Identity(program={}, data="d" * 64, examples=1500, numerics={}, code="c" * 64)
@@ -82,7 +82,7 @@ def write(settings: Settings, asked: SweepSpec) -> int:
 
 
 def curves(trial: TrialRow, epochs: int) -> Iterator[tuple[str, int, float]]:
-    """Key, epoch and value of what a trial would have recorded, more or less."""
+    """Yield key, epoch and value of roughly what a trial would record."""
     rng = random.Random(trial.id)
     rate = float(trial.schedule["learning_rate"])
     for epoch in range(1, epochs + 1):

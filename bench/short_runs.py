@@ -1,11 +1,11 @@
-"""What a user waits for, and how to use the cores: short sweeps over the program of a catalogue entry, through `abel run`.
+"""Start-up time and use of cores: short sweeps over the program of a catalogue entry, through `abel run`.
 
     python bench/short_runs.py                                          (fig-s6a-digits)
     python bench/short_runs.py fig-s6a-cifar10 --data-dir DIR --epochs 4
 
-First table: seconds from starting the command to the first recorded epoch, with an empty compilation cache and with a
-warm one. Second table: epochs a second, between the first record and the last, of two workers with one thread against one
-worker with two; the two alternate.
+First table: seconds from starting the command to the first recorded epoch, with an empty and with a warm compilation cache.
+Second table: epochs per second, between the first and the last record, of two workers with one thread compared with one worker
+with two threads, in alternating runs.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class Timing:
 
 
 class Home:
-    """An ABEL_HOME of its own, in which every sweep has new seeds."""
+    """A separate ABEL_HOME in which every sweep has new seeds."""
 
     def __init__(self, directory: Path, entry: str, epochs: int, data_dir: str | None) -> None:
         self._directory, self._epochs = directory, epochs
@@ -41,7 +41,7 @@ class Home:
         self._seed = 0
 
     def run(self, cohorts: int, workers: int, threads: int) -> Timing:
-        """Train so many cohorts of one seed each."""
+        """Train ``cohorts`` cohorts with one seed each."""
         seeds = list(range(self._seed, self._seed + cohorts))
         self._seed += cohorts
         arms = {"constant": self._spec["arms"]["constant"]}
@@ -60,7 +60,7 @@ def _timing(ledger: Ledger, name: str, began: float) -> Timing:
     moments: dict[str, list[float]] = {}
     for state in states:
         moments.setdefault(state.worker, []).append(state.finished_at_ms / 1000)
-    # The first epoch of a process holds its compilation, or the reading of it from the cache.
+    # The first epoch of a process includes compilation, or loading the compiled epoch from the cache.
     warm_from = max(min(own) for own in moments.values())
     later = [moment for own in moments.values() for moment in own if moment > warm_from]
     first = min(min(own) for own in moments.values())
@@ -83,7 +83,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for split in SPLITS:
                 rates[split].append(home.run(4, *split).epochs_per_second)
-    print("| workers | threads | epochs a second, median | each round |\n|---|---|---|---|")
+    print("| workers | threads | epochs per second, median | each round |\n|---|---|---|---|")
     for (workers, threads), measured in rates.items():
         each = ", ".join(f"{rate:.2f}" for rate in measured)
         print(f"| {workers} | {threads} | {median(measured):.2f} | {each} |")

@@ -1,11 +1,10 @@
-"""One VGG-5 training step on CPU: this project's jitted epoch against the same model in PyTorch, paired in one run.
+"""One VGG-5 training step on CPU: this project's jitted epoch compared with the same model in PyTorch, paired in one run.
 
     make bench            # or: python bench/train_step.py --threads 1 2 --rounds 9
 
-Both sides do the same step: cross-entropy, gradient, L2, plain SGD, data in memory. Ours is timed as it is used: a
-compiled epoch with its shuffle and its norms, divided by its steps. PyTorch runs in both memory layouts and is judged by
-the faster. Each side lives in a process of its own, because the number of threads is fixed when a process starts;
-rounds alternate between them, so that a busy machine slows both.
+Both sides do the same step: cross-entropy, gradient, L2, plain SGD, data in memory. Ours is timed as it is used: a compiled
+epoch with shuffle and norms, divided by its steps. PyTorch runs in both memory layouts, and the faster one counts. Each side
+runs in its own process, because the number of threads is fixed at start-up. Rounds alternate, so a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ def torch_round(size: Size, threads: int, channels_last: bool) -> Callable[[], N
 
 
 def serve(side: str, size: Size, threads: int) -> None:
-    """Answer every line of standard input with the milliseconds a step took in one round."""
+    """Answer every line of standard input with the milliseconds per step of one round."""
     run = jax_round(size) if side == "jax" else torch_round(size, threads, channels_last=side == "channels_last")
     run()
     print("ready", flush=True)
@@ -128,7 +127,7 @@ def serve(side: str, size: Size, threads: int) -> None:
 
 
 def measure(name: str, threads: int, rounds: int, sides: tuple[str, ...]) -> dict[str, list[float]]:
-    """Milliseconds a step of every side, round by round; the sides take turns."""
+    """Return the milliseconds per step of every side, round by round; the sides take turns."""
     environment = os.environ | {"NPROC": str(threads), "OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, __file__, "--threads", str(threads), "--size", name, "--serve"]
     servers = {
@@ -168,7 +167,7 @@ def main() -> int:
     if not has_torch:
         print("PyTorch is not installed, so there is nothing to compare with: pip install torch==2.13.0\n")
     sides = SIDES if has_torch else SIDES[:1]
-    print("Milliseconds a training step of VGG-5 (median); ratio: median of the paired ratios to the faster PyTorch.")
+    print("Milliseconds per training step of VGG-5 (median); ratio: median of the paired ratios to the faster PyTorch.")
     print("| size | threads | ours | PyTorch NCHW | PyTorch channels-last | ratio |")
     print("|---|---|---|---|---|---|")
     worst = 0.0

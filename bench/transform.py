@@ -1,11 +1,11 @@
-"""What ABEL costs inside a training step: a jitted step of VGG-5 with `scale_by_abel` against one with a fixed rate.
+"""Cost of ABEL inside a training step: a jitted step of VGG-5 with `scale_by_abel` compared with one with a fixed rate.
 
     python bench/transform.py --rounds 40
 
-Cross-entropy, gradient and plain SGD on data in memory, one call a step, one thread, all sides in one process. The sides
-alternate step by step, in an order that turns; a round is an epoch of every side, and ratios to the fixed rate are taken
-within a round. Times are CPU time of the process, which other work on the machine hardly stretches. Epochs have 25 steps,
-fewer than real ones, so that the norm is taken more often than it would be.
+Cross-entropy, gradient and plain SGD on data in memory, one call per step, one thread, all sides in one process. The sides
+alternate step by step, in rotating order. A round is an epoch of every side, and ratios to the fixed rate are taken within a
+round. Times are CPU times of the process, which other work on the machine hardly affects. Epochs have 25 steps, fewer than real
+ones, so the norm is computed more often than in practice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import optax
 
-STEPS = 25  # in an epoch and a round
+STEPS = 25  # per epoch and round
 RATE = 0.01
 
 
@@ -70,11 +70,11 @@ class Problem:
         self.loss = loss
 
 
-Step = Callable[[int], None]  # trains on the batch of that number, and waits for the end
+Step = Callable[[int], None]  # trains on the batch with this index, and waits for the result
 
 
 def with_optimizer(optimizer: optax.GradientTransformation, problem: Problem) -> Step:
-    """A plain step with an optax optimiser."""
+    """Return a plain step with an optax optimiser."""
     import jax
     import optax
 
@@ -107,7 +107,7 @@ def abel_transform(problem: Problem) -> Step:
     return with_optimizer(abel, problem)
 
 
-# The first is what the others are measured by; the number is the most that a ratio may be.
+# The first side is the reference; the number is the largest acceptable ratio.
 SIDES: dict[str, tuple[Callable[[Problem], Step], float]] = {
     "fixed rate": (fixed_rate, 1.0),
     "scale_by_abel": (abel_transform, 1.03),
@@ -115,7 +115,7 @@ SIDES: dict[str, tuple[Callable[[Problem], Step], float]] = {
 
 
 def measure(problem: Problem, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of CPU time a step of every side, round by round; the first round, which compiles, is left out."""
+    """Return the milliseconds of CPU time per step of every side, round by round, without the first round, which compiles."""
     sides = {name: build(problem) for name, (build, _) in SIDES.items()}
     names = list(sides)
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -138,7 +138,7 @@ def main() -> int:
     parser.add_argument("--size", choices=SIZES, nargs="+", default=list(SIZES))
     options = parser.parse_args()
     os.environ.update({"NPROC": "1", "JAX_PLATFORMS": "cpu"})  # read when JAX starts
-    print(f"Milliseconds of CPU time a training step of VGG-5 on one thread, medians of {options.rounds} rounds.")
+    print(f"Milliseconds of CPU time per training step of VGG-5 on one thread, medians of {options.rounds} rounds.")
     print("Ratio to the fixed rate: median of the ratios within rounds, and their quartiles.")
     print("| size | side | ms | ratio | quartiles | at most |")
     print("|---|---|---|---|---|---|")

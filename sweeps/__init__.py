@@ -1,18 +1,18 @@
-"""Grids of trials: what a sweep asks for, what it will cost, what has been trained, and who trains the rest.
+"""Grids of trials: their specs, cost forecasts, training, ledger and results.
 
     spec ─expand→ trials ─forecast→ cost
                     └──────run────→ ledger ─load→ results
 
-A room may import those above it: spec, ledger, processes, run, forecast, results.
+A subpackage may import only those listed before it: spec, ledger, processes, run, forecast, results.
 
-Every fault that a user can cause is a `SpecError`, which lists all of them before anything starts:
+Every user error in a spec raises a `SpecError`, which lists all faults before anything starts:
 
     ValueError
-    └── SpecError    a spec that cannot be read or asks for what cannot be done
+    └── SpecError    a spec that cannot be read or cannot be run
 """
 
 import os
 
-# Ray reads this when it is imported. Left alone it prints on standard output, where JSON may be asked for, what happens to
-# raylets and workers; those who want to know find it as incidents in the ledger.
+# Ray reads this on import. By default it prints news of raylets and workers to standard output, where it would corrupt
+# JSON output; the ledger records such news as incidents.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")

@@ -1,4 +1,4 @@
-"""What is wrong with a spec: every fault with its path, found in one pass and told at once."""
+"""Faults of a spec, collected in one pass, each with its path, and reported together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LINE = 600  # characters of a fault
 
 
 class SpecError(ValueError):
-    """A spec that cannot be used; `faults` lists each fault as "path: rule, got value"."""
+    """An invalid spec; `faults` lists each fault as "path: rule, got value"."""
 
     def __init__(self, faults: Iterable[str], source: str = "spec") -> None:
         self.faults = [_line(fault) for fault in faults]
@@ -21,7 +21,7 @@ class SpecError(ValueError):
 
     @property
     def told(self) -> list[str]:
-        """The first faults, and how many more there are."""
+        """The first faults, and the number of further ones."""
         more = len(self.faults) - _TOLD
         return [*self.faults[:_TOLD], *([f"… and {more} more"] if more > 0 else [])]
 
@@ -35,7 +35,7 @@ class SpecError(ValueError):
 
 
 class Faults:
-    """Faults in the order found, each once."""
+    """Faults in the order they were found, without duplicates."""
 
     def __init__(self) -> None:
         self._found: dict[str, None] = {}
@@ -44,28 +44,28 @@ class Faults:
         return len(self._found)
 
     def add(self, path: str, rule: str) -> None:
-        """Note a fault; an empty path stands for the whole spec."""
+        """Add a fault; an empty path means the whole spec."""
         self._found[f"{path}: {rule}" if path else rule] = None
 
     def must(self, path: str, rule: str, value: object) -> None:
-        """Note that a value breaks a rule: "epochs: must be an integer, got 'ten'"."""
+        """Add the fault that a value breaks a rule: "epochs: must be an integer, got 'ten'"."""
         self.add(path, f"must {rule}, got {shown(value)}")
 
     def raise_if_any(self, source: str) -> None:
-        """Raise `SpecError` with all of them."""
+        """Raise `SpecError` with all faults."""
         if self._found:
             raise SpecError(self._found, source)
 
 
 def join(path: str, name: object) -> str:
-    """The path of a field or of a list's item: `join("arms", "abel")` is "arms.abel", `join("seeds", 0)` "seeds[0]"."""
+    """Return the path of a field or list item: `join("arms", "abel")` is "arms.abel", `join("seeds", 0)` is "seeds[0]"."""
     if isinstance(name, int):
         return f"{path}[{name}]"
     return f"{path}.{name}" if path else str(name)
 
 
 def shown(value: object) -> str:
-    """A value as the spec would spell it, on one line and cut short."""
+    """Return a value as a spec would write it, on one line and truncated."""
     try:
         text = json.dumps(value, ensure_ascii=True) if not isinstance(value, str) else ascii(value)
     except (TypeError, ValueError):
@@ -74,12 +74,12 @@ def shown(value: object) -> str:
 
 
 def short(text: str) -> str:
-    """A value's text, cut short."""
+    """Return a value's text, truncated."""
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """The rule for a name that is not known: "unknown key, did you mean 'seeds'? (known: …)"."""
+    """Return the rule that an unknown name breaks: "unknown key, did you mean 'seeds'? (known: …)"."""
     names = list(known)
     near = difflib.get_close_matches(name[:_LINE], names, n=1)
     guess = f", did you mean {near[0]!r}?" if near else ""
@@ -87,6 +87,6 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def _line(fault: str) -> str:
-    """A fault on one line, without what a terminal would obey; of a long one its beginning and its end."""
+    """Return a fault on one line, without control characters; a long one is shortened in the middle."""
     text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in fault)
     return text if len(text) <= _LINE else f"{text[: _LINE * 2 // 3]} … {text[-_LINE // 3 :]}"

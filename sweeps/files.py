@@ -1,4 +1,4 @@
-"""Files and folders that a user names: where a path leads, what is read of it, and who may read what is made."""
+"""Files and folders named by a user: path resolution, size-limited reads, private permissions."""
 
 import codecs
 import os
@@ -10,20 +10,20 @@ from pathlib import Path
 
 from sweeps.errors import shown
 
-OWNER_ONLY = 0o077  # the umask that leaves nothing to group and others
+OWNER_ONLY = 0o077  # the umask that denies group and others all access
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 KINDS = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
 class PathFault(ValueError):
-    """A path that leads nowhere, or to what cannot be used; the message has the rule and the value, not the path's role."""
+    """An unusable path; the message has the rule and the value but not what the path is for."""
 
 
 def resolve(text: str | Path) -> Path:
-    """The absolute path that a user's text names; what it leads to need not exist.
+    """Return the absolute path for a user's text; the target need not exist.
 
     Raises:
-        PathFault: nothing can be or come to be there.
+        PathFault: no file or folder can exist at the path.
     """
     given = str(text)
     if "\0" in given:
@@ -43,13 +43,13 @@ def resolve(text: str | Path) -> Path:
 
 
 def read_file(path: Path, most: int) -> bytes:
-    """The content of a regular file of at most so many bytes.
+    """Return the content of a regular file of at most ``most`` bytes.
 
     Raises:
-        PathFault: it is something else, or larger.
+        PathFault: it is not a regular file, or is larger.
         OSError: it cannot be read.
     """
-    # Without O_NONBLOCK a pipe that nobody writes to would hold the command for ever.
+    # Without O_NONBLOCK, opening a pipe without a writer would block forever.
     opened = os.open(resolve(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(opened)
@@ -65,25 +65,25 @@ def read_file(path: Path, most: int) -> bytes:
 
 
 def decode_text(content: bytes) -> str:
-    """UTF-8 text, or UTF-16 with a byte order mark, which PowerShell writes.
+    """Decode UTF-8, or UTF-16 with a byte order mark, which PowerShell writes.
 
     Raises:
-        UnicodeDecodeError: it is neither.
+        UnicodeDecodeError: the content is neither.
     """
     return content.decode(next((name for mark, name in BOMS if content.startswith(mark)), "utf-8"))
 
 
 def named(path: str | Path) -> str:
-    """A path as an error begins with it: as it was given, where that is a line of text."""
+    """Return a path as the prefix of an error: as given if it is printable and short, else quoted and truncated."""
     text = str(path)
     return text if text.isprintable() and len(text) <= 200 else shown(text)
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder that only its owner may enter, whatever the umask. One that exists keeps its mode.
+    """Create a folder that only its owner may enter, regardless of the umask. An existing folder keeps its mode.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -102,7 +102,7 @@ _umask = 0
 
 @contextmanager
 def private() -> Iterator[None]:
-    """What this process and its children create meanwhile, nobody but its owner may read."""
+    """Make files that this process and its children create in the meantime readable by their owner only."""
     global _users, _umask
     with _lock:
         _users += 1
@@ -128,4 +128,4 @@ def _must_lead_somewhere(path: Path) -> None:
         file = next((place for place in path.parents if place.is_file()), path.parent)
         raise PathFault(f"must be below a directory, but {file} is a file") from None
     except OSError as error:
-        raise PathFault(f"must be a path that can be followed, got {shown(str(path))}: {error.strerror}") from None
+        raise PathFault(f"must be an accessible path, got {shown(str(path))}: {error.strerror}") from None

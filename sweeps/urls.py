@@ -1,4 +1,4 @@
-"""URLs of databases and servers: made, taken apart and shown here, and nowhere else by cutting text."""
+"""URLs of databases and servers. All building, parsing and displaying of URLs happens here."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 WEB = ("http", "https")
-HIDDEN = "…"  # stands where showing more might show a secret
-_UNQUOTED = "must have the characters @ : / ? # of its user and password quoted, as %40 for @"
+HIDDEN = "…"  # replaces text that may contain a secret
+_UNQUOTED = "must percent-encode the characters @ : / ? # in user and password, such as %40 for @"
 _AUTHORITY = re.compile(r"(?<=://)(?!/)\S*@")
 _SECRET = re.compile(
     r"\b((?:ssl)?password|passphrase|(?:access_|auth_)?token|api_?key|secret)=[^\s&;,'\")]+", re.IGNORECASE
@@ -18,19 +18,19 @@ _SECRET = re.compile(
 
 
 def of_sqlite(file: Path, **query: str) -> str:
-    """The URL of an SQLite file, whatever characters its path has."""
+    """Return the URL of an SQLite file; its path may contain any characters."""
     return URL.create("sqlite", database=str(file), query=query).render_as_string(hide_password=False)
 
 
 def parse(url: str | URL) -> URL:
-    """The parts of a URL.
+    """Return the parts of a URL.
 
     Raises:
-        ValueError: it has none; the message does not quote it.
+        ValueError: it is malformed; the message does not quote it.
     """
     try:
         parts = make_url(url)
-        # Web clients end the authority at the first slash, SQLAlchemy ends a password at the first @.
+        # In web clients the authority ends at the first slash; in SQLAlchemy a password ends at the first @.
         web = urlsplit(str(url)).hostname if parts.drivername in WEB else None
     except (ArgumentError, ValueError):  # their messages quote the URL, with its password
         raise ValueError("must be a URL with a valid host and port") from None
@@ -39,13 +39,13 @@ def parse(url: str | URL) -> URL:
     if parts.drivername in WEB and web != (parts.host.lower() if parts.host else None):
         raise ValueError(_UNQUOTED)
     if "@" in (parts.host or "") or (not is_sqlite(parts) and "@" in (parts.database or "")):
-        # Whatever ends a password early leaves the rest of it in the host's or the database's place.
+        # An unquoted character ended the password early, so host or database contain the rest of it.
         raise ValueError(_UNQUOTED)
     return parts
 
 
 def backend(url: str | URL) -> str:
-    """What a URL leads to, without the driver: ``sqlite``, ``postgresql``, ``http``; empty for text that is no URL."""
+    """Return the scheme of a URL without its driver: ``sqlite``, ``postgresql``, ``http``; empty if it is not a URL."""
     scheme, colon, _ = str(url).partition("://")
     return scheme.partition("+")[0] if colon else ""
 
@@ -56,24 +56,24 @@ def is_sqlite(url: str | URL) -> bool:
 
 
 def is_server(url: str) -> bool:
-    """Whether a tracking URI names an MLflow server, which keeps artifacts itself, and not a database."""
+    """Whether a tracking URI names an MLflow server, which stores artifacts itself, as opposed to a database."""
     return backend(url) in WEB
 
 
 def sqlite_file(url: str | URL) -> Path | None:
-    """The file of an SQLite database; None for any other URL, and for a database in memory.
+    """Return the file of an SQLite database; None for any other URL and for an in-memory database.
 
     Raises:
-        ValueError: the URL has no parts; the message does not quote it.
+        ValueError: the URL is malformed; the message does not quote it.
     """
     name = parse(url).database if is_sqlite(url) else None
     return None if not name or name.startswith((":memory:", "file:")) else Path(name)
 
 
 def without_credentials(url: str | URL) -> str:
-    """The URL as it may be printed and stored: without driver, user, password, query and fragment.
+    """Return the URL without driver, user, password, query and fragment, safe to print and store.
 
-    Of a malformed one only the scheme is left, since where its password ends is not known.
+    Only the scheme of a malformed URL is kept, since the end of its password is unknown.
     """
     scheme = backend(url)
     if not scheme:
@@ -91,12 +91,12 @@ def without_credentials(url: str | URL) -> str:
 
 
 def formerly_shown(url: str) -> str:
-    """The URL as version 0.1 stored it, which of some URLs was with the password."""
+    """Return the URL as version 0.1 stored it, for some URLs including the password."""
     return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
 
 
 def origin(url: str) -> str:
-    """Scheme, host and port of a URL: of a webhook nothing else may be printed, since its path is often its secret."""
+    """Return scheme, host and port of a URL, the only printable parts of a webhook: its path is often its secret."""
     try:
         parts = parse(url)
     except ValueError:
@@ -105,7 +105,7 @@ def origin(url: str) -> str:
 
 
 def masked(text: str) -> str:
-    """A text, such as an error of a library, without the users, passwords and tokens of URLs in it."""
+    """Return a text, such as a library's error, without the users, passwords and tokens of URLs in it."""
     return _SECRET.sub(rf"\1={HIDDEN}", _AUTHORITY.sub("", text))
 
 

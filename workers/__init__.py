@@ -1,1 +1,1 @@
-"""Trains cohorts: tasks, models, data and optimisers. Knows nothing of Ray, MLflow or the ledger."""
+"""Training of cohorts: tasks, models, data and optimisers. Independent of Ray, MLflow and the ledger."""

@@ -1,8 +1,8 @@
-"""Checkpoints by orbax: a training state under its key, with a sha256 manifest, there whole or not at all.
+"""Orbax checkpoints: training states by key, each with a sha256 manifest, written atomically.
 
-A save writes to a draft beside its place, the manifest last, syncs every file and directory, and renames. A restore first
-checks every byte, the manifest's too: orbax alone hands back 12 to 15 % of single-bit flips as if nothing were wrong. A process
-killed in a save leaves a draft, which nobody reads and which the next save beside it removes once it is old.
+A save writes a draft next to its destination, the manifest last, syncs every file and directory, and renames the draft. A
+restore first verifies every byte, including the manifest: orbax alone restores 12 to 15 % of single-bit flips without an error.
+A process killed during a save leaves a draft, which is never read; a later save in the same folder removes it once it is old.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ import orbax.checkpoint as ocp
 MANIFEST = "manifest.json"
 STATE = "state"
 DRAFT = "draft-"
-DRAFT_SECONDS = 3600.0  # a draft that is older was left by a process that died
+DRAFT_SECONDS = 3600.0  # an older draft was left behind by a process that died
 
 
 class CheckpointDamaged(Exception):
-    """A checkpoint whose files are not what its manifest says, or that holds another kind of state."""
+    """A checkpoint whose files do not match its manifest, or that holds a state of another structure."""
 
 
 class Checkpoints:
@@ -39,14 +39,14 @@ class Checkpoints:
 
     @cached_property
     def _orbax(self) -> ocp.PyTreeCheckpointer:
-        # Not before it is used: it starts JAX's threads, and a driver that only asks what is there forks Ray's processes.
+        # Created on first use: it starts JAX's threads, and a driver, which only lists checkpoints, forks Ray's processes.
         return ocp.PyTreeCheckpointer()
 
     def __contains__(self, key: str) -> bool:
         return (self._place(key) / MANIFEST).exists()
 
     def save(self, key: str, epoch: int, state: Any) -> None:
-        """Save a pytree of arrays under a state key; one that is there already stays."""
+        """Save a pytree of arrays under a state key; an existing checkpoint is kept."""
         place = self._place(key)
         if key in self:
             return
@@ -59,35 +59,37 @@ class Checkpoints:
             (draft / MANIFEST).write_bytes(_manifest(key, epoch, _digests(draft)))
             _sync(*draft.rglob("*"), draft)
             _rename(draft, place)
-            _sync(place.parent, self._directory)  # the entries themselves: of the checkpoint, and of a folder just made
+            _sync(
+                place.parent, self._directory
+            )  # directory entries of the checkpoint and of its folder, which may be new
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
     def restore(self, key: str, like: Any) -> Any:
-        """The state saved under a key, as arrays of this process in the structure of ``like``.
+        """Return the state saved under a key, as arrays of this process in the structure of ``like``.
 
         Raises:
-            FileNotFoundError: no checkpoint of this key.
-            CheckpointDamaged: the manifest does not hold; nothing was restored.
+            FileNotFoundError: there is no checkpoint with this key.
+            CheckpointDamaged: the checkpoint does not match its manifest; nothing was restored.
         """
         place = self._place(key)
         _verify(key, place)
-        # Arrays that orbax restores are committed to a device, which would compile the epoch a second time.
+        # Arrays restored by orbax are committed to a device, which would trigger a second compilation of the epoch.
         leaves = [jax.device_put(np.asarray(leaf)) for leaf in self._orbax.restore(place / STATE)]
         return _like(like, leaves, place)
 
     def discard(self, key: str) -> None:
-        """Remove a checkpoint, so that the state can be saved anew."""
+        """Remove a checkpoint, so its state can be saved again."""
         place = self._place(key)
         draft = _draft(place)
         try:
-            place.rename(draft)  # at once: a folder half removed would stand in the way of a new save
+            place.rename(draft)  # atomic: a partly removed folder would block a new save
         except FileNotFoundError:
             return
         shutil.rmtree(draft, ignore_errors=True)
 
     def intact(self, key: str) -> bool:
-        """Whether there is a checkpoint of this key that verifies; reads all of it."""
+        """Whether a checkpoint with this key exists and verifies; reads all of it."""
         try:
             _verify(key, self._place(key))
         except (FileNotFoundError, CheckpointDamaged):
@@ -95,11 +97,11 @@ class Checkpoints:
         return True
 
     def sizes(self) -> dict[str, int]:
-        """The bytes of everything that stands in a checkpoint's place, by key."""
+        """Return the size in bytes of everything stored as a checkpoint, intact or not, by key."""
         return {place.name: _size(place) for place in self._directory.glob("??/*") if not place.name.startswith(DRAFT)}
 
     def drafts(self) -> dict[Path, int]:
-        """The drafts that dead processes left, with their bytes; who wants them gone removes them."""
+        """Return the drafts left by dead processes, with their sizes in bytes; the caller may remove them."""
         return {draft: _size(draft) for folder in self._directory.glob("??") for draft in _drafts(folder)}
 
     def _place(self, key: str) -> Path:
@@ -111,7 +113,7 @@ def _draft(place: Path) -> Path:
 
 
 def _drafts(folder: Path) -> list[Path]:
-    """The drafts in a folder that nobody writes any more."""
+    """Return the drafts in a folder that are no longer being written."""
     left = []
     for draft in folder.glob(f"{DRAFT}*"):
         try:
@@ -131,27 +133,27 @@ def _size(directory: Path) -> int:
 
 
 def _as_list(state: Any) -> list[np.ndarray]:
-    # Leaves by position: their names and nesting are the task's own business, and "like" gives them back.
+    # Leaves are stored by position: their names and nesting belong to the task, and `like` restores them.
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
 
 def _like(like: Any, leaves: list[Any], place: Path) -> Any:
     expected = jax.tree.leaves(like)
     if [(leaf.shape, leaf.dtype) for leaf in leaves] != [(leaf.shape, leaf.dtype) for leaf in expected]:
-        raise CheckpointDamaged(f"checkpoint {place}: must hold a state of this program, got other shapes")
+        raise CheckpointDamaged(f"checkpoint {place}: must hold a state of this program, got arrays of other shapes")
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _verify(key: str, place: Path) -> None:
-    """Check a checkpoint, all of it; see :meth:`Checkpoints.restore` for what is raised."""
+    """Check all of a checkpoint; raises like :meth:`Checkpoints.restore`."""
     found = (place / MANIFEST).read_bytes()
     try:
         epoch = json.loads(found)["epoch"]
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointDamaged(f"checkpoint {place}: its manifest cannot be read ({error})") from None
-    # Only the epoch is taken from the manifest, and its digest covers that: any other byte follows from key and files.
+        raise CheckpointDamaged(f"checkpoint {place}: cannot read its manifest ({error})") from None
+    # Only the epoch is read from the manifest, whose digest covers it; key and files determine all other bytes.
     if found != _manifest(key, epoch, _digests(place)):
-        raise CheckpointDamaged(f"checkpoint {place}: its files must match its manifest, and do not")
+        raise CheckpointDamaged(f"checkpoint {place}: its files do not match its manifest")
 
 
 def _manifest(key: str, epoch: int, files: Mapping[str, str]) -> bytes:
@@ -161,7 +163,7 @@ def _manifest(key: str, epoch: int, files: Mapping[str, str]) -> bytes:
 
 
 def _digests(directory: Path) -> dict[str, str]:
-    """The sha256 of every file but the manifest. A link is no file of ours, wherever it leads."""
+    """Return the sha256 of every file except the manifest; links are never followed, as saves write none."""
     paths = sorted(path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
     return {
         str(path.relative_to(directory)): "link" if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
@@ -181,9 +183,9 @@ def _sync(*paths: Path) -> None:
 
 def _rename(draft: Path, place: Path) -> None:
     if place.exists() and not (place / MANIFEST).exists():
-        shutil.rmtree(place)  # what somebody removed in part
+        shutil.rmtree(place)  # a partly removed checkpoint
     try:
         draft.rename(place)
     except OSError:
-        if not (place / MANIFEST).exists():  # another process saved the same state first: as good as ours
+        if not (place / MANIFEST).exists():  # otherwise another process saved the same state first
             raise

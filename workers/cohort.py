@@ -1,16 +1,16 @@
-"""The main path: train a cohort, epoch by epoch, until it ends or its members' plans part.
+"""The main path: train a cohort epoch by epoch, until it finishes or its members' plans differ.
 
 A cohort is a set of trials that share one training state, because everything that has entered their arithmetic so far is
-equal. It trains as one. After each epoch every member's schedule sees the record and plans its next epoch; members whose
-plans differ part: the state is saved, the siblings are handed to the caller, and training goes on with the largest group.
-A schedule can also be finished before the last epoch; its member then ends there, and the others go on.
+equal. It trains as one. After each epoch every member's schedule observes the record and plans its next epoch. If the plans
+differ, the cohort forks: the state is saved, the siblings are handed to the caller, and training continues with the largest
+group. A schedule can also finish before the last epoch; its member then ends, and the others continue.
 
     with closing(train(cohort, workshop)) as reports:
         for report in reports:
             ...
 
-Closing the generator early saves the state it stands at. A workshop that is leaving lets the epoch under way finish, has the
-state saved and reported, and ends the generator without an end of its members.
+Closing the generator early saves its current state. When the workshop is leaving, the current epoch finishes, its state is
+saved and reported, and the generator stops without reporting an end of its members.
 """
 
 import os
@@ -34,33 +34,33 @@ from workers.workshop import Workshop
 
 
 class WorkerMismatch(Exception):
-    """This worker would train other states than the keys say: its data, code, libraries or processor differ."""
+    """This worker would not train the states that the keys name: its data, code, libraries or processor differ."""
 
 
 def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
-    """Train a cohort from its deepest intact checkpoint on; see the module's text.
+    """Train a cohort from its latest intact checkpoint; see the module docstring.
 
     Raises:
-        WorkerMismatch: this process does not compute what the cohort's keys name.
+        WorkerMismatch: this process would not compute the states that the cohort's keys name.
     """
     if workshop.leaving.is_set():
         return
     program = from_dict(cohort.identity.program)
     training = workshop.training(program)
     _refuse_other_numerics(cohort, workshop.identity(program))
-    if cohort.observations and diverged(cohort.observations[-1]):  # its worker was lost before it could say so
+    if cohort.observations and diverged(cohort.observations[-1]):  # its worker was lost before it reported this
         yield Ended(trials=tuple(member.trial for member in cohort.members), epoch=cohort.epoch, diverged=True)
         return
-    # Of the recorded epochs all members have the same plans: members share their history.
+    # Members share their history, so they have the same plans for all recorded epochs.
     path = planned_epochs(cohort.members[0].schedule, cohort.observations, cohort.root, cohort.identity)
     run = yield from _restore(cohort, training, workshop, path)
     for planned in path[run.epoch :]:
         record = run.advance(planned)
         yield replace(record, replay=True)
         if record.observation != cohort.observations[run.epoch - 1] and not workshop.allow_nondeterminism:
-            return  # the machine contradicts its own record, as the caller has seen: nothing of it may be saved
+            return  # the replay differs from the record, which the caller has seen; none of it may be saved
         if run.save_is_due or workshop.leaving.is_set():
-            run.save()  # unreported: a report of it would say that all recorded epochs are safe
+            run.save()  # not reported: a report would mean that all recorded epochs are saved
         if workshop.leaving.is_set():
             return
     try:
@@ -72,7 +72,7 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
 
 @dataclass
 class _Run:
-    """A training under way: the state after ``epoch`` epochs, which is named ``key``."""
+    """A running training: the state after ``epoch`` epochs, with state key ``key``."""
 
     cohort: Cohort
     training: Training
@@ -83,7 +83,7 @@ class _Run:
     saved_at: float
 
     def advance(self, planned: PlannedEpoch) -> Record:
-        """Train one epoch; the old state is donated to it."""
+        """Train one epoch; the old state's buffers are donated."""
         training, plan, epoch = self.training, planned.plan, self.epoch + 1
         began = time.perf_counter()
         self.state, train_sums = training.epoch(
@@ -120,7 +120,7 @@ class _Run:
 
 
 def _continue(run: _Run, cohort: Cohort) -> Iterator[Report]:
-    """Epochs that no ledger holds yet."""
+    """Train the epochs that are not recorded yet."""
     members = [(member, states(member.schedule, cohort.observations)[-1]) for member in cohort.members]
     seen = cohort.observations[-1] if cohort.observations else None
     while run.epoch < cohort.epochs and not (seen and diverged(seen)):
@@ -145,14 +145,14 @@ def _continue(run: _Run, cohort: Cohort) -> Iterator[Report]:
         members = [(member, updated(member.schedule, state, seen)) for member, state in members]
     broken = seen is not None and diverged(seen)
     if not broken:
-        yield run.save()  # a longer sweep goes on from here
+        yield run.save()  # a longer sweep continues from here
     yield Ended(trials=_trials(members), epoch=run.epoch, diverged=broken)
 
 
 def _restore(
     cohort: Cohort, training: Training, workshop: Workshop, path: Sequence[PlannedEpoch]
 ) -> Generator[Report, None, "_Run"]:
-    """The run at the deepest state of the path that can be had: a checkpoint that verifies, else the initialisation."""
+    """Return the run at the latest state of the path that has an intact checkpoint, else at the initialisation."""
     fresh = training.init(epoch_key(cohort.seed, 0))
     for epoch in range(len(path), 0, -1):
         key = path[epoch - 1].key
@@ -184,4 +184,6 @@ def _trials(group: Sequence[Pair]) -> tuple[str, ...]:
 
 def _refuse_other_numerics(cohort: Cohort, ours: Identity) -> None:
     if why := cohort.identity.why_not(ours):
-        raise WorkerMismatch("this worker must compute what the sweep's keys name, but differs in " + "; ".join(why))
+        raise WorkerMismatch(
+            "this worker must compute the states that the sweep's keys name, but differs in " + "; ".join(why)
+        )

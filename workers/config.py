@@ -1,11 +1,11 @@
-"""`Program`: everything that decides a trial's states except its schedule, its seed and its length.
+"""`Program`: everything that determines a trial's states except its schedule, seed and length.
 
     program = Program(task=Classify(), model=Vgg5(width=16), data=Digits(), optimizer=Sgd(), batch_size=16)
     from_dict(to_dict(program)) == program
 
-Task, model, data and optimiser are tagged variants: frozen dataclasses found by their `kind` (`workers.plugins`).
-The dictionary form is canonical: every field is present and numbers have their declared type, so that equal programs
-have equal JSON.
+Task, model, data and optimiser are tagged variants: frozen dataclasses looked up by their `kind` (`workers.plugins`).
+The dictionary form is canonical: every field is present and numbers have their declared type, so equal programs have
+equal JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ConfigError(ValueError):
-    """A dictionary that is not a configuration; `faults` lists every fault as "path: rule, got value"."""
+    """An invalid configuration; `faults` lists every fault as "path: rule, got value"."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -36,7 +36,7 @@ class ConfigError(ValueError):
 
 
 class Variant(Protocol):
-    """A frozen dataclass that is found by its kind."""
+    """A frozen dataclass that is looked up by its kind."""
 
     @property
     def kind(self) -> str:
@@ -49,45 +49,45 @@ class Task(Variant, Protocol):
     """A kind of training; `build` binds it to a program and its data."""
 
     def build(self, program: Program, dataset: Dataset) -> Training:
-        """Compiled functions over one data set."""
+        """Return the compiled functions for one data set."""
 
 
 class Model(Variant, Protocol):
     """An architecture."""
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
-        """A module called as `model(images_BHWC, rngs=...) -> logits_BK`; `shape` is (height, width, channels)."""
+        """Return a module called as `model(images_BHWC, rngs=...) -> logits_BK`; `shape` is (height, width, channels)."""
 
 
 class Data(Variant, Protocol):
     """A data source."""
 
     def load(self, data_dir: Path | None) -> Dataset:
-        """The decoded arrays; a fault is a `DataError`."""
+        """Return the decoded arrays; raise `DataError` if they cannot be loaded."""
 
 
 class Optimizer(Variant, Protocol):
     """A rule that turns gradients into steps; the task multiplies the step by the learning rate."""
 
     def hyper(self) -> dict[str, float]:
-        """The numbers that are arguments of the compiled epoch, so that a grid over them compiles once."""
+        """Return the numbers that are arguments of the compiled epoch, so a grid over them compiles once."""
 
     def static(self) -> Optimizer:
-        """This optimiser with the numbers of `hyper` blanked: what the compiled epoch depends on."""
+        """Return this optimiser with the numbers of `hyper` blanked: the part that the compiled epoch depends on."""
 
     def transform(self, hyper: Mapping[str, Any]) -> optax.GradientTransformation:
-        """The update rule without the learning rate, with the (traced) numbers of `hyper`."""
+        """Return the update rule without the learning rate, with the (traced) numbers of `hyper`."""
 
 
 def require(holds: bool, name: str, rule: str, value: object) -> None:
-    """Refuse a value at construction: "width must be at least 1, got 0"."""
+    """Raise ValueError unless a rule holds: "width must be at least 1, got 0"."""
     if not holds:
         raise ValueError(f"{name} must {rule}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """What is done to each training image, drawn anew every epoch, in this order."""
+    """Random augmentation of each training image, drawn again every epoch and applied in this order."""
 
     flip: bool = False  # left to right, with probability 1/2
     crop: int = 0  # pixels: shift by up to this much in both axes, filled by reflection
@@ -102,7 +102,7 @@ class Augment:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What is trained, on what and how; the learning rates come from outside."""
+    """Task, model, data, optimiser and their settings; the schedule supplies the learning rates."""
 
     task: Task = field(metadata={"group": plugins.TASKS})
     model: Model = field(metadata={"group": plugins.MODELS})
@@ -111,7 +111,7 @@ class Program:
     augment: Augment = Augment()
     l2: float = 0.0  # 0.5 * l2 * sum(w**2) over all parameters is added to the loss
     batch_size: int
-    clip: float | None = None  # largest global norm of a gradient, the penalty's part included
+    clip: float | None = None  # maximum global norm of a gradient, including the penalty's part
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.l2) and self.l2 >= 0, "l2", "be finite and at least 0", self.l2)
@@ -121,12 +121,16 @@ class Program:
 
 
 def to_dict(program: Program) -> dict[str, Any]:
-    """The canonical dictionary of a program: JSON types only."""
+    """Return the canonical dictionary of a program: JSON types only."""
     return _encode(program)
 
 
 def from_dict(values: Mapping[str, Any]) -> Program:
-    """The program of a dictionary; missing fields take their defaults, unknown ones are faults (`ConfigError`)."""
+    """Return the program of a dictionary; missing fields take their defaults.
+
+    Raises:
+        ConfigError: a field is unknown, missing without a default, or invalid.
+    """
     faults: list[str] = []
     program = _decode_fields(Program, values, "", faults)
     if faults:
@@ -150,7 +154,7 @@ def _encode_value(value: Any, hint: Any) -> Any:
 
 
 def _decode_fields(cls: type[Any], values: Any, path: str, faults: list[str]) -> Any:
-    """An instance of a dataclass, or None with its faults noted."""
+    """Return an instance of a dataclass, or None after adding to `faults`."""
     if not isinstance(values, Mapping):
         faults.append(f"{path or 'program'}: must be a mapping, got {values!r}")
         return None
@@ -189,7 +193,7 @@ def _decode_field(item: Field[Any], hint: Any, value: Any, path: str, faults: li
 
 
 def _decode_variant(group: str, value: Any, path: str, faults: list[str]) -> Any:
-    """A tagged variant; a bare string is its kind with every default."""
+    """Return a tagged variant; a bare string is a kind with all defaults."""
     values = {"kind": value} if isinstance(value, str) else value
     if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
         faults.append(f"{path}: must be a mapping with a kind, got {value!r}")
@@ -203,7 +207,7 @@ def _decode_variant(group: str, value: Any, path: str, faults: list[str]) -> Any
 
 
 def _decode_value(hint: Any, value: Any) -> Any:
-    """A scalar or tuple of the declared type; ValueError says in words what it must be."""
+    """Return a scalar or tuple of the declared type; raise ValueError with the expected type in words."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType) and NoneType in arguments:
         (inner,) = (argument for argument in arguments if argument is not NoneType)

@@ -1,6 +1,6 @@
-"""The error of guessing: what a diverged trial counts as, wherever trials are compared."""
+"""The error of guessing, assigned to diverged trials wherever trials are compared."""
 
 
 def error_of_guessing(classes: int) -> float:
-    """The test error of guessing one of so many classes, in percent."""
+    """Return the test error of guessing one of ``classes`` classes, in percent."""
     return 100 * (1 - 1 / classes)

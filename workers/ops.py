@@ -1,7 +1,7 @@
 """Operations whose lowering depends on the backend.
 
-XLA's own convolution is slow on CPU inside a scanned epoch, where matrix products over shifted copies are fast; on GPU
-and TPU XLA's is best. Axes: B batch, H height, W width, C channels in, O channels out.
+Inside a scanned epoch on CPU, XLA's convolution is slow, and matrix products over shifted copies are fast. On GPU and
+TPU XLA's is fastest. Axes: B batch, H height, W width, C channels in, O channels out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-_CACHE_BYTES = 5 * 2**18  # of shifted copies at a time: measured best on one thread; 20 MiB is up to half as fast
+_CACHE_BYTES = 5 * 2**18  # of shifted copies at a time: fastest on one thread; 20 MiB can halve the speed
 _NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
 
@@ -29,7 +29,7 @@ def conv_general_dilated(
     feature_group_count: int = 1,
     **options: Any,
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, faster where it can be; for `nnx.Conv(conv_general_dilated=...)`."""
+    """Faster `jax.lax.conv_general_dilated` for `nnx.Conv(conv_general_dilated=...)`; falls back to it otherwise."""
     plain = all(step == 1 for steps in (window_strides, lhs_dilation or (), rhs_dilation or ()) for step in steps)
     same = padding == "SAME" and all(side % 2 == 1 for side in rhs.shape[:-2])
     set_options = [name for name, value in options.items() if value is not None]
@@ -67,7 +67,7 @@ def _conv_same_forward(images_BHWC: jax.Array, kernel_hwCO: jax.Array) -> tuple[
 
 
 def _conv_same_backward(saved: tuple[jax.Array, jax.Array], gradient_BHWO: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Both gradients as matrix products over shifted copies, which are made again rather than kept."""
+    """Return both gradients as matrix products over shifted copies, which are recomputed instead of stored."""
     images_BHWC, kernel_hwCO = saved
     flipped_hwOC = kernel_hwCO[::-1, ::-1].swapaxes(2, 3)
     kernel_gradient = _kernel_gradient(images_BHWC, gradient_BHWO, kernel_hwCO.shape)
@@ -104,7 +104,7 @@ def _patch_gradient(images_BHWC: jax.Array, gradient_BHWO: jax.Array, shape: tup
 
 
 def _split_product(images_BHWC: jax.Array, kernel_hwCO: jax.Array) -> jax.Array:
-    """The kernel's columns act on shifted inputs before the product, its rows on shifted outputs after it."""
+    """Apply the kernel's columns to shifted inputs before the product, and its rows to shifted outputs after it."""
     rows, columns, channels_in, channels_out = kernel_hwCO.shape
     kernel = kernel_hwCO.transpose(1, 2, 0, 3).reshape(columns * channels_in, rows * channels_out)
     partial = _shifts(images_BHWC, 2, columns) @ kernel
@@ -119,11 +119,11 @@ def _split_gradient(images_BHWC: jax.Array, gradient_BHWO: jax.Array, shape: tup
     shifted = _shifts(images_BHWC, 2, columns).reshape(-1, columns * channels_in)
     gradients = _shifts(gradient_BHWO, 1, rows).reshape(-1, rows * channels_out)
     product = (shifted.T @ gradients).reshape(columns, channels_in, rows, channels_out)
-    return product.transpose(2, 0, 1, 3)[::-1]  # the gradient is shifted against the image
+    return product.transpose(2, 0, 1, 3)[::-1]  # reversed, as the gradient is shifted instead of the image
 
 
 def _shifts(images_BHWC: jax.Array, axis: int, count: int) -> jax.Array:
-    """Every pixel's `count` neighbours along one axis, zero outside, side by side as channels."""
+    """Concatenate every pixel's `count` neighbours along one axis as channels, with zeros outside."""
     padding = [(0, 0)] * 4
     padding[axis] = (count // 2, count // 2)
     padded, side = jnp.pad(images_BHWC, padding), images_BHWC.shape[axis]
@@ -131,13 +131,13 @@ def _shifts(images_BHWC: jax.Array, axis: int, count: int) -> jax.Array:
 
 
 def _splits(shape: tuple[int, ...]) -> bool:
-    """Whether the split product moves no more data than whole patches; not so for few input channels."""
+    """Whether the split product moves no more data than whole patches; it moves more for few input channels."""
     rows, columns, channels_in, channels_out = shape
     return columns * channels_in + rows * channels_out <= rows * columns * channels_in
 
 
 def _chunks(images_BHWC: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """The batch in equal parts whose shifted copies stay in the cache: [parts, B / parts, H, W, C]."""
+    """Split the batch into equal parts whose shifted copies fit in the cache: [parts, B / parts, H, W, C]."""
     batch, height, width, channels = images_BHWC.shape
     rows, columns, channels_in, channels_out = shape
     wide = columns * channels_in + rows * channels_out if _splits(shape) else rows * columns * channels_in
@@ -148,7 +148,7 @@ def _chunks(images_BHWC: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 @jax.custom_vjp
 def max_pool(images_BHWC: jax.Array) -> jax.Array:
-    """2x2 max-pooling with stride 2; the sides must be even. The gradient goes to the first of equal pixels."""
+    """2x2 max-pooling with stride 2; the sides must be even. On ties the gradient goes to the first pixel."""
     return _windows(images_BHWC).max((2, 4))
 
 
@@ -157,7 +157,7 @@ def _max_pool_forward(images_BHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _max_pool_backward(images_BHWC: jax.Array, gradient_BhwC: jax.Array) -> tuple[jax.Array]:
-    """Selections only: several times faster than the derivative of a maximum over two axes."""
+    """Use selections only: several times faster than the derivative of a maximum over two axes."""
     windows = _windows(images_BHWC)
     pixels = [windows[:, :, row, :, column] for row in range(2) for column in range(2)]
     remaining, parts = gradient_BhwC, []

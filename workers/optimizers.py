@@ -25,13 +25,13 @@ class Sgd:
         require(holds, "momentum", "lie in [0, 1)", self.momentum)
 
     def hyper(self) -> dict[str, float]:
-        """Numbers that a grid may vary without a new compilation."""
+        """Return the numbers that a grid may vary without recompiling."""
         return {"momentum": self.momentum}
 
     def static(self) -> Sgd:
-        """What the compiled epoch depends on."""
+        """Return the part that the compiled epoch depends on."""
         return replace(self, momentum=0.0)
 
     def transform(self, hyper: Mapping[str, Any]) -> optax.GradientTransformation:
-        """The rule without the learning rate."""
+        """Return the update rule without the learning rate."""
         return optax.trace(decay=hyper["momentum"], nesterov=self.nesterov)

@@ -1,6 +1,6 @@
-"""Variants by name: tasks, models, data sources and optimisers are found through entry points.
+"""Lookup of tasks, models, data sources and optimisers by name, through entry points.
 
-Ours are registered in the same groups, so a user's package adds a variant by declaring, for example:
+Built-in variants use the same groups. A user's package adds a variant by declaring, for example:
 
     [project.entry-points."abel.models"]
     my_net = "my_package.nets:MyNet"
@@ -22,18 +22,18 @@ OPTIMIZERS = "abel.optimizers"
 
 
 class PluginError(ValueError):
-    """An entry point that is unknown, registered twice, cannot be imported or is not a variant."""
+    """An entry point that is unknown, registered twice, not importable or not a variant."""
 
 
 @cache
 def variants(group: str) -> dict[str, type[Any]]:
-    """Every variant of a group by its kind, imported; sorted by kind."""
+    """Import and return every variant of a group, sorted by kind."""
     return {kind: find(group, kind) for kind in sorted(_registered(group))}
 
 
 @cache
 def find(group: str, kind: str) -> type[Any]:
-    """The variant of a group with this kind; imports no other."""
+    """Return the variant of a group with this kind; imports no other."""
     registered = _registered(group)
     if kind not in registered:
         known = ", ".join(sorted(registered)) or "none"
@@ -47,7 +47,7 @@ def find(group: str, kind: str) -> type[Any]:
 
 
 def _registered(group: str) -> dict[str, EntryPoint]:
-    """Entry points of a group by name; the same name for two different classes is an error."""
+    """Return the entry points of a group by name; one name for two different classes is an error."""
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
         other = found.setdefault(entry.name, entry)
@@ -57,7 +57,7 @@ def _registered(group: str) -> dict[str, EntryPoint]:
 
 
 def _checked(group: str, entry: EntryPoint, variant: Any) -> type[Any]:
-    """The loaded object, if it is a frozen dataclass whose `kind` is its name."""
+    """Return the loaded object if it is a frozen dataclass whose `kind` equals its name, else raise."""
     frozen = isinstance(variant, type) and is_dataclass(variant) and variant.__dataclass_params__.frozen  # type: ignore[attr-defined]
     if not frozen:
         raise PluginError(f"{group} {entry.name!r} ({entry.value}) must be a frozen dataclass, got {variant!r}")

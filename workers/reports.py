@@ -1,4 +1,4 @@
-"""What a worker is given and what it reports: cohorts, and the reports on their epochs. Imports neither JAX nor Orbax."""
+"""Input and output of a worker: cohorts, and reports on their epochs. Imports neither JAX nor Orbax."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from workers.trajectory import Identity
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Trials with one history. ``observations`` are those of the epochs already recorded, first epoch first."""
+    """Trials with a common history. ``observations`` are those of the recorded epochs, in order."""
 
     identity: Identity
     seed: int
     epochs: int
     members: tuple[Member, ...]
     observations: tuple[Observation, ...] = ()
-    salt: str = ""  # set where sharing is off: keeps the states of this trial to itself
+    salt: str = ""  # set when sharing is off, so this trial's states have keys of their own
 
     @property
     def epoch(self) -> int:
-        """How many epochs are recorded."""
+        """Number of recorded epochs."""
         return len(self.observations)
 
     @property
@@ -32,7 +32,7 @@ class Cohort:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One trained epoch. A replay trains an epoch that the ledger holds already, to reach the state behind it."""
+    """One trained epoch. A replay trains a recorded epoch again, to reach the state after it."""
 
     key: str
     parent: str
@@ -44,13 +44,13 @@ class Record:
 
     @property
     def observation(self) -> Observation:
-        """What schedules see of the epoch."""
+        """The numbers of the epoch that schedules observe."""
         return observation(self.metrics)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """A checkpoint is durable under this key, after so many seconds of writing."""
+    """A checkpoint is durable under this key; writing it took ``seconds``."""
 
     key: str
     epoch: int
@@ -59,7 +59,7 @@ class Saved:
 
 @dataclass(frozen=True, kw_only=True)
 class Damaged:
-    """A checkpoint did not verify and was removed; the one before it is used."""
+    """A checkpoint failed verification and was removed; an earlier one is used instead."""
 
     key: str
     message: str
@@ -67,7 +67,7 @@ class Damaged:
 
 @dataclass(frozen=True, kw_only=True)
 class Forked:
-    """The members parted after this epoch: these groups of trials go on without this worker."""
+    """The members' plans differ after this epoch: these groups of trials continue without this worker."""
 
     epoch: int
     siblings: tuple[tuple[str, ...], ...]
@@ -75,7 +75,7 @@ class Forked:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """These members are done: by the epochs, by their schedule, or because the loss is no longer finite. Others go on."""
+    """These members are done: all epochs are trained, their schedule has finished, or training has diverged."""
 
     trials: tuple[str, ...]
     epoch: int

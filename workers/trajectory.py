@@ -1,13 +1,13 @@
-"""State keys: they name a training state the way a git commit names a tree.
+"""State keys, which name a training state the way a git commit names a tree.
 
     root  = sha256(canonical JSON of program, seed, data, numerics, code)
     child = sha256(parent | float32 learning rates of the epoch | batch size)
 
-Equal keys mean bit-equal states on CPU, because everything that enters an epoch's arithmetic enters the key.
+On CPU, equal keys mean bit-identical states, because everything that enters an epoch's arithmetic enters the key.
 
 ``python -m workers.trajectory [FD]`` reads ``{"programs": [...], "data_dir": ...}`` from standard input and writes the
-identities as JSON, or ``{"fault": message}``, to a file descriptor, by default that of standard output: a driver asks in a
-process that has a worker's environment.
+identities as JSON, or ``{"fault": message}``, to a file descriptor, by default standard output. The driver runs it in a
+process with a worker's environment.
 """
 
 import ast
@@ -32,35 +32,35 @@ from workers.data import DataError, Dataset
 from workers.guessing import error_of_guessing
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax")
-DRAWS_FROM = "workers.randomness"  # every task's keys come from here, whoever imports it
-# What tasks compute with of `abel`; what these modules import besides, such as checks of numbers, decides no state.
+DRAWS_FROM = "workers.randomness"  # every task's PRNG keys come from here, whether or not its modules import it
+# The modules of `abel` that tasks compute with. Their other imports, such as argument checks, do not affect states.
 COMPUTES = frozenset({"abel.norms", "abel.dynamics"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What decides a program's states besides schedule and seed; ``why_not`` compares two of them."""
+    """Everything that determines a program's states except schedule and seed; ``why_not`` compares two identities."""
 
     program: Mapping[str, Any]
     data: str  # sha256 of the decoded arrays
-    examples: int  # training examples, which with the batch size give the steps of an epoch
+    examples: int  # training examples, which with the batch size determine the steps per epoch
     numerics: Mapping[str, str]
     code: str  # sha256 of the syntax trees
-    guessing: float | None = None  # percent: what a diverged trial counts as; decides no state, older ledgers lack it
+    guessing: float | None = None  # percent, assigned to diverged trials; not in the key, missing in older ledgers
 
     @property
     def batch_size(self) -> int:
-        """The program's, which a schedule may grow."""
+        """The program's batch size, which a schedule may grow."""
         return int(self.program["batch_size"])
 
     def root(self, seed: int, salt: str = "") -> str:
-        """The key of the state before epoch 1. A salt keeps a trial's states to itself (``--no-sharing``)."""
+        """Return the key of the state before epoch 1. A salt gives a trial keys of its own (``--no-sharing``)."""
         content = asdict(self) | {"seed": seed} | ({"salt": salt} if salt else {})
         del content["guessing"]
         return _sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
     def why_not(self, other: "Identity") -> list[str]:
-        """The parts in which another identity differs, each as "part: ours, theirs"; empty where states are shared."""
+        """Return the parts in which another identity differs, each as "part: ours, theirs"; empty if states are shared."""
         parts = {name: (value, other.numerics.get(name, "none")) for name, value in self.numerics.items()}
         parts |= {"data": (self.data[:12], other.data[:12]), "code": (self.code[:12], other.code[:12])}
         parts["program"] = (json.dumps(self.program, sort_keys=True), json.dumps(other.program, sort_keys=True))
@@ -68,12 +68,12 @@ class Identity:
 
 
 def child(parent: str, plan: EpochPlan) -> str:
-    """The key of the state that one epoch with this plan leads to."""
+    """Return the key of the state after one epoch with this plan."""
     return _sha256(bytes.fromhex(parent) + b"|" + plan.token())
 
 
 def identify(program: Program, dataset: Dataset) -> Identity:
-    """The identity of a program trained on this data by this process."""
+    """Return the identity of a program trained on this data by this process."""
     return Identity(
         program=to_dict(program),
         data=dataset.digest,
@@ -86,7 +86,7 @@ def identify(program: Program, dataset: Dataset) -> Identity:
 
 @cache
 def numerics() -> Mapping[str, str]:
-    """What decides the bits of this process's arithmetic."""
+    """Return everything that determines the bits of this process's arithmetic."""
     import jax
 
     device = jax.devices()[0]
@@ -105,10 +105,10 @@ def numerics() -> Mapping[str, str]:
 
 
 def code_digest(program: Program) -> str:
-    """sha256 over the docstring-stripped syntax trees of every module that the program's variants import.
+    """Return the sha256 over the docstring-stripped syntax trees of every module that the program's variants import.
 
-    Followed are imports inside ``workers``, inside the packages of plug-ins, and of what tasks compute with of ``abel``.
-    Schedules are no part of it: they decide rates, and rates are in the key.
+    It follows imports inside ``workers``, inside the packages of plug-ins, and of the ``abel`` modules in ``COMPUTES``.
+    Schedules are excluded: they determine only the rates, and the rates are in the key.
     """
     variants = (program.task, program.model, program.data, program.optimizer)
     pending = {type(variant).__module__ for variant in variants} | {DRAWS_FROM}
@@ -125,7 +125,7 @@ def code_digest(program: Program) -> str:
 
 @cache
 def _module(name: str) -> tuple[str, frozenset[str]]:
-    """A module's syntax tree as text, without docstrings, and the modules that it imports."""
+    """Return a module's syntax tree as text, without docstrings, and the modules that it imports."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return "", frozenset()
@@ -155,7 +155,7 @@ def _is_module(name: str) -> bool:
 
 
 def _processor() -> str:
-    """CPU model and a digest of its instruction set: XLA compiles for the instructions it finds."""
+    """Return the CPU model and a digest of its instruction set, for which XLA compiles."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -180,7 +180,7 @@ def main(target: IO[str]) -> None:
 
 
 def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What was asked for.
+    """Return the identities of the question's programs.
 
     Raises:
         ConfigError, DataError, ValueError: a program does not fit its data, or a variant failed.
@@ -199,7 +199,7 @@ def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 @contextmanager
 def _named(*variants: Any) -> Iterator[None]:
-    """Name the variant whose code failed, unless it is ours and says itself what does not fit."""
+    """Add the name of the failing variant to an error, unless a built-in variant's own message says what is wrong."""
     try:
         yield
     except (ConfigError, DataError):

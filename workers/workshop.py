@@ -1,4 +1,4 @@
-"""A worker's workshop: what stays at hand between cohorts, so that a reused process neither reads nor compiles twice."""
+"""What a worker process keeps between cohorts, so it neither reads data nor compiles twice."""
 
 import threading
 from functools import cache
@@ -25,7 +25,7 @@ class Workshop:
         self.checkpoints = Checkpoints(checkpoints)
         self.save_every_seconds = save_every_seconds
         self.allow_nondeterminism = allow_nondeterminism
-        # Set when this process is about to be ended: training saves after the epoch under way, and stops.
+        # Set when this process is about to be stopped: training finishes the current epoch, saves and stops.
         self.leaving = threading.Event()
         self.dataset = cache(self._load)
         self.training = cache(self._build)

@@ -1,6 +1,6 @@
-"""Takes the README's picture of MLflow: the page on which `abel ui` opens a sweep, in Chromium.
+"""Takes the README's screenshot of MLflow: the page that `abel ui` opens for a sweep, in Chromium.
 
-python bench/figures/view.py SWEEP FILE.png     (ABEL_HOME says where the sweep was run)
+python bench/figures/view.py SWEEP FILE.png     (ABEL_HOME is the home of the sweep)
 """
 
 import os
@@ -55,7 +55,7 @@ def picture(url: str, file: Path) -> None:
         page = browser.new_page(viewport=SIZE, color_scheme="light")
         page.goto(url)
         page.wait_for_function(DRAWN)
-        for name in ("Close", "Hide banner"):  # the assistant, and a line about shared views
+        for name in ("Close", "Hide banner"):  # the assistant, and a banner about shared views
             page.get_by_role("button", name=name, exact=True).first.click()
         page.wait_for_timeout(SETTLE_MS)
         page.screenshot(path=file)

@@ -8,18 +8,22 @@ _TEMPLATE = "template"
 
 
 def names() -> list[str]:
-    """The entries, sorted."""
+    """Return the names of the entries, sorted."""
     files = (file.name for file in resources.files(__name__).iterdir() if file.name.endswith(".yaml"))
     return sorted({name.removesuffix(".yaml") for name in files} - {_TEMPLATE})
 
 
 def entry(name: str) -> str:
-    """The YAML of an entry; `KeyError` where there is none."""
+    """Return the YAML of an entry.
+
+    Raises:
+        KeyError: there is no such entry.
+    """
     if name not in names():
         raise KeyError(name)
     return resources.files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def template() -> str:
-    """A commented spec to start from."""
+    """Return a commented spec to start from."""
     return resources.files(__name__).joinpath(f"{_TEMPLATE}.yaml").read_text(encoding="utf-8")

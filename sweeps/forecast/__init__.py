@@ -1,1 +1,1 @@
-"""What a sweep will cost: epochs without and with sharing, less what the ledger holds, and the time they take."""
+"""Cost forecasts of a sweep: epochs with and without sharing, minus the recorded ones, and the time they take."""

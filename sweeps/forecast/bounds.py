@@ -1,9 +1,9 @@
-"""Bounds of how many different training states some trials have, whatever their data.
+"""Bounds on the number of distinct training states of trials, for any data.
 
-States are counted depth by depth. Of schedules that look at the clock alone everything is known. Of the *watching*
-ones it is known until they can first decay by themselves: of ABEL's after four norms (three show a minimum, one more a
-decay), of the epochs after the warm-up or of means of them; of a plateau's after the first loss, which is always good,
-and one more bad epoch than it is patient.
+States are counted by depth, the number of epochs. Schedules that depend only on the epoch are known completely. *Watching*
+schedules are known until they can first decay on an observation. For ABEL that takes four norms (three show a minimum, one more
+a decay), counted in epochs or windows after the warm-up. For a plateau it takes a first loss, which is always good, and
+`patience + 1` bad epochs.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Flags = NDArray[np.bool_]
 
 
 class Span(NamedTuple):
-    """The bounds of a number of epochs; equal where it is exact."""
+    """Bounds on a number of epochs; equal if it is exact."""
 
     low: int
     high: int
 
 
 class Table:
-    """Trials as columns: where each starts (root), what it plans (row), and what the training may do to it.
+    """Trials as columns: start (root), plan (row), and the possible influence of observations.
 
-    `examples` tells how many training examples a trial has; where it is None, no batch is taken to reach them.
+    `examples` returns a trial's number of training examples. If it is None, batches are assumed not to reach that number.
     """
 
     def __init__(self, trials: Sequence[Trial], examples: Callable[[Trial], int] | None = None) -> None:
@@ -50,14 +50,14 @@ class Table:
         self.row: Ints = np.array([self.prefixes.row[course] for course in courses], np.int64)
         watchers = [watching(trial.schedule) for trial in trials]
         self.watching = np.array([schedule is not None for schedule in watchers], bool)
-        # The last epoch whose rates are known beforehand, the last before the forced decay acts, the last that is sure.
+        # The last epoch with known rates, the last before the forced decay takes effect, the last that is certain.
         self.fixed: Ints = np.array([fixed_epochs(schedule) for schedule in watchers], np.int64)
         self.last: Ints = np.array([_last_decay(schedule) for schedule in watchers], np.int64)
         self.sure: Ints = np.minimum(self.epochs, np.array([sure_epochs(schedule) for schedule in watchers], np.int64))
-        # Every setting comes to the first rung; how far each goes then is known when all have.
+        # Every setting reaches the first rung; what follows depends on the errors there.
         first = [next(iter(rungs(trial.halving, trial.epochs)), NEVER) for trial in trials]
         self.sure = np.minimum(self.sure, np.array(first, np.int64))
-        # Trials in one group see the same for as long as they share their states.
+        # Trials in one group observe the same as long as they share their states.
         self.group = _numbered(zip(self.root.tolist(), map(group, watchers), strict=True))
         factors = [schedule.decay_factor if schedule else None for schedule in watchers]
         self.open = 2 * _numbered(zip(self.group.tolist(), factors, strict=True))
@@ -67,21 +67,21 @@ class Table:
         self.followed = _followed(courses, self)
 
     def _settle(self) -> None:
-        """Number what is known of the watching trials before any of their root could decay by itself."""
+        """Number the known prefixes of the watching trials, before any trial of their root can decay on an observation."""
         exact = np.full(self.root.max(initial=-1) + 1, NEVER)
         np.minimum.at(exact, self.root, self.fixed)
         self.exact: Ints = exact[self.root]
         settled = np.zeros(len(self.root), np.int64)
         for depth in np.unique(self.exact[self.watching]).tolist():
             settled[self.exact == depth] = self.prefixes.classes(depth)[self.row[self.exact == depth]]
-        # Two levels of a tree over the trials: roots have trunks, trunks have branches.
+        # A tree over the trials with two levels: roots have trunks, trunks have branches.
         self.trunk = _numbered(zip(self.root.tolist(), settled.tolist(), strict=True))
         self.branch = _numbered(zip(self.trunk.tolist(), self.group.tolist(), strict=True))
         self.root_of_trunk: Ints = self.root[np.unique(self.trunk, return_index=True)[1]]
         self.trunk_of_branch: Ints = self.trunk[np.unique(self.branch, return_index=True)[1]]
 
     def cost(self, recorded: Ints | None = None) -> Span:
-        """Bounds of the states that are not among the first `recorded` epochs of their trials."""
+        """Return bounds on the states that are not among the first `recorded` epochs of their trials."""
         recorded = np.zeros_like(self.epochs) if recorded is None else recorded
         low = high = 0
         for depth, length in self._stretches(recorded):
@@ -91,7 +91,7 @@ class Table:
         return Span(low, high)
 
     def trajectories(self) -> Span:
-        """Bounds of how many different curves there are."""
+        """Return bounds on the number of distinct curves."""
         low = high = 0
         for depth in np.unique(self.epochs).tolist():
             ending = self.epochs == depth
@@ -100,7 +100,7 @@ class Table:
         return Span(max(low, len(np.unique(self.root))), high)
 
     def _stretches(self, recorded: Ints) -> Iterable[tuple[int, int]]:
-        """Depths at which the counts change, and for how many epochs they then stay."""
+        """Return the depths at which the counts change, and for how many epochs they then stay constant."""
         ends = [self.prefixes.shared, recorded, self.epochs, self.sure, self.fixed, self.last, self.followed]
         most = int(self.epochs.max(initial=0))
         starts = np.unique(np.concatenate([[1], *(end + 1 for end in ends)]))
@@ -108,7 +108,7 @@ class Table:
         return zip(starts.tolist(), np.diff([*starts, most + 1]).tolist(), strict=True)
 
     def _count(self, depth: int, live: Flags, sure: Flags) -> Span:
-        """Bounds of the different states that trials have at a depth: those that may be there, those that are for sure."""
+        """Return bounds on the distinct states at a depth, given the trials that may be and that surely are there."""
         classes = self.prefixes.classes(depth)[self.row]
         width = int(classes.max(initial=0)) + 1
         paths = self.root * width + classes
@@ -125,16 +125,16 @@ class Table:
         return Span(int(np.maximum(either, self._apart(certain, depth)).sum()), high)
 
     def _apart(self, some: Flags, depth: int) -> Ints:
-        """For each root, how many of some watching trials cannot but be apart from each other at a depth.
+        """Return, for each root, how many of some watching trials must have distinct states at a depth.
 
-        Those with different rates before anything could decay by itself are; so are, in one group, those with different
-        factors after a last decay, and those with the last decay at different epochs after the earlier one.
+        Trials are distinct if their rates differ before any decay on an observation. Trials of one group are also distinct
+        after a last decay if their factors differ, and after the earlier of two last decays at different epochs.
         """
         choices = np.where(depth > self.last, self.closed, 0)
         width = int(choices.max(initial=0)) + 1
         found = np.unique(self.branch[some] * width + choices[some]) // width
         sizes = np.bincount(found, minlength=len(self.trunk_of_branch))
-        # The branches of a trunk may be one state: the largest of them counts.
+        # The branches of a trunk may coincide, so only the largest counts.
         largest = np.zeros(len(self.root_of_trunk), np.int64)
         np.maximum.at(largest, self.trunk_of_branch, sizes)
         apart = np.zeros(self.root.max(initial=-1) + 1, np.int64)
@@ -143,7 +143,7 @@ class Table:
 
 
 def _followed(courses: Sequence[PlannedCourse], table: Table) -> Ints:
-    """For each watching trial, a depth beyond which no schedule that goes by the clock can be where it is."""
+    """Return, for each watching trial, a depth beyond which no epoch-only schedule can share its states."""
     followed = np.full(len(courses), NEVER)
     by_clock: dict[int, set[PlannedCourse]] = {}
     for course, root, watches in zip(courses, table.root.tolist(), table.watching.tolist(), strict=True):
@@ -157,7 +157,7 @@ def _followed(courses: Sequence[PlannedCourse], table: Table) -> Ints:
 
 
 class _Others:
-    """The courses of a root that go by the clock: how far can they be where a watching trial is?"""
+    """The courses of a root that depend only on the epoch, and how long they can share a watching trial's states."""
 
     def __init__(self, courses: set[PlannedCourse], prefixes: Prefixes) -> None:
         self._prefixes = prefixes
@@ -168,14 +168,14 @@ class _Others:
                 self._factors.setdefault(epoch, set()).add(_factor(course.schedule))
 
     def follow(self, course: PlannedCourse, fixed: int) -> int:
-        """A depth beyond which none of them is where the watching trial is, whatever it sees."""
+        """Return a depth beyond which none of them shares the watching trial's states, whatever it observes."""
         common = self._common(self._prefixes.row[course])
         last, factor = _last_decay(course.schedule), _factor(course.schedule)
         if common < fixed:
             return common
         if last < fixed:
             return NEVER
-        # Beyond its last decay only what decays after the same epoch, by its factor or by that squared, can be there.
+        # After its last decay only a course that decays after the same epoch, by its factor or its square, can follow.
         same = (factor, factor**2)
         others = self._factors.get(last, ())
         return NEVER if any(math.isclose(one, other, rel_tol=1e-3) for one in same for other in others) else last
@@ -194,11 +194,11 @@ def _last_decay(schedule: Schedule | None) -> int:
 
 
 def _factor(schedule: Schedule) -> float:
-    """The factor of a decay; 1 for a schedule that has none."""
+    """Return the decay factor; 1 for a schedule without one."""
     return float(getattr(schedule, "decay_factor", 1.0))
 
 
 def _numbered(keys: Iterable[object]) -> Ints:
-    """A number for each key, equal for equal keys, from 0."""
+    """Return a number for each key, from 0, equal for equal keys."""
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)

@@ -1,18 +1,18 @@
-"""What a sweep costs before it runs: epochs one by one, and epochs with everything shared that can be.
+"""The cost of a sweep before it runs: epochs without sharing, and epochs with as much sharing as possible.
 
-Schedules that look at the clock alone have known rates, and their cost is exact. Where ABEL or a plateau decays depends
-on data, so a sweep with them costs something between two bounds, whatever they see (`sweeps.forecast.bounds` counts them):
+Schedules that depend only on the epoch have known rates, and their cost is exact. When ABEL or a plateau decays depends on
+the data, so a sweep with them costs between two bounds, whatever they observe (`sweeps.forecast.bounds` counts them):
 
-- *At most*: ABEL parts from everything else at the first epoch in which Algorithm 1 can decay by itself. It takes four
-  norms (three show a minimum, one more a decay), of the epochs after the warm-up or of means of them. Trials of ABEL
-  that differ in the decay factor part there too; those that differ in the last decay alone, only at that. A plateau
-  parts after its first loss and one more bad epoch than it is patient.
-- *At least*: ABEL follows some other schedule for as long as it could, which is as a rule until its last decay, and
-  trials of ABEL share everything until the decay in which they cannot be equal. A plateau may never decay. Where ABEL
-  ends by a threshold of gain, it ends as early as it could. Where settings compete, each is trained to the first rung.
+- *Upper bound*: ABEL separates from all other schedules at the first epoch in which Algorithm 1 can decay. That takes four
+  norms (three show a minimum, one more a decay), counted in epochs or windows after the warm-up. ABEL trials with different
+  decay factors separate there too; those that differ only in the last decay separate at that decay. A plateau separates
+  after its first loss and `patience + 1` bad epochs.
+- *Lower bound*: ABEL follows another schedule as long as possible, usually until its last decay, and ABEL trials share
+  everything until a decay that must differ. A plateau may never decay. With a gain threshold, ABEL ends as early as
+  possible. Where settings compete, each is trained only to the first rung.
 
-Both assume that no trial diverges, which ends it early, and no rate underflows float32, and, where it is not known how
-many examples there are, that no batch grows to all of them.
+Both assume that no trial diverges, which would end it early, that no rate underflows float32, and, if the number of examples
+is unknown, that no batch grows to all of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["ArmForecast", "Forecast", "Seconds", "Span", "forecast", "wall_secon
 
 
 class Seconds(NamedTuple):
-    """The bounds of a time."""
+    """Bounds on a time."""
 
     low: float
     high: float
@@ -38,14 +38,14 @@ class Seconds(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ArmForecast:
-    """One arm by itself: what it would cost if it were the whole sweep."""
+    """The cost of one arm as if it were the whole sweep."""
 
     arm: str
     trials: int
     naive_epochs: int
     sure_epochs: int
     shared_epochs: Span
-    known_epochs: int  # of its trials, one by one
+    known_epochs: int  # recorded epochs, counted for every trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +53,13 @@ class Forecast:
     """The cost of a sweep in epochs.
 
     Args:
-        naive_epochs: every trial trained by itself, to its last epoch.
-        sure_epochs: of these, those that no schedule, and no halving, can end training before.
+        naive_epochs: every trial trained separately, to its last epoch.
+        sure_epochs: the part of `naive_epochs` that is trained even if schedules and halving end trials as early as possible.
         shared_epochs: every state trained once.
-        known_epochs: of the naive ones, those that are recorded already.
-        new_epochs: of the shared ones, those that are left to train.
-        trajectories: different curves at the end.
-        critical_epochs: the longest chain left to train, which no number of workers makes shorter.
+        known_epochs: the part of `naive_epochs` that is already recorded.
+        new_epochs: the part of `shared_epochs` that is left to train.
+        trajectories: number of distinct curves at the end.
+        critical_epochs: the longest chain left to train, which more workers cannot shorten.
     """
 
     trials: int
@@ -78,9 +78,9 @@ def forecast(
     known: Callable[[Trial], int] | None = None,
     examples: Callable[[Trial], int] | None = None,
 ) -> Forecast:
-    """The cost of some trials, of each of which the first `known(trial)` epochs are recorded (none by default).
+    """Return the cost of trials, given that the first `known(trial)` epochs of each are recorded (none by default).
 
-    `examples` tells how many training examples a trial has, where that is known.
+    `examples` returns a trial's number of training examples, if that is known.
     """
     recorded = np.array([min(known(trial), trial.epochs) if known else 0 for trial in trials], np.int64)
     table = Table(trials, examples)
@@ -99,10 +99,10 @@ def forecast(
 
 
 def wall_seconds(forecast: Forecast, seconds_per_epoch: float, workers: int) -> Seconds:
-    """How long the new epochs take on so many workers, each at this speed; starting workers and forking not counted.
+    """Return bounds on the time of the new epochs on `workers` workers of this speed, without start-up and forks.
 
-    No schedule of the work beats the lower bound, and none that leaves no worker idle while an epoch could be trained
-    exceeds the upper one (Graham's bound for list scheduling).
+    No schedule of the work is faster than the lower bound. No schedule that keeps workers busy while an epoch is ready exceeds
+    the upper bound (Graham's bound for list scheduling).
     """
     low, high = forecast.new_epochs
     shortest, longest = forecast.critical_epochs
@@ -115,7 +115,7 @@ def wall_seconds(forecast: Forecast, seconds_per_epoch: float, workers: int) -> 
 def _arms(
     trials: Sequence[Trial], recorded: Sequence[int], examples: Callable[[Trial], int] | None
 ) -> tuple[ArmForecast, ...]:
-    """Every arm by itself, in the sweep's order."""
+    """Return the cost of each arm by itself, in the sweep's order."""
     members: dict[str, list[Trial]] = {}
     known: dict[str, int] = {}
     for trial, epochs in zip(trials, recorded, strict=True):

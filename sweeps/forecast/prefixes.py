@@ -1,7 +1,7 @@
-"""Which schedules plan the same epochs, and for how long, before anything is trained.
+"""For how many epochs schedules plan the same, before anything is trained.
 
-Every schedule is followed through epochs that show it nothing, so that only what it does by the clock happens. Sorted
-by what they plan, courses make a tree: each shares a prefix with the one before it.
+Every schedule is advanced with NaN observations, so it only does what depends on the epoch. Sorted by their plans, courses
+form a tree: each shares a prefix with the one before it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from abel.schedules import (
 
 Ints = NDArray[np.int64]
 
-# Places in an epoch at which rates are compared: schedules that differ within an epoch differ at one of them.
+# Number of steps per epoch at which rates are compared: schedules that differ within an epoch differ at one of them.
 _STEPS = 8
 NEVER = 2**40  # an epoch that no trial reaches
 _UNSEEN = Observation(weight_norm_sq=math.nan, train_loss=math.nan)
 
 
 class PlannedCourse(NamedTuple):
-    """A schedule in a program: the first batch size, and the examples of an epoch (`NEVER` where they are not known)."""
+    """A schedule in a program: the initial batch size, and the examples of an epoch (`NEVER` if unknown)."""
 
     schedule: Schedule
     batch_size: int
@@ -44,7 +44,7 @@ class PlannedCourse(NamedTuple):
 
 
 def clock_decays(schedule: Schedule) -> tuple[int, ...] | None:
-    """The epochs of a schedule's decays, or growths, by the clock; None where its rate is not constant between them."""
+    """Return the epochs of a schedule's fixed decays or growths; None if its rate is not constant between them."""
     match schedule:
         case Step(decay_epochs=epochs) | GrowBatch(decay_epochs=epochs):
             return epochs
@@ -56,10 +56,9 @@ def clock_decays(schedule: Schedule) -> tuple[int, ...] | None:
 
 
 class Prefixes:
-    """Courses sorted by what they plan; `row[course]` is a course's place, the same for equal plans.
+    """Courses sorted by their plans; `row[course]` is a course's place, the same for equal plans.
 
-    `shared` tells, for each place, for how many epochs it plans what the place before plans, i64[places]; -1 for the
-    first.
+    `shared` is, for each place, the number of epochs planned like the place before, i64[places]; -1 for the first.
     """
 
     def __init__(self, courses: Iterable[PlannedCourse], epochs: int) -> None:
@@ -77,17 +76,17 @@ class Prefixes:
         self.shared: Ints = np.array(shared, np.int64)
 
     def common(self, one: int, other: int) -> int:
-        """For how many epochs two different places plan the same."""
+        """Return for how many epochs two different places plan the same."""
         first, second = sorted((one, other))
         return int(self.shared[first + 1 : second + 1].min())
 
     def classes(self, depth: int) -> Ints:
-        """A number for each place, equal for exactly those that plan the same for the first `depth` epochs."""
+        """Return a number for each place, equal exactly for those that plan the same for the first `depth` epochs."""
         return np.cumsum(self.shared < depth)
 
 
 class _Walker:
-    """A course on its way."""
+    """A course, advanced epoch by epoch."""
 
     def __init__(self, course: PlannedCourse) -> None:
         self.course = course
@@ -97,7 +96,7 @@ class _Walker:
         self.epoch = 1  # the next one whose plan may differ from the one before
 
     def token(self) -> bytes:
-        """What is planned for the epoch, after which the walker stands at its next."""
+        """Return the token of the epoch's plan, and advance to the next epoch."""
         epoch, (schedule, batch_size, examples) = self.epoch, self.course
         if self._decays is None:
             while self._state.epoch < epoch - 1:
@@ -108,7 +107,7 @@ class _Walker:
             following = self._decays[decays] + 1 if decays < len(self._decays) else NEVER
             self.epoch = epoch + 1 if epoch <= self._warmup_epochs else following
             if isinstance(schedule, GrowBatch):
-                # Its rates know nothing of its growths, and are compared at the same places as all others.
+                # Its rates do not depend on its growths, and are compared at the same steps as all others.
                 batch_size, decays = schedule.grown(batch_size, decays, examples), 0
             self._state = self._state._replace(epoch=epoch - 1, decays=decays)
         plan = schedule.plan(self._state, epoch, examples=_STEPS, batch_size=1)
@@ -116,14 +115,14 @@ class _Walker:
 
 
 class _Group(NamedTuple):
-    members: Sequence[_Walker]  # that planned the same before `epoch`
+    members: Sequence[_Walker]  # with the same plans before `epoch`
     epoch: int
-    token: bytes  # of the epoch before
-    shared: int  # epochs in common with the group before
+    token: bytes  # of the previous epoch
+    shared: int  # epochs in common with the previous group
 
 
 def _parted(group: _Group) -> list[_Group]:
-    """The groups that a group falls into at its epoch, in order."""
+    """Split a group by its plans for its epoch, in order."""
     found: dict[bytes, list[_Walker]] = {}
     for member in group.members:
         found.setdefault(member.token() if member.epoch == group.epoch else group.token, []).append(member)

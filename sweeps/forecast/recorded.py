@@ -1,4 +1,4 @@
-"""What a sweep will cost, given what the ledger holds of its trials."""
+"""The cost of a sweep, given the recorded epochs of its trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from workers.trajectory import Identity
 def estimate(
     spec: SweepSpec, known: Mapping[Program, Identity], ledger: Ledger | None, *, sharing: bool = True
 ) -> Forecast:
-    """The sweep's cost in epochs, given what the ledger holds; without identities or ledger nothing counts as known."""
+    """Return the sweep's cost in epochs, given the ledger; without identities or ledger no epoch counts as recorded."""
     trials = spec.expand()
     if not sharing:
         return _unshared(spec.name, trials, known, ledger)
@@ -29,7 +29,7 @@ def estimate(
 
 
 def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger) -> Mapping[int, int]:
-    """How many epochs from the first the ledger holds of each trial, by number; one that ended early is complete."""
+    """Return the number of leading epochs recorded for each trial, by trial number; a trial that ended early is complete."""
     recorded = {trial.number: 0 for trial in trials}
     walking = [(trial, trial.schedule.init(), known[trial.program].root(trial.seed)) for trial in trials]
     for epoch in range(1, max((trial.epochs for trial in trials), default=0) + 1):
@@ -56,7 +56,7 @@ def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], 
 
 
 def why_nothing(known: Mapping[Program, Identity], ledger: Ledger | None) -> str:
-    """Why no recorded state serves the sweep."""
+    """Return why no recorded state can be used by the sweep."""
     earlier = [identity for row in reversed(ledger.intact_sweeps()) for identity in row.identities] if ledger else []
     if not earlier:
         return "no sweep was run here yet"
@@ -66,16 +66,16 @@ def why_nothing(known: Mapping[Program, Identity], ledger: Ledger | None) -> str
     nearest = min(differences, key=len)
     if not nearest:
         return "its seeds and first learning rates are new"
-    return "what is recorded has other " + "; ".join(nearest)
+    return "recorded states differ in " + "; ".join(nearest)
 
 
 def _stopped(sweep_id: str, ledger: Ledger) -> Mapping[int, int]:
-    """The trials that a sweep stopped at a rung, by number: nothing of them is left to train."""
+    """Return the epochs of trials that a sweep stopped at a rung, by number: they have nothing left to train."""
     return {row.number: row.epochs for row in ledger.trials(sweep_id) if row.status is TrialStatus.STOPPED}
 
 
 def _unshared(name: str, trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger | None) -> Forecast:
-    """Without sharing every trial trains its own epochs, and only the very same sweep can have recorded them."""
+    """Return the cost without sharing: every trial trains its own epochs, and only the same sweep can have recorded them."""
     sweep_id = sweep_identity(name, trials, known, sharing=False) if known else ""
     rows = ledger.trials(sweep_id) if ledger else []
     recorded = {row.number: row.epochs if row.status.final else row.epoch for row in rows}

@@ -1,4 +1,4 @@
-"""How long an epoch and a start take, as recent sweeps of the ledger measured it."""
+"""Durations of an epoch and of start-up, measured by recent sweeps of the ledger."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,16 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.spec.trial import Trial
 from workers.config import to_dict
 
-# Sweeps whose curves are read for seconds per epoch: the latest say most about the machine as it is.
+# Number of latest sweeps to read, as they best reflect the machine's current speed.
 SWEEPS_ASKED = 5
 
 
 def seconds_per_epoch(ledger: Ledger, trials: Sequence[Trial]) -> float | None:
-    """The mean over the sweep's programs of their median seconds per recorded epoch; None where none was measured."""
+    """Return the mean over the sweep's programs of their median seconds per recorded epoch; None if none was measured."""
     wanted = {_canonical(to_dict(trial.program)) for trial in trials}
     found: dict[str, float] = {}
     for sweep in reversed(ledger.intact_sweeps()[-SWEEPS_ASKED:]):
-        with suppress(LedgerDamaged):  # reported to whoever asks for that sweep
+        with suppress(LedgerDamaged):  # reported when that sweep is used
             for row in ledger.trials(sweep.id):
                 program = _canonical(row.program)
                 if program in wanted and program not in found and row.head is not None:
@@ -29,10 +29,10 @@ def seconds_per_epoch(ledger: Ledger, trials: Sequence[Trial]) -> float | None:
 
 
 def seconds_to_start(ledger: Ledger, pace: float) -> float | None:
-    """The median of how long the latest sweeps took from their start to their first epoch; None where none trained.
+    """Return the median time of the latest sweeps from their start to their first epoch; None if none trained.
 
     Args:
-        pace: seconds of an epoch.
+        pace: seconds per epoch, subtracted for the first epoch itself.
     """
     found = []
     for sweep in reversed(ledger.sweeps()[-SWEEPS_ASKED:]):

@@ -1,4 +1,4 @@
-"""What is known beforehand of the schedules that watch the training, `Abel` and `Plateau`, and so may decay by themselves."""
+"""Properties known in advance of `Abel` and `Plateau`, the schedules that watch training and may decay on an observation."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sweeps.forecast.prefixes import NEVER
 
 Watching = Abel | Plateau
 
-_NORMS_TO_DECAY = 4  # by Algorithm 1
-_NORMS_TO_DECAY_AGAIN = 2  # one shows the next minimum, one more the decay
+_NORMS_TO_DECAY = 4  # norms that Algorithm 1 needs for a decay
+_NORMS_TO_DECAY_AGAIN = 2  # one for the next minimum, one more for the decay
 
 
 def watching(schedule: Schedule) -> Watching | None:
-    """The schedule, if it watches the training."""
+    """Return the schedule if it watches training, else None."""
     return schedule if isinstance(schedule, Watching) else None
 
 
 def fixed_epochs(schedule: Watching | None) -> int:
-    """How many epochs of a schedule have rates that are known beforehand."""
+    """Return for how many epochs the rates of a schedule are known in advance."""
     match schedule:
         case Abel():
             return schedule.warmup_epochs + _epochs_of(schedule, _NORMS_TO_DECAY)
@@ -33,7 +33,7 @@ def fixed_epochs(schedule: Watching | None) -> int:
 
 
 def sure_epochs(schedule: Watching | None) -> int:
-    """How many epochs a schedule trains whatever it sees; `NEVER` where it leaves the end to the sweep."""
+    """Return how many epochs a schedule trains at least, whatever it observes; `NEVER` if it leaves the end to the sweep."""
     if not isinstance(schedule, Abel) or schedule.gain_threshold is None:
         return NEVER
     again = _epochs_of(schedule, _NORMS_TO_DECAY + _NORMS_TO_DECAY_AGAIN)
@@ -41,13 +41,13 @@ def sure_epochs(schedule: Watching | None) -> int:
 
 
 def _epochs_of(schedule: Abel, norms: int) -> int:
-    """The epochs that it takes to observe so many norms."""
+    """Return the number of epochs needed to observe `norms` norms."""
     window = schedule.norm_window_epochs
     return window + norms - 1 if schedule.norm_window == "sliding" else window * norms
 
 
 def group(schedule: Watching | None) -> object:
-    """What decides when a schedule decays by itself, the states being the same: all but its factor and last decay."""
+    """Return what determines when a schedule decays on an observation: all its arguments except factor and last decay."""
     match schedule:
         case Abel():
             return replace(schedule, decay_factor=0.5, last_decay_epoch=None)
@@ -58,12 +58,12 @@ def group(schedule: Watching | None) -> object:
 
 
 def distinct_factors(schedules: Sequence[Watching | None]) -> list[bool]:
-    """Which schedules have a decay factor whose rates cannot be mistaken for those of another one in their group.
+    """Return which schedules have a decay factor whose rates differ from those of all other factors in their group.
 
-    0.5 decayed twice in one epoch is 0.25 decayed once: of such a pair only one counts in a lower bound. A plateau's
-    group has no other.
+    Two decays by 0.5 in one epoch equal one decay by 0.25, so only one of such a pair counts in a lower bound. A plateau is
+    alone in its group.
     """
-    taken: dict[object, dict[float, float]] = {}  # by group: a float32 rate and the factor that it belongs to
+    taken: dict[object, dict[float, float]] = {}  # by group: float32 rates and the factors that they belong to
     distinct = []
     for schedule in schedules:
         if schedule is None:

@@ -1,9 +1,9 @@
-"""The one truth about sweeps: every trial, state, checkpoint and event, in SQLite or PostgreSQL.
+"""The source of truth about sweeps: every trial, state, checkpoint and event, in SQLite or PostgreSQL.
 
-ledger       the writes; queries the reads; records what both hand out
-tables       what the database holds; migrations bring older ones up to date
-sealing      a digest for each row; soundness checks what must hold between rows
-leases       who may write for a sweep
-mending      what `abel repair` restores; copies make `abel backup`
-retention    which checkpoints are still worth their room
+ledger       writes; queries has the reads, records the rows that both return
+tables       the schema; migrations upgrade older ledgers
+sealing      a digest for each row; soundness checks consistency between rows
+leases       exclusive write access to a sweep
+mending      `abel repair`; copies has `abel backup`
+retention    which checkpoints to keep
 """

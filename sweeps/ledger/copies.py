@@ -1,4 +1,4 @@
-"""Copies of an SQLite ledger's file: a backup while sweeps run, and what can still be read of a damaged one."""
+"""Copies of an SQLite ledger's file: a backup while sweeps run, and the readable part of a damaged file."""
 
 import os
 import shutil
@@ -19,12 +19,12 @@ TABLES = tuple(tables.metadata.tables)
 
 
 def stamp() -> str:
-    """The time, for the name of a copy."""
+    """Return the current time, formatted for the name of a copy."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
 def copy_ledger(ledger: Path, target: Path) -> None:
-    """Copy a ledger as it is at one instant, whoever writes to it, to a new file that only its owner can read.
+    """Copy a consistent snapshot of a ledger, even while others write to it, to a new file that only its owner can read.
 
     Raises:
         LedgerError: the file exists, or cannot be written or read.
@@ -37,10 +37,10 @@ def copy_ledger(ledger: Path, target: Path) -> None:
         raise LedgerError(f"{target}: cannot be written: {error.strerror}") from None
     try:
         with closing(_reader(ledger)) as source, closing(sqlite3.connect(target)) as copy:
-            source.backup(copy)  # all pages in one go: a copy in steps starts anew whenever somebody writes
+            source.backup(copy)  # all pages at once: a copy in steps would restart after every write
             found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
-            raise LedgerDamaged(f"ledger {ledger}: is damaged: the database says {found!r}")
+            raise LedgerDamaged(f"ledger {ledger}: is damaged: the database reports {found!r}")
         _sync(target)
     except BaseException as error:
         target.unlink()
@@ -50,10 +50,10 @@ def copy_ledger(ledger: Path, target: Path) -> None:
 
 
 def salvage(ledger: Path, target: Path) -> dict[str, int]:
-    """Copy what can be read of a damaged ledger into a new one of its version; returns how many rows of each table.
+    """Copy the readable rows of a damaged ledger into a new one of the same version; return the number of rows by table.
 
-    Rows are read from both ends of each table, up to where its pages are damaged. What a row holds is not looked at:
-    its digest tells.
+    Rows are read from both ends of each table up to the damaged pages. Their content is not checked here; digests show
+    whether it is intact.
 
     Raises:
         LedgerDamaged: nothing can be read.
@@ -70,15 +70,15 @@ def salvage(ledger: Path, target: Path) -> dict[str, int]:
                 copy.execute(f"DELETE FROM {table}")
                 for row in _rows(source, table, known):
                     marks = ", ".join("?" * len(row))
-                    with suppress(sqlite3.IntegrityError):  # a damaged key may be there twice
+                    with suppress(sqlite3.IntegrityError):  # a damaged key may occur twice
                         copy.execute(f"INSERT INTO {table} ({', '.join(known)}) VALUES ({marks})", row)
                         found[table] += 1
-            if version < tables.SCHEMA_VERSION:  # later ones have digests, by which a repair finds the version
+            if version < tables.SCHEMA_VERSION:  # in later versions a repair restores this row itself
                 row = ("schema_version", str(version))
                 copy.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", row)
             _keep_numbers(source, copy)
     if not any(found.values()):
-        raise LedgerDamaged(f"ledger {ledger}: is damaged: no row of it can be read; restore a backup")
+        raise LedgerDamaged(f"ledger {ledger}: is damaged: no row can be read; restore a backup")
     return found
 
 
@@ -112,14 +112,14 @@ def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str]) -> Ite
 
 
 def _keep_numbers(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
-    """Events are not to get the number of one that is lost: a tracking store may know that."""
+    """Do not reuse the ids of lost events: a tracking store may have recorded them."""
     with suppress(sqlite3.DatabaseError):
         for table, number in source.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
             copy.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table))
 
 
 def replace(ledger: Path, new: Path) -> Path:
-    """Put a new file in a ledger's place, which is never empty; returns where the old one, with its log, is kept.
+    """Replace a ledger's file atomically; return the path where the old file, with its log, is kept.
 
     Raises:
         SweepBusy: a process runs a sweep of the ledger.
@@ -130,7 +130,7 @@ def replace(ledger: Path, new: Path) -> Path:
     for ending in ("", "-wal"):
         with suppress(FileNotFoundError):
             _keep(ledger.with_name(f"{ledger.name}{ending}"), kept.with_name(f"{kept.name}{ending}"))
-    for ending in ("-wal", "-shm"):  # first, since SQLite would write the old log into the new file
+    for ending in ("-wal", "-shm"):  # removed first, as SQLite would apply the old log to the new file
         ledger.with_name(f"{ledger.name}{ending}").unlink(missing_ok=True)
     new.replace(ledger)
     _sync(ledger)
@@ -141,7 +141,7 @@ def _refuse_held(ledger: sqlite3.Connection) -> None:
     ledger.row_factory = sqlite3.Row
     with suppress(sqlite3.DatabaseError):
         for row in ledger.execute("SELECT name, holder, lease_until_ms FROM sweeps NOT INDEXED"):
-            with suppress(ValueError, TypeError):  # a damaged lease, which nobody can renew
+            with suppress(ValueError, TypeError):  # a damaged lease cannot be renewed
                 leases.refuse_held(dict(row))
 
 

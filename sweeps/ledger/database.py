@@ -1,4 +1,4 @@
-"""The connection to the ledger's database: SQLite in a mode in which readers never block the writer, or PostgreSQL."""
+"""Connections to the ledger's database: SQLite in WAL mode, where readers never block the writer, or PostgreSQL."""
 
 import fcntl
 import os
@@ -18,17 +18,20 @@ from sweeps.files import make_private, private
 from sweeps.ledger.sealing import Damage
 from sweeps.urls import masked, parse, sqlite_file, without_credentials
 
-BUSY_TIMEOUT_MS = 30_000  # how long to wait for another writer
-IDLE_TIMEOUT_MS = 10_000  # how long a writer on PostgreSQL may do nothing while others wait for it
+BUSY_TIMEOUT_MS = 30_000  # wait this long for another writer
+IDLE_TIMEOUT_MS = 10_000  # PostgreSQL ends a transaction that is idle for longer, as others wait for its locks
 CONNECT_TIMEOUT_SECONDS = 10
-# Of libpq: after which silence of the other machine a connection is given up, idle or with something on its way.
+# libpq's settings for giving up a connection when the other machine is silent, while idle or with unacknowledged data.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 20_000}
-SCHEMA_LOCK = 0x61_62_65_6C  # any number that no other program takes in the same database
-AWAY = ("08", "57P")  # PostgreSQL's codes begin so where a connection broke, or a server starts, stops or crashed
+SCHEMA_LOCK = 0x61_62_65_6C  # any number that no other program uses in the same database
+AWAY = (
+    "08",
+    "57P",
+)  # prefixes of PostgreSQL's codes for a broken connection and a server that starts, stops or crashed
 DAMAGED = ("42P01", "42703", "XX001", "XX002")  # a table or column of ours is missing, pages or indexes are damaged
 
-# What SQLite reports of the machine and not of the file's content, by the low byte of its code. Texts that are not UTF-8
-# have no code.
+# SQLite's errors that are due to the environment and not to the file's content, by the low byte of their code. Text that is
+# not UTF-8 gives an error without a code.
 OUTSIDE = frozenset(
     (
         *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
@@ -40,19 +43,19 @@ CURE = "`abel repair --dry-run` lists what can be restored"
 
 
 class LedgerError(Exception):
-    """The ledger cannot be opened, is of another schema version, or does not hold what was asked for."""
+    """The ledger cannot be opened, has another schema version, or does not contain what was requested."""
 
 
 class LedgerAway(LedgerError, ConnectionError):
-    """The ledger's server is out of reach for now. Whether what was being written is there is not known."""
+    """The ledger's server is unreachable for now. Whether the last write succeeded is unknown."""
 
 
 class LedgerDamaged(LedgerError):
-    """The ledger holds something other than what was written, or lacks a part of it."""
+    """The ledger's content is not what was written, or part of it is missing."""
 
 
 def engine(url: str) -> Engine:
-    """Connections to the database at an SQLAlchemy URL; execution option ``abel_write`` makes one a writer's."""
+    """Return an engine for an SQLAlchemy URL; a connection with the execution option ``abel_write`` may write."""
     place = _parsed(url)
     match place.drivername:
         case "sqlite":
@@ -63,12 +66,12 @@ def engine(url: str) -> Engine:
 
 
 def make_whole(url: str, fill: Callable[[str], None]) -> None:
-    """Create the file of an SQLite ledger that is not there yet: filled elsewhere, then linked to its place.
+    """Create the file of an SQLite ledger if it does not exist: fill it elsewhere, then link it to its place.
 
-    So a file in that place is never empty, unless somebody emptied it.
+    So a file in that place is never empty, unless somebody truncated it.
 
     Raises:
-        LedgerDamaged: the file is empty, or its write-ahead log is there without it.
+        LedgerDamaged: the file is empty, or its write-ahead log exists without it.
     """
     place = sqlite_file(_parsed(url))
     if place is None:
@@ -79,7 +82,7 @@ def make_whole(url: str, fill: Callable[[str], None]) -> None:
         return
     log = place.with_name(f"{place.name}-wal")
     if log.exists() and log.stat().st_size:
-        text = f"{log.name} is there without {place.name}; restore a backup, or move {log.name} away"
+        text = f"{log.name} exists without {place.name}; restore a backup, or move {log.name} away"
         raise LedgerDamaged(f"ledger {printable(_parsed(url))}: is damaged: {text}")
     draft = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
     try:
@@ -92,7 +95,7 @@ def make_whole(url: str, fill: Callable[[str], None]) -> None:
 
 
 def place_file(new: Path, place: Path) -> None:
-    """Give a file a name that is free, in one step.
+    """Rename a file atomically to a free name.
 
     Raises:
         FileExistsError: the name is taken.
@@ -101,7 +104,7 @@ def place_file(new: Path, place: Path) -> None:
         os.link(new, place)
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links: whoever finds it so takes the folder's lock
+    except OSError:  # a file system without hard links: lock the folder instead
         folder = os.open(place.parent, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -113,29 +116,29 @@ def place_file(new: Path, place: Path) -> None:
 
 
 def printable(url: URL) -> str:
-    """The URL as it may be printed."""
+    """Return the URL without credentials."""
     return without_credentials(url)
 
 
 def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An insertion that can say what to do with a row that is there already."""
+    """Return an INSERT that supports ON CONFLICT."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def reader(engine: Engine) -> Connection:
-    """A connection whose transactions see one state of the database, whatever is committed meanwhile."""
+    """Return a connection whose transactions see a snapshot, whatever is committed in the meantime."""
     if engine.dialect.name == "postgresql":
         return engine.connect().execution_options(isolation_level="REPEATABLE READ")
     return engine.connect()
 
 
 def writer(engine: Engine) -> Connection:
-    """A connection whose transactions may write."""
+    """Return a connection whose transactions may write."""
     return engine.connect().execution_options(abel_write=True)
 
 
 def check_file(engine: Engine, *, indexes: bool = False) -> None:
-    """Have SQLite look through its file, all of it; with ``indexes`` it compares them with their tables too.
+    """Have SQLite check its whole file; with ``indexes`` also compare indexes with their tables.
 
     Raises:
         DBAPIError, Damage: the file is damaged.
@@ -145,26 +148,26 @@ def check_file(engine: Engine, *, indexes: bool = False) -> None:
             pragma = "integrity_check" if indexes else "quick_check"
             found = connection.exec_driver_sql(f"PRAGMA {pragma}(1)").scalar()
         if found != "ok":
-            raise Damage(f"the database says {found!r}")
+            raise Damage(f"the database reports {found!r}")
 
 
 def lock_schema(connection: Connection) -> None:
-    """Until the transaction ends nobody else creates or changes tables; on SQLite a writer has that lock anyway."""
+    """Block schema changes by others until the transaction ends; on SQLite a writer holds that lock anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": SCHEMA_LOCK})
 
 
 @contextmanager
 def refusals_told(url: URL, cannot: str) -> Iterator[None]:
-    """What the database refuses, as one line that names the ledger."""
+    """Turn database errors into one-line errors that name the ledger."""
     try:
         yield
     except Damage as damage:
         raise LedgerDamaged(f"ledger {printable(url)}: is damaged: {damage}; {CURE}") from None
-    except DBAPIError as error:  # a full disk, a lock held too long, a server that is away, a wrong password
+    except DBAPIError as error:  # a full disk, a lock held too long, an unreachable server, a wrong password
         why = masked(" ".join(str(error.orig).split())[:300])
         if _is_damage(error):
-            raise LedgerDamaged(f"ledger {printable(url)}: is damaged: the database says {why!r}; {CURE}") from error
+            raise LedgerDamaged(f"ledger {printable(url)}: is damaged: the database reports {why!r}; {CURE}") from error
         kind = LedgerAway if _is_away(error) else LedgerError
         raise kind(f"ledger {printable(url)}: cannot be {cannot}: {why}") from error
 
@@ -177,7 +180,7 @@ def _parsed(url: str) -> URL:
 
 
 def _is_damage(error: DBAPIError) -> bool:
-    """Whether what was read makes no sense, or what every ledger has is not there."""
+    """Whether the content is corrupt, or a part that every ledger has is missing."""
     if isinstance(error.orig, sqlite3.Error):
         code = getattr(error.orig, "sqlite_errorcode", None)
         return code is None or code & 0xFF not in OUTSIDE or code == sqlite3.SQLITE_IOERR_SHORT_READ
@@ -185,7 +188,7 @@ def _is_damage(error: DBAPIError) -> bool:
 
 
 def _is_away(error: DBAPIError) -> bool:
-    """Whether it is of the connection and not of what was asked; a connection that never was has no code."""
+    """Whether the connection failed, not the statement; a connection that was never established has no code."""
     code = getattr(error.orig, "sqlstate", "")
     never = code is None and isinstance(error, OperationalError)
     return error.connection_invalidated or never or bool(code and code.startswith(AWAY))
@@ -202,9 +205,9 @@ def _sqlite(place: URL) -> Engine:
     def _connect(dialect: Dialect, _: object, arguments: list[Any], options: dict[str, Any]) -> Any:
         if reading:
             arguments[0], options["uri"] = _read_only(file), True
-        with private():  # the log and the shared memory get the file's mode
+        with private():  # log and shared memory get the file's mode
             connection = dialect.connect(*arguments, **options)
-            connection.isolation_level = None  # the driver must not open transactions of its own: "begin" below does
+            connection.isolation_level = None  # sqlite3 must not begin transactions itself; "begin" below does
             connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
             if not reading:
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -213,7 +216,7 @@ def _sqlite(place: URL) -> Engine:
 
     @event.listens_for(made, "begin")
     def _begin(connection: Connection) -> None:
-        # A deferred read-then-write is refused at once when another writer came between: writers lock up front.
+        # Writers lock up front: a deferred transaction that reads and then writes fails at once if another wrote in between.
         write = connection.get_execution_options().get("abel_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
@@ -221,7 +224,7 @@ def _sqlite(place: URL) -> Engine:
 
 
 def _read_only(file: Path) -> str:
-    """How SQLite opens a file where it may create nothing: without a log to read, it takes the file for unchanging."""
+    """Return the URI that opens a file in a read-only folder; without a log to read, the file counts as immutable."""
     log = Path(f"{file}-wal")
     unchanging = not log.exists() or not log.stat().st_size
     return f"file:{quote(str(file))}?{'immutable=1' if unchanging else 'mode=ro'}"
@@ -230,13 +233,13 @@ def _read_only(file: Path) -> str:
 def _postgresql(place: URL) -> Engine:
     ours = {"connect_timeout": CONNECT_TIMEOUT_SECONDS} | KEEPALIVES
     waits = {name: value for name, value in ours.items() if name not in place.query}
-    # A connection is tried before use: after a restart of the server the old ones are dead.
+    # Connections are tested before use: after a restart of the server the old ones are dead.
     made = create_engine(place.set(drivername="postgresql+psycopg"), connect_args=waits, pool_pre_ping=True)
 
     @event.listens_for(made, "connect")
     def _configure(connection: Any, _: object) -> None:
         connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
-        # A process that was stopped inside a transaction must not keep its locks: the server ends the transaction.
+        # The server ends idle transactions, so a process stopped inside one does not keep its locks.
         connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}")
         connection.commit()
 

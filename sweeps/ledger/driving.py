@@ -1,4 +1,4 @@
-"""What a driver writes while a sweep runs: its account, its lease, and what workers report."""
+"""A driver's writes while a sweep runs: its invocation, its lease, and the reports of workers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ from sweeps.ledger.queries import OUTCOMES, Reading, pages
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.sealing import Damage, change_rows, on_conflict, seal
 
-# What is written to trials that failed, to have them trained again.
+# Written to failed trials, so they are trained again.
 AGAIN: Mapping[str, Any] = {"status": TrialStatus.WAITING, "error": None, "failure": None, "attempts": 0}
 
 
 class Driving(Reading):
-    """The half of a ledger that a driver writes; every method is one short transaction."""
+    """The writes of a driver; every method is one short transaction."""
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
@@ -33,14 +33,14 @@ class Driving(Reading):
 
     @contextmanager
     def _hold(self, sweep_id: str) -> Iterator[HeldSweep]:
-        """A transaction that has the sweep's row for itself."""
+        """Begin a transaction that has locked the sweep's row."""
         with self._write() as connection, held(connection, sweep_id) as sweep:
             yield sweep
 
     def begin_invocation(self, sweep_id: str) -> int:
-        """Take the sweep's lease and open the account of one ``abel run``; its number is the fence of all its writes.
+        """Take the sweep's lease and enter an invocation of ``abel run``; its number fences all its writes.
 
-        Trials that failed get another chance; other outcomes stay.
+        Failed trials are reset to waiting; other outcomes stay.
 
         Raises:
             SweepBusy: another process runs the sweep.
@@ -59,7 +59,11 @@ class Driving(Reading):
         return int(made[0])
 
     def renew_lease(self, sweep_id: str, invocation: int) -> None:
-        """Say that the invocation is alive; :class:`~sweeps.ledger.leases.Fenced` where another has taken the sweep over."""
+        """Renew the lease of a live invocation.
+
+        Raises:
+            Fenced: another invocation has taken the sweep over.
+        """
         with self._hold(sweep_id) as sweep:
             sweep.row |= leases.renewed(sweep.row, invocation)
 
@@ -72,27 +76,27 @@ class Driving(Reading):
         seconds_committing: float = 0.0,
         seconds_starting: float = 0.0,
     ) -> None:
-        """Write how and when the invocation ended, and what its driver spent on this ledger and on starting Ray."""
+        """Record how and when the invocation ended, and the time its driver spent on this ledger and on starting Ray."""
         own = {"seconds_committing": seconds_committing, "seconds_starting": seconds_starting}
         with self._hold(sweep_id) as sweep:
             leases.renewed(sweep.row, invocation)
             _change_invocation(sweep.connection, invocation, own | {"ended_ms": now_ms()})
-            end_cancelled(sweep)  # asked for since the driver last looked
+            end_cancelled(sweep)  # cancelled since the driver last checked
             end_sweep(sweep, status)
             sweep.row |= leases.RELEASED
 
     def commit(self, sweep_id: str, invocation: int, batch: Batch) -> None:
-        """Write a batch as one transaction: its states (a state that is there already stays as it is), trials, events.
+        """Write a batch in one transaction: states (existing ones are kept), checkpoints, trials and events.
 
         Raises:
             Fenced: another invocation has the sweep; nothing was written.
-            LedgerDamaged: a row that would be changed is not what was written.
+            LedgerDamaged: a row to be changed does not match its digest, or is missing.
         """
         at = tables.trials.c
         with self._hold(sweep_id) as sweep:
             connection = sweep.connection
             sweep.row |= leases.renewed(sweep.row, invocation)
-            # In the order of their keys: sweeps that enter the same states at a time must not wait for each other in a ring.
+            # In the order of their keys, so sweeps that enter the same states at the same time do not deadlock.
             if rows := [state_row(record) for record in sorted(batch.records, key=attrgetter("key"))]:
                 connection.execute(upsert(connection, tables.states).on_conflict_do_nothing(), rows)
             saved = [checkpoint_row(*one) for one in sorted(batch.checkpoints)]
@@ -103,20 +107,20 @@ class Driving(Reading):
                 if len(change_rows(connection, tables.trials, at.id.in_(page), lambda row: changes[row["id"]])) < len(
                     page
                 ):
-                    raise Damage(f"sweep {sweep.row['name']!r} lacks trials")
+                    raise Damage(f"trials of sweep {sweep.row['name']!r} are missing")
             for kind, payload in batch.events:
                 sweep.append(kind, payload)
             _change_invocation(connection, invocation, lambda row: spent(row, batch))
 
 
 def end_sweep(sweep: HeldSweep, status: SweepStatus) -> None:
-    """Note that the sweep has ended."""
+    """Record the end of the sweep."""
     sweep.row["status"] = status
     sweep.append("sweep_ended", {"status": status})
 
 
 def end_cancelled(sweep: HeldSweep) -> None:
-    """Give the trials whose end was asked for their outcome."""
+    """End the trials whose cancellation was requested."""
     at = tables.trials.c
     asked = (at.sweep_id == sweep.row["id"]) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)
     for row in change_rows(sweep.connection, tables.trials, asked, {"status": TrialStatus.CANCELLED}):
@@ -126,4 +130,4 @@ def end_cancelled(sweep: HeldSweep) -> None:
 
 def _change_invocation(connection: Connection, invocation: int, how: Any) -> None:
     if not change_rows(connection, tables.invocations, tables.invocations.c.id == invocation, how):
-        raise Damage(f"the account of invocation {invocation} is missing")
+        raise Damage(f"the row of invocation {invocation} is missing")

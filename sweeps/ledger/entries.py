@@ -1,4 +1,4 @@
-"""What is entered in the ledger: the identity of a sweep, new rows, and what one report of a worker adds."""
+"""Entries of the ledger: the id of a sweep, new rows, and the batch that one report of a worker adds."""
 
 import hashlib
 from collections import defaultdict
@@ -20,9 +20,9 @@ from workers.trajectory import Identity
 class Batch:
     """What one report of a worker adds to the ledger, in one transaction.
 
-    ``heads`` moves trials along their paths: trial id to (state key, epoch); ``final`` says up to which epoch a trial's
-    records are covered by a checkpoint. ``failures`` maps trials to the class of their failure and how often they have been
-    taken up since. ``events`` are (kind, payload) pairs.
+    ``heads`` moves trials along their paths: trial id to (state key, epoch). ``final`` is the last epoch of a trial whose
+    record is covered by a checkpoint. ``failures`` maps trials to the class of their failure and the number of attempts
+    since. ``events`` are (kind, payload) pairs.
     """
 
     records: Sequence[Record] = ()
@@ -38,7 +38,7 @@ class Batch:
 
 
 def moved(batch: Batch) -> dict[str, dict[str, Any]]:
-    """What a batch changes in each trial's row."""
+    """Return the changes of a batch to each trial's row."""
     moved: dict[str, dict[str, Any]] = defaultdict(dict)
     for trial, (key, epoch) in batch.heads.items():
         moved[trial] |= {"head": key, "epoch": epoch, "status": TrialStatus.RUNNING}
@@ -52,7 +52,7 @@ def moved(batch: Batch) -> dict[str, dict[str, Any]]:
 
 
 def spent(row: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
-    """What a batch changes in the account of its invocation."""
+    """Return the changes of a batch to the row of its invocation."""
     return {
         "trained": row["trained"] + len(batch.records),
         "replayed": row["replayed"] + batch.replayed,
@@ -63,7 +63,7 @@ def spent(row: Mapping[str, Any], batch: Batch) -> dict[str, Any]:
 
 
 def sweep_identity(name: str, trials: Sequence[Trial], identities: Mapping[Program, Identity], *, sharing: bool) -> str:
-    """The id of a sweep: twelve hex digits of a hash of its name, its trials, their roots and whether they share."""
+    """Return the id of a sweep: twelve hex digits of a hash of its name, trials, their roots, sharing and halving."""
     paths = [(trial.name, trial.id, identities[trial.program].root(trial.seed)) for trial in trials]
     competing = {trial.arm: trial.halving.model_dump() for trial in trials if trial.halving}
     given = {"name": name, "sharing": sharing, "trials": paths} | ({"halving": competing} if competing else {})
@@ -72,7 +72,7 @@ def sweep_identity(name: str, trials: Sequence[Trial], identities: Mapping[Progr
 
 
 def trial_row(sweep_id: str, trial: Trial) -> dict[str, Any]:
-    """The row of a trial of which nothing is trained yet."""
+    """Return the row of a new trial."""
     values = {
         "id": hashlib.sha256(f"{sweep_id}/{trial.id}".encode()).hexdigest()[:16],
         "sweep_id": sweep_id,
@@ -91,12 +91,12 @@ def trial_row(sweep_id: str, trial: Trial) -> dict[str, Any]:
 
 
 def checkpoint_row(key: str, epoch: int) -> dict[str, Any]:
-    """The row of a checkpoint that is there now."""
+    """Return the row of a checkpoint that was just saved."""
     return seal(tables.checkpoints, {"key": key, "epoch": epoch, "saved_at_ms": now_ms()})
 
 
 def state_row(record: Record) -> dict[str, Any]:
-    """The row of a state that was just recorded."""
+    """Return the row of a state that was just recorded."""
     values = {
         "key": record.key,
         "parent": record.parent,

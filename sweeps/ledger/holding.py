@@ -1,4 +1,4 @@
-"""The row of a sweep, held for a write: its lease, and what the sweep has in the other tables."""
+"""The row of a sweep, locked for a write: its lease, and the counts of its rows in the other tables."""
 
 import json
 import time
@@ -16,25 +16,25 @@ from sweeps.ledger.sealing import check_row, digest, seal
 
 
 def holdings(text: str = "{}") -> dict[str, Any]:
-    """What a sweep has: how many rows in each other table, events by their kind, and the last event's id."""
+    """Return the counts of a sweep: rows in each other table, events by kind, and the id of the last event."""
     found: dict[str, Any] = json.loads(text)
     return {"trials": 0, "invocations": 0, "tracking": 0, "events": {}, "last_event": 0} | found
 
 
 @dataclass
 class HeldSweep:
-    """A sweep's row while a transaction has it for itself. ``row`` may be changed; it is written where the block ends."""
+    """A sweep's row while a transaction has locked it. ``row`` may be changed; it is written at the end of the block."""
 
     connection: Connection
     row: dict[str, Any]
     holds: dict[str, Any]
 
     def count(self, table: str, more: int) -> None:
-        """Note that the sweep has more rows in a table."""
+        """Add to the number of rows that the sweep has in a table."""
         self.holds[table] += more
 
     def append(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Append an event: it gets its id while the sweep's row is held, and names the event before it."""
+        """Append an event: it gets its id while the sweep's row is locked, and refers to the previous event."""
         values = {"sweep_id": self.row["id"], "kind": kind, "payload": encode(payload), "at_ms": now_ms()}
         sealed = seal(tables.events, values | {"previous": self.holds["last_event"]})
         made = self.connection.execute(insert(tables.events).values(sealed)).inserted_primary_key
@@ -45,7 +45,7 @@ class HeldSweep:
 
 @contextmanager
 def held(connection: Connection, sweep_id: str) -> Iterator[HeldSweep]:
-    """Hold a sweep's row until the transaction ends.
+    """Lock a sweep's row until the transaction ends.
 
     Raises:
         LedgerError: there is no such sweep.
@@ -68,5 +68,5 @@ def held(connection: Connection, sweep_id: str) -> Iterator[HeldSweep]:
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970."""
+    """Return the milliseconds since 1970."""
     return time.time_ns() // 1_000_000

@@ -1,9 +1,9 @@
-"""Leases with a fence: one invocation at a time may write for a sweep.
+"""Fenced leases: one invocation at a time may write for a sweep.
 
-An invocation that takes a sweep puts its number into the sweep's row. Each of its writes first looks, inside the same
-transaction, whether that number still stands there; so a process that was stopped past its lease and goes on after another
-took the sweep over writes nothing more. A lease runs by the clocks of the machines, which must agree to a few seconds; the
-fence does not depend on them.
+An invocation that takes a sweep writes its number to the sweep's row. Each of its writes first checks, inside the same
+transaction, that the number is still there. So a process that was paused beyond its lease and resumes after another took
+the sweep over writes nothing more. Leases depend on the clocks of the machines, which must agree to a few seconds; the fence
+does not.
 """
 
 import os
@@ -23,28 +23,28 @@ from sweeps.ledger.database import LedgerError
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 5.0
 
-_command: int | None = None  # in a driver's process: the one that started it
+_command: int | None = None  # in a driver process: the process that started it
 
 
 def hold_for(command: int) -> None:
-    """Have this process, a driver, hold sweeps for the command that started it; takes that process's number."""
+    """Make this driver process hold sweeps on behalf of the command that started it, given that command's pid."""
     global _command
     _command = command
 
 
 class SweepBusy(LedgerError):
-    """Another process runs the sweep."""
+    """Another process is running the sweep."""
 
 
 class Fenced(LedgerError):
-    """Another process has taken the sweep over; what this one still had to write is not wanted."""
+    """Another process has taken the sweep over; this one must not write any more."""
 
 
 class Holder(NamedTuple):
-    """A process as others can look it up: a number alone may be given to another process.
+    """A process, identified by more than its pid, which may be reused.
 
-    ``place`` names the boot and the process namespace, for hosts may share a name; ``born`` does not move with the clock.
-    ``command`` is the process to stop where the sweep is to stop: a driver that ends alone is replaced by its command.
+    ``place`` names the boot and the pid namespace, since hosts may share a name. ``born`` is unaffected by clock changes.
+    ``command`` is the process to stop in order to stop the sweep: it replaces a driver that ends.
     """
 
     host: str
@@ -55,12 +55,12 @@ class Holder(NamedTuple):
 
     @classmethod
     def here(cls) -> "Holder":
-        """This process."""
+        """Return this process."""
         return cls(socket.gethostname(), _place(), os.getpid(), _born(os.getpid()), _command or os.getpid())
 
     @classmethod
     def read(cls, text: str) -> "Holder":
-        """From the ledger."""
+        """Parse the text stored in the ledger."""
         host, place, pid, born, *command = text.split("/")
         return cls(host, place, int(pid), int(born), int(command[0] if command else pid))
 
@@ -69,7 +69,7 @@ class Holder(NamedTuple):
 
     @property
     def is_gone(self) -> bool:
-        """Whether it is known to have ended; of another machine nothing is known."""
+        """Whether the process is known to have ended; never known of processes on other machines."""
         if (self.host, self.place) != (socket.gethostname(), _place()):
             return False
         try:
@@ -79,12 +79,12 @@ class Holder(NamedTuple):
 
 
 def is_held(sweep: Any) -> bool:
-    """Whether a sweep's lease stands: it has not run out, and its holder is not known to have ended."""
+    """Whether a sweep's lease is valid: it has not expired, and its holder is not known to have ended."""
     return stands(sweep.holder, sweep.lease_until_ms)
 
 
 def stands(holder: str | None, lease_until_ms: int) -> bool:
-    """Whether a lease does; see :func:`is_held`."""
+    """Whether a lease is valid; see :func:`is_held`."""
     return holder is not None and lease_until_ms > _now_ms() and not Holder.read(holder).is_gone
 
 
@@ -97,42 +97,42 @@ def refuse_held(row: Mapping[str, Any]) -> None:
     if stands(row["holder"], row["lease_until_ms"]):
         other = Holder.read(row["holder"])
         raise SweepBusy(
-            f"sweep {row['name']!r}: is being run by process {other.command} on {other.host}; wait for it, stop it, "
-            f"or, if it hangs, end it: its lease runs out {LEASE_SECONDS:.0f} s after its last sign of life"
+            f"sweep {row['name']!r}: is being run by process {other.command} on {other.host}; wait for it or stop it; "
+            f"if it hangs, kill it: its lease runs out {LEASE_SECONDS:.0f} s after it was last renewed"
         )
 
 
 def taken(row: Mapping[str, Any], invocation: int) -> dict[str, Any]:
-    """What to write to a sweep's row to give it to an invocation.
+    """Return the changes to a sweep's row that give it to an invocation.
 
     Raises:
         SweepBusy: another process holds it.
     """
     here = str(Holder.here())
-    # A process may take over from itself: with a full disk it could not write that its last invocation had ended.
+    # A process may take over from itself: on a full disk it could not record the end of its last invocation.
     if row["holder"] != here:
         refuse_held(row)
     return {"invocation": invocation, "holder": here, "lease_until_ms": _until_ms()}
 
 
 def renewed(row: Mapping[str, Any], invocation: int) -> dict[str, Any]:
-    """The fence: what to write to a sweep's row to go on with the lease, in the transaction of the write that it protects.
+    """Return the changes to a sweep's row that renew the lease, to be written in the transaction that they fence.
 
     Raises:
         Fenced: another invocation has the sweep.
     """
     if row["invocation"] != invocation:
-        raise Fenced(f"sweep {row['id']}: another process has taken it over; this one ends and writes nothing more")
+        raise Fenced(f"sweep {row['id']}: another process has taken it over; this one stops and writes nothing more")
     return {"lease_until_ms": _until_ms()}
 
 
-# What to write to let a sweep go; the fence stays, so that nothing of the invocation comes after.
+# The changes that release a sweep. The fence stays, so the invocation cannot write afterwards.
 RELEASED: Mapping[str, Any] = MappingProxyType({"invocation": 0, "holder": None, "lease_until_ms": 0})
 
 
 @contextmanager
 def kept(renewal: Callable[[], None], lost: Callable[[Fenced], None]) -> Iterator[None]:
-    """Renew a lease every few seconds while the block runs, however long an epoch takes."""
+    """Renew a lease every few seconds while the block runs, regardless of the length of an epoch."""
     ended = threading.Event()
 
     def beat() -> None:
@@ -143,7 +143,7 @@ def kept(renewal: Callable[[], None], lost: Callable[[Fenced], None]) -> Iterato
                 lost(error)
                 return
             except LedgerError:
-                continue  # a full disk stops the sweep at its next record; the lease may run out, the fence holds
+                continue  # a full disk stops the sweep at its next record; the lease may expire, but the fence holds
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()
@@ -151,7 +151,7 @@ def kept(renewal: Callable[[], None], lost: Callable[[Fenced], None]) -> Iterato
         yield
     finally:
         ended.set()
-        thread.join(RENEW_SECONDS)  # it may wait for a database that is silent, and ends with the process
+        thread.join(RENEW_SECONDS)  # it may be waiting for an unresponsive database; it ends with the process
 
 
 def _place() -> str:
@@ -159,11 +159,11 @@ def _place() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
-        return "-"  # no such thing on this system
+        return "-"  # not available on this system
 
 
 def _born(pid: int) -> int:
-    """When a process began, in ticks since the machine did; psutil's time is of the clock, which may be set."""
+    """Return when a process started, in ticks since boot; psutil's time depends on the clock, which may be changed."""
     if not Path("/proc/self/stat").exists():
         return round(psutil.Process(pid).create_time())
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])

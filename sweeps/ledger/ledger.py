@@ -1,8 +1,8 @@
-"""The ledger: the one truth about sweeps, trials, states, checkpoints and events (SQLAlchemy; SQLite or PostgreSQL).
+"""The ledger: the source of truth about sweeps, trials, states, checkpoints and events (SQLite or PostgreSQL, SQLAlchemy).
 
-Every write is one short transaction, so a process killed at any instant leaves either all of a write or nothing of it, and
-readers never block the writer. SQLite has one writer at a time. On PostgreSQL, whoever writes for a sweep locks its row first:
-so a sweep's events become visible in the order of their ids, and a reader who goes on after the last one misses none.
+Every write is one short transaction. So a process killed at any instant leaves either all of a write or none of it, and
+readers never block the writer. SQLite has one writer at a time. On PostgreSQL, every write for a sweep locks its row first, so
+a sweep's events become visible in the order of their ids, and a reader that continues after the last one misses none.
 """
 
 import json
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 
 class Ledger(Driving):
-    """One ledger; open it once per process. What cannot be written raises :class:`LedgerError`."""
+    """One ledger; open it once per process. A failed write raises :class:`LedgerError`."""
 
     @classmethod
     def open(cls, url: str) -> "Ledger":
-        """Open the ledger at an SQLAlchemy URL; create it where there is none, upgrade one that an older program wrote.
+        """Open the ledger at an SQLAlchemy URL; create it if it does not exist, upgrade it from an older version.
 
         Raises:
-            LedgerError: the database cannot be opened, is no ledger, or a newer program wrote it.
-            LedgerDamaged: its file is empty, is no database, or lacks what every ledger has.
+            LedgerError: the database cannot be opened, is not a ledger, or has a newer version.
+            LedgerDamaged: its file is empty or not a database, or a part that every ledger has is missing.
         """
         database.make_whole(url, cls.create)
         ledger, is_file = cls(database.engine(url)), sqlite_file(url) is not None
@@ -59,7 +59,7 @@ class Ledger(Driving):
 
     @classmethod
     def create(cls, url: str) -> None:
-        """Make a ledger in an empty database, or in a file that is not there yet."""
+        """Create a ledger in an empty database, or in a new file."""
         ledger = cls(database.engine(url))
         try:
             with ledger._write() as connection:
@@ -71,20 +71,20 @@ class Ledger(Driving):
     def mend(
         cls, url: str, saved: Callable[[str], bool], *, dry_run: bool, sweep: str | None = None
     ) -> "list[MendedPart]":
-        """Mend a damaged ledger (:mod:`sweeps.ledger.mending`); a dry run only says what would be done.
+        """Repair a damaged ledger (:mod:`sweeps.ledger.mending`); a dry run only reports what would be done.
 
-        One that an older program wrote is upgraded first, in the same transaction.
+        A ledger of an older version is upgraded first, in the same transaction.
 
         Args:
-            saved: whether there is a checkpoint of a state on the disk.
-            sweep: the name or the id of a sweep that must be there.
+            saved: whether a state has a checkpoint on disk.
+            sweep: the name or id of a sweep that must exist.
 
         Raises:
             LedgerDamaged: the database itself cannot be read.
             LedgerError: there is no such sweep; nothing is changed.
             SweepBusy: a sweep is being run.
         """
-        from sweeps.ledger.mending import Mending  # reads specs, which takes long to import
+        from sweeps.ledger.mending import Mending  # imports the spec reader, which is slow to import
 
         ledger = cls(database.engine(url))
         try:
@@ -92,7 +92,7 @@ class Ledger(Driving):
                 database.check_file(ledger._engine, indexes=True)
                 with database.writer(ledger._engine) as connection, connection.begin() as transaction:
                     if sqlite_file(url) is None or inspect(connection).get_table_names():
-                        with suppress(Damage):  # to its version
+                        with suppress(Damage):  # in its version
                             migrations.settle(connection)
                     done = Mending(connection, saved).all(sweep)
                     if dry_run or not done:
@@ -117,7 +117,7 @@ class Ledger(Driving):
         sharing: bool = True,
         forecast: Mapping[str, Any] | None = None,
     ) -> str:
-        """Enter a sweep and its trials; of one that is there already, take the description. Returns its id."""
+        """Enter a sweep and its trials, or update the description of an existing one; return its id."""
         sweep_id = sweep_identity(name, trials, identities, sharing=sharing)
         row = {
             "id": sweep_id,
@@ -143,26 +143,26 @@ class Ledger(Driving):
         return sweep_id
 
     def describe_sweep(self, sweep_id: str, spec: Mapping[str, Any]) -> None:
-        """Take what a spec says beside its trials, such as title and figure, where that was changed."""
+        """Update what a spec contains besides its trials, such as title and figure, if it has changed."""
         with self._hold(sweep_id) as sweep:
             _describe(sweep, spec)
 
     def use_sweep(self, sweep_id: str) -> None:
-        """Note that the sweep was asked for now: its name means it from here on."""
+        """Mark the sweep as used now, so its name refers to it from now on."""
         with self._hold(sweep_id) as sweep:
             sweep.row["used_ms"] = now_ms()
 
-    # Commands, which are not the driver's to give
+    # Commands by others than the driver
 
     def cancel_trials(self, sweep_id: str, trials: Iterable[str]) -> int:
-        """Ask for the end of trials; those of a sweep that nobody runs end at once. Returns how many had no outcome yet."""
+        """Request the end of trials, immediate if no process runs the sweep; return how many had no outcome yet."""
         at, asked = tables.trials.c, 0
         with self._hold(sweep_id) as sweep:
             for page in pages(list(trials)):
                 open_ones = (at.sweep_id == sweep_id) & at.id.in_(page) & at.status.not_in(OUTCOMES)
                 asked += len(change_rows(sweep.connection, tables.trials, open_ones, {"cancel_asked_ms": now_ms()}))
             if not leases.stands(sweep.row["holder"], sweep.row["lease_until_ms"]):
-                sweep.row |= leases.RELEASED  # one that was stopped past its lease must not go on with them
+                sweep.row |= leases.RELEASED  # an invocation paused beyond its lease must not resume these trials
                 end_cancelled(sweep)
                 left = select(at.id).where(at.sweep_id == sweep_id, at.status.not_in(OUTCOMES)).limit(1)
                 if asked and sweep.connection.scalar(left) is None:
@@ -170,7 +170,7 @@ class Ledger(Driving):
         return asked
 
     def retry_trials(self, sweep_id: str, trials: Iterable[str]) -> int:
-        """Take back that trials failed or were cancelled: the next invocation trains them. Returns how many there were.
+        """Reset failed and cancelled trials, so the next invocation trains them; return their number.
 
         Raises:
             SweepBusy: a process runs the sweep.
@@ -186,10 +186,10 @@ class Ledger(Driving):
                 sweep.row["status"] = SweepStatus.INTERRUPTED
         return retried
 
-    # What others write
+    # Writes by others
 
     def save_tracking_offset(self, sweep_id: str, target: str, event_id: int) -> None:
-        """Note that the tracking store at ``target`` has acknowledged the sweep's events up to this one."""
+        """Record that the tracking store at ``target`` has acknowledged the sweep's events up to this one."""
         at, values = tables.tracking.c, {"sweep_id": sweep_id, "target": target, "event_id": event_id}
         with self._write() as connection:
             there = (at.sweep_id == sweep_id) & (at.target == target)
@@ -203,7 +203,7 @@ class Ledger(Driving):
                     sweep.count("tracking", 1)
 
     def move_tracking_offset(self, sweep_id: str, old: str, new: str) -> None:
-        """Know the tracking store at ``old`` as ``new`` from here on, and keep nothing of the old spelling."""
+        """Rename the tracking store at ``old`` to ``new``, and remove the old entry."""
         at = tables.tracking.c
         offset = 0 if old == new else self.tracking_offset(sweep_id, old)
         if not offset:
@@ -214,10 +214,10 @@ class Ledger(Driving):
             sweep.count("tracking", -gone.rowcount)
 
     def prune_checkpoints(self, keys: Iterable[str]) -> None:
-        """Note that checkpoints are no more; what they covered stays final."""
+        """Record that checkpoints were removed; the records that they covered stay final."""
         at = tables.checkpoints.c
         with self._write() as connection:
-            for page in pages(sorted(keys)):  # the order of commits, which are not to wait for this in a ring
+            for page in pages(sorted(keys)):  # in the order of commits, to avoid deadlocks with them
                 gone = at.key.in_(page) & at.pruned_ms.is_(None)
                 change_rows(connection, tables.checkpoints, gone, {"pruned_ms": now_ms()})
 
@@ -228,7 +228,7 @@ def _entry(connection: Connection, row: Mapping[str, Any]) -> Any:
 
 
 def _register(connection: Connection, sweep_id: str, name: str) -> None:
-    """Enter a new sweep in the list of sweeps, which shows where one is lost."""
+    """Add a new sweep to the list of sweeps, which reveals lost ones."""
     row = {"name": SWEEPS, "value": "{}"}
     connection.execute(upsert(connection, tables.meta).values(seal(tables.meta, row)).on_conflict_do_nothing())
 

@@ -1,9 +1,9 @@
-"""Mends a damaged ledger in one transaction: what follows from other rows is restored, what does not is removed and named.
+"""Repair of a damaged ledger in one transaction: restore what follows from other rows; remove and report the rest.
 
-A row that does not match its digest is of no use to anyone and goes. What is then missing comes back from what is left: a
-sweep from its own columns, where they still give its id; trials from the sweep's spec; where a trial stands from the states
-that are there; checkpoints from their files. A trial whose path has a gap goes back to the epoch before it and waits: its
-next run trains the gap from the nearest checkpoint and compares what it gets with the records after it.
+Rows that do not match their digest are removed. The missing rows are then restored from what is left: a sweep from its own
+columns, if they still give its id; trials from the sweep's spec; the progress of a trial from the recorded states; checkpoints
+from their files. A trial whose path has a gap is reset to the epoch before the gap and waits: its next run trains the gap from
+the nearest checkpoint and compares the result with the later records.
 """
 
 import json
@@ -26,9 +26,9 @@ CONTENT = (tables.trials, tables.states, tables.checkpoints, tables.events, tabl
 
 @dataclass(frozen=True, kw_only=True)
 class MendedPart:
-    """Something that was damaged or missing, and what was done about it.
+    """A damaged or missing part, and what was done about it.
 
-    ``sweep`` is a name, empty for what belongs to no sweep; ``restored`` is false for what is lost.
+    ``sweep`` is a name, empty for a part that belongs to no sweep; ``restored`` is false if the part is lost.
     """
 
     sweep: str
@@ -45,21 +45,21 @@ class MendedPart:
 
 @dataclass
 class Mending:
-    """One repair. ``saved`` says whether there is a checkpoint of a state on the disk."""
+    """One repair. ``saved`` returns whether a state has a checkpoint on disk."""
 
     connection: Connection
     saved: Callable[[str], bool]
     done: list[MendedPart] = field(default_factory=list)
 
     def all(self, wanted: str | None = None) -> list[MendedPart]:
-        """Mend everything; returns what was done.
+        """Repair everything; return what was done.
 
         Raises:
-            LedgerError: no sweep has the name or the id ``wanted``.
+            LedgerError: no sweep has the name or id ``wanted``.
         """
         if settle_version(self.connection):
             self._tell("the schema version", "restored from the tables", True)
-        # Whoever writes for a sweep locks its row before rows of other tables.
+        # Every writer locks a sweep's row before rows of other tables.
         self.connection.execute(select(tables.sweeps.c.id).order_by(tables.sweeps.c.id).with_for_update()).all()
         listed = self._listed()
         gone = {table.name: self._remove_damaged(table) for table in CONTENT}
@@ -83,9 +83,9 @@ class Mending:
         self.done.append(MendedPart(sweep=name, sweep_id=key, what=what, how=how, restored=restored))
 
     def _remove_damaged(self, table: Table) -> list[dict[str, Any]]:
-        """Remove the rows that do not match their digests or cannot be decoded; returns what they said."""
+        """Remove the rows that do not match their digests or cannot be decoded; return their content."""
         place: ColumnElement[Any] = literal_column("ctid" if self.connection.dialect.name == "postgresql" else "rowid")
-        # In the order of their keys, in which others lock them too.
+        # In the order of their keys, as others lock them too.
         order = (*table.primary_key, place)
         places = self.connection.scalars(select(cast(place, String)).select_from(table).order_by(*order)).all()
         rows = self.connection.execute(select(table).order_by(*order))
@@ -95,16 +95,16 @@ class Mending:
         return [dict(row._mapping) for _, row in damaged]
 
     def _listed(self) -> dict[str, str] | None:
-        """The list of sweeps, or None where it is damaged or missing."""
+        """Return the list of sweeps, or None if it is damaged or missing."""
         row = self.connection.execute(select(tables.meta).where(tables.meta.c.name == SWEEPS)).mappings().first()
         return dict(json.loads(row["value"])) if row is not None and is_intact(tables.meta, row) else None
 
     def _sweeps(
         self, listed: Mapping[str, str], broken: Iterable[Mapping[str, Any]]
     ) -> tuple[list[SweepRow], set[str]]:
-        """The sweeps that are there or can be put together again, and the ids of the latter.
+        """Return the intact and the restorable sweeps, and the ids of the latter.
 
-        The others are forgotten, but for their records.
+        All other sweeps are removed except for the records of their states.
         """
         again = set[str]()
         known = set(self.connection.scalars(select(tables.sweeps.c.id)))
@@ -115,7 +115,7 @@ class Mending:
             self.connection.execute(insert(tables.sweeps).values(seal(tables.sweeps, whole)))
             known.add(whole["id"])
             again.add(whole["id"])
-            how = "restored from its spec, which gives its id; the forecast is lost"
+            how = "restored from its spec, which determines its id; the forecast is lost"
             self._tell("its own row", how, True, (whole["id"], whole["name"]))
         for key in listed.keys() - known:
             self._forget(key, listed[key])
@@ -125,7 +125,7 @@ class Mending:
     def _forget(self, key: str, name: str) -> None:
         for table in (tables.trials, tables.events, tables.invocations, tables.tracking):
             self.connection.execute(delete(table).where(table.c.sweep_id == key))
-        how = "cannot be restored; `abel run SPEC` with its spec enters it again, and trains no epoch whose record is there"
+        how = "cannot be restored; `abel run SPEC` with its spec adds it again and reuses the recorded epochs"
         self._tell(f"its own row ({key})", how, False, (key, name))
 
     def _register(self, names: dict[str, str], listed: dict[str, str] | None) -> None:
@@ -135,7 +135,7 @@ class Mending:
             self._tell("the list of sweeps", "restored from their rows", True)
 
     def _checkpoints(self, damaged: Sized) -> None:
-        """Enter what lies on the disk and no row tells of."""
+        """Enter checkpoints that are on disk but have no row."""
         at = tables.checkpoints.c
         missing = select(tables.states.c.key, tables.states.c.epoch).where(tables.states.c.key.not_in(select(at.key)))
         rows = [
@@ -156,7 +156,7 @@ def _refuse_unknown(wanted: str | None, sweeps: Mapping[str, str]) -> None:
 
 
 def settle_version(connection: Connection) -> bool:
-    """Write the schema version anew where its row is damaged, and the tables are those of this program."""
+    """Restore the schema version if its row is damaged and the tables have this program's columns; return whether it was."""
     row = connection.execute(select(tables.meta).where(tables.meta.c.name == "schema_version")).mappings().first()
     if row is not None and is_intact(tables.meta, row):
         return False

@@ -1,4 +1,4 @@
-"""What can be put together again of one sweep: its row, its trials, where they stand, its events and its accounts."""
+"""Repair of one sweep: its row, its trials and their progress, its events and its invocations."""
 
 import json
 from collections import Counter
@@ -20,16 +20,16 @@ from workers.config import ConfigError, Program, to_dict
 from workers.fold import diverged, observation, plan_epoch, updated
 from workers.trajectory import Identity
 
-Told = tuple[str, str, bool]  # what, what was done about it, whether it is restored
+Told = tuple[str, str, bool]  # the part, what was done about it, whether it is restored
 OPEN = tuple(status for status in TrialStatus if not status.final)
-BACK = "trained again by its next run, from the nearest checkpoint, and compared with the records after it"
+BACK = "retrained by its next run from the nearest checkpoint, and compared with the later records"
 
 
 def restored(row: Mapping[str, Any], lacking: Mapping[str, str]) -> dict[str, Any] | None:
-    """A damaged row of a sweep, put together again, or None where it no longer gives a sweep's id.
+    """Return a damaged row of a sweep, restored, or None if its content no longer gives a sweep's id.
 
     Args:
-        lacking: the names, by id, of the sweeps that are listed and have no intact row.
+        lacking: the names, by id, of the listed sweeps without an intact row.
     """
     wanted = lacking.keys() | {row["id"]}
     try:
@@ -53,7 +53,7 @@ def _row(key: str, name: str, sharing: bool, spec: Any, was: Mapping[str, Any]) 
 
 @dataclass
 class BrokenSweep:
-    """One sweep under repair. ``whole`` is whether its row was intact, so that it says what there should be."""
+    """One sweep under repair. If its row was intact (``whole``), the row gives the expected counts."""
 
     connection: Connection
     row: SweepRow
@@ -61,7 +61,7 @@ class BrokenSweep:
     told: list[Told] = field(default_factory=list)
 
     def mend(self) -> list[Told]:
-        """Mend the sweep; returns what was done."""
+        """Repair the sweep; return what was done."""
         with held(self.connection, self.row.id) as sweep:
             leases.refuse_held(sweep.row)
             written, was = dict(sweep.holds), sweep.row["status"]
@@ -95,19 +95,23 @@ class BrokenSweep:
     def _count(self, table: Table, written: int) -> None:
         missing = written - self._size(table) if self.whole else 0
         if missing and table is tables.tracking:
-            self.told.append(("what tracking stores have", "forgotten; `abel track` asks them", True))
+            self.told.append(("offsets of tracking stores", "discarded; `abel track` asks the stores", True))
         elif missing > 0:
             self.told.append(
-                (f"the totals of {_invocations(missing)}", "lost: the sweep's work and time are lower", False)
+                (
+                    f"the totals of {_invocations(missing)}",
+                    "lost: the sweep's totals of work and time are too low",
+                    False,
+                )
             )
-        elif missing:  # copies, which cannot be told from what was copied
+        elif missing:  # copies, which are indistinguishable from their originals
             at = table.c
             extra = select(at.id).where(at.sweep_id == self.row.id).order_by(at.id.desc()).limit(-missing)
             self.connection.execute(delete(table).where(at.id.in_(extra)))
             self.told.append((f"the added totals of {_invocations(-missing)}", "removed", True))
 
     def _events(self, written: Mapping[str, int]) -> list[dict[str, Any]]:
-        """The events, linked again; a copy names an event before it that another one follows."""
+        """Return the events, relinked; a copy is an event whose previous event already has a successor."""
         at = tables.events.c
         rows = self.connection.execute(
             select(tables.events).where(at.sweep_id == self.row.id).order_by(at.id)
@@ -128,14 +132,12 @@ class BrokenSweep:
             last = row["id"]
         lost = Counter(written) - Counter(row["kind"] for row in kept) if self.whole else Counter[str]()
         for kind, count in lost.items():
-            how = (
-                "lost: their news and incidents are no longer shown; `abel track --rebuild` shows the records in MLflow"
-            )
+            how = "lost: their incidents are no longer shown; `abel track --rebuild` restores the records in MLflow"
             self.told.append((f"{count} {kind!r} events", how, False))
         return kept
 
     def _trials(self, written: int, endings: Mapping[str, Any], told: Mapping[str, int]) -> None:
-        """Enter trials that are missing, from the spec."""
+        """Restore missing trials from the spec."""
         at = tables.trials.c
         if self.whole and self._size(tables.trials) == written:
             return
@@ -148,7 +150,7 @@ class BrokenSweep:
                 )
                 != self.row.id
             ):
-                raise ValueError("its spec gives another sweep")
+                raise ValueError("its spec belongs to another sweep")
         except (SpecError, ConfigError, ValueError, KeyError) as error:
             why = " ".join(str(error).split())[:200]
             self.told.append((f"{written - len(there)} trials", f"cannot be restored: {why}", False))
@@ -161,12 +163,10 @@ class BrokenSweep:
             new = row | {"status": ending.get("status", TrialStatus.WAITING), "error": ending.get("error")}
             new |= {"epoch": ending.get("epoch", trial.epochs), "final_epoch": told.get(row["id"], 0), "head": ""}
             self.connection.execute(insert(tables.trials).values(seal(tables.trials, new)))
-            self.told.append(
-                (f"trial {trial.name!r}", "restored from the spec; attempts and failures start anew", True)
-            )
+            self.told.append((f"trial {trial.name!r}", "restored from the spec; attempts and failures are reset", True))
 
     def _places(self) -> int:
-        """Put trials whose path has a gap where their records reach; returns how many wait for training."""
+        """Reset trials whose path has a gap to their last contiguous record; return how many wait for training."""
         at, links = tables.trials.c, self._links()
         rows = self.connection.execute(select(tables.trials).where(at.sweep_id == self.row.id).order_by(at.number))
         for trial in map(TrialRow.read, rows.all()):
@@ -174,13 +174,13 @@ class BrokenSweep:
                 continue
             head, epoch = self._reached(trial)
             new: dict[str, Any] = {"head": head, "epoch": epoch}
-            # What is cancelled or failed stays so: `abel retry` and the next run take it up.
+            # Cancelled and failed trials stay so; `abel retry` and the next run resume them.
             again = trial.status not in (TrialStatus.CANCELLED, TrialStatus.FAILED) and epoch < trial.epoch
             if again:
                 new |= {"status": TrialStatus.WAITING, "error": None}
             change_rows(self.connection, tables.trials, at.id == trial.id, new)
             if epoch < trial.epoch:
-                how = BACK if again else f"its records end there, for it is {trial.status}; `abel retry` takes it up"
+                how = BACK if again else f"its records end there, as it is {trial.status}; `abel retry` resumes it"
                 self.told.append(
                     (f"trial {trial.name!r}: the path from epoch {epoch + 1} to {trial.epoch}", how, again)
                 )
@@ -188,7 +188,7 @@ class BrokenSweep:
         return self.connection.scalar(left) or 0
 
     def _links(self) -> dict[str, tuple[str, int]]:
-        """The parent and the epoch of every state that the sweep's trials lead to."""
+        """Return the parent and the epoch of every state on the paths of the sweep's trials."""
         states, heads = tables.states.c, select(tables.trials.c.head).where(tables.trials.c.sweep_id == self.row.id)
         way = select(states.key, states.parent, states.epoch).where(states.key.in_(heads)).cte(recursive=True)
         way = way.union(select(states.key, states.parent, states.epoch).join(way, states.key == way.c.parent))
@@ -203,7 +203,7 @@ class BrokenSweep:
         return epoch == 0 and key in self.row.roots(trial)
 
     def _reached(self, trial: TrialRow) -> tuple[str | None, int]:
-        """The last state of a trial's path to which there are all records from epoch 1 on, and its epoch."""
+        """Return the last state of a trial's path that is recorded without a gap from epoch 1 on, and its epoch."""
         identity = next((one for one in self.row.identities if one.program == trial.program), None)
         head, reached = None, 0
         try:
@@ -219,7 +219,7 @@ class BrokenSweep:
             found = self._state(key)
             if found is None:
                 break
-            if (found.parent, found.epoch) != (before, epoch):  # damaged before it got its digest
+            if (found.parent, found.epoch) != (before, epoch):  # damaged before its digest was computed
                 change_rows(
                     self.connection, tables.states, tables.states.c.key == key, {"parent": before, "epoch": epoch}
                 )
@@ -236,7 +236,7 @@ class BrokenSweep:
         return None if row is None else StateRow.read(row)
 
     def _unsaid(self, endings: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Trials that have an outcome which no event tells."""
+        """Yield the trials whose outcome has no event, with that event."""
         rows = self.connection.execute(select(tables.trials).where(tables.trials.c.sweep_id == self.row.id))
         for trial in map(TrialRow.read, rows.all()):
             if trial.status.final and trial.id not in endings:

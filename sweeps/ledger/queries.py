@@ -1,4 +1,4 @@
-"""What a ledger tells: sweeps, trials, states, checkpoints, events and what was spent, as frozen rows."""
+"""Reads of a ledger: sweeps, trials, states, checkpoints, events and totals of work, as frozen rows."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ WORK_COLUMNS = (
     *("seconds_training", "seconds_saving", "seconds_committing", "seconds_starting"),
 )
 OUTCOMES = tuple(status for status in TrialStatus if status.final)
-KEYS_PER_QUERY = 500  # SQLite takes 32,766 variables in a statement; small pages keep each read short
+KEYS_PER_QUERY = 500  # SQLite allows 32,766 variables per statement; small pages keep each read short
 
 
 class Reading:
-    """The reading half of a ledger; every method is one short transaction."""
+    """The reads of a ledger; every method is one short transaction."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -36,10 +36,10 @@ class Reading:
             yield connection
 
     def verify(self, sweep_id: str) -> None:
-        """Read all that the ledger holds of a sweep.
+        """Read everything that the ledger holds about a sweep.
 
         Raises:
-            LedgerDamaged: some of it is damaged or missing, or the database's file is.
+            LedgerDamaged: some of it, or the database's file, is damaged or missing.
         """
         with database.refusals_told(self._engine.url, "read"):
             database.check_file(self._engine)
@@ -53,10 +53,10 @@ class Reading:
     # Sweeps and trials
 
     def sweeps(self) -> list[SweepRow]:
-        """All sweeps, the one that was run last at the end.
+        """Return all sweeps, the most recently run last.
 
         Raises:
-            LedgerDamaged: the row of one of them is damaged or missing.
+            LedgerDamaged: the row of a sweep is damaged or missing.
         """
         with self._read() as connection:
             intact, lost = sweep_rows(connection)
@@ -65,17 +65,21 @@ class Reading:
             return intact
 
     def intact_sweeps(self) -> list[SweepRow]:
-        """The sweeps whose own rows are intact, the one that was run last at the end."""
+        """Return the sweeps whose own rows are intact, the most recently run last."""
         with self._read() as connection:
             return sweep_rows(connection)[0]
 
     def sweep(self, id_or_name: str) -> SweepRow:
-        """The sweep with this id, or the one of this name that was run last; :class:`LedgerError` where there is none."""
+        """Return the sweep with this id, or the most recently run one with this name.
+
+        Raises:
+            LedgerError: there is no such sweep.
+        """
         with self._read() as connection:
             intact, lost = sweep_rows(connection)
             if by_id := [row for row in intact if row.id == id_or_name]:
                 return by_id[0]
-            # Which of several was run last, a damaged row does not tell.
+            # A damaged row does not show which of several sweeps was run last.
             if affected := {key: name for key, name in lost.items() if id_or_name in (key, name)}:
                 raise Damage(f"the row of sweep {_named(affected)} is missing or damaged")
         matching = [row for row in intact if row.name == id_or_name]
@@ -85,7 +89,7 @@ class Reading:
         return matching[-1]
 
     def trials(self, sweep_id: str) -> list[TrialRow]:
-        """The trials of a sweep in the order of its spec."""
+        """Return the trials of a sweep in the order of its spec."""
         at = tables.trials.c
         query = select(tables.trials).where(at.sweep_id == sweep_id).order_by(at.number)
         with self._read() as connection:
@@ -95,7 +99,7 @@ class Reading:
             return rows
 
     def cancellations(self, sweep_id: str) -> list[str]:
-        """The trials whose end was asked for and that have no outcome yet."""
+        """Return the ids of trials whose cancellation was requested and that have no outcome yet."""
         at = tables.trials.c
         asked = (at.sweep_id == sweep_id) & at.cancel_asked_ms.is_not(None) & at.status.not_in(OUTCOMES)
         with self._read() as connection:
@@ -105,7 +109,7 @@ class Reading:
     # States and checkpoints
 
     def states(self, keys: Iterable[str]) -> dict[str, StateRow]:
-        """The recorded states among these keys."""
+        """Return the recorded states among these keys."""
         found: dict[str, StateRow] = {}
         with self._read() as connection:
             for page in pages(list(keys)):
@@ -114,7 +118,7 @@ class Reading:
         return found
 
     def curve(self, head: str | None) -> list[StateRow]:
-        """The recorded epochs that lead to a state, first epoch first.
+        """Return the recorded epochs that lead to a state, in order.
 
         Raises:
             LedgerDamaged: one of them is damaged, or the path does not reach epoch 1.
@@ -123,10 +127,10 @@ class Reading:
             return _curve(connection, head)
 
     def curves(self, sweep: SweepRow, trials: Iterable[TrialRow]) -> Iterator[list[StateRow]]:
-        """The recorded epochs of each trial of a sweep, first epoch first.
+        """Yield the recorded epochs of each trial of a sweep, in order.
 
         Raises:
-            LedgerDamaged: a path is damaged, is not as long as its trial says, or begins at another root.
+            LedgerDamaged: a path is damaged, has another length than its trial's row says, or starts at another root.
         """
         for trial in trials:
             with (
@@ -142,7 +146,7 @@ class Reading:
             yield curve
 
     def checkpointed(self, keys: Iterable[str]) -> set[str]:
-        """The keys among these under which a checkpoint was saved and not pruned (that it verifies, restoring tells)."""
+        """Return those keys that have a saved and not pruned checkpoint; only a restore shows whether it is intact."""
         found: set[str] = set()
         at = tables.checkpoints.c
         with self._read() as connection:
@@ -151,12 +155,12 @@ class Reading:
         return found
 
     def checkpoints(self) -> set[str]:
-        """The keys of all checkpoints that were saved and not pruned."""
+        """Return the keys of all checkpoints that were saved and not pruned."""
         with self._read() as connection:
             return _saved(connection, true())
 
     def paths(self, sweep_id: str) -> dict[str, list[str]]:
-        """The keys of the states that each trial of a sweep went through, its root first, by the trial's id."""
+        """Return the state keys along the path of each trial of a sweep, root first, by trial id."""
         states, trials = tables.states, tables.trials.c
         last = select(trials.head).where(trials.sweep_id == sweep_id)
         way = select(states.c.key, states.c.parent).where(states.c.key.in_(last)).cte(recursive=True)
@@ -172,10 +176,10 @@ class Reading:
                 expect(sweep_id, f"epochs of trial {row.name!r}", len(found[row.id][1:]), row.epoch)
         return found
 
-    # Events and accounts
+    # Events and invocations
 
     def events(self, sweep_id: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
-        """The sweep's next events after an event's id, in order."""
+        """Return the sweep's next events after an event id, in order."""
         at = tables.events.c
         query = select(tables.events).where(at.sweep_id == sweep_id, at.id > after).order_by(at.id).limit(limit)
         with self._read() as connection:
@@ -185,7 +189,7 @@ class Reading:
             return rows
 
     def events_of(self, sweep_id: str, kind: str) -> list[EventRow]:
-        """All the sweep's events of one kind, in order."""
+        """Return all the sweep's events of one kind, in order."""
         at = tables.events.c
         query = select(tables.events).where(at.sweep_id == sweep_id, at.kind == kind).order_by(at.id)
         with self._read() as connection:
@@ -195,7 +199,7 @@ class Reading:
             return rows
 
     def work(self, sweep_id: str) -> Work:
-        """What workers did for the sweep so far."""
+        """Return the total work of all invocations of the sweep so far."""
         query = select(tables.invocations).where(tables.invocations.c.sweep_id == sweep_id)
         with self._read() as connection:
             holds = held_by(connection, sweep_id)
@@ -206,7 +210,7 @@ class Reading:
         return Work(invocations=len(rows), seconds_wall=wall_ms / 1000, **summed)
 
     def tracking_offset(self, sweep_id: str, target: str) -> int:
-        """The last event of the sweep that the tracking store at ``target`` has acknowledged."""
+        """Return the id of the sweep's last event that the tracking store at ``target`` has acknowledged."""
         query = select(tables.tracking).where(tables.tracking.c.sweep_id == sweep_id)
         with self._read() as connection:
             holds = held_by(connection, sweep_id)
@@ -216,7 +220,7 @@ class Reading:
 
 
 def pages(keys: list[str]) -> Iterator[list[str]]:
-    """The keys in as many as one statement takes."""
+    """Split keys into lists short enough for one statement."""
     for start in range(0, len(keys), KEYS_PER_QUERY):
         yield keys[start : start + KEYS_PER_QUERY]
 

@@ -1,4 +1,4 @@
-"""What the ledger hands to its readers: frozen rows, with JSON columns already decoded."""
+"""The ledger's rows as frozen dataclasses, with JSON columns decoded."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from workers.trajectory import Identity
 
 
 class TrialStatus(StrEnum):
-    """Where a trial stands; the last five are outcomes and final."""
+    """Status of a trial; the last five are final outcomes."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -22,12 +22,12 @@ class TrialStatus(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the trial has its outcome."""
+        """Whether the trial has an outcome."""
         return self not in (TrialStatus.WAITING, TrialStatus.RUNNING)
 
 
 class SweepStatus(StrEnum):
-    """Where a sweep stands after its latest invocation."""
+    """Status of a sweep after its latest invocation."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -39,7 +39,7 @@ class SweepStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRow:
-    """A sweep: one set of trials under a name. The same name with other trials, data or numerics is another sweep."""
+    """A sweep: a set of trials under a name. The same name with other trials, data or numerics is a different sweep."""
 
     id: str
     name: str
@@ -53,13 +53,13 @@ class SweepRow:
     lease_until_ms: int = 0
 
     def roots(self, trial: "TrialRow") -> set[str]:
-        """The keys that the state before epoch 1 of a trial may have: one for each identity of its program."""
+        """Return the possible keys of the state before epoch 1 of a trial: one for each identity of its program."""
         salt = "" if self.sharing else trial.id
         return {one.root(trial.seed, salt) for one in self.identities if one.program == trial.program}
 
     @classmethod
     def read(cls, row: Any) -> "SweepRow":
-        """From a row of the table."""
+        """Decode a row of the table."""
         return cls(
             id=row.id,
             name=row.name,
@@ -76,7 +76,7 @@ class SweepRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
-    """A trial and how far it has come: ``epoch`` epochs are recorded, the last of them under the key ``head``."""
+    """A trial and its progress: ``epoch`` epochs are recorded, the last one under the key ``head``."""
 
     id: str
     sweep_id: str
@@ -99,14 +99,14 @@ class TrialRow:
 
     @classmethod
     def read(cls, row: Any) -> "TrialRow":
-        """From a row of the table."""
+        """Decode a row of the table."""
         texts = {name: json.loads(row._mapping[name]) for name in ("settings", "program", "schedule")}
         return cls(**_given(row) | texts | {"status": TrialStatus(row.status)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateRow:
-    """One recorded epoch: its metrics as the worker measured them, when (ms since 1970, kept for ever) and where."""
+    """One recorded epoch: metrics as the worker measured them, time (ms since 1970) and worker; never changed."""
 
     key: str
     parent: str
@@ -117,32 +117,32 @@ class StateRow:
 
     @classmethod
     def read(cls, row: Any) -> "StateRow":
-        """From a row of the table."""
+        """Decode a row of the table."""
         return cls(**_given(row) | {"metrics": json.loads(row.metrics)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventRow:
-    """One line of the append-only log that the tracking projector tails."""
+    """One entry of the append-only log that the tracking projector tails."""
 
     id: int
     sweep_id: str
     kind: str
     payload: Mapping[str, Any]
     at_ms: int
-    previous: int = 0  # id of the sweep's event before it
+    previous: int = 0  # id of the sweep's previous event
 
     @classmethod
     def read(cls, row: Any) -> "EventRow":
-        """From a row of the table."""
+        """Decode a row of the table."""
         return cls(**_given(row) | {"payload": json.loads(row.payload)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What was done for a sweep over all its invocations; epochs and forks are counted by the workers themselves.
+    """Total work for a sweep over all its invocations, with epochs and forks counted from the workers' reports.
 
-    ``seconds_training`` and ``seconds_saving`` (checkpoints) are summed over workers, ``seconds_committing`` (ledger) and
+    ``seconds_training`` and ``seconds_saving`` (checkpoints) are summed over workers; ``seconds_committing`` (ledger) and
     ``seconds_starting`` (Ray) are the driver's.
     """
 
@@ -164,10 +164,10 @@ def _given(row: Any) -> dict[str, Any]:
 
 
 def storable(text: str) -> str:
-    """A text that every database and terminal takes: a path in an error may hold bytes that are no characters."""
+    """Return a text that every database and terminal accepts: paths in errors may contain bytes that are not characters."""
     return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
 
 
 def encode(value: Any) -> str:
-    """The text of a JSON column: gives every float64 back bit for bit, NaN and the infinities included."""
+    """Encode a JSON column; every float64 survives bit for bit, including NaN and infinities."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,9 +1,9 @@
-"""Which checkpoints are still worth their room.
+"""Which checkpoints to keep.
 
-A trial goes on from the last checkpoint of its path, to be resumed or to be extended by a longer sweep; so that one is kept of
-every trial of every sweep. A trial without a result keeps those at which others part from its path as well, and a sweep that
-is running keeps all it has. What is left was only ever a waypoint: without it, a new branch that leaves a path there trains
-the epochs since the checkpoint before, with the same records.
+A trial that is resumed, or extended by a longer sweep, starts from the last checkpoint of its path, so that checkpoint is kept
+for every trial of every sweep. A trial without a result also keeps those at which other paths fork off, and a running sweep
+keeps all of its checkpoints. The others are waypoints: without one, a new branch that forks there retrains the epochs since the
+checkpoint before, with the same records.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,12 +13,12 @@ from functools import cache
 
 from sweeps.ledger.records import TrialStatus
 
-# What failed or was cancelled may be taken up again.
+# Failed and cancelled trials may be resumed.
 DONE = frozenset((TrialStatus.FINISHED, TrialStatus.DIVERGED, TrialStatus.STOPPED))
 
 
 class Fate(StrEnum):
-    """What becomes of a checkpoint, and why."""
+    """Whether a checkpoint is kept, and why."""
 
     RUNNING = "of a sweep that is running"
     LAST = "last of a trial"
@@ -29,13 +29,13 @@ class Fate(StrEnum):
 
     @property
     def kept(self) -> bool:
-        """Whether the checkpoint stays."""
+        """Whether the checkpoint is kept."""
         return self in (Fate.RUNNING, Fate.LAST, Fate.FORK)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
-    """The states that a trial went through, first epoch first; ``running`` is whether a process runs its sweep."""
+    """The state keys along the path of a trial, in order; ``running`` is whether a process runs its sweep."""
 
     keys: Sequence[str]
     status: TrialStatus
@@ -43,28 +43,28 @@ class Path:
 
 
 def fates(found: Iterable[str], paths: Sequence[Path], is_intact: Callable[[str], bool]) -> dict[str, Fate]:
-    """The fate of each checkpoint that was found, given every path of every sweep.
+    """Return the fate of each checkpoint found, given every path of every sweep.
 
-    Of the last checkpoint of a trial it must be known that it verifies before those behind it go, hence ``is_intact``,
-    which is asked of few.
+    The last checkpoint of a trial must be verified before the earlier ones may go; ``is_intact`` does that, for few
+    checkpoints.
     """
     there, is_intact = set(found), cache(is_intact)
     forks = _forks(paths)
     decided: dict[str, set[str]] = {fate: set() for fate in Fate}
     for path in paths:
-        # A loss that is not finite is where a trial ended: there is nothing to go on from.
+        # A diverged trial ended at a state with a non-finite loss, which is no use as a starting point.
         keys = path.keys[:-1] if path.status is TrialStatus.DIVERGED else path.keys
         here = [key for key in keys if key in there]
         decided[Fate.WAYPOINT].update(key for key in path.keys if key in there)
         if path.running:
             decided[Fate.RUNNING].update(here)
             continue
-        while here[1:] and not is_intact(here[-1]):  # the only one stays whatever it is, and restoring tells
+        while here[1:] and not is_intact(here[-1]):  # a restore verifies the only one left
             decided[Fate.DAMAGED].add(here.pop())
         decided[Fate.LAST].update(here[-1:])
         if path.status not in DONE:
             decided[Fate.FORK].update(forks.intersection(here))
-    # A worker saves before the ledger hears of it: while a sweep runs, what no path knows may be its newest.
+    # Workers save before the ledger is updated: while a sweep runs, a checkpoint on no path may be its newest.
     rest = Fate.RUNNING if any(path.running for path in paths) else Fate.STRANGE
     chosen = dict.fromkeys(there, rest)
     for fate in (Fate.WAYPOINT, Fate.FORK, Fate.LAST, Fate.DAMAGED, Fate.RUNNING):
@@ -73,7 +73,7 @@ def fates(found: Iterable[str], paths: Sequence[Path], is_intact: Callable[[str]
 
 
 def _forks(paths: Iterable[Path]) -> set[str]:
-    """The states that are followed by different ones."""
+    """Return the states with several successors."""
     following: dict[str, str] = {}
     forks = set()
     for path in paths:

@@ -1,7 +1,7 @@
 """Digests of the ledger's rows: every write seals a row, every read checks the seal.
 
-A digest is of all columns of a row, whatever kind of database holds it. It shows damage and careless edits. It does not stop
-an attacker, who can compute it anew.
+A digest covers all columns of a row and is the same in every kind of database. It detects damage and careless edits, but not an
+attacker, who can recompute it.
 """
 
 import hashlib
@@ -16,17 +16,17 @@ from sqlalchemy import Column, ColumnElement, Connection, Float, Insert, Table, 
 DIGITS = 32  # hexadecimal, of sha256
 ENCODER = json.JSONEncoder(separators=(",", ":"))
 
-Row = Mapping[Any, Any]  # by the columns' names; SQLAlchemy's own mappings take columns too
+Row = Mapping[Any, Any]  # by column name; SQLAlchemy's own mappings also accept columns
 
 
 class Damage(Exception):
-    """A row is not what was written, or is missing. The text says which, and is completed by who opened the ledger."""
+    """A row is not what was written, or is missing. The text names the row; the caller adds the ledger."""
 
 
 def digest(table: Table, row: Row) -> str:
-    """The digest of a row: its table and the values of its columns, by the columns' names.
+    """Return the digest of a row: of its table and the values of its columns, in the order of their names.
 
-    A number that the database gives by itself is left out, for it is not known before the row is written.
+    An autoincremented id is excluded, as it is unknown before the row is written.
     """
     pick, real = _columns(table)
     values = pick(row)
@@ -36,13 +36,13 @@ def digest(table: Table, row: Row) -> str:
 
 
 def seal(table: Table, values: Row) -> dict[str, Any]:
-    """A whole row to insert: columns without a value get their default, and the row its digest."""
+    """Return a complete row to insert, with defaults for missing columns and the digest."""
     row = {name: values.get(name, default) for name, default in _defaults(table).items()}
     return row | {"digest": digest(table, row)}
 
 
 def is_intact(table: Table, row: Row) -> bool:
-    """Whether a row is as it was written. A damaged one can hold anything, also bytes where a text belongs."""
+    """Whether a row is as it was written. A damaged row can hold anything, even bytes in a text column."""
     try:
         return bool(row["digest"] == digest(table, row))
     except (TypeError, ValueError, OverflowError):
@@ -50,7 +50,7 @@ def is_intact(table: Table, row: Row) -> bool:
 
 
 def check_row(table: Table, row: Row) -> None:
-    """Check a row that was read whole.
+    """Check a row that was read with all its columns.
 
     Raises:
         Damage: it does not match its digest.
@@ -60,7 +60,7 @@ def check_row(table: Table, row: Row) -> None:
 
 
 def name(table: Table, row: Row) -> str:
-    """What a message calls a row, by its key."""
+    """Return the name of a row in messages, by its key."""
     if table.name == "states":
         return f"the record of epoch {row['epoch']!s:.12} (state {row['key']!s:.12})"
     keys = " ".join(str(row[column.name])[:16] for column in table.primary_key)
@@ -70,10 +70,10 @@ def name(table: Table, row: Row) -> str:
 def change_rows(
     connection: Connection, table: Table, where: ColumnElement[bool], how: Row | Callable[[Row], Row]
 ) -> list[dict[str, Any]]:
-    """Change the rows that match, in the caller's transaction; returns them as they are now.
+    """Change the matching rows in the caller's transaction and return the changed rows.
 
     Raises:
-        Damage: one of them was damaged before: sealing it again would hide that.
+        Damage: a row was already damaged; sealing it again would hide that.
     """
     keys = tuple(table.primary_key)
     found = connection.execute(select(table).where(where).order_by(*keys).with_for_update()).mappings().all()
@@ -91,7 +91,7 @@ def change_rows(
 
 
 def on_conflict(statement: Any, table: Table) -> Insert:
-    """An insertion of :func:`~sweeps.ledger.database.upsert` that replaces the row of the same key."""
+    """Return an INSERT of :func:`~sweeps.ledger.database.upsert` that replaces the row with the same key."""
     keys = [column.name for column in table.primary_key]
     new = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
     replaced: Insert = statement.on_conflict_do_update(index_elements=keys, set_=new)
@@ -99,7 +99,7 @@ def on_conflict(statement: Any, table: Table) -> Insert:
 
 
 def checked(table: Table, rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows, each checked before it is handed on."""
+    """Yield the rows, each checked first."""
     for row in rows:
         check_row(table, row)
         yield row
@@ -112,14 +112,14 @@ def _parameters(table: Table, row: Row, names: Iterable[str]) -> dict[str, Any]:
 
 @cache
 def _changing(table: Table, names: tuple[str, ...]) -> Update:
-    """An update of these columns of a row by its key."""
+    """Return an UPDATE of these columns of a row by its key."""
     changed: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
     return update(table).where(*(key == bindparam(f"key_{key.name}") for key in table.primary_key)).values(changed)
 
 
 @cache
 def _columns(table: Table) -> tuple[Callable[[Row], tuple[Any, ...]], frozenset[int]]:
-    """What picks the values that a digest covers, by the columns' names, and which of them are real numbers."""
+    """Return a getter of the values that a digest covers, in the order of column names, and which of them are floats."""
     covered = _covered(table)
     real = frozenset(number for number, column in enumerate(covered) if isinstance(column.type, Float))
     return itemgetter(*(column.name for column in covered)), real

@@ -1,4 +1,4 @@
-"""What must hold of the ledger's rows together: none is missing, none was added, and paths reach epoch 1."""
+"""Consistency checks between the ledger's rows: none is missing, none was added, and paths reach epoch 1."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ READERS: dict[str, Callable[[Any], object]] = {
 
 
 def is_readable(table: Table, row: Any) -> bool:
-    """Whether a row matches its digest and can be decoded: one may have been damaged before it got its digest."""
+    """Whether a row matches its digest and can be decoded: it may have been damaged before its digest was computed."""
     try:
         _decoded(table, row, READERS.get(table.name, lambda row: row))
     except Damage:
@@ -35,16 +35,16 @@ def is_readable(table: Table, row: Any) -> bool:
 
 
 def intact_rows(connection: Connection, table: Table, query: Select[Any], read: Callable[[Any], Read]) -> list[Read]:
-    """The rows of a query for whole rows of a table, each checked and then decoded.
+    """Return the rows of a query for whole rows of a table, checked and decoded.
 
     Raises:
-        Damage: a row does not match its digest, or matches and still cannot be decoded.
+        Damage: a row does not match its digest, or matches it but cannot be decoded.
     """
     return [_decoded(table, row, read) for row in connection.execute(query)]
 
 
 def sweep_rows(connection: Connection) -> tuple[list[SweepRow], dict[str, str]]:
-    """The intact sweeps in the order in which they were run last, and the names of the others by id."""
+    """Return the intact sweeps, the most recently run last, and the names of the others by id."""
     listed, intact = register(connection), []
     for row in connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms, tables.sweeps.c.id)):
         if row.id in listed and is_readable(tables.sweeps, row):
@@ -56,10 +56,10 @@ def sweep_rows(connection: Connection) -> tuple[list[SweepRow], dict[str, str]]:
 
 
 def register(connection: Connection) -> dict[str, str]:
-    """The names of all sweeps by id.
+    """Return the names of all sweeps by id.
 
     Raises:
-        Damage: the list is damaged, or missing beside sweeps.
+        Damage: the list is damaged, or missing although there are sweeps.
     """
     query = select(tables.meta).where(tables.meta.c.name == SWEEPS)
     row = connection.execute(query).mappings().one_or_none()
@@ -73,7 +73,7 @@ def register(connection: Connection) -> dict[str, str]:
 
 
 def held_by(connection: Connection, sweep_id: str) -> dict[str, Any]:
-    """How many rows of other tables a sweep has; none where there is no such sweep.
+    """Return the counts of a sweep's rows in other tables; zeros if there is no such sweep.
 
     Raises:
         Damage: the sweep's row is damaged or missing.
@@ -98,10 +98,10 @@ def expect(sweep_id: str, what: str, found: int, written: int) -> None:
 
 
 def linked(sweep_id: str, events: Sequence[EventRow], after: int, last: int | None) -> None:
-    """Check that no event is missing after an event's id; ``last`` is the id that the sweep's last event must have.
+    """Check that no event is missing after an event id; ``last`` is the expected id of the sweep's last event.
 
     Raises:
-        Damage: one is missing, or was added.
+        Damage: an event is missing, or was added.
     """
     before = after
     for number, row in enumerate(events):
@@ -116,7 +116,7 @@ def unbroken(head: str, curve: Sequence[StateRow]) -> None:
     """Check that a path leads from epoch 1 to its head without a gap.
 
     Raises:
-        Damage: a state of it is missing, or belongs elsewhere.
+        Damage: a state of the path is missing, or belongs elsewhere.
     """
     if not curve or curve[-1].key != head:
         raise Damage(f"the record of state {head[:12]} is missing")
@@ -130,7 +130,7 @@ def unbroken(head: str, curve: Sequence[StateRow]) -> None:
 
 @contextmanager
 def about(sweep: SweepRow, trial: TrialRow) -> Iterator[None]:
-    """Say in what is raised which trial it concerns."""
+    """Add the trial to an error about it."""
     try:
         yield
     except Damage as damage:
@@ -141,5 +141,5 @@ def _decoded(table: Table, row: Any, read: Callable[[Any], Read]) -> Read:
     check_row(table, row._mapping)
     try:
         return read(row)
-    except (ValueError, KeyError, TypeError, AttributeError):  # damaged before it got its digest
+    except (ValueError, KeyError, TypeError, AttributeError):  # damaged before its digest was computed
         raise Damage(f"{name(table, row._mapping)} cannot be decoded") from None

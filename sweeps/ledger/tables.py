@@ -1,18 +1,18 @@
-"""The ledger's tables: what a sweep is, what its trials are, and every training state that was ever recorded.
+"""The ledger's tables: sweeps, their trials, and every training state that was ever recorded.
 
-A *state* (one epoch's record) belongs to its key and to no sweep: two sweeps that meet at a key share the row. Everything that
-readers must see in order is an *event*; events are only ever appended. A change here takes another ``SCHEMA_VERSION`` and a
-revision in ``migrations/versions``.
+A *state* (one epoch's record) belongs to its key, not to a sweep: two sweeps that reach the same key share the row. Everything
+that readers must see in order is an *event*; events are only ever appended. A change here needs a new ``SCHEMA_VERSION`` and
+a revision in ``migrations/versions``.
 
-Every row has a digest (:mod:`sweeps.ledger.sealing`). Rows that are missing or added show elsewhere: ``meta`` lists the sweeps, a
-sweep's ``holds`` counts its rows in the other tables, an event names the one before it, and a state its parent.
+Every row has a digest (:mod:`sweeps.ledger.sealing`). Missing and added rows are detected by others: ``meta`` lists the sweeps, a
+sweep's ``holds`` counts its rows in the other tables, an event refers to the previous one, and a state to its parent.
 """
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 SCHEMA_VERSION = 3
 
-# SQLite numbers rows by themselves only in a column that is called INTEGER, which there holds 64 bits anyway.
+# SQLite autoincrements only columns of type INTEGER, which hold 64 bits there anyway.
 Wide = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
@@ -42,11 +42,11 @@ sweeps = Table(
     Column("used_ms", Wide, nullable=False),
     Column("forecast", Text),
     Column("identities", Text, nullable=False),
-    # The lease: the one invocation that may write for this sweep, who holds it, and until when.
+    # The lease: the only invocation that may write for this sweep, its process, and until when.
     Column("invocation", Wide, nullable=False, server_default="0"),
     Column("holder", String),
     Column("lease_until_ms", Wide, nullable=False, server_default="0"),
-    Column("holds", Text, nullable=False, server_default="{}"),  # how many rows the sweep has in the other tables
+    Column("holds", Text, nullable=False, server_default="{}"),  # numbers of the sweep's rows in the other tables
     _digest(),
 )
 
@@ -67,9 +67,9 @@ trials = Table(
     Column("epoch", Integer, nullable=False),
     Column("head", String),
     Column("error", Text),
-    Column("final_epoch", Integer, nullable=False, server_default="0"),  # up to it, records are covered by a checkpoint
+    Column("final_epoch", Integer, nullable=False, server_default="0"),  # last epoch covered by a checkpoint
     Column("failure", String),  # the class of the last failure
-    Column("attempts", Integer, nullable=False, server_default="0"),  # how often it was taken up again after a failure
+    Column("attempts", Integer, nullable=False, server_default="0"),  # number of retries after a failure
     Column("cancel_asked_ms", Wide),
     _digest(),
 )
@@ -92,7 +92,7 @@ checkpoints = Table(
     Column("key", String, primary_key=True),
     Column("epoch", Integer, nullable=False),
     Column("saved_at_ms", Wide, nullable=False),
-    Column("pruned_ms", Wide),  # the files are gone; what they covered stays final
+    Column("pruned_ms", Wide),  # the files were removed; the records that they covered stay final
     _digest(),
 )
 
@@ -104,7 +104,7 @@ events = Table(
     Column("kind", String, nullable=False),
     Column("payload", Text, nullable=False),
     Column("at_ms", Wide, nullable=False),
-    Column("previous", Wide, nullable=False, server_default="0"),  # the sweep's event before it
+    Column("previous", Wide, nullable=False, server_default="0"),  # the sweep's previous event
     _digest(),
     Index("events_by_sweep", "sweep_id", "id"),
     sqlite_autoincrement=True,

@@ -1,1 +1,1 @@
-"""The processes around a sweep: the driver's supervisor, what the two say to each other, and what cleans up after them."""
+"""The processes around a sweep: the driver's supervisor, the messages between the two, and cleanup after them."""

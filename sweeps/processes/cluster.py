@@ -1,6 +1,6 @@
-"""Notices that a process is gone which the local Ray cluster cannot do without.
+"""Detects the loss of a process that the local Ray cluster cannot do without.
 
-Ray ends a driver in such a case, but late, or in the middle of anything, or not at all while it starts.
+In such a case Ray ends the driver, but late, or at an arbitrary point, or not at all during start-up.
 """
 
 import threading
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 
 import psutil
 
-VITAL = {"gcs_server": "GCS", "raylet": "raylet"}  # by the name of the process
+VITAL = {"gcs_server": "GCS", "raylet": "raylet"}  # by process name
 LOOK_SECONDS = 0.5
 
 
 @contextmanager
 def watched(lost: Callable[[str], None]) -> Iterator[Callable[[], None]]:
-    """Watch the vital ones of this process's children while the block runs; yields a function that ends the watch.
+    """Watch the vital child processes while the block runs; yield a function that ends the watch.
 
     Args:
-        lost: takes what happened, once, in another thread.
+        lost: called once with a description of the loss, from another thread.
     """
     ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Asks a process that has a worker's environment what its programs are: data, code and numerics, for the state keys."""
+"""Identities of programs for the state keys (data, code and numerics), from a process with a worker's environment."""
 
 import json
 import os
@@ -18,28 +18,28 @@ from workers.trajectory import Identity
 
 TRIES = 3
 LOOK_SECONDS = 0.5
-LOOKS_STOPPED = 60  # looks, not seconds: Ctrl-Z stops this process as well, and `fg` continues both
+LOOKS_STOPPED = 60  # polls, not seconds: Ctrl-Z stops this process as well, and `fg` continues both
 SAID_BYTES = 2000
 
 
 class IdentityError(Exception):
-    """A program cannot be trained here: data are missing or do not fit task or model, or resources are not there."""
+    """A program cannot be trained here: data are missing or do not fit task or model, or resources are missing."""
 
 
 class IdentityLost(Exception):
-    """The machine ended the data inspection process; nothing is known to be wrong with the spec."""
+    """The data inspection process was killed or stopped; the spec itself may be fine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerEnvironment:
-    """What a worker process runs with. The CPU client reads its thread count when it starts, hence the environment."""
+    """Environment of a worker process; JAX's CPU client reads its thread count from it at start-up."""
 
     threads: int
     cache: Path
     gpu: bool = False
 
     def variables(self) -> dict[str, str]:
-        """Environment variables to add to a worker's."""
+        """Return the environment variables to add for a worker."""
         variables = {
             "NPROC": str(self.threads),
             "OMP_NUM_THREADS": str(self.threads),
@@ -51,9 +51,9 @@ class WorkerEnvironment:
 
 
 def workers_at_once(threads: int, cpu: float) -> int:
-    """Workers that the cores of this process can hold, at least one.
+    """Return the number of workers that fit on this process's cores, at least one.
 
-    Measured, one-thread workers on all cores beat one worker with all threads.
+    In measurements, one-thread workers on all cores are faster than one worker with all threads.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(cores / max(threads, cpu)))
@@ -62,11 +62,11 @@ def workers_at_once(threads: int, cpu: float) -> int:
 def identities_here(
     programs: Sequence[Program], environment: WorkerEnvironment, data_dir: Path | None
 ) -> dict[Program, Identity]:
-    """The identity of each program on this machine.
+    """Return the identity of each program on this machine.
 
     Raises:
         IdentityError: a data set is missing, is of the wrong kind, or does not fit the model or batch size; or a plug-in failed.
-        IdentityLost: the process that was asked was killed or stopped, three times.
+        IdentityLost: the data inspection process was killed or stopped three times.
     """
     distinct = list(dict.fromkeys(programs))
     question = {"programs": [to_dict(program) for program in distinct], "data_dir": data_dir and str(data_dir)}
@@ -86,7 +86,7 @@ def _ask(question: bytes, environment: WorkerEnvironment) -> Mapping[str, Any]:
 
 
 def _asked_once(question: bytes, environment: WorkerEnvironment) -> Mapping[str, Any]:
-    """Files, not pipes: nothing here waits for a process that is stopped, and what a plug-in prints is no answer."""
+    """Use files instead of pipes: they never block on a stopped process, and plug-in output does not mix with the answer."""
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
         asked.write(question)
         asked.seek(0)
@@ -114,7 +114,7 @@ def _asked_once(question: bytes, environment: WorkerEnvironment) -> Mapping[str,
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a process, however long it takes; but not for one that was stopped and is not continued."""
+    """Wait for a process to end, without a limit unless it is stopped and not continued."""
     stopped = 0
     while stopped < LOOKS_STOPPED:
         try:
@@ -130,7 +130,7 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 def _is_stopped(pid: int) -> bool:
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    except psutil.NoSuchProcess:  # where SIGCHLD is ignored the kernel keeps nothing of a process that ended
+    except psutil.NoSuchProcess:  # if SIGCHLD is ignored, an ended process leaves no zombie
         return False
 
 
@@ -143,6 +143,6 @@ def _signal(number: int) -> str:
 
 
 def _end(said: IO[bytes]) -> str:
-    """The last lines of what a process has printed."""
+    """Return the end of a process's output."""
     said.seek(-min(SAID_BYTES, said.seek(0, os.SEEK_END)), os.SEEK_END)
     return said.read().decode(errors="replace").strip() or "it printed nothing"

@@ -1,10 +1,10 @@
-"""Cleans up after a process, however it ended: ends what it left running in a directory and removes the directory.
+"""Cleans up after a process, however it ended: ends the processes left in a directory and removes the directory.
 
     python -m sweeps.processes.janitor DIRECTORY
 
-A separate process. It reads from a pipe whose other end its owner alone holds: when the owner ends, by its own will or by
-SIGKILL, the pipe closes. A janitor that is killed is replaced. Where owner and janitor are killed together, nobody holds the
-lock on a file in the directory any more, and the next run cleans up.
+The janitor is a separate process. It reads from a pipe whose other end only its owner holds: when the owner exits or is killed,
+the pipe closes. A killed janitor is replaced. If owner and janitor are killed together, the lock on a file in the directory is
+released, and the next run cleans up.
 """
 
 import fcntl
@@ -23,16 +23,16 @@ from pathlib import Path
 import psutil
 
 GRACE_SECONDS = 5.0
-PATIENCE_SECONDS = 30.0  # of a janitor: twice the grace, and the removal of files
+PATIENCE_SECONDS = 30.0  # to wait for a janitor: twice the grace period plus the removal of files
 LOOK_SECONDS = 1.0
 LOCK = "lock"
 PREFIXES = ("abel-ray-", "abel-ui-")
-UNLOCKED_SECONDS = 24 * 3600.0  # older versions made directories without a lock
+UNLOCKED_SECONDS = 24 * 3600.0  # older versions created directories without a lock
 
 
 @contextmanager
 def cleaned(directory: Path) -> Iterator[None]:
-    """Have the directory, and every process at work in it, gone when the block ends or this process dies."""
+    """Remove the directory and end every process working in it when the block ends or this process dies."""
     lock = _locked(directory)
     janitor, ended = [_janitor(directory, lock)], threading.Event()
 
@@ -54,7 +54,7 @@ def cleaned(directory: Path) -> Iterator[None]:
 
 
 def _locked(directory: Path) -> int:
-    """Make the lock and take it, as one step to others: they find it under its name only once it is taken."""
+    """Create and take the lock atomically: it appears under its name only once it is taken."""
     draft = directory / f".{LOCK}"
     lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -68,12 +68,12 @@ def _janitor(directory: Path, lock: int) -> "subprocess.Popen[bytes]":
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         pass_fds=(lock,),  # it holds the lock as well
-        start_new_session=True,  # neither Ctrl-C nor the end of a terminal's session is for it
+        start_new_session=True,  # unaffected by Ctrl-C and by the end of the terminal session
     )
 
 
 def _has_cleaned(janitor: "subprocess.Popen[bytes]") -> bool:
-    """Have it clean; False where it was killed, or is stopped."""
+    """Let the janitor clean up; return False if it was killed or is stopped."""
     try:
         janitor.communicate(timeout=PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -83,7 +83,7 @@ def _has_cleaned(janitor: "subprocess.Popen[bytes]") -> bool:
 
 
 def clean(directory: Path) -> None:
-    """End the processes that work in the directory or name it among their arguments, and remove it."""
+    """End the processes that work in the directory or have it among their arguments, and remove it."""
     left = list(_at_work(directory))
     for process in left:
         _send(process.terminate)
@@ -95,11 +95,11 @@ def clean(directory: Path) -> None:
 
 
 def clean_leftovers() -> None:
-    """Clean every directory of this user's whose owner and janitor were both killed."""
+    """Clean up every directory of this user whose owner and janitor were both killed."""
     for place in {tempfile.gettempdir(), "/tmp"}:
         for prefix in PREFIXES:
             for path in Path(place).glob(f"{prefix}*"):
-                with suppress(OSError):  # somebody else's, in use, or gone meanwhile
+                with suppress(OSError):  # another user's, in use, or already removed
                     _clean_leftover(path)
 
 
@@ -131,7 +131,7 @@ def _at_work(directory: Path) -> Iterator[psutil.Process]:
             ):
                 yield process
         except psutil.Error:
-            continue  # gone meanwhile
+            continue  # ended in the meantime
 
 
 def _send(end: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""What a command and its driver say to each other: the job, how far it is, and how it ended. Needs no Ray."""
+"""Messages between a command and its driver: the job, its progress and its outcome. Does not need Ray."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from workers.trajectory import Identity
 
 
 class DriverLost(Exception):
-    """The driver's process or its Ray cluster is gone; another driver goes on from the ledger."""
+    """The driver's process or its Ray cluster is gone; another driver can continue from the ledger."""
 
 
 class ClusterAway(DriverLost):
-    """The Ray cluster at the given address cannot be joined. Another driver may help only where one has joined it before."""
+    """The Ray cluster at the given address cannot be joined. A retry may help only if a driver has joined it before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How a sweep is executed. Never affects results, except ``threads``, which is part of the state keys, and
-    ``allow_nondeterminism``: an epoch trained again may differ from its record, which is kept, and training goes on.
+    ``allow_nondeterminism``: if a replayed epoch differs from its record, the record is kept and training continues.
     """
 
     checkpoints: Path
@@ -41,23 +41,23 @@ class Options:
 
     @property
     def environment(self) -> WorkerEnvironment:
-        """What each worker process runs with."""
+        """Environment of each worker process."""
         return WorkerEnvironment(threads=self.threads, cache=self.cache, gpu=self.gpu > 0 or self.tpu > 0)
 
     @property
     def resources(self) -> Mapping[str, float]:
-        """What a worker takes of its node."""
+        """Resources that a worker takes on its node."""
         return {"cpu": self.cpu, "gpu": self.gpu, "tpu": self.tpu}
 
     @property
     def slots(self) -> int:
-        """Workers at once on this machine."""
+        """Number of concurrent workers on this machine."""
         return self.workers or workers_at_once(self.threads, self.cpu)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One invocation of a sweep, as a driver gets it; ``forecast`` is of the epochs still to be trained."""
+    """One invocation of a sweep, as sent to a driver; ``forecast`` bounds the epochs still to be trained."""
 
     ledger_url: str
     sweep_id: str
@@ -69,24 +69,24 @@ class Job:
 
 @dataclass(frozen=True)
 class Begun:
-    """The driver has taken the sweep's lease, under this number."""
+    """The driver has taken the sweep's lease, with this invocation number."""
 
     invocation: int
 
 
 @dataclass(frozen=True)
 class Alive:
-    """The driver's process lives; seconds since its main thread last said something."""
+    """A heartbeat of the driver's process, with the seconds since the last message of its main thread."""
 
     quiet_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a sweep is. Trial-epochs count every trial's epochs; trained epochs are what workers really trained.
+    """Progress of a sweep. ``covered`` and ``total`` count every trial's epochs; ``trained`` counts epochs that workers trained.
 
-    Without ``room`` nothing runs, and no node of the Ray cluster is large enough for a worker. ``joined`` says that the driver
-    has its Ray cluster.
+    ``room`` is False if nothing runs and no node of the Ray cluster is large enough for a worker. ``joined`` says whether the
+    driver is connected to its Ray cluster.
     """
 
     trials: int
@@ -111,7 +111,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How an invocation ended. ``seconds`` splits its wall time by what was waited for."""
+    """How an invocation ended. ``seconds`` has its wall time and the parts spent on Ray, the first report and the ledger."""
 
     status: SweepStatus
     trained: int

@@ -1,6 +1,6 @@
-"""What the kernel says of memory: how much is in use, and how many processes it ended for lack of it.
+"""Memory figures of the kernel: memory in use, and the number of processes killed for lack of it.
 
-Figures are of this process's control group where it has any, else of the machine, which a container shares with others.
+Figures are those of this process's control group if it has one, else of the machine, which a container shares with others.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import psutil
 GIB = 2**30
 SYSTEM = Path("/")
 MACHINE = "proc/vmstat"
-# By version of control groups: the files with the kills, with what is in use and with the limit.
+# By version of control groups: the files with kills, usage and limit.
 FILES = {
     2: ("memory.events", "memory.current", "memory.max"),
     1: ("memory.oom_control", "memory.usage_in_bytes", "memory.limit_in_bytes"),
@@ -20,9 +20,9 @@ FILES = {
 
 
 def oom_kills() -> int:
-    """How many processes it has ended for lack of memory; 0 where it does not say.
+    """Return how many processes the kernel has killed for lack of memory; 0 if unknown.
 
-    A count by itself says nothing; one that has risen does.
+    Only an increase of the count is informative.
     """
     for file in (*(group / FILES[version][0] for version, group in _groups()), SYSTEM / MACHINE):
         with suppress(OSError):
@@ -33,7 +33,7 @@ def oom_kills() -> int:
 
 
 def memory() -> tuple[int, int]:
-    """Bytes in use, and how many there are."""
+    """Return the bytes in use, and the total."""
     machine = psutil.virtual_memory()
     for version, group in _groups():
         _, current, most = FILES[version]
@@ -45,13 +45,13 @@ def memory() -> tuple[int, int]:
 
 
 def in_use() -> str:
-    """How much memory is in use, for people."""
+    """Return the memory in use as text."""
     used, total = memory()
     return f"memory in use: {used / GIB:.1f} GiB of {total / GIB:.1f} GiB"
 
 
 def _groups() -> Iterator[tuple[int, Path]]:
-    """The folders that may be of this process's control group, by version; a container may have its own as the root."""
+    """Yield possible folders of this process's control group, with its version; in a container it may be the root."""
     with suppress(OSError):
         for line in (SYSTEM / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)

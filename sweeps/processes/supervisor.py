@@ -1,4 +1,4 @@
-"""The command's side of a driver: starts it in a separate process and notices its loss, whatever the cause."""
+"""The command's side of a driver: starts it in a separate process and detects its loss, whatever the cause."""
 
 import os
 import pickle
@@ -20,22 +20,22 @@ from sweeps.processes.job import Alive, Begun, DriverLost, Job, Outcome, Progres
 COMMAND = (sys.executable, "-P", "-m", "sweeps.run.driver_process")
 LOOK_SECONDS = 0.5
 START_SECONDS = 120.0  # to import everything, on a busy machine
-SILENT_SECONDS = LEASE_SECONDS  # without a sign of life; one comes every few seconds
-ENDING_SECONDS = 10.0  # from the end of what it says to its own
-HUNG_SECONDS = 600.0  # of a main thread that says nothing; it usually speaks twice a second
+SILENT_SECONDS = LEASE_SECONDS  # without a heartbeat, which comes every few seconds
+ENDING_SECONDS = 10.0  # from closing its channel to its end
+HUNG_SECONDS = 600.0  # without a message of the main thread, which usually sends two per second
 LONGEST_REASON = 300  # characters of the log's last line
 
 
 def drive(job: Job, *, stop: threading.Event, log: Path) -> Generator[Begun | Progress | Outcome, None, None]:
-    """Run a driver process for the job; yields what it says, its outcome last. Ends the process when it is left.
+    """Run a driver process for the job and yield its messages, the outcome last; closing the generator ends the process.
 
     Args:
-        stop: once set, the driver finishes the epochs under way and saves.
-        log: takes what the process, its Ray and their libraries print.
+        stop: once set, the driver finishes the current epochs and saves.
+        log: receives the output of the process, its Ray cluster and their libraries.
 
     Raises:
-        DriverLost: the process ended without an outcome, its Ray did, or it hangs.
-        Exception: what the driver raised otherwise, as it raised it.
+        DriverLost: the process ended without an outcome, its Ray cluster failed, or it hangs.
+        Exception: any other exception of the driver, unchanged.
     """
     already = log.stat().st_size if log.exists() else 0
     with _process(log) as process:
@@ -63,7 +63,7 @@ def _process(log: Path) -> Iterator["subprocess.Popen[bytes]"]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,
-            start_new_session=True,  # a Ctrl-C at the terminal is for the command, which has this end in order
+            start_new_session=True,  # Ctrl-C reaches only the command, which stops this process gracefully
         )
     try:
         yield process
@@ -73,10 +73,10 @@ def _process(log: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def _tell(process: "subprocess.Popen[bytes]", job: Job, stop: threading.Event) -> None:
-    """Hand over the job and later the wish to stop. Not in the main thread: a process that is stopped reads nothing."""
+    """Send the job, and later the request to stop. Runs in its own thread, as a stopped process would block the writes."""
     assert process.stdin is not None
     asked = False
-    with suppress(OSError), process.stdin as pipe:  # it has ended, which the listener notices
+    with suppress(OSError), process.stdin as pipe:  # the process has ended, which the listener detects
         pickle.dump(job, pipe)
         pipe.flush()
         while process.returncode is None:
@@ -88,7 +88,7 @@ def _tell(process: "subprocess.Popen[bytes]", job: Job, stop: threading.Event) -
 
 
 def _listen(process: "subprocess.Popen[bytes]", heard: "queue.SimpleQueue[Any]") -> None:
-    """Pass on every message, then None, or the loss that a message which cannot be read is."""
+    """Pass on every message, then None; an unreadable message counts as the loss of the driver."""
     assert process.stdout is not None
     try:
         with process.stdout as pipe, Connection(os.dup(pipe.fileno())) as connection:
@@ -96,14 +96,14 @@ def _listen(process: "subprocess.Popen[bytes]", heard: "queue.SimpleQueue[Any]")
                 heard.put(connection.recv())
     except (EOFError, OSError):
         heard.put(None)
-    except Exception as error:  # whatever comes out of a pickle
+    except Exception as error:  # unpickling can raise anything
         heard.put(DriverLost(f"its process sent an unreadable message ({type(error).__name__}: {error})"))
 
 
 def _messages(heard: "queue.SimpleQueue[Any]") -> Iterator[Any]:
-    """Every message but signs of life; raises DriverLost where these stay out.
+    """Yield every message except heartbeats; raise DriverLost when these fail to come.
 
-    Silence is counted in looks of this process, which may have been stopped itself.
+    Silence is counted in polls of this process, which may have been stopped itself.
     """
     silent, patience = 0.0, START_SECONDS
     while True:
@@ -122,7 +122,7 @@ def _messages(heard: "queue.SimpleQueue[Any]") -> Iterator[Any]:
 
 
 def _how(process: "subprocess.Popen[bytes]", log: Path, already: int) -> str:
-    """How a process ended that said nothing of it itself; the log had so many bytes before it."""
+    """Describe how a process ended without an outcome; the log had ``already`` bytes before it started."""
     try:
         code = process.wait(ENDING_SECONDS)
     except subprocess.TimeoutExpired:

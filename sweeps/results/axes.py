@@ -1,4 +1,4 @@
-"""An arm's grid by one of its axes or by two: slices, a table for a heat map, and how far two axes interact."""
+"""An arm's grid along one or two of its axes: slices, tables for heat maps, and the interaction of two axes."""
 
 import math
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from sweeps.results.values import Interval, Scalar
 
 
 class Slice(NamedTuple):
-    """One value of an axis: the mean error over the other axes, each setting with its share, and that of the best there."""
+    """One value of an axis: the weighted mean error over the other axes, and the error of the best setting there."""
 
     value: Scalar
     mean: Interval
@@ -23,12 +23,12 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Heat:
-    """Errors by two axes; what else the grid varies is averaged.
+    """Errors by two axes, averaged over all others.
 
     Args:
         down: the axis of the rows, with its values.
         across: the axis of the columns, with its values.
-        errors: percent, f64[rows, columns, seeds]; NaN where the grid has no such setting.
+        errors: percent, f64[rows, columns, seeds]; NaN if the grid has no such setting.
     """
 
     down: tuple[str, tuple[Scalar, ...]]
@@ -36,18 +36,18 @@ class Heat:
     errors: Floats
 
     def cell(self, row: int, column: int) -> Interval:
-        """The mean over seeds with its interval, by itself: it allows for no other cell."""
+        """Return the mean over seeds of one cell with its interval, not corrected for the other cells."""
         return level(self.errors[row, column]).interval()
 
 
 class Interaction(NamedTuple):
     """Whether the effect of one axis depends on the other.
 
-    In the model ``error[a, b, s] = level + A[a] + B[b] + AB[a, b]``, with seeds ``s`` as blocks, the effects of every seed
-    by itself are the cube less its row and column means. F is the mean square of their mean over seeds to that of what
-    is left, with (R-1)(C-1) and (R-1)(C-1)(n-1) degrees of freedom, as in an analysis of variance with repeated measures.
-    Where nothing is left, as in an arm that guessed everywhere, F and p are NaN: there is no noise to judge by.
-    ``points`` is the standard deviation of AB with what noise adds taken out, in points of error.
+    In the model ``error[a, b, s] = level + A[a] + B[b] + AB[a, b]``, with seeds ``s`` as blocks, the effects of each seed
+    are the cube minus its row and column means. F is the ratio of the mean square of their mean over seeds to the mean
+    square of the residuals, with (R-1)(C-1) and (R-1)(C-1)(n-1) degrees of freedom, as in a repeated-measures analysis of
+    variance. If there are no residuals, as in an arm that guessed everywhere, F and p are NaN, as there is no estimate of the
+    noise. ``points`` is the standard deviation of AB without the contribution of noise, in points of error.
     """
 
     f: float
@@ -57,17 +57,17 @@ class Interaction(NamedTuple):
 
 
 def axes(table: Grid) -> dict[str, tuple[Scalar, ...]]:
-    """What the grid varies, with the values in the spec's order; an axis of one value is none."""
+    """Return the axes of the grid, with their values in the spec's order; axes with a single value are excluded."""
     names = [name for name, _ in table.settings[0]]
     values = {name: tuple(dict.fromkeys(dict(setting)[name] for setting in table.settings)) for name in names}
     return {name: several for name, several in values.items() if len(several) > 1}
 
 
 def at_value(table: Grid, axis: str, value: Scalar) -> Grid:
-    """The settings at one value of an axis, without that axis.
+    """Return the settings at one value of an axis, without that axis.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no such settings.
     """
     rows = [index for index, setting in enumerate(table.settings) if (axis, value) in setting]
     if not rows:
@@ -76,19 +76,19 @@ def at_value(table: Grid, axis: str, value: Scalar) -> Grid:
 
 
 def without(table: Grid, axis: str, value: Scalar) -> Grid:
-    """The settings at all other values of an axis."""
+    """Return the settings at all other values of an axis."""
     return table.of_settings([index for index, setting in enumerate(table.settings) if (axis, value) not in setting])
 
 
 def along(table: Grid, axis: str) -> Grid:
-    """The grid by one axis alone: errors and decays are means over the others, each setting with its share.
+    """Return the grid along one axis: errors and decays are weighted means over the other axes.
 
     Raises:
         ValueError: the grid does not vary the axis.
     """
     values = axes(table).get(axis)
     if values is None:
-        raise ValueError(f"the grid must vary {axis}, and varies {', '.join(axes(table)) or 'nothing'}")
+        raise ValueError(f"the grid must vary {axis}, but varies {', '.join(axes(table)) or 'nothing'}")
     parts = [at_value(table, axis, value) for value in values]
     return replace(
         table,
@@ -100,13 +100,13 @@ def along(table: Grid, axis: str) -> Grid:
 
 
 def slices(table: Grid, axis: str) -> tuple[Slice, ...]:
-    """The arm at each value of an axis; every interval allows for the settings of its slice, not for the other slices."""
+    """Return the arm at each value of an axis; intervals are corrected for the settings of a slice, not for other slices."""
     parts = [(value, at_value(table, axis, value)) for value in axes(table).get(axis, ())]
     return tuple(Slice(value, measure("mean", one), measure("best", one)) for value, one in parts)
 
 
 def heat(table: Grid, down: str, across: str) -> Heat:
-    """The errors by two axes."""
+    """Return the errors by two axes."""
     known = axes(table)
     errors = np.full((len(known[down]), len(known[across]), len(table.seeds)), math.nan)
     for row, value in enumerate(known[down]):
@@ -120,10 +120,10 @@ def heat(table: Grid, down: str, across: str) -> Heat:
 
 
 def interaction(cube: Floats) -> Interaction:
-    """How far two axes interact, from errors f64[rows, columns, seeds]; NaN with one seed.
+    """Return the interaction of two axes, from errors f64[rows, columns, seeds]; NaN with one seed.
 
     Raises:
-        ValueError: a cell has no error, or an axis has one value.
+        ValueError: a cell has no error, or an axis has only one value.
     """
     rows, columns, seeds = cube.shape
     if min(rows, columns) < 2 or not np.isfinite(cube).all():

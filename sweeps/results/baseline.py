@@ -1,8 +1,8 @@
-"""A baseline: what a sweep showed when it was good, small enough to be kept beside the code and reviewed.
+"""A baseline: the results of a known good sweep, small enough to be stored next to the code and reviewed.
 
-It holds the test error of every trial, since the mean is compared seed by seed where a later run has the same seeds, and the
-measures, which are there to be read. It names the spec by a hash of what decides the numbers: program, epochs and arms,
-not seeds, title or margins.
+It contains the test error of every trial, because the mean is compared seed by seed if a later run has the same seeds, and
+the measures, for readers. It identifies the spec by a hash of what determines the numbers: program, epochs and arms, but not
+seeds, title or margins.
 """
 
 import hashlib
@@ -30,18 +30,18 @@ DIGITS = 6
 
 
 class BaselineError(Exception):
-    """A baseline's file cannot be read, or is none."""
+    """A baseline file cannot be read, or is not a baseline."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A sweep's results, by arm, as they are compared.
+    """A sweep's results by arm, ready for comparison.
 
     Args:
         source: the file, or the id of the sweep, that this was read from.
-        sweep: its name.
-        spec: hash of what decides its numbers.
-        error: which test error of a trial counts: its minimum, its last, or that of the epoch of least training loss.
+        sweep: name of the sweep.
+        spec: hash of what determines its numbers.
+        error: the test error of a trial: its minimum, its last, or the one at the lowest training loss.
     """
 
     source: str
@@ -52,25 +52,25 @@ class Baseline:
 
 
 def spec_hash(spec: Mapping[str, Any]) -> str:
-    """Names what decides a sweep's numbers, beside its seeds."""
+    """Return a hash of what determines a sweep's numbers, except its seeds."""
     decisive = {name: spec[name] for name in ("program", "epochs", "arms")}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float | None) -> dict[str, Grid]:
-    """The table of each arm; a diverged trial has the error of guessing, in percent, None where that is not known.
+    """Return the table of each arm. A diverged trial has the error of guessing, in percent, which is None if unknown.
 
     Raises:
-        ValueError: a trial has no result, one diverged and guessing is not known, or an arm has other seeds for some of its
-            settings.
+        ValueError: a trial has no result, a trial diverged and the error of guessing is unknown, or the settings of an arm have
+            different seeds.
     """
     if lacking := [trial for trial in trials if trial.status not in (TrialStatus.FINISHED, TrialStatus.DIVERGED)]:
         names = ", ".join(f"{trial.name} ({trial.status})" for trial in lacking[:3])
         halved = any(trial.status == TrialStatus.STOPPED for trial in lacking)
         hint = (
-            "without `halving` in its spec all are trained to their end"
+            "remove `halving` from its spec to train all to their end"
             if halved
-            else "`abel run` trains what is lacking"
+            else "`abel run` trains the missing ones"
         )
         raise ValueError(f"every trial must have a result, {len(lacking)} of {len(trials)} have none: {names}; {hint}")
     if guessing is None and any(trial.status == TrialStatus.DIVERGED for trial in trials):
@@ -94,7 +94,7 @@ def _point(trial: TrialResult, error: Statistic, guessing: float | None) -> Poin
 
 
 def dump(baseline: Baseline) -> str:
-    """The baseline as JSON: one trial's error to a cell, one setting to a line."""
+    """Return the baseline as JSON, with one setting per line."""
     arms = {name: _arm(table) for name, table in baseline.arms.items()}
     head = {"format": FORMAT, "sweep": baseline.sweep, "spec": baseline.spec, "error": baseline.error}
     return _compact({**head, "arms": arms})
@@ -121,7 +121,7 @@ def _arm(table: Grid) -> dict[str, Any]:
 
 
 def _compact(value: Any, indent: str = "") -> str:
-    """JSON with innermost lists and mappings on one line each."""
+    """Format JSON with each innermost list or mapping on one line."""
     deeper = indent + "  "
     if isinstance(value, dict) and any(isinstance(item, dict | list) for item in value.values()):
         lines = (f"{deeper}{json.dumps(name)}: {_compact(item, deeper)}" for name, item in value.items())
@@ -160,9 +160,9 @@ def read_baseline(file: Path) -> Baseline:
     """Read a baseline.
 
     Raises:
-        BaselineError: the file cannot be read, or is none.
+        BaselineError: the file cannot be read, or is not a baseline.
     """
-    rule, name = "must be what `abel baseline save SWEEP` printed", named(file)
+    rule, name = "must be the output of `abel baseline save SWEEP`", named(file)
     try:
         held = _File.model_validate_json(decode_text(read_file(file, MAX_BYTES)))
         arms = {name: _table(name, arm) for name, arm in held.arms.items()}
@@ -192,11 +192,11 @@ def _table(name: str, arm: _Arm) -> Grid:
         cells = zip(arm.seeds, row.errors, row.decays, map(bool, diverged), strict=True)
         points += [Point(setting, *cell) for cell in cells]
     if len({(point.setting, point.seed) for point in points}) < len(points):
-        raise ValueError(f"arms.{name}: must have each setting and each seed once")
+        raise ValueError(f"arms.{name}: must have each pair of setting and seed once")
     if arm.diverged > len(points):
         raise ValueError(
             f"arms.{name}.diverged: must be at most the number of trials, {len(points)}, got {arm.diverged}"
         )
     table = grid(points)
     named = sum(point.diverged for point in points)
-    return table if named == arm.diverged else replace(table, diverged=None)  # an older version said only how many
+    return table if named == arm.diverged else replace(table, diverged=None)  # an older version stored only the total

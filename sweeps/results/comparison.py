@@ -1,13 +1,13 @@
-"""Two arms against each other, paired by seed: each at its own best setting, and over its grid.
+"""Comparison of two arms, paired by seed: each at its best setting, and over its grid.
 
-The best of noisy settings looks better than it is, and the more so the more settings an arm has. So a measure's value is
-that of means which were drawn together until they spread as the true ones do (`sweeps/results/measures.py`), and only its
-scatter over the seeds is that of the settings that were chosen: `sweeps/results/confidence.py` makes an interval of the two. The
-noise that the drawing takes out is that of a middling setting: where a rate is so high that some seeds collapse, its noise
-says nothing of the others. How often the intervals cover the truth was simulated (`bench/comparison.py`), beside three ways
-that were not taken: with the noise of all settings pooled, without drawing the means together, and with settings chosen on
-the other seeds and judged on the one left out, which has no bias but too short an interval, as the seeds then depend on
-each other.
+The best of noisy settings looks better than it is, the more so the more settings an arm has. So a measure's value is computed
+from means that are shrunk until they spread like the true ones (`sweeps/results/measures.py`). Only its scatter over seeds is
+that of the chosen settings; `sweeps/results/confidence.py` combines the two into an interval. The shrinkage removes the noise of
+a typical setting, because where a rate is so high that some seeds collapse, its noise says nothing about the others.
+
+The coverage of the intervals was simulated (`bench/comparison.py`), also for three alternatives that were rejected: pooling the
+noise of all settings, not shrinking the means, and choosing settings on the other seeds and judging them on the one left out.
+The last has no bias, but its interval is too short, as the seeds then depend on each other.
 """
 
 import math
@@ -27,12 +27,12 @@ COMPARED = ("best", "mean", "worst", "spread", "area")
 
 
 class Apart(NamedTuple):
-    """The first less the second, over the seeds that both have.
+    """The first minus the second, over the seeds that both have.
 
-    `value` is the difference with its interval, `p` one minus the confidence at which that reaches 0. `effect` is Cohen's d
-    of paired differences, their mean in their standard deviations, times Hedges' correction, without which few seeds
-    overstate it; NaN below three seeds. Where all differences are equal nothing is known of their noise: bounds, effect and
-    p are NaN. Only where all of them are 0 the arms do not differ: p is 1.
+    `value` is the difference with its interval, `p` is one minus the confidence at which the interval reaches 0. `effect` is
+    Cohen's d of paired differences, their mean in units of their standard deviation, times Hedges' correction for few seeds;
+    NaN below three seeds. If all differences are equal, their noise is unknown: bounds, effect and p are NaN. But if all are
+    0, the arms do not differ and p is 1.
     """
 
     value: Interval
@@ -41,7 +41,7 @@ class Apart(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One measure of two arms: its mean over seeds in each, the difference, and its p among all that was compared."""
+    """One measure of two arms: its value in each, the difference, and its p corrected for all comparisons."""
 
     first: str
     second: str
@@ -52,10 +52,10 @@ class Row(NamedTuple):
 
 
 def quantities(table: Grid) -> dict[str, Quantity]:
-    """The measures with one observation a seed, at the settings that are best and worst over all seeds.
+    """Return the measures with one observation per seed, at the settings that are best and worst over all seeds.
 
-    Their values are those of the means drawn together. `mean` is that over the grid, each setting with its share; `spread`
-    is worst less best, `area` mean less best.
+    Their values are those of the shrunk means. `mean` is the weighted mean over the grid, `spread` is worst minus best, `area`
+    is mean minus best.
     """
     means, mean = settled(table.errors), level(table.weights @ table.errors)
     best, worst = (Level(table.errors[row], float(means[row])) for row in _ends(table.errors, means))
@@ -64,18 +64,18 @@ def quantities(table: Grid) -> dict[str, Quantity]:
 
 
 def _ends(errors: Floats, means: Floats) -> tuple[int, int]:
-    """The best and the worst setting by their drawn means, by the plain ones where those are equal."""
+    """Return the best and the worst setting by their shrunk means; ties are broken by the plain means."""
     order = np.lexsort((errors.mean(axis=1), means))
     return int(order[0]), int(order[-1])
 
 
 def best_setting(table: Grid) -> Setting:
-    """The setting with the least error over all seeds."""
+    """Return the setting with the lowest error over all seeds."""
     return table.settings[_ends(table.errors, settled(table.errors))[0]]
 
 
 def difference(first: Quantity, second: Quantity) -> Apart:
-    """Two quantities over the same seeds."""
+    """Return the difference of two quantities over the same seeds."""
     apart, value = Difference(first, second), confidence.paired_difference(first, second)
     if math.isnan(value.low):
         return Apart(value, math.nan, math.nan)
@@ -86,17 +86,17 @@ def difference(first: Quantity, second: Quantity) -> Apart:
 
 
 def _hedges(freedom: int) -> float:
-    """What makes a standardised difference unbiased (Hedges 1981); NaN with one degree of freedom, as there is none."""
+    """Return the factor that makes a standardised difference unbiased (Hedges 1981); NaN with one degree of freedom."""
     if freedom < 2:
         return math.nan
     return math.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / math.sqrt(freedom / 2)
 
 
 def with_common_seeds(first: Grid, second: Grid) -> tuple[Grid, Grid]:
-    """Both tables with the seeds that both have.
+    """Return both tables with only their common seeds.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there are no common seeds.
     """
     seeds = tuple(seed for seed in first.seeds if seed in second.seeds)
     if not seeds:
@@ -105,17 +105,16 @@ def with_common_seeds(first: Grid, second: Grid) -> tuple[Grid, Grid]:
 
 
 def compare(first: Grid, second: Grid) -> dict[str, tuple[tuple[float, float], Apart]]:
-    """Every measure of two arms, with its value in each.
+    """Return every measure of two arms, with its value in each and the difference.
 
-    Results that are the same in every seed do not differ, though each arm's means may have been drawn together by another
-    amount.
+    Results that are the same in every seed do not differ, even if the means of the two arms were shrunk differently.
     """
     one, other = map(quantities, with_common_seeds(first, second))
     return {name: ((one[name].value, other[name].value), difference(one[name], other[name])) for name in COMPARED}
 
 
 def comparisons(tables: Mapping[str, Grid], first: str) -> tuple[Row, ...]:
-    """One arm against every other with a seed in common, by every measure, p corrected for all of them together."""
+    """Compare one arm with every other that has a common seed, by every measure, with p corrected for all comparisons."""
     left = {first, *unpaired(tables, first)}
     compared = [
         (other, name, *found)
@@ -130,14 +129,14 @@ def comparisons(tables: Mapping[str, Grid], first: str) -> tuple[Row, ...]:
 
 
 def unpaired(tables: Mapping[str, Grid], first: str) -> tuple[str, ...]:
-    """The arms that have no seed in common with one of them."""
+    """Return the arms that have no seed in common with the arm ``first``."""
     return tuple(other for other, table in tables.items() if set(table.seeds).isdisjoint(tables[first].seeds))
 
 
 def corrected(ps: list[float]) -> list[float]:
-    """p-values by Benjamini and Yekutieli, NaN left out: of those below q, no more than q are false on average.
+    """Return p-values corrected by Benjamini and Yekutieli, ignoring NaN: below q, on average at most a fraction q is false.
 
-    Measures of one arm depend on each other in both directions; this correction holds for any dependence.
+    Measures of one arm are positively or negatively dependent; this correction holds for any dependence.
     """
     known = [p for p in ps if not math.isnan(p)]
     adjusted = iter(stats.false_discovery_control(known, method="by").tolist() if known else ())

@@ -1,15 +1,15 @@
-"""Intervals over seeds: one method for each kind of quantity, wherever the quantity is shown, compared or judged.
+"""Intervals over seeds: one method for each kind of quantity, used wherever it is shown, compared or judged.
 
-- *The mean of errors* (percent, within 0 and 100): Student's t on their log odds, put around the mean error. Far from both
-  ends this is Student's interval.
-- *A difference of two such means*: from the bounds of both (MOVER, Zou & Donner 2008), times the ratio of the scatter of
-  the paired differences to that of independent ones. Far from both ends this is Student's interval of the paired
-  differences; it stays within -100 and 100. Two seeds do not tell that ratio, and it is 1.
-- *A share of trials*: Clopper and Pearson's interval with one draw a seed, as a seed may fail in all settings at once.
+- *A mean error* (percent, between 0 and 100): Student's t on the log odds, placed around the mean error. Far from both ends
+  this is Student's interval.
+- *A difference of two mean errors*: from the bounds of both (MOVER, Zou & Donner 2008), times the ratio of the scatter of the
+  paired differences to that of independent ones. Far from both ends this is Student's interval of the paired differences; it
+  stays between -100 and 100. Two seeds cannot estimate that ratio, so it is 1.
+- *A share of trials*: Clopper and Pearson's interval with one draw per seed, as a seed may fail in all settings at once.
 - *A mean count* (decays): Student's t, not below 0.
 
-Every interval contains its estimate. How often each covers the truth was simulated: `bench/coverage.py` and
-`bench/comparison.py`, with their figures in `bench/RESULTS.md`.
+Every interval contains its estimate. The coverage of each was simulated by `bench/coverage.py` and `bench/comparison.py`, with
+results in `bench/RESULTS.md`.
 """
 
 import math
@@ -26,13 +26,13 @@ from sweeps.results.values import Interval
 Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
-ROUNDING = 1e-9  # percent: errors that are no further apart are equal
-NEAREST = 0.05  # percent: errors nearer to 0 or 100 count as this far away; half a test image of a thousand
+ROUNDING = 1e-9  # percent: errors that differ by no more are equal
+NEAREST = 0.05  # percent: errors closer to 0 or 100 are treated as this far away; half an image in a test set of 1,000
 SMALLEST_P = 1e-12
 
 
 class Quantity(Protocol):
-    """A number with one observation a seed."""
+    """A number with one observation per seed."""
 
     @property
     def value(self) -> float:
@@ -43,18 +43,18 @@ class Quantity(Protocol):
         """The observations, f64[seeds]."""
 
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
-        """The estimate with its bounds, NaN with one seed."""
+        """Return the estimate with its bounds, NaN with one seed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A mean error in percent; `value` is its estimate where that is not the mean of the observations."""
+    """A mean error in percent; its estimate `value` may differ from the mean of the observations."""
 
     by_seed: Floats
     value: float
 
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
-        """The estimate with its bounds, within 0 and 100."""
+        """Return the estimate with its bounds, between 0 and 100."""
         seeds = len(self.by_seed)
         if seeds < 2:
             return without_bounds(self.value)
@@ -65,7 +65,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """One quantity less another over the same seeds, in points; `least` is what it cannot fall below."""
+    """One quantity minus another over the same seeds, in points; `least` is its lower limit."""
 
     first: Quantity
     second: Quantity
@@ -82,7 +82,7 @@ class Difference:
         return self.first.by_seed - self.second.by_seed
 
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
-        """The estimate with its bounds, of no width where all observed differences are equal."""
+        """Return the estimate with its bounds, of zero width if all observed differences are equal."""
         if len(self.by_seed) < 2:
             return without_bounds(self.value)
         ratio = paired_scatter(self.first.by_seed, self.second.by_seed)
@@ -91,7 +91,7 @@ class Difference:
 
     @property
     def p(self) -> float:
-        """One minus the confidence at which the interval reaches 0: below 0.05 where the 95 % interval excludes it."""
+        """One minus the confidence at which the interval reaches 0: below 0.05 if the 95 % interval excludes 0."""
         if math.isnan(self.interval().low):
             return math.nan
 
@@ -106,16 +106,16 @@ class Difference:
 
 
 def level(by_seed: Sequence[float] | Floats) -> Level:
-    """The mean of one error a seed."""
+    """Return the mean of one error per seed."""
     errors = np.asarray(by_seed, float)
     return Level(errors, float(errors.mean()))
 
 
 def minus(first: Interval, second: Interval, ratio: float = 1.0) -> Interval:
-    """The first less the second, from the bounds of both.
+    """Return the first minus the second, from the bounds of both.
 
     Args:
-        ratio: of the scatter of the differences to that of independent ones.
+        ratio: ratio of the scatter of the differences to that of independent ones.
     """
     value = first.value - second.value
     low = value - _joined(first.value - first.low, second.high - second.value, ratio)
@@ -124,7 +124,7 @@ def minus(first: Interval, second: Interval, ratio: float = 1.0) -> Interval:
 
 
 def paired_difference(first: Quantity, second: Quantity, confidence: float = CONFIDENCE) -> Interval:
-    """The first less the second over the same seeds. Of differences that are all equal and not 0 no noise is known."""
+    """Return the first minus the second over the same seeds, without bounds if all differences are equal and not 0."""
     apart = Difference(first, second)
     if len(apart.by_seed) > 1 and np.abs(apart.by_seed).max() <= ROUNDING:
         return Interval(0.0, 0.0, 0.0)
@@ -132,7 +132,7 @@ def paired_difference(first: Quantity, second: Quantity, confidence: float = CON
 
 
 def paired_scatter(first: Floats, second: Floats) -> float:
-    """The standard deviation of paired differences over that of independent ones; 1 with two that differ."""
+    """Return the standard deviation of paired differences divided by that of independent ones; 1 for two that differ."""
     if np.ptp(first - second) <= ROUNDING:
         return 0.0
     if len(first) < 3:
@@ -143,7 +143,7 @@ def paired_scatter(first: Floats, second: Floats) -> float:
 def mean_count(
     values: Sequence[float] | Floats, confidence: float = CONFIDENCE, least_variance: float = 0.0
 ) -> Interval:
-    """The mean of one count a seed, not below 0, with Student's t."""
+    """Return the mean of one count per seed, with Student's interval cut off at 0."""
     found = mean_difference(values, confidence, least_variance)
     return found if math.isnan(found.low) else found._replace(low=max(found.low, 0.0))
 
@@ -151,7 +151,7 @@ def mean_count(
 def mean_difference(
     values: Sequence[float] | Floats, confidence: float = CONFIDENCE, least_variance: float = 0.0
 ) -> Interval:
-    """The mean of one difference of counts a seed, with Student's t."""
+    """Return the mean of one difference of counts per seed, with Student's interval."""
     value, seeds = float(np.mean(values)), len(values)
     if seeds < 2:
         return without_bounds(value)
@@ -161,7 +161,7 @@ def mean_difference(
 
 
 def mean_share(by_seed: Floats, confidence: float = CONFIDENCE) -> Interval:
-    """A mean share of trials from one share a seed: exact where a seed has all or none, else too wide; NaN with one seed."""
+    """Return the mean of one share of trials per seed; exact if every share is 0 or 1, else conservative; NaN with one seed."""
     seeds, found = len(by_seed), float(by_seed.sum())
     if seeds < 2:
         return without_bounds(found)
@@ -172,25 +172,25 @@ def mean_share(by_seed: Floats, confidence: float = CONFIDENCE) -> Interval:
 
 
 def without_bounds(value: float) -> Interval:
-    """An estimate of whose noise nothing is known."""
+    """Return an estimate with unknown noise."""
     return Interval(value, math.nan, math.nan)
 
 
 def log_odds(errors: Floats) -> Floats:
-    """log(e / (100 - e)) of errors in percent."""
+    """Return log(e / (100 - e)) of errors in percent."""
     odds: Floats = special.logit(np.clip(errors, NEAREST, 100 - NEAREST) / 100)
     return odds
 
 
 def around(values: Floats, half: Floats) -> tuple[Floats, Floats]:
-    """The errors that lie so far in log odds below and above others; they contain these, and are within 0 and 100."""
+    """Return bounds at a distance ``half`` in log odds around errors; they contain the errors and lie between 0 and 100."""
     odds = log_odds(values)
     low, middle, high = (100 * special.expit(odds + shift) for shift in (-half, 0.0, half))
     return np.clip(values + (low - middle), 0, 100), np.clip(values + (high - middle), 0, 100)
 
 
 def student(confidence: float, freedom: int) -> float:
-    """The quantile of Student's t that bounds both sides at a confidence."""
+    """Return the two-sided quantile of Student's t at a confidence."""
     return float(special.stdtrit(freedom, (1 + confidence) / 2))
 
 

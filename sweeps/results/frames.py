@@ -29,14 +29,14 @@ TRIAL_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """What the ledger holds of a sweep, or of several as one.
+    """The ledger's data of a sweep, or of several sweeps as one.
 
     Args:
         trials: one row per trial, by number; ``settings`` holds dicts, ``*_epochs`` tuples, ``*_error`` percent.
-        curves: one row per trial, epoch (from 1) and metric; NaN where a value was not finite.
+        curves: one row per trial, epoch (from 1) and metric; NaN if a value was not finite.
         events: one row per decision of a schedule: ``minimum``, ``decay``, ``last_decay``, ``milestone`` or ``plateau``.
         spec: the sweep's spec; empty for several sweeps.
-        work: what was trained for it; None for several sweeps.
+        work: the total work for the sweep; None for several sweeps.
     """
 
     trials: pd.DataFrame
@@ -47,11 +47,11 @@ class Frames:
 
     @property
     def finished(self) -> pd.DataFrame:
-        """The trials that came to their end, by the epochs or by their schedule; only these enter means."""
+        """The finished trials, ended by their epochs or their schedule; only these enter means."""
         return self.trials[self.trials["outcome"] == "finished"]
 
     def counted(self, guessing: float | None) -> pd.DataFrame:
-        """The trials whose errors enter means and comparisons, diverged ones with that of guessing if it is known."""
+        """Return the trials whose errors enter means and comparisons; diverged ones have the error of guessing, if known."""
         diverged = self.trials["outcome"] == "diverged"
         if guessing is None:
             return self.finished
@@ -60,14 +60,14 @@ class Frames:
         return counts[diverged | (self.trials["outcome"] == "finished")]
 
     def curve(self, metric: str) -> pd.DataFrame:
-        """One metric as a table: epochs down, trial ids across."""
+        """Return one metric as a table: epochs down, trial ids across."""
         chosen = self.curves[self.curves["metric"] == metric]
         table = chosen.pivot(index="epoch", columns="trial_id", values="value")
         every = range(1, int(table.index.max()) + 1) if len(table) else table.index
         return table.reindex(every).rename_axis("epoch")
 
     def by_seed(self, metric: str, trials: pd.DataFrame) -> pd.DataFrame:
-        """One metric of some trials that differ in their seeds only: epochs down, seeds across."""
+        """Return one metric of trials that differ only in their seeds: epochs down, seeds across."""
         seeds = dict(zip(trials["trial_id"], trials["seed"], strict=True))
         table = self.curve(metric)
         known = table[[trial for trial in table.columns if trial in seeds]].rename(columns=seeds)
@@ -75,7 +75,7 @@ class Frames:
 
 
 def joined(named: Mapping[str, Frames]) -> Frames:
-    """Several sweeps as one, each arm with its sweep's name before it."""
+    """Join several sweeps into one, with the sweep's name as a prefix of each arm."""
 
     def all_of(frames: Iterable[tuple[str, pd.DataFrame]], *columns: str) -> pd.DataFrame:
         renamed = (

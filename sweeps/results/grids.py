@@ -1,4 +1,4 @@
-"""An arm's results as a table, settings down and seeds across, and the part of the grid that each setting stands for."""
+"""An arm's results as a table, settings down and seeds across, and the weight of each setting in the grid."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ Setting = tuple[tuple[str, Scalar], ...]
 
 
 class Point(NamedTuple):
-    """One trial's result: its place in the grid, its seed, its test error in percent, and how often it decayed."""
+    """One trial's result: grid point, seed, test error in percent, and number of decays."""
 
     setting: Setting
     seed: int
@@ -34,9 +34,9 @@ class Grid:
         settings: the points of the grid, in the spec's order.
         seeds: in ascending order.
         errors: percent, f64[settings, seeds]; a diverged trial has the error of guessing.
-        decays: how often each trial's schedule decayed the rate, f64[settings, seeds].
-        diverged: 1 for each trial that diverged, else 0, f64[settings, seeds]; None where it is not known.
-        guessing: the error of guessing, in percent; None where it is not known.
+        decays: number of decays of each trial, f64[settings, seeds].
+        diverged: 1 for each trial that diverged, else 0, f64[settings, seeds]; None if unknown.
+        guessing: the error of guessing, in percent; None if unknown.
     """
 
     settings: tuple[Setting, ...]
@@ -48,10 +48,10 @@ class Grid:
 
     @property
     def weights(self) -> Floats:
-        """Each setting's share of the grid, f64[settings]: by the trapezoid rule along each axis, so that ends count half.
+        """Each setting's weight in the grid, f64[settings]: by the trapezoid rule along each axis, so ends count half.
 
-        Rates count by their logarithm, as do other numbers that rise by factors (`sweeps/results/grids.py`). Where the settings
-        are not all combinations of their axes' values, each has the same share.
+        Rates are weighted on a logarithmic scale, as are other numbers that grow geometrically (`logarithmic`). If the settings
+        are not all combinations of the axes' values, all have the same weight.
         """
         names = [name for name, _ in self.settings[0]]
         axes = [list(dict.fromkeys(dict(setting)[name] for setting in self.settings)) for name in names]
@@ -63,12 +63,12 @@ class Grid:
         )
 
     def of_seeds(self, seeds: Sequence[int]) -> "Grid":
-        """The table with some of its seeds."""
+        """Return the table with some of its seeds."""
         columns = [self.seeds.index(seed) for seed in seeds]
         return self._taken((slice(None), columns), seeds=tuple(seeds))
 
     def of_settings(self, rows: Sequence[int], settings: Sequence[Setting] | None = None) -> "Grid":
-        """The table with some of its settings, by their places, maybe under other names."""
+        """Return the table with some of its settings, by index, optionally renamed."""
         kept = tuple(self.settings[row] for row in rows) if settings is None else tuple(settings)
         return self._taken((list(rows), slice(None)), settings=kept)
 
@@ -78,10 +78,10 @@ class Grid:
 
 
 def grid(points: Iterable[Point], guessing: float | None = None) -> Grid:
-    """The table of an arm's results. Settings whose numbers are equal in float32, as training has them, count once.
+    """Return the table of an arm's results. Settings that are equal in float32, the precision of training, count once.
 
     Raises:
-        ValueError: there are no results, a setting lacks a seed that another one has, or an error is not finite.
+        ValueError: there are no results, the settings have different seeds, or an error is not finite.
     """
     known = {(point.setting, point.seed): point for point in points}
     first: dict[Setting, Setting] = {}
@@ -106,11 +106,11 @@ def grid(points: Iterable[Point], guessing: float | None = None) -> Grid:
     )
 
 
-DECADES = 2.0  # a rule of thumb: what spans less, as decay factors from 0.1 to 0.5, counts as it is
+DECADES = 2.0  # a rule of thumb: axes that span less, such as decay factors from 0.1 to 0.5, are linear
 
 
 def trapezoid(name: str, axis: Sequence[Scalar]) -> list[float]:
-    """The shares of an axis's values by the trapezoid rule; equal ones where they are not numbers, or there is one."""
+    """Return the weights of an axis's values by the trapezoid rule; equal weights if they are not all numbers."""
     numbers = numbers_of(axis)
     if numbers is None or len(axis) == 1:
         return [1 / len(axis)] * len(axis)
@@ -125,20 +125,20 @@ def trapezoid(name: str, axis: Sequence[Scalar]) -> list[float]:
 
 
 def logarithmic(name: str, numbers: Sequence[float]) -> bool:
-    """Whether an axis is measured by its logarithm: one of rates, or of numbers over two decades that rise by factors.
+    """Whether an axis is logarithmic: learning rates, or numbers that span two decades and grow geometrically.
 
-    Such numbers have their middle near the geometric mean of their ends, and not near the arithmetic one: 1e-5, 1e-3, 1e-1 do,
-    epochs from 1 to 199 do not. None of them may be 0.
+    The median of such numbers is closer to the geometric than to the arithmetic mean of their ends. This holds for 1e-5, 1e-3,
+    1e-1, but not for epochs from 1 to 199. All numbers must be above 0.
     """
     low, high = min(numbers), max(numbers)
     if low <= 0:
         return False
-    far = math.log10(high) - math.log10(low) > DECADES - 1e-9  # 1e-4 to 1e-2 are two, whatever rounding makes of them
+    far = math.log10(high) - math.log10(low) > DECADES - 1e-9  # tolerant to rounding: 1e-4 to 1e-2 are two
     geometric, arithmetic = math.sqrt(low) * math.sqrt(high), (low + high) / 2
     return name.endswith("learning_rate") or (far and 2 * median(numbers) < geometric + arithmetic)
 
 
 def numbers_of(axis: Sequence[Scalar]) -> list[float] | None:
-    """An axis's values, if all of them are numbers."""
+    """Return an axis's values if all of them are numbers, else None."""
     numbers = [float(value) for value in axis if isinstance(value, int | float) and not isinstance(value, bool)]
     return numbers if len(numbers) == len(axis) else None

@@ -1,4 +1,4 @@
-"""The error of guessing: what a diverged trial counts as, in every measure, claim, gate and figure."""
+"""The error of guessing, assigned to diverged trials in every measure, claim, gate and figure."""
 
 import json
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from workers.config import from_dict
 from workers.guessing import error_of_guessing
 
 UNKNOWN = (
-    "a trial diverged and counts as guessing, and neither the sweep nor the data set, which is not here, says how many "
-    "classes there are"
+    "a trial diverged and counts as guessing, but the number of classes is unknown: the sweep does not record it, and the "
+    "data set is not available here"
 )
-# By data set and folder: a sweep has many trials, and a lookup reads a whole data set.
+# By data set and folder: a sweep has many trials, and every lookup would read a whole data set.
 _KNOWN: dict[tuple[str, Path | None], float] = {}
 
 
 def guessing_error(sweep: SweepRow, program: Mapping[str, Any], data_dir: Path | None) -> float | None:
-    """The error of guessing of a sweep's program, in percent; None where it is not known.
+    """Return the error of guessing of a sweep's program, in percent; None if unknown.
 
-    The ledger has it. For sweeps of older versions it is read from the data, if these and their plug-in are here.
+    It is stored in the ledger. For sweeps of older versions it is computed from the data, if data and plug-in are available.
     """
     for identity in sweep.identities:
         if identity.program == program and identity.guessing is not None:
@@ -30,5 +30,5 @@ def guessing_error(sweep: SweepRow, program: Mapping[str, Any], data_dir: Path |
         if asked not in _KNOWN:
             _KNOWN[asked] = error_of_guessing(data.load(data_dir).classes)
         return _KNOWN[asked]
-    except Exception:  # a plug-in's own code may fail in any way, and results can be read without it
+    except Exception:  # plug-in code may raise anything, and results can be read without it
         return None

@@ -1,4 +1,4 @@
-"""The one way from the ledger to results: every verdict, figure and file begins here."""
+"""Loads results from the ledger; every verdict, figure and file starts here."""
 
 import math
 from collections import defaultdict
@@ -16,9 +16,9 @@ from sweeps.results.frames import CURVE_COLUMNS, CURVES, EVENT_COLUMNS, TRIAL_CO
 
 
 def load(ledger: Ledger, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Frames:
-    """A sweep's trials, the curves of some metrics, and its schedules' decisions.
+    """Return a sweep's trials, the curves of some metrics, and its schedules' decisions.
 
-    Needs neither a tracking store nor the plug-ins that the sweep was trained with.
+    Needs neither a tracking store nor the plug-ins of the sweep.
 
     Raises:
         LedgerDamaged: some of it is damaged or missing.
@@ -67,7 +67,7 @@ def _row(trial: TrialRow, states: Sequence[StateRow], decisions: Sequence[EventR
 
 
 def _first(states: Sequence[StateRow], error: float | None) -> int:
-    """The first epoch with this test error; 0 if no epoch has it."""
+    """Return the first epoch with this test error; 0 if no epoch has it."""
     return next((state.epoch for state in states if state.metrics["test_error"] == error), 0)
 
 
@@ -76,7 +76,7 @@ def _number(error: float | None) -> float:
 
 
 def _curves(curves: Sequence[tuple[TrialRow, Sequence[StateRow], str]]) -> pd.DataFrame:
-    """One long table out of many curves; two million points are an everyday sweep."""
+    """Return one long table of many curves; two million points are common."""
     if not curves:
         return pd.DataFrame(columns=list(CURVE_COLUMNS))
     lengths = [len(states) for _, states, _ in curves]

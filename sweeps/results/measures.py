@@ -1,12 +1,11 @@
-"""How much a schedule's result depends on its hyperparameters: one arm over its grid and seeds, in numbers.
+"""Measures of how much a schedule's result depends on its hyperparameters: one arm over its grid and seeds.
 
-An arm's trials are a table of test errors, settings down and seeds across (`Grid`). Its settings' means over seeds are
-estimated with noise, and the largest of noisy means is too large, the smallest too small. So every measure but the mean
-is taken of means that were drawn together until they spread as the true ones do (`settled`; constrained empirical
-Bayes, T. A. Louis, JASA 79, 1984), and its interval comes from bands that hold for all settings at once. With seeds as
-blocks (a seed's initial weights and order of data are those of every setting) the model of the log odds of the errors is
-``setting[g] + seed[s] + noise``; `sweeps/results/confidence.py` says how they become points again. How often each interval covers
-the truth was simulated: :data:`COVERAGE`.
+An arm's trials are a table of test errors, settings down and seeds across (`Grid`). The means of settings over seeds are noisy,
+and the largest of noisy means is too large, the smallest too small. So every measure except the mean is computed from means
+that are shrunk until they spread like the true ones (`settled`; constrained empirical Bayes, T. A. Louis, JASA 79, 1984), and
+its interval comes from simultaneous bands for all settings. Seeds are blocks, as a seed's initial weights and data order are
+the same in every setting. The model of the log odds of the errors is ``setting[g] + seed[s] + noise``;
+`sweeps/results/confidence.py` converts them back to points. The coverage of each interval was simulated: :data:`COVERAGE`.
 """
 
 import math
@@ -25,8 +24,8 @@ from sweeps.spec.rules import MEASURES, NEAR_POINTS
 
 NEAR_CHANCE = 0.9  # of the error of guessing
 
-# How often the 95 % interval of each measure covers the true value, at how many seeds: the least over the simulated grids and
-# noises of `bench/coverage.py`, 2,000 sweeps each. The gate trusts no measure whose interval covers less than `ENOUGH`.
+# Coverage of the 95 % interval of each measure by number of seeds: the minimum over the simulated grids and noises of
+# `bench/coverage.py`, 2,000 sweeps each. The gate does not trust a measure with a coverage below `ENOUGH`.
 ENOUGH = 0.90
 COVERAGE: Mapping[str, Mapping[int, float]] = {  # by measure and number of seeds
     "mean": {2: 0.946, 3: 0.944, 5: 0.944, 10: 0.950},
@@ -42,10 +41,10 @@ COVERAGE: Mapping[str, Mapping[int, float]] = {  # by measure and number of seed
 
 
 class Bands(NamedTuple):
-    """What is known of a grid's true means, for all settings at once, at one confidence.
+    """Simultaneous bounds on a grid's true means for all settings, at one confidence.
 
-    `means` are drawn together; `low` and `high` bound each mean, and `above` by how much one setting's mean can exceed
-    another's: f64[settings], and a pair of f64[settings, settings], row minus column.
+    `means` are the shrunk means. `low` and `high`, f64[settings], bound each mean. `above`, a pair of f64[settings, settings],
+    bounds the difference of two means, row minus column.
     """
 
     confidence: float
@@ -56,11 +55,11 @@ class Bands(NamedTuple):
 
 
 def bands(errors: Floats, confidence: float = CONFIDENCE) -> Bands:
-    """Bounds for the means of f64[settings, seeds], NaN with one seed.
+    """Return bounds on the means of f64[settings, seeds], NaN with one seed.
 
-    In log odds differences have Tukey's simultaneous bounds. Each mean has those of the grid's mean (Student's t over the
-    seeds' means) and of its own distance from that (Bonferroni), added in quadrature (MOVER, Zou et al. 2009). A setting
-    that is noisier than the pooled noise counts with its own.
+    In log odds, differences have Tukey's simultaneous bounds. The bounds of each mean add in quadrature (MOVER, Zou et al.
+    2009) those of the grid's mean (Student's t over the seeds' means) and of its distance from that (Bonferroni). A setting
+    that is noisier than the pooled noise uses its own noise.
     """
     settings, seeds = errors.shape
     means, odds = errors.mean(axis=1), log_odds(errors)
@@ -83,7 +82,7 @@ def bands(errors: Floats, confidence: float = CONFIDENCE) -> Bands:
 
 
 def _above(means: Floats, reach: Floats) -> tuple[Floats, Floats]:
-    """Bounds of every difference of two means, from how far in log odds each reaches."""
+    """Return bounds on every difference of two means, from the half-width of each in log odds."""
     low, high = around(means, reach)
     less, more = means - low, high - means
     apart = means[:, None] - means[None, :]
@@ -95,15 +94,15 @@ def _above(means: Floats, reach: Floats) -> tuple[Floats, Floats]:
 
 @cache
 def _tukey(confidence: float, settings: int, freedom: int) -> float:
-    """The bound of the largest of all differences, in standard errors of one; slow to compute."""
+    """Return Tukey's bound on the largest of all differences, in standard errors of one mean; slow to compute."""
     return float(stats.studentized_range.ppf(confidence, settings, freedom)) / math.sqrt(2)
 
 
 def noise(errors: Floats) -> float:
-    """The variance of a middling setting's error without its seed's effect, of f64[settings, seeds], two or more each.
+    """Return a typical setting's variance without the seeds' effects, from f64[settings, seeds] with two or more of each.
 
-    Effects of seeds are medians over the settings, and the noise is the median of the settings' own, put right by how far
-    below the mean the median of a variance is.
+    The effect of a seed is a median over the settings. The noise is the median of the settings' variances, corrected for the
+    bias of the median of a variance.
     """
     settings, seeds = errors.shape
     left = errors - errors.mean(axis=1, keepdims=True)
@@ -114,14 +113,14 @@ def noise(errors: Floats) -> float:
 
 @cache
 def _middling(freedom: int) -> float:
-    """How far below the mean the median of a variance lies, as a part of it."""
+    """Return the ratio of the median to the mean of a sample variance."""
     return float(stats.chi2.median(freedom)) / freedom
 
 
 def settled(errors: Floats) -> Floats:
-    """The means of f64[settings, seeds], drawn towards their mean until their variance is that of the true ones.
+    """Return the means of f64[settings, seeds], shrunk towards their mean until their variance is that of the true means.
 
-    What noise adds is taken out. None is drawn beyond what its own setting's seeds have shown.
+    This removes the variance due to noise. A mean never leaves the range of its own setting's seeds.
     """
     means: Floats = errors.mean(axis=1)
     seeds = errors.shape[1]
@@ -135,40 +134,40 @@ def settled(errors: Floats) -> Floats:
 
 
 def mean(table: Grid, known: Bands) -> Interval:
-    """The mean error over the grid, each setting with its share."""
+    """Return the weighted mean error over the grid."""
     return level(table.weights @ table.errors).interval(known.confidence)
 
 
 def best(table: Grid, known: Bands) -> Interval:
-    """The error of the best setting."""
+    """Return the error of the best setting."""
     return _interval(known.means.min(), known.low.min(), known.high.min())
 
 
 def median(table: Grid, known: Bands) -> Interval:
-    """The median of the settings' errors."""
+    """Return the median of the settings' errors."""
     return _interval(np.median(known.means), np.median(known.low), np.median(known.high))
 
 
 def worst(table: Grid, known: Bands) -> Interval:
-    """The error of the worst setting."""
+    """Return the error of the worst setting."""
     return _interval(known.means.max(), known.low.max(), known.high.max())
 
 
 def spread(table: Grid, known: Bands) -> Interval:
-    """Worst minus best, in points: what a wrong choice in the grid can cost."""
+    """Return worst minus best, in points: the cost of the worst choice in the grid."""
     low, high = known.above
     return _interval(np.ptp(known.means), low.max(), high.max())
 
 
 def area(table: Grid, known: Bands) -> Interval:
-    """The mean over the grid of the error above the best, in points, each setting with its share."""
+    """Return the weighted mean over the grid of the error above the best, in points."""
     low, high = (table.weights @ bound for bound in known.above)
     mean = table.weights @ table.errors.mean(axis=1)
     return _interval(mean - known.means.min(), low.max(), high.max())
 
 
 def near(table: Grid, known: Bands) -> Interval:
-    """The share of the grid whose error is within `NEAR_POINTS` of the best: how wide the good range is."""
+    """Return the share of the grid with an error within `NEAR_POINTS` of the best, the width of the good range."""
     low, high = (bound.max(axis=1) <= NEAR_POINTS for bound in known.above[::-1])
     close = known.means <= known.means.min() + NEAR_POINTS
     if math.isnan(known.low[0]):
@@ -177,19 +176,19 @@ def near(table: Grid, known: Bands) -> Interval:
 
 
 def diverged_share(table: Grid, known: Bands) -> Interval:
-    """The share of the trials that diverged."""
+    """Return the share of trials that diverged."""
     if table.diverged is None:
         return without_bounds(math.nan)
     return confidence.mean_share(table.diverged.mean(axis=0), known.confidence)
 
 
 def mean_decays(table: Grid, known: Bands) -> Interval:
-    """How often a trial's schedule decayed the rate, on average."""
+    """Return the mean number of decays of a trial."""
     return confidence.mean_count(table.decays.mean(axis=0), known.confidence, rounding(table))
 
 
 def rounding(table: Grid) -> float:
-    """The least variance of a seed's mean of whole numbers: few seeds often agree in one by chance."""
+    """Return a lower limit on the variance of a seed's mean count, as a few seeds often agree by chance."""
     return 1 / 12 / len(table.settings)
 
 
@@ -207,7 +206,7 @@ ESTIMATES: Mapping[str, Callable[[Grid, Bands], Interval]] = {
 
 
 def measures(table: Grid) -> dict[str, Interval]:
-    """Every measure of an arm, by name, with its interval."""
+    """Return every measure of an arm, by name, with its interval."""
     known = bands(table.errors)
     return {name: of(table, known) for name, of in ESTIMATES.items()}
 
@@ -218,26 +217,26 @@ def measure(name: str, table: Grid, confidence: float = CONFIDENCE) -> Interval:
 
 
 def _interval(value: float, low: float, high: float) -> Interval:
-    """A value with its bounds; one that was drawn together may lie beyond them, and is taken to the nearer."""
+    """Return a value with its bounds; a shrunk value outside its bounds is moved to the nearer one."""
     if math.isnan(low):
         return without_bounds(float(value))
-    low = max(float(low), 0.0)  # no measure can be below nothing
+    low = max(float(low), 0.0)  # no measure can be negative
     return Interval(min(max(float(value), low), float(high)), low, float(high))
 
 
 def trusted(measure: str, seeds: int) -> bool:
-    """Whether the measure's interval was seen to cover the truth often enough with as many seeds, or fewer."""
+    """Whether the simulated coverage of the measure's interval is sufficient with this many seeds."""
     seen = [covered for count, covered in COVERAGE[measure].items() if count <= seeds]
     return bool(seen) and seen[-1] >= ENOUGH
 
 
 def near_chance(table: Grid) -> bool:
-    """Whether even the best setting's error is above `NEAR_CHANCE` of that of guessing; False where that is not known."""
+    """Whether even the best setting's error exceeds `NEAR_CHANCE` times that of guessing; False if that is unknown."""
     return table.guessing is not None and float(settled(table.errors).min()) > NEAR_CHANCE * table.guessing
 
 
 def telling(table: Grid) -> dict[str, Interval]:
-    """An arm's measures by name; of one near chance none that praises it for being steady."""
+    """Return an arm's measures by name; for an arm near chance, without those that reward equally bad settings."""
     hopeless = near_chance(table)
     return {
         name: found for name, found in measures(table).items() if not (hopeless and MEASURES[name].praises_flatness)

@@ -1,4 +1,4 @@
-"""How many seeds does a margin need? The gate itself, on simulated sweeps with the noise that a real one showed."""
+"""How many seeds a margin needs: the gate applied to simulated sweeps with the noise of a real one."""
 
 import math
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ SWEEPS = 400
 
 
 def verdict_shares(arm: str, name: str, table: Grid, margin: float, looks: int = 1, sweeps: int = SWEEPS) -> Power:
-    """The share of each verdict where a measure is as before, or worse by half its margin, by it, and by twice as much.
+    """Return the share of each verdict if a measure is unchanged, or worse by half its margin, its margin and twice that.
 
     Args:
-        arm: whose results these are.
+        arm: the arm of the results.
         name: a measure of errors.
-        table: the arm's results, from which setting means and noise are taken.
-        looks: how many measures, arms and rules are checked at once.
+        table: the arm's results, which give the means of settings and the noise.
+        looks: number of comparisons and rules that share the risk of a false alarm.
 
     Returns:
-        No rows, and why, where the measure is none of errors, or there is one setting and it is always 0.
+        No rows, and the reason, if the measure is not one of errors, or is always 0 because there is only one setting.
 
     Raises:
-        ValueError: one seed.
+        ValueError: there is only one seed.
     """
     if len(table.seeds) < 2:
-        raise ValueError(f"{arm}: must have two seeds or more to know its noise, got one")
+        raise ValueError(f"{arm}: must have two seeds or more to estimate its noise, got one")
     if why := _without(name, len(table.settings)):
         return Power(arm=arm, measure=name, margin=margin, rows=(), why=why)
     draw, noise, means = np.random.default_rng(20210323), _noise(table), table.errors.mean(axis=1)
@@ -61,7 +61,7 @@ def _without(name: str, settings: int) -> str:
 
 
 def _noise(table: Grid) -> tuple[float, float]:
-    """Standard deviations of what a seed has in common over the settings, and of the rest."""
+    """Return the standard deviations of the seeds' common effects and of the rest."""
     settings, seeds = table.errors.shape
     by_seed = table.errors.mean(axis=0)
     left = table.errors - table.errors.mean(axis=1)[:, None] - by_seed + by_seed.mean()
@@ -70,7 +70,7 @@ def _noise(table: Grid) -> tuple[float, float]:
 
 
 def _drawn(table: Grid, means: Floats, noise: tuple[float, float], seeds: range, draw: np.random.Generator) -> Grid:
-    """A sweep with these means and this noise."""
+    """Draw a sweep with these means and this noise."""
     common, rest = noise
     shape = len(means), len(seeds)
     errors = np.clip(means[:, None] + common * draw.normal(size=len(seeds)) + rest * draw.normal(size=shape), 0, 100)

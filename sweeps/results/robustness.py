@@ -1,4 +1,4 @@
-"""How robust each arm of a report's sweeps is: tables of errors out of its runs, and their measures."""
+"""Robustness of each arm in a report: tables of errors and their measures."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from sweeps.spec.models import Statistic
 ERRORS: Mapping[Statistic, str] = {
     "minimum": "minimum test error",
     "final": "final test error",
-    "selected": "test error at the least training loss",
+    "selected": "test error at the lowest training loss",
 }
 
 
@@ -28,10 +28,10 @@ class Robustness:
 
     Args:
         arm: its name.
-        kind: of its schedule.
-        error: which test error of a trial counts.
+        kind: kind of its schedule.
+        error: the test error of a trial that counts.
         table: the errors, settings down and seeds across.
-        measures: of them, by name.
+        measures: measures of the errors, by name.
     """
 
     arm: str
@@ -42,23 +42,23 @@ class Robustness:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """What varies over its grid."""
+        """Names of the axes that its grid varies."""
         return tuple(axes(self.table))
 
     @property
     def whole(self) -> bool:
-        """Whether its settings are all combinations of its axes' values; those that were drawn are not."""
+        """Whether its settings are all combinations of its axes' values, as opposed to drawn settings."""
         return len(self.table.settings) == math.prod(map(len, axes(self.table).values()))
 
 
 def robustness(
     frames: Frames, guessing: float | None, error: Statistic = "minimum"
 ) -> tuple[list[Robustness], list[str]]:
-    """Each arm's results, and why an arm has none, in sentences.
+    """Return each arm's results, and sentences that explain why an arm has none.
 
     Args:
-        guessing: the error of guessing, in percent: what a diverged trial counts as; None where it is not known.
-        error: which test error of a trial counts.
+        guessing: the error of guessing, in percent, assigned to diverged trials; None if unknown.
+        error: the test error of a trial that counts.
     """
     found, lacking = [], []
     kinds = dict(zip(frames.trials["arm"], frames.trials["kind"], strict=True))
@@ -75,21 +75,21 @@ def robustness(
 
 
 def ordered(values: Iterable[Scalar]) -> list[Scalar]:
-    """The distinct values, numbers in ascending order and anything else as it comes."""
+    """Return the distinct values, in ascending order if all are numbers, else in the given order."""
     distinct = list(dict.fromkeys(values))
     numbers = numbers_of(distinct)
     return distinct if numbers is None else [value for _, value in sorted(zip(numbers, distinct, strict=True))]
 
 
 def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
-    """What the measures say, in sentences: of each arm with a grid, and of arms with one grid which depends least on it."""
+    """Yield sentences about each arm with a grid, and about which of the arms with the same grid depends least on it."""
     gridded = [arm for arm in arms if len(arm.table.settings) > 1]
     for arm in arms:
         if near_chance(arm.table):
             yield (
                 f"{arm.arm} is near chance: at its best its {ERRORS[arm.error]} is {percent(arm.measures['best'])}, and guessing "
                 f"has {arm.table.guessing:g} %."
-                + " That its settings are alike says nothing."
+                + " So small differences between its settings say nothing."
                 * (len(arm.table.settings) > 1)
             )
     for arm in gridded:
@@ -97,8 +97,8 @@ def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
         if near_chance(arm.table):
             continue
         yield (
-            f"{arm.arm}: over its {count} settings the {ERRORS[arm.error]} goes from {found['best'].value:.1f} to "
-            f"{found['worst'].value:.1f} %, a spread of {bounded(found['spread'])} points; averaged over the range it "
+            f"{arm.arm}: over its {count} settings the {ERRORS[arm.error]} ranges from {found['best'].value:.1f} to "
+            f"{found['worst'].value:.1f} %, a spread of {bounded(found['spread'])} points; averaged over the grid it "
             f"is {bounded(found['area'])} points above the best."
         )
     alike: dict[frozenset[Setting], list[Robustness]] = {}
@@ -106,14 +106,14 @@ def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
         alike.setdefault(frozenset(arm.table.settings), []).append(arm)
     for same in alike.values():
         if len(same) > 1:
-            yield f"Over the grid that {', '.join(arm.arm for arm in same)} share, {_ranked(same)}."
+            yield f"On the grid shared by {', '.join(arm.arm for arm in same)}, {_ranked(same)}."
 
 
 def _ranked(same: Sequence[Robustness]) -> str:
-    """Which of the arms of one grid spreads least and which most, and how sure that is; those near chance come last."""
+    """Describe which of the arms of one grid spreads least and which most, and how sure that is; those near chance are last."""
     last = [arm.arm for arm in same if near_chance(arm.table)]
     same = [arm for arm in same if arm.arm not in last]
-    behind = f"; last, being near chance, {'are' if len(last) > 1 else 'is'} {', '.join(last)}" if last else ""
+    behind = f"; {', '.join(last)} {'are' if len(last) > 1 else 'is'} last, being near chance" if last else ""
     if len(same) < 2:
         return f"there is no spread to compare{behind}"
     return _by_spread(same) + behind
@@ -125,11 +125,11 @@ def _by_spread(same: Sequence[Robustness]) -> str:
         return f"no difference in spread was seen ({_spread(least):.1f} points each)"
     low, high = most.measures["spread"].low, least.measures["spread"].high
     if math.isnan(low) or math.isnan(high):
-        sure = "one seed cannot tell whether this is chance"
+        sure = "one seed cannot show whether this is chance"
     else:
-        sure = "surely so, their intervals do not meet" if high < low else "their intervals meet, so this may be chance"
+        sure = "their intervals do not overlap" if high < low else "their intervals overlap, so this may be chance"
     return (
-        f"{least.arm} has the least spread ({_spread(least):.1f} points) and {most.arm} the most "
+        f"{least.arm} has the smallest spread ({_spread(least):.1f} points) and {most.arm} the largest "
         f"({_spread(most):.1f} points): {sure}"
     )
 

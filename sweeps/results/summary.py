@@ -1,4 +1,4 @@
-"""What a sweep has shown, trial by trial and arm by arm."""
+"""Results of a sweep, by trial and by arm."""
 
 import math
 from collections import defaultdict
@@ -13,7 +13,7 @@ from sweeps.results.values import ArmSummary, TrialResult
 from sweeps.spec.schedules import schedule_from_dict
 from workers.fold import observation, states
 
-# Lists of a trial's epochs, by the flags of the schedule's event.
+# Lists of a trial's epochs, with the event flags that define them.
 EPOCH_LISTS: Mapping[str, Event] = {
     "decay_epochs": DECAYS,
     "bounce_epochs": Event.DECAY,
@@ -23,7 +23,7 @@ EPOCH_LISTS: Mapping[str, Event] = {
 
 
 def results(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> Iterator[TrialResult]:
-    """The result of each of these trials, one curve in memory at a time."""
+    """Yield the result of each trial, with one curve in memory at a time."""
     return map(trial_result, trials, ledger.curves(sweep, trials))
 
 
@@ -49,19 +49,19 @@ def trial_result(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
 
 
 def selected(curve: Sequence[StateRow]) -> float | None:
-    """The test error at the least training loss, as the paper reports where the error rises after a decay (SM)."""
+    """Return the test error at the lowest training loss, which the paper reports if the error rises after a decay (SM)."""
     known = [state.metrics for state in curve if math.isfinite(state.metrics["train_loss"])]
     return min(known, key=lambda metrics: metrics["train_loss"])["test_error"] if known else None
 
 
 def decay_epochs(schedule: Mapping[str, Any], curve: Sequence[StateRow]) -> tuple[int, ...]:
-    """The epochs after which the schedule decayed, from replaying it over what it saw."""
+    """Return the epochs after which the schedule decayed, by replaying it over its observations."""
     seen = (observation(row.metrics) for row in curve)
     return tuple(state.epoch for state in states(schedule_from_dict(schedule), seen)[1:] if state.event & DECAYS)
 
 
 def summarise(trials: Sequence[TrialRow], results: Sequence[TrialResult]) -> tuple[ArmSummary, ...]:
-    """One summary per arm, in the order of the spec."""
+    """Return one summary per arm, in the order of the spec."""
     kinds: dict[str, str] = {}
     for trial in trials:
         kinds.setdefault(trial.arm, trial.schedule["kind"])
@@ -93,7 +93,7 @@ def _arm(arm: str, kind: str, results: Sequence[TrialResult]) -> ArmSummary:
 
 
 def _best_setting(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """The seeds of the best setting; a setting with a diverged, failed or unfinished seed cannot be the best."""
+    """Return the seeds of the best setting; one with a diverged, failed or unfinished seed cannot be the best."""
     by_setting: dict[tuple[tuple[str, Any], ...], list[TrialResult]] = defaultdict(list)
     for result in results:
         by_setting[tuple(sorted(result.settings.items()))].append(result)

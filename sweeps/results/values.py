@@ -1,4 +1,4 @@
-"""What results are made of: plain values that take nothing long to import."""
+"""Plain value types of results, quick to import."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Scalar = str | int | float | bool | None
 
 
 class Interval(NamedTuple):
-    """A value and the bounds that cover the true one, at a confidence; NaN where a single seed allows none."""
+    """A value and its confidence bounds; the bounds are NaN for a single seed."""
 
     value: float
     low: float
@@ -17,7 +17,7 @@ class Interval(NamedTuple):
 
 
 class Verdict(StrEnum):
-    """What is known of a measure, or of a sweep."""
+    """The verdict on a measure, or on a sweep."""
 
     HOLDS = "holds"
     REGRESSED = "regressed"
@@ -26,12 +26,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked at.
+    """One comparison or rule that was checked.
 
     Args:
-        arm: whose; empty for what stands in the way of looking.
-        what: its measure or rule, or what stands in the way.
-        before: the baseline's, with bounds at 95 %; None for a rule.
+        arm: its arm; empty for an obstacle to the check.
+        what: its measure or rule, or the obstacle.
+        before: the baseline's value, with bounds at 95 %; None for a rule.
         change: after minus before, with the bounds that decided.
         limit: the margin, or the bound of a rule.
         why: the verdict in words.
@@ -49,13 +49,13 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """How often each verdict is given on a measure that got worse by ``worse``, with so many seeds before and after."""
+    """The frequency of each verdict on a measure that got worse by a given amount, by number of seeds before and after."""
 
     arm: str
     measure: str
     margin: float
     rows: tuple[tuple[int, float, Mapping[str, float]], ...]  # seeds, worse by, share of each verdict
-    why: str = ""  # there are no rows
+    why: str = ""  # why there are no rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +71,11 @@ class TrialResult:
     epochs: int
     minimum_test_error: float | None
     final_test_error: float | None
-    selected_test_error: float | None  # at the epoch of least training loss
+    selected_test_error: float | None  # at the epoch with the lowest training loss
     decays: tuple[int, ...]
     error: str | None
     failure: str | None  # the class of the last failure, if any
-    attempts: int  # how often it was taken up again after one
+    attempts: int  # number of retries after failures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class ArmSummary:
     """One arm at the setting of its grid with the lowest seed-mean minimum test error; errors in percent.
 
     ``settings`` and the errors are None until every seed of at least one setting has finished; ``final_sd`` is the
-    sample standard deviation over seeds, None for a single seed. ``decays`` holds the decay epochs there, by seed.
+    sample standard deviation over seeds, None for a single seed. ``decays`` holds the decay epochs at that setting, by seed.
     """
 
     arm: str

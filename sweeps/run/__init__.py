@@ -1,7 +1,7 @@
-"""Trains a sweep through Ray Tune: the driver hands out cohorts, workers train them, records go to the ledger.
+"""Training of a sweep through Ray Tune: the driver hands out cohorts, workers train them, records go to the ledger.
 
-driver, driver_process    Ray's side; searcher gives Tune what is ready; trainable is a worker's side
+driver, driver_process    the driver; searcher gives Tune the ready cohorts; trainable is the worker
 frontier                  which cohorts are ready, and what their reports mean; Ray-free
-halving                   which settings train on
-losses, failures, retrying    what went wrong, whose fault it is, and whether to try again
+halving                   which settings continue at a rung
+losses, failures, retrying    lost workers, classes of failures, and the retry policy
 """

@@ -1,4 +1,4 @@
-"""Branches: trials that stand at one state, with what their schedules remember there; and those that wait for a worker."""
+"""Branches, which are trials at the same state with the states of their schedules, and the backlog of waiting branches."""
 
 import bisect
 import itertools
@@ -13,10 +13,10 @@ from workers.reports import Cohort
 
 @dataclass
 class Branch:
-    """Trials that stand at the state ``key``; ``states`` are their schedules' states there.
+    """Trials at the state ``key``; ``states`` are the states of their schedules there.
 
-    ``tries`` counts how often it was taken up since it last came further; before ``ready_at`` it is not taken up again.
-    One that is ``alone`` is trained while nothing else is.
+    ``tries`` counts the attempts since it last made progress; it is not retried before ``ready_at``. A branch that is
+    ``alone`` is trained while nothing else runs.
     """
 
     cohort: Cohort
@@ -33,25 +33,25 @@ class Branch:
 
     @property
     def pairs(self) -> list[Pair]:
-        """Its members, each with the state of its schedule."""
+        """Its members with the states of their schedules."""
         return list(zip(self.cohort.members, self.states, strict=True))
 
     def parted(self, members: Sequence[Pair]) -> "Branch":
-        """The branch of some of the members, at the same state."""
+        """Return the branch of some of the members, at the same state."""
         cohort = replace(self.cohort, members=tuple(member for member, _ in members))
         return Branch(cohort, [state for _, state in members], self.key, self.tries, alone=self.alone)
 
     def split(self, groups: Sequence[Sequence[str]]) -> tuple["Branch", list["Branch"]]:
-        """What is left when groups of trials go their own way, and theirs."""
+        """Split off groups of trials; return the remaining branch and a branch for each group."""
         pairs = {member.trial: (member, state) for member, state in self.pairs}
         away = [replace(self.parted([pairs.pop(trial) for trial in group]), alone=False) for group in groups]
         return self.parted(list(pairs.values())), away
 
 
 class Backlog:
-    """Branches in their order: the most members first, then the least trained. ``wanted`` tells which trials still count.
+    """Waiting branches: the most members first, then the least trained. ``wanted`` says which trials still count.
 
-    A branch to be trained alone goes as soon as nothing runs. From the moment that it is ready until it is done, no other goes.
+    A branch to be trained alone starts as soon as nothing runs. No other branch starts from when it is ready until it is done.
     """
 
     def __init__(self, wanted: Callable[[str], bool]) -> None:
@@ -60,12 +60,12 @@ class Backlog:
         self._entries: list[tuple[tuple[int, int, int], Branch]] = []
 
     def push(self, branch: Branch) -> None:
-        """Have a branch wait."""
+        """Add a branch."""
         order = (-len(branch.trials), branch.cohort.epoch, next(self._numbers))
         bisect.insort(self._entries, (order, branch), key=itemgetter(0))
 
     def take(self, now: float, running: Collection[Branch]) -> tuple[int, Branch] | None:
-        """The next branch with its number, less what nobody wants; None where all rest, or wait for what is ``running``."""
+        """Return the next branch, without unwanted trials, and its number; None if all rest or wait for ``running`` ones."""
         ready = [entry for entry in self._entries if entry[1].ready_at <= now and self._counts(entry[1])]
         lone = [entry for entry in ready if entry[1].alone]
         if not ready or any(branch.alone for branch in running) or (lone and running):
@@ -76,13 +76,13 @@ class Backlog:
         return number, branch.parted([pair for pair in branch.pairs if self._wanted(pair[0].trial)])
 
     def take_fresh(self, key: str) -> list[Branch]:
-        """Take the branches that wait at a state and have not been taken up since they came there."""
+        """Take the branches that wait at a state and have not been tried since they reached it."""
         fresh = [entry for entry in self._entries if entry[1].key == key and entry[1].tries == 0]
         self._entries = [entry for entry in self._entries if entry not in fresh]
         return [branch for _, branch in fresh]
 
     def __len__(self) -> int:
-        """Branches that somebody wants, also those that rest."""
+        """Number of branches with wanted trials, including resting ones."""
         return sum(self._counts(branch) for _, branch in self._entries)
 
     def _counts(self, branch: Branch) -> bool:

@@ -1,7 +1,6 @@
-"""Drives a sweep through Ray Tune: hands ready cohorts to reused actors and writes what they report to the ledger.
+"""The driver, which runs a sweep through Ray Tune: gives ready cohorts to reused actors and writes their reports to the ledger.
 
-Tune executes and nothing more. Its own experiment state is neither read nor kept: after any loss a new Tuner starts from
-the ledger.
+Tune only executes. Its experiment state is neither read nor kept: after any loss a new Tuner starts from the ledger.
 """
 
 import math
@@ -37,7 +36,7 @@ from workers.trajectory import Identity
 
 OURS = ("abel", "sweeps", "workers")
 
-ANNOUNCE_SECONDS = 1.0  # while what is recorded is covered
+ANNOUNCE_SECONDS = 1.0  # while walking through recorded epochs
 
 
 def run_sweep(
@@ -53,19 +52,19 @@ def run_sweep(
     stop: threading.Event,
     lost: Callable[[str], None] = lambda why: None,
 ) -> Outcome:
-    """Run a sweep to its end, or until ``stop`` is set; going on after any interruption is calling this again.
+    """Run a sweep to its end, or until ``stop`` is set; call it again to continue after an interruption.
 
-    What the ledger covers already is not trained; where it covers all, Ray is not even started. ``invocation`` is that of
-    :meth:`~sweeps.ledger.ledger.Ledger.begin_invocation` and ends here. Where another process took the sweep over, nothing
-    more is written, and the outcome says so. ``lost`` is called from another thread when the local Ray cluster has broken down,
-    which this function may then not notice for long.
+    Recorded epochs are not trained again; if all are recorded, Ray is not even started. ``invocation`` comes from
+    :meth:`~sweeps.ledger.ledger.Ledger.begin_invocation` and ends here. If another process has taken the sweep over, nothing
+    more is written, and the outcome says so. ``lost`` is called from another thread when the local Ray cluster has failed,
+    which this function may not notice for a long time.
 
     Raises:
-        DriverLost: an exception came out of Ray.
+        DriverLost: Ray raised an exception.
         ClusterAway: the cluster at the address cannot be joined.
         IdentityError: the address is malformed, or the cluster lacks the resources.
-        LedgerAway: the ledger's server went away. The sweep was drained, and its invocation still has it; once the ledger
-            is back, another one goes on.
+        LedgerAway: the ledger's server became unreachable. The sweep was drained and its invocation still holds it; once the
+            ledger is back, another invocation continues.
     """
     began = time.monotonic()
     frontier = Frontier(
@@ -114,14 +113,14 @@ def _heed_cancellations(ledger: Ledger, sweep_id: str, frontier: Frontier) -> No
     except LedgerDamaged:
         raise
     except LedgerError:
-        return  # a read that fails once does no harm; a writer that fails stops at its next record
+        return  # a single failed read is harmless; if writes fail too, the sweep stops at its next record
     frontier.cancel(asked)
 
 
 def _train(sweep: Shared, options: Options, sweep_id: str, lost: Callable[[str], None], began: float) -> None:
-    """Have Ray train what waits."""
+    """Train the waiting cohorts on Ray."""
     with cluster.watched(lost) as leave, _out_of_ray(), ray_cluster(options, leave) as directory:
-        sweep.announce()  # whoever listens takes the signals back, for which Ray has put handlers of its own
+        sweep.announce()  # the listener also reinstalls the signal handlers, which Ray has replaced
         sweep.starting_seconds = time.monotonic() - began
         _tune(sweep, options, sweep_id, directory)
 
@@ -133,7 +132,7 @@ def _end(ledger: Ledger, sweep_id: str, invocation: int, sweep: Shared, seconds:
             seconds_committing=seconds["ledger"],
             seconds_starting=seconds["ray"],
         )
-    except LedgerError as error:  # the disk is full: what is recorded stays, and the next run goes on from it
+    except LedgerError as error:  # the disk is full: records are kept, and the next run continues from them
         sweep.end(error)
 
 
@@ -141,7 +140,8 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
     resources = {"CPU": options.cpu, "GPU": options.gpu} | ({"TPU": options.tpu} if options.tpu else {})
 
     def bundle(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
-        # Of one bundle both are the same, but Tune reuses a process only for equal ones: who is alone gets a fresh one.
+        # With one bundle both strategies are equivalent, but Tune reuses a process only for an equal one. So a cohort that
+        # runs alone gets a fresh process.
         return tune.PlacementGroupFactory([resources], strategy="STRICT_PACK" if config["alone"] else "PACK")
 
     tuner = tune.Tuner(
@@ -164,7 +164,7 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
 
 @contextmanager
 def _out_of_ray() -> Iterator[None]:
-    """What comes out of Ray and Tune is the loss of the driver, whatever its type; a bug of ours comes out as itself."""
+    """Raise any exception of Ray and Tune as `DriverLost`; let exceptions due to our own bugs pass."""
     try:
         yield
     except (LedgerError, IdentityError, ClusterAway):
@@ -177,19 +177,19 @@ def _out_of_ray() -> Iterator[None]:
 
 
 def _raised(error: Exception) -> Exception:
-    """What was raised first: Tune has an error of its own with the text of what came out of a stopper or a callback."""
+    """Return the original exception: Tune replaces an exception of a stopper or callback by its own with the same text."""
     return error.__context__ if isinstance(error, TuneError) and isinstance(error.__context__, Exception) else error
 
 
 def _is_bug(error: Exception) -> bool:
-    """Whether our code, and not Ray's under it, raised something that is no trouble of the machine."""
+    """Whether our code, not Ray's below it, raised an error that is not due to the machine."""
     packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
     whose = next((package for package in reversed(packages) if package in ("ray", *OURS)), "ray")
     return whose in OURS and classify(error) is FailureClass.USER
 
 
 def _seldom(act: Callable[[], None]) -> Callable[[], None]:
-    """The act, at most once in ``ANNOUNCE_SECONDS`` however often it is called."""
+    """Return a function that calls ``act`` at most once per ``ANNOUNCE_SECONDS``."""
     acted_at = -math.inf
 
     def maybe() -> None:
@@ -210,9 +210,9 @@ def _announcer(
     on_progress: Callable[[Progress], None],
     began: float,
 ) -> Callable[[], None]:
-    """A function that tells how far the sweep is; the forecast is of the epochs still to be trained at the start."""
+    """Return a function that reports progress; the forecast is of the epochs still to be trained at the start."""
     total = sum(trial.epochs for trial in trials)
-    first: list[tuple[int, float]] = []  # epochs and seconds at the first report: start-up says nothing of the pace
+    first: list[tuple[int, float]] = []  # epochs and seconds at the first report, as the pace excludes start-up
 
     def announce() -> None:
         elapsed = time.monotonic() - began
@@ -247,7 +247,7 @@ def _announcer(
 
 
 def _eta(trained: int, expected: float, elapsed: float, *first: tuple[int, float]) -> float | None:
-    """Seconds to the expected number of epochs at the pace since the first report; None before there is a pace."""
+    """Return the seconds to the expected number of epochs at the pace since the first report; None before there is one."""
     if not first or trained <= first[0][0]:
         return None
     trained_then, elapsed_then = first[0]

@@ -1,10 +1,10 @@
-"""The driver as a separate process: gets a job from the command that started it and reports progress and outcome.
+"""The driver as a separate process: receives a job from the command that started it, and reports progress and outcome.
 
     python -P -m sweeps.run.driver_process
 
-Standard input is the command's: the pickled job, later a line as the wish to stop; its end means that the command is gone, and
-ends this process at once. Standard output takes pickled messages. What Ray and others print goes to standard error. Nobody but
-the command can write into these pipes.
+On standard input the command sends the pickled job, and later a line as a request to stop. End of file means that the command
+is gone, and ends this process at once. Messages are pickled to standard output. Output of Ray and other libraries goes to
+standard error. Only the command can write to these pipes.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Driver:
-    """Runs one job, and speaks for it."""
+    """Runs one job and reports to the command."""
 
     def __init__(self, channel: Connection) -> None:
         self._channel = channel
@@ -38,8 +38,8 @@ class Driver:
 
     def run(self, job: Job) -> Outcome:
         """Take the sweep and run it to its end."""
-        sys.modules["mlflow"] = None  # type: ignore[assignment]  # Ray Tune imports it, where it is, to count its users
-        from sweeps.run import driver  # takes seconds, in which this process gives signs of life already
+        sys.modules["mlflow"] = None  # type: ignore[assignment]  # Ray Tune imports it if installed, for usage statistics
+        from sweeps.run import driver  # takes seconds to import, while this process already sends heartbeats
 
         with closing(Ledger.open(job.ledger_url)) as ledger:
             invocation = ledger.begin_invocation(job.sweep_id)
@@ -58,24 +58,24 @@ class Driver:
         self._send(message)
 
     def lose(self, why: str) -> None:
-        """End at once: a driver whose Ray is gone may hang, or be ended by Ray at any moment."""
+        """Exit at once: without its Ray cluster a driver may hang, or be killed by Ray at any moment."""
         self._send(DriverLost(why))
         os._exit(1)
 
     def beat(self) -> None:
-        """Give signs of life, for ever."""
+        """Send heartbeats forever."""
         while True:
             self._send(Alive(time.monotonic() - self._spoke_at))
             time.sleep(RENEW_SECONDS)
 
     def listen(self, inbox: BinaryIO) -> None:
-        """Wait for the wish to stop, and for the end of the command."""
+        """Wait for requests to stop, and for the end of the command."""
         while inbox.readline():
             self.stop.set()
         os._exit(1)
 
     def hold_signals(self) -> None:
-        """Take SIGTERM and SIGINT as the wish to stop; ``ray.init`` replaces these handlers."""
+        """Treat SIGTERM and SIGINT as requests to stop; ``ray.init`` replaces these handlers."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop.set())
 
@@ -84,13 +84,13 @@ class Driver:
         self.say(progress)
 
     def _send(self, message: Any) -> None:
-        with self._speaking, suppress(BrokenPipeError):  # the command is gone, and in a moment this process too
+        with self._speaking, suppress(BrokenPipeError):  # the command is gone, and this process ends in a moment
             self._channel.send(message)
 
 
 def main() -> None:
     """Drive one job."""
-    with suppress(OSError, AttributeError):  # even when stopped it dies with the command, where the kernel sees to it
+    with suppress(OSError, AttributeError):  # where the kernel supports it, this process dies with the command
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     inbox, channel = os.fdopen(os.dup(0), "rb"), Connection(os.dup(1), readable=False)
     with open(os.devnull, "rb") as nothing:
@@ -112,8 +112,8 @@ def main() -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note; of a class that the command may lack, or that cannot be sent, its text."""
-    note = f"In the driver's process:\n{traceback.format_exc()}"
+    """Return the error with its traceback as a note; as a RuntimeError if the command may be unable to unpickle it."""
+    note = f"In the driver process:\n{traceback.format_exc()}"
     if type(error).__module__.partition(".")[0] in OURS:
         with suppress(Exception):
             pickle.loads(pickle.dumps(error))

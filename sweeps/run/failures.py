@@ -1,7 +1,7 @@
-"""What kind of failure an exception is: whose fault, and so whether trying again can help.
+"""Classification of failures by cause, which determines whether a retry can help.
 
-Read from types and texts alone: neither JAX nor Ray is imported here. Both wrap what the system told them in errors of their
-own, so the whole chain of causes is looked at.
+Only types and texts of exceptions are examined: neither JAX nor Ray is imported here. Both wrap system errors in their own, so
+the whole chain of causes is searched.
 """
 
 import errno
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
-# Orbax and tensorstore pass the system's words on in a ValueError, under the status that JAX has for a lack of memory.
-# SQLite and PostgreSQL have words of their own.
+# Orbax and tensorstore quote the system's message in a ValueError, with the status that JAX uses for a lack of memory.
+# SQLite and PostgreSQL have their own messages.
 FULL_TEXTS = (
     *("No space left on device", "Disk quota exceeded"),
     *("database or disk is full", "could not extend file"),
 )
-# Of a worker that died before its actor began Ray has no OutOfMemoryError, but the word of the memory monitor in another one.
+# If a worker dies before its actor starts, Ray raises no OutOfMemoryError but another error with the memory monitor's message.
 MONITOR_TEXTS = ("NODE_OUT_OF_MEMORY", "OOM kill reason", "due to the node running low on memory")
 XLA_ERRORS = frozenset(("XlaRuntimeError", "JaxRuntimeError"))
 
@@ -23,21 +23,21 @@ XLA_ERRORS = frozenset(("XlaRuntimeError", "JaxRuntimeError"))
 class FailureClass(StrEnum):
     """Why a cohort stopped before its end."""
 
-    USER = "user"  # the program itself: the same again would fail again
+    USER = "user"  # the program itself: a retry would fail again
     OUT_OF_MEMORY = "out_of_memory"
     INFRASTRUCTURE = "infrastructure"  # the machine, the network, Ray
     PREEMPTED = "preempted"  # the machine was taken away, with or without notice
-    NO_SPACE = "no_space"  # the disk is full: nothing is wrong but that
+    NO_SPACE = "no_space"  # the disk is full, and nothing else is wrong
 
 
 def classify(error: BaseException) -> FailureClass:
-    """The class of an exception. A lack of space or memory counts wherever it stands in the chain of causes."""
+    """Return the class of an exception. A lack of space or memory counts anywhere in the chain of causes."""
     chain = list(_causes(error))
     if any(_no_space(link) for link in chain):
         return FailureClass.NO_SPACE
     if any(_out_of_memory(link) for link in chain):
         return FailureClass.OUT_OF_MEMORY
-    # Of the rest only what was raised counts: code that meets an OSError and raises an error of its own has dealt with it.
+    # Otherwise only the raised exception counts: code that catches an OSError and raises another error has handled it.
     raised = next(link for link in chain if not _wraps(link))
     if getattr(raised, "preempted", False):
         return FailureClass.PREEMPTED
@@ -70,7 +70,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _wraps(error: BaseException) -> bool:
-    """Whether it is Ray's envelope around what a remote function raised; it may pass for the type of its cause as well."""
+    """Whether this is Ray's wrapper around an exception of a remote function; it may also be an instance of its cause's type."""
     return "RayTaskError" in _names(error) and isinstance(getattr(error, "cause", None), BaseException)
 
 

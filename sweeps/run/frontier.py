@@ -1,7 +1,7 @@
-"""The frontier of a sweep: which cohorts are to be trained, which are in training, and what their reports mean.
+"""The frontier of a sweep: which cohorts wait for training, which are in training, and what their reports mean.
 
-Pure but for the ledger it is given: no Ray here. A trial moves along its path of states; as far as the ledger holds the
-path it is *covered* without training; where the ledger ends, the trials that stand at one state make a cohort.
+Its only side effects are on the ledger; it does not use Ray. A trial moves along its path of states. The recorded part of the
+path is *covered* without training; where the records end, the trials at the same state form a cohort.
 """
 
 import time
@@ -50,14 +50,14 @@ class Frontier:
         self._running: dict[int, Branch] = {}
         self._rules = Rules(opened_ms=time.time_ns() // 1_000_000, allow_nondeterminism=allow_nondeterminism)
 
-    # What there is to do
+    # What to train
 
     def open(
         self, trials: Iterable[Trial], identities: Mapping[Any, Identity], going: Callable[[], None] = lambda: None
     ) -> None:
-        """Put every trial without an outcome at the start of its path, and cover what the ledger holds.
+        """Start every trial without an outcome at the root of its path, and cover its recorded epochs.
 
-        ``going`` is called at every recorded epoch, now and later: many of them take minutes.
+        ``going`` is called at every recorded epoch, now and later, as many epochs take minutes.
         """
         trials, rows = list(trials), self._progress.rows.values()
         halvings = {trial.arm: trial.halving for trial in trials if trial.halving is not None}
@@ -86,10 +86,10 @@ class Frontier:
         self._walk.halve()
 
     def take(self) -> tuple[int, Cohort] | None:
-        """The next cohort to train with its number, or None: the one with the most members, then the least trained.
+        """Return the next cohort to train and its number, or None: the most members first, then the least trained.
 
-        One that failed a moment ago rests first. One that ran out of memory is handed out when nothing runs, and until it is
-        done no other is.
+        A cohort that has just failed rests first. One that ran out of memory is handed out when nothing runs, and no other is
+        handed out until it is done.
         """
         if (taken := self._waiting.take(self._clock(), self._running.values())) is None:
             return None
@@ -97,54 +97,54 @@ class Frontier:
         return number, self._running[number].cohort
 
     def is_alone(self, number: int) -> bool:
-        """Whether nothing else runs beside a cohort in training."""
+        """Whether a cohort in training must run alone."""
         return self._running[number].alone
 
     @property
     def invocation(self) -> int:
-        """The number under which it writes."""
+        """The invocation number that fences its writes."""
         return self._progress.invocation
 
     @property
     def waiting(self) -> int:
-        """Cohorts that wait for a worker, or rest after a failure."""
+        """Number of cohorts that wait for a worker, or rest after a failure."""
         return len(self._waiting)
 
     @property
     def running(self) -> int:
-        """Cohorts in training."""
+        """Number of cohorts in training."""
         return len(self._running)
 
     @property
     def statuses(self) -> Mapping[str, TrialStatus]:
-        """Where each trial of the sweep stands."""
+        """Status of each trial of the sweep."""
         return self._progress.status
 
     @property
     def covered(self) -> int:
-        """Trial-epochs that are recorded: what the sweep would have cost without sharing so far."""
+        """Recorded trial-epochs: the epochs that the sweep would have needed so far without sharing."""
         return self._progress.covered
 
     @property
     def trained(self) -> int:
-        """Epochs that workers recorded."""
+        """Number of epochs that workers recorded."""
         return self._progress.trained
 
     @property
     def replayed(self) -> int:
-        """Epochs that workers trained though the ledger had them."""
+        """Number of recorded epochs that workers trained again."""
         return self._progress.replayed
 
-    # What a worker said
+    # Reports of workers
 
     def hear(self, number: int, reports: Sequence[Report]) -> None:
-        """Take a worker's reports on a cohort into the ledger, as one transaction.
+        """Write a worker's reports on a cohort to the ledger, in one transaction.
 
-        A cohort whose report could not be taken in is dropped: what memory holds of it is ahead of the ledger.
+        A cohort whose reports could not be written is dropped, as its state in memory is ahead of the ledger.
 
         Raises:
-            Nondeterministic: a replayed epoch differs from the record, which is not allowed; everything before it is in
-                the ledger.
+            Nondeterministic: a replayed epoch differs from its record, which is not allowed; everything before it is in the
+                ledger.
         """
         if number not in self._running:
             return
@@ -163,10 +163,9 @@ class Frontier:
             raise Nondeterministic(str(heard.contradiction))
 
     def fail(self, number: int, failure: FailureClass, error: str) -> None:
-        """The cohort failed: it waits again, to go on from its deepest checkpoint, or its trials end as failed.
+        """Retry a failed cohort from its latest checkpoint, or end its trials as failed, as the retry policy decides.
 
-        The rest of the sweep goes on in either case; the retry policy says which it is. ``error`` has a first line for
-        people and may go on with a traceback.
+        The rest of the sweep continues in either case. The first line of ``error`` is for people; a traceback may follow.
         """
         branch, gathered = self._running.pop(number), Gathered()
         error = storable(error)
@@ -187,7 +186,7 @@ class Frontier:
         self._walk.halve()
 
     def cancel(self, trials: Iterable[str]) -> None:
-        """End trials that someone no longer wants. A cohort without other members is not taken up, or is let go."""
+        """End cancelled trials. A cohort without other members is not trained, or is dropped if it is in training."""
         gathered, doomed = Gathered(), [trial for trial in trials if trial in self._progress.status]
         if not doomed:
             return
@@ -203,7 +202,7 @@ class Frontier:
         return number in self._running
 
     def settle_saved(self, saved: Callable[[str], bool]) -> None:
-        """Make final what workers saved on their way out, when nobody listened any more."""
+        """Make records final whose checkpoints were saved by workers on exit, after the last report."""
         gathered = Gathered()
         for branch in self._running.values():
             if saved(branch.key):

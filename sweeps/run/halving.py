@@ -1,12 +1,12 @@
-"""Successive halving: the settings of an arm compete, and after some epochs only the best of them train on.
+"""Successive halving: the settings of an arm compete, and after some epochs only the best of them continue.
 
-    halving: {grace_epochs: 4, reduction_factor: 3}     # of 27 settings 9 go on after epoch 4, 3 after 12, 1 after 36
+    halving: {grace_epochs: 4, reduction_factor: 3}     # of 27 settings, 9 continue after epoch 4, 3 after 12, 1 after 36
 
-(K. Jamieson & A. Talwalkar, AISTATS 2016.) The cut at each *rung* is that of Ray Tune's ASHA. When to cut is not: ASHA
-judges whoever reports by those that reported before, so that what it stops depends on which worker was faster, and on who
-shares a state with whom. Here a rung waits until every setting of its arm has come there, and what it decides follows
-from the records alone: the same with sharing on or off, on any number of workers, undisturbed or resumed. Seeds are
-replicates: a setting counts with its mean error over its seeds, which go on, or stop, together.
+(K. Jamieson & A. Talwalkar, AISTATS 2016.) The cut at each *rung* is that of Ray Tune's ASHA; the time of the cut differs.
+ASHA compares each report with those that came before, so its result depends on the speed of workers and on which trials
+share states. Here a rung waits until every setting of its arm has reached it, and its decision depends only on the records:
+it is the same with or without sharing, on any number of workers, resumed or not. Seeds are replicates: a setting is ranked
+by its mean error over its seeds, which continue or stop together.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 from sweeps.ledger.records import EventRow, StateRow, TrialRow, TrialStatus, encode
 from sweeps.spec.models import Halving
 
-HALVED = "halved"  # the kind of the event that tells of a decision
-LARGEST = 100.0  # percent: what a trial that diverged counts as where the error of guessing is not known
+HALVED = "halved"  # the kind of the event for a decision
+LARGEST = 100.0  # percent, the error of a diverged trial if the error of guessing is unknown
 
 
 def rungs(halving: Halving | None, epochs: int) -> tuple[int, ...]:
-    """The epochs after which settings are stopped, in a trial of so many."""
+    """Return the epochs after which settings are stopped, in a trial of ``epochs`` epochs."""
     found: list[int] = []
     epoch = epochs if halving is None else halving.grace_epochs
     while halving is not None and epoch < epochs:
@@ -35,17 +35,17 @@ def rungs(halving: Halving | None, epochs: int) -> tuple[int, ...]:
 
 
 def losers(errors: Mapping[str, float], reduction_factor: int) -> set[str]:
-    """Who is not among the best: about one in `reduction_factor` is; settings that equal the last of them stay too."""
+    """Return all settings except the best, about one in `reduction_factor`; ties with the last of the best continue too."""
     if not errors:
         return set()
-    # Ray Tune's arithmetic, to the bit: a percentile of negated errors, interpolated linearly.
+    # Bit for bit the arithmetic of Ray Tune: a linearly interpolated percentile of negated errors.
     cutoff = -np.percentile([-error for error in errors.values()], (1 - 1 / reduction_factor) * 100)
     return {name for name, error in errors.items() if error > cutoff}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What a rung decides: which trials stop after this epoch, and which go on."""
+    """The decision at a rung: which trials stop after this epoch, and which continue."""
 
     arm: str
     epoch: int
@@ -59,9 +59,9 @@ class Contest:
 
     Args:
         halvings: by arm.
-        trials: the arms' trials.
-        guessing: the error of guessing by the trial's id, in percent: what it counts as once it has diverged.
-        passed: the last rung that each trial has passed, by the trial's id; of the others none.
+        trials: the trials of each arm.
+        guessing: the error of guessing by trial id, in percent: the error of a trial that has diverged.
+        passed: the last rung that each trial has passed, by trial id; trials that passed none are absent.
     """
 
     halvings: Mapping[str, Halving]
@@ -77,7 +77,7 @@ class Contest:
         events: Iterable[EventRow],
         guessing: Mapping[str, float] | None = None,
     ) -> Contest:
-        """The contest as far as a ledger's events tell of it."""
+        """Return the contest with the rungs passed according to a ledger's events."""
         rows = list(rows)
         contest = cls(halvings, {arm: [row for row in rows if row.arm == arm] for arm in halvings}, guessing or {})
         for event in events:
@@ -85,13 +85,13 @@ class Contest:
         return contest
 
     def limit(self, row: TrialRow) -> int:
-        """The epoch to which a trial may train now: its next rung, else its last epoch."""
+        """Return the epoch up to which a trial may train now: its next rung, or its last epoch."""
         passed = self.passed.get(row.id, 0)
         ahead = (epoch for epoch in rungs(self.halvings.get(row.arm), row.epochs) if epoch > passed)
         return next(ahead, row.epochs)
 
     def due(self, statuses: Mapping[str, TrialStatus], resting: Mapping[str, int]) -> tuple[str, int] | None:
-        """An arm and a rung that all its trials have come to, or ended before; `resting` maps trials to their rung."""
+        """Return an arm and a rung that all its trials have reached or ended before; `resting` maps trials to their rung."""
         for arm, rows in self.trials.items():
             for epoch in sorted({resting[row.id] for row in rows if row.id in resting}):
                 if all(self._is_there(row, epoch, statuses, resting) for row in rows):
@@ -112,7 +112,7 @@ class Contest:
         resting: Mapping[str, int],
         curves: Mapping[str, Sequence[StateRow]],
     ) -> Decision:
-        """Judge the settings that have come to a rung by their records; who passed it before has passed it for good."""
+        """Rank the settings at a rung by their records; trials that passed it earlier are not stopped."""
         halving, by_setting = self.halvings[arm], dict[str, list[float]]()
         for row in self.trials[arm]:
             error = _error(halving, epoch, statuses[row.id], curves[row.id], self.guessing.get(row.id, LARGEST))
@@ -129,11 +129,11 @@ class Contest:
 def _error(
     halving: Halving, epoch: int, status: TrialStatus, curve: Sequence[StateRow], guessing: float
 ) -> float | None:
-    """What a trial counts with at a rung; None where it has no say there: it stopped or failed before."""
+    """Return the error of a trial at a rung; None if it does not count there because it stopped or failed earlier."""
     if status is TrialStatus.DIVERGED and len(curve) <= epoch:
         return guessing
     if len(curve) < epoch and status is not TrialStatus.FINISHED:
         return None
     errors = [state.metrics["test_error"] for state in curve[:epoch]]
     counted = errors[-1:] if halving.error == "last" else errors
-    return min((error for error in counted if 0 <= error <= LARGEST), default=guessing)  # NaN is no error
+    return min((error for error in counted if 0 <= error <= LARGEST), default=guessing)  # ignores NaN

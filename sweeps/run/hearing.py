@@ -1,4 +1,4 @@
-"""What a worker's reports on one cohort mean for its trials."""
+"""Interpretation of a worker's reports on one cohort."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,16 +10,16 @@ from sweeps.run.progress import Gathered, TrialProgress
 from sweeps.run.walk import Walk
 from workers.reports import Damaged, Ended, Forked, Record, Report, Saved
 
-MEASURED_TIMES = frozenset({"seconds", "examples_per_second"})  # the metrics in which a replay may differ
+MEASURED_TIMES = frozenset({"seconds", "examples_per_second"})  # metrics in which a replay may differ
 
 
 class Nondeterministic(Exception):
-    """A replay differs from the stored record: the machine does not compute the same thing twice."""
+    """A replay differs from its record: the machine does not compute the same result twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What is asked of a record that the ledger has already; ``opened_ms`` is when this invocation began."""
+    """How to treat epochs that are recorded already; ``opened_ms`` is the start of this invocation."""
 
     opened_ms: int
     allow_nondeterminism: bool
@@ -27,7 +27,7 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Contradiction:
-    """A metric in which an epoch that was trained again differs from its record."""
+    """A metric in which a replayed epoch differs from its record."""
 
     epoch: int
     metric: str
@@ -37,16 +37,16 @@ class Contradiction:
     def __str__(self) -> str:
         return (
             f"epoch {self.epoch} was trained again and must equal its record, but {self.metric} was {self.recorded} and is "
-            f"{self.replayed}; --allow-nondeterminism goes on all the same, with the records as they are"
+            f"{self.replayed}; --allow-nondeterminism continues and keeps the records"
         )
 
 
 @dataclass
 class Hearing:
-    """Takes the reports on a branch in training. ``known`` are the states among them that the ledger has.
+    """Processes the reports on a branch in training. ``known`` are the reported states that are already recorded.
 
-    Afterwards ``gathered`` is to be committed; ``branch`` trains on, unless it is None; ``parted`` wait for a worker of
-    their own; ``onward`` go on from what the ledger holds.
+    Afterwards ``gathered`` must be committed. ``branch`` continues in training unless it is None, branches in ``parted`` wait
+    for a worker, and those in ``onward`` continue through the recorded epochs.
     """
 
     progress: TrialProgress
@@ -60,7 +60,7 @@ class Hearing:
     contradiction: Contradiction | None = None
 
     def take(self, reports: Sequence[Report]) -> None:
-        """Take reports in their order, up to one after which the branch trains no further."""
+        """Process reports in order, up to one after which the branch is not trained further."""
         for report in reports:
             if self.branch is None:
                 return
@@ -87,29 +87,29 @@ class Hearing:
                     self.onward += self.walk.arrive(there, broken, self.gathered)
 
     def _repeated(self, branch: Branch, record: Record, stored: StateRow) -> None:
-        """An epoch that the ledger has: a replay on the way to one that it lacks, or one that another worker trained too."""
+        """Process a recorded epoch: a replay on the way to a new one, or an epoch that another worker has also trained."""
         self.gathered.replayed += 1
         if differs := _contradiction(stored, record):
             self.gathered.events.append(("nondeterministic", asdict(differs)))
             if not self.rules.allow_nondeterminism:
-                self.contradiction, self.branch = differs, None  # nothing that follows from a wrong state is a record
+                self.contradiction, self.branch = differs, None  # epochs after a wrong state must not be recorded
                 return
         if record.replay:
             return
         self.progress.step(branch, record.key, stored.metrics, self.gathered)
-        if stored.finished_at_ms < self.rules.opened_ms:  # not another sweep's that is on its way too
-            self.branch = None  # what was lost is there again, and the ledger goes on from here
+        if stored.finished_at_ms < self.rules.opened_ms:  # not recorded by a concurrent sweep
+            self.branch = None  # the lost record is restored, and recorded epochs follow
             self.onward.append(branch)
 
 
 def incident(kind: str, text: str, branch: Branch, *, again: bool = True) -> tuple[str, Mapping[str, Any]]:
-    """An event that says what happened to a cohort, and whether it is taken up again."""
+    """Return an event for an incident of a cohort, which says whether the cohort is retried."""
     where = {"trials": list(branch.trials), "epoch": branch.cohort.epoch, "attempt": branch.tries + 1}
     return "incident", {"class": str(kind), "text": text, "again": again} | where
 
 
 def _contradiction(stored: StateRow, repeated: Record) -> Contradiction | None:
-    """The first metric in which an epoch that was trained again differs from its record, if any does."""
+    """Return the first metric in which a repeated epoch differs from its record, or None."""
     for name in stored.metrics.keys() & repeated.metrics.keys() - MEASURED_TIMES:
         ours, theirs = stored.metrics[name], repeated.metrics[name]
         if ours != theirs and not (ours != ours and theirs != theirs):

@@ -1,7 +1,7 @@
-"""Workers that Ray lost: each loss as Ray tells it, its class, and one line for people.
+"""Lost Ray workers: Ray's error, its class, and a one-line message.
 
-Tune passes an error on as a pickle in its folder, and ends the whole experiment on errors of an actor that it does not expect,
-such as one of the memory monitor. So losses are heard where they come in, in memory.
+Tune passes errors on only as pickles in its folder, and ends the whole experiment on an unexpected error of an actor, such as
+one of the memory monitor. So losses are intercepted in memory, where they arrive.
 """
 
 import re
@@ -20,14 +20,14 @@ from sweeps.processes import memory
 from sweeps.processes.memory import GIB
 from sweeps.run.failures import FailureClass, classify
 
-START_SECONDS = 15.0  # what a worker may take to start on a busy machine
-RECENT_SECONDS = 10.0  # at least so long a kill may come before the loss that it explains, at most twice as long
+START_SECONDS = 15.0  # a worker starts within this time, on a busy machine too
+RECENT_SECONDS = 10.0  # a kill explains a loss that follows within this time, or at most twice as long
 MONITOR = re.compile(r"Memory usage (?P<used>\d+)B exceeded threshold of (?P<threshold>\d+)B \(.*? of (?P<total>\d+)B")
 WORKER = r"Actor\({actor}\).*?actual memory used=(?P<used>[\d.]+)GB"
 
 
 class WorkerLost(RayActorError):  # type: ignore[misc]
-    """A worker is gone for a reason for which Ray has an error of another kind; that error is its cause."""
+    """A worker is gone, and Ray reported it with an error of another type, which is the cause of this one."""
 
     def __init__(self, cause: RayError) -> None:
         super().__init__(error_msg=str(cause))
@@ -36,10 +36,10 @@ class WorkerLost(RayActorError):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Loss:
-    """What Ray said of a worker that is gone; ``actor`` is Ray's id of it.
+    """Ray's error for a lost worker; ``actor`` is the worker's Ray id.
 
-    ``by_kernel`` says that the kernel has ended a process for lack of memory a moment ago, which Ray cannot know; ``memory``
-    what was in use, in words, when it was heard of.
+    ``by_kernel`` says that the kernel has just killed a process for lack of memory, which Ray cannot know; ``memory`` describes
+    the memory in use when the loss was reported.
     """
 
     error: BaseException
@@ -49,7 +49,7 @@ class Loss:
 
     @property
     def failure(self) -> FailureClass:
-        """Its class."""
+        """The class of the failure."""
         if self.by_kernel and isinstance(self.error, ActorDiedError):
             return FailureClass.OUT_OF_MEMORY
         return classify(self.error) if isinstance(self.error, RayError) else FailureClass.INFRASTRUCTURE
@@ -61,7 +61,7 @@ class Loss:
         if self.failure is FailureClass.OUT_OF_MEMORY and (figures := memory_figures(text, self.actor)):
             return f"out of memory: {figures}"
         lines = text.splitlines() or [type(self.error).__name__]
-        # Ray's first line says that the worker died, and no more.
+        # Ray's first line only says that the worker died.
         why = next((line for line in lines if "because" in line), lines[0])
         return f"a worker was lost: {why.strip().partition('. ')[0]}"
 
@@ -105,11 +105,11 @@ class Workforce:
         return len(self.up) < self.room and time.monotonic() < self.waits_until
 
 
-UNHEARD = Loss(RayActorError(error_msg="its process died"), "")  # where Tune does not say why
+UNHEARD = Loss(RayActorError(error_msg="its process died"), "")  # if Tune does not say why
 
 
 class Losses:
-    """Hears of every lost worker before Tune's callbacks do; ``current`` is the one that Tune is dealing with."""
+    """Intercepts every loss of a worker before Tune's callbacks; ``current`` is the loss that Tune is handling."""
 
     def __init__(self) -> None:
         self.current: Loss | None = None
@@ -117,13 +117,13 @@ class Losses:
         self._counted_at = time.monotonic()
 
     def look(self) -> None:
-        """Keep the count of kills up to date: one of long ago is not why a worker dies now."""
+        """Update the count of kills, so an old kill does not explain a new loss."""
         if (now := time.monotonic()) - self._counted_at >= RECENT_SECONDS:
             self._before, self._counted, self._counted_at = self._counted, memory.oom_kills(), now
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """Have Tune survive the loss of any worker while the block runs, and tell of it here."""
+        """Make Tune survive the loss of any worker while the block runs, and report it here."""
         usual = tune_controller.RayActorManager
         tune_controller.RayActorManager = type("Actors", (_Actors,), {"losses": self})
         try:
@@ -133,7 +133,7 @@ class Losses:
 
     @contextmanager
     def dealt_with(self, error: Exception, actor: str) -> Iterator[None]:
-        """Make it the current loss while the block runs."""
+        """Make this the current loss while the block runs."""
         before, kills = self._before, memory.oom_kills()
         self._before = self._counted = kills
         self.current = Loss(error, actor, by_kernel=kills > before, memory=memory.in_use())
@@ -144,9 +144,9 @@ class Losses:
 
 
 class _Actors(RayActorManager):  # type: ignore[misc]
-    """Tune's manager of actors, to which any error of Ray's in a worker is the loss of that worker.
+    """Tune's actor manager, changed to treat any Ray error in a worker as the loss of that worker.
 
-    Tune's own knows ``RayActorError`` alone and raises what else there is, such as ``OutOfMemoryError``, out of the experiment.
+    Tune's own handles only ``RayActorError``; any other, such as ``OutOfMemoryError``, ends the experiment.
     """
 
     losses: Losses
@@ -167,7 +167,7 @@ class _Actors(RayActorManager):  # type: ignore[misc]
 
 
 def memory_figures(text: str, actor: str) -> str | None:
-    """What Ray's memory monitor measured when it killed an actor; None where the text has no figures."""
+    """Return what Ray's memory monitor measured when it killed an actor; None if the text has no figures."""
     if (machine := MONITOR.search(text)) is None:
         return None
     used, threshold, total = (int(machine[name]) / GIB for name in ("used", "threshold", "total"))

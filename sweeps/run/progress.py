@@ -1,4 +1,4 @@
-"""Where the trials of a sweep stand: in memory, and in the ledger once it is committed."""
+"""Progress of a sweep's trials: in memory, and in the ledger once committed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from workers.reports import Record
 
 @dataclass
 class Gathered:
-    """A batch of the ledger in the making."""
+    """A ledger batch under construction."""
 
     records: list[Record] = field(default_factory=list)
     heads: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -31,15 +31,15 @@ class Gathered:
     seconds_saving: float = 0.0
 
     def batch(self) -> Batch:
-        """What is to be committed."""
+        """Return the batch to commit."""
         return Batch(**self.__dict__)
 
 
 class TrialProgress:
-    """The trials of one sweep: how far each is, and what is final of it.
+    """The trials of one sweep: the progress of each, and its final records.
 
-    A record is *provisional* until a checkpoint covers it or its trial ends: the ledger has it, but no event tells of it
-    yet, so nothing outside ever saw an epoch that a crash may cause to be trained again.
+    A record is *provisional* until a checkpoint covers it or its trial ends. The ledger has it, but no event reports it yet.
+    So no one outside has seen an epoch that must be trained again after a crash.
     """
 
     def __init__(self, ledger: Ledger, sweep_id: str, invocation: int) -> None:
@@ -50,17 +50,17 @@ class TrialProgress:
         self._final = {row.id: row.final_epoch for row in self.rows.values()}
         self._attempts = {row.id: row.attempts for row in self.rows.values()}
         self._provisional = Provisional()
-        self.is_behind = False  # the ledger, for it did not take what this has in memory
+        self.is_behind = False  # whether the ledger lacks a batch that memory has, as a commit failed
         self.trained = 0
         self.replayed = 0
 
     @property
     def covered(self) -> int:
-        """Trial-epochs that are recorded: what the sweep would have cost without sharing so far."""
+        """Recorded trial-epochs: the epochs that the sweep would have needed so far without sharing."""
         return sum(self._epochs.values())
 
     def step(self, branch: Branch, key: str, metrics: Mapping[str, float], gathered: Gathered) -> None:
-        """Move a branch over one recorded epoch, noting what is news to its trials."""
+        """Move a branch over one recorded epoch, and gather what is new for its trials."""
         seen, epoch = observation(metrics), branch.cohort.epoch + 1
         branch.cohort = replace(branch.cohort, observations=(*branch.cohort.observations, seen))
         branch.key = key
@@ -77,7 +77,7 @@ class TrialProgress:
                 self._provisional.add(trial, key, self._turn(branch, member, state, metrics) if happened else None)
 
     def settle(self, trials: Iterable[str], gathered: Gathered) -> None:
-        """Make the trials' records final, and tell of them."""
+        """Make the trials' records final, and add their events."""
         settled, told = self._provisional.settle(trials)
         for trial, count in settled.items():
             self._final[trial] += count
@@ -85,7 +85,7 @@ class TrialProgress:
         gathered.events += told
 
     def end(self, trials: Iterable[str], status: TrialStatus, error: str | None, gathered: Gathered) -> None:
-        """Give trials without an outcome theirs."""
+        """Set the outcome of trials that have none."""
         going = [trial for trial in trials if not self.status[trial].final]
         self.settle(going, gathered)
         for trial in going:
@@ -95,13 +95,13 @@ class TrialProgress:
             gathered.events.append(("trial_ended", ending))
 
     def count_attempt(self, trials: Iterable[str], failure: FailureClass, gathered: Gathered, *, again: bool) -> None:
-        """Note a failure of trials, and that they are taken up again where they are."""
+        """Record a failure of trials, and the attempt if they are retried."""
         for trial in trials:
             self._attempts[trial] += again
             gathered.failures[trial] = (failure, self._attempts[trial])
 
     def commit(self, gathered: Gathered) -> None:
-        """Write a batch, as one transaction."""
+        """Write a batch in one transaction."""
         try:
             self._ledger.commit(self._sweep_id, self.invocation, gathered.batch())
         except Exception:
@@ -111,7 +111,7 @@ class TrialProgress:
         self.replayed += gathered.replayed
 
     def _turn(self, branch: Branch, member: Member, state: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
-        """What a schedule saw or did after an epoch, and the rate before and after it."""
+        """Return the event of a schedule after an epoch, with the rates before and after."""
         cohort = branch.cohort
         after = metrics["learning_rate_last"]
         if state.event & ~Event.MINIMUM and cohort.epoch < self.rows[member.trial].epochs:

@@ -1,6 +1,6 @@
-"""Provisional records: trained and in the ledger, but covered by no checkpoint yet, so no event mentions them.
+"""Provisional records: in the ledger but not covered by a checkpoint yet, and so not mentioned in an event.
 
-They may be trained again after a crash, which never contradicts what an event said.
+They may be trained again after a crash, which never contradicts an event.
 """
 
 from collections import defaultdict
@@ -11,20 +11,20 @@ Event = tuple[str, Mapping[str, Any]]
 
 
 class Provisional:
-    """The provisional records of a sweep's trials, and what their schedules did in them."""
+    """The provisional records of a sweep's trials, and the events of their schedules."""
 
     def __init__(self) -> None:
         self._keys: dict[str, list[str]] = defaultdict(list)
         self._turns: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
 
     def add(self, trial: str, key: str, turn: Mapping[str, Any] | None) -> None:
-        """A trial came to the state ``key``; ``turn`` is what its schedule saw or did there."""
+        """Add the state ``key`` to a trial's path; ``turn`` is the event of its schedule there, if any."""
         self._keys[trial].append(key)
         if turn is not None:
             self._turns[trial].append(turn)
 
     def settle(self, trials: Iterable[str]) -> tuple[dict[str, int], list[Event]]:
-        """A checkpoint covers what these trials recorded. Returns how many records became final of whom, and the events.
+        """Make the records of these trials final; return their number by trial, and the events that report them.
 
         Trials with the same states share an event.
         """

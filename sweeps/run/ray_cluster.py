@@ -1,4 +1,4 @@
-"""The Ray cluster of a sweep: one of our own, on loopback and for this user alone, or the one at an address."""
+"""The Ray cluster of a sweep: a local one, on loopback and only for this user, or the one at an address."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ from sweeps.processes.janitor import cleaned
 from sweeps.processes.job import ClusterAway, Options
 
 TUNE_ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # no tables of Tune's own
+    "RAY_AIR_NEW_OUTPUT": "0",  # disables Tune's tables
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are handled by the command
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a worker's failure is an incident in the ledger
@@ -29,35 +29,36 @@ TUNE_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
-# Of a local cluster alone: its processes find each other on the loopback interface, and nobody looks at its metrics.
+# Only for a local cluster: its processes communicate on the loopback interface, and its metrics are not used.
 LOCAL_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's own word for it: where it is set, no other machine can join
-    "AUTOSCALER_METRIC_PORT": "65536",  # no port: Ray's monitor logs that it cannot serve them, and works on
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's setting to prevent other machines from joining
+    "AUTOSCALER_METRIC_PORT": "65536",  # invalid, so Ray's monitor logs that it cannot serve metrics, and continues
 }
 
-# A socket's path has 107 bytes at most (on macOS 103), and Ray's own part of it some 80.
+# A socket's path has at most 107 bytes (103 on macOS), of which Ray needs about 80.
 LONGEST_PLACE = 18
 
-# Of the local clusters of this process. Ray reads a token once a process; left alone it makes one in a file that others can read.
+# For the local clusters of this process. Ray reads a token once per process; by default it creates one in a file that others
+# can read.
 LOCAL_TOKEN = secrets.token_hex(32)
 
 
 @contextmanager
 def ray_cluster(options: Options, leave: Callable[[], None]) -> Iterator[Path]:
-    """A Ray cluster: the one at the address, else a local one that lives as long as this block. Yields a directory to use.
+    """Join the Ray cluster at the address, or run a local one while the block runs; yield a directory for temporary files.
 
-    Only this user may enter the directory. Ray gets one inside it, because it opens its own to everybody.
+    Only this user may enter the directory. Ray's own directory, which Ray opens to everybody, is inside it.
 
     Args:
         leave: called before the cluster is left.
     """
     os.environ.update(TUNE_ENVIRONMENT | os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # "Trials did not complete": ours were taken up again
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # "Trials did not complete": they were retried
     directory = Path(tempfile.mkdtemp(prefix="abel-ray-", dir=_short_place()))
     with cleaned(directory):
         try:
-            # Workers import from the directory that Ray is started in: a user's own `workers/` must not take ours' place.
+            # Workers import from the directory in which Ray is started: a user's own `workers/` must not shadow ours.
             with chdir(directory):
                 _start(options, directory / "r")
             _refuse_missing_resources(options)
@@ -68,7 +69,7 @@ def ray_cluster(options: Options, leave: Callable[[], None]) -> Iterator[Path]:
 
 
 def _short_place() -> str:
-    """Where temporary files go, but for one that is so deep that the path of a socket of Ray's in it would be too long."""
+    """Return the folder for temporary files, or /tmp if the paths of Ray's sockets in it would be too long."""
     place = tempfile.gettempdir()
     return place if len(place) <= LONGEST_PLACE else "/tmp"
 
@@ -77,7 +78,7 @@ def _start(options: Options, directory: Path) -> None:
     worker = {"env_vars": options.environment.variables()}
     quiet = {"runtime_env": worker, "log_to_driver": False, "logging_level": logging.ERROR}
     if options.address is not None:
-        # How often to try to reach the head, each time for some 40 s; by default it takes a quarter of an hour to give up.
+        # Limits the attempts to reach the head, of about 40 s each; by default Ray gives up after a quarter of an hour.
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
         _join(options.address, quiet)
         return
@@ -87,7 +88,7 @@ def _start(options: Options, directory: Path) -> None:
             num_cpus=math.ceil(options.slots * options.cpu),
             include_dashboard=False,
             _temp_dir=str(directory),
-            # Else Ray starts workers before it answers the driver, and never answers if one of them dies (ray#40131).
+            # Otherwise Ray starts workers before it answers the driver, and never answers if one of them dies (ray#40131).
             _system_config={"prestart_worker_first_driver": False, "enable_metrics_collection": False},
             **quiet,
         )
@@ -99,15 +100,15 @@ def _join(address: str, settings: Mapping[str, Any]) -> None:
     except ValueError as error:
         line, _, _ = str(error).strip().partition("\n")
         raise IdentityError(f"Ray cluster: must have an address HOST:PORT, got {address!r} ({line})") from error
-    except Exception as error:  # Ray has no type for a head that does not answer, or is of another version
+    except Exception as error:  # Ray has no type for a head that does not answer or has another version
         raise ClusterAway(f"the Ray cluster at {address} cannot be joined: {first_line(error)}") from error
 
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Have Ray's processes that are started in this block listen on the loopback interface only.
+    """Make Ray's processes that are started in this block listen only on the loopback interface.
 
-    ``_node_ip_address`` is no way to it: Ray takes the address of the network for "127.0.0.1".
+    ``_node_ip_address`` does not achieve this: Ray replaces "127.0.0.1" by the network's address.
     """
     os.environ.setdefault("RAY_AUTH_TOKEN", LOCAL_TOKEN)
     os.environ.update(LOCAL_ENVIRONMENT)
@@ -121,7 +122,7 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _refuse_missing_resources(options: Options) -> None:
-    """A cohort that no node can hold would wait for ever."""
+    """Raise if no node is large enough for a worker, as its cohort would wait forever."""
     nodes = _nodes()
     for name, wanted in options.resources.items():
         if wanted > (most := max((node.get(name.upper(), 0) for node in nodes), default=0)):
@@ -135,18 +136,18 @@ def room(options: Options) -> int:
 
 
 def has_room(options: Options) -> bool:
-    """Whether a node is large enough for a worker, be it busy; the last that was may be lost, and another one may join."""
+    """Whether any node, busy or not, is large enough for a worker; nodes may be lost and join while a sweep runs."""
     return not ray.is_initialized() or any(
         all(node.get(name.upper(), 0) >= wanted for name, wanted in options.resources.items()) for node in _nodes()
     )
 
 
 def _nodes() -> list[Mapping[str, float]]:
-    """What each node that Ray holds for alive has in all."""
+    """Return the total resources of each node that Ray considers alive."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def first_line(error: BaseException) -> str:
-    """An error's class and the first line of its text."""
+    """Return an error's class and the first line of its text."""
     line, _, _ = str(error).strip().partition("\n")
     return f"{type(error).__name__}: {line}"

@@ -1,4 +1,4 @@
-"""What is done about each class of failure: how often a cohort is taken up again, and after which pause."""
+"""The retry policy of each class of failure: how often a cohort is retried, and after which pause."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from sweeps.run.failures import FailureClass
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How often a cohort is taken up again without having come further, and after which pause.
+    """How often a cohort is retried without progress, and after which pause.
 
-    A preemption is no failure and is not counted. Infrastructure comes back, but a program that kills its process looks
-    the same, so patience ends; a cohort that records an epoch has it anew. One that ran out of memory is tried again alone:
-    what took the memory may have been its neighbours.
+    A preemption is not a failure and is not counted. Infrastructure recovers, but a program that kills its own process looks
+    the same, so retries are limited; recording an epoch resets the count. A cohort that ran out of memory is retried alone, as
+    other cohorts may have used the memory.
     """
 
     infrastructure: int = 10
@@ -19,7 +19,7 @@ class RetryPolicy:
     longest_pause_seconds: float = 15.0
 
     def allows(self, failure: FailureClass, tries: int, *, alone: bool) -> bool:
-        """Whether a cohort is taken up once more that was ``tries`` times since it last came further, or is ``alone`` already."""
+        """Whether to retry a cohort after ``tries`` retries without progress; ``alone`` if it already ran alone."""
         match failure:
             case FailureClass.PREEMPTED | FailureClass.NO_SPACE:
                 return True
@@ -31,7 +31,7 @@ class RetryPolicy:
                 return False
 
     def pause(self, failure: FailureClass, tries: int) -> float:
-        """Seconds until then: nothing the first time, for most losses are of one process, then doubling."""
+        """Return the seconds before a retry: 0 the first time, as most losses affect one process, then doubling."""
         if failure is not FailureClass.INFRASTRUCTURE or tries == 0:
             return 0.0
         return min(self.longest_pause_seconds, self.first_pause_seconds * 2.0 ** min(tries - 1, 20))

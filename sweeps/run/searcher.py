@@ -1,4 +1,4 @@
-"""What stands between Ray Tune and a sweep's frontier: Tune asks for cohorts, and reports go to the ledger."""
+"""Adapters between Ray Tune and a sweep's frontier: Tune asks for cohorts, and their reports go to the ledger."""
 
 import logging
 import math
@@ -24,32 +24,32 @@ from sweeps.run.trainable import WorkerSettings
 FINISHED: str = Searcher.FINISHED
 LOOK_SECONDS = 0.5
 QUIET_SECONDS = 10.0
-DRAIN_SECONDS = 12.0  # Tune takes 5 s more to end its actors; whoever sends SIGTERM waits for 20 to 30
+DRAIN_SECONDS = 12.0  # Tune needs another 5 s to end its actors, and senders of SIGTERM usually wait 20 to 30 s
 
 
 @dataclass
 class Shared:
-    """What searcher, callback, stopper and driver share while Tune runs."""
+    """State that searcher, callback, stopper and driver share while Tune runs."""
 
     frontier: Frontier
     settings: WorkerSettings
-    told: threading.Event  # that somebody wants the sweep to stop
+    told: threading.Event  # set when the sweep is asked to stop
     announce: Callable[[], None]
     look: Callable[[], None]
     cohort_of: dict[str, int] = field(default_factory=dict)
     staged: set[int] = field(default_factory=set)  # cohorts that Tune holds ready for the next free worker
     losses: Losses = field(default_factory=Losses)
     workforce: Workforce = field(default_factory=Workforce)
-    starting_seconds: float = 0.0  # until Ray was there
+    starting_seconds: float = 0.0  # until Ray was ready
     committing_seconds: float = 0.0
     first_report_at: float | None = None
-    stopped_at: float | None = None  # when it was first seen that the sweep is to stop
-    failure: FailureClass | None = None  # why the sweep as a whole stops, where it does
+    stopped_at: float | None = None  # when the stopper first saw that the sweep is stopping
+    failure: FailureClass | None = None  # why the whole sweep stops, if it does
     error: str | None = None
-    away: LedgerAway | None = None  # where that is why: the sweep goes on once the ledger is back
+    away: LedgerAway | None = None  # set if the ledger is unreachable; the sweep continues once it is back
 
     def end(self, error: Exception) -> None:
-        """Drain the sweep because of an error that no trial caused. The first is reported, unless a later one ends the sweep."""
+        """Drain the sweep because of an error not caused by a trial. The first error is reported, unless a later is `Fenced`."""
         if self.error is None or isinstance(error, Fenced):
             self.error = str(error) if isinstance(error, LedgerError) else f"{type(error).__name__}: {error}"
             self.failure = classify(error)
@@ -57,7 +57,7 @@ class Shared:
 
     @property
     def stopping(self) -> bool:
-        """Whether no more cohorts are handed out: somebody said so, or something failed that is no trial's own."""
+        """Whether no more cohorts are handed out, on request or because of an error not caused by a trial."""
         return self.told.is_set() or self.error is not None
 
     @property
@@ -66,19 +66,19 @@ class Shared:
         return self.workforce.is_starting and bool(self.staged or self.frontier.waiting)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher for a restore, and ours is from the ledger."""
+        """Return nothing: Tune pickles its searcher for a restore, but sweeps restore from the ledger."""
         return {}
 
 
 class CohortSearcher(Searcher):  # type: ignore[misc]
-    """Suggests the next ready cohort; None while only running ones could bring more; FINISHED at the end."""
+    """Suggests the next ready cohort; None while none is ready but more may come; FINISHED at the end."""
 
     def __init__(self, sweep: Shared) -> None:
         super().__init__()
         self._sweep = sweep
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next cohort's configuration."""
+        """Return the configuration of the next cohort."""
         sweep = self._sweep
         if sweep.stopping:
             return FINISHED
@@ -93,25 +93,25 @@ class CohortSearcher(Searcher):  # type: ignore[misc]
         return {"cohort": cohort_ref, "settings": sweep.settings, "alone": alone, "lingers": lingers}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the callback has seen the results, and the ledger has them."""
+        """Do nothing: the callback has written the results to the ledger."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the ledger is the state."""
+        """Do nothing: the ledger is the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Do nothing: the ledger is the state."""
 
 
 class LedgerCallback(tune.Callback):  # type: ignore[misc]
-    """Writes every report to the ledger. An exception here would end all trials, so faults are noted and drain the sweep."""
+    """Writes every report to the ledger. An exception here would end all trials, so errors are stored and drain the sweep."""
 
     def __init__(self, sweep: Shared) -> None:
         self._sweep = sweep
         self._announced_at = -math.inf
-        self._last_word: dict[TuneTrial, float] = {}  # when each worker at work was last heard from or spoken to
+        self._last_word: dict[TuneTrial, float] = {}  # when each busy worker last sent or received a message
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """A worker takes its cohort up."""
+        """Handle that a worker starts its cohort."""
         self._last_word[trial] = time.monotonic()
         self._sweep.staged.discard(self._sweep.cohort_of[trial.trial_id])
         self._sweep.workforce.start(trial.trial_id, trial.temporary_state.ray_actor)
@@ -119,7 +119,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A worker's report on its cohort."""
+        """Handle a worker's report on its cohort."""
         self._last_word[trial] = time.monotonic()
         number = self._sweep.cohort_of[trial.trial_id]
         with self._guard(), self._timed():
@@ -129,7 +129,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
                 self._fail(number, FailureClass(result["failure_class"]), failure)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """A worker is done; one that ended without a word on its cohort would have Tune wait for ever."""
+        """Handle that a worker is done; if it ended without a result, Tune would wait for its cohort forever."""
         self._last_word.pop(trial, None)
         self._sweep.workforce.finish(trial.trial_id)
         number = self._sweep.cohort_of[trial.trial_id]
@@ -138,7 +138,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
                 self._fail(number, FailureClass.INFRASTRUCTURE, "a worker ended without a result")
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """A worker's process is gone."""
+        """Handle the loss of a worker's process."""
         self._last_word.pop(trial, None)
         number = self._sweep.cohort_of[trial.trial_id]
         self._sweep.staged.discard(number)  # gone before it could start
@@ -154,7 +154,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
             self._sweep.failure, self._sweep.error = failure, error.strip().partition("\n")[0]
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        """Time for a look at the sweep; Tune takes ten steps a second."""
+        """Check the sweep and report progress every ``LOOK_SECONDS``; Tune takes ten steps a second."""
         if time.monotonic() - self._announced_at >= LOOK_SECONDS:
             with self._guard():
                 self._speak()
@@ -164,16 +164,16 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
             self._announced_at = time.monotonic()
 
     def _speak(self) -> None:
-        """Send a word to every worker that is quiet, for it shows whether there is still a connection.
+        """Send a message to every quiet worker, to detect a lost connection.
 
-        A network that is cut for half a minute has the worker's side close the connection, and no word of that arrives.
+        If the network is down for half a minute, the worker's side closes the connection, and the driver is not notified.
         The driver, which only waits for an answer, would not notice for five minutes.
         """
         now = time.monotonic()
         for trial, at in self._last_word.items():
             if now - at >= QUIET_SECONDS and (actor := trial.temporary_state.ray_actor):
                 self._last_word[trial] = now
-                actor.__ray_ready__.remote()  # done when the epoch is, and nobody waits for it
+                actor.__ray_ready__.remote()  # answered after the epoch; the answer is not used
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -193,15 +193,15 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
 
 
 class DrainStopper(tune.Stopper):  # type: ignore[misc]
-    """Ends each trial at its next report once the sweep is to stop, so that no trained epoch is thrown away."""
+    """Ends each trial at its next report once the sweep is stopping, so no trained epoch is lost."""
 
     def __init__(self, sweep: Shared) -> None:
         self._sweep = sweep
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether this trial ends with this report: because the sweep does, or because nobody wants the cohort any more.
+        """Whether this trial ends with this report: the sweep is stopping, or the cohort has no trials left to train.
 
-        A worker that is idle lingers while another one starts.
+        While another worker starts, an idle one keeps its Tune trial.
         """
         sweep = self._sweep
         if sweep.stopping:
@@ -209,7 +209,7 @@ class DrainStopper(tune.Stopper):  # type: ignore[misc]
         return not sweep.frontier.is_wanted(sweep.cohort_of[trial_id]) and not sweep.is_short_of_workers
 
     def stop_all(self) -> bool:
-        """Whether to wait for no more reports: an epoch under way would outlast the time that a drain may take."""
+        """Whether to stop waiting for reports, as the current epochs take longer than a drain may."""
         if not self._sweep.stopping:
             return False
         self._sweep.stopped_at = self._sweep.stopped_at or time.monotonic()

@@ -1,8 +1,8 @@
 """The Ray side of a worker: one Tune trial is one cohort, trained by :func:`workers.cohort.train`.
 
-A report carries every epoch since the last one. What goes wrong in training is an answer (``failure`` and its class), not an
-exception: Tune keeps only a flag of those. SIGTERM says that the machine is being taken away: the epoch under way is finished,
-its state saved, and the answer is ``preempted``; asked for more, the process ends.
+A report carries every epoch since the last one. Failures in training are returned (``failure`` and its class) instead of raised,
+as Tune keeps only a flag of an exception. SIGTERM means that the machine is being taken away: the current epoch is finished, its
+state saved, and the result is ``preempted``; the next call ends the process.
 """
 
 import os
@@ -25,13 +25,13 @@ from workers.cohort import train
 from workers.reports import Cohort, Forked, Report
 from workers.workshop import Workshop
 
-LINGER_SECONDS = 0.2
-PREEMPTED = "the machine was taken away: the worker got SIGTERM, saved, and left"
+LINGER_SECONDS = 0.2  # between an idle worker's reports
+PREEMPTED = "the machine was taken away: the worker received SIGTERM, saved its state and exited"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """Settings that every worker of a sweep shares."""
+    """Settings shared by all workers of a sweep."""
 
     checkpoints: Path
     data_dir: Path | None
@@ -41,7 +41,7 @@ class WorkerSettings:
 
     @classmethod
     def of(cls, options: Options) -> "WorkerSettings":
-        """Those of a sweep's options that are for workers; their working directory is another one."""
+        """Return the workers' part of a sweep's options, with absolute paths, as workers have another working directory."""
         return cls(
             checkpoints=options.checkpoints.absolute(),
             data_dir=options.data_dir and options.data_dir.absolute(),
@@ -52,13 +52,13 @@ class WorkerSettings:
 
 
 class CohortTrainable(tune.Trainable):  # type: ignore[misc]
-    """Trains the cohort that its configuration refers to; a process serves one cohort after the other."""
+    """Trains the cohort in its configuration; a process trains one cohort after another."""
 
     _is_done: bool
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Open the workshop on first use; compiled epochs and data stay in it from cohort to cohort."""
-        os.umask(OWNER_ONLY)  # on another node it is not the driver's
+        """Open the workshop, which keeps compiled epochs and data between cohorts."""
+        os.umask(OWNER_ONLY)  # on another node the driver's umask is not inherited
         settings: WorkerSettings = config["settings"]
         self._workshop = Workshop(
             checkpoints=settings.checkpoints,
@@ -68,19 +68,19 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         )
         self._report_every_seconds = settings.report_every_seconds
         self._preempted = False
-        signal.signal(signal.SIGTERM, self._leave)  # in place of Ray's, which ends the process where it stands
+        signal.signal(signal.SIGTERM, self._leave)  # replaces Ray's handler, which ends the process at once
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next cohort, in the same process."""
+        """Start the next cohort, in the same process."""
         self._reports.close()
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train for a little while; at least one epoch."""
+        """Train for a short time, at least one epoch."""
         if self._preempted:
-            ray.actor.exit_actor()  # not before: Tune would hand the next cohort to a process that it holds for idle
+            ray.actor.exit_actor()  # not earlier: Tune would give the next cohort to a process that it considers idle
         if self._is_done:
             time.sleep(LINGER_SECONDS)
             return {"reports": [], "done": False}
@@ -101,7 +101,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         return {"reports": reports, "done": not self._lingers}
 
     def cleanup(self) -> None:
-        """Save the state that training stands at, if it was stopped early."""
+        """Save the current state, if training was stopped early."""
         self._reports.close()
 
     def _leave(self, *_: object) -> None:
@@ -115,7 +115,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    """What is answered of an error: its first line, with figures where memory was short, and its traceback."""
+    """Return the result for an error: its first line, with memory figures if memory ran out, and its traceback."""
     kind = classify(error)
     line, *more = f"{type(error).__name__}: {error}".splitlines()
     if kind is FailureClass.OUT_OF_MEMORY:

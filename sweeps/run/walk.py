@@ -1,4 +1,4 @@
-"""How branches grow: through the states that the ledger holds, to where training or a rung is ahead."""
+"""Advances branches through recorded states, up to where training is needed or a rung is reached."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -12,19 +12,19 @@ from workers.fold import Pair, diverged, finished, part
 
 
 class Walk:
-    """Takes branches as far as the ledger goes. What is to be trained waits in the backlog; what is at a rung rests."""
+    """Takes branches as far as their epochs are recorded. Then they wait in the backlog for training, or rest at a rung."""
 
     def __init__(self, ledger: Ledger, sweep_id: str, progress: TrialProgress, waiting: Backlog) -> None:
         self._ledger, self._sweep_id, self._progress, self._waiting = ledger, sweep_id, progress, waiting
-        self._resting: list[Branch] = []  # at a rung, until it is decided which of its trials go on
+        self._resting: list[Branch] = []  # at a rung, until it is decided which trials continue
         self.begin(Contest({}, {}), lambda: None)
 
     def begin(self, contest: Contest, going: Callable[[], None]) -> None:
-        """Set who competes at rungs. ``going`` is called at every recorded epoch: many of them take minutes."""
+        """Set the contest at rungs. ``going`` is called at every recorded epoch, as many epochs take minutes."""
         self._contest, self._going = contest, going
 
     def cover(self, branch: Branch) -> None:
-        """Walk a branch through the states that the ledger holds; what parts on the way walks on as a branch of its own."""
+        """Walk a branch through its recorded states; where plans differ, it splits into several branches."""
         gathered, walking = Gathered(), [branch]
         while walking:
             self._going()
@@ -53,7 +53,7 @@ class Walk:
         self._progress.commit(gathered)
 
     def arrive(self, branch: Branch, broken: bool, gathered: Gathered) -> list[Branch]:
-        """End the trials that are done, let those at a rung rest; returns the branch of those that go on, if any do."""
+        """End the trials that are done and rest those at a rung; return the branch of those that continue, if any."""
         if broken:
             self._progress.end(branch.trials, TrialStatus.DIVERGED, None, gathered)
             return []
@@ -69,16 +69,17 @@ class Walk:
         return [self._onward(branch, going)] if going else []
 
     def push(self, branch: Branch) -> None:
-        """Have a branch wait for a worker."""
+        """Put a branch in the backlog."""
         for trial in branch.trials:
             if not self._progress.status[trial].final:
                 self._progress.status[trial] = TrialStatus.WAITING
         self._waiting.push(branch)
 
     def halve(self) -> None:
-        """Decide at every rung that all trials of its arm have come to, and take those that pass it further.
+        """Decide at every rung that all trials of its arm have reached, and advance those that pass it.
 
-        Not once the ledger is behind: rung arrivals that are not committed have no error yet, and a decision is final.
+        Once a commit has failed, nothing is decided: rung arrivals that are not committed have no error yet, and decisions
+        are final.
         """
         while not self._progress.is_behind and (due := self._contest.due(self._progress.status, self._at_rungs)):
             rows = [row for row in self._ledger.trials(self._sweep_id) if row.arm == due[0]]
@@ -101,14 +102,14 @@ class Walk:
                     self.cover(self._joined(self._onward(branch, going)))
 
     def _onward(self, branch: Branch, pairs: Sequence[Pair]) -> Branch:
-        """The branch of some of the members, to be trained as far as they may now."""
+        """Return the branch of some of the members, to be trained up to their next rung or end."""
         away = branch.parted(pairs)
         limit = min(self._contest.limit(self._progress.rows[trial]) for trial in away.trials)
         away.cohort = replace(away.cohort, epochs=limit)
         return away
 
     def _joined(self, branch: Branch) -> Branch:
-        """The branch with those that wait at its state, because they had no rung to rest at: they train on as one."""
+        """Merge the branch with those that wait at the same state because they had no rung there."""
         if not (same := self._waiting.take_fresh(branch.key)):
             return branch
         pairs = [pair for one in (branch, *same) for pair in one.pairs]
@@ -117,7 +118,7 @@ class Walk:
 
     @property
     def _at_rungs(self) -> dict[str, int]:
-        """The trials that rest, and the rung at which each does."""
+        """Resting trials and their rungs."""
         return {
             trial: branch.cohort.epoch
             for branch in self._resting

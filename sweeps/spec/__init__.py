@@ -1,8 +1,8 @@
-"""What a user writes, and the trials that come of it.
+"""Specs and their expansion into trials.
 
     yaml ─> models ─> sweep ─expansion─> arms, grid, programs, schedules ─> trials
 
-Documents are decoded by pydantic (`shapes`), and what it refuses is put in a user's words (`refusals`).
+pydantic decodes the documents (`shapes`), and its errors are reworded for users (`refusals`).
 
-Every fault of a spec is reported in one :class:`~sweeps.errors.SpecError`, before anything starts.
+All faults of a spec are reported in one :class:`~sweeps.errors.SpecError`, before anything starts.
 """

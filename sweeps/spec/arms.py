@@ -1,4 +1,4 @@
-"""An arm as its expansion needs it: what can be read of it, however faulty, and the axes of its grid."""
+"""Arms decoded for expansion, as far as they are valid, with the axes of their grids."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from workers.config import Program
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedArm:
-    """A schedule, the fields that its grid varies, by their dotted names, and the length of its trials.
+    """A schedule, the axes of its grid by dotted field name, and the length of its trials.
 
-    `unread` are those whose axes are faulty, None where the grid itself is, which may have meant any. `epochs` is None where
-    the spec's number is faulty, `search` where all points of the grid are meant, `halving` where every trial is trained to
-    its end.
+    `unread` are the fields with a faulty axis; None if the grid itself is faulty and could have meant any field. `epochs` is
+    None if the spec's number is faulty, `search` is None if all grid points are trained, and `halving` is None if every
+    trial is trained to its end.
     """
 
     name: str
@@ -34,17 +34,17 @@ class DecodedArm:
 
     @property
     def path(self) -> str:
-        """Where the arm stands in the spec."""
+        """Path of the arm in the spec."""
         return f"arms.{self.name}"
 
     @property
     def points(self) -> int:
-        """How many points its grid has, or how many are sampled, without making them."""
+        """Number of grid points or sampled settings, without building them."""
         return self.search.samples if self.search else math.prod(axis.count for axis in self.axes.values())
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """The axes' names as trials show them: the last part, where that is unique and not the trial's own seed."""
+        """Axis names as shown in trial names: the last part if it is unique and not "seed", else the full name."""
         last = ["seed", *(axis.rpartition(".")[2] for axis in self.axes)]
         return {
             axis: short if last.count(short) == 1 else axis for axis, short in zip(self.axes, last[1:], strict=True)
@@ -52,7 +52,7 @@ class DecodedArm:
 
 
 def read_arm(name: str, raw: Any, program: Program | None, epochs: int | None, faults: Faults) -> DecodedArm:
-    """What can be read of an arm; what is wrong with its grid, its search and its halving is noted."""
+    """Decode an arm as far as it is valid; add the faults of its grid, search and halving to `faults`."""
     raw = raw if isinstance(raw, Mapping) else {}
     grid, path = raw.get("grid"), f"arms.{name}.grid"
     if isinstance(grid, Mapping) and not grid:
@@ -72,7 +72,9 @@ def read_arm(name: str, raw: Any, program: Program | None, epochs: int | None, f
         if fault := _field_fault(field, raw.get("schedule"), program):
             faults.add(join(path, field), fault)
         elif sampled and axis is not None and axis.count > sampling.MOST_VALUES:
-            faults.add(join(path, field), "must have at most 2^31 values to draw from; without a step it is any number")
+            faults.add(
+                join(path, field), "must have at most 2^31 values to draw from; leave out the step to draw any number"
+            )
         elif axis is not None:
             axes[field] = axis
     own = raw.get("epochs")
@@ -93,17 +95,17 @@ def read_arm(name: str, raw: Any, program: Program | None, epochs: int | None, f
 
 
 def _unread(grid: Any, axes: Iterable[str]) -> frozenset[str] | None:
-    """The fields of a grid without an axis; None where it is no mapping of fields."""
+    """Return the fields of a grid that have no valid axis; None if the grid is not a mapping."""
     return frozenset(grid).difference(axes) if isinstance(grid, Mapping) else None
 
 
 def _field_fault(field: str, schedule: Any, program: Program | None) -> str | None:
-    """What is wrong with the name of an axis, if anything."""
+    """Return the fault of an axis name, or None."""
     top, *parts = field.split(".")
     if top not in ("schedule", "program") or not parts:
         return "must be a field of the schedule or the program, such as schedule.learning_rate or program.l2"
     if parts[-1] == "kind":
-        return "a kind is not for a grid: give each its own arm or sweep"
+        return "must not be a kind: give each kind its own arm or sweep"
     if top == "schedule":
         kind = schedule.get("kind") if isinstance(schedule, Mapping) else None
         variant = SCHEDULES.get(kind) if isinstance(kind, str) else None
@@ -115,4 +117,4 @@ def _field_fault(field: str, schedule: Any, program: Program | None) -> str | No
         if part not in known:
             return unknown("field", part, known)
         value = getattr(value, part)
-    return "names a group of fields, not one of them" if is_dataclass(value) else None
+    return "must name a single field, not a group of fields" if is_dataclass(value) else None

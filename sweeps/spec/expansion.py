@@ -1,7 +1,7 @@
-"""From a spec's arms to its trials: counted first, then every point of every grid built and checked.
+"""Expansion of a spec's arms into trials: count them first, then build and check every point of every grid.
 
-A trial is a point of an arm's grid, or a sampled setting, and a seed; numbers run over arms, points and seeds, in the
-spec's order.
+A trial is a grid point or a sampled setting of an arm, with a seed. Trials are numbered over arms, points and seeds, in
+the spec's order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workers.config import Program
 
 @dataclass(frozen=True, kw_only=True)
 class ExpansionRequest:
-    """What trials are made from; `epochs` is None where the spec's number is faulty."""
+    """Input of an expansion; `epochs` is None if the spec's number is faulty."""
 
     program: Any
     arms: Mapping[str, Any]
@@ -34,9 +34,9 @@ class ExpansionRequest:
 
 
 def expand(request: ExpansionRequest, faults: Faults) -> list[Trial]:
-    """The trials of a sweep; everything that is wrong with them is noted, and then the list may lack some.
+    """Return the trials of a sweep and add their faults to `faults`; with faults, trials may be missing.
 
-    A program or a schedule that is no mapping is a fault of the spec's shape, and noted there.
+    A program or schedule that is not a mapping is a fault of the spec's shape and is reported there.
     """
     program = None
     if isinstance(request.program, Mapping):
@@ -48,7 +48,7 @@ def expand(request: ExpansionRequest, faults: Faults) -> list[Trial]:
     trials: list[Trial] = []
     for arm in read:
         points = _Points(arm, request.program, program, faults)
-        # The first point tells what is wrong with a schedule even where there are too many to look at.
+        # Even if there are too many points to check, the first one shows the faults of a schedule.
         for settings, pair in points.each(most=None if within_limits else 1):
             trials += _trials(arm, settings, pair, request.seeds, len(trials))
     _check_distinct(trials, request.seeds, faults)
@@ -56,7 +56,7 @@ def expand(request: ExpansionRequest, faults: Faults) -> list[Trial]:
 
 
 def alike(trials: Iterable[Trial]) -> tuple[str, ...]:
-    """Which settings of an arm differ by less than training knows, in sentences."""
+    """Return a sentence for each pair of an arm's settings that are equal in float32, the precision of training."""
     seen: dict[tuple[object, ...], Trial] = {}
     found: dict[str, None] = {}
     for trial in trials:
@@ -64,34 +64,32 @@ def alike(trials: Iterable[Trial]) -> tuple[str, ...]:
         for name, value in trial.settings.items():
             if first.settings[name] != value:
                 both = f"{first.settings[name]!r} and {value!r}"
-                found[f"arms.{trial.arm}.grid.{name}: {both} are one number in float32, so their trials count once"] = (
-                    None
-                )
+                found[f"arms.{trial.arm}.grid.{name}: {both} are equal in float32, so their trials count once"] = None
     return tuple(found)
 
 
 def trial_count(request: ExpansionRequest) -> int:
-    """How many trials a faultless request makes, by arithmetic."""
+    """Return the number of trials of a valid request, without building them."""
     read = (arms.read_arm(name, raw, None, None, Faults()) for name, raw in request.arms.items())
     return sum(arm.points for arm in read) * len(request.seeds)
 
 
 def _within_limits(arms: Iterable[DecodedArm], request: ExpansionRequest, faults: Faults) -> bool:
-    """Whether there are not too many trials, or epochs, to look at one by one."""
+    """Whether the numbers of trials and epochs are within their limits; adds a fault if not."""
     arms, before = list(arms), len(faults)
     trials = sum(arm.points for arm in arms) * len(request.seeds)
     epochs = sum(arm.points * (arm.epochs or 1) for arm in arms) * len(request.seeds)
     if trials > request.most_trials:
-        # A number of thousands of digits is not for printing.
+        # Do not print numbers of thousands of digits.
         got = f"{trials:,}" if trials < 10**15 else "more than 10^15"
         faults.add("arms", f"must make at most limits.trials = {request.most_trials:,} trials, got {got}")
     elif epochs > request.most_epochs:
-        faults.add("arms", f"must take at most limits.epochs = {request.most_epochs:,} epochs in all, got {epochs:,}")
+        faults.add("arms", f"must take at most limits.epochs = {request.most_epochs:,} epochs in total, got {epochs:,}")
     return len(faults) == before
 
 
 class _Points:
-    """The points of one arm's grid; programs and schedules are built once for each combination of their own axes."""
+    """The points of an arm's grid. Programs and schedules are built once per combination of their own axes."""
 
     def __init__(self, arm: DecodedArm, given: Any, program: Program | None, faults: Faults) -> None:
         self._arm, self._given, self._program, self._faults = arm, given, program, faults
@@ -99,7 +97,7 @@ class _Points:
         self._schedules: dict[str, Schedule | None] = {}
 
     def each(self, most: int | None) -> Iterator[tuple[dict[str, Any], tuple[Program | None, Schedule | None]]]:
-        """Settings by axis, and what they make, from at most so many values of each axis, or samples."""
+        """Yield settings by axis and their program and schedule, for at most `most` values of each axis, or samples."""
         for settings in self._settings(most):
             yield settings, (self._program_at(settings), self._schedule_at(settings))
 
@@ -115,7 +113,7 @@ class _Points:
             next(drawn)
             yield settings
         if most is None and (found := next(drawn)) < search.samples:
-            rule = f"must be at most the number of different settings, of which there seem to be {found}"
+            rule = f"must be at most the number of different settings, apparently {found}"
             self._faults.add(f"{self._arm.path}.search.samples", f"{rule}, got {search.samples}")
 
     def _program_at(self, settings: dict[str, Any]) -> Program | None:
@@ -149,7 +147,7 @@ class _Points:
             field = join(top, path) if path else top
             unread = self._arm.unread
             if rule == "is missing" and (unread is None or field in unread):
-                continue  # what is wrong with it is noted at its axis
+                continue  # its axis is faulty, and that fault is reported
             varied = field.partition("[")[0] in own
             axis = self._arm.axes.get(field)
             if isinstance(axis, Between) and rule.startswith("must be an integer"):
@@ -187,7 +185,7 @@ def _trials(
 
 
 def _check_distinct(trials: Iterable[Trial], seeds: Sequence[int], faults: Faults) -> None:
-    """Note trials that are one and the same; looking at one seed is enough, as every point has them all."""
+    """Add a fault for each duplicate trial; checking one seed is enough, as every point has all seeds."""
     first: dict[str, Trial] = {}
     for trial in trials:
         if trial.seed == seeds[0] and (same := first.setdefault(trial.id, trial)) is not trial:

@@ -1,10 +1,10 @@
-"""Axes of a grid: the values that one field takes. Counted by arithmetic, so that a huge one costs nothing to refuse.
+"""Axes of a grid: the values of one field. They are counted without being built, so a huge axis is rejected at once.
 
 schedule.decay_epoch: [2, 5, 10]
 schedule.learning_rate: {log: [0.01, 1.0], count: 5}     # evenly spaced in the logarithm, 6 significant digits
 program.l2: {range: [0.0, 0.01], step: 0.002}            # both ends included, exact in decimal
 
-Where an arm samples its settings (`sweeps.spec.sampling`), `count` or `step` may be left out: then any number between will do.
+If an arm samples its settings (`sweeps.spec.sampling`), `count` or `step` may be left out to sample from the whole interval.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ class Axis(Protocol):
 
     @property
     def count(self) -> int:
-        """How many, without making them."""
+        """Number of values, without building them."""
 
     def value(self, index: int) -> Any:
-        """One of them, counted from 0."""
+        """Return the value at an index, from 0."""
 
 
 def values(axis: Axis) -> Iterator[Any]:
-    """All values of an axis, in order."""
+    """Return all values of an axis, in order."""
     return map(axis.value, range(axis.count))
 
 
 @dataclass(frozen=True)
 class Values:
-    """Values listed one by one."""
+    """A list of values."""
 
     listed: tuple[Any, ...]
 
     @property
     def count(self) -> int:
-        """How many are listed."""
+        """Length of the list."""
         return len(self.listed)
 
     def value(self, index: int) -> Any:
-        """As listed."""
+        """Return the list item at an index."""
         return self.listed[index]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """From the first to the second, by step. Whole numbers stay whole, and 0.1 + 2 * 0.1 is 0.3."""
+    """From the first to the second number, by step, in exact decimals: integers stay integers, and 0.1 + 2 * 0.1 is 0.3."""
 
     __pydantic_config__ = STRICT
     range: Ends
@@ -70,16 +70,16 @@ class Range:
     def __post_init__(self) -> None:
         low, high = self.range
         require(self.step > 0, "step", "be > 0", self.step)
-        require(low <= high, "range", "not fall", self.range)
+        require(low <= high, "range", "not be decreasing", self.range)
 
     @property
     def count(self) -> int:
-        """How many steps fit, and one."""
+        """Number of steps that fit, plus one."""
         low, high = map(_exact, self.range)
         return int((high - low) // _exact(self.step)) + 1
 
     def value(self, index: int) -> Number:
-        """So many steps above the low end."""
+        """Return the number that is `index` steps above the low end."""
         low, step = self.range[0], self.step
         found = _exact(low) + index * _exact(step)
         return int(found) if isinstance(low, int) and isinstance(step, int) else float(found)
@@ -87,18 +87,18 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """From the first to the second, even in the logarithm, to 6 significant digits."""
+    """From the first to the second number, evenly spaced in the logarithm, to 6 significant digits."""
 
     __pydantic_config__ = STRICT
     log: Ends
     count: Annotated[int, Must("be an integer"), WithJsonSchema({"type": "integer", "minimum": 2})]
 
     def __post_init__(self) -> None:
-        require(0 < self.log[0] < self.log[1], "log", "rise from above 0", self.log)
+        require(0 < self.log[0] < self.log[1], "log", "be positive and increasing", self.log)
         require(self.count >= 2, "count", "be at least 2", self.count)
 
     def value(self, index: int) -> float:
-        """The ends as they are given, rounded between."""
+        """Return the value at an index: the ends as given, the values between rounded."""
         if index in (0, self.count - 1):
             return float(self.log[bool(index)])
         low, high = map(math.log, self.log)
@@ -106,76 +106,76 @@ class Log:
 
 
 class Between:
-    """Any number between two; for sampling."""
+    """Any number in an interval; for sampling."""
 
     @property
     def ends(self) -> Ends:
-        """The lowest and the highest."""
+        """Lower and upper end."""
         raise NotImplementedError
 
     @property
     def count(self) -> int:
-        """One stands for all."""
+        """Always 1: one value stands for the interval."""
         return 1
 
     def value(self, index: int) -> float:
-        """The low end."""
+        """Return the lower end."""
         return float(self.ends[0])
 
     def at(self, share: float) -> float:
-        """The number that so large a share of the interval lies below, in [0, 1)."""
+        """Return the number below which a fraction `share`, in [0, 1), of the interval lies."""
         raise NotImplementedError
 
     def rounded(self, number: float) -> float:
-        """To 6 significant digits, so that machines whose logarithms differ in the last bit sample the same."""
+        """Round to 6 significant digits, so machines whose logarithms differ in the last bit draw the same samples."""
         return min(max(_rounded(number), float(self.ends[0])), float(self.ends[1]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvenInterval(Between):
-    """Any number between the two."""
+    """Any number between the two ends."""
 
     __pydantic_config__ = STRICT
     range: Ends
 
     def __post_init__(self) -> None:
-        require(self.range[0] < self.range[1], "range", "rise", self.range)
+        require(self.range[0] < self.range[1], "range", "be increasing", self.range)
 
     @property
     def ends(self) -> Ends:
-        """The lowest and the highest."""
+        """Lower and upper end."""
         return self.range
 
     def at(self, share: float) -> float:
-        """As even as the share."""
+        """Return the number at `share`, distributed uniformly."""
         low, high = self.range
         return self.rounded(low + (high - low) * share)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogInterval(Between):
-    """Any number between the two, even in the logarithm."""
+    """Any number between the two ends, uniform in the logarithm."""
 
     __pydantic_config__ = STRICT
     log: Ends
 
     def __post_init__(self) -> None:
-        require(self.log[0] > 0, "log", "rise from above 0", self.log)
-        require(self.log[0] < self.log[1], "log", "rise", self.log)
+        require(self.log[0] > 0, "log", "be positive and increasing", self.log)
+        require(self.log[0] < self.log[1], "log", "be increasing", self.log)
 
     @property
     def ends(self) -> Ends:
-        """The lowest and the highest."""
+        """Lower and upper end."""
         return self.log
 
     def at(self, share: float) -> float:
-        """As even in the logarithm as the share."""
+        """Return the number at `share`, distributed uniformly in the logarithm."""
         low, high = map(math.log, self.log)
         return self.rounded(math.exp(low + (high - low) * share))
 
 
 class Form(NamedTuple):
-    """How an axis is written: what it is with another key, and what without, where settings are drawn."""
+    """How an axis is written: its class with the `other` key, and its class without it if settings are drawn."""
 
     whole: Any
     other: str
@@ -186,7 +186,7 @@ FORMS = {"range": Form(Range, "step", EvenInterval), "log": Form(Log, "count", L
 
 
 def parse_axis(raw: Any, path: str, faults: Faults, *, sampled: bool = False) -> Axis | None:
-    """The axis that a spec describes, for a grid or to sample from; what is wrong with it is noted."""
+    """Return the axis that a spec describes, for a grid or for sampling, or None after adding to `faults`."""
     if isinstance(raw, list):
         return _listed(raw, path, faults)
     form = next((form for form in FORMS if form in raw), None) if isinstance(raw, Mapping) else None
@@ -198,14 +198,14 @@ def parse_axis(raw: Any, path: str, faults: Faults, *, sampled: bool = False) ->
     axis, found = shape_of(drawn if sampled and other not in raw else whole).decode(raw)
     for place, rule in found.items():
         if place == other and rule == "is missing":
-            faults.add(path, f"must have a {other} beside its {form}, or a search in its arm that draws from it")
+            faults.add(path, f"must have a {other} next to its {form}, or a search in its arm")
         else:
             faults.add(f"{path}.{place}", rule)
     return axis
 
 
 def spelled(value: Any) -> Setting:
-    """A value as a trial's setting: lists become text, such as "30,60"."""
+    """Return a value as a trial's setting: lists become text, such as "30,60"."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
@@ -230,5 +230,5 @@ def _rounded(value: float) -> float:
 
 
 def _exact(value: Number) -> Fraction:
-    """The decimal number that was written, not the binary one nearest to it."""
+    """Return the decimal number as written, not the nearest binary one."""
     return Fraction(repr(value))

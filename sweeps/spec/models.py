@@ -1,7 +1,7 @@
-"""The shape of a spec, field by field (pydantic), and its faults in a user's words.
+"""The pydantic models of a spec, with rules worded for users.
 
-Programs, schedules and grids are open dictionaries here, as each may lack what another gives; `sweeps.spec.expansion` decodes
-them. Editors see them as what they are decoded to.
+Programs, schedules and grids are open dictionaries here, because a grid may supply fields that they lack;
+`sweeps.spec.expansion` decodes them. In the JSON schema for editors they have their decoded shape.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _name(value: str) -> str:
 
 
 def _prose(value: str) -> str:
-    """Text that looks the same wherever it is shown: no control characters, nothing invisible."""
+    """Return normalised text that looks the same everywhere: no control or invisible characters."""
     hidden = (character for character in value if unicodedata.category(character) in ("Cc", "Cf", "Cs"))
     if bad := next((character for character in hidden if character not in "\n\t"), None):
         raise ValueError(f"must not contain the character U+{ord(bad):04X}")
@@ -82,35 +82,41 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
 class Part(BaseModel):
-    """A part of a spec: frozen, without unknown keys, without conversions."""
+    """A part of a spec: frozen, no unknown keys, no type conversions."""
 
     model_config = ConfigDict(frozen=True, **STRICT)
 
 
 class Search(Part):
-    """Settings that are drawn from the axes of a grid, in place of all their combinations."""
+    """Settings drawn from the axes of a grid, instead of all their combinations."""
 
     kind: Literal["random", "sobol"] = Field(
-        description="Independent draws, or points of a Sobol sequence, which lie more evenly."
+        description="Independent draws (random), or points of a Sobol sequence, which are spread more evenly."
     )
-    samples: int = Field(ge=1, le=MAX_TRIALS, description="How many settings; with more of them the earlier ones stay.")
-    seed: Seed = Field(default=0, description="Decides which settings are drawn; no seed of training.")
+    samples: int = Field(
+        ge=1, le=MAX_TRIALS, description="Number of settings; increasing it keeps the settings drawn so far."
+    )
+    seed: Seed = Field(default=0, description="Seed of the draws; unrelated to the seeds of training.")
 
 
 class Halving(Part):
-    """Successive halving: after some epochs only the best settings of an arm train on."""
+    """Successive halving: after some epochs only the best settings of an arm continue."""
 
-    grace_epochs: int = Field(ge=1, le=MAX_EPOCHS, description="So many epochs every trial is trained.")
+    grace_epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Number of epochs that every trial is trained for.")
     reduction_factor: int = Field(
-        default=3, ge=2, le=1000, description="One in so many settings goes on, so many times as far."
+        default=3,
+        ge=2,
+        le=1000,
+        description="At each rung, one in this many settings continues, for this many times the epochs.",
     )
     error: Literal["minimum", "last"] = Field(
-        default="minimum", description="Which test error counts so far, by its mean over seeds."
+        default="minimum",
+        description="Test error that ranks the settings, averaged over seeds: minimum so far, or last.",
     )
 
 
 class Arm(Part):
-    """A schedule, and the grid of its variations."""
+    """A schedule and a grid of variations."""
 
     schedule: Annotated[dict[str, JsonValue], SchemaAs(schedules.schedule_shape)] = Field(
         description="The schedule: its kind and its fields."
@@ -123,38 +129,40 @@ class Arm(Part):
     )
     halving: Halving | None = Field(default=None, description="Stop settings early that are not among the best.")
     epochs: int | None = Field(
-        default=None, ge=1, le=MAX_EPOCHS, description="Length of the arm's trials; that of the sweep where left out."
+        default=None, ge=1, le=MAX_EPOCHS, description="Length of the arm's trials; by default that of the sweep."
     )
 
 
 class Resources(Part):
-    """What one worker holds while it trains."""
+    """Resources that one worker holds while it trains."""
 
     cpu: Annotated[float, Field(gt=0, le=1024)] = Field(default=1, description="Processor cores.")
-    gpu: Amount = Field(default=0, description="GPUs, or a part of one.")
+    gpu: Amount = Field(default=0, description="GPUs; may be a fraction.")
     tpu: Amount = Field(default=0, description="TPU chips.")
 
 
 class Limits(Part):
-    """How much a sweep may ask for; a guard against slips of the keyboard."""
+    """Upper bounds on the size of a sweep, a guard against typing errors."""
 
-    trials: int = Field(default=10_000, ge=1, le=MAX_TRIALS, description="Trials.")
-    epochs: int = Field(default=10_000_000, ge=1, le=1_000_000_000, description="Epochs of all trials together.")
+    trials: int = Field(default=10_000, ge=1, le=MAX_TRIALS, description="Number of trials.")
+    epochs: int = Field(default=10_000_000, ge=1, le=1_000_000_000, description="Total epochs of all trials.")
 
 
 class Check(Part):
-    """What `abel check` holds the sweep to, beside its baseline."""
+    """Settings of `abel check`: margins against a baseline, and rules."""
 
     error: Statistic = Field(
         default="minimum",
-        description="Which test error of a trial counts: its minimum, its last, or that of the epoch of least training loss.",
+        description="Test error of a trial: its minimum, its last (final), or the one at the lowest training loss (selected).",
     )
     margins: Annotated[dict[Measure, Annotated[float, Field(gt=0)]], AfterValidator(_margins)] = Field(
         default={},
-        description="Allowed regression of each measure, e.g. spread: 1.5; of one arm alone, e.g. abel.spread: 1.5; near and "
-        "diverged are shares, below 1.",
+        description="Allowed regression of each measure, e.g. spread: 1.5, or of one arm's, e.g. abel.spread: 1.5; near and "
+        "diverged are fractions, below 1.",
     )
-    rules: list[RuleText] = Field(default=[], description='Bounds to keep, as "spread <= 1.5" or "abel.worst <= 20".')
+    rules: list[RuleText] = Field(
+        default=[], description='Bounds that must hold, e.g. "spread <= 1.5" or "abel.worst <= 20".'
+    )
 
 
 class Claims(Part):
@@ -163,47 +171,47 @@ class Claims(Part):
     tested: Annotated[list[Claim], AfterValidator(_distinct)] = Field(
         min_length=1,
         description="tuned: ABEL is level with step-wise; cosine: it helps only where the norm bounces; decay_time: when to "
-        "decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on it.",
+        "decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on the rate.",
     )
     margin: Annotated[float, Field(gt=0)] = Field(
-        default=0.2, description="How many points of test error count as no difference; 0.2 in the paper."
+        default=0.2, description="Largest difference in points of test error that counts as none; 0.2 in the paper."
     )
 
 
 class Document(Part):
-    """A sweep: one program, trained under the schedules of every arm with every seed."""
+    """A sweep: one program, trained with the schedules of every arm and with every seed."""
 
-    name: Name = Field(description="Names the sweep in the ledger and in MLflow.")
+    name: Name = Field(description="Name of the sweep in the ledger and in MLflow.")
     title: Line = Field(default="", description="One line for headings.")
-    claim: Prose = Field(default="", description="What the sweep is to show, and who says so.")
-    notes: Prose = Field(default="", description="What a reader should know of the setting.")
-    cost: Prose = Field(default="", description="What it costs, on what machine.")
+    claim: Prose = Field(default="", description="What the sweep should show, and the source of that claim.")
+    notes: Prose = Field(default="", description="What a reader should know about the setting.")
+    cost: Prose = Field(default="", description="Cost of the sweep, and on which machine.")
     epoch_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="How long one worker takes for an epoch; `abel plan` uses it until an epoch was measured here.",
+        description="Seconds that one worker takes per epoch; `abel plan` uses them until an epoch is measured here.",
     )
     figure: Literal["decay_time", "norm_curves", "norm_equation", "rate_by_factor", "last_decay_epoch"] | None = Field(
         default=None,
-        description="The figure that the report draws: the error against the decay's epoch, the squared norm by rate, "
-        "the terms of its equation, the error by rate and decay factor, or against the epoch of ABEL's last decay.",
+        description="The figure in the report: test error against the decay epoch, squared norm by rate, terms of the "
+        "weight-norm equation, test error by rate and decay factor, or test error against the epoch of ABEL's last decay.",
     )
     program: Annotated[dict[str, JsonValue], SchemaAs(programs.program_shape)] = Field(
-        description="What is trained, on what and how."
+        description="What is trained: task, model, data, optimiser and their settings."
     )
-    epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Length of every trial, but where an arm has its own.")
+    epochs: int = Field(ge=1, le=MAX_EPOCHS, description="Length of every trial, unless its arm has its own.")
     seeds: Annotated[list[Seed], AfterValidator(_distinct)] = Field(
-        min_length=1, description="Every trial is run with each of them."
+        min_length=1, description="Seeds of training; every setting is run with each of them."
     )
     arms: dict[Name, Arm] = Field(min_length=1, description="Schedules to compare, by name.")
-    resources: Resources = Field(default=Resources(), description="What one worker holds.")
-    limits: Limits = Field(default=Limits(), description="How much the sweep may ask for.")
-    check: Check | None = Field(default=None, description="What `abel check` holds the sweep to.")
+    resources: Resources = Field(default=Resources(), description="Resources of one worker.")
+    limits: Limits = Field(default=Limits(), description="Upper bounds on the size of the sweep.")
+    check: Check | None = Field(default=None, description="Settings of `abel check`.")
     claims: Claims | None = Field(default=None, description="Which of the paper's claims the sweep tests.")
 
 
 def read_shape(model: type[_Shape], document: Mapping[str, Any], faults: Faults) -> _Shape | None:
-    """The document in its shape, or None with its faults noted."""
+    """Return the decoded document, or None after adding to `faults`."""
     found: _Shape | None
     found, broken = shape_of(model).decode(document)
     for path, rule in broken.items():

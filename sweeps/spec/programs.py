@@ -1,4 +1,4 @@
-"""Programs as specs word them: kinds that stand alone or need not be named, and sizes that no machine could hold."""
+"""Decoding of programs in specs: bare and default kinds, and bounds on sizes that no machine could hold."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sweeps.spec.shapes import STRICT, Shape, Tagged
 from workers import plugins
 from workers.config import Program
 
-KINDS: Mapping[str, str] = {"task": "classify", "optimizer": "sgd"}  # where a spec names none
+KINDS: Mapping[str, str] = {"task": "classify", "optimizer": "sgd"}  # defaults
 MOST_EXAMPLES = 10_000_000  # digit pairs, 512 bytes each
-MOST_WIDTH = 4096  # of a first layer, whose square is in the number of parameters
+MOST_WIDTH = 4096  # of a first layer; the number of parameters grows with its square
 MOST_PIXELS = 1_000_000
-MOST = 2**31 - 1  # what an index on a device can count
+MOST = 2**31 - 1  # largest index on a device
 
 _GROUPS: Mapping[str, str] = {item.name: item.metadata["group"] for item in fields(Program) if item.metadata}
 _SIZES: Mapping[str, Mapping[str, int]] = {
@@ -29,7 +29,7 @@ _NO_SIZE = ("kind", "seed")
 
 
 def decode_program(given: Any) -> tuple[Program | None, dict[str, str]]:
-    """The program of a dictionary, or None and its faults: each rule by its path."""
+    """Return the program of a dictionary, or None, and its faults: broken rules by path."""
     if not isinstance(given, Mapping):
         return None, {"": f"must be a mapping, got {shown(given)}"}
     given = with_kinds(given)
@@ -45,13 +45,13 @@ def decode_program(given: Any) -> tuple[Program | None, dict[str, str]]:
 
 
 def with_kinds(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A program's dictionary with the kinds that it leaves out, and a mapping for each kind that stands alone."""
+    """Return a program's dictionary with default kinds filled in and bare kinds expanded to mappings."""
     named = {**KINDS, **given}
     return {name: _with_kind(part, KINDS.get(name)) if name in _GROUPS else part for name, part in named.items()}
 
 
 def replaced(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of nested dictionaries with another value at a dotted path."""
+    """Return a copy of nested dictionaries with the value at a dotted path replaced."""
     name, _, rest = path.partition(".")
     below = document.get(name)
     return {**document, name: replaced(below if isinstance(below, Mapping) else {}, rest, value) if rest else value}
@@ -65,7 +65,7 @@ def _with_kind(part: Any, default: str | None) -> Any:
 
 @cache
 def program_shape() -> Shape[Any]:
-    """`Program`, as pydantic can decode it: each group is the union of what is installed."""
+    """Return `Program` as a pydantic shape: each group is the union of the installed variants."""
     hints = get_type_hints(Program)
     unions = {
         name: Annotated[Any, Tagged(_installed(group)[0], default=KINDS.get(name), is_bare=True)]
@@ -81,7 +81,7 @@ def program_shape() -> Shape[Any]:
 
 @cache
 def _installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
-    """The variants of a group by their kinds, and what is wrong with those that cannot be had."""
+    """Return the variants of a group by kind, and the faults of those that cannot be used."""
     found: dict[str, type[Any]] = {}
     broken: dict[str, str] = {}
     for kind in sorted(entry_points(group=group).names):
@@ -90,21 +90,21 @@ def _installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
             Shape(Annotated[Any, Tagged({kind: variant})])
         except plugins.PluginError as error:
             broken[kind] = str(error)
-        except Exception as error:  # of a package of the user's: its annotations may name what is not there
-            broken[kind] = f"{group} {kind!r} has a field that no spec can give: {' '.join(str(error).split())}"
+        except Exception as error:  # a plug-in's annotations may contain unknown names
+            broken[kind] = f"{group} {kind!r} has a field that a spec cannot express: {' '.join(str(error).split())}"
         else:
             found[kind] = variant
     return found, broken
 
 
 def forget() -> None:
-    """Have installed kinds looked for again, which happens once a process."""
+    """Clear the caches of installed kinds, which otherwise last for the life of the process."""
     for function in (program_shape, _installed, plugins.find, plugins.variants):
         function.cache_clear()
 
 
 def _too_large(program: Program) -> Iterator[tuple[str, str]]:
-    """The path of each whole number above its bound, and the bound."""
+    """Yield the path of each integer above its bound, with the broken rule."""
     parts: dict[str, Any] = {name: getattr(program, name) for name in ("model", "data", "optimizer", "augment")}
     named = [(f"{name}.{item.name}", part, item.name) for name, part in parts.items() for item in fields(part)]
     for path, owner, name in [("batch_size", program, "batch_size"), *named]:

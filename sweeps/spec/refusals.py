@@ -1,7 +1,7 @@
-"""What pydantic and dataclasses refuse, in a user's words: every fault at once, each rule by its path.
+"""Errors of pydantic and of dataclasses reworded for users: all faults at once, as broken rules by path.
 
-pydantic finds the faults of all fields, but a dataclass's own checks, in `__post_init__`, raise at the first. To find the
-others, what they refuse is replaced by something harmless and they run again.
+pydantic reports the faults of all fields, but a dataclass's own checks in `__post_init__` raise at the first fault. To find
+the others, each rejected value is replaced by a harmless one and the checks run again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sweeps.errors import join, shown, unknown
 
 _OWN = re.compile(r"(?P<field>\w+)(?:\[(?P<index>\d+)\])? (?P<rule>must .*)", re.DOTALL)
 _ABSENT = object()
-_STAND_INS = (_ABSENT, 1_000_000, 0.5, (1,))  # the default, where there is one; else something for each type of field
+_STAND_INS = (_ABSENT, 1_000_000, 0.5, (1,))  # the default if there is one, else a value for each type of field
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _RULES = {
     "int_type": "be an integer",
@@ -43,14 +43,14 @@ _RULES = {
 
 
 class _Place(NamedTuple):
-    """Where a fault is: its path, what is due there (tags and classes for a union), and what is given."""
+    """Where a fault is: its path, the expected type (for a union, classes by tag), and the given value."""
 
     path: str
     due: Any
     given: Any
 
     def below(self, part: int | str) -> _Place:
-        """The place that a part of pydantic's location leads to; neither a tag nor "[key]" is part of a path."""
+        """Return the place one part of pydantic's location further down; tags and "[key]" are not part of a path."""
         if isinstance(self.due, Mapping):
             return self._replace(due=self.due[str(part)])
         if part == "[key]":
@@ -61,7 +61,7 @@ class _Place(NamedTuple):
 
 
 def rules_of(error: ValidationError, due: Any, document: Any) -> dict[str, str]:
-    """The rule that each fault breaks, with the value that does, by the fault's path in the document."""
+    """Return the broken rule of each fault, with the value, by the fault's path in the document."""
     found: dict[str, str] = {}
     dataclasses: dict[str, _Place] = {}
     for detail in error.errors(include_url=False):
@@ -78,11 +78,11 @@ def rules_of(error: ValidationError, due: Any, document: Any) -> dict[str, str]:
 
 
 def _told(detail: dict[str, Any], place: _Place) -> tuple[str, str]:
-    """The path and the rule of one of pydantic's errors."""
+    """Return the path and the broken rule of one pydantic error."""
     match detail["type"]:
         case "missing":
             return place.path, "is missing"
-        case "json_invalid":  # of what Python makes JSON of, a lone surrogate alone
+        case "json_invalid":  # in JSON written by Python, only lone surrogates are invalid
             return place.path, "must be Unicode text"
         case "extra_forbidden" | "unexpected_keyword_argument":
             name = str(detail["loc"][-1])
@@ -117,7 +117,7 @@ def _item(own: re.Match[str]) -> str:
 
 
 def _ask(place: _Place, found: dict[str, str]) -> None:
-    """Let a dataclass's own checks say what is wrong; of a value at fault they know more than its type."""
+    """Add the faults that a dataclass's own checks find; they replace type errors, which say less."""
     below = {
         name: [path for path in found if re.match(re.escape(join(place.path, name)) + r"(?![\w-])", path)]
         for name in _names(place.due)
@@ -137,7 +137,7 @@ def _own_rule(own: re.Match[str], value: Any) -> str:
 
 
 def _refused(cls: type[Any], given: Mapping[str, Any], faulty: Collection[str]) -> dict[str, re.Match[str]]:
-    """What a dataclass's own checks refuse of the given values, by field."""
+    """Return the values that a dataclass's own checks reject, by field, as matches of their messages."""
     items = {item.name: item for item in fields(cls)}
     required = {name for name, item in items.items() if item.default is item.default_factory is MISSING}
     values = {
@@ -164,18 +164,18 @@ def _refused(cls: type[Any], given: Mapping[str, Any], faulty: Collection[str]) 
 
 
 def _refusal(cls: type[Any], values: Mapping[str, Any]) -> re.Match[str] | None:
-    """What a dataclass says of one of its fields at construction, if anything."""
+    """Return the match of the error that a dataclass raises for one of its fields at construction, or None."""
     try:
         cls(**values)
     except ValueError as error:
         return _OWN.fullmatch(str(error))
     except Exception:
-        return None  # a check that trips over a value of another type
+        return None  # a check failed on a value of another type
     return None
 
 
 def _bare(due: Any) -> Any:
-    """A type without its annotations and None; the classes by their tags where it is a tagged union."""
+    """Return a type without annotations and None; for a tagged union, its classes by tag."""
     while get_origin(due) in (Annotated, Union, UnionType):
         for note in getattr(due, "__metadata__", ()):
             if hasattr(note, "variants"):
@@ -185,7 +185,7 @@ def _bare(due: Any) -> Any:
 
 
 def _due(due: Any, part: int | str) -> Any:
-    """What is due at a field, a key or an item of something."""
+    """Return the expected type of a field, a key or an item."""
     if _names(due):
         return _bare(_hints(due).get(str(part), Any))
     return _bare(get_args(due)[get_origin(due) is dict]) if get_args(due) else Any

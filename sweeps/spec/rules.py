@@ -44,7 +44,7 @@ _RULE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A bound of a measure, for one arm or, where `arm` is None, for each."""
+    """A bound on a measure of one arm, or of each arm if `arm` is None."""
 
     arm: str | None
     measure: str
@@ -58,24 +58,24 @@ class Rule:
 
 
 def margin_fault(name: str, amount: float) -> str:
-    """What is wrong with a margin, if anything: ``must …``; `name` may be of one arm, as ``abel.near``."""
+    """Return the fault of a margin as ``must …``, or an empty string; `name` may be of one arm, such as ``abel.near``."""
     if not 0 < amount < math.inf:
         return f"must have a finite amount above 0 for {name}"
     if MEASURES[name.rpartition(".")[2]].kind == "share" and amount >= 1:
-        return f"must have an amount below 1 for {name}: a share, as 0.2"
+        return f"must have an amount below 1 for {name}, which is a fraction"
     return ""
 
 
 def read_rule(text: str) -> Rule:
-    """Read a rule.
+    """Parse a rule.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a rule; the message starts with ``must``.
     """
     found = _RULE.fullmatch(text.strip())
     if found is None or found["measure"] not in MEASURES:
         raise ValueError(
-            f'must be as "spread <= 1.5" or "ARM.worst <= 20", with <= or >= and nothing else, of one of {", ".join(MEASURES)}'
+            f'must look like "spread <= 1.5" or "ARM.worst <= 20", with <= or >=, for one of {", ".join(MEASURES)}'
         )
     try:
         bound = float(found["bound"])
@@ -84,7 +84,7 @@ def read_rule(text: str) -> Rule:
     if not math.isfinite(bound):
         raise ValueError("must end with a finite number")
     if MEASURES[found["measure"]].kind == "share" and not 0 <= bound <= 1:
-        raise ValueError(f"must bound {found['measure']} within 0 and 1: a share, as 0.2")
+        raise ValueError(f"must bound {found['measure']} between 0 and 1, as it is a fraction")
     if bound < 0:
-        raise ValueError("must have a bound of at least 0, as no measure is less")
+        raise ValueError("must have a bound of at least 0, as no measure is negative")
     return Rule(arm=found["arm"], measure=found["measure"], at_most=found["sign"] == "<=", bound=bound)

@@ -1,10 +1,10 @@
-"""Settings that are sampled from an arm's axes, in place of all their combinations.
+"""Sampling of settings from an arm's axes, instead of training all their combinations.
 
     grid: {schedule.learning_rate: {log: [0.01, 1.0]}, schedule.decay_epoch: {range: [1, 39], step: 1}}
     search: {kind: sobol, samples: 16, seed: 0}
 
-What is drawn depends on axes, kind and seed alone, and comes one setting after the other: with more samples the earlier
-ones stay, so that only the new ones are left to train. A setting that was drawn before is passed over.
+The settings form a sequence that depends only on axes, kind and seed. Increasing `samples` extends the sequence, so only the
+new settings need training. Duplicates are skipped.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import numpy as np
 from sweeps.spec.grid import Axis, Between, LogInterval
 from sweeps.spec.models import Search
 
-MOST_VALUES = 2**31  # of an axis that lists its values or has a step
+MOST_VALUES = 2**31  # of an axis with a list of values or a step
 Draws = Iterator[dict[str, Any]]
 
 
 def sampled(axes: Mapping[str, Axis], search: Search) -> Draws:
-    """Different settings, by the axes' names; fewer than `search.samples` where there seem to be no more."""
+    """Yield distinct settings by axis name; fewer than `search.samples` if there appear to be no more."""
     draws = _random(axes, search.seed) if search.kind == "random" else _sobol(axes, search)
     seen: set[str] = set()
-    # Drawing all of n settings takes about n ln n draws, and n is at most 100,000.
+    # Drawing all of n settings takes about n ln(n) draws, and n is at most 100,000.
     for settings in itertools.islice(draws, 1000 + 20 * search.samples):
         if (key := repr(settings)) not in seen:
             seen.add(key)
@@ -36,7 +36,7 @@ def sampled(axes: Mapping[str, Axis], search: Search) -> Draws:
 
 
 def _random(axes: Mapping[str, Axis], seed: int) -> Draws:
-    """Independent draws, by Ray Tune's domains."""
+    """Yield independent draws from Ray Tune's domains."""
     generator = np.random.default_rng(seed)
     samplers = {name: _sampler(axis, generator) for name, axis in axes.items()}
     while True:
@@ -44,7 +44,7 @@ def _random(axes: Mapping[str, Axis], seed: int) -> Draws:
 
 
 def _sampler(axis: Axis, generator: np.random.Generator) -> Callable[[], Any]:
-    from ray import tune  # takes seconds, and few specs need it
+    from ray import tune  # takes seconds to import
 
     if isinstance(axis, Between):
         domain = (tune.loguniform if isinstance(axis, LogInterval) else tune.uniform)(*axis.ends)
@@ -54,8 +54,8 @@ def _sampler(axis: Axis, generator: np.random.Generator) -> Callable[[], Any]:
 
 
 def _sobol(axes: Mapping[str, Axis], search: Search) -> Draws:
-    """Points of a scrambled Sobol sequence, which lie more evenly than random ones."""
-    from scipy.stats import qmc  # as slow
+    """Yield points of a scrambled Sobol sequence, which are spread more evenly than random ones."""
+    from scipy.stats import qmc  # takes seconds to import
 
     engine = qmc.Sobol(d=len(axes), rng=search.seed)
     block = 2 ** (search.samples - 1).bit_length()  # the sequence is balanced over powers of two

@@ -1,4 +1,4 @@
-"""Schedules as specs word them: without what they take from the length of training, and ending within it."""
+"""Decoding of schedules in specs: defaults that depend on the length of training, and checks against it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ _EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
 
 @cache
 def schedule_shape() -> Shape[Schedule]:
-    """Any schedule, by its kind."""
+    """Return the shape of any schedule, tagged by kind."""
     return Shape(Annotated[Any, Tagged(SCHEDULES)])
 
 
 def schedule_from_dict(values: Any) -> Schedule:
-    """The schedule of a dictionary, found by its kind; `ConfigError` lists its faults."""
+    """Return the schedule of a dictionary, looked up by its kind.
+
+    Raises:
+        ConfigError: with all faults of the dictionary.
+    """
     schedule, faults = schedule_shape().decode(values)
     if schedule is None:
         raise ConfigError([f"{path}: {rule}" if path else rule for path, rule in faults.items()])
@@ -30,22 +34,22 @@ def schedule_from_dict(values: Any) -> Schedule:
 
 
 def with_defaults(schedule: Any, epochs: int | None) -> Any:
-    """A schedule's dictionary with what it takes from the sweep: where a cosine or a line ends, the last decay at 85 %."""
+    """Return a schedule's dictionary with defaults from the sweep: the end of cosine and linear, the last decay at 85 %."""
     if not isinstance(schedule, Mapping):
         return schedule
     kind = schedule.get("kind")
     variant = SCHEDULES.get(kind) if isinstance(kind, str) else None
     names = {item.name for item in fields(variant)} if variant else set()
     length = epochs or 1_000_000
-    # 17/20 and not 0.85, which is not a binary number: 0.85 * 180 is not 153.
+    # 17/20 instead of 0.85, which is not exact in binary: 0.85 * 180 is not 153.
     taken: dict[str, Any] = {"last_decay_epoch": max(1.0, 17 * length / 20), "epochs": length}
     if "gain_threshold" in names and schedule.get("gain_threshold") is not None:
-        taken["last_decay_epoch"] = None  # its last decay comes out of the training
+        taken["last_decay_epoch"] = None  # training determines its last decay
     return {**{name: value for name, value in taken.items() if name in names}, **schedule}
 
 
 def too_late(schedule: Schedule, given: Mapping[str, Any], epochs: int) -> dict[str, str]:
-    """Fields that the spec gives and that name an epoch at which nothing can happen any more, with their rules."""
+    """Return the spec's fields that name an epoch after the end of training, with the broken rules."""
     found: dict[str, str] = {}
     last = last_epoch_named(schedule)
     for name in _EPOCH_FIELDS:

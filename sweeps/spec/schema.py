@@ -1,4 +1,4 @@
-"""The JSON schema of a spec, from the models that decode one: an editor completes and checks specs with it."""
+"""The JSON schema of a spec, generated from its models, for completion and checks in editors."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from sweeps.spec.shapes import shape_of
 
 
 def for_editors() -> dict[str, Any]:
-    """The schema of a spec; it knows the installed programs and schedules."""
+    """Return the JSON schema of a spec, including the installed programs and schedules."""
     found = models.Document.model_json_schema(schema_generator=_ForEditors)
     return found | {"$schema": _ForEditors.schema_dialect, "title": "A sweep of abel-sweeps"}
 
 
 class _ForEditors(GenerateJsonSchema):
-    """What must be given is what no other part of a spec gives."""
+    """Requires only fields that no other part of a spec can supply."""
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
-        """A dataclass with the first paragraph of its docstring; its kind tells it from the others of its union."""
+        """Describe a dataclass by the first paragraph of its docstring and require the kind that tags it in a union."""
         found, cls = super().dataclass_schema(schema), schema["cls"]
         kind = getattr(cls, "kind", None)
         required = [name for name in found.get("required", []) if kind or name not in KINDS]
         if cls in SCHEDULES.values():
-            required = []  # a grid or the length of training may give the others
+            required = []  # a grid or the length of training may supply the other fields
         found["required"] = [*(["kind"] if kind and kind not in KINDS.values() else []), *required]
         found["description"] = (cls.__doc__ or "").partition("\n\n")[0]
         return found
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
-        """A union without OpenAPI's discriminator, which is no word of JSON schema."""
+        """Omit OpenAPI's discriminator from a union, as it is not part of JSON Schema."""
         found = super().tagged_union_schema(schema)
         found.pop("discriminator", None)
         return found
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        """A model; where an arm does not draw its settings, the axes of its grid have a step or a count."""
+        """Require a step or a count of an arm's axes, unless the arm has a search."""
         found = super().model_schema(schema)
         if schema["cls"] is models.Arm:
             whole, drawn = [form.whole for form in FORMS.values()], [form.drawn for form in FORMS.values()]
@@ -52,8 +52,8 @@ class _ForEditors(GenerateJsonSchema):
         return found
 
     def _grid(self, axes: Iterable[Any]) -> JsonSchemaValue:
-        """The fields of schedules and programs, each with one of some axes."""
-        listed = {"type": "array", "minItems": 1, "description": "Listed one by one."}
+        """Return the schema of a grid: fields of schedules and programs, each with one of the given kinds of axis."""
+        listed = {"type": "array", "minItems": 1, "description": "A list of values."}
         one = [listed, *(self.generate_inner(shape_of(axis).adapter.core_schema) for axis in axes)]
         axis = {"description": "The values of one field.", "oneOf": one}
         fields = {"patternProperties": {r"^(schedule|program)\.": axis}, "additionalProperties": False}

@@ -1,4 +1,4 @@
-"""What documents are decoded to by pydantic: models, frozen dataclasses, and unions of these that are tagged by `kind`."""
+"""Types that pydantic decodes documents to: models, frozen dataclasses, and unions of dataclasses tagged by `kind`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 @dataclass(frozen=True)
 class Tagged:
-    """An annotation: one of some dataclasses, found by `kind`.
+    """An annotation: one of several dataclasses, tagged by `kind`.
 
     Args:
-        variants: the dataclasses by their kinds.
-        default: the kind where none is given.
-        is_bare: whether a kind may stand alone, for all its defaults.
+        variants: the dataclasses by kind.
+        default: the kind if none is given.
+        is_bare: whether a bare kind is accepted, meaning all its defaults.
     """
 
     variants: Mapping[str, type[Any]]
@@ -38,13 +38,13 @@ class Tagged:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         found = handler(schema) | {"description": f"One of {', '.join(self.variants)}."}
         if self.is_bare:
-            found["oneOf"].insert(0, {"enum": list(self.variants), "description": "A kind with every default."})
+            found["oneOf"].insert(0, {"enum": list(self.variants), "description": "A kind with all its defaults."})
         return found | ({"default": self.default} if self.default else {})
 
 
 @dataclass(frozen=True)
 class Must:
-    """An annotation: the rule for a value in words, whatever is wrong with it or in it."""
+    """An annotation: the rule to report for any fault of a value or inside it."""
 
     rule: str
 
@@ -54,7 +54,7 @@ class Must:
 
 @dataclass(frozen=True)
 class SchemaAs:
-    """An annotation: an open dictionary that an editor sees as a shape, found when the JSON schema is asked for."""
+    """An annotation: an open dictionary that has a shape in the JSON schema, looked up when the schema is generated."""
 
     shape: Callable[[], Shape[Any]]
 
@@ -63,16 +63,16 @@ class SchemaAs:
 
 
 class Shape(Generic[_Built]):
-    """What documents are decoded to: a type that pydantic knows."""
+    """A type that pydantic can decode documents to."""
 
     def __init__(self, kind: Any, config: ConfigDict | None = STRICT) -> None:
         self.kind = kind
         self.adapter: TypeAdapter[_Built] = TypeAdapter(kind, config=config)
 
     def decode(self, document: Any) -> tuple[_Built | None, dict[str, str]]:
-        """What a document of JSON types says, or None and its faults: each rule by its path."""
+        """Return the decoded document, or None, and its faults: broken rules by path."""
         try:
-            # Through JSON: strict validation of Python values would refuse a list where a tuple is due.
+            # Through JSON: strict validation of Python values would reject a list for a tuple.
             return self.adapter.validate_json(json.dumps(document)), {}
         except ValidationError as error:
             return None, rules_of(error, self.kind, document)
@@ -80,5 +80,5 @@ class Shape(Generic[_Built]):
 
 @cache
 def shape_of(model: Any) -> Shape[Any]:
-    """The shape of a pydantic model, or of a dataclass with a configuration of its own."""
+    """Return the shape of a pydantic model, or of a dataclass with its own configuration."""
     return Shape(model, config=None)

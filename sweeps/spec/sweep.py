@@ -1,9 +1,9 @@
-"""`SweepSpec`: what a sweep asks for, as a user writes it in YAML or JSON.
+"""`SweepSpec`: a sweep as a user writes it in YAML or JSON.
 
     spec = load_spec("fig-s6a-digits")          # a catalogue entry, or a path
     trials = spec.expand()
 
-Reading tells every fault at once, each with its path, before anything starts:
+Reading a spec reports all faults at once, each with its path, before anything starts:
 
     my-sweep.yaml: 2 faults
       arms.decay-at.grid.schedule.decay_epoch: must be less than epochs = 40, as a decay acts after its epoch, got 75
@@ -41,16 +41,20 @@ __all__ = [
 
 
 class SweepSpec(models.Document):
-    """A sweep: one program, trained under the schedules of every arm with every seed."""
+    """A sweep: one program, trained with the schedules of every arm and with every seed."""
 
     _trials: tuple[Trial, ...] | None = PrivateAttr(default=None)
 
     def count(self) -> int:
-        """How many trials there are, without making them."""
+        """Return the number of trials, without building them."""
         return trial_count(_request(self.to_dict()))
 
     def expand(self) -> list[Trial]:
-        """The trials, in the spec's order; `SpecError` where they cannot be."""
+        """Return the trials, in the spec's order.
+
+        Raises:
+            SpecError: the trials have faults.
+        """
         if self._trials is None:
             faults = Faults()
             trials = expand(_request(self.to_dict()), faults)
@@ -59,12 +63,12 @@ class SweepSpec(models.Document):
         return list(self._trials)
 
     def to_dict(self) -> dict[str, Any]:
-        """What was given, as JSON types; `parse_document` reads it back."""
+        """Return the fields that were given, as JSON types; `parse_document` reads them back."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
 def load_spec(path_or_name: str | Path) -> SweepSpec:
-    """The spec in a file, or the catalogue entry of that name."""
+    """Load the spec in a file, or the catalogue entry of that name."""
     name, path = str(path_or_name), Path(path_or_name)
     source = named(name)
     if name in catalog.names() and not path.is_file():
@@ -82,18 +86,18 @@ def load_spec(path_or_name: str | Path) -> SweepSpec:
 
 
 def parse_spec(text: str, source: str = "spec") -> SweepSpec:
-    """The spec in a text: JSON where `source` ends in ".json", else YAML."""
+    """Parse a spec: JSON if `source` ends in ".json", else YAML."""
     faults = Faults()
     return _parse(yaml.load_yaml(text, source, faults), source, faults)
 
 
 def parse_document(document: Any, source: str = "spec") -> SweepSpec:
-    """The spec in a dictionary of JSON types, such as a request's body."""
+    """Parse a spec from a dictionary of JSON types, such as the body of a request."""
     return _parse(document, source, Faults())
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a spec, for editors; it knows the installed programs and schedules."""
+    """Return the JSON schema of a spec for editors, including the installed programs and schedules."""
     return schema.for_editors()
 
 
@@ -113,7 +117,7 @@ def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
 
 
 def _check_arms(check: models.Check, arms: Mapping[str, Arm], faults: Faults) -> None:
-    """Note margins and rules for arms that there are not."""
+    """Add a fault for each margin or rule that names an unknown arm."""
     named = [(f"check.margins.{name}", name.rpartition(".")[0]) for name in check.margins]
     named += [(f"check.rules[{index}]", rules.read_rule(text).arm or "") for index, text in enumerate(check.rules)]
     for path, arm in named:
@@ -122,7 +126,7 @@ def _check_arms(check: models.Check, arms: Mapping[str, Arm], faults: Faults) ->
 
 
 def _request(document: Mapping[str, Any]) -> ExpansionRequest:
-    """What can be expanded of a document, however faulty; faults of its shape are reported elsewhere."""
+    """Return the valid parts of a document for expansion; faults of its shape are reported elsewhere."""
     seeds, arms, limits = document.get("seeds"), document.get("arms"), document.get("limits")
     limits = limits if isinstance(limits, Mapping) else {}
     return ExpansionRequest(
@@ -138,7 +142,7 @@ def _request(document: Mapping[str, Any]) -> ExpansionRequest:
 
 
 def _whole(value: Any, most: int, least: int = 1) -> int | None:
-    """The value, if it is an integer between the two."""
+    """Return the value if it is an integer between `least` and `most`, else None."""
     if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
         return value
     return None

@@ -1,4 +1,4 @@
-"""`Trial`: one training run that a sweep asks for."""
+"""`Trial`: one training run of a sweep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.config import Program
 
 
 def trained_as(settings: Mapping[str, Setting]) -> tuple[tuple[str, Setting], ...]:
-    """A trial's place in its grid as training has it: 0.3 and 0.30000000000000004 are one number in float32."""
+    """Return settings rounded to float32, as in training, where 0.3 and 0.30000000000000004 are equal."""
     rounded = (
         (name, ctypes.c_float(value).value if isinstance(value, float) else value) for name, value in settings.items()
     )
@@ -27,14 +27,14 @@ def trained_as(settings: Mapping[str, Setting]) -> tuple[tuple[str, Setting], ..
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A program, a schedule and a seed, trained for so many epochs.
+    """A program, a schedule and a seed, trained for `epochs` epochs.
 
     Args:
-        number: place in the sweep, from 0.
+        number: position in the sweep, from 0.
         name: readable and unique in the sweep, such as "decay-at decay_epoch=10 seed=0".
         arm: the arm of the spec that it belongs to.
-        settings: its point in the arm's grid, by the axes' dotted names.
-        halving: how its setting competes with the others of its arm; None where every trial is trained to its end.
+        settings: its point in the arm's grid, by dotted field name.
+        halving: how its setting competes with the others of its arm; None if every trial is trained to its end.
     """
 
     number: int
@@ -49,15 +49,15 @@ class Trial:
 
     @cached_property
     def id(self) -> str:
-        """16 hex digits that name what is trained, wherever it stands in a sweep and whatever it is called."""
+        """16 hex digits that identify what is trained, independent of its position and name in a sweep."""
         schedule = _canonical(schedule_to_dict(self.schedule))
-        # The canonical JSON of `content`, put together so that a program shared by thousands is spelt once.
+        # The canonical JSON of `content`, assembled by hand so a program shared by thousands of trials is encoded once.
         program = _canonical_program(self.program)
         text = f'{{"epochs":{self.epochs},"program":{program},"schedule":{schedule},"seed":{self.seed}}}'
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def content(self) -> dict[str, Any]:
-        """What the trial trains, as JSON types."""
+        """Return what the trial trains, as JSON types."""
         return {
             "program": config.to_dict(self.program),
             "schedule": schedule_to_dict(self.schedule),
@@ -76,6 +76,6 @@ def _canonical(values: dict[str, Any]) -> str:
 
 
 def schedule_to_dict(schedule: Schedule) -> dict[str, Any]:
-    """The canonical dictionary of a schedule: every field, its kind among them, as JSON types."""
+    """Return the canonical dictionary of a schedule: every field, including its kind, as JSON types."""
     values = {item.name: getattr(schedule, item.name) for item in fields(schedule)}  # type: ignore[arg-type]
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

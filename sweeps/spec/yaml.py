@@ -1,9 +1,8 @@
-"""Reads a spec's text, YAML or JSON, into plain Python values and refuses every surprise.
+"""Strict reader of a spec's text, YAML or JSON, into plain Python values.
 
-ruamel.yaml turns the text into events with positions; the values are built here. A loader for YAML in general reads
-`1_000` as a number and `2026-01-01` as a date, and nine lines of aliases as 10^9 items. Here plain scalars are those of
-YAML 1.2's JSON schema, and what JSON cannot express (aliases, tags, several documents, equal keys) is a fault with its
-place.
+ruamel.yaml turns the text into events with positions; this module builds the values. A general YAML loader reads `1_000` as
+a number, `2026-01-01` as a date, and nine lines of aliases as 10^9 items. This one reads plain scalars by YAML 1.2's JSON
+schema, and rejects what JSON cannot express (aliases, tags, several documents, duplicate keys) with its position.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from sweeps.errors import Faults, SpecError, join
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_PROBLEM = 200
-_MAX_DIGITS = 18  # longer integers become floats, so that no rule meets one of 5,000 digits
+_MAX_DIGITS = 18  # longer integers become floats, so no later check has to handle 5,000 digits
 
 _WORDS: dict[str, Any] = {"": None, "~": None} | {
     spelling: value
@@ -43,10 +42,13 @@ _FLOAT = re.compile(
 
 
 def load_yaml(text: str, source: str, faults: Faults) -> Any:
-    """The document in a spec's text: dicts, lists, text, numbers, booleans and None.
+    """Return the document in a spec's text: dicts, lists, strings, numbers, booleans and None.
 
-    JSON if `source` ends in ".json", else YAML. Of equal keys the first is kept and the others are noted in `faults`;
-    text that cannot be read at all raises `SpecError`.
+    The text is JSON if `source` ends in ".json", else YAML. The first of several equal keys is kept; the others are added
+    to `faults`.
+
+    Raises:
+        SpecError: the text cannot be parsed.
     """
     text = text.removeprefix("\ufeff")
     size = len(text.encode("utf-8", "surrogatepass"))
@@ -59,15 +61,15 @@ def load_yaml(text: str, source: str, faults: Faults) -> Any:
 class _Entry(NamedTuple):
     key: str
     value: Any
-    line: int | None  # from 1; None where the reader does not tell
+    line: int | None  # from 1; None if unknown
 
 
 class _Mapping(list[_Entry]):
-    """A mapping as it was written, equal keys included."""
+    """A mapping as written, including duplicate keys."""
 
 
 def _plain(value: Any, path: str, faults: Faults) -> Any:
-    """The value with dicts for `_Mapping`; equal keys and text that is not Unicode are noted."""
+    """Replace `_Mapping` by dict; add duplicate keys and text that is not Unicode to `faults`."""
     if isinstance(value, _Mapping):
         mapping: dict[str, Any] = {}
         for key, item, line in value:
@@ -116,23 +118,23 @@ def _load_yaml(text: str, source: str) -> Any:
 
 
 def _short(text: str) -> str:
-    """A problem of the reader's, which may quote a line of any length."""
+    """Truncate a message of the YAML reader, which may quote a line of any length."""
     return text if len(text) <= MAX_PROBLEM else f"{text[:MAX_PROBLEM]}…"
 
 
 def _document(events: Iterator[Any]) -> Any:
-    """The value of the text's only document, or None."""
+    """Return the value of the text's only document, or None."""
     value, is_first = None, True
     for event in events:
         if isinstance(event, DocumentStartEvent):
             if not is_first:
-                _refuse(event, "must be one document, another one starts here")
+                _refuse(event, "must be a single document, but another one starts here")
             value, is_first = _value(next(events), events, 0), False
     return value
 
 
 def _value(event: Any, events: Iterator[Any], depth: int) -> Any:
-    """The value that an event starts; what a spec may not contain is refused before it costs anything."""
+    """Return the value that an event starts; anything that a spec may not contain is rejected before it is built."""
     _check(event)
     if isinstance(event, ScalarEvent):
         is_plain, _ = event.implicit
@@ -152,7 +154,7 @@ def _entry(key: Any, events: Iterator[Any], depth: int) -> _Entry:
 
 
 def _check(event: Any) -> None:
-    """Refuse what would make a value depend on more than its own text."""
+    """Reject anchors, aliases and tags: a value must depend only on its own text."""
     if isinstance(event, AliasEvent) or event.anchor is not None:
         _refuse(event, "anchors and aliases are not allowed")
     if event.tag is not None:
@@ -160,13 +162,13 @@ def _check(event: Any) -> None:
 
 
 def _until(end: type, events: Iterator[Any]) -> Iterator[Any]:
-    """The events up to the one that ends a collection."""
+    """Yield the events up to the one that ends a collection."""
     while not isinstance(event := next(events), end):
         yield event
 
 
 def _scalar(text: str) -> Any:
-    """The value of an unquoted scalar."""
+    """Return the value of an unquoted scalar."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):

@@ -55,10 +55,14 @@ def test_an_optimiser_with_abel_makes_the_steps_of_the_chain():
 @pytest.mark.parametrize(
     ("optimizer", "more", "message"),
     [
-        (optax.sgd(0.1), {}, "optimizer must be a function that makes one, such as optax.sgd, got GradientTransf"),
-        ("sgd", {}, "optimizer must be a function that makes one, such as optax.sgd, got 'sgd'"),
-        (optax.sgd, {"options": {"learning_rate": 0.1}}, "options must leave the learning rate to ABEL, got 0.1"),
-        (optax.sgd, {"flip_sign": True}, "flip_sign must be left to with_abel, got True"),
+        (optax.sgd(0.1), {}, "optimizer must be a function that returns an optimiser, such as optax.sgd, got Gra"),
+        ("sgd", {}, "optimizer must be a function that returns an optimiser, such as optax.sgd, got 'sgd'"),
+        (
+            optax.sgd,
+            {"options": {"learning_rate": 0.1}},
+            "options must not contain the learning rate, which ABEL sets, got 0.1",
+        ),
+        (optax.sgd, {"flip_sign": True}, "flip_sign must not be given, as with_abel sets it, got True"),
     ],
 )
 def test_what_would_ascend_or_scale_twice_is_refused(optimizer, more, message):
@@ -70,7 +74,7 @@ def test_what_would_ascend_or_scale_twice_is_refused(optimizer, more, message):
 def test_a_wrong_count_of_steps_shows_by_the_second_epoch(wrong):
     optimizer = with_abel(optax.sgd, 0.05, **ABEL | {"steps_per_epoch": wrong})
     with pytest.raises(
-        ValueError, match=r"^steps_per_epoch must be the updates of an epoch: after epoch [12] of 4 steps"
+        ValueError, match=r"^steps_per_epoch must be the number of updates in an epoch: after epoch [12] of 4 steps"
     ):
         for epoch in (1, 2):
             check_epoch(train(optimizer, 4 * epoch)[1], epoch, 4)

@@ -457,8 +457,8 @@ def test_a_tree_without_a_norm_is_refused_at_the_start(params, message):
 @pytest.mark.parametrize(
     ("params", "extra", "message"),
     [
-        (None, {}, "params (or weight_norm_sq) must be given to update, as ABEL looks at their norm, got None"),
-        ({"a": jnp.ones(3)}, {}, "params must have leaves like those of the updates, [(2,)], got [(3,)]"),
+        (None, {}, "params (or weight_norm_sq) must be passed to update, as ABEL observes their norm, got None"),
+        ({"a": jnp.ones(3)}, {}, "params must have leaves of the same shapes as the updates, [(2,)], got [(3,)]"),
         (
             {"b": jnp.ones(2)},
             {},
@@ -532,9 +532,7 @@ def test_a_clock_runs_inside_optax():
 
 
 def test_a_schedule_that_looks_at_the_norm_is_no_clock():
-    message = (
-        f"schedule must look at the clock alone, got {Abel(**PAPER)!r}; ABEL, which looks at the norm, is scale_by_"
-    )
+    message = f"schedule must depend only on the epoch, got {Abel(**PAPER)!r}; for ABEL, use scale_by_"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         as_optax(Abel(**PAPER), steps_per_epoch=3)
 
@@ -542,7 +540,7 @@ def test_a_schedule_that_looks_at_the_norm_is_no_clock():
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_batch_that_grows_is_no_rate(steps):
     growing = GrowBatch(learning_rate=0.1, decay_factor=0.7, decay_epochs=(1,))
-    with pytest.raises(ValueError, match="schedule must leave the batch size as it is, got GrowBatch"):
+    with pytest.raises(ValueError, match="schedule must not change the batch size, got GrowBatch"):
         as_optax(growing, steps)
 
 
@@ -552,7 +550,7 @@ def test_a_schedule_that_changes_the_batch_size_is_no_rate():
             return EpochPlan(super().plan(state, epoch, examples, batch_size).learning_rates, 2 * batch_size)
 
     assert issubclass(Growing, Timed)
-    with pytest.raises(ValueError, match="schedule must leave the batch size as it is, got .*Growing"):
+    with pytest.raises(ValueError, match="schedule must not change the batch size, got .*Growing"):
         as_optax(Growing(learning_rate=0.1), steps_per_epoch=4)
 
 

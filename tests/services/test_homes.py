@@ -198,7 +198,7 @@ def test_the_environment_of_another_system_stops_only_what_needs_a_store(
         (("check", "x", "--baseline", "/dev/zero"), "baseline /dev/zero: must be a regular file, got a device"),
         (("check", "x", "--baseline", "n" * 300), "File name too long"),
         (("init", "~no-such-user/x"), "must begin with the home directory of a known user"),
-        (("data", "list", "--data-dir", "n" * 300), "--data-dir: must be a path that can be followed"),
+        (("data", "list", "--data-dir", "n" * 300), "--data-dir: must be an accessible path"),
         (("plan", "fig-s6a", "--data-dir", "~no-such-user"), "--data-dir: must begin with the home directory"),
     ],
 )

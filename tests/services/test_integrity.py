@@ -208,7 +208,7 @@ def test_a_file_that_lost_its_content_is_not_taken_for_a_new_one(home: Path, lef
 def test_a_log_without_its_ledger_is_not_given_to_a_new_one(home: Path) -> None:
     (home / "ledger.db").unlink()
     (home / "ledger.db-wal").write_bytes(b"what another file's log holds")
-    with pytest.raises(Exception, match=r"ledger.db-wal is there without ledger.db"):
+    with pytest.raises(Exception, match=r"ledger.db-wal exists without ledger.db"):
         Ledger.open(f"sqlite:///{home}/ledger.db")
 
 

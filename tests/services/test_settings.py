@@ -66,10 +66,16 @@ def test_a_ledger_may_be_on_a_server() -> None:
         ({"MLFLOW_TRACKING_URI": "http://"}, "MLFLOW_TRACKING_URI: must name a host"),
         ({"ABEL_TRACKING_URI": "http://user:SECRET"}, "must be a URL with a valid host and port, got 'http://…'"),
         ({"ABEL_TRACKING_URI": "http://user:SECRET@"}, "must name a host.*got 'http://…'"),
-        ({"ABEL_LEDGER": "postgresql://u:s@cret@h/d"}, "ABEL_LEDGER: must have the characters @ : .*'postgresql://…'"),
+        (
+            {"ABEL_LEDGER": "postgresql://u:s@cret@h/d"},
+            "ABEL_LEDGER: must percent-encode the characters @ : .*'postgresql://…'",
+        ),
         ({"ABEL_LEDGER": "sqlite:///file:x?mode=memory&uri=true"}, "ABEL_LEDGER: must name a file"),
         ({"ABEL_LEDGER": "sqlite:///a%00b"}, "ABEL_LEDGER: must not contain a NUL character"),
-        ({"ABEL_NOTIFY_URL": "https://u:1/secret@h"}, "ABEL_NOTIFY_URL: must have the characters .*got 'https://…'"),
+        (
+            {"ABEL_NOTIFY_URL": "https://u:1/secret@h"},
+            "ABEL_NOTIFY_URL: must percent-encode the characters .*got 'https://…'",
+        ),
     ],
 )
 def test_what_must_not_be_is_refused_with_its_name_rule_and_value(environ: dict[str, str], message: str) -> None:
@@ -103,9 +109,9 @@ def test_a_home_of_any_name_holds_its_databases(tmp_path: Path) -> None:
     ("home", "rule"),
     [
         ("~no-such-user/x", "must begin with the home directory of a known user, got '~no-such-user/x'"),
-        ("n" * 300, r"must be a path that can be followed, got '.*…: File name too long"),
-        ("n/" * 3000, r"must be a path that can be followed, got '.*…: File name too long"),
-        ("loop/x", "must be a path that can be followed, got .*: Too many levels of symbolic links"),
+        ("n" * 300, r"must be an accessible path, got '.*…: File name too long"),
+        ("n/" * 3000, r"must be an accessible path, got '.*…: File name too long"),
+        ("loop/x", "must be an accessible path, got .*: Too many levels of symbolic links"),
         ("dangling", "must not lead through a broken link, got .*dangling -> nowhere"),
         ("dangling/x", "must not lead through a broken link, got .*dangling -> nowhere"),
         ("file/x", "must be below a directory, but .*/file is a file"),

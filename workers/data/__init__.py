@@ -1,4 +1,4 @@
-"""Data sources: decoded arrays on the host, and what a task needs to know about them.
+"""Data sources: decoded arrays on the host, with their metadata.
 
 Axes: N examples, H height, W width, C channels.
 """
@@ -13,12 +13,12 @@ import numpy as np
 
 
 class DataError(ValueError):
-    """A data set that is missing, not prepared, of the wrong kind or too small; the message says what to do."""
+    """A data set is missing, not prepared, of the wrong kind or too small; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """One image classification set, decoded. Images are uint8 (0..255, scaled by 1/255 on the device) or float32."""
+    """A decoded image classification set. Images are uint8 (0..255, scaled by 1/255 on the device) or float32."""
 
     name: str
     train_images: np.ndarray  # uint8 or float32[N, H, W, C]
@@ -27,7 +27,7 @@ class Dataset:
     test_labels: np.ndarray  # int32[N]
     classes: int
     mean: tuple[float, ...]  # per channel, of the scaled pixels
-    std: tuple[float, ...]  # per channel; (pixel - mean) / std is what the model sees
+    std: tuple[float, ...]  # per channel; the model receives (pixel - mean) / std
 
     @property
     def examples(self) -> int:
@@ -42,7 +42,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) over the type, shape and bytes of the four arrays, and over what scales and counts them."""
+        """sha256 (hex) over dtype, shape and bytes of the four arrays, and over classes, mean and std."""
         hashed = hashlib.sha256(repr((self.classes, self.mean, self.std)).encode())
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             hashed.update(f"{array.dtype.str}{array.shape}".encode())

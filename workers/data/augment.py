@@ -1,4 +1,4 @@
-"""Augmentation on the device: everything that moves pixels is one gather, drawn from a key.
+"""Augmentation on the device: flip, crop and roll are a single gather, drawn from a key.
 
 Axes: N examples, B batch, H height, W width, C channels.
 """
@@ -12,13 +12,13 @@ from workers.config import Augment
 
 
 def check(augment: Augment, shape: tuple[int, int, int]) -> None:
-    """Refuse an augmentation that the images are too small for; `shape` is (height, width, channels)."""
+    """Raise if the images are too small for the augmentation; `shape` is (height, width, channels)."""
     if augment.crop >= min(shape[:2]):
         raise ValueError(f"augment.crop must be below the image's sides {shape[:2]}, got {augment.crop}")
 
 
 def select(images_NHWC: jax.Array, chosen_B: jax.Array, augment: Augment, key: jax.Array) -> jax.Array:
-    """The chosen images, each flipped, then cropped, then rolled by amounts of its own."""
+    """Return the chosen images, each flipped, then cropped, then rolled by its own random amounts."""
     if not (augment.flip or augment.crop or augment.roll):
         return images_NHWC[chosen_B]
     _, height, width, _ = images_NHWC.shape
@@ -36,7 +36,7 @@ def select(images_NHWC: jax.Array, chosen_B: jax.Array, augment: Augment, key: j
 
 
 def _source(target_1S: jax.Array, roll_B1: jax.Array, crop_B1: jax.Array, side: int) -> jax.Array:
-    """Where each target pixel of one axis comes from: back through the roll, then through the reflecting crop."""
+    """Return the source index of each target pixel along one axis: undo the roll, then the reflecting crop."""
     shifted = (target_1S - roll_B1) % side + crop_B1
     last = side - 1
     return last - jnp.abs(last - jnp.abs(shifted))

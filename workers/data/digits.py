@@ -13,7 +13,7 @@ from workers.data import Dataset
 
 _EXAMPLES = 1797
 _WHITE = 16.0  # largest grey level
-_TEST_DIGITS = 500  # the split of digits behind the pairs: 1,297 for training
+_TEST_DIGITS = 500  # digits used for test pairs; the other 1,297 are for training pairs
 _MEAN, _STD = (0.3,), (1.0,)  # grey levels 0..1 become -0.3..0.7
 
 
@@ -22,7 +22,7 @@ Labelled = tuple[np.ndarray, np.ndarray]  # images, labels
 
 @dataclass(frozen=True, kw_only=True)
 class Digits:
-    """The ten digits."""
+    """Single digits, in ten classes."""
 
     kind: Literal["digits"] = "digits"
     test: int = 500  # images kept for testing
@@ -40,7 +40,7 @@ class Digits:
 
 @dataclass(frozen=True, kw_only=True)
 class DigitPairs:
-    """Two digits side by side, 8x16, the number 00 to 99 to be read; test pairs use digits never trained on."""
+    """Two digits side by side, 8x16, labelled 00 to 99; test pairs use digits that are not in training pairs."""
 
     kind: Literal["digit_pairs"] = "digit_pairs"
     train: int = 1500  # pairs
@@ -60,8 +60,8 @@ class DigitPairs:
 
 
 def _split(test: int, random: np.random.Generator) -> tuple[Labelled, Labelled]:
-    """(images, labels) for training and testing, in random order."""
-    from sklearn.datasets import load_digits  # takes a second, and only those who read data need it
+    """Return (images, labels) for training and for testing, in random order."""
+    from sklearn.datasets import load_digits  # takes a second to import
 
     images, labels = load_digits(return_X_y=True)
     order = random.permutation(len(labels))

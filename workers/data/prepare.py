@@ -1,4 +1,4 @@
-"""Download a TensorFlow Datasets set once, as array_record files, which training reads without TensorFlow."""
+"""Download a TensorFlow Datasets set once, as array_record files that training reads without TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workers.data.tfds import classification_features, open_prepared
 
 
 def prepare(name: str, data_dir: Path) -> Path:
-    """Make sure that `data_dir` holds the set and return its folder; what is there already is left alone."""
+    """Download the set to `data_dir` unless it is already there, and return its folder."""
     data_dir.mkdir(parents=True, exist_ok=True)
     try:
         return Path(open_prepared(name, data_dir).data_path)
@@ -36,7 +36,7 @@ def _download(name: str, data_dir: Path) -> Path:
     classification_features(name, builder.info.features)
     try:
         builder.download_and_prepare()
-    # TFDS, requests and TensorFlow each raise their own errors here; the user needs one answer.
+    # TFDS, requests and TensorFlow each raise their own errors here; report them all as one.
     except Exception as error:
         raise DataError(
             f"{name} could not be downloaded and prepared in {data_dir} ({type(error).__name__}: {error}); "

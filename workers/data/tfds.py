@@ -22,15 +22,15 @@ _BLOCK = 1000  # images decoded at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Tfds:
-    """Any set with one image of one shape and one class label per example."""
+    """A TensorFlow Datasets set with one image, all of the same shape, and one class label per example."""
 
     kind: Literal["tfds"] = "tfds"
     name: str = "cifar10"  # as TensorFlow Datasets spells it, with "/config" where it has one
-    subset: int | None = None  # the first so many training images; null for all
+    subset: int | None = None  # use only the first `subset` training images; null for all
     test_subset: int | None = None
     train_split: str = "train"
     test_split: str = "test"
-    shrink: int = 1  # each side is divided by it: a pixel is the mean of a block of so many by so many
+    shrink: int = 1  # divide each side by this: every pixel is the mean of a `shrink` x `shrink` block
 
     def __post_init__(self) -> None:
         require(bool(self.name), "name", "be the name of a data set", self.name)
@@ -56,7 +56,7 @@ class Tfds:
                 raise DataError(
                     f"{self.name}: labels must lie in 0..{classes - 1}, got {found} (is the split labelled?)"
                 )
-        known = _MOMENTS.get(self.name) if self.shrink == 1 else None  # means of blocks vary less than pixels
+        known = _MOMENTS.get(self.name) if self.shrink == 1 else None  # block means have a smaller standard deviation
         mean, std = known or _moments(train_images)
         return Dataset(
             name=self.name,
@@ -71,8 +71,8 @@ class Tfds:
 
 
 def open_prepared(name: str, data_dir: Path | None) -> Any:
-    """The TFDS builder of a set on disk, whether or not TFDS itself knows the name."""
-    import tensorflow_datasets as tfds  # takes seconds, and only those who read data need it
+    """Return the TFDS builder of a set on disk, whether or not TFDS itself knows the name."""
+    import tensorflow_datasets as tfds  # takes seconds to import
 
     if data_dir is None:
         raise DataError(f"{name}: a data directory must be given (--data-dir)")
@@ -90,7 +90,7 @@ def open_prepared(name: str, data_dir: Path | None) -> Any:
 
 
 def classification_features(name: str, features: Any) -> tuple[str, str, int]:
-    """Names of the image and of the label, and the number of classes."""
+    """Return the names of the image and label features, and the number of classes."""
     import tensorflow_datasets as tfds
 
     items = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
@@ -109,7 +109,7 @@ def classification_features(name: str, features: Any) -> tuple[str, str, int]:
 def _read(
     builder: Any, split: str, subset: int | None, field: str, image: str, label: str, shrink: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first `subset` images, uint8 or float32[N, H, W, C], and labels, i32[N], of a split; decodes no others."""
+    """Decode the first `subset` images, uint8 or float32[N, H, W, C], and labels, i32[N], of a split."""
     name = builder.info.name
     try:
         source = builder.as_data_source(split=split)
@@ -132,7 +132,7 @@ def _read(
 
 
 def _shrunk(name: str, index: int, pixels: np.ndarray, by: int) -> np.ndarray:
-    """The means of blocks of `by` x `by` pixels, of the same type; those of uint8 are rounded, halves to even."""
+    """Return the means of `by` x `by` blocks of pixels, in the same dtype; uint8 means are rounded, halves to even."""
     if by == 1:
         return pixels
     height, width, channels = pixels.shape
@@ -153,7 +153,7 @@ def _check(name: str, index: int, pixels: np.ndarray, images: np.ndarray) -> Non
 
 
 def _moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of the scaled pixels; a constant channel keeps its scale."""
+    """Return mean and standard deviation per channel of the scaled pixels; 1 as the deviation of a constant channel."""
     scale = 255.0 if images.dtype == np.uint8 else 1.0
     channels = images.shape[-1]
     total, total_sq = np.zeros(channels), np.zeros(channels)

@@ -1,1 +1,1 @@
-"""Architectures, one per file: frozen dataclasses whose `build` makes a Flax NNX module."""
+"""Architectures, one per file: frozen dataclasses whose `build` returns a Flax NNX module."""

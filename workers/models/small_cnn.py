@@ -28,12 +28,12 @@ class SmallCnn:
         require(0 <= self.dropout < 1, "dropout", "lie in [0, 1)", self.dropout)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
-        """The network for images of one shape (height, width, channels)."""
+        """Return the network for images of the given shape (height, width, channels)."""
         return SmallCnnNet(self, shape, classes, rngs)
 
 
 class SmallCnnNet(nnx.Module):
-    """The network of `SmallCnn`. A pool is left out where a side is odd."""
+    """The network of `SmallCnn`. A pool is skipped if a side is odd."""
 
     def __init__(self, config: SmallCnn, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
         height, width, channels = shape
@@ -58,7 +58,7 @@ class SmallCnnNet(nnx.Module):
         self.dense = nnx.Linear(height * width * channels, classes, rngs=rngs)
 
     def __call__(self, images_BHWC: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Logits_BK of standardised images; dropout draws from `rngs` in training."""
+        """Return logits_BK of standardised images; dropout draws from `rngs` in training."""
         features_BHWC = images_BHWC
         for number, pooled in enumerate(self.pools, start=1):
             features_BHWC = getattr(self, f"conv{number}")(features_BHWC)

@@ -1,7 +1,7 @@
 """VGG-5: four 3x3 convolutions, each followed by ReLU and 2x2 max-pooling, then one dense layer; no batch norm.
 
-The paper names VGG-5 (supplement, figure S6) without describing it; this is our reading. Axes: B batch, H height,
-W width, C channels, K classes.
+The paper names VGG-5 (supplement, figure S6) but does not describe it; this is our interpretation. Axes: B batch,
+H height, W width, C channels, K classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _INITIALIZERS = {"lecun_normal": nnx.initializers.lecun_normal, "he_normal": nnx
 
 @dataclass(frozen=True, kw_only=True)
 class Vgg5:
-    """Widths w, 2w, 2w, 2w; a pool is also left out where a side is odd."""
+    """VGG-5 with widths w, 2w, 2w, 2w; a pool is also skipped if a side is odd."""
 
     kind: Literal["vgg5"] = "vgg5"
     width: int = 64
@@ -33,7 +33,7 @@ class Vgg5:
         require(self.init in _INITIALIZERS, "init", f"be one of {', '.join(_INITIALIZERS)}", self.init)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
-        """The network for images of one shape (height, width, channels)."""
+        """Return the network for images of the given shape (height, width, channels)."""
         return Vgg5Net(self, shape, classes, rngs)
 
 
@@ -62,13 +62,13 @@ class Vgg5Net(nnx.Module):
         self.dense = nnx.Linear(height * width * channels, classes, rngs=rngs)
 
     def __call__(self, images_BHWC: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Logits_BK of standardised images; nothing here is random."""
+        """Return logits_BK of standardised images; uses no randomness."""
         features_BHWC = images_BHWC
         for number, pooled in enumerate(self.pools, start=1):
             features_BHWC = getattr(self, f"conv{number}")(features_BHWC)
             if pooled:
                 features_BHWC = ops.max_pool(features_BHWC)
-            # ReLU commutes with the maximum, and after the pool it has a quarter of the work.
+            # ReLU commutes with the maximum, and after the pool it processes a quarter of the values.
             features_BHWC = nnx.relu(features_BHWC)
         logits_BK: jax.Array = self.dense(features_BHWC.reshape(features_BHWC.shape[0], -1))
         return logits_BK

@@ -1,4 +1,4 @@
-"""Tasks: what one epoch of training does. `Training` is what the trainer asks of any of them."""
+"""Tasks, which define one epoch of training. `Training` is their interface to the training loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Training(Protocol):
         """Numbers that are arguments of the compiled epoch: f32[] each."""
 
     def init(self, key: jax.Array) -> Tree:
-        """The state before the first epoch; everything random comes from `key`."""
+        """Return the state before the first epoch; all randomness comes from `key`."""
 
     def epoch(
         self,
@@ -37,10 +37,10 @@ class Training(Protocol):
         key: jax.Array,
         batch_size: int,
     ) -> tuple[Tree, Tree]:
-        """Train one epoch in one call; `state` is consumed. Returns the new state and the epoch's sums."""
+        """Train one epoch in one call and return the new state and the epoch's sums; `state` is consumed."""
 
     def evaluate(self, state: Tree, data: Tree) -> Tree:
-        """Sums over the test set."""
+        """Return sums over the test set."""
 
     def metrics(self, train_sums: Tree, test_sums: Tree) -> dict[str, float]:
-        """The record's metrics from both sums."""
+        """Return the metrics of the record from both sums."""

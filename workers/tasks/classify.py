@@ -1,4 +1,4 @@
-"""Image classification: an epoch is one compiled call over data that stay on the device.
+"""Image classification: an epoch is one compiled call over data that stays on the device.
 
 training = Classify().build(program, dataset)
 state = training.init(key)
@@ -65,16 +65,16 @@ class Classification:
 
     @property
     def data(self) -> Resident:
-        """The data set on the device, placed once and shared by every program over it."""
+        """The data set on the device, placed once and shared by all programs that use it."""
         return _place(self.dataset)
 
     @cached_property
     def hyper(self) -> dict[str, jax.Array]:
-        """f32[] each: l2, clip (infinite for none) and the optimiser's."""
+        """l2, clip (infinite for none) and the optimiser's numbers, f32[] each."""
         return {name: jnp.asarray(value, jnp.float32) for name, value in self.numbers.items()}
 
     def init(self, key: jax.Array) -> TrainState:
-        """The state before the first epoch."""
+        """Return the state before the first epoch."""
         state: TrainState = compiled.init(self.recipe, self.hyper, key)
         return state
 
@@ -87,18 +87,18 @@ class Classification:
         key: jax.Array,
         batch_size: int,
     ) -> tuple[TrainState, TrainSums]:
-        """Train one epoch; `state` is consumed. Examples beyond the last whole batch sit this epoch out."""
+        """Train one epoch; `state` is consumed. Examples beyond the last whole batch are skipped in this epoch."""
         result: tuple[TrainState, TrainSums]
         result = compiled.epoch(self.recipe, state, data, hyper, learning_rates, key, batch_size)
         return result
 
     def evaluate(self, state: TrainState, data: Resident) -> EvaluationSums:
-        """Sums over the test set."""
+        """Return sums over the test set."""
         sums: EvaluationSums = compiled.evaluate(self.recipe, state, data)
         return sums
 
     def metrics(self, train_sums: TrainSums, test_sums: EvaluationSums) -> dict[str, float]:
-        """Losses (per example), errors (%), norms and gradient terms (means over the steps), summed in float64."""
+        """Return losses (per example), errors (%), norms and gradient terms (means over steps), summed in float64."""
         train, test = jax.device_get((train_sums, test_sums))
         return {
             "train_loss": float(np.mean(train.loss, dtype=np.float64)),

@@ -1,7 +1,7 @@
 """The compiled functions of image classification: initialise, train one epoch, evaluate.
 
-The data, and the numbers a grid varies (L2, clip, momentum), are arguments: programs that differ in nothing else share
-one compilation. Axes: N examples, B batch, H height, W width, C channels, K classes.
+The data and the numbers that a grid varies (L2, clip, momentum) are arguments, so programs that differ only in these
+share one compilation. Axes: N examples, B batch, H height, W width, C channels, K classes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from workers.tasks.equation import Equation
 
 Tree = Any  # a pytree of arrays
 
-_EVALUATION_BATCH = 250  # images; the last batch is filled up
+_EVALUATION_BATCH = 250  # images; the last batch is padded
 
 
 class TrainState(NamedTuple):
-    """Arrays only, in plain dictionaries by layer, so that any checkpoint library can hold it."""
+    """Training state: only arrays in plain dictionaries by layer, so any checkpoint library can store it."""
 
     params: Tree  # f32
-    slots: Tree  # the optimiser's, such as momentum
-    collections: Tree  # what the model itself carries, such as batch statistics
+    slots: Tree  # state of the optimiser, such as momentum
+    collections: Tree  # non-trained state of the model, such as batch statistics
 
 
 class Resident(NamedTuple):
@@ -47,19 +47,19 @@ class Resident(NamedTuple):
 
 
 class TrainSums(NamedTuple):
-    """An epoch step by step, and the weights after it."""
+    """Per-step values of an epoch, and the norms of the weights after it."""
 
     loss: jax.Array  # f32[steps]: mean over the batch, penalty excluded
-    errors: jax.Array  # i32[steps]: wrong answers before the step
-    grad_norm_sq: jax.Array  # f32[steps]: |g|^2, g without the penalty's part and before the clip
+    errors: jax.Array  # i32[steps]: misclassified examples of the batch, before the step
+    grad_norm_sq: jax.Array  # f32[steps]: |g|^2, with g before the penalty is added and before clipping
     grad_dot_weight: jax.Array  # f32[steps]: g.w
     examples: jax.Array  # i32[]
     weight_norm_sq: dict[str, jax.Array]  # f32[] by parameter
-    equation: Equation | None  # where it is recorded
+    equation: Equation | None  # None unless it is recorded
 
 
 class EvaluationSums(NamedTuple):
-    """The test set batch by batch."""
+    """Per-batch values of the test set."""
 
     loss: jax.Array  # f32[batches]: sum over the batch
     errors: jax.Array  # i32[batches]
@@ -68,7 +68,7 @@ class EvaluationSums(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What the compiled functions depend on: equal recipes share them."""
+    """The static arguments of the compiled functions; equal recipes share a compilation."""
 
     model: Model
     optimizer: Optimizer
@@ -80,7 +80,7 @@ class Recipe:
 
 @lru_cache(maxsize=32)
 def _graph(model: Model, shape: tuple[int, int, int], classes: int) -> nnx.GraphDef[nnx.Module]:
-    """The static part of a model; its arrays live in the state."""
+    """Return the static part of a model; its arrays are in the state."""
     abstract = nnx.eval_shape(lambda: model.build(shape, classes, nnx.Rngs(0)))
     graph, *states = nnx.split(abstract, nnx.RngState, ...)
     if jax.tree.leaves(states[0]):
@@ -90,8 +90,8 @@ def _graph(model: Model, shape: tuple[int, int, int], classes: int) -> nnx.Graph
 
 @partial(jax.jit, static_argnames="recipe")
 def init(recipe: Recipe, hyper: dict[str, jax.Array], key: jax.Array) -> TrainState:
-    """The state before the first epoch."""
-    _graph(recipe.model, recipe.shape, recipe.classes)  # refuses a model whose state could not be saved
+    """Return the state before the first epoch."""
+    _graph(recipe.model, recipe.shape, recipe.classes)  # rejects a model with random state, which could not be saved
     model = recipe.model.build(recipe.shape, recipe.classes, nnx.Rngs(key))
     weights, others = nnx.state(model, nnx.Param, ...)
     params = nnx.to_pure_dict(weights)
@@ -108,7 +108,7 @@ def epoch(
     key: jax.Array,
     batch_size: int,
 ) -> tuple[TrainState, TrainSums]:
-    """One epoch: shuffle, then every step; examples beyond the last whole batch sit it out."""
+    """Train one epoch: shuffle, then run every step; examples beyond the last whole batch are skipped."""
     steps, examples = learning_rates.shape[0], data.train_labels.shape[0]
     if not 1 <= steps <= examples // batch_size:
         raise ValueError(f"steps must lie in 1..{examples // batch_size} at batch size {batch_size}, got {steps}")
@@ -141,7 +141,7 @@ def _step(
     learning_rate: jax.Array,
     key: jax.Array,
 ) -> tuple[TrainState, tuple[Any, ...]]:
-    """One step, and its loss, errors, |g|^2, g.w and, where asked for, its part of the weight-norm equation."""
+    """Train one step; also return loss, errors, |g|^2, g.w and, if recorded, the terms of the weight-norm equation."""
 
     def loss(params: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
         model = _model(recipe, params, state.collections)
@@ -151,7 +151,7 @@ def _step(
         return losses_B.mean(), (wrong_B.sum(), nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
 
     (mean_loss, (errors, collections)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
-    # The penalty 0.5 * l2 * sum(w**2) adds l2 * w, before the clip (paper's training code).
+    # The penalty 0.5 * l2 * sum(w**2) adds l2 * w before clipping (paper's training code).
     penalised = jax.tree.map(lambda g, w: g + hyper["l2"] * w, gradient, state.params)
     norm = jnp.sqrt(_dot(penalised, penalised))
     scale = jnp.where(norm >= hyper["clip"], hyper["clip"] / norm, 1.0)
@@ -165,7 +165,7 @@ def _step(
 
 @partial(jax.jit, static_argnames="recipe")
 def evaluate(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationSums:
-    """Sums over the test set, each image counted once."""
+    """Return sums over the test set, each image counted once."""
     examples = data.test_labels.shape[0]
     batch_size = min(_EVALUATION_BATCH, examples)
     batches = -(-examples // batch_size)
@@ -189,7 +189,7 @@ def _model(recipe: Recipe, params: Tree, collections: Tree) -> nnx.Module:
 
 
 def _losses(logits_BK: jax.Array, labels_B: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy and whether the answer is wrong (0 or 1), per example."""
+    """Return the cross-entropy and whether the prediction is wrong (0 or 1), per example."""
     losses_B = optax.softmax_cross_entropy_with_integer_labels(logits_BK, labels_B)
     return losses_B, (logits_BK.argmax(axis=-1) != labels_B).astype(jnp.int32)
 

@@ -1,13 +1,13 @@
-"""The weight-norm equation over an epoch: recorded step by step, summed on the host (`abel.dynamics` says what it is).
+"""The weight-norm equation over an epoch, recorded at every step and summed on the host (defined in `abel.dynamics`).
 
-Its sums over an epoch, in total and, for the paper's three terms, by parameter:
+Sums over an epoch, in total and, for the paper's three terms, also by parameter:
 
     dynamics/growth, dynamics/decay, dynamics/alignment    the paper's terms
-    dynamics/residual      the exact change less these three
-    dynamics/change_sgd    what plain SGD changes exactly, by the same gradients; with momentum or a clip it does otherwise
-    dynamics/change_steps  |u|^2 + 2 w.u over the steps u that were made: exact for every optimiser
-    dynamics/change        |w|^2 after the epoch less |w|^2 before it
-    dynamics/ratio, dynamics/balance    of the sums, where there is L2
+    dynamics/residual      dynamics/change_steps minus these three
+    dynamics/change_sgd    exact change that plain SGD would make with the same gradients, without momentum or clipping
+    dynamics/change_steps  |u|^2 + 2 w.u over the steps u actually taken: exact for every optimiser
+    dynamics/change        |w|^2 after the epoch minus |w|^2 before it
+    dynamics/ratio, dynamics/balance    computed from the sums; only with L2
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ COLUMNS = (*dynamics.Terms._fields, "change_steps")
 
 
 class Equation(NamedTuple):
-    """An epoch's part of the record, by parameter."""
+    """The recorded terms of an epoch, by parameter."""
 
     parts: dict[str, jax.Array]  # f32[steps, COLUMNS]
     weight_norm_sq: dict[str, jax.Array]  # f32[]: before the epoch
 
 
 def parts(params: Tree, gradient: Tree, after: Tree, learning_rate: jax.Array, l2: jax.Array) -> dict[str, jax.Array]:
-    """One step, by parameter: f32[COLUMNS]. The gradient is without the penalty, and before any clip or momentum."""
+    """Return the terms of one step by parameter, f32[COLUMNS]; the gradient excludes penalty, clipping and momentum."""
     terms = dynamics.terms(params, gradient, learning_rate, l2)
     moved = dynamics.displacements(params, after)
     return {path: jnp.stack([*terms[path], moved[path].change]) for path in terms}
 
 
 def metrics(recorded: Equation | None, after: Mapping[str, Any]) -> dict[str, float]:
-    """The sums over an epoch in float64; empty where nothing was recorded.
+    """Return the sums over an epoch in float64; empty if nothing was recorded.
 
     Args:
         recorded: as numpy arrays.
@@ -50,7 +50,7 @@ def metrics(recorded: Equation | None, after: Mapping[str, Any]) -> dict[str, fl
     """
     if recorded is None:
         return {}
-    with np.errstate(invalid="ignore", over="ignore"):  # what a diverging run sums up to is not an error
+    with np.errstate(invalid="ignore", over="ignore"):  # overflow in a diverging run is not an error
         return {f"{PREFIX}{name}": float(value) for name, value in _sums(recorded, after).items()}
 
 

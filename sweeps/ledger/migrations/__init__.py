@@ -1,7 +1,7 @@
-"""The ledger's schema through its versions: Alembic creates and upgrades a ledger, revision by revision.
+"""Versions of the ledger's schema: Alembic creates and upgrades a ledger, revision by revision.
 
-The row in ``meta`` says which version a ledger has: every program, however old, looks at it before anything else. Revisions
-are numbered as versions are, and Alembic's own table is set from that row.
+A row in ``meta`` holds the version of a ledger; every program, however old, reads it first. Revisions have the numbers of the
+versions, and Alembic's own table is set from that row.
 """
 
 import re
@@ -15,24 +15,24 @@ from sweeps.ledger.database import LedgerError
 from sweeps.ledger.sealing import Damage, check_row, on_conflict, seal
 from sweeps.ledger.tables import SCHEMA_VERSION, meta, metadata
 
-VERSION_TABLE = "ledger_revision"  # MLflow, which may share a server, has Alembic's usual name
+VERSION_TABLE = "ledger_revision"  # MLflow, which may share the database, uses Alembic's default name
 FIRST_LEASED = 2  # the version since which a sweep has a lease
 FIRST_SEALED = 3  # the version since which every row has a digest
 NUMBER = re.compile("[1-9][0-9]{0,5}")
 
 
 def version(connection: Connection) -> str | None:
-    """The schema version of the ledger in a database, or None where there is none.
+    """Return the schema version of the ledger in a database, or None if there is no ledger.
 
     Raises:
-        Damage: there is something of a ledger, but not what says its version.
+        Damage: there are tables of a ledger, but no valid version.
     """
     inspected = inspect(connection)
     if not inspected.has_table(meta.name):
         if others := sorted(metadata.tables.keys() & set(inspected.get_table_names())):
-            raise Damage(f"the table meta is missing beside {', '.join(others)}")
+            raise Damage(f"the table meta is missing, but there is {', '.join(others)}")
         return None
-    # Text, for the columns are those of whatever version the ledger has.
+    # Plain SQL, as the columns depend on the ledger's version.
     query = text("SELECT * FROM meta WHERE name = 'schema_version'")
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
@@ -41,16 +41,16 @@ def version(connection: Connection) -> str | None:
         check_row(meta, row)
     sealed, found = "digest" in row, str(row["value"])
     if not NUMBER.fullmatch(found) or sealed is not (int(found) >= FIRST_SEALED):
-        raise Damage(f"its schema version must be a number that fits its tables, got {found[:20]!r}")
+        raise Damage(f"its schema version must be a number that matches its tables, got {found[:20]!r}")
     return found
 
 
 def settle(connection: Connection) -> None:
-    """Bring the ledger to this program's version, or create one in an empty database, in the caller's transaction.
+    """Upgrade the ledger to this program's version, or create one in an empty database, in the caller's transaction.
 
     Raises:
-        LedgerError: the database holds something else, or a ledger that a newer program wrote.
-        SweepBusy: the ledger is older, and a process runs one of its sweeps.
+        LedgerError: the database holds something else, or a ledger of a newer version.
+        SweepBusy: the ledger must be upgraded, and a process runs one of its sweeps.
     """
     database.lock_schema(connection)
     found = version(connection)
@@ -69,7 +69,7 @@ def settle(connection: Connection) -> None:
 
 
 def _fence(connection: Connection, where: str, found: str) -> None:
-    """Let no older program go on with a sweep: what it writes would lack what the upgrade adds."""
+    """Prevent older programs from continuing a sweep: their writes would lack what the upgrade adds."""
     lock = " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
     for row in connection.execute(
         text(f"SELECT name, holder, lease_until_ms FROM sweeps ORDER BY id{lock}")
@@ -80,12 +80,12 @@ def _fence(connection: Connection, where: str, found: str) -> None:
             rule = f"must not be in use while it is upgraded from schema version {found} to {SCHEMA_VERSION}"
             raise leases.SweepBusy(f"{where}: {rule}; {busy}") from None
         except (ValueError, TypeError):
-            continue  # damaged: nobody can renew it
+            continue  # a damaged lease cannot be renewed
     connection.execute(text("UPDATE sweeps SET invocation = 0, holder = NULL, lease_until_ms = 0"))
 
 
 def version_of(columns: Mapping[str, Collection[str]]) -> int:
-    """The version of a ledger by the columns of its tables, as far as they can be read."""
+    """Return the version of a ledger, inferred from the columns of its tables as far as they can be read."""
     if any("digest" in names for names in columns.values()):
         return FIRST_SEALED
     leased = "holder" in columns[tables.sweeps.name] or "pruned_ms" in columns[tables.checkpoints.name]
@@ -93,12 +93,12 @@ def version_of(columns: Mapping[str, Collection[str]]) -> int:
 
 
 def create(connection: Connection, version: int) -> None:
-    """Create the tables of a version, without a row, in the caller's transaction."""
+    """Create the empty tables of a version, in the caller's transaction."""
     _upgrade(connection, "base", version)
 
 
 def _upgrade(connection: Connection, found: str, wanted: int) -> None:
-    from alembic import command  # slow to load, and nearly every ledger is opened as it is
+    from alembic import command  # slow to import, and rarely needed
     from alembic.config import Config
 
     config = Config()

@@ -1,4 +1,4 @@
-"""What Alembic runs to apply revisions: on the connection, and in the transaction, of whoever asks for the upgrade."""
+"""Alembic's entry point: applies revisions on the caller's connection and in its transaction."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""The paper's claims: what a sweep shows of each, and the rule that decides."""
+"""The paper's claims: a sweep's evidence for each, and the rule that decides."""

@@ -1,9 +1,8 @@
-"""The numbers of the decay-time experiment (paper, figure S6): when is the right moment to decay once?
+"""The numbers of the decay-time experiment (paper, figure S6): when is the best time for a single decay?
 
-Every trial of a ``decay_at`` arm decays once, each at another epoch; a ``constant`` arm shows the norm that ABEL would
-watch; an ``abel`` arm says when ABEL decays by itself. *After the bounce* is read off norms alone: it is the first
-epoch of the grid that lies before no seed's first decay by ABEL itself. Test errors decide nothing, they are only
-compared.
+Every trial of a ``decay_at`` arm decays once, at different epochs; a ``constant`` arm shows the norm that ABEL would observe; an
+``abel`` arm shows when ABEL decays on a bounce. The epoch *after the bounce* depends only on norms: it is the first epoch of
+the grid that is not before the first bounce decay of any seed. Test errors are compared but select nothing.
 """
 
 from collections.abc import Mapping
@@ -39,7 +38,7 @@ class Paired:
 
     @property
     def cost(self) -> Interval:
-        """The first less the second; points of test error."""
+        """The first minus the second, in points of test error."""
         return difference(*self._levels).value
 
     @property
@@ -50,17 +49,17 @@ class Paired:
 
 @dataclass(frozen=True, kw_only=True)
 class DecayTime:
-    """What the figure shows. Errors are minimum test errors in percent; trials without a result are left out.
+    """The numbers of the figure. Errors are minimum test errors in percent; trials without a result are excluded.
 
     Args:
         grid: one row per trial that decays once: ``decay_epoch``, ``seed``, ``error``.
         norm: squared weight norm of the constant arm, epochs down, seeds across.
         constant: error by seed of the constant arm.
         abel: error by seed of the ABEL arm.
-        bounce_epochs: by seed, where ABEL decayed because the norm bounced.
-        forced_epochs: by seed, where it decayed because its last decay was due.
-        paired: decaying at the earliest epoch against the first one after the bounce; None where there is no such pair.
-        no_pair: why there is none.
+        bounce_epochs: by seed, the epochs at which ABEL decayed because the norm bounced.
+        forced_epochs: by seed, the epochs at which its last decay was due.
+        paired: the earliest decay epoch compared with the first one after the bounce; None if there is no such pair.
+        no_pair: why there is no pair.
     """
 
     grid: pd.DataFrame
@@ -74,7 +73,7 @@ class DecayTime:
 
     @property
     def costs(self) -> dict[int, Interval]:
-        """By decay epoch, the error less that of the pair's later one; nothing where there is no pair."""
+        """By decay epoch, the error minus that of the pair's later epoch; empty if there is no pair."""
         if self.paired is None:
             return {}
         later, table = self.paired.later, self.grid.pivot(index="seed", columns="decay_epoch", values="error")
@@ -83,11 +82,11 @@ class DecayTime:
 
 
 def decay_time(frames: Frames, guessing: float | None = None) -> DecayTime | None:
-    """The experiment's numbers; None where the sweep has no grid of decay epochs, or varies anything beside them.
+    """Return the experiment's numbers; None if the sweep has no grid of decay epochs, or varies anything else.
 
-    A diverged trial has the error of guessing, and is left out where that is not known.
+    A diverged trial has the error of guessing, and is excluded if that is unknown.
 
-    Varying anything includes two arms of one of the three kinds: the figure has one line for each.
+    Two arms of one of the three kinds also count as varying something else: the figure has one line for each kind.
     """
     finished = frames.counted(guessing)
     if not _is_decay_time(finished):
@@ -123,7 +122,7 @@ def _is_decay_time(finished: pd.DataFrame) -> bool:
 
 
 def of_seed(trials: pd.DataFrame, column: str) -> dict[int, Any]:
-    """A column of trials that differ in their seeds only, by seed."""
+    """Return a column, by seed, of trials that differ only in their seeds."""
     return dict(zip(trials["seed"], trials[column], strict=True))
 
 
@@ -132,19 +131,19 @@ def _pair(grid: pd.DataFrame, bounces: Mapping[int, tuple[int, ...]]) -> tuple[P
     if not bounces:
         return None, "the sweep has no finished ABEL trial to say where the bounce is"
     if not first:
-        return None, "the norm did not bounce: ABEL made no decay of its own"
+        return None, "the norm did not bounce: ABEL made no bounce decay"
     after = [int(epoch) for epoch in sorted(grid["decay_epoch"].unique()) if epoch >= max(first)]
     if not after:
         return (
             None,
-            f"the grid has no decay epoch at or after ABEL's own first decays (the latest after epoch {max(first)})",
+            f"the grid has no decay epoch at or after ABEL's first bounce decays (the latest after epoch {max(first)})",
         )
     earlier, later = int(grid["decay_epoch"].min()), after[0]
     table = grid.pivot(index="seed", columns="decay_epoch", values="error")
     if earlier == later:
-        return None, f"the earliest decay epoch of the grid ({earlier}) lies after the bounce already"
+        return None, f"the earliest decay epoch of the grid ({earlier}) is already after the bounce"
     found = _between(table, earlier, later)
-    return found, "" if found else f"no seed finished both with a decay at epoch {earlier} and at epoch {later}"
+    return found, "" if found else f"no seed finished trials with decays at both epoch {earlier} and {later}"
 
 
 def _between(table: pd.DataFrame, one: int, other: int) -> Paired | None:

@@ -1,4 +1,4 @@
-"""A sweep's results as the paper's claims need them: each arm's grid by any test error, and where the norm bounced."""
+"""A sweep's results as needed for the paper's claims: each arm's grid for any test error, and where the norm bounced."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,11 +16,11 @@ from sweeps.spec.models import Statistic
 
 RATE, FACTOR = "schedule.learning_rate", "schedule.decay_factor"
 DECAY, LAST = "schedule.decay_epoch", "schedule.last_decay_epoch"
-COLLAPSE = 0.99  # a network whose squared norm has lost this part of itself learns nothing any more
+COLLAPSE = 0.99  # a network whose squared norm has fallen by this fraction no longer learns
 
 
 class NormShape(StrEnum):
-    """What the norm does at a rate before it is decayed, in every seed; mixed where seeds differ."""
+    """What the norm does at a rate before the first decay, in every seed; mixed if seeds differ."""
 
     BOUNCES = "bounces"
     LEVELS = "does not bounce"
@@ -30,10 +30,10 @@ class NormShape(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """A sweep, with all that is derived from it.
+    """A sweep, with everything derived from it.
 
     Args:
-        guessing: the test error of guessing, in percent, which a diverged trial counts as; None where it is not known.
+        guessing: the test error of guessing, in percent, assigned to diverged trials; None if unknown.
     """
 
     frames: Frames
@@ -45,21 +45,21 @@ class Evidence:
         return dict(zip(self.frames.trials["arm"], self.frames.trials["kind"], strict=True))
 
     def arm(self, kind: str) -> str:
-        """The one arm of a kind of schedule.
+        """Return the only arm of a kind of schedule.
 
         Raises:
             ValueError: there is none, or there are several.
         """
         named = [arm for arm, own in self.kinds.items() if own == kind]
         if len(named) != 1:
-            raise ValueError(f"it takes one arm of {kind}, and there are {len(named)}")
+            raise ValueError(f"needs one arm of kind {kind}, got {len(named)}")
         return named[0]
 
     def table(self, kind: str, error: Statistic) -> Grid:
-        """The results of the one arm of a kind.
+        """Return the results of the only arm of a kind.
 
         Raises:
-            ValueError: there is no such arm, a trial of it has no result, or one diverged and guessing is not known.
+            ValueError: there is no such arm, one of its trials has no result, or one diverged and guessing is unknown.
         """
         own = [result for result in self.results if result.arm == self.arm(kind)]
         (table,) = baseline.tables(own, error, self.guessing).values()
@@ -89,7 +89,7 @@ class Evidence:
         )
 
     def courses(self, kind: str) -> dict[Scalar, NormShape]:
-        """By rate, what the norm of an arm does before its first decay."""
+        """Return, by rate, what the norm of an arm does before its first decay."""
         norms = self.frames.curve("weight_norm_sq")
         trials = self.frames.finished[self.frames.finished["arm"] == self.arm(kind)]
         seen: dict[Scalar, set[NormShape]] = {}

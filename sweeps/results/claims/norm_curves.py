@@ -1,6 +1,6 @@
-"""The numbers of the experiments on the weight norm itself: how it goes at each rate (figure S5), and why (section 4.1).
+"""The numbers of the experiments on the weight norm itself: its curve at each rate (figure S5), and why (section 4.1).
 
-A *course* is what one setting, a rate or a strength of L2, does to the norm: at a fixed rate and under ABEL, by seed.
+A *course* is the norm at one setting, a rate or a strength of L2: at a fixed rate and under ABEL, by seed.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from abel.curves import Bounces, bounces
 from sweeps.results.claims.decay_time import of_seed
 from sweeps.results.frames import CURVES, Frames
 
-LEAST_RISE = 0.01  # a norm that ends within 1 % above its minimum has levelled, it did not bounce
+LEAST_RISE = 0.01  # a norm that ends within 1 % above its minimum has levelled off and not bounced
 
 
 PREFIX = "dynamics/"
@@ -27,9 +27,9 @@ class NormCourse:
         value: the rate, or the strength of L2.
         norm: squared weight norm at the fixed rate.
         abel: squared weight norm under ABEL.
-        bounce_epochs: by seed, where ABEL decayed because the norm bounced.
-        forced_epochs: by seed, where it decayed because its last decay was due.
-        equation: sums of each epoch at the fixed rate, by their names without `dynamics/`; empty if not recorded.
+        bounce_epochs: by seed, the epochs at which ABEL decayed because the norm bounced.
+        forced_epochs: by seed, the epochs at which its last decay was due.
+        equation: sums of each epoch at the fixed rate, by name without `dynamics/`; empty if not recorded.
     """
 
     value: float
@@ -41,7 +41,7 @@ class NormCourse:
 
     @property
     def bounces(self) -> Mapping[int, Bounces]:
-        """By seed, what the norm's curve at the fixed rate shows."""
+        """By seed, the bounces of the norm at the fixed rate."""
         return {int(str(seed)): bounces(curve.dropna()) for seed, curve in self.norm.items()}
 
     @property
@@ -51,7 +51,7 @@ class NormCourse:
 
     @property
     def size(self) -> pd.DataFrame:
-        """The magnitudes of the equation's terms, added up: what its residual is small beside."""
+        """The sum of the magnitudes of the equation's terms, to compare its residual with."""
         growth, decay, alignment = (self.equation[name].abs() for name in TERMS)
         return growth + decay + alignment
 
@@ -63,14 +63,14 @@ class NormCourse:
 
 
 def by_rate(frames: Frames) -> list[NormCourse] | None:
-    """The course at each base rate, highest first; None where no rate stands alone for its trials."""
+    """Return the course at each base rate, highest first; None if trials of one rate differ in more than kind and seed."""
     rates = frames.curve("learning_rate_first").max()
-    # Rates are recorded as float32 numbers: 0.1 as 0.10000000149.
+    # Rates are recorded in float32: 0.1 as 0.10000000149.
     return _courses(frames, {str(trial): float(f"{rate:.6g}") for trial, rate in rates.items()})
 
 
 def by_l2(frames: Frames) -> list[NormCourse] | None:
-    """The course at each strength of L2, highest first; None where the sweep does not vary it, or nothing else."""
+    """Return the course at each strength of L2, highest first; None if the sweep does not vary only L2, or has no terms."""
     named = zip(frames.trials["trial_id"], frames.trials["settings"], strict=True)
     strengths = {trial: settings.get("program.l2") for trial, settings in named}
     if None in strengths.values():

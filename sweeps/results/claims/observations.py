@@ -1,6 +1,6 @@
-"""What a sweep shows of the paper's claims: for each the number that decides, with its interval, and how to read it.
+"""A sweep's evidence for the paper's claims: for each claim the deciding number, with its interval and its meaning.
 
-Every function takes the evidence and the margin, and raises `ValueError` with what is lacking where there is no such number.
+Every function takes the evidence and the margin, and raises `ValueError` with what is missing if there is no such number.
 """
 
 import math
@@ -33,20 +33,20 @@ class Held(StrEnum):
 
 
 class Bound(NamedTuple):
-    """What a number must keep: above `low` and below `high`."""
+    """Bounds on a number: above `low` and below `high`."""
 
     low: float
     high: float
 
     def verdict(self, found: Interval) -> Held:
-        """What an interval says of the bound; NaN says nothing."""
+        """Return what an interval says about the bound; NaN is inconclusive."""
         if self.low < found.low and found.high < self.high:
             return Held.HELD
         return Held.NOT_HELD if found.high <= self.low or found.low >= self.high else Held.CANNOT_TELL
 
 
 class Seen(NamedTuple):
-    """The number that decides, what it means, and the verdict where it is not the bound's."""
+    """The deciding number, its meaning, and the verdict if it is not that of the bound."""
 
     found: Interval
     numbers: str
@@ -54,7 +54,7 @@ class Seen(NamedTuple):
 
 
 def tuned(evidence: Evidence, margin: float) -> Seen:
-    """ABEL against step-wise, each at its own best."""
+    """Compare ABEL with step-wise, each at its best setting."""
     abel, step = (evidence.table(kind, "final") for kind in ("abel", "step"))
     (one, other), apart = compare(abel, step)["best"]
     return Seen(
@@ -66,19 +66,19 @@ def tuned(evidence: Evidence, margin: float) -> Seen:
 
 
 def _gains(evidence: Evidence, course: NormShape) -> dict[Scalar, Difference]:
-    """What cosine gains on simple decay, by rate, at the rates at which the norm does this."""
+    """Return what cosine gains over simple decay, by rate, at the rates at which the norm takes this course."""
     simple, cosine = with_common_seeds(evidence.table("simple", "selected"), evidence.table("cosine", "selected"))
     courses = evidence.courses("simple")
     rates = [rate for rate in axes(cosine).get(RATE, ()) if courses.get(rate) is course]
     if not rates:
         told = "; ".join(f"{rate}: {seen}" for rate, seen in courses.items())
-        raise ValueError(f"it takes a rate at which the norm {course} in every seed; {told}")
+        raise ValueError(f"needs a rate at which the norm {course} in every seed; {told}")
     best = [[quantities(at_value(table, RATE, rate))["best"] for table in (simple, cosine)] for rate in rates]
     return {rate: Difference(one, other) for rate, (one, other) in zip(rates, best, strict=True)}
 
 
 def cosine_gain(course: NormShape) -> Callable[[Evidence, float], Seen]:
-    """What cosine gains on simple decay where the norm takes this course."""
+    """Return the function for what cosine gains over simple decay where the norm takes this course."""
 
     def look(evidence: Evidence, margin: float) -> Seen:
         gains = _gains(evidence, course)
@@ -95,7 +95,7 @@ def _average(levels: Sequence[Quantity]) -> Level:
 
 
 def early(evidence: Evidence, margin: float) -> Seen:
-    """What the earliest decay of a grid costs against the first after ABEL's own."""
+    """Compare the earliest decay of a grid with its first decay after ABEL's first bounce decays."""
     pair = _pair(evidence)
     cost = pair.cost
     early, late = pair.means
@@ -106,7 +106,7 @@ def early(evidence: Evidence, margin: float) -> Seen:
 
 
 def timing(evidence: Evidence, margin: float) -> Seen:
-    """What ABEL's own time costs against the best one of the grid, and what the grid's first after it does."""
+    """Compare ABEL, and the grid's first decay after ABEL's first bounce decays, with the grid's best decay."""
     pair, table = _pair(evidence), evidence.table("decay_at", "minimum")
     abel = evidence.table("abel", "minimum")
     others = without(table, DECAY, pair.later)
@@ -117,9 +117,9 @@ def timing(evidence: Evidence, margin: float) -> Seen:
     times = ", ".join(str(epochs[0]) if epochs else "none" for _, epochs in sorted(_bounces(evidence).items()))
     return Seen(
         found,
-        f"ABEL, which decays by itself after epoch {times} (by seed), {own:.1f} %, the best one, {best}, {reached:.1f} %: "
-        f"{points_text(apart.value)}; after epoch {pair.later} against the best other one, {other}: {points_text(late.value)}; "
-        "what choosing the best flatters is taken out",
+        f"ABEL, which first decays after epoch {times} (by seed), {own:.1f} %, the grid's best epoch, {best}, {reached:.1f} %: "
+        f"{points_text(apart.value)}; epoch {pair.later} against the best other one, {other}: {points_text(late.value)}; "
+        "corrected for the choice of the best",
         here,
     )
 
@@ -127,13 +127,13 @@ def timing(evidence: Evidence, margin: float) -> Seen:
 def _pair(evidence: Evidence) -> Paired:
     numbers = decay_time(evidence.frames, evidence.guessing)
     if numbers is None or numbers.paired is None:
-        lack = "it takes one arm of decay_at that varies the decay's epoch alone"
+        lack = "needs one arm of kind decay_at that varies only the decay epoch"
         raise ValueError(numbers.no_pair if numbers else lack)
     return numbers.paired
 
 
 def _all_keep(bound: Bound, found: Sequence[Interval]) -> tuple[Held, Interval]:
-    """The verdict on numbers that must all keep a bound, and the number that decided."""
+    """Return the verdict on numbers that must all satisfy a bound, and the number that decided it."""
     verdicts = [bound.verdict(one) for one in found]
     here = next(held for held in (Held.NOT_HELD, Held.CANNOT_TELL, Held.HELD) if held in verdicts)
     return here, found[verdicts.index(here)]
@@ -145,7 +145,7 @@ def _bounces(evidence: Evidence) -> Mapping[int, tuple[int, ...]]:
 
 
 def last_decay(evidence: Evidence, margin: float) -> Seen:
-    """The final error by the epoch of the last decay, against that at 85 % of training."""
+    """Compare the final error by epoch of the last decay with that at 85 % of training."""
     numbers = last_decays(evidence)
     table, reference, epochs = numbers.table, numbers.reference, np.array(numbers.epochs)
     low, high = (np.delete(bound[:, reference], reference) for bound in bands(table.errors).above)
@@ -156,15 +156,15 @@ def last_decay(evidence: Evidence, margin: float) -> Seen:
     found = Interval(float(means[widest]), float(low[widest]), float(high[widest]))
     return Seen(
         found,
-        f"against epoch {epochs[reference]:g}, {inside.sum()} of {len(means)} epochs from {epochs.min():g} to {epochs.max():g} "
-        f"are surely within it and {outside.sum()} surely beyond; the largest difference is {points_text(found)}, at "
-        f"{np.delete(epochs, reference)[widest]:g}",
+        f"compared with epoch {epochs[reference]:g}, {inside.sum()} of {len(means)} epochs from {epochs.min():g} to "
+        f"{epochs.max():g} are surely within the margin and {outside.sum()} surely beyond it; the largest difference is "
+        f"{points_text(found)}, at epoch {np.delete(epochs, reference)[widest]:g}",
         here,
     )
 
 
 def factor(evidence: Evidence, margin: float) -> Seen:
-    """How far ABEL's error spreads over the decay factors."""
+    """Return the spread of ABEL's error over the decay factors."""
     table = evidence.table("abel", "final")
     by_factor = along(table, FACTOR)
     spread = measure("spread", by_factor)
@@ -174,7 +174,7 @@ def factor(evidence: Evidence, margin: float) -> Seen:
 
 
 def _joint(table: Grid) -> str:
-    """How rate and factor interact, as the end of a sentence; nothing where that is not known."""
+    """Return the interaction of rate and factor as the end of a sentence; empty if unknown."""
     if RATE not in axes(table):
         return ""
     found = interaction(heat(table, RATE, FACTOR).errors)
@@ -184,7 +184,7 @@ def _joint(table: Grid) -> str:
 
 
 def more_decays(evidence: Evidence, margin: float) -> Seen:
-    """How many decays more ABEL makes at the largest factor than at the least."""
+    """Return how many more decays ABEL makes at the largest factor than at the smallest."""
     table = evidence.table("abel", "final")
     by_factor = along(table, FACTOR)
     factors = [float(str(value)) for ((_, value),) in by_factor.settings]
@@ -193,28 +193,28 @@ def more_decays(evidence: Evidence, margin: float) -> Seen:
     more = mean_difference(by_factor.decays[most] - by_factor.decays[least], least_variance=rounded)
     means = by_factor.decays.mean(axis=1)
     each = ", ".join(f"{factor:g}: {count:.1f}" for factor, count in zip(factors, means, strict=True))
-    return Seen(more, f"decays of a trial by factor, {each}; {signed(more)} more at the largest than at the least")
+    return Seen(more, f"decays per trial by factor, {each}; {signed(more)} more at the largest than at the smallest")
 
 
 def growth(other: str) -> Callable[[Evidence, float], Seen]:
-    """How far ABEL is above its best rate on average, less the same for another schedule."""
+    """Return the function for ABEL's mean error above its best rate, minus the same for another schedule."""
 
     def look(evidence: Evidence, margin: float) -> Seen:
         abel, against = (along(evidence.table(kind, "final"), RATE) for kind in ("abel", other))
         (one, two), apart = compare(abel, against)["area"]
         return Seen(
             apart.value,
-            f"above its best rate ABEL is {one:.1f} points on average, {other} {two:.1f}: {points_text(apart.value)}",
+            f"on average ABEL is {one:.1f} points above its best rate, {other} {two:.1f}: {points_text(apart.value)}",
         )
 
     return look
 
 
 def extreme(evidence: Evidence, margin: float) -> Seen:
-    """Whether at the largest rate ABEL trains, and no other schedule does, each at its best factor."""
+    """Check whether only ABEL trains at the largest rate, each schedule at its best factor."""
     abel = evidence.table("abel", "final")
     if abel.guessing is None:
-        raise ValueError("it takes the error of guessing, which is not known")
+        raise ValueError("needs the error of guessing, which is unknown")
     rate = max(along(abel, RATE).settings, key=lambda setting: float(str(setting[0][1])))[0][1]
     trains = Bound(-math.inf, NEAR_CHANCE * abel.guessing)
     own, *others = (_at_rate(evidence, kind, rate) for kind in ("abel", *OTHERS))
@@ -223,13 +223,13 @@ def extreme(evidence: Evidence, margin: float) -> Seen:
         here, found = _all_keep(Bound(trains.high, math.inf), others)
     numbers = ", ".join(f"{kind} {percent(one)}" for kind, one in zip(("ABEL", *OTHERS), (own, *others), strict=True))
     told = f"at rate {rate}, {numbers}; guessing is {abel.guessing:g} %"
-    if here is Held.NOT_HELD and found is not own:  # the rate is not extreme: at a larger one ABEL may be alone
-        return Seen(found, f"{told}: another one trains too, and no rate of the grid is extreme", Held.CANNOT_TELL)
+    if here is Held.NOT_HELD and found is not own:  # the rate is not extreme: at a larger one only ABEL may train
+        return Seen(found, f"{told}: another schedule trains too, so no rate of the grid is extreme", Held.CANNOT_TELL)
     return Seen(found, told, here)
 
 
 def _at_rate(evidence: Evidence, kind: str, rate: Scalar) -> Interval:
-    """The least error at a rate; that of seeds that agree by chance has no interval, that of seeds which all guess has one."""
+    """Return the lowest error at a rate, without bounds if training seeds agree by chance, but with bounds if all guess."""
     table = at_value(evidence.table(kind, "final"), RATE, rate)
     found = measure("best", table)
     trains = table.guessing is not None and found.value < NEAR_CHANCE * table.guessing
@@ -237,5 +237,5 @@ def _at_rate(evidence: Evidence, kind: str, rate: Scalar) -> Interval:
 
 
 def points_text(found: Interval) -> str:
-    """A difference of errors with its bounds, as text."""
+    """Return a difference of errors with its bounds, as text."""
     return f"{signed(found)} points"

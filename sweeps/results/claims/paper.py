@@ -1,14 +1,15 @@
-"""The paper's claims, each with the rule that decides from a sweep whether it held here.
+"""The paper's claims, each with the rule that decides whether it held in a sweep.
 
-A rule is a bound on one number with its 95 % interval over seeds. The claim *held* where the whole interval keeps the
-bound, and *did not hold* where the whole interval breaks it; else the sweep *cannot tell*, and more seeds would. Where a
-rule bounds several numbers, the one that decides is shown. The rules were written before the results of `fig-s1-cifar10`
-and `fig-3-cifar10` were seen; those of `fig-s6a-digits` and `fig-s6a-cifar10` were known. Two were mended later, with all
-results known: ABEL's time was judged by the grid's trials alone, and an extreme rate by differences of errors, whether or
-not anything trained there. Each interval is right by itself: they are not corrected for there being several. `margin` is
-how many points of test error count as no difference: 0.2 in the paper, more where networks are small and seeds few.
-Where an arm is taken at its best setting, what choosing flatters is taken out (`sweeps/results/comparison.py`; how, was mended
-after `fig-3-cifar10` had been seen, as bench/RESULTS.md tells).
+A rule is a bound on one number with its 95 % interval over seeds. The claim *held* if the whole interval satisfies the bound,
+and *did not hold* if the whole interval violates it. Otherwise the sweep *cannot tell*, and more seeds would help. If a rule
+bounds several numbers, the deciding one is shown. `margin` is the difference in points of test error that counts as none: 0.2
+in the paper, more for small networks and few seeds. The intervals are not corrected for multiple comparisons. An arm's best
+setting is corrected for its choice (`sweeps/results/comparison.py`).
+
+The rules were written before the results of `fig-s1-cifar10` and `fig-3-cifar10` were seen; those of `fig-s6a-digits` and
+`fig-s6a-cifar10` were known. Two rules were corrected later, with all results known: ABEL's time was judged only by the grid's
+trials, and an extreme rate by differences of errors, even if nothing trained there. The correction for the best setting was
+changed after `fig-3-cifar10` had been seen; see bench/RESULTS.md.
 """
 
 import math
@@ -25,16 +26,16 @@ from sweeps.spec.models import Claim, Claims
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """A claim, or a part of one, and what a sweep says of it.
+    """A claim, or a part of one, and a sweep's verdict on it.
 
     Args:
         claim: its name in a spec.
         source: where the paper makes it.
-        says: what it says.
-        rule: what has to be so here, the margin filled in.
-        here: whether it is.
-        found: the number that decided; None where there is none.
-        numbers: what was seen, or what is lacking.
+        says: the claim in words.
+        rule: the rule that decides, with the margin filled in.
+        here: the verdict.
+        found: the deciding number; None if there is none.
+        numbers: the observed numbers, or what is missing.
     """
 
     claim: str
@@ -75,7 +76,7 @@ def _above_zero(margin: float) -> Bound:
 
 
 def claims_of(frames: Frames, guessing: float | None = None) -> tuple[Told, ...]:
-    """What a sweep says of the claims that its spec names; nothing where it names none."""
+    """Return a sweep's verdicts on the claims that its spec names; empty if it names none."""
     asked = frames.spec.get("claims")
     if not asked:
         return ()
@@ -84,7 +85,7 @@ def claims_of(frames: Frames, guessing: float | None = None) -> tuple[Told, ...]
 
 
 def claims_told(evidence: Evidence, claims: Sequence[Claim], margin: float) -> tuple[Told, ...]:
-    """What a sweep says of some claims, part by part."""
+    """Return a sweep's verdicts on claims, part by part."""
     return tuple(_told(evidence, claim, one, margin) for claim in claims for one in _PARTS[claim])
 
 
@@ -120,28 +121,29 @@ _PARTS: Mapping[Claim, tuple[_Part, ...]] = {
     "cosine": (
         _Part(
             says="Cosine beats simple decay where the norm bounces.",
-            rule="over the rates at which it does, simple decay has the larger error, at its best factor and least training loss",
+            rule="averaged over the rates at which it bounces, simple decay has the larger error, each at the lowest training "
+            "loss and simple decay at its best factor",
             bound=_above_zero,
             look=observations.cosine_gain(NormShape.BOUNCES),
         ),
         _Part(
             says="Cosine gains nothing where the norm does not bounce.",
-            rule="over the rates at which it does not, cosine gains less than {margin} points",
+            rule="averaged over the rates at which it does not bounce, cosine gains less than {margin} points",
             bound=_below_margin,
             look=observations.cosine_gain(NormShape.LEVELS),
         ),
     ),
     "decay_time": (
         _Part(
-            says="Decaying before the norm has bounced hurts much.",
-            rule="the grid's earliest decay costs more than {margin} points against its first after ABEL's own",
+            says="Decaying before the norm has bounced hurts a lot.",
+            rule="the error of the grid's earliest decay is more than {margin} points above that of its first decay after ABEL's",
             bound=_above_margin,
             look=observations.early,
         ),
         _Part(
             says="ABEL's time to decay is near the best.",
-            rule="ABEL's error is less than {margin} points above that of the grid's best decay, and so is that of the grid's "
-            "first decay after ABEL's own",
+            rule="ABEL's error is less than {margin} points above that of the grid's best decay, and so is the error of the "
+            "grid's first decay after ABEL's",
             bound=_below_margin,
             look=observations.timing,
         ),
@@ -149,8 +151,8 @@ _PARTS: Mapping[Claim, tuple[_Part, ...]] = {
     "last_decay": (
         _Part(
             says="The epoch of the last decay barely matters.",
-            rule="at more than half of the epochs the final error is within {margin} points of that at 85 % of training, by "
-            "bounds that hold for all at once",
+            rule="at more than half of the epochs the final error is within {margin} points of that at 85 % of training, with "
+            "simultaneous bounds",
             bound=_within_margin,
             look=observations.last_decay,
         ),
@@ -158,13 +160,13 @@ _PARTS: Mapping[Claim, tuple[_Part, ...]] = {
     "decay_factor": (
         _Part(
             says="The decay factor barely matters for ABEL's final error.",
-            rule="its mean over the other axes spreads by less than {margin} points over the factors",
+            rule="averaged over the other axes, it spreads by less than {margin} points over the factors",
             bound=_below_margin,
             look=observations.factor,
         ),
         _Part(
-            says="The number of decays adjusts: a larger factor has more.",
-            rule="ABEL decays more often at the largest factor than at the least",
+            says="The number of decays adjusts: a larger factor leads to more.",
+            rule="ABEL decays more often at the largest factor than at the smallest",
             bound=_above_zero,
             look=observations.more_decays,
         ),
@@ -172,20 +174,20 @@ _PARTS: Mapping[Claim, tuple[_Part, ...]] = {
     "rate": (
         _Part(
             says="ABEL's error grows less with the rate than step-wise's.",
-            rule="over the rates, ABEL's final error is on average less far above that of its best rate",
+            rule="averaged over the rates, the final error exceeds that of the best rate by less for ABEL",
             bound=_below_zero,
             look=observations.growth("step"),
         ),
         _Part(
             says="ABEL's error grows less with the rate than cosine's.",
-            rule="over the rates, ABEL's final error is on average less far above that of its best rate",
+            rule="averaged over the rates, the final error exceeds that of the best rate by less for ABEL",
             bound=_below_zero,
             look=observations.growth("cosine"),
         ),
         _Part(
-            says="At an extreme rate ABEL alone trains.",
-            rule="at the largest rate, each at its best factor, ABEL's final error is below 90 % of that of guessing, and every "
-            "other one is above it",
+            says="At an extreme rate only ABEL trains.",
+            rule="at the largest rate, each at its best factor, ABEL's final error is below 90 % of that of guessing, and that "
+            "of every other schedule is above it",
             bound=_above_margin,
             look=observations.extreme,
         ),

@@ -1,6 +1,6 @@
 """The numbers of the robustness experiments: rate by decay factor (paper, figure 3), and the last decay (figure S1).
 
-Errors are final test errors in percent. Every arm is taken as a grid, at its best setting and over it.
+Errors are final test errors in percent, of every arm at its best setting and over its grid.
 """
 
 import math
@@ -21,7 +21,7 @@ SHOWN = {"best": "at its own best", "mean": "over the grid", "area": "above its 
 
 @dataclass(frozen=True, kw_only=True)
 class RateByFactor:
-    """Arms over rates and factors, that of ABEL first; an arm without a factor varies its rate alone."""
+    """Arms over rates and factors, ABEL's first; an arm without a factor varies only its rate."""
 
     arms: Mapping[str, Grid]
     abel: str
@@ -32,8 +32,8 @@ class LastDecay:
     """ABEL by the epoch of its last decay.
 
     Args:
-        table: errors and decays, one setting for each epoch, in ascending order.
-        reference: the index of the epoch that is nearest to 85 % of training.
+        table: errors and decays, one setting per epoch, in ascending order.
+        reference: index of the epoch nearest to 85 % of training.
     """
 
     table: Grid
@@ -41,12 +41,12 @@ class LastDecay:
 
     @property
     def epochs(self) -> list[float]:
-        """The epochs."""
+        """The epochs of the last decay."""
         return [float(str(value)) for ((_, value),) in self.table.settings]
 
 
 def rates_by_factors(evidence: Evidence) -> RateByFactor:
-    """Every arm over rates and factors.
+    """Return every arm over rates and factors.
 
     Raises:
         ValueError: an arm varies something else, there are two of one kind, or a trial has no result.
@@ -55,12 +55,12 @@ def rates_by_factors(evidence: Evidence) -> RateByFactor:
     arms = {evidence.arm(kind): evidence.table(kind, "final") for kind in ("abel", *kinds)}
     first, *others = arms.values()
     if set(axes(first)) != {RATE, FACTOR} or not all({RATE} <= set(axes(other)) <= {RATE, FACTOR} for other in others):
-        raise ValueError("it takes an arm of abel that varies rate and factor, and others that vary no more")
+        raise ValueError("needs an arm of kind abel that varies rate and factor, and other arms that vary nothing else")
     return RateByFactor(arms=arms, abel=evidence.arm("abel"))
 
 
 def last_decays(evidence: Evidence) -> LastDecay:
-    """ABEL over the epochs of its last decay.
+    """Return ABEL's errors over the epochs of its last decay.
 
     Raises:
         ValueError: its arm varies something else, there are two, or a trial has no result.
@@ -68,7 +68,7 @@ def last_decays(evidence: Evidence) -> LastDecay:
     table = evidence.table("abel", "final")
     epochs = axes(table).get(LAST, ())
     if set(axes(table)) != {LAST} or None in epochs:
-        raise ValueError("it takes an arm of abel that varies its last decay alone")
+        raise ValueError("needs an arm of kind abel that varies only its last decay")
     order = np.argsort(np.array(epochs, float))
     ordered = table.of_settings(order.tolist())
     wanted = 0.85 * float(evidence.frames.trials["epochs"].max())
@@ -77,38 +77,38 @@ def last_decays(evidence: Evidence) -> LastDecay:
 
 
 def rate_by_factor_findings(numbers: RateByFactor) -> Iterator[str]:
-    """Each arm by itself, then ABEL against each other one."""
+    """Yield sentences about each arm, then about ABEL compared with each other arm."""
     for arm, table in numbers.arms.items():
         found = measures(table)
         yield (
-            f"{arm} is best at {in_words(dict(best_setting(table)))}, with {percent(found['best'])} final test error; over its "
-            f"grid {percent(found['mean'])}, at its worst {percent(found['worst'])}."
+            f"{arm} is best at {in_words(dict(best_setting(table)))}, with {percent(found['best'])} final test error; its mean "
+            f"over the grid is {percent(found['mean'])}, its worst {percent(found['worst'])}."
         )
     rows = comparisons(numbers.arms, numbers.abel)
     for arm in dict.fromkeys(row.second for row in rows):
         told = [
             f"{SHOWN[row.measure]} {_difference(row)}" for row in rows if row.second == arm and row.measure in SHOWN
         ]
-        yield f"{numbers.abel} less {arm}, in points, paired by seed: {'; '.join(told)}."
+        yield f"{numbers.abel} minus {arm}, in points, paired by seed: {'; '.join(told)}."
     if len(rows) > 1:
         yield (
-            "Intervals are at 95 %; d is Cohen's for paired differences with Hedges' correction, p is corrected for all of these "
-            "comparisons, those of worst and spread among them (Benjamini and Yekutieli)."
+            "Intervals are at 95 %; d is Cohen's d for paired differences with Hedges' correction; p is corrected for all of "
+            "these comparisons, including worst and spread (Benjamini and Yekutieli)."
         )
 
 
 def last_decay_findings(numbers: LastDecay) -> Iterator[str]:
-    """How much the epoch of the last decay matters."""
+    """Yield sentences about the influence of the epoch of the last decay."""
     means, epochs = numbers.table.errors.mean(axis=1), numbers.epochs
     found, reference = measures(numbers.table), numbers.reference
     apart = np.abs(means - means[reference])
     yield (
         f"With its last decay after epoch {epochs[reference]:g}, the nearest to 85 % of training, ABEL's final test error is "
-        f"{means[reference]:.1f} %; from epoch {epochs[0]:g} to {epochs[-1]:g} it differs from that by {apart.max():.1f} points "
-        f"at most. What noise leaves of the spread is {bounded(found['spread'])} points."
+        f"{means[reference]:.1f} %; for epochs {epochs[0]:g} to {epochs[-1]:g} it differs from that by {apart.max():.1f} points "
+        f"at most. Without the contribution of noise, the spread is {bounded(found['spread'])} points."
     )
     decays = numbers.table.decays.mean(axis=1)
-    yield f"It decays {decays.min():.1f} to {decays.max():.1f} times in a trial, the last decay among them."
+    yield f"It decays {decays.min():.1f} to {decays.max():.1f} times per trial, including the last decay."
 
 
 def _difference(row: Row) -> str:

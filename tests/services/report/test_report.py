@@ -90,7 +90,7 @@ def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> 
     assert others.startswith("Relative to epoch 30, the grid's other epochs change it by +")
     assert "to its minimum" in bounce and "after epoch 8" in bounce
     assert abel.startswith("ABEL decays by itself after epoch 24, 25, 26 (by seed) and reaches")
-    assert spread.startswith("decay-at: over its 5 settings the minimum test error goes from")
+    assert spread.startswith("decay-at: over its 5 settings the minimum test error ranges from")
     text = read(written.files[0])
     assert "24 (bounce), 34 (last)" in text
     assert "epochs saved" in text and "time in training" in text
@@ -254,7 +254,7 @@ def test_several_sweeps_stand_in_one_report(story: Any, settings: Settings) -> N
     assert '<th class="number">fig-s6a-digits: decay-at</th>' in text and "other: decay-at" in text
     assert text.count('<tr class="finished">') == 21 + 12
     assert any(sentence.startswith("other: decay-at: over its 2 settings") for sentence in written.findings)
-    assert not any("the least spread" in sentence for sentence in written.findings)  # their grids differ
+    assert not any("the smallest spread" in sentence for sentence in written.findings)  # their grids differ
 
 
 def test_sweeps_of_one_name_are_told_apart(story: Any, settings: Settings) -> None:
@@ -307,7 +307,7 @@ def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings
     written = write_report(settings, [story.sweep_id])
     (lacking,) = [sentence for sentence in written.findings if "no measures" in sentence]
     assert lacking.startswith("decay-at has no measures: every trial must have a result, 1 of 15 have none: ")
-    assert "decay-at decay_epoch=4 seed=1 (waiting); `abel run` trains what is lacking" in lacking
+    assert "decay-at decay_epoch=4 seed=1 (waiting); `abel run` trains the missing ones" in lacking
 
 
 def test_a_sweep_without_any_measure_is_shown_and_exported(story: Any, settings: Settings) -> None:

@@ -179,7 +179,7 @@ def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
 
 @pytest.mark.parametrize(
     ("status", "hint"),
-    [("failed", "`abel run` trains what is lacking"), ("stopped", "without `halving` in its spec")],
+    [("failed", "`abel run` trains the missing ones"), ("stopped", "remove `halving` from its spec")],
 )
 def test_a_trial_without_a_result_cannot_tell(home, baseline, status, hint):
     with contextlib.closing(Ledger.open(f"sqlite:///{home}/ledger.db")) as ledger, ledger._write() as connection:
@@ -199,11 +199,11 @@ def test_a_trial_without_a_result_cannot_tell(home, baseline, status, hint):
         (["--margin", "mean=-1"], "must have a finite amount above 0 for mean"),
         (["--margin", "mean"], "must be MEASURE=AMOUNT"),
         (["--margin", "mean=inf"], "must have a finite amount above 0 for mean"),
-        (["--margin", "at.near=1"], "must have an amount below 1 for at.near: a share, as 0.2"),
-        (["--margin", "diverged=20"], "must have an amount below 1 for diverged: a share, as 0.2"),
-        (["--rule", "near >= 50"], "must bound near within 0 and 1: a share, as 0.2"),
+        (["--margin", "at.near=1"], "must have an amount below 1 for at.near, which is a fraction"),
+        (["--margin", "diverged=20"], "must have an amount below 1 for diverged, which is a fraction"),
+        (["--rule", "near >= 50"], "must bound near between 0 and 1, as it is a fraction"),
         (["--rule", "mean >= -1"], "must have a bound of at least 0"),
-        (["--rule", "mean < 3"], "must be as"),
+        (["--rule", "mean < 3"], "must look like"),
         (["--rule", "abel.mean <= 3"], "must name an arm of sweep 'guarded' (at), got 'abel'"),
         (["--margin", "abel.mean=3"], "must name an arm of sweep 'guarded' (at), got 'abel'"),
     ],
@@ -383,7 +383,7 @@ def test_check_runs_the_spec_first_and_one_seed_cannot_tell(ran, home, baseline)
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 3, done.stderr
-    assert "one seed says nothing of the noise" in " ".join(done.stdout.split())
+    assert "one seed gives no estimate of the noise" in " ".join(done.stdout.split())
     lone = abel("baseline", "save", "guarded")
     assert lone.exit_code == 2
     assert "at least two seeds" in " ".join(lone.output.split())

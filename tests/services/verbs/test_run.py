@@ -435,7 +435,7 @@ def test_values_that_training_cannot_tell_apart_are_named(settings: Settings, tm
     spec.write_text(close.replace("{kind: decay_at,", "{kind: decay_at, decay_epoch: 4,"))
     (note,) = specs.validate(str(spec)).notes
     assert note == (
-        "arms.decay-at.grid.schedule.learning_rate: 0.3 and 0.30000000000000004 are one number in float32, so their trials "
+        "arms.decay-at.grid.schedule.learning_rate: 0.3 and 0.30000000000000004 are equal in float32, so their trials "
         "count once"
     )
     assert plans.plan(settings, Request(spec=str(spec))).notes == (note,)

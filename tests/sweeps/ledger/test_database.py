@@ -28,7 +28,7 @@ def refusal(url):
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "ledger.db").write_text("not a database, but long enough to be taken for one " * 100)
-    assert "is damaged: the database says 'file is not a database'" in refusal(f"sqlite:///{tmp_path}/ledger.db")
+    assert "is damaged: the database reports 'file is not a database'" in refusal(f"sqlite:///{tmp_path}/ledger.db")
 
 
 def test_a_commit_is_on_the_disk_before_it_is_told(tmp_path):

@@ -183,7 +183,7 @@ def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old):
     with closing(sqlite3.connect(old)) as connection:
         connection.execute("ALTER TABLE trials ADD COLUMN attempts INTEGER")  # in the way of the second revision
     before = contents(old)
-    with pytest.raises(LedgerError, match=r"is damaged: the database says 'duplicate column name: attempts'"):
+    with pytest.raises(LedgerError, match=r"is damaged: the database reports 'duplicate column name: attempts'"):
         Ledger.open(f"sqlite:///{old}")
     assert contents(old) == before
 
@@ -239,7 +239,7 @@ def test_a_version_that_this_program_does_not_know_is_refused(database, value):
 @pytest.mark.parametrize("value", ["2", "0", "two", "٣", "9" * 5000])
 def test_a_version_that_does_not_fit_the_tables_is_damage(database, value):
     set_version(Ledger.open(database), value)
-    with pytest.raises(LedgerDamaged, match=r"schema version must be a number that fits its tables, got '.{1,20}';"):
+    with pytest.raises(LedgerDamaged, match=r"schema version must be a number that matches its tables, got '.{1,20}';"):
         Ledger.open(database)
 
 

@@ -48,7 +48,7 @@ def test_along_an_axis_the_others_are_averaged_by_their_shares():
     assert found.errors[0] == pytest.approx([103 / 6, 119 / 6])
     assert found.decays[0] == pytest.approx([(0 + 3 * 4 + 2 * 8) / 6, (1 + 3 * 5 + 2 * 9) / 6])
     assert along(table(), "a").errors[:, 0] == pytest.approx([15, 13, 35])
-    with pytest.raises(ValueError, match="the grid must vary c, and varies a, b"):
+    with pytest.raises(ValueError, match="the grid must vary c, but varies a, b"):
         along(table(), "c")
 
 

@@ -111,12 +111,12 @@ def test_values_are_in_the_order_of_numbers_or_as_they_come() -> None:
 def test_the_findings_say_which_arm_depends_least_on_its_settings() -> None:
     abel, step, least = robustness_findings(arms())
     assert abel.startswith(
-        "abel: over its 6 settings the minimum test error goes from 10.2 to 13.6 %, a spread of 3.4 ("
+        "abel: over its 6 settings the minimum test error ranges from 10.2 to 13.6 %, a spread of 3.4 ("
     )
     assert step.startswith("step: over its 6 settings")
     assert least == (
-        "Over the grid that abel, step share, abel has the least spread (3.4 points) and step the most (6.4 points): "
-        "surely so, their intervals do not meet."
+        "On the grid shared by abel, step, abel has the smallest spread (3.4 points) and step the largest (6.4 points): "
+        "their intervals do not overlap."
     )
 
 
@@ -127,10 +127,10 @@ def test_an_arm_near_chance_is_named_and_ranked_last() -> None:
 
     hopeless, abel, ranked = robustness_findings(arms(fail, guessing=99.0))
     assert hopeless.startswith("step is near chance: at its best its minimum test error is 96.5 % (")
-    assert hopeless.endswith("and guessing has 99 %. That its settings are alike says nothing.")
+    assert hopeless.endswith("and guessing has 99 %. So small differences between its settings say nothing.")
     assert abel.startswith("abel: over its 6 settings")
     assert ranked == (
-        "Over the grid that abel, step share, there is no spread to compare; last, being near chance, is step."
+        "On the grid shared by abel, step, there is no spread to compare; step is last, being near chance."
     )
 
 
@@ -151,7 +151,7 @@ def test_the_mean_over_the_range_is_not_called_a_choice_among_the_settings() -> 
     lone = Robustness(arm="abel", kind="abel", error="minimum", table=table, measures=measures(table))
     (sentence,) = robustness_findings([lone])
     # By the trapezoid rule (10 + 2 * 12 + 30) / 4 = 16; at even odds it would be 17.3.
-    assert sentence.endswith("; averaged over the range it is 6.0 (6.0 to 6.0) points above the best.")
+    assert sentence.endswith("; averaged over the grid it is 6.0 (6.0 to 6.0) points above the best.")
 
 
 def test_arms_of_equal_spread_are_not_ranked() -> None:
@@ -159,7 +159,7 @@ def test_arms_of_equal_spread_are_not_ranked() -> None:
         row["minimum_test_error"] = 18.9
 
     *_, least = robustness_findings(arms(collapse))
-    assert least == "Over the grid that abel, step share, no difference in spread was seen (0.0 points each)."
+    assert least == "On the grid shared by abel, step, no difference in spread was seen (0.0 points each)."
 
 
 def test_one_seed_cannot_tell_which_spread_is_the_least() -> None:
@@ -167,8 +167,8 @@ def test_one_seed_cannot_tell_which_spread_is_the_least() -> None:
     found, _ = robustness(replace(kept, trials=kept.trials[kept.trials["seed"] == 0]), 90.0)
     *_, least = robustness_findings(found)
     assert least == (
-        "Over the grid that abel, step share, abel has the least spread (3.4 points) and step the most (6.4 points): "
-        "one seed cannot tell whether this is chance."
+        "On the grid shared by abel, step, abel has the smallest spread (3.4 points) and step the largest (6.4 points): "
+        "one seed cannot show whether this is chance."
     )
 
 
@@ -186,7 +186,7 @@ def test_the_error_that_counts_is_named_and_taken() -> None:
     found, _ = robustness(frames(later), 90.0, "final")
     assert set(found[0].table.errors.flat) == {50.0}
     sentence, *_ = robustness_findings(found)
-    assert "the final test error goes from 50.0 to 50.0 %" in sentence
+    assert "the final test error ranges from 50.0 to 50.0 %" in sentence
     assert axes_figure(found).axes[0].get_ylabel() == "final test error (%)"
 
 

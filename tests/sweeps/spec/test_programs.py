@@ -122,7 +122,7 @@ def test_a_broken_plug_in_harms_only_its_own_name(installed):
     (found,) = faults(model="broken")
     assert found.startswith("model.kind: abel.models 'broken' (broken_package:Net) cannot be imported: No module named")
     (found,) = faults(model={"kind": "odd"})
-    assert found.startswith("model.kind: abel.models 'odd' has a field that no spec can give: Unable to generate")
+    assert found.startswith("model.kind: abel.models 'odd' has a field that a spec cannot express: Unable to generate")
 
 
 @pytest.mark.parametrize(

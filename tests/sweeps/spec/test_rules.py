@@ -22,7 +22,7 @@ def test_a_rule_is_read(text, rule):
     "text", ["", "spread", "spread < 1", "width <= 1", "spread <= ", "spread <= 1.5 points", "<= 1"]
 )
 def test_what_is_no_rule_is_refused(text):
-    with pytest.raises(ValueError, match='must be as "spread <= 1.5"'):
+    with pytest.raises(ValueError, match='must look like "spread <= 1.5"'):
         read_rule(text)
 
 
@@ -35,8 +35,8 @@ def test_a_bound_is_a_finite_number(bound):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("near >= 1.1", "within 0 and 1: a share"),
-        ("abel.diverged <= -0.1", "within 0 and 1: a share"),
+        ("near >= 1.1", "between 0 and 1, as it is a fraction"),
+        ("abel.diverged <= -0.1", "between 0 and 1, as it is a fraction"),
         ("spread >= -1", "at least 0"),
     ],
 )
@@ -54,8 +54,8 @@ def test_shares_may_be_all_or_nothing():
     [
         ("mean", 20, ""),
         ("near", 0.99, ""),
-        ("abel.near", 1, "below 1 for abel.near: a share"),
-        ("diverged", 5, "below 1 for diverged: a share"),
+        ("abel.near", 1, "below 1 for abel.near, which is a fraction"),
+        ("diverged", 5, "below 1 for diverged, which is a fraction"),
         ("mean", 0, "above 0"),
     ],
 )

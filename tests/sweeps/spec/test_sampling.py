@@ -143,9 +143,9 @@ def test_a_faulty_search(document, arm, told):
 @pytest.mark.parametrize(
     ("field", "axis", "told"),
     [
-        ("schedule.learning_rate", {"log": [0, 1]}, ".log: must rise from above 0, got [0, 1]"),
-        ("schedule.learning_rate", {"log": [0.2, 0.1]}, ".log: must rise, got [0.2, 0.1]"),
-        ("program.l2", {"range": [1, 1]}, ".range: must rise, got [1, 1]"),
+        ("schedule.learning_rate", {"log": [0, 1]}, ".log: must be positive and increasing, got [0, 1]"),
+        ("schedule.learning_rate", {"log": [0.2, 0.1]}, ".log: must be increasing, got [0.2, 0.1]"),
+        ("program.l2", {"range": [1, 1]}, ".range: must be increasing, got [1, 1]"),
         ("program.l2", {"range": [0, 1], "step": 1e-12}, ": must have at most 2^31 values to draw from"),
     ],
 )
@@ -179,7 +179,7 @@ def test_more_samples_than_settings(document):
     schedule = {"kind": "decay_at", "decay_factor": 0.1, "learning_rate": 0.1}
     with pytest.raises(SpecError) as raised:
         parse_document(document(schedule=schedule, grid=grid, search={"kind": "random", "samples": 5}))
-    rule = "must be at most the number of different settings, of which there seem to be 4, got 5"
+    rule = "must be at most the number of different settings, apparently 4, got 5"
     assert raised.value.faults == [f"arms.a.search.samples: {rule}"]
 
 
@@ -188,7 +188,7 @@ def test_without_a_search_an_axis_needs_its_step(document):
     del wanted["arms"]["a"]["search"]
     with pytest.raises(SpecError) as raised:
         parse_document(wanted)
-    rule = "must have a count beside its log, or a search in its arm that draws from it"
+    rule = "must have a count next to its log, or a search in its arm"
     assert raised.value.faults == [f"arms.a.grid.schedule.learning_rate: {rule}"]
 
 

@@ -151,7 +151,7 @@ def test_a_faulty_length_of_an_arm(epochs, expected):
 def test_the_limit_counts_each_arm_by_its_own_length():
     long = {"schedule": {"kind": "constant", "learning_rate": 0.1}, "epochs": 300}
     found = fault(arms={**document()["arms"], "long": long}, limits={"epochs": 839})
-    assert found == "arms: must take at most limits.epochs = 839 epochs in all, got 840"
+    assert found == "arms: must take at most limits.epochs = 839 epochs in total, got 840"
 
 
 def test_null_is_no_last_decay():
@@ -229,12 +229,12 @@ def test_every_fault_is_told_with_its_path():
         ({"check": {"margins": {"mean": 0}}}, "check.margins.mean: must be above 0, got 0"),
         (
             {"check": {"margins": {"near": 1}}},
-            "check.margins: must have an amount below 1 for near: a share, as 0.2, got",
+            "check.margins: must have an amount below 1 for near, which is a fraction, got",
         ),
-        ({"check": {"rules": ["mean < 1"]}}, 'check.rules[0]: must be as "spread <= 1.5"'),
+        ({"check": {"rules": ["mean < 1"]}}, 'check.rules[0]: must look like "spread <= 1.5"'),
         (
             {"check": {"rules": ["diverged <= 20"]}},
-            "check.rules[0]: must bound diverged within 0 and 1: a share, as 0.2",
+            "check.rules[0]: must bound diverged between 0 and 1, as it is a fraction",
         ),
         ({"check": {"error": "last"}}, "check.error: must be 'minimum', 'final' or 'selected', got 'last'"),
         ({"check": {"margins": {"z.mean": 1}}}, "check.margins.z.mean: unknown arm"),
@@ -331,7 +331,11 @@ def test_one_fault(parts, expected):
         ),
         (DECAY_AT, {"schedule__decay_epcoh": [1]}, "arms.a.grid.schedule.decay_epcoh: unknown field, did you mean"),
         (DECAY_AT, {"decay_epoch": [1]}, "arms.a.grid.decay_epoch: must be a field of the schedule or the program"),
-        (DECAY_AT, {"program__model": [1]}, "arms.a.grid.program.model: names a group of fields, not one of them"),
+        (
+            DECAY_AT,
+            {"program__model": [1]},
+            "arms.a.grid.program.model: must name a single field, not a group of fields",
+        ),
         (
             DECAY_AT,
             {"program__modle__width": [1]},
@@ -343,7 +347,7 @@ def test_one_fault(parts, expected):
             "arms.a.grid.program.model.widht: unknown field, did you mean 'width'?",
         ),
         (DECAY_AT, {"program__l2__x": [1]}, "arms.a.grid.program.l2.x: unknown field (known: none)"),
-        (DECAY_AT, {"schedule__kind": ["abel"]}, "arms.a.grid.schedule.kind: a kind is not for a grid"),
+        (DECAY_AT, {"schedule__kind": ["abel"]}, "arms.a.grid.schedule.kind: must not be a kind"),
         (
             DECAY_AT | {"decay_epoch": 3},
             {"program__l2": [0.1, -1, True]},
@@ -382,7 +386,7 @@ def test_limits_can_be_moved():
     assert fault(arms=arms, limits={"trials": 77}) == "arms: must make at most limits.trials = 77 trials, got 78"
     assert parse_document(document(arms=arms, limits={"trials": 78})).count() == 78
     found = fault(arms=arms, limits={"epochs": 3119})
-    assert found == "arms: must take at most limits.epochs = 3,119 epochs in all, got 3,120"
+    assert found == "arms: must take at most limits.epochs = 3,119 epochs in total, got 3,120"
 
 
 def test_what_is_wrong_with_a_schedule_is_told_even_of_too_many():

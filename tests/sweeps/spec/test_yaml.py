@@ -100,7 +100,7 @@ def test_every_pair_of_equal_keys_is_told():
         ("a: !x 1\n", "tags are not allowed"),
         ("? [a]\n: 1\n", "line 1, column 3: a key must be text"),
         ("a: [1, 2\nb: 3\n", "line 2"),
-        ("a: 1\n---\nb: 1\n", "line 2, column 1: must be one document, another one starts here"),
+        ("a: 1\n---\nb: 1\n", "line 2, column 1: must be a single document, but another one starts here"),
         ("*x : 1\n", "line 1, column 1: anchors and aliases are not allowed"),
         ("!!str a: 1\n", "line 1, column 1: tags are not allowed"),
         ('a: "\\U00110000"\n', "chr() arg not in range"),

@@ -1,1 +1,1 @@
-"""One module a revision, named and numbered as the schema version it makes."""
+"""One module per revision, numbered like the schema version it creates."""

@@ -1,4 +1,4 @@
-"""The first schema: sweeps, trials, states, checkpoints, events, invocations and what the tracking store has."""
+"""The first schema: sweeps, trials, states, checkpoints, events, invocations and offsets of tracking stores."""
 
 from alembic import op
 from sqlalchemy import BigInteger, Column, Float, Integer, String, Text

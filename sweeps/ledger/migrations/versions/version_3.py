@@ -1,4 +1,4 @@
-"""A digest for every row, the chain of events, and what a sweep holds in the other tables."""
+"""A digest for every row, the chain of events, and the counts of a sweep's rows in the other tables."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ PAGE = 1000
 
 
 def upgrade() -> None:
-    """Add the columns and seal what is there; whether a row was damaged before cannot be known."""
+    """Add the columns and seal existing rows; earlier damage to a row cannot be detected."""
     op.add_column("events", Column("previous", Wide, nullable=False, server_default="0"))
     op.add_column("sweeps", Column("holds", Text, nullable=False, server_default="{}"))
     for name in TABLES:
@@ -42,7 +42,7 @@ def _link_events(connection: Connection, events: Table) -> None:
 
 
 def _count(connection: Connection, made: dict[str, Table]) -> None:
-    """What each sweep holds, and which sweeps there are."""
+    """Fill the counts of each sweep, and the list of sweeps."""
     counts = {
         name: Counter(connection.scalars(select(made[name].c.sweep_id)))
         for name in ("trials", "invocations", "tracking")
@@ -60,7 +60,7 @@ def _count(connection: Connection, made: dict[str, Table]) -> None:
         holds |= {"events": dict(kinds.get(sweep, {})), "last_event": last.get(sweep, 0)}
         text = json.dumps(holds, sort_keys=True, separators=(",", ":"))
         connection.execute(update(sweeps).where(sweeps.c.id == sweep).values(holds=text))
-    listed = {str(key): str(name) for key, name in names.items()}  # bytes, where they are damaged
+    listed = {str(key): str(name) for key, name in names.items()}  # damaged ones may be bytes
     register = {"name": "sweeps", "value": json.dumps(listed, sort_keys=True, separators=(",", ":"))}
     connection.execute(made["meta"].insert().values(register))
 
@@ -80,7 +80,7 @@ def _seal(connection: Connection, table: Table) -> None:
 
 
 def _digest(table: Table, row: sealing.Row) -> str:
-    """The digest, or none of a row that is damaged as it is: SQLite keeps a text where a number belongs."""
+    """Return the digest, or an empty one for a row that is already damaged: SQLite accepts text in number columns."""
     for column in table.columns:
         value, kind = row[column.name], column.type.python_type
         if value is not None and not isinstance(value, (int, float) if kind is float else kind):

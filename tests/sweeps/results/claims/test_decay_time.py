@@ -100,8 +100,8 @@ def test_equal_differences_say_nothing_of_the_noise() -> None:
     [
         ([], "no finished ABEL trial"),
         ([trial("abel", 0, 21.0, forced_epochs=(18,))], "the norm did not bounce"),
-        ([trial("abel", 0, 21.0, bounce_epochs=(21,))], "no decay epoch at or after ABEL's own first decays"),
-        ([trial("abel", 0, 21.0, bounce_epochs=(1,))], "lies after the bounce already"),
+        ([trial("abel", 0, 21.0, bounce_epochs=(21,))], "no decay epoch at or after ABEL's first bounce decays"),
+        ([trial("abel", 0, 21.0, bounce_epochs=(1,))], "is already after the bounce"),
     ],
 )
 def test_where_there_is_no_pair_it_says_why(abel: list[dict[str, Any]], why: str) -> None:

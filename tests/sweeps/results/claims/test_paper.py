@@ -131,7 +131,7 @@ def test_a_sweep_that_bounces_nowhere_cannot_tell_of_cosine() -> None:
     ]
     first, second = claims_told(evidence(rows), ["cosine"], 2.0)
     assert first.here is Held.CANNOT_TELL and first.found is None
-    assert first.numbers.startswith("it takes a rate at which the norm bounces in every seed; 0.1: does not bounce")
+    assert first.numbers.startswith("needs a rate at which the norm bounces in every seed; 0.1: does not bounce")
     assert second.here is Held.HELD
 
 
@@ -169,7 +169,7 @@ def test_an_extreme_rate_is_one_at_which_nothing_else_trains() -> None:
     alike = seen(40, 60, 88, 88)
     assert alike.here is Held.CANNOT_TELL and alike.numbers.endswith("no rate of the grid is extreme")
     unknown = claims_told(figure_3(dict.fromkeys(("abel", "step", "cosine", "simple"), flat(20))), ["rate"], 2.0)[-1]
-    assert unknown.numbers == "it takes the error of guessing, which is not known"
+    assert unknown.numbers == "needs the error of guessing, which is unknown"
 
 
 def test_an_extreme_rate_is_no_claim_of_seeds_that_agree_and_has_the_interval_of_the_best_setting() -> None:
@@ -203,7 +203,7 @@ def test_the_last_decay_barely_matters() -> None:
     assert here(sweep(dict.fromkeys(epochs, 20.0) | {24: 29.0, 30: 28.0}), "last_decay") == [Held.NOT_HELD]
     (one,) = claims_told(sweep(dict.fromkeys(epochs, 20.0) | {24: 29.0}), ["last_decay"], 2.0)
     assert one.numbers.startswith(
-        "against epoch 34, 3 of 4 epochs from 24 to 38 are surely within it and 1 surely beyond"
+        "compared with epoch 34, 3 of 4 epochs from 24 to 38 are surely within the margin and 1 surely beyond"
     )
     assert one.found is not None and one.found.value == pytest.approx(9, abs=0.3)
 
@@ -223,13 +223,13 @@ def test_decaying_early_hurts_and_abel_s_time_is_near_the_best() -> None:
     assert here(decay_times({2: 21.0, 10: 21.0, 20: 12.0}, first=8), "decay_time") == [Held.NOT_HELD, Held.NOT_HELD]
     (_, timing) = claims_told(decay_times({2: 40.0, 10: 21.0, 20: 25.0}, first=8), ["decay_time"], 2.0)
     assert timing.numbers.startswith(
-        "ABEL, which decays by itself after epoch 8, 9, 10 (by seed), 20.0 %, the best one, 10, 21"
+        "ABEL, which first decays after epoch 8, 9, 10 (by seed), 20.0 %, the grid's best epoch, 10, 21"
     )
-    assert "after epoch 10 against the best other one, 20: -" in timing.numbers
+    assert "epoch 10 against the best other one, 20: -" in timing.numbers
     assert timing.found is not None and timing.found.low < timing.found.value < timing.found.high < 0
     late, _ = claims_told(decay_times({2: 40.0, 10: 21.0}, first=30), ["decay_time"], 2.0)
     assert late.here is Held.CANNOT_TELL
-    assert late.numbers.startswith("the grid has no decay epoch at or after ABEL's own")
+    assert late.numbers.startswith("the grid has no decay epoch at or after ABEL's first")
 
 
 def test_abel_s_time_is_judged_by_abel_s_own_error() -> None:
@@ -243,7 +243,7 @@ def test_what_a_sweep_lacks_is_said_and_not_raised() -> None:
     every: list[Told] = [*claims_told(seen, get_args(Claim), 2.0)]
     assert {one.here for one in every} == {Held.CANNOT_TELL}
     assert len(every) == 11
-    assert all(one.numbers.startswith(("it takes", "the grid must vary")) for one in every), [
+    assert all(one.numbers.startswith(("needs ", "the grid must vary")) for one in every), [
         one.numbers for one in every
     ]
 
@@ -309,13 +309,13 @@ def test_the_norm_s_course_is_read_up_to_the_first_decay() -> None:
 
 def test_what_is_lacking_is_said() -> None:
     rows = [trial("abel", seed, (50.0, 40.0), {}, norm=(2.0, 1.0)) for seed in (0, 1)]
-    with pytest.raises(ValueError, match="it takes one arm of step, and there are 0"):
+    with pytest.raises(ValueError, match="needs one arm of kind step, got 0"):
         evidence(rows).table("step", "final")
     with pytest.raises(ValueError, match=r"1 of 2 have none: abel \{\} seed=1 \(failed\)"):
         evidence([rows[0], {**rows[1], "outcome": "failed"}]).table("abel", "final")
     diverged = [rows[0], {**rows[1], "outcome": "diverged"}]
     with pytest.raises(
-        ValueError, match="a trial diverged and counts as guessing, and neither the sweep nor the data set"
+        ValueError, match="a trial diverged and counts as guessing, but the number of classes is unknown"
     ):
         evidence(diverged).table("abel", "final")
     assert evidence(diverged, guessing=90.0).table("abel", "final").errors.tolist() == [[40, 90]]

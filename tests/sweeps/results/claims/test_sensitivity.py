@@ -103,7 +103,7 @@ def test_findings_of_rate_by_factor() -> None:
     first, second, third, *against, how = shown.findings
     assert first.startswith("abel is best at decay factor 0.5, learning rate 0.01, with 21.0 % (")
     assert (second.split()[0], third.split()[0]) == ("step", "cosine")
-    assert against[0].startswith("abel less step, in points, paired by seed: at its own best -2.1 (-2.")
+    assert against[0].startswith("abel minus step, in points, paired by seed: at its own best -2.1 (-2.")
     assert "Benjamini and Yekutieli" in how
 
 
@@ -111,8 +111,8 @@ def test_findings_of_last_decay() -> None:
     shown = exhibit(frames(of_last_decays((24, 34, 38)), "last_decay_epoch"))
     assert shown is not None and shown.file == "last_decay_epoch.png"
     assert "after epoch 34, the nearest to 85 % of training, ABEL's final test error is 21.4 %" in shown.findings[0]
-    assert "from epoch 24 to 38 it differs from that by 1.0 points at most" in shown.findings[0]
-    assert shown.findings[1] == "It decays 2.0 to 2.0 times in a trial, the last decay among them."
+    assert "for epochs 24 to 38 it differs from that by 1.0 points at most" in shown.findings[0]
+    assert shown.findings[1] == "It decays 2.0 to 2.0 times per trial, including the last decay."
 
 
 @pytest.mark.parametrize(("figure", "rows"), [("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())])
@@ -143,4 +143,4 @@ def test_a_diverged_trial_counts_as_guessing(figure: str, rows: Sequence[Mapping
     assert shown is not None
     assert themes.png(shown.draw()).startswith(b"\x89PNG")
     assert exhibit(seen) is None
-    assert "a trial diverged and counts as guessing, and neither the sweep nor the data set" in missing(seen)
+    assert "a trial diverged and counts as guessing, but the number of classes is unknown" in missing(seen)
