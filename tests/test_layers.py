@@ -30,7 +30,7 @@ ROOMS = {
             "upkeep",
             "encoding",
             "ledgers",
-            "retrying",
+            "upload_retries",
             "signals",
             "streams",
             "serving",

@@ -53,4 +53,4 @@ def test_the_report_s_measures_are_the_same(release: Path, tmp_path: Path) -> No
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "measures.csv"), pd.read_csv(release / "measures.csv"), check_exact=True
     )
-    assert "The paper's claims" in (tmp_path / "index.html").read_text()
+    assert "claims and the evidence here" in (tmp_path / "index.html").read_text()

@@ -12,9 +12,9 @@ from pathlib import Path
 from services.errors import OperationError
 from services.report import figures, page, robustness_figures, sections, themes
 from services.report.bounce_figures import bounces_figure, shown_of
-from services.report.exhibits import Exhibit, exhibit, missing
 from services.report.export import export
 from services.report.findings import unfinished, unheard
+from services.report.main_figures import Exhibit, exhibit, missing
 from services.report.themes import DARK, LIGHT, Draw
 from services.schemas import UI_PORT
 from services.settings import Settings
@@ -23,7 +23,7 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
 from sweeps.results import guessing
 from sweeps.results.claims import paper
-from sweeps.results.claims.paper import Told
+from sweeps.results.claims.paper import ClaimResult
 from sweeps.results.frames import Frames, joined
 from sweeps.results.load import load
 from sweeps.results.robustness import Robustness, robustness, robustness_findings
@@ -69,7 +69,7 @@ class ReportedSweep:
     guessing: float | None
     frames: Frames
     main: Exhibit | None
-    told: tuple[Told, ...]
+    told: tuple[ClaimResult, ...]
 
 
 def write_report(

@@ -17,7 +17,7 @@ from sweeps.ledger.records import SweepRow
 from sweeps.results import comparison
 from sweeps.results.axes import heat, interaction
 from sweeps.results.claims.observations import Held
-from sweeps.results.claims.paper import Told
+from sweeps.results.claims.paper import ClaimResult
 from sweeps.results.frames import Frames
 from sweeps.results.measures import near_chance
 from sweeps.results.robustness import ERRORS, Robustness
@@ -130,7 +130,7 @@ def _interactions(arms: Sequence[Robustness]) -> Iterator[list[Cell]]:
             yield [arm.arm, both, f"{found.points:.1f}", *judged]
 
 
-def claims_section(told: Sequence[Told]) -> str:
+def claims_section(told: Sequence[ClaimResult]) -> str:
     """The paper's claims, and whether they hold here."""
     columns = [Column(name=name) for name in ("the paper", "here", "the numbers", "held where")]
     rows = [(KINDS[one.here], [f"{one.says} ({one.source})", str(one.here), one.numbers, one.rule]) for one in told]

@@ -15,7 +15,7 @@ from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results import baseline, guessing, summary
 from sweeps.results.grids import Grid
 from sweeps.results.measures import telling
-from sweeps.spec.models import Statistic
+from sweeps.spec.sections import Statistic
 
 SECTION = "robustness"
 DIGITS = 4  # another processor may round a float64 differently, and MLflow would have two points

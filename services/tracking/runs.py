@@ -5,11 +5,11 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from services.retrying import reason
 from services.settings import MLFLOW_ENVIRONMENT
 from services.tracking import view
 from services.tracking.damage import damage
 from services.tracking.tags import whole_number
+from services.upload_retries import reason
 from sweeps.urls import without_credentials
 
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there

@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.retrying import reason
 from services.settings import MLFLOW_ENVIRONMENT, Settings
 from services.tracking.batches import batches
 from services.tracking.damage import damage
@@ -23,6 +22,7 @@ from services.tracking.projection import DataSet, MetricPoint
 from services.tracking.runs import MARK, experiment_with, experiments, one_each, sweep_runs
 from services.tracking.tags import whole_number
 from services.tracking.view import SavedView
+from services.upload_retries import reason
 from sweeps.files import make_private
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import Ledger

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from services import ledgers, streams
 from services.errors import OperationError
-from services.retrying import Ending, Patience, Termination, persist, sole
 from services.schemas import Tracked
 from services.settings import Settings, SettingsError
 from services.tracking.damage import damage
 from services.tracking.mirror import Mirror
 from services.tracking.projector import BY_HAND
 from services.tracking.store import FAULTS, Store, TrackingError, is_refusal
+from services.upload_retries import Ending, Patience, Termination, persist, sole
 from sweeps.files import private
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.ledger import Ledger

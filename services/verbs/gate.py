@@ -20,9 +20,9 @@ from sweeps.results.grids import Grid
 from sweeps.results.measures import telling
 from sweeps.results.summary import results
 from sweeps.results.values import Finding, Interval, Power, TrialResult, Verdict
-from sweeps.spec import models, rules
-from sweeps.spec.models import Check, Statistic
+from sweeps.spec import rules, sections
 from sweeps.spec.rules import Rule
+from sweeps.spec.sections import Check, Statistic
 from sweeps.spec.sweep import SweepSpec
 
 
@@ -149,7 +149,7 @@ def _asked(row: SweepRow) -> _Asked:
         SpecError: another version of the program wrote it.
     """
     faults = Faults()
-    check = models.read_shape(Check, row.spec.get("check") or {}, faults)
+    check = sections.read_shape(Check, row.spec.get("check") or {}, faults)
     faults.raise_if_any(f"sweep {row.name!r}: `check` of its spec in the ledger, written by another version")
     assert check is not None
     return _Asked(sweep=row.name, arms=tuple(row.spec["arms"]), check=check)

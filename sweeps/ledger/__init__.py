@@ -2,8 +2,8 @@
 
 ledger       writes; queries has the reads, records the rows that both return
 tables       the schema; migrations upgrade older ledgers
-sealing      a digest for each row; soundness checks consistency between rows
+sealing      a digest for each row; integrity checks consistency between rows
 leases       exclusive write access to a sweep
-mending      `abel repair`; copies has `abel backup`
+repair       `abel repair`; copies has `abel backup`
 retention    which checkpoints to keep
 """

@@ -18,17 +18,17 @@ from sweeps.ledger.database import LedgerError, upsert
 from sweeps.ledger.driving import AGAIN, Driving, end_cancelled, end_sweep
 from sweeps.ledger.entries import sweep_identity, trial_row
 from sweeps.ledger.holding import HeldSweep, held, now_ms
+from sweeps.ledger.integrity import SWEEPS
 from sweeps.ledger.queries import OUTCOMES, pages
 from sweeps.ledger.records import SweepStatus, TrialStatus, encode
 from sweeps.ledger.sealing import Damage, change_rows, seal
-from sweeps.ledger.soundness import SWEEPS
 from sweeps.spec.trial import Trial
 from sweeps.urls import sqlite_file
 from workers.config import Program
 from workers.trajectory import Identity
 
 if TYPE_CHECKING:
-    from sweeps.ledger.mending import MendedPart
+    from sweeps.ledger.repair import RepairedPart
 
 
 class Ledger(Driving):
@@ -70,8 +70,8 @@ class Ledger(Driving):
     @classmethod
     def mend(
         cls, url: str, saved: Callable[[str], bool], *, dry_run: bool, sweep: str | None = None
-    ) -> "list[MendedPart]":
-        """Repair a damaged ledger (:mod:`sweeps.ledger.mending`); a dry run only reports what would be done.
+    ) -> "list[RepairedPart]":
+        """Repair a damaged ledger (:mod:`sweeps.ledger.repair`); a dry run only reports what would be done.
 
         A ledger of an older version is upgraded first, in the same transaction.
 
@@ -84,7 +84,7 @@ class Ledger(Driving):
             LedgerError: there is no such sweep; nothing is changed.
             SweepBusy: a sweep is being run.
         """
-        from sweeps.ledger.mending import Mending  # imports the spec reader, which is slow to import
+        from sweeps.ledger.repair import LedgerRepair  # imports the spec reader, which is slow to import
 
         ledger = cls(database.engine(url))
         try:
@@ -94,7 +94,7 @@ class Ledger(Driving):
                     if sqlite_file(url) is None or inspect(connection).get_table_names():
                         with suppress(Damage):  # in its version
                             migrations.settle(connection)
-                    done = Mending(connection, saved).all(sweep)
+                    done = LedgerRepair(connection, saved).all(sweep)
                     if dry_run or not done:
                         transaction.rollback()
                     return done

@@ -7,9 +7,9 @@ from sqlalchemy import ColumnElement, Connection, Engine, select, true
 
 from sweeps.ledger import database, tables
 from sweeps.ledger.database import LedgerError
+from sweeps.ledger.integrity import about, expect, held_by, intact_rows, linked, sweep_rows, unbroken
 from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
 from sweeps.ledger.sealing import Damage, checked
-from sweeps.ledger.soundness import about, expect, held_by, intact_rows, linked, sweep_rows, unbroken
 
 WORK_COLUMNS = (
     *("trained", "replayed", "forks"),

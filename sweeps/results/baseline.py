@@ -22,7 +22,7 @@ from sweeps.results.grids import Grid, Point, grid
 from sweeps.results.guessing import UNKNOWN
 from sweeps.results.measures import measures
 from sweeps.results.values import Scalar, TrialResult
-from sweeps.spec.models import MAX_EPOCHS, Statistic
+from sweeps.spec.sections import MAX_EPOCHS, Statistic
 
 FORMAT = 1
 MAX_BYTES = 2**20

@@ -13,7 +13,7 @@ from sweeps.results.grids import Grid, Setting, numbers_of
 from sweeps.results.measures import measures, near_chance
 from sweeps.results.values import Interval, Scalar
 from sweeps.results.wording import bounded, percent
-from sweeps.spec.models import Statistic
+from sweeps.spec.sections import Statistic
 
 ERRORS: Mapping[Statistic, str] = {
     "minimum": "minimum test error",

@@ -11,11 +11,11 @@ from typing import Any
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import TrialRow, TrialStatus, storable
 from sweeps.run.branches import Backlog, Branch
+from sweeps.run.cohort_retries import RetryPolicy
 from sweeps.run.failures import FailureClass
 from sweeps.run.halving import HALVED, Contest
-from sweeps.run.hearing import Hearing, Nondeterministic, Rules, incident
 from sweeps.run.progress import Gathered, TrialProgress
-from sweeps.run.retrying import RetryPolicy
+from sweeps.run.report_handler import Nondeterministic, ReportHandler, Rules, incident
 from sweeps.run.walk import Walk
 from sweeps.spec.trial import Trial
 from workers.fold import Member
@@ -149,7 +149,7 @@ class Frontier:
         if number not in self._running:
             return
         known = self._ledger.states([report.key for report in reports if isinstance(report, Record)])
-        heard = Hearing(self._progress, self._walk, self._running.pop(number), known, self._rules)
+        heard = ReportHandler(self._progress, self._walk, self._running.pop(number), known, self._rules)
         heard.take(reports)
         self._progress.commit(heard.gathered)
         if heard.branch is not None:

@@ -18,7 +18,7 @@ from statistics import fmean
 import numpy as np
 
 from sweeps.ledger.records import EventRow, StateRow, TrialRow, TrialStatus, encode
-from sweeps.spec.models import Halving
+from sweeps.spec.sections import Halving
 
 HALVED = "halved"  # the kind of the event for a decision
 LARGEST = 100.0  # percent, the error of a diverged trial if the error of guessing is unknown

@@ -1,6 +1,6 @@
 """Specs and their expansion into trials.
 
-    yaml ─> models ─> sweep ─expansion─> arms, grid, programs, schedules ─> trials
+    yaml ─> sections ─> sweep ─expansion─> arms, grid, programs, schedules ─> trials
 
 pydantic decodes the documents (`shapes`), and its errors are reworded for users (`refusals`).
 

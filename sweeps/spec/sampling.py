@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.spec.grid import Axis, Between, LogInterval
-from sweeps.spec.models import Search
+from sweeps.spec.sections import Search
 
 MOST_VALUES = 2**31  # of an axis with a list of values or a step
 Draws = Iterator[dict[str, Any]]

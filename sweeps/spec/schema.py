@@ -9,7 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from abel.schedules import SCHEDULES
-from sweeps.spec import models
+from sweeps.spec import sections
 from sweeps.spec.grid import FORMS
 from sweeps.spec.programs import KINDS
 from sweeps.spec.shapes import shape_of
@@ -17,7 +17,7 @@ from sweeps.spec.shapes import shape_of
 
 def for_editors() -> dict[str, Any]:
     """Return the JSON schema of a spec, including the installed programs and schedules."""
-    found = models.Document.model_json_schema(schema_generator=_ForEditors)
+    found = sections.Document.model_json_schema(schema_generator=_ForEditors)
     return found | {"$schema": _ForEditors.schema_dialect, "title": "A sweep of abel-sweeps"}
 
 
@@ -44,7 +44,7 @@ class _ForEditors(GenerateJsonSchema):
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         """Require a step or a count of an arm's axes, unless the arm has a search."""
         found = super().model_schema(schema)
-        if schema["cls"] is models.Arm:
+        if schema["cls"] is sections.Arm:
             whole, drawn = [form.whole for form in FORMS.values()], [form.drawn for form in FORMS.values()]
             grid = found["properties"]["grid"]
             found |= {"if": {"required": ["search"]}, "else": {"properties": {"grid": grid | self._grid(whole)}}}

@@ -21,9 +21,9 @@ from pydantic import PrivateAttr
 from sweeps import catalog
 from sweeps.errors import Faults, SpecError, shown, unknown
 from sweeps.files import PathFault, decode_text, named, read_file
-from sweeps.spec import models, rules, schema, yaml
+from sweeps.spec import rules, schema, sections, yaml
 from sweeps.spec.expansion import ExpansionRequest, expand, trial_count
-from sweeps.spec.models import Arm, Limits, Resources
+from sweeps.spec.sections import Arm, Limits, Resources
 from sweeps.spec.trial import Trial
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-class SweepSpec(models.Document):
+class SweepSpec(sections.Document):
     """A sweep: one program, trained with the schedules of every arm and with every seed."""
 
     _trials: tuple[Trial, ...] | None = PrivateAttr(default=None)
@@ -106,7 +106,7 @@ def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
         raise SpecError(
             [f"must be a mapping, with a name, program, epochs, seeds and arms, got {shown(document)}"], source
         )
-    spec = models.read_shape(SweepSpec, document, faults)
+    spec = sections.read_shape(SweepSpec, document, faults)
     trials = expand(_request(document), faults)
     if spec is not None and spec.check is not None:
         _check_arms(spec.check, spec.arms, faults)
@@ -116,7 +116,7 @@ def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
     return spec
 
 
-def _check_arms(check: models.Check, arms: Mapping[str, Arm], faults: Faults) -> None:
+def _check_arms(check: sections.Check, arms: Mapping[str, Arm], faults: Faults) -> None:
     """Add a fault for each margin or rule that names an unknown arm."""
     named = [(f"check.margins.{name}", name.rpartition(".")[0]) for name in check.margins]
     named += [(f"check.rules[{index}]", rules.read_rule(text).arm or "") for index, text in enumerate(check.rules)]
@@ -132,11 +132,11 @@ def _request(document: Mapping[str, Any]) -> ExpansionRequest:
     return ExpansionRequest(
         program=document.get("program"),
         arms=arms if isinstance(arms, Mapping) else {},
-        seeds=[seed for seed in seeds if _whole(seed, models.MAX_SEED, 0) is not None]
+        seeds=[seed for seed in seeds if _whole(seed, sections.MAX_SEED, 0) is not None]
         if isinstance(seeds, list)
         else [],
-        epochs=_whole(document.get("epochs"), models.MAX_EPOCHS),
-        most_trials=_whole(limits.get("trials"), models.MAX_TRIALS) or Limits().trials,
+        epochs=_whole(document.get("epochs"), sections.MAX_EPOCHS),
+        most_trials=_whole(limits.get("trials"), sections.MAX_TRIALS) or Limits().trials,
         most_epochs=_whole(limits.get("epochs"), 10**9) or Limits().epochs,
     )
 

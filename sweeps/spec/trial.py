@@ -12,7 +12,7 @@ from typing import Any
 
 from abel.schedules import Schedule
 from sweeps.spec.grid import Setting
-from sweeps.spec.models import Halving
+from sweeps.spec.sections import Halving
 from workers import config
 from workers.config import Program
 

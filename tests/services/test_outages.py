@@ -24,11 +24,11 @@ from mlflow_server import MlflowServer
 from oracle import is_trial
 from proxy import Draw, Fault, Plan, Proxy, Request
 
-from services.retrying import Ending, Patience, persist
 from services.tracking import mirror as mirrors
 from services.tracking.mirror import Mirror
 from services.tracking.projection import metric_key
 from services.tracking.store import FAULTS, Store, is_refusal
+from services.upload_retries import Ending, Patience, persist
 from sweeps.urls import without_credentials
 
 pytestmark = pytest.mark.slow

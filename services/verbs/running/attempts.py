@@ -14,7 +14,7 @@ from services.signals import Stop
 from services.tracking.projector import Projector, begin
 from services.verbs import gc
 from services.verbs.running import preflight
-from services.verbs.running.restarts import Restarts
+from services.verbs.running.driver_restarts import Restarts
 from services.verbs.running.watching import View, Watch
 from services.verbs.status import detail
 from services.wording import size

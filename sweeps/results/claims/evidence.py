@@ -12,7 +12,7 @@ from sweeps.results.claims.norm_curves import LEAST_RISE
 from sweeps.results.frames import Frames
 from sweeps.results.grids import Grid
 from sweeps.results.values import Scalar, TrialResult
-from sweeps.spec.models import Statistic
+from sweeps.spec.sections import Statistic
 
 RATE, FACTOR = "schedule.learning_rate", "schedule.decay_factor"
 DECAY, LAST = "schedule.decay_epoch", "schedule.last_decay_epoch"

@@ -21,11 +21,11 @@ from sweeps.results.claims.evidence import Evidence, NormShape
 from sweeps.results.claims.observations import Bound, Held, Seen
 from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
-from sweeps.spec.models import Claim, Claims
+from sweeps.spec.sections import Claim, Claims
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class ClaimResult:
     """A claim, or a part of one, and a sweep's verdict on it.
 
     Args:
@@ -75,21 +75,21 @@ def _above_zero(margin: float) -> Bound:
     return Bound(0.0, math.inf)
 
 
-def claims_of(frames: Frames, guessing: float | None = None) -> tuple[Told, ...]:
+def claims_of(frames: Frames, guessing: float | None = None) -> tuple[ClaimResult, ...]:
     """Return a sweep's verdicts on the claims that its spec names; empty if it names none."""
     asked = frames.spec.get("claims")
     if not asked:
         return ()
     claims = Claims.model_validate(asked)
-    return claims_told(Evidence(frames=frames, guessing=guessing), claims.tested, claims.margin)
+    return evaluate_claims(Evidence(frames=frames, guessing=guessing), claims.tested, claims.margin)
 
 
-def claims_told(evidence: Evidence, claims: Sequence[Claim], margin: float) -> tuple[Told, ...]:
+def evaluate_claims(evidence: Evidence, claims: Sequence[Claim], margin: float) -> tuple[ClaimResult, ...]:
     """Return a sweep's verdicts on claims, part by part."""
     return tuple(_told(evidence, claim, one, margin) for claim in claims for one in _PARTS[claim])
 
 
-def _told(evidence: Evidence, claim: Claim, one: _Part, margin: float) -> Told:
+def _told(evidence: Evidence, claim: Claim, one: _Part, margin: float) -> ClaimResult:
     rule = one.rule.format(margin=f"{margin:g}")
     try:
         seen = one.look(evidence, margin)
@@ -97,7 +97,9 @@ def _told(evidence: Evidence, claim: Claim, one: _Part, margin: float) -> Told:
         here, found, numbers = Held.CANNOT_TELL, None, f"{lack}"
     else:
         here, found, numbers = seen.here or one.bound(margin).verdict(seen.found), seen.found, seen.numbers
-    return Told(claim=claim, source=SOURCES[claim], says=one.says, rule=rule, here=here, found=found, numbers=numbers)
+    return ClaimResult(
+        claim=claim, source=SOURCES[claim], says=one.says, rule=rule, here=here, found=found, numbers=numbers
+    )
 
 
 SOURCES: Mapping[Claim, str] = {

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from services.cli.app import app
 from services.errors import OperationError
-from services.retrying import sole
 from services.settings import Settings
 from services.tracking import uploading
 from services.tracking.uploading import project, upload
+from services.upload_retries import sole
 from sweeps.ledger.records import SweepStatus
 from sweeps.urls import without_credentials
 

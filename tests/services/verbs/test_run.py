@@ -25,7 +25,7 @@ from services.verbs import plan as plans
 from services.verbs import refusals, specs
 from services.verbs import run as runs
 from services.verbs import status as standing
-from services.verbs.running import attempts, restarts
+from services.verbs.running import attempts, driver_restarts
 from services.verbs.ui import ui
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.entries import Batch
@@ -280,7 +280,7 @@ def test_stopping_at_once_leaves_the_sweep_as_interrupted(settings: Settings, re
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between two drivers."""
-    monkeypatch.setattr(restarts, "POLICY", replace(restarts.POLICY, first_pause_seconds=0.0))
+    monkeypatch.setattr(driver_restarts, "POLICY", replace(driver_restarts.POLICY, first_pause_seconds=0.0))
 
 
 @pytest.mark.usefixtures("impatient")

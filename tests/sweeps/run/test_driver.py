@@ -2,6 +2,7 @@ import os
 import signal
 import tempfile
 import threading
+from collections import Counter
 
 import pytest
 import ray
@@ -152,6 +153,24 @@ def test_a_killed_worker_is_replaced_and_the_records_are_the_same(shop, another_
     assert "a worker was lost" in lost
     whole, _ = another_shop.run(spec_of(seeds=[0, 1], **LONG))
     assert shop.curves(sweep_id) == another_shop.curves(whole)
+
+
+def test_a_killed_worker_is_replaced_where_a_cohort_takes_less_time_than_a_start(shop, spec_of):
+    killed = []
+
+    def kill_one(progress):
+        if progress.trained >= 20 and not killed:
+            sweep = shop.ledger.sweeps()[-1]
+            heads = [row.head for row in shop.ledger.trials(sweep.id) if row.head]
+            killed.extend(state.worker for state in shop.ledger.states(heads).values())
+            os.kill(int(killed[0].rpartition(":")[2]), signal.SIGKILL)
+
+    many = {"epochs": 2, "seeds": list(range(400)), "arms": {"c": CONSTANT}}
+    sweep_id, outcome = drive(shop, spec_of(**many), on_progress=kill_one, **OFTEN)
+    assert outcome.status is SweepStatus.FINISHED
+    workers = Counter(workers_of(shop, sweep_id)[0].values())
+    del workers[killed[0]]
+    assert len(workers) == 2 and min(workers.values()) > 50
 
 
 def test_trials_cancelled_while_they_run_end_and_the_others_are_as_they_would_be(shop, another_shop, spec_of):

@@ -7,9 +7,9 @@ import pytest
 from abel.schedules import Abel, Event
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.run.cohort_retries import RetryPolicy
 from sweeps.run.failures import FailureClass
-from sweeps.run.hearing import Nondeterministic
-from sweeps.run.retrying import RetryPolicy
+from sweeps.run.report_handler import Nondeterministic
 from workers.cohort import train
 from workers.reports import Record, Saved
 from workers.workshop import Workshop

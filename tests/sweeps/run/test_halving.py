@@ -13,7 +13,7 @@ from sweeps.ledger.database import LedgerError
 from sweeps.ledger.records import StateRow, TrialRow, TrialStatus
 from sweeps.run.failures import FailureClass
 from sweeps.run.halving import HALVED, Contest, losers, rungs
-from sweeps.spec.models import Halving
+from sweeps.spec.sections import Halving
 from sweeps.spec.sweep import SpecError, parse_document
 from workers.cohort import train
 from workers.config import to_dict

@@ -12,7 +12,7 @@ from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
 from sweeps.processes import memory
 from sweeps.run import losses, trainable
 from sweeps.run.failures import FailureClass
-from sweeps.run.losses import Loss, Losses, WorkerLost
+from sweeps.run.losses import Loss, Losses, WorkerLost, Workforce
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
 
 MONITOR = """
@@ -113,6 +113,41 @@ def test_the_limit_of_a_control_group_is_what_there_is(machine):
     assert memory.memory()[1] == memory.psutil.virtual_memory().total
 
 
+def actor(name: str) -> SimpleNamespace:
+    return SimpleNamespace(_actor_id=SimpleNamespace(hex=lambda: name))
+
+
+def test_a_lost_worker_is_waited_for_until_another_one_is_up_or_a_while_has_passed(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
+    workforce = Workforce()
+    assert not workforce.is_starting
+    workforce.expect(2)
+    workforce.start("t1", actor("a"))
+    assert workforce.is_starting
+    workforce.start("t2", actor("b"))
+    assert not workforce.is_starting
+    workforce.finish("t1")
+    workforce.start("t3", actor("a"))  # the same process
+    workforce.lose("t3")
+    assert workforce.is_starting
+    workforce.start("t4", actor("c"))
+    assert not workforce.is_starting
+    workforce.lose("t4")
+    now += losses.START_SECONDS
+    assert not workforce.is_starting
+
+
+def test_a_worker_lost_between_two_cohorts_is_waited_for_too():
+    workforce = Workforce()
+    workforce.expect(2)
+    for trial, worker in {"t1": "a", "t2": "b"}.items():
+        workforce.start(trial, actor(worker))
+    workforce.finish("t1")
+    workforce.lose("t3")  # given to worker a, which was gone before it could start it
+    assert workforce.is_starting and workforce.up == {"b"}
+
+
 @pytest.fixture
 def _process_as_before():
     mask, handler = os.umask(0o077), signal.getsignal(signal.SIGTERM)
@@ -136,7 +171,7 @@ def test_a_worker_whose_memory_is_short_answers_with_figures(tmp_path, monkeypat
         report_every_seconds=1.0,
         allow_nondeterminism=False,
     )
-    answer = CohortTrainable(config={"cohort": None, "settings": settings}).step()
+    answer = CohortTrainable(config={"cohort": None, "settings": settings, "lingers": False}).step()
     assert (answer["failure_class"], answer["done"]) == (FailureClass.OUT_OF_MEMORY, True)
     first, second, *_ = answer["failure"].splitlines()
     figures = r"\(memory in use: \d+\.\d GiB of \d+\.\d GiB; the worker has \d+\.\d GiB\)"

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.spec.grid import EvenInterval, LogInterval, Range, Values
-from sweeps.spec.models import Search
 from sweeps.spec.sampling import sampled
+from sweeps.spec.sections import Search
 from sweeps.spec.sweep import SpecError, parse_document
 
 AXES = {

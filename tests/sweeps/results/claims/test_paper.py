@@ -12,12 +12,12 @@ import pytest
 
 from sweeps.results.axes import at_value
 from sweeps.results.claims.evidence import DECAY, FACTOR, LAST, RATE, Evidence, NormShape
-from sweeps.results.claims.paper import Held, Told, claims_of, claims_told
+from sweeps.results.claims.paper import ClaimResult, Held, claims_of, evaluate_claims
 from sweeps.results.frames import CURVE_COLUMNS, Frames
 from sweeps.results.load import load
 from sweeps.results.measures import measure
 from sweeps.results.wording import percent
-from sweeps.spec.models import Claim
+from sweeps.spec.sections import Claim
 
 BOUNCE, FALL, COLLAPSE = (10.0, 6.0, 8.0, 9.0), (10.0, 8.0, 7.0, 7.0), (10.0, 0.05, 0.01, 0.04)
 RATES, FACTORS = (0.02, 0.1, 0.5), (0.1, 0.5)
@@ -91,14 +91,14 @@ def growing(by: float) -> Error:
 
 
 def here(seen: Evidence, claim: Claim, margin: float = 2.0) -> list[Held]:
-    return [one.here for one in claims_told(seen, [claim], margin)]
+    return [one.here for one in evaluate_claims(seen, [claim], margin)]
 
 
 def test_abel_level_with_step_wise() -> None:
     for gap, expected in ((0.2, Held.HELD), (5.0, Held.NOT_HELD), (-5.0, Held.NOT_HELD)):
         seen = figure_3({"abel": flat(20 + gap), "step": flat(20)})
         assert here(seen, "tuned") == [expected]
-    (one,) = claims_told(figure_3({"abel": flat(25), "step": flat(20)}), ["tuned"], 2.0)
+    (one,) = evaluate_claims(figure_3({"abel": flat(25), "step": flat(20)}), ["tuned"], 2.0)
     assert one.found is not None and one.found.value == pytest.approx(5, abs=0.2)
     assert one.source == "table 1" and "less than 2 points" in one.rule
     assert one.numbers.startswith("ABEL 24.9 %")
@@ -120,7 +120,7 @@ def test_cosine_helps_where_the_norm_bounces_only() -> None:
     assert here(figure_3({"simple": flat(20), "cosine": helpful}), "cosine") == [Held.HELD, Held.HELD]
     assert here(figure_3({"simple": flat(20), "cosine": flat(22)}), "cosine") == [Held.NOT_HELD, Held.HELD]
     assert here(figure_3({"simple": flat(20), "cosine": flat(15)}), "cosine") == [Held.HELD, Held.NOT_HELD]
-    first, _ = claims_told(figure_3({"simple": flat(20), "cosine": helpful}), ["cosine"], 2.0)
+    first, _ = evaluate_claims(figure_3({"simple": flat(20), "cosine": helpful}), ["cosine"], 2.0)
     assert "0.1: +4" in first.numbers and "0.5: +" in first.numbers and "0.02" not in first.numbers
 
 
@@ -129,7 +129,7 @@ def test_a_sweep_that_bounces_nowhere_cannot_tell_of_cosine() -> None:
         trial(arm, seed, (20.0,) * 4, {RATE: rate}, norm=FALL)
         for arm, rate, seed in product(("simple", "cosine"), (0.1, 0.2), range(3))
     ]
-    first, second = claims_told(evidence(rows), ["cosine"], 2.0)
+    first, second = evaluate_claims(evidence(rows), ["cosine"], 2.0)
     assert first.here is Held.CANNOT_TELL and first.found is None
     assert first.numbers.startswith("needs a rate at which the norm bounces in every seed; 0.1: does not bounce")
     assert second.here is Held.HELD
@@ -139,13 +139,13 @@ def test_the_factor_barely_matters_and_the_decays_adjust() -> None:
     assert here(figure_3({"abel": flat(20)}), "decay_factor") == [Held.HELD, Held.HELD]
     steep = figure_3({"abel": lambda rate, factor: 20 + 10 * factor}, decays=lambda factor: 5 - 4 * (factor > 0.2))
     assert here(steep, "decay_factor") == [Held.NOT_HELD, Held.NOT_HELD]
-    first, second = claims_told(figure_3({"abel": flat(20)}), ["decay_factor"], 2.0)
+    first, second = evaluate_claims(figure_3({"abel": flat(20)}), ["decay_factor"], 2.0)
     assert "rate and factor interact with p" in first.numbers
     guessed = [
         trial("abel", seed, (90.0,) * 4, {RATE: rate, FACTOR: factor})
         for rate, factor, seed in product(RATES, FACTORS, range(3))
     ]
-    assert "interact" not in claims_told(evidence(guessed), ["decay_factor"], 2.0)[0].numbers
+    assert "interact" not in evaluate_claims(evidence(guessed), ["decay_factor"], 2.0)[0].numbers
     assert second.found is not None and second.found.value == pytest.approx(4)
 
 
@@ -157,9 +157,9 @@ def test_abel_depends_less_on_the_rate() -> None:
 
 
 def test_an_extreme_rate_is_one_at_which_nothing_else_trains() -> None:
-    def seen(abel: float, *others: float) -> Told:
+    def seen(abel: float, *others: float) -> ClaimResult:
         levels = dict(zip(("abel", "step", "cosine", "simple"), (abel, *others), strict=True))
-        return claims_told(
+        return evaluate_claims(
             figure_3({arm: growing((level - 20) / 2) for arm, level in levels.items()}, guessing=90.0), ["rate"], 2.0
         )[-1]
 
@@ -168,13 +168,15 @@ def test_an_extreme_rate_is_one_at_which_nothing_else_trains() -> None:
     assert seen(87, 89.5, 89.5, 89.5).here is Held.NOT_HELD, "better by two points, and untrained"
     alike = seen(40, 60, 88, 88)
     assert alike.here is Held.CANNOT_TELL and alike.numbers.endswith("no rate of the grid is extreme")
-    unknown = claims_told(figure_3(dict.fromkeys(("abel", "step", "cosine", "simple"), flat(20))), ["rate"], 2.0)[-1]
+    unknown = evaluate_claims(figure_3(dict.fromkeys(("abel", "step", "cosine", "simple"), flat(20))), ["rate"], 2.0)[
+        -1
+    ]
     assert unknown.numbers == "needs the error of guessing, which is unknown"
 
 
 def test_an_extreme_rate_is_no_claim_of_seeds_that_agree_and_has_the_interval_of_the_best_setting() -> None:
     seen = figure_3({"abel": flat(40), **dict.fromkeys(("step", "cosine", "simple"), flat(88))}, guessing=90.0)
-    (*_, held) = claims_told(seen, ["rate"], 2.0)
+    (*_, held) = evaluate_claims(seen, ["rate"], 2.0)
     best = measure("best", at_value(seen.table("abel", "final"), RATE, 0.5))
     assert held.here is Held.HELD
     assert f"ABEL {percent(best)}," in held.numbers, "the interval that a report has of it, with all factors in sight"
@@ -182,7 +184,7 @@ def test_an_extreme_rate_is_no_claim_of_seeds_that_agree_and_has_the_interval_of
     at_rate = trials["settings"].map(lambda settings: settings[RATE] == 0.5)
     for arm, error, here in (("abel", 40.0, Held.CANNOT_TELL), ("step", 90.0, Held.HELD)):
         alike = trials.assign(final_test_error=trials["final_test_error"].mask(at_rate & (trials["arm"] == arm), error))
-        (*_, one) = claims_told(replace(seen, frames=replace(seen.frames, trials=alike)), ["rate"], 2.0)
+        (*_, one) = evaluate_claims(replace(seen, frames=replace(seen.frames, trials=alike)), ["rate"], 2.0)
         assert one.here is here, arm
 
 
@@ -201,7 +203,7 @@ def test_the_last_decay_barely_matters() -> None:
     assert here(sweep(dict.fromkeys(epochs, 20.0)), "last_decay") == [Held.HELD]
     assert here(sweep(dict.fromkeys(epochs, 20.0) | {24: 29.0}), "last_decay") == [Held.HELD]
     assert here(sweep(dict.fromkeys(epochs, 20.0) | {24: 29.0, 30: 28.0}), "last_decay") == [Held.NOT_HELD]
-    (one,) = claims_told(sweep(dict.fromkeys(epochs, 20.0) | {24: 29.0}), ["last_decay"], 2.0)
+    (one,) = evaluate_claims(sweep(dict.fromkeys(epochs, 20.0) | {24: 29.0}), ["last_decay"], 2.0)
     assert one.numbers.startswith(
         "compared with epoch 34, 3 of 4 epochs from 24 to 38 are surely within the margin and 1 surely beyond"
     )
@@ -221,26 +223,26 @@ def decay_times(errors: Mapping[int, float], first: int, abel: float = 20.0) -> 
 def test_decaying_early_hurts_and_abel_s_time_is_near_the_best() -> None:
     assert here(decay_times({2: 40.0, 10: 21.0, 20: 20.0}, first=8), "decay_time") == [Held.HELD, Held.HELD]
     assert here(decay_times({2: 21.0, 10: 21.0, 20: 12.0}, first=8), "decay_time") == [Held.NOT_HELD, Held.NOT_HELD]
-    (_, timing) = claims_told(decay_times({2: 40.0, 10: 21.0, 20: 25.0}, first=8), ["decay_time"], 2.0)
+    (_, timing) = evaluate_claims(decay_times({2: 40.0, 10: 21.0, 20: 25.0}, first=8), ["decay_time"], 2.0)
     assert timing.numbers.startswith(
         "ABEL, which first decays after epoch 8, 9, 10 (by seed), 20.0 %, the grid's best epoch, 10, 21"
     )
     assert "epoch 10 against the best other one, 20: -" in timing.numbers
     assert timing.found is not None and timing.found.low < timing.found.value < timing.found.high < 0
-    late, _ = claims_told(decay_times({2: 40.0, 10: 21.0}, first=30), ["decay_time"], 2.0)
+    late, _ = evaluate_claims(decay_times({2: 40.0, 10: 21.0}, first=30), ["decay_time"], 2.0)
     assert late.here is Held.CANNOT_TELL
     assert late.numbers.startswith("the grid has no decay epoch at or after ABEL's first")
 
 
 def test_abel_s_time_is_judged_by_abel_s_own_error() -> None:
-    (_, timing) = claims_told(decay_times({2: 40.0, 10: 21.0, 20: 20.0}, first=8, abel=30.0), ["decay_time"], 2.0)
+    (_, timing) = evaluate_claims(decay_times({2: 40.0, 10: 21.0, 20: 20.0}, first=8, abel=30.0), ["decay_time"], 2.0)
     assert timing.here is Held.NOT_HELD
     assert timing.found is not None and timing.found.value == pytest.approx(10, abs=0.3)
 
 
 def test_what_a_sweep_lacks_is_said_and_not_raised() -> None:
     seen = evidence([trial("abel", 0, (20.0,) * 4, {RATE: 0.1}), trial("abel", 1, (20.0,) * 4, {RATE: 0.1})])
-    every: list[Told] = [*claims_told(seen, get_args(Claim), 2.0)]
+    every: list[ClaimResult] = [*evaluate_claims(seen, get_args(Claim), 2.0)]
     assert {one.here for one in every} == {Held.CANNOT_TELL}
     assert len(every) == 11
     assert all(one.numbers.startswith(("needs ", "the grid must vary")) for one in every), [
@@ -266,7 +268,7 @@ def test_the_ledger_holds_what_the_claims_need(story: Any) -> None:
 
 def test_one_seed_cannot_tell() -> None:
     rows = [trial(arm, 0, (error,) * 4, {}) for arm, error in (("abel", 20.0), ("step", 40.0))]
-    (one,) = claims_told(evidence(rows), ["tuned"], 2.0)
+    (one,) = evaluate_claims(evidence(rows), ["tuned"], 2.0)
     assert one.here is Held.CANNOT_TELL
     assert one.found is not None and math.isnan(one.found.low)
 
@@ -274,7 +276,7 @@ def test_one_seed_cannot_tell() -> None:
 def test_one_difference_in_every_seed_cannot_tell() -> None:
     levels = {"abel": 20.0, "step": 40.0}
     rows = [trial(arm, seed, (error + seed,) * 4, {}) for arm, error in levels.items() for seed in range(3)]
-    (one,) = claims_told(evidence(rows), ["tuned"], 2.0)
+    (one,) = evaluate_claims(evidence(rows), ["tuned"], 2.0)
     assert (one.here, one.numbers.rpartition("; ")[2]) == (Held.CANNOT_TELL, "difference -20.0 points")
 
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imread
 
 from services.report import themes
-from services.report.exhibits import exhibit, missing
+from services.report.main_figures import exhibit, missing
 from services.report.themes import DARK, LIGHT
 from sweeps.results.claims.evidence import FACTOR, LAST, RATE, Evidence
 from sweeps.results.claims.sensitivity import last_decays, rates_by_factors

@@ -1,4 +1,4 @@
-"""Tests for `services/retrying.py`."""
+"""Tests for `services/upload_retries.py`."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from services import retrying
-from services.retrying import Ending, Patience, persist, reason, sole
+from services import upload_retries
+from services.upload_retries import Ending, Patience, persist, reason, sole
 
 
 class Down(Exception):
@@ -34,8 +34,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(retrying.time, "monotonic", clock.monotonic)
-    monkeypatch.setattr(retrying.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(upload_retries.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(upload_retries.random, "uniform", lambda low, high: high)
     return clock
 
 
@@ -111,7 +111,7 @@ def test_a_pause_ends_when_it_is_told_to_stop(clock: Clock) -> None:
     faults = itertools.repeat(Down("gone"))
     ending, _ = run(clock, faults, lambda: True, stopped=lambda: clock.now > 20)
     assert ending is Ending.STOPPED
-    assert clock.now < 20 + 2 * retrying.LOOK_SECONDS
+    assert clock.now < 20 + 2 * upload_retries.LOOK_SECONDS
 
 
 def test_a_store_that_refuses_is_not_asked_for_ever(clock: Clock) -> None:

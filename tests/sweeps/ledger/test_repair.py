@@ -11,11 +11,11 @@ from sqlalchemy import delete, select, update
 from sweeps.ledger import copies, tables
 from sweeps.ledger.database import LedgerDamaged
 from sweeps.ledger.entries import Batch
+from sweeps.ledger.integrity import sweep_rows
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.sealing import change_rows, digest
-from sweeps.ledger.soundness import sweep_rows
-from sweeps.run.hearing import Nondeterministic
+from sweeps.run.report_handler import Nondeterministic
 from sweeps.urls import of_sqlite
 
 ARMS = {

@@ -42,7 +42,7 @@ class Contradiction:
 
 
 @dataclass
-class Hearing:
+class ReportHandler:
     """Processes the reports on a branch in training. ``known`` are the reported states that are already recorded.
 
     Afterwards ``gathered`` must be committed. ``branch`` continues in training unless it is None, branches in ``parted`` wait

@@ -16,16 +16,16 @@ from sqlalchemy import ColumnElement, Connection, String, Table, cast, delete, i
 from sweeps.ledger import tables
 from sweeps.ledger.database import LedgerError, upsert
 from sweeps.ledger.holding import now_ms
-from sweeps.ledger.mending_sweeps import BACK, BrokenSweep, restored
+from sweeps.ledger.integrity import SWEEPS, is_readable
 from sweeps.ledger.records import SweepRow, encode
+from sweeps.ledger.repair_sweeps import BACK, BrokenSweep, restored
 from sweeps.ledger.sealing import is_intact, on_conflict, seal
-from sweeps.ledger.soundness import SWEEPS, is_readable
 
 CONTENT = (tables.trials, tables.states, tables.checkpoints, tables.events, tables.invocations, tables.tracking)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MendedPart:
+class RepairedPart:
     """A damaged or missing part, and what was done about it.
 
     ``sweep`` is a name, empty for a part that belongs to no sweep; ``restored`` is false if the part is lost.
@@ -44,14 +44,14 @@ class MendedPart:
 
 
 @dataclass
-class Mending:
+class LedgerRepair:
     """One repair. ``saved`` returns whether a state has a checkpoint on disk."""
 
     connection: Connection
     saved: Callable[[str], bool]
-    done: list[MendedPart] = field(default_factory=list)
+    done: list[RepairedPart] = field(default_factory=list)
 
-    def all(self, wanted: str | None = None) -> list[MendedPart]:
+    def all(self, wanted: str | None = None) -> list[RepairedPart]:
         """Repair everything; return what was done.
 
         Raises:
@@ -80,7 +80,7 @@ class Mending:
 
     def _tell(self, what: str, how: str, restored: bool, sweep: tuple[str, str] = ("", "")) -> None:
         key, name = sweep
-        self.done.append(MendedPart(sweep=name, sweep_id=key, what=what, how=how, restored=restored))
+        self.done.append(RepairedPart(sweep=name, sweep_id=key, what=what, how=how, restored=restored))
 
     def _remove_damaged(self, table: Table) -> list[dict[str, Any]]:
         """Remove the rows that do not match their digests or cannot be decoded; return their content."""
