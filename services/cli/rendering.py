@@ -12,6 +12,7 @@ from services.cli.tables import Fitted, facts_table
 from services.schemas import CatalogEntry, Command, DataReport, DataSources, Plan, ReportFiles, UiServer, Validation
 from services.upkeep import Collected
 from services.wording import duration, size, span
+from sweeps.results.wording import counted
 
 FREE_TEXT = (
     "best at",
@@ -84,13 +85,17 @@ def plan_facts(result: Plan) -> RenderableType:
 
 def cancelled(result: Command) -> RenderableType:
     """How many trials a cancellation stops, and when."""
-    when = "they stop at their next report" if result.running else "they have stopped"
-    return _whole(f"{result.sweep}: {result.trials} trials cancelled; {when}. Their recorded epochs are kept.")
+    when = "training stops at the next report" if result.running else "training has stopped"
+    return _whole(
+        f"{result.sweep}: {counted(result.trials, 'trial')} cancelled; {when}. Their recorded epochs are kept."
+    )
 
 
 def retried(result: Command) -> RenderableType:
     """How many trials are queued again."""
-    return _whole(f"{result.sweep}: {result.trials} trials queued; run the sweep's command again to train them.")
+    return _whole(
+        f"{result.sweep}: {counted(result.trials, 'trial')} queued; run the sweep's command again to train them."
+    )
 
 
 def started(file: Path) -> RenderableType:

@@ -22,7 +22,6 @@ from requests.adapters import HTTPAdapter, Retry
 from services.encoding import to_json
 from services.schemas import Checked, Request, RunResult
 from services.settings import Settings
-from services.verbs import gate
 from sweeps.ledger.records import SweepStatus
 from sweeps.results.values import Finding, Interval, Verdict
 from sweeps.urls import masked, origin
@@ -87,6 +86,8 @@ def of_run(settings: Settings, result: RunResult) -> Notice | None:
     failed = result.outcome in FAILURES
     if not failed and result.outcome != SweepStatus.FINISHED:
         return None
+    from services.verbs import gate  # SciPy, which only a notice needs
+
     counts = Trials(
         total=sweep.trials,
         ended=sweep.ended,

@@ -20,7 +20,7 @@ from workers.config import ConfigError, Program, to_dict
 from workers.fold import diverged, observation, plan_epoch, updated
 from workers.trajectory import Identity
 
-ClaimResult = tuple[str, str, bool]  # the part, what was done about it, whether it is restored
+RepairResult = tuple[str, str, bool]  # the part, what was done about it, whether it is restored
 OPEN = tuple(status for status in TrialStatus if not status.final)
 BACK = "retrained by its next run from the nearest checkpoint, and compared with the later records"
 
@@ -58,9 +58,9 @@ class BrokenSweep:
     connection: Connection
     row: SweepRow
     whole: bool
-    told: list[ClaimResult] = field(default_factory=list)
+    told: list[RepairResult] = field(default_factory=list)
 
-    def mend(self) -> list[ClaimResult]:
+    def mend(self) -> list[RepairResult]:
         """Repair the sweep; return what was done."""
         with held(self.connection, self.row.id) as sweep:
             leases.refuse_held(sweep.row)

@@ -81,6 +81,11 @@ class Backlog:
         self._entries = [entry for entry in self._entries if entry not in fresh]
         return [branch for _, branch in fresh]
 
+    @property
+    def has_lone(self) -> bool:
+        """Whether a branch waits that must be trained alone."""
+        return any(branch.alone for _, branch in self._entries)
+
     def __len__(self) -> int:
         """Number of branches with wanted trials, including resting ones."""
         return sum(self._counts(branch) for _, branch in self._entries)

@@ -101,6 +101,11 @@ class Frontier:
         return self._running[number].alone
 
     @property
+    def has_lone_work(self) -> bool:
+        """Whether a cohort that must be trained alone waits or is in training."""
+        return self._waiting.has_lone or any(branch.alone for branch in self._running.values())
+
+    @property
     def invocation(self) -> int:
         """The invocation number that fences its writes."""
         return self._progress.invocation

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ray.actor import ActorHandle
 from ray.air.execution._internal import RayActorManager, TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
@@ -68,41 +67,31 @@ class Loss:
 
 @dataclass
 class Workforce:
-    """The workers that are up, of those that the cluster can hold.
+    """Tells whether the only worker that is left waits for a second one.
 
-    Tune starts a worker for the next cohort, but drops it again when another one becomes idle before it is up, and gives
-    that one the cohort. Where training a cohort takes less time than starting a worker, a lost worker would never be replaced.
-    So for a while after the sweep began, and after each loss, a worker without work does not count as idle.
+    Tune starts a worker for the next cohort, but drops it again when another worker becomes idle before the new one is up, and
+    gives that one the cohort. If training a cohort takes less time than starting a worker, one worker would stay alone for the
+    rest of the sweep. So for a while after the sweep begins, and after the loss of a worker, it does not become idle.
     """
 
-    room: int = 0
+    room: int = 0  # workers that the cluster can hold
     waits_until: float = 0.0
-    up: set[str] = field(default_factory=set)
-    at_work: dict[str, str] = field(default_factory=dict)  # by Tune trial
+    up: set[str] = field(default_factory=set)  # Ray's ids of the workers that have started and are not lost
 
     def expect(self, room: int) -> None:
-        """Wait for as many workers."""
+        """Wait for a second worker if there is room for one."""
         self.room, self.waits_until = room, time.monotonic() + START_SECONDS
 
-    def start(self, trial: str, actor: ActorHandle) -> None:
-        """A worker takes a Tune trial up."""
-        self.at_work[trial] = actor._actor_id.hex()
-        self.up.add(self.at_work[trial])
-
-    def finish(self, trial: str) -> None:
-        """A Tune trial is over, and its worker idle."""
-        self.at_work.pop(trial, None)
-
-    def lose(self, trial: str) -> None:
-        """The worker of a Tune trial is gone, maybe before the trial began; wait for another one."""
-        lost = self.at_work.pop(trial, None)
-        self.up = set(self.at_work.values()) - {lost}
-        self.expect(self.room)
+    def lose(self, actor: str) -> None:
+        """Wait for another worker instead of one that was up; one that never started says that others may not start either."""
+        if actor in self.up:
+            self.up.remove(actor)
+            self.expect(self.room)
 
     @property
     def is_starting(self) -> bool:
-        """Whether another worker may be about to start."""
-        return len(self.up) < self.room and time.monotonic() < self.waits_until
+        """Whether a second worker may be about to start."""
+        return len(self.up) == 1 < self.room and time.monotonic() < self.waits_until
 
 
 UNHEARD = Loss(RayActorError(error_msg="its process died"), "")  # if Tune does not say why

@@ -62,8 +62,9 @@ class Shared:
 
     @property
     def is_short_of_workers(self) -> bool:
-        """Whether there is work for a worker that is about to start."""
-        return self.workforce.is_starting and bool(self.staged or self.frontier.waiting)
+        """Whether there is work for a worker that is about to start, which may run beside others."""
+        work = bool(self.staged or self.frontier.waiting)
+        return work and self.workforce.is_starting and not self.frontier.has_lone_work
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles its searcher for a restore, but sweeps restore from the ledger."""
@@ -114,7 +115,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         """Handle that a worker starts its cohort."""
         self._last_word[trial] = time.monotonic()
         self._sweep.staged.discard(self._sweep.cohort_of[trial.trial_id])
-        self._sweep.workforce.start(trial.trial_id, trial.temporary_state.ray_actor)
+        self._sweep.workforce.up.add(trial.temporary_state.ray_actor._actor_id.hex())
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -131,7 +132,6 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Handle that a worker is done; if it ended without a result, Tune would wait for its cohort forever."""
         self._last_word.pop(trial, None)
-        self._sweep.workforce.finish(trial.trial_id)
         number = self._sweep.cohort_of[trial.trial_id]
         with self._guard(), self._timed():
             if not self._sweep.stopping and self._sweep.frontier.is_wanted(number):
@@ -142,10 +142,10 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         self._last_word.pop(trial, None)
         number = self._sweep.cohort_of[trial.trial_id]
         self._sweep.staged.discard(number)  # gone before it could start
-        self._sweep.workforce.lose(trial.trial_id)
+        loss = self._sweep.losses.current or UNHEARD
+        self._sweep.workforce.lose(loss.actor)
         with self._guard(), self._timed():
             if self._sweep.frontier.is_wanted(number):
-                loss = self._sweep.losses.current or UNHEARD
                 self._fail(number, loss.failure, str(loss))
 
     def _fail(self, number: int, failure: FailureClass, error: str) -> None:
@@ -206,7 +206,10 @@ class DrainStopper(tune.Stopper):  # type: ignore[misc]
         sweep = self._sweep
         if sweep.stopping:
             return True
-        return not sweep.frontier.is_wanted(sweep.cohort_of[trial_id]) and not sweep.is_short_of_workers
+        wanted = sweep.frontier.is_wanted(sweep.cohort_of[trial_id])
+        if result.get("idle"):
+            return wanted or not sweep.is_short_of_workers  # idle though wanted: it ended without a result
+        return not wanted
 
     def stop_all(self) -> bool:
         """Whether to stop waiting for reports, as the current epochs take longer than a drain may."""

@@ -83,7 +83,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             ray.actor.exit_actor()  # not earlier: Tune would give the next cohort to a process that it considers idle
         if self._is_done:
             time.sleep(LINGER_SECONDS)
-            return {"reports": [], "done": False}
+            return {"reports": [], "done": False, "idle": True}
         reports: list[Report] = []
         until = time.monotonic() + self._report_every_seconds
         try:

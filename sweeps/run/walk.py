@@ -36,18 +36,16 @@ class Walk:
                 continue
             done, going = finished(here.pairs)
             self._progress.end([member.trial for member, _ in done], TrialStatus.FINISHED, None, gathered)
-            groups = [
-                (planned.key, members) for planned, members in part(going, cohort.epoch + 1, here.key, cohort.identity)
-            ]
-            keys = [key for key, _ in groups]
+            groups = part(going, cohort.epoch + 1, here.key, cohort.identity)
+            keys = [planned.key for planned, _ in groups]
             known, saved = self._ledger.states(keys), self._ledger.checkpointed(keys)
-            if unknown := [pair for key, members in groups if key not in known for pair in members]:
+            if unknown := [pair for planned, members in groups if planned.key not in known for pair in members]:
                 self.push(here.parted(unknown))
-            for key, members in groups:
-                if key in known:
+            for planned, members in groups:
+                if planned.key in known:
                     ahead = here.parted(members)
-                    self._progress.step(ahead, key, known[key].metrics, gathered)
-                    if key in saved:
+                    self._progress.step(ahead, planned.key, known[planned.key].metrics, gathered)
+                    if planned.key in saved:
                         self._progress.settle(ahead.trials, gathered)
                     walking.append(ahead)
         self._progress.commit(gathered)

@@ -292,7 +292,7 @@ for left in reversed(range(int(kills) + 1)):
                 os.kill(os.getpid(), signal.SIGKILL)
             save(*given)
         Ledger.save_tracking_offset = dying
-        os._exit(uploading.main(arguments))
+        os._exit(uploading.project(arguments))
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status))
 """

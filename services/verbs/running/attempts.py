@@ -12,7 +12,6 @@ from services.schemas import Request, RunResult
 from services.settings import Settings
 from services.signals import Stop
 from services.tracking.projector import Projector, begin
-from services.verbs import gc
 from services.verbs.running import preflight
 from services.verbs.running.driver_restarts import Restarts
 from services.verbs.running.watching import View, Watch
@@ -222,6 +221,8 @@ class Attempts:
 
 def needed(settings: Settings, ledger: Ledger | None, sweep_id: str) -> int:
     """The free disk space that the sweep needs, in bytes."""
+    from services.verbs import gc  # Orbax, which only a sweep with something to train needs
+
     return preflight.needed_bytes(gc.largest(settings, ledger, sweep_id))
 
 

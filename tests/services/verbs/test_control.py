@@ -37,14 +37,14 @@ def test_an_arm_is_cancelled_and_retried(stopped: tuple[Settings, Any]) -> None:
     settings, story = stopped
     before = statuses(settings, story.name)
     done = abel("cancel", story.name, "--arm", "abel")
-    assert (done.exit_code, "2 trials cancelled; they have stopped" in done.output) == (0, True)
+    assert (done.exit_code, "2 trials cancelled; training has stopped" in done.output) == (0, True)
     after = statuses(settings, story.name)
     assert {name for name in after if after[name] == "cancelled"} == {"abel seed=0", "abel seed=1"}
     assert {name: status for name, status in after.items() if not name.startswith("abel")} == {
         name: status for name, status in before.items() if not name.startswith("abel")
     }
     done = abel("retry", story.name, "--trial", "abel seed=1")
-    assert (done.exit_code, "1 trials queued" in done.output) == (0, True)
+    assert (done.exit_code, "1 trial queued" in done.output) == (0, True)
     assert statuses(settings, story.name)["abel seed=1"] == "waiting"
     assert statuses(settings, story.name)["abel seed=0"] == "cancelled"
 

@@ -113,39 +113,36 @@ def test_the_limit_of_a_control_group_is_what_there_is(machine):
     assert memory.memory()[1] == memory.psutil.virtual_memory().total
 
 
-def actor(name: str) -> SimpleNamespace:
-    return SimpleNamespace(_actor_id=SimpleNamespace(hex=lambda: name))
-
-
-def test_a_lost_worker_is_waited_for_until_another_one_is_up_or_a_while_has_passed(monkeypatch):
+def test_the_last_worker_waits_for_a_second_one_until_it_is_up_or_a_while_has_passed(monkeypatch):
     now = 0.0
     monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
     workforce = Workforce()
+    workforce.up.add("a")
     assert not workforce.is_starting
     workforce.expect(2)
-    workforce.start("t1", actor("a"))
     assert workforce.is_starting
-    workforce.start("t2", actor("b"))
+    workforce.up.add("b")
     assert not workforce.is_starting
-    workforce.finish("t1")
-    workforce.start("t3", actor("a"))  # the same process
-    workforce.lose("t3")
+    workforce.lose("a")
     assert workforce.is_starting
-    workforce.start("t4", actor("c"))
-    assert not workforce.is_starting
-    workforce.lose("t4")
     now += losses.START_SECONDS
     assert not workforce.is_starting
 
 
-def test_a_worker_lost_between_two_cohorts_is_waited_for_too():
-    workforce = Workforce()
+def test_workers_that_never_start_are_not_waited_for_again_and_again(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
+    workforce = Workforce(up={"a"})
     workforce.expect(2)
-    for trial, worker in {"t1": "a", "t2": "b"}.items():
-        workforce.start(trial, actor(worker))
-    workforce.finish("t1")
-    workforce.lose("t3")  # given to worker a, which was gone before it could start it
-    assert workforce.is_starting and workforce.up == {"b"}
+    now += losses.START_SECONDS
+    workforce.lose("died while it started")
+    assert not workforce.is_starting
+
+
+def test_nobody_waits_where_there_is_room_for_one_worker():
+    workforce = Workforce(up={"a"})
+    workforce.expect(1)
+    assert not workforce.is_starting
 
 
 @pytest.fixture

@@ -56,7 +56,9 @@ def worker(cluster, tmp_path, cohort):
         report_every_seconds=600.0,
         allow_nondeterminism=False,
     )
-    return ray.remote(CohortTrainable).remote(config={"cohort": ray.put(cohort), "settings": settings})
+    return ray.remote(CohortTrainable).remote(
+        config={"cohort": ray.put(cohort), "settings": settings, "lingers": False}
+    )
 
 
 def bits(record):
@@ -108,7 +110,7 @@ def test_a_worker_that_was_told_to_leave_takes_no_cohort_up(worker, tmp_path):
 def test_what_a_program_raises_is_an_answer_with_its_class(worker, cohort):
     foreign = replace(cohort.identity, numerics={**cohort.identity.numerics, "threads": "64"})
     settings = ray.get(worker.__ray_call__.remote(lambda self: self.config["settings"]))
-    config = {"cohort": ray.put(replace(cohort, identity=foreign)), "settings": settings}
+    config = {"cohort": ray.put(replace(cohort, identity=foreign)), "settings": settings, "lingers": False}
     assert ray.get(worker.reset.remote(config))
     result = ray.get(worker.train.remote(), timeout=60)
     assert (result["done"], result["failure_class"]) == (True, FailureClass.USER)
