@@ -17,6 +17,9 @@ from sweeps.urls import of_sqlite
 
 TABLES = tuple(tables.metadata.tables)
 
+# The second comes from sqlite3 if SQLite quotes damaged text in its message.
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+
 
 def stamp() -> str:
     """Return the current time, formatted for the name of a copy."""
@@ -44,7 +47,7 @@ def copy_ledger(ledger: Path, target: Path) -> None:
         _sync(target)
     except BaseException as error:
         target.unlink()
-        if isinstance(error, sqlite3.DatabaseError):
+        if isinstance(error, UNREADABLE):
             raise LedgerError(f"ledger {ledger}: cannot be copied to {target}: {error}") from None
         raise
 
@@ -83,7 +86,7 @@ def salvage(ledger: Path, target: Path) -> dict[str, int]:
 
 
 def _columns(source: sqlite3.Connection, table: str) -> list[str]:
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*UNREADABLE):
         return [row[1] for row in source.execute(f"PRAGMA table_info({table})")]
     return []
 
@@ -99,12 +102,12 @@ def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str]) -> Ite
     query, last = f"SELECT {', '.join(('rowid', *columns))} FROM {table} NOT INDEXED ORDER BY rowid", None
     if not columns:
         return
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*UNREADABLE):
         for number, *row in source.execute(query):
             yield tuple(row)
             last = number
         return
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*UNREADABLE):
         for number, *row in source.execute(f"{query} DESC"):
             if last is not None and number <= last:
                 return
@@ -113,7 +116,7 @@ def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str]) -> Ite
 
 def _keep_numbers(source: sqlite3.Connection, copy: sqlite3.Connection) -> None:
     """Do not reuse the ids of lost events: a tracking store may have recorded them."""
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*UNREADABLE):
         for table, number in source.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
             copy.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table))
 
@@ -139,7 +142,7 @@ def replace(ledger: Path, new: Path) -> Path:
 
 def _refuse_held(ledger: sqlite3.Connection) -> None:
     ledger.row_factory = sqlite3.Row
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*UNREADABLE):
         for row in ledger.execute("SELECT name, holder, lease_until_ms FROM sweeps NOT INDEXED"):
             with suppress(ValueError, TypeError):  # a damaged lease cannot be renewed
                 leases.refuse_held(dict(row))

@@ -164,6 +164,9 @@ def refusals_told(url: URL, cannot: str) -> Iterator[None]:
         yield
     except Damage as damage:
         raise LedgerDamaged(f"ledger {printable(url)}: is damaged: {damage}; {CURE}") from None
+    except UnicodeDecodeError as error:  # from sqlite3, if SQLite quotes damaged text in its message
+        why = masked(error.object.decode(errors="replace")[:300])
+        raise LedgerDamaged(f"ledger {printable(url)}: is damaged: the database reports {why!r}; {CURE}") from error
     except DBAPIError as error:  # a full disk, a lock held too long, an unreachable server, a wrong password
         why = masked(" ".join(str(error.orig).split())[:300])
         if _is_damage(error):

@@ -103,6 +103,18 @@ def test_no_flipped_bit_changes_an_answer_silently(home: Path) -> None:
     assert set(found) == {"the same", "named"}, found
 
 
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["status", "one"], ["gc", "--dry-run"], ["repair", "--dry-run"], ["report", "one"]]
+)
+def test_damaged_text_that_sqlite_quotes_is_damage_too(home: Path, arguments: list[str]) -> None:
+    """sqlite3 raises UnicodeDecodeError where SQLite's message is not UTF-8."""
+    file = home / "ledger.db"
+    file.write_bytes(file.read_bytes().replace(b"NOT NULL", b"NOT N\xd5LL", 1))
+    done = abel(*arguments)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    assert (done.exit_code, "is damaged" in done.stderr) == (2, True), done.output
+
+
 def edited(file: Path, chance: random.Random) -> str:
     """Edit, delete, copy or swap something in a random row, as SQL allows it."""
     table = chance.choice(list(KEYS))
