@@ -61,8 +61,8 @@ class AbelState(NamedTuple):
 
     `AbelState(**json.loads(json.dumps(state._asdict())))` is equivalent to the state itself.
 
-    `loss_before` and `loss_since` are the lowest training losses before and since the last decay by a bounce; infinite
-    if there is none yet.
+    `loss_before` and `loss_since` are the lowest training losses before and since the last decay by a bounce, or infinity
+    before there are any.
     """
 
     epoch: int

@@ -137,9 +137,7 @@ def room(options: Options) -> int:
 
 def has_room(options: Options) -> bool:
     """Whether any node, busy or not, is large enough for a worker; nodes may be lost and join while a sweep runs."""
-    return not ray.is_initialized() or any(
-        all(node.get(name.upper(), 0) >= wanted for name, wanted in options.resources.items()) for node in _nodes()
-    )
+    return not ray.is_initialized() or room(options) > 0
 
 
 def _nodes() -> list[Mapping[str, float]]:

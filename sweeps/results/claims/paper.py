@@ -34,7 +34,7 @@ class ClaimResult:
         says: the claim in words.
         rule: the rule that decides, with the margin filled in.
         here: the verdict.
-        found: the deciding number; None if there is none.
+        found: the deciding number, or None.
         numbers: the observed numbers, or what is missing.
     """
 
