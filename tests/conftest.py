@@ -33,6 +33,8 @@ os.environ.update(
         "NPROC": "1",
         "MPLBACKEND": "Agg",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray's workers are at 15: beside other tests they would get next to no CPU time, and their tests wait for them.
+        "RAY_worker_niceness": "0",
     }
 )
 

@@ -19,7 +19,10 @@ from sweeps.processes import memory
 from sweeps.processes.memory import GIB
 from sweeps.run.failures import FailureClass, classify
 
-START_SECONDS = 15.0  # a worker starts within this time, on a busy machine too
+START_SECONDS = (
+    15.0,
+    60.0,
+)  # limits of the time that a worker may take to start; between them, three times the slowest one
 RECENT_SECONDS = 10.0  # a kill explains a loss that follows within this time, or at most twice as long
 MONITOR = re.compile(r"Memory usage (?P<used>\d+)B exceeded threshold of (?P<threshold>\d+)B \(.*? of (?P<total>\d+)B")
 WORKER = r"Actor\({actor}\).*?actual memory used=(?P<used>[\d.]+)GB"
@@ -75,12 +78,20 @@ class Workforce:
     """
 
     room: int = 0  # workers that the cluster can hold
-    waits_until: float = 0.0
+    since: float = 0.0  # when a worker was last asked for
+    slowest: float = 0.0  # seconds from there until one was up
     up: set[str] = field(default_factory=set)  # Ray's ids of the workers that have started and are not lost
 
     def expect(self, room: int) -> None:
         """Wait for a second worker if there is room for one."""
-        self.room, self.waits_until = room, time.monotonic() + START_SECONDS
+        self.room, self.since = room, time.monotonic()
+
+    def join(self, actor: str) -> None:
+        """Count a worker that is up, and note how long it took if one was waited for."""
+        if actor not in self.up:
+            if not self.up or self.is_starting:
+                self.slowest = max(self.slowest, time.monotonic() - self.since)
+            self.up.add(actor)
 
     def lose(self, actor: str) -> None:
         """Wait for another worker instead of one that was up; one that never started says that others may not start either."""
@@ -91,7 +102,9 @@ class Workforce:
     @property
     def is_starting(self) -> bool:
         """Whether a second worker may be about to start."""
-        return len(self.up) == 1 < self.room and time.monotonic() < self.waits_until
+        least, most = START_SECONDS
+        patience = min(max(least, 3 * self.slowest), most)
+        return len(self.up) == 1 < self.room and time.monotonic() - self.since < patience
 
 
 UNHEARD = Loss(RayActorError(error_msg="its process died"), "")  # if Tune does not say why

@@ -115,7 +115,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         """Handle that a worker starts its cohort."""
         self._last_word[trial] = time.monotonic()
         self._sweep.staged.discard(self._sweep.cohort_of[trial.trial_id])
-        self._sweep.workforce.up.add(trial.temporary_state.ray_actor._actor_id.hex())
+        self._sweep.workforce.join(trial.temporary_state.ray_actor._actor_id.hex())
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any

@@ -117,15 +117,35 @@ def test_the_last_worker_waits_for_a_second_one_until_it_is_up_or_a_while_has_pa
     now = 0.0
     monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
     workforce = Workforce()
-    workforce.up.add("a")
-    assert not workforce.is_starting
     workforce.expect(2)
+    workforce.join("a")
     assert workforce.is_starting
-    workforce.up.add("b")
+    workforce.join("b")
     assert not workforce.is_starting
     workforce.lose("a")
     assert workforce.is_starting
-    now += losses.START_SECONDS
+    now += 15
+    assert not workforce.is_starting
+
+
+@pytest.mark.parametrize(("took", "waits"), [(2, 15), (12, 36), (300, 60)])
+def test_where_workers_take_long_to_start_a_second_one_is_waited_for_longer(monkeypatch, took, waits):
+    now = 0.0
+    monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
+    workforce = Workforce()
+    workforce.expect(2)
+    now += took
+    workforce.join("a")
+    workforce.join("b")
+    now += 1000
+    workforce.lose("a")
+    now += waits - 1
+    assert workforce.is_starting
+    now += 1
+    assert not workforce.is_starting
+    workforce.join("c")
+    workforce.lose("b")
+    now += waits
     assert not workforce.is_starting
 
 
@@ -134,7 +154,7 @@ def test_workers_that_never_start_are_not_waited_for_again_and_again(monkeypatch
     monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
     workforce = Workforce(up={"a"})
     workforce.expect(2)
-    now += losses.START_SECONDS
+    now += 15
     workforce.lose("died while it started")
     assert not workforce.is_starting
 
