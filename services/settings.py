@@ -6,6 +6,7 @@
 | `ABEL_LEDGER` | SQLAlchemy URL of the ledger: SQLite or PostgreSQL | `sqlite:///<home>/ledger.db` |
 | `ABEL_TRACKING_URI`, else `MLFLOW_TRACKING_URI` | MLflow database or server | `sqlite:///<home>/mlflow.db` |
 | `ABEL_DATA_DIR`, else `TFDS_DATA_DIR` | directory of prepared TFDS data sets | none |
+| `ABEL_CACHE_DIR` | directory of compiled programs, which several homes may share | `<home>/cache` |
 | `ABEL_RAY_ADDRESS` | Ray cluster to join | none: start a local one |
 | `ABEL_NOTIFY_URL` | receives a JSON notice when a sweep finishes, fails or regresses; may hold a secret | none |
 | `ABEL_NOTIFY_COMMAND` | shell command that receives the same notice on its standard input | none |
@@ -78,6 +79,7 @@ class Settings:
     ledger_url: CheckedSetting[str] = CheckedSetting()
     tracking_uri: CheckedSetting[str] = CheckedSetting()
     data_dir: CheckedSetting[Path | None] = CheckedSetting(None)
+    cache_dir: CheckedSetting[Path | None] = CheckedSetting(None)
     notify_url: CheckedSetting[str | None] = CheckedSetting(None)
     ray_address: str | None = None
     notify_command: str | None = None
@@ -97,12 +99,14 @@ class Settings:
         variable, data = _first(given, "ABEL_DATA_DIR", "TFDS_DATA_DIR")
         if data_dir is not None:
             variable, data = "--data-dir", str(data_dir)
-        home = _tried(lambda: _home(given.get("ABEL_HOME") or ".abel"))
+        home = _tried(lambda: _directory("ABEL_HOME", given.get("ABEL_HOME") or ".abel"))
+        cache = given.get("ABEL_CACHE_DIR")
         return cls(
             home=home,
             ledger_url=_tried(lambda: _ledger("ABEL_LEDGER", given.get("ABEL_LEDGER") or _below(home, "ledger.db"))),
             tracking_uri=_tried(lambda: _tracking(name, uri or _below(home, "mlflow.db"))),
             data_dir=_tried(lambda: _path(variable, data) if data else None),
+            cache_dir=_tried(lambda: _directory("ABEL_CACHE_DIR", cache) if cache else None),
             ray_address=given.get("ABEL_RAY_ADDRESS", "").strip() or None,
             notify_url=_tried(lambda: _webhook("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL"))),
             notify_command=given.get("ABEL_NOTIFY_COMMAND", "").strip() or None,
@@ -139,7 +143,7 @@ class Settings:
     @property
     def cache(self) -> Path:
         """Compiled programs; may be deleted at any time."""
-        return self.home / "cache"
+        return self.cache_dir or self.home / "cache"
 
     @property
     def reports(self) -> Path:
@@ -152,7 +156,7 @@ class Settings:
         return self.home / "logs"
 
     def prepare(self) -> "Settings":
-        """Create the home and its folders, accessible only to their owner; existing ones keep their mode.
+        """Create the home, its folders and the cache, accessible only to their owner; existing ones keep their mode.
 
         Raises:
             SettingsError: a folder cannot be created.
@@ -161,7 +165,8 @@ class Settings:
             try:
                 make_private(folder)
             except OSError as error:
-                raise SettingsError(f"ABEL_HOME: cannot create {folder}: {error.strerror}") from None
+                name = "ABEL_CACHE_DIR" if folder == self.cache_dir else "ABEL_HOME"
+                raise SettingsError(f"{name}: cannot create {folder}: {error.strerror}") from None
         return self
 
 
@@ -183,11 +188,11 @@ def _path(name: str, text: str) -> Path:
         raise SettingsError(f"{name}: {error}") from None
 
 
-def _home(text: str) -> Path:
-    home = _path("ABEL_HOME", text)
-    if home.exists() and not home.is_dir():
-        raise SettingsError(f"ABEL_HOME: must be a directory, got the file {home}")
-    return home
+def _directory(name: str, text: str) -> Path:
+    path = _path(name, text)
+    if path.exists() and not path.is_dir():
+        raise SettingsError(f"{name}: must be a directory, got the file {path}")
+    return path
 
 
 def _below(home: Path | SettingsError, name: str) -> str:

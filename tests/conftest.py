@@ -1,5 +1,6 @@
 """Every test has a home, an `ABEL_HOME` and a Ray directory of its own, no outside settings, and leaves no process."""
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -37,6 +38,14 @@ os.environ.update(
         "RAY_worker_niceness": "0",
     }
 )
+
+# What one process of the run has compiled, the others take from here. A test that compares what two of them compile makes
+# its own. An entry that is being written, or was when its writer was killed, is compiled again.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    COMPILED = Path(tempfile.mkdtemp(prefix="abel-compiled-"))
+    atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(COMPILED), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+COMPILED = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 # An example may take as long as it does: a busy machine is no fault of the code's.
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -124,6 +133,7 @@ def own_directories(font_cache: Path) -> Iterator[Path]:
             "ABEL_HOME": str(root / "abel"),
             "RAY_TMPDIR": str(root / "ray"),
             "MPLCONFIGDIR": str(font_cache),
+            "ABEL_CACHE_DIR": str(COMPILED),
         }
     )
     yield root

@@ -41,6 +41,17 @@ def test_own_variables_come_before_those_of_others(tmp_path: Path) -> None:
     assert settings.ray_address == "ray://head:10001"
 
 
+def test_several_homes_may_share_compiled_programs(tmp_path: Path) -> None:
+    settings = [
+        Settings.from_env({"ABEL_HOME": str(tmp_path / home), "ABEL_CACHE_DIR": str(tmp_path / "compiled")}).prepare()
+        for home in "ab"
+    ]
+    assert {setting.cache for setting in settings} == {tmp_path / "compiled"}
+    assert (tmp_path / "compiled").stat().st_mode & 0o777 == 0o700
+    with pytest.raises(SettingsError, match="^ABEL_CACHE_DIR: cannot create /proc/compiled: "):
+        Settings.from_env({"ABEL_HOME": str(tmp_path), "ABEL_CACHE_DIR": "/proc/compiled"}).prepare()
+
+
 def test_relative_database_files_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = Settings.from_env({"ABEL_LEDGER": "sqlite:///a/l.db", "MLFLOW_TRACKING_URI": "sqlite:///m.db?timeout=5"})
@@ -58,6 +69,7 @@ def test_a_ledger_may_be_on_a_server() -> None:
     [
         ({"ABEL_LEDGER": "mysql://u:secret@h/db"}, r"ABEL_LEDGER: must be an sqlite:///.*got 'mysql://h/db'"),
         ({"ABEL_LEDGER": "postgresql://u:secret@h"}, r"ABEL_LEDGER: must name a database.*got 'postgresql://h'"),
+        ({"ABEL_CACHE_DIR": __file__}, "ABEL_CACHE_DIR: must be a directory, got the file /"),
         ({"ABEL_LEDGER": "ledger.db"}, "ABEL_LEDGER: must be an sqlite:///"),
         ({"ABEL_LEDGER": "sqlite://"}, "ABEL_LEDGER: must name a file"),
         ({"ABEL_TRACKING_URI": "sqlite:///:memory:"}, "ABEL_TRACKING_URI: must name a file"),
@@ -81,7 +93,7 @@ def test_a_ledger_may_be_on_a_server() -> None:
 def test_what_must_not_be_is_refused_with_its_name_rule_and_value(environ: dict[str, str], message: str) -> None:
     settings = Settings.from_env(environ)
     with pytest.raises(SettingsError, match=message):
-        settings.check("home", "ledger_url", "tracking_uri", "data_dir", "notify_url")
+        settings.check("home", "ledger_url", "tracking_uri", "data_dir", "cache_dir", "notify_url")
 
 
 def test_a_wrong_variable_matters_only_where_it_is_used(tmp_path: Path) -> None:

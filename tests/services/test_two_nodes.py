@@ -42,12 +42,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Curves:
     return undisturbed(load_spec(SPEC), tmp_path_factory.mktemp("alone"))
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled programs, which every test's workers share."""
-    return tmp_path_factory.mktemp("compiled")
-
-
 @dataclass
 class Run:
     """``abel run`` of the sweep on a cluster, under way."""
@@ -106,14 +100,13 @@ def cable() -> Iterator[Cable]:
 
 
 @pytest.fixture
-def start(abel_home: Path, compiled: Path) -> Iterator[Callable[[Node, Network], Run]]:
+def start(abel_home: Path) -> Iterator[Callable[[Node, Network], Run]]:
     """Start the command on a cluster's head."""
     with ExitStack() as started:
 
         def begin(head: Node, network: Network = cluster.HERE) -> Run:
             command = [*network.entry, sys.executable, "-m", "services.cli", "run", str(SPEC)]
             abel_home.mkdir()
-            (abel_home / "cache").symlink_to(compiled)
             with (abel_home / "stdout").open("wb") as out, (abel_home / "stderr").open("wb") as err:
                 process = subprocess.Popen(
                     [*command, "--no-tracking", "--save-every", "2", "--json"],

@@ -339,7 +339,8 @@ def _train(cohort, directory):
     return [bits(record) for record in records(train(cohort, Workshop(checkpoints=directory, data_dir=None)))]
 
 
-def test_a_child_trained_by_another_process_than_its_parent_is_the_same(cohort, workshop, tmp_path):
+def test_a_child_trained_by_another_process_than_its_parent_is_the_same(cohort, workshop, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     pair = replace(cohort, members=MEMBERS[:2])
     begun = []
     with closing(train(pair, Workshop(checkpoints=tmp_path / "shared", data_dir=None))) as reports:

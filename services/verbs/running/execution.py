@@ -31,7 +31,9 @@ def execute(settings: Settings, request: Request, spec: SweepSpec, *, view: View
     Raises:
         SettingsError: a setting that is used only later is invalid.
     """
-    settings.check("home", "ledger_url", "data_dir", "notify_url", *(("tracking_uri",) if request.tracking else ()))
+    settings.check(
+        "home", "ledger_url", "data_dir", "cache_dir", "notify_url", *(("tracking_uri",) if request.tracking else ())
+    )
     with private():
         return _run(settings, request, spec, view=view, stop=stop)
 

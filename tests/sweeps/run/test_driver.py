@@ -3,6 +3,7 @@ import signal
 import tempfile
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import ray
@@ -23,12 +24,12 @@ LONG = {"epochs": 1200, "arms": {"c": {"schedule": {"kind": "constant", "learnin
 OFTEN = {"report_every_seconds": 0.1}
 
 
-def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=None, **options):
-    """Run a sweep through Ray on two actors, with the numerics of this process."""
+def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=None, cache=None, **options):
+    """Run a sweep through Ray on two actors, with the numerics of this process, and its compiled programs unless told."""
     trials, identities, sweep_id = shop.enter(spec, sharing=sharing)
     settings = Options(
         checkpoints=shop.directory / "checkpoints",
-        cache=shop.directory / "cache",
+        cache=cache or Path(os.environ["ABEL_CACHE_DIR"]),
         sharing=sharing,
         workers=2,
         **options,
@@ -100,8 +101,8 @@ def test_forks_that_come_out_of_the_data_are_invisible_through_ray(shop, another
 
 
 def test_a_child_trained_by_another_process_than_its_parent_is_the_same(shop, another_shop, spec_of):
-    drive(shop, spec_of(epochs=3, arms={"constant": CONSTANT}))
-    sweep_id, outcome = drive(shop, spec_of(arms={"constant": CONSTANT}))
+    drive(shop, spec_of(epochs=3, arms={"constant": CONSTANT}), cache=shop.directory / "compiled")
+    sweep_id, outcome = drive(shop, spec_of(arms={"constant": CONSTANT}), cache=shop.directory / "compiled again")
     assert (outcome.trained, outcome.replayed) == (2 * 2, 0)
     workers, parents = workers_of(shop, sweep_id)
     assert any(parent in workers and workers[parent] != workers[key] for key, parent in parents.items())

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import ray
@@ -33,7 +34,7 @@ GRACE_SECONDS = 30  # what a cloud gives between its notice and the end
 
 @pytest.fixture
 def cluster(tmp_path):
-    options = Options(checkpoints=tmp_path / "checkpoints", cache=tmp_path / "cache", workers=1)
+    options = Options(checkpoints=tmp_path / "checkpoints", cache=Path(os.environ["ABEL_CACHE_DIR"]), workers=1)
     with ray_cluster(options, leave=lambda: None):
         yield
 
@@ -132,7 +133,7 @@ def test_a_worker_that_leaves_in_a_sweep_costs_nothing_but_its_process(shop, ano
     trials, identities, sweep_id = shop.enter(spec)
     options = Options(
         checkpoints=shop.directory / "checkpoints",
-        cache=shop.directory / "cache",
+        cache=Path(os.environ["ABEL_CACHE_DIR"]),
         workers=2,
         report_every_seconds=0.1,
     )
