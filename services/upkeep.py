@@ -1,4 +1,4 @@
-"""Results of the maintenance verbs `backup`, `repair` and `gc`."""
+"""Results of the maintenance verbs `backup`, `repair`, `adopt` and `gc`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,3 +70,20 @@ class Collected:
     dry_run: bool
     groups: tuple[Pruned, ...]
     freed: int  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adopted:
+    """What became of the epochs that other code recorded of a sweep.
+
+    ``outcome`` is "adopted", "nothing to adopt", "differs" (``why`` lists how) or "not adoptable" (``why`` says what forbids
+    it). ``epochs`` and ``checkpoints`` are new under this code's keys; ``replayed`` epochs were trained to compare.
+    """
+
+    sweep: str
+    sweep_id: str
+    outcome: str
+    epochs: int = 0
+    checkpoints: int = 0
+    replayed: int = 0
+    why: tuple[str, ...] = ()

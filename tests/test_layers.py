@@ -19,12 +19,13 @@ LAYERS = ("abel", "workers", "sweeps", "services")
 ROOMS = {
     "sweeps": (
         *("errors", "urls", "files", "catalog"),
-        *("spec", "ledger", "processes", "run", "forecast", "results"),
+        *("spec", "ledger", "processes", "adoption", "run", "forecast", "results"),
     ),
     "services": (
         *(
             "settings",
             "errors",
+            "refusals",
             "wording",
             "schemas",
             "upkeep",

@@ -11,8 +11,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,20 +50,9 @@ class Checkpoints:
         place = self._place(key)
         if key in self:
             return
-        place.parent.mkdir(parents=True, exist_ok=True)
-        for left in _drafts(place.parent):
-            shutil.rmtree(left, ignore_errors=True)
-        draft = _draft(place)
-        try:
+        with _written(place, self._directory) as draft:
             self._orbax.save(draft / STATE, _as_list(state))
             (draft / MANIFEST).write_bytes(_manifest(key, epoch, _digests(draft)))
-            _sync(*draft.rglob("*"), draft)
-            _rename(draft, place)
-            _sync(
-                place.parent, self._directory
-            )  # directory entries of the checkpoint and of its folder, which may be new
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
     def restore(self, key: str, like: Any) -> Any:
         """Return the state saved under a key, as arrays of this process in the structure of ``like``.
@@ -77,6 +66,20 @@ class Checkpoints:
         # Arrays restored by orbax are committed to a device, which would trigger a second compilation of the epoch.
         leaves = [jax.device_put(np.asarray(leaf)) for leaf in self._orbax.restore(place / STATE)]
         return _like(like, leaves, place)
+
+    def adopt(self, old: str, new: str) -> bool:
+        """Store the state under ``old`` under ``new`` too, in the same files; return False if it is not there intact."""
+        source, place = self._place(old), self._place(new)
+        try:
+            epoch = _verify(old, source)
+        except (FileNotFoundError, CheckpointDamaged):
+            return False
+        if new not in self:
+            with _written(place, self._directory) as draft:
+                shutil.copytree(source, draft, copy_function=_link)
+                (draft / MANIFEST).unlink()
+                (draft / MANIFEST).write_bytes(_manifest(new, epoch, _digests(draft)))
+        return True
 
     def discard(self, key: str) -> None:
         """Remove a checkpoint, so its state can be saved again."""
@@ -106,6 +109,30 @@ class Checkpoints:
 
     def _place(self, key: str) -> Path:
         return self._directory / key[:2] / key
+
+
+@contextmanager
+def _written(place: Path, root: Path) -> Iterator[Path]:
+    """Yield a draft, and move it into its place once the block has written it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for left in _drafts(place.parent):
+        shutil.rmtree(left, ignore_errors=True)
+    draft = _draft(place)
+    try:
+        yield draft
+        _sync(*draft.rglob("*"), draft)
+        _rename(draft, place)
+        _sync(place.parent, root)  # directory entries of the checkpoint and of its folder, which may be new
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    """Share a file between two folders, or copy it where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _draft(place: Path) -> Path:
@@ -144,16 +171,17 @@ def _like(like: Any, leaves: list[Any], place: Path) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _verify(key: str, place: Path) -> None:
-    """Check all of a checkpoint; raises like :meth:`Checkpoints.restore`."""
+def _verify(key: str, place: Path) -> int:
+    """Check all of a checkpoint and return its epoch; raises like :meth:`Checkpoints.restore`."""
     found = (place / MANIFEST).read_bytes()
     try:
-        epoch = json.loads(found)["epoch"]
+        epoch: int = json.loads(found)["epoch"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointDamaged(f"checkpoint {place}: cannot read its manifest ({error})") from None
     # Only the epoch is read from the manifest, whose digest covers it; key and files determine all other bytes.
     if found != _manifest(key, epoch, _digests(place)):
         raise CheckpointDamaged(f"checkpoint {place}: its files do not match its manifest")
+    return epoch
 
 
 def _manifest(key: str, epoch: int, files: Mapping[str, str]) -> bytes:

@@ -70,6 +70,17 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
         raise
 
 
+def train_epoch(training: Training, state: Any, plan: EpochPlan, seed: int, epoch: int) -> tuple[Any, dict[str, float]]:
+    """Return the state after an epoch, counted from 1, and the epoch's metrics; the old state's buffers are donated."""
+    began = time.perf_counter()
+    state, train_sums = training.epoch(
+        state, training.data, training.hyper, plan.learning_rates, epoch_key(seed, epoch), plan.batch_size
+    )
+    test_sums = training.evaluate(state, training.data)
+    metrics = training.metrics(*jax.device_get((train_sums, test_sums)))
+    return state, metrics | _pace(plan, time.perf_counter() - began)
+
+
 @dataclass
 class _Run:
     """A running training: the state after ``epoch`` epochs, with state key ``key``."""
@@ -84,25 +95,14 @@ class _Run:
 
     def advance(self, planned: PlannedEpoch) -> Record:
         """Train one epoch; the old state's buffers are donated."""
-        training, plan, epoch = self.training, planned.plan, self.epoch + 1
-        began = time.perf_counter()
-        self.state, train_sums = training.epoch(
-            self.state,
-            training.data,
-            training.hyper,
-            plan.learning_rates,
-            epoch_key(self.cohort.seed, epoch),
-            plan.batch_size,
-        )
-        test_sums = training.evaluate(self.state, training.data)
-        metrics = training.metrics(*jax.device_get((train_sums, test_sums)))
-        seconds = time.perf_counter() - began
+        epoch = self.epoch + 1
+        self.state, metrics = train_epoch(self.training, self.state, planned.plan, self.cohort.seed, epoch)
         parent, self.key, self.epoch = self.key, planned.key, epoch
         return Record(
             key=self.key,
             parent=parent,
             epoch=epoch,
-            metrics=metrics | _pace(plan, seconds),
+            metrics=metrics,
             finished_at_ms=time.time_ns() // 1_000_000,
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )

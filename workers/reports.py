@@ -7,6 +7,8 @@ from abel.schedules import Observation
 from workers.fold import Member, observation
 from workers.trajectory import Identity
 
+MEASURED_TIMES = frozenset({"seconds", "examples_per_second"})  # metrics in which a replay may differ
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:

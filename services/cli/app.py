@@ -211,6 +211,7 @@ def report(
 app.command()(gate.check)
 app.command()(ledger.backup)
 app.command()(ledger.repair)
+app.command()(ledger.adopt)
 
 
 @app.command()

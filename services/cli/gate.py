@@ -139,7 +139,7 @@ def _ran(settings: "Settings", request: Request, as_json: bool) -> str:
 
 @contextmanager
 def _breakdown_is_no_verdict(as_json: bool) -> Iterator[None]:
-    from services.verbs.refusals import INPUT_ERRORS
+    from services.refusals import INPUT_ERRORS
 
     try:
         yield

@@ -82,7 +82,7 @@ def broke_down(error: Exception, exit_code: int) -> Failure:
 
 def on_purpose(error: Exception) -> Failure | None:
     """The failure behind an input or machine error; None for any other error."""
-    from services.verbs.refusals import INPUT_ERRORS, MACHINE_ERRORS
+    from services.refusals import INPUT_ERRORS, MACHINE_ERRORS
     from sweeps.errors import SpecError
 
     found = next((base for base in INPUT_ERRORS + MACHINE_ERRORS if isinstance(error, base)), None)

@@ -1,4 +1,4 @@
-"""The commands ``abel backup`` and ``abel repair``."""
+"""The commands ``abel backup``, ``abel repair`` and ``abel adopt``."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ import typer
 from services import streams
 from services.cli import rendering_ledger
 from services.cli.group import INTERRUPTED
-from services.cli.options import AsJson, carry_out, settings_of, show
+from services.cli.options import AnySweep, AsJson, DataDir, carry_out, settings_of, show
 from services.schemas import Request
 from services.upkeep import Repaired, Retrained
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BAD_END = 1
 STOPPED_EARLY = "interrupted"
+ADOPTED = ("adopted", "nothing to adopt")
 TRAINED = ("finished", "nothing to do", "cancelled")
 
 
@@ -73,9 +74,37 @@ def repair(
     raise typer.Exit(_exit_code(done))
 
 
+def adopt(
+    sweep: AnySweep = None,
+    every: Annotated[bool, typer.Option("--all", help="Adopt the epochs of every sweep of this ABEL_HOME.")] = False,
+    replays: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="Number of recorded epochs of a sweep to train again.")
+    ] = 8,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the epochs of a sweep after a change of code, e.g. a new version or an edit of your model.
+
+    States are named by the code that computes them, so after a change a sweep would be trained anew. This command trains a
+    sample of its epochs again. If all of them have the recorded bits, the sweep's epochs and checkpoints are entered under the
+    new names as well, and `abel run` reuses them.
+
+    Exit code: 0 adopted, 1 an epoch differs or, with --all, a sweep cannot be adopted, 2 bad input.
+
+    Example: abel adopt fig-s6a-digits
+    """
+    from services.verbs import adopt as verb
+
+    if (sweep is None) != every:
+        raise typer.BadParameter("give either a SWEEP or --all", param_hint="SWEEP")
+    done = tuple(verb.adopt(settings_of(data_dir), sweep, replays=replays))
+    show(done, rendering_ledger.adopted, as_json, done=True)
+    raise typer.Exit(0 if all(one.outcome in ADOPTED for one in done) else BAD_END)
+
+
 def _trained(settings: "Settings", lacking: Mapping[str, str], *, quiet: bool) -> Iterator[Retrained]:
     """Train sweeps in turn; after a failure, continue with the next; stop at an interruption."""
-    from services.verbs.refusals import INPUT_ERRORS, MACHINE_ERRORS
+    from services.refusals import INPUT_ERRORS, MACHINE_ERRORS
 
     for sweep_id, name in lacking.items():
         try:

@@ -126,9 +126,9 @@ def carry_out(
     ``verb`` replaces :func:`services.verbs.run.run`.
     """
     from services.cli import progress
+    from services.refusals import INPUT_ERRORS
     from services.verbs import notify
     from services.verbs import run as runs
-    from services.verbs.refusals import INPUT_ERRORS
 
     try:
         with (

@@ -1,16 +1,20 @@
-"""What ``abel backup`` and ``abel repair`` print."""
+"""What ``abel backup``, ``abel repair`` and ``abel adopt`` print."""
+
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from services.upkeep import BackedUp, Repaired
+from services.upkeep import Adopted, BackedUp, Repaired
 from services.wording import size
+from sweeps.results.wording import counted
+
+MOST_REASONS = 5
 
 
 def backed_up(result: BackedUp) -> RenderableType:
     """Where the verified copy is."""
-    sweeps = f"{result.sweeps} sweep{'s' * (result.sweeps != 1)}"
-    return Text(f"{result.file}: {size(result.bytes)}, {sweeps}, verified.", overflow="fold")
+    return Text(f"{result.file}: {size(result.bytes)}, {counted(result.sweeps, 'sweep')}, verified.", overflow="fold")
 
 
 def repaired(result: Repaired) -> RenderableType:
@@ -37,3 +41,29 @@ def retrained(result: Repaired) -> RenderableType:
         compared = f"{one.replayed} compared with their records"
         lines.append(Text(f"{one.sweep}: {one.outcome}; {one.trained} epochs trained, {compared}{why}"))
     return Group(*lines)
+
+
+def adopted(results: Sequence[Adopted]) -> RenderableType:
+    """What became of each sweep's epochs."""
+    return (
+        Group(*(line for one in results for line in _adopted(one))) if results else Text("No sweep was run here yet.")
+    )
+
+
+def _adopted(one: Adopted) -> list[Text]:
+    replayed, kept = counted(one.replayed, "epoch"), counted(one.checkpoints, "checkpoint")
+    match one.outcome:
+        case "adopted":
+            had = f"{replayed} trained again had the recorded bits"
+            return [Text(f"{one.sweep}: adopted {counted(one.epochs, 'epoch')} and {kept}; {had}.")]
+        case "nothing to adopt":
+            return [Text(f"{one.sweep}: nothing to adopt; this code's records have the same names already.")]
+        case "differs":
+            first = Text.assemble(
+                f"{one.sweep}: ", ("not adopted", "red"), f"; of {replayed} trained again, some differ:"
+            )
+        case _:
+            first = Text.assemble(f"{one.sweep}: ", ("not adopted", "red"), ":")
+    rest = len(one.why) - MOST_REASONS
+    more = [Text(f"  and {rest} more")] if rest > 0 else []
+    return [first, *(Text(f"  {why}") for why in one.why[:MOST_REASONS]), *more]

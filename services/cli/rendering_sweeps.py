@@ -18,7 +18,7 @@ from services.schemas import (
 )
 from services.wording import duration
 from sweeps.results.values import ArmSummary, TrialResult
-from sweeps.results.wording import decay_words, setting
+from sweeps.results.wording import counted, decay_words, setting
 
 STATUS_STYLES = {
     "finished": "green",
@@ -76,7 +76,7 @@ def sweep_detail(result: SweepDetail) -> RenderableType:
 def _tracked(lacking: int, name: str) -> str:
     if not lacking:
         return "up to date"
-    more = "a thousand events or more" if lacking >= 1000 else f"{lacking} event{'s' * (lacking != 1)}"
+    more = "a thousand events or more" if lacking >= 1000 else counted(lacking, "event")
     return f"lacks {more}; the next run or `abel track {name}` sends them"
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from services.report.findings import listed
 from sweeps.results.claims.norm_curves import LEAST_RISE, NormCourse
+from sweeps.results.wording import counted
 
 ROUNDING = 1e-4  # relative to the terms' magnitudes, after an epoch's steps in float32
 
@@ -123,7 +124,7 @@ def _abel(course: NormCourse, where: str) -> Iterator[str]:
     yield f"{where} ABEL decays by itself before its last decay {many}{also}."
     answers = [answer for seed, epochs in own.items() for answer in _after(course, seed, epochs)]
     fell, turned = (sum(answer[index] for answer in answers) for index in (0, 1))
-    decays = f"{len(answers)} such decay{'s' * (len(answers) != 1)}"
+    decays = counted(len(answers), "such decay")
     yield f"The norm falls again after {fell} of {decays}; after {turned} of them it then rises before the next decay."
 
 
@@ -139,8 +140,7 @@ def _after(course: NormCourse, seed: int, decays: Sequence[int]) -> Iterator[tup
 
 
 def _of(some: Iterable[object], all_of_them: Iterable[object]) -> str:
-    count = len(list(all_of_them))
-    return f"{len(list(some))} of {count} seed{'s' * (count != 1)}"
+    return f"{len(list(some))} of {counted(len(list(all_of_them)), 'seed')}"
 
 
 def _percents(parts: Iterable[float]) -> str:

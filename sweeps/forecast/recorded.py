@@ -66,7 +66,8 @@ def why_nothing(known: Mapping[Program, Identity], ledger: Ledger | None) -> str
     nearest = min(differences, key=len)
     if not nearest:
         return "its seeds and first learning rates are new"
-    return "recorded states differ in " + "; ".join(nearest)
+    hint = "; `abel adopt` keeps them if they are the same" if all(why.startswith("code: ") for why in nearest) else ""
+    return f"recorded states differ in {'; '.join(nearest)}{hint}"
 
 
 def _stopped(sweep_id: str, ledger: Ledger) -> Mapping[int, int]:

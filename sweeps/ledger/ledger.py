@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, insert, inspect, select
@@ -16,15 +17,16 @@ from sqlalchemy import Connection, delete, insert, inspect, select
 from sweeps.ledger import database, leases, migrations, tables
 from sweeps.ledger.database import LedgerError, upsert
 from sweeps.ledger.driving import AGAIN, Driving, end_cancelled, end_sweep
-from sweeps.ledger.entries import sweep_identity, trial_row
+from sweeps.ledger.entries import checkpoint_row, state_row, sweep_identity, trial_row
 from sweeps.ledger.holding import HeldSweep, held, now_ms
 from sweeps.ledger.integrity import SWEEPS
 from sweeps.ledger.queries import OUTCOMES, pages
 from sweeps.ledger.records import SweepStatus, TrialStatus, encode
-from sweeps.ledger.sealing import Damage, change_rows, seal
+from sweeps.ledger.sealing import Damage, change_rows, on_conflict, seal
 from sweeps.spec.trial import Trial
 from sweeps.urls import sqlite_file
 from workers.config import Program
+from workers.reports import Record
 from workers.trajectory import Identity
 
 if TYPE_CHECKING:
@@ -212,6 +214,28 @@ class Ledger(Driving):
         with self._hold(sweep_id) as sweep:
             gone = sweep.connection.execute(delete(tables.tracking).where(at.sweep_id == sweep_id, at.target == old))
             sweep.count("tracking", -gone.rowcount)
+
+    def adopt_states(
+        self, sweep_id: str, records: Sequence[Record], checkpoints: Mapping[str, int], event: Mapping[str, Any]
+    ) -> int:
+        """Enter a sweep's recorded states under other keys, and checkpoints by key and epoch; return how many states are new.
+
+        Args:
+            event: what the sweep's log says of it.
+        """
+        at, known = tables.states.c, set[str]()
+        with self._hold(sweep_id) as sweep:
+            connection = sweep.connection
+            for page in pages([record.key for record in records]):
+                known |= set(connection.scalars(select(at.key).where(at.key.in_(page))))
+            # In the order of their keys, as commits enter them.
+            rows = [state_row(one) for one in sorted(records, key=attrgetter("key")) if one.key not in known]
+            if rows:
+                connection.execute(upsert(connection, tables.states).on_conflict_do_nothing(), rows)
+            if saved := [checkpoint_row(*one) for one in sorted(checkpoints.items())]:
+                connection.execute(on_conflict(upsert(connection, tables.checkpoints), tables.checkpoints), saved)
+            sweep.append("adopted", event)
+        return len(rows)
 
     def prune_checkpoints(self, keys: Iterable[str]) -> None:
         """Record that checkpoints were removed; the records that they covered stay final."""

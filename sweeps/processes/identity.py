@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +28,7 @@ class IdentityError(Exception):
 
 
 class IdentityLost(Exception):
-    """The data inspection process was killed or stopped; the spec itself may be fine."""
+    """A process that was asked was killed or stopped; the spec itself may be fine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,28 +71,38 @@ def identities_here(
     """
     distinct = list(dict.fromkeys(programs))
     question = {"programs": [to_dict(program) for program in distinct], "data_dir": data_dir and str(data_dir)}
-    answer = _ask(json.dumps(question).encode(), environment)
-    if "fault" in answer:
-        raise IdentityError(answer["fault"])
+    answer = ask_worker("workers.trajectory", question, environment, "the data inspection process")
     return {program: Identity(**values) for program, values in zip(distinct, answer["identities"], strict=True)}
 
 
-def _ask(question: bytes, environment: WorkerEnvironment) -> Mapping[str, Any]:
+def ask_worker(
+    module: str, question: Mapping[str, Any], environment: WorkerEnvironment, process: str
+) -> Mapping[str, Any]:
+    """Run a module in a process with a worker's environment, and return its answer in JSON to a question in JSON.
+
+    Args:
+        process: what the process is, for messages.
+
+    Raises:
+        IdentityError: the answer is a fault, or there is none.
+        IdentityLost: the process was killed or stopped three times.
+    """
+    asked = partial(_asked_once, module, json.dumps(question).encode(), environment, process)
     for _ in range(TRIES - 1):
         try:
-            return _asked_once(question, environment)
+            return asked()
         except IdentityLost:
             continue
-    return _asked_once(question, environment)
+    return asked()
 
 
-def _asked_once(question: bytes, environment: WorkerEnvironment) -> Mapping[str, Any]:
+def _asked_once(module: str, question: bytes, environment: WorkerEnvironment, what: str) -> Mapping[str, Any]:
     """Use files instead of pipes: they never block on a stopped process, and plug-in output does not mix with the answer."""
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
         asked.write(question)
         asked.seek(0)
         with subprocess.Popen(
-            [sys.executable, "-P", "-m", "workers.trajectory", str(answer.fileno())],
+            [sys.executable, "-P", "-m", module, str(answer.fileno())],
             stdin=asked,
             stdout=said,
             stderr=said,
@@ -99,21 +110,23 @@ def _asked_once(question: bytes, environment: WorkerEnvironment) -> Mapping[str,
             env=os.environ | environment.variables(),
         ) as process:
             try:
-                _wait(process)
+                _wait(process, what)
             finally:
                 process.kill()
         if process.returncode < 0:
-            raise IdentityLost(f"the data inspection process was killed by {_signal(-process.returncode)}")
+            raise IdentityLost(f"{what} was killed by {_signal(-process.returncode)}")
         answer.seek(0)
         try:
             found: Mapping[str, Any] = json.load(answer)
         except ValueError:
             code = process.returncode
             raise IdentityError(f"a worker process must start here, but ended with code {code}: {_end(said)}") from None
-        return found
+    if "fault" in found:
+        raise IdentityError(found["fault"])
+    return found
 
 
-def _wait(process: subprocess.Popen[bytes]) -> None:
+def _wait(process: subprocess.Popen[bytes], what: str) -> None:
     """Wait for a process to end, without a limit unless it is stopped and not continued."""
     stopped = 0
     while stopped < LOOKS_STOPPED:
@@ -122,9 +135,7 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
             return
         except subprocess.TimeoutExpired:
             stopped = stopped + 1 if _is_stopped(process.pid) else 0
-    raise IdentityLost(
-        f"the data inspection process was stopped for {LOOKS_STOPPED * LOOK_SECONDS:.0f} s and not continued"
-    )
+    raise IdentityLost(f"{what} was stopped for {LOOKS_STOPPED * LOOK_SECONDS:.0f} s and not continued")
 
 
 def _is_stopped(pid: int) -> bool:

@@ -8,9 +8,7 @@ from sweeps.ledger.records import StateRow, storable
 from sweeps.run.branches import Branch
 from sweeps.run.progress import Gathered, TrialProgress
 from sweeps.run.walk import Walk
-from workers.reports import Damaged, Ended, Forked, Record, Report, Saved
-
-MEASURED_TIMES = frozenset({"seconds", "examples_per_second"})  # metrics in which a replay may differ
+from workers.reports import MEASURED_TIMES, Damaged, Ended, Forked, Record, Report, Saved
 
 
 class Nondeterministic(Exception):

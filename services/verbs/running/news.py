@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from abel.schedules import Event
 from sweeps.ledger.records import EventRow, TrialStatus
+from sweeps.results.wording import counted
 from sweeps.run.failures import FailureClass
 
 PAGE = 1000
@@ -93,7 +94,7 @@ def _incident(payload: Mapping[str, Any]) -> str:
     trials = len(payload["trials"])
     then = "resuming from the last checkpoint" if payload["again"] else "given up"
     then += ", alone" if payload["again"] and payload.get("class") == FailureClass.OUT_OF_MEMORY else ""
-    return f"{payload['text']} (epoch {payload['epoch']}, {trials} trial{'s' * (trials != 1)}): {then}"
+    return f"{payload['text']} (epoch {payload['epoch']}, {counted(trials, 'trial')}): {then}"
 
 
 def _ending(payload: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from services import refusals
 from services.cli import rendering_sweeps
 from services.encoding import to_json
 from services.errors import OperationError
@@ -22,8 +23,8 @@ from services.schemas import Plan, Request, RunResult
 from services.settings import Settings
 from services.signals import Stop
 from services.verbs import plan as plans
-from services.verbs import refusals, specs
 from services.verbs import run as runs
+from services.verbs import specs
 from services.verbs import status as standing
 from services.verbs.running import attempts, driver_restarts
 from services.verbs.ui import ui
