@@ -3,7 +3,8 @@
     bounce      Algorithm 1: takes a squared weight norm, returns an event; on Python floats, and under jit and vmap
     norms       the squared L2 norm of a pytree, per leaf and in total, over all parameters or a subset
     schedules   Abel, all schedules by name, and replay; every schedule has init, plan and update
-    baselines   schedules that depend only on the epoch: Constant, Simple, DecayAt, Step, Cosine, Linear, GrowBatch
+    baselines   schedules that depend only on the epoch: Constant, Simple, DecayAt, Step, GrowBatch
+    annealing   those with a new rate at every step: Cosine, Linear, WarmupStableDecay, InverseSqrt, OneCycle
     planning    base classes of all schedules: counters, base rate, warm-up, plan
     plateau     Plateau, which watches the training loss
     plans       types exchanged between schedule and training loop: EpochPlan, Observation, Event
@@ -31,10 +32,13 @@ from abel.schedules import (
     Cosine,
     DecayAt,
     GrowBatch,
+    InverseSqrt,
     Linear,
+    OneCycle,
     Plateau,
     Simple,
     Step,
+    WarmupStableDecay,
     last_epoch_named,
     replay,
 )
@@ -52,13 +56,16 @@ __all__ = [
     "EpochPlan",
     "Event",
     "GrowBatch",
+    "InverseSqrt",
     "Linear",
     "Observation",
+    "OneCycle",
     "Plateau",
     "Schedule",
     "ScheduleState",
     "Simple",
     "Step",
+    "WarmupStableDecay",
     "bounce",
     "curves",
     "dynamics",

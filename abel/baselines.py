@@ -3,19 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from abel import checks, rates
 from abel.planning import OBSERVED, Decaying, Planned, State, counters, is_ours
 from abel.plans import Event, Observation
 
 __all__ = [
     "Constant",
-    "Cosine",
     "DecayAt",
     "GrowBatch",
-    "Linear",
     "Milestones",
     "Simple",
     "Step",
@@ -168,54 +163,3 @@ class GrowBatch(Milestones, Decaying):
 
     def _rate(self, decays: int) -> float:
         return self.learning_rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ending(Timed):
-    """A schedule with a new rate at every step that reaches 0 at the end of training."""
-
-    epochs: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set("epochs", checks.whole("epochs", self.epochs, at_least=1))
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs must be < epochs, {self.epochs}, got {self.warmup_epochs}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cosine(_Ending):
-    """Cosine decay from the base rate at the end of the warm-up to 0 after `epochs`; a new rate at every step.
-
-    `learning_rate * (1 + cos(pi * progress)) / 2`, where `progress` goes from 0 to 1. The paper gives no formula; this
-    one is from the Flax examples, on which the paper's code is based according to the supplement.
-
-    >>> schedule = Cosine(learning_rate=1.0, epochs=1)
-    >>> schedule.plan(schedule.init(), epoch=1, examples=2, batch_size=1).learning_rates.tolist()
-    [1.0, 0.5]
-    """
-
-    kind: Literal["cosine"] = "cosine"
-
-    def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
-        return rates.warmup(position, self.warmup_epochs) * rates.cosine(position, self.warmup_epochs, self.epochs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Linear(_Ending):
-    """Linear decay from the base rate at the end of the warm-up to 0 after `epochs`; a new rate at every step.
-
-    The paper's complex schedule for language and reinforcement learning; it prints no formula. ALBERT's code, which the
-    paper's GLUE runs use, starts the decay at the first step, so its rate drops where the warm-up ends. Without a
-    warm-up the two agree.
-
-    >>> schedule = Linear(learning_rate=1.0, epochs=3, warmup_epochs=1)
-    >>> state = schedule.update(schedule.init(), Observation(weight_norm_sq=9.0, train_loss=0.1))
-    >>> schedule.plan(state, epoch=2, examples=4, batch_size=1).learning_rates.tolist()
-    [1.0, 0.875, 0.75, 0.625]
-    """
-
-    kind: Literal["linear"] = "linear"
-
-    def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
-        return rates.warmup(position, self.warmup_epochs) * rates.linear(position, self.warmup_epochs, self.epochs)

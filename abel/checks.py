@@ -97,12 +97,17 @@ def not_negative(name: str, value: Any) -> float:
     return number
 
 
+def at_least_one(name: str, value: Any) -> float:
+    """Return a finite number >= 1."""
+    number = _real(value)
+    if not 1 <= number < math.inf:
+        raise _fault(name, "be finite and >= 1", value)
+    return number
+
+
 def fractional_epoch(name: str, value: Any) -> float:
     """Return an epoch >= 1 that may be fractional, such as 85 % of 90 epochs."""
-    epoch = _real(value)
-    if not 1 <= epoch < math.inf:
-        raise _fault(name, "be finite and >= 1", value)
-    return epoch
+    return at_least_one(name, value)
 
 
 def whole(name: str, value: Any, *, at_least: int) -> int:

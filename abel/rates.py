@@ -5,6 +5,8 @@ that train identically would no longer share their training.
 """
 
 import math
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,19 @@ from numpy.typing import NDArray
 from abel import checks
 from abel.plans import EpochPlan
 
-__all__ = ["cosine", "epoch_plan", "linear", "positions", "rounded_up", "steps_per_epoch", "warmup"]
+__all__ = [
+    "COOLDOWNS",
+    "cosine",
+    "epoch_plan",
+    "inverse_sqrt",
+    "linear",
+    "one_cycle",
+    "one_minus_sqrt",
+    "positions",
+    "rounded_up",
+    "steps_per_epoch",
+    "warmup",
+]
 
 
 def rounded_up(epoch: float) -> int:
@@ -49,22 +63,49 @@ def warmup(position: NDArray[np.float64], warmup_epochs: int) -> NDArray[np.floa
     return np.minimum(1.0, position / warmup_epochs) if warmup_epochs else np.ones_like(position)
 
 
-def cosine(position: NDArray[np.float64], warmup_epochs: int, epochs: int) -> NDArray[np.float64]:
-    """Return the cosine from 1 at the end of the warm-up to 0 at the end of training, then 0, f64[steps]."""
-    return 0.5 * (1.0 + np.cos(np.pi * _progress(position, warmup_epochs, epochs)))
+def cosine(position: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:
+    """Return 1 up to the epoch `start`, half a cosine from there to 0 at the epoch `end`, then 0, f64[steps]."""
+    return 0.5 * (1.0 + np.cos(np.pi * _progress(position, start, end)))
 
 
-def linear(position: NDArray[np.float64], warmup_epochs: int, epochs: int) -> NDArray[np.float64]:
-    """Return the line from 1 at the end of the warm-up to 0 at the end of training, then 0, f64[steps].
+def linear(position: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:
+    """Return 1 up to the epoch `start`, a line from there to 0 at the epoch `end`, then 0, f64[steps].
 
-    >>> linear(positions(epoch=3, steps=4), warmup_epochs=1, epochs=5).tolist()
+    >>> linear(positions(epoch=3, steps=4), start=1, end=5).tolist()
     [0.75, 0.6875, 0.625, 0.5625]
     """
-    return 1.0 - _progress(position, warmup_epochs, epochs)
+    return 1.0 - _progress(position, start, end)
 
 
-def _progress(position: NDArray[np.float64], warmup_epochs: int, epochs: int) -> NDArray[np.float64]:
-    return np.clip((position - warmup_epochs) / (epochs - warmup_epochs), 0.0, 1.0)
+def one_minus_sqrt(position: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:
+    """Return 1 up to the epoch `start`, then 1 - sqrt(progress) to 0 at the epoch `end`, then 0, f64[steps].
+
+    >>> one_minus_sqrt(positions(epoch=2, steps=4), start=1, end=2).tolist()
+    [1.0, 0.5, 0.2928932188134524, 0.1339745962155614]
+    """
+    return 1.0 - np.sqrt(_progress(position, start, end))
+
+
+def inverse_sqrt(position: NDArray[np.float64], timescale: float) -> NDArray[np.float64]:
+    """Return 1 up to the epoch `timescale`, then `sqrt(timescale / position)`, f64[steps]."""
+    return np.sqrt(timescale / np.maximum(position, timescale))
+
+
+def one_cycle(position: NDArray[np.float64], peak: float, end: float, first: float, last: float) -> NDArray[np.float64]:
+    """Return half a cosine from `first` up to 1 at the epoch `peak`, and one down to `last` at the epoch `end`, f64[steps]."""
+    up = first + (1.0 - first) * (1.0 - cosine(position, 0.0, peak))
+    return np.where(position < peak, up, last + (1.0 - last) * cosine(position, peak, end))
+
+
+COOLDOWNS: Final[dict[str, Callable[[NDArray[np.float64], float, float], NDArray[np.float64]]]] = {
+    "linear": linear,
+    "1-sqrt": one_minus_sqrt,
+    "cosine": cosine,
+}
+
+
+def _progress(position: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:
+    return np.clip((position - start) / (end - start), 0.0, 1.0)
 
 
 def epoch_plan(rate: float, shape: NDArray[np.float64], batch_size: int) -> EpochPlan:

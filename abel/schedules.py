@@ -19,10 +19,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from abel import bounce, checks, rates
-from abel.baselines import Constant, Cosine, DecayAt, GrowBatch, Linear, Milestones, Simple, Step
+from abel.annealing import Annealed, Cosine, InverseSqrt, Linear, OneCycle, WarmupStableDecay
+from abel.baselines import Constant, DecayAt, GrowBatch, Milestones, Simple, Step
 from abel.bounce import BounceState
 from abel.planning import OBSERVED, Decaying, State, counters, is_ours
 from abel.plans import DECAYS, EpochPlan, Event, Observation, Schedule, ScheduleState
@@ -39,8 +40,10 @@ __all__ = [
     "EpochPlan",
     "Event",
     "GrowBatch",
+    "InverseSqrt",
     "Linear",
     "Observation",
+    "OneCycle",
     "Plateau",
     "PlateauState",
     "Schedule",
@@ -48,6 +51,7 @@ __all__ = [
     "Simple",
     "State",
     "Step",
+    "WarmupStableDecay",
     "last_epoch_named",
     "replay",
 ]
@@ -218,10 +222,21 @@ class Abel(Decaying):
         return state._replace(loss_before=min(state.loss_before, since), loss_since=math.inf)
 
 
-_Known = Abel | Constant | Cosine | DecayAt | GrowBatch | Linear | Plateau | Simple | Step
-SCHEDULES: Final[dict[str, type[_Known]]] = {
-    schedule.kind: schedule for schedule in (Abel, Constant, Cosine, DecayAt, GrowBatch, Linear, Plateau, Simple, Step)
-}
+_Known = (
+    Abel
+    | Constant
+    | Cosine
+    | DecayAt
+    | GrowBatch
+    | InverseSqrt
+    | Linear
+    | OneCycle
+    | Plateau
+    | Simple
+    | Step
+    | WarmupStableDecay
+)
+SCHEDULES: Final[dict[str, type[_Known]]] = {schedule.kind: schedule for schedule in get_args(_Known)}
 
 
 def last_epoch_named(schedule: Schedule) -> int | None:
@@ -233,7 +248,7 @@ def last_epoch_named(schedule: Schedule) -> int | None:
     match _schedule(schedule):
         case Simple(last_decay_epoch=last) | Abel(last_decay_epoch=float(last)):
             return rates.rounded_up(last)
-        case DecayAt(decay_epoch=epoch) | Cosine(epochs=epoch) | Linear(epochs=epoch):
+        case DecayAt(decay_epoch=epoch) | Annealed(epochs=epoch):
             return epoch
         case Milestones(decay_epochs=epochs):
             return epochs[-1]

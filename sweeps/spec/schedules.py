@@ -34,7 +34,7 @@ def schedule_from_dict(values: Any) -> Schedule:
 
 
 def with_defaults(schedule: Any, epochs: int | None) -> Any:
-    """Return a schedule's dictionary with defaults from the sweep: the end of cosine and linear, the last decay at 85 %."""
+    """Return a schedule's dictionary with defaults from the sweep: its end, the last decay at 85 %, a cooldown of 20 %."""
     if not isinstance(schedule, Mapping):
         return schedule
     kind = schedule.get("kind")
@@ -43,6 +43,7 @@ def with_defaults(schedule: Any, epochs: int | None) -> Any:
     length = epochs or 1_000_000
     # 17/20 instead of 0.85, which is not exact in binary: 0.85 * 180 is not 153.
     taken: dict[str, Any] = {"last_decay_epoch": max(1.0, 17 * length / 20), "epochs": length}
+    taken["cooldown_epochs"] = max(1, round(length / 5))
     if "gain_threshold" in names and schedule.get("gain_threshold") is not None:
         taken["last_decay_epoch"] = None  # training determines its last decay
     return {**{name: value for name, value in taken.items() if name in names}, **schedule}

@@ -1,28 +1,15 @@
+"""Schedules whose rate is constant between decays, against their formulas and optax."""
+
 import math
 
-import jax
 import numpy as np
 import optax
 import pytest
+from planned_rates import EPOCHS, STEPS, optax_rates, train, warmup
 
-from abel.baselines import Constant, Cosine, DecayAt, GrowBatch, Linear, Simple, Step
+from abel.baselines import Constant, DecayAt, GrowBatch, Simple, Step
 from abel.plans import Event, Observation
 from abel.schedules import replay
-
-
-def train(schedule, epochs: int, examples: int = 28, batch_size: int = 4):
-    """Rates of every step and events of every epoch."""
-    state, rates, events = schedule.init(), [], {}
-    for epoch in range(1, epochs + 1):
-        rates.append(schedule.plan(state, epoch, examples, batch_size).learning_rates)
-        state = schedule.update(state, Observation(weight_norm_sq=math.nan, train_loss=math.nan))
-        if state.event:
-            events[epoch] = state.event
-    return np.stack(rates), events
-
-
-def warmup(position: float, warmup_epochs: int) -> float:
-    return min(1.0, position / warmup_epochs) if warmup_epochs else 1.0
 
 
 def test_constant():
@@ -65,81 +52,6 @@ def test_warmup_and_decays_multiply(warmup_epochs):
     rates, _ = train(DecayAt(learning_rate=0.3, decay_factor=0.7, decay_epoch=1, warmup_epochs=warmup_epochs), epochs=3)
     expected = [np.float32(0.3 * 0.7 * warmup(1 + step / 7, warmup_epochs)) for step in range(7)]
     np.testing.assert_array_equal(rates[1], np.array(expected, np.float32))
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.25, 1 / 3])
-@pytest.mark.parametrize("warmup_epochs", [0, 1, 5])
-def test_cosine_is_the_formula_in_double_rounded_once(rate, warmup_epochs):
-    epochs = 12
-    rates, events = train(Cosine(learning_rate=rate, epochs=epochs, warmup_epochs=warmup_epochs), epochs)
-    expected = []
-    for epoch in range(1, epochs + 1):
-        for step in range(7):
-            position = (epoch - 1) + step / 7
-            progress = max(0.0, position - warmup_epochs) / (epochs - warmup_epochs)
-            shape = warmup(position, warmup_epochs) * 0.5 * (1 + math.cos(math.pi * progress))
-            expected.append(np.float32(rate * shape))
-    np.testing.assert_array_equal(rates.ravel(), np.array(expected, np.float32))
-    assert events == {}
-
-
-def test_cosine_without_warmup_is_the_usual_formula_over_steps():
-    rates, _ = train(Cosine(learning_rate=0.1, epochs=10), epochs=10)
-    steps = np.arange(70)
-    np.testing.assert_allclose(rates.ravel(), 0.1 * 0.5 * (1 + np.cos(np.pi * steps / 70)), rtol=1e-6)
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.25, 1 / 3])
-@pytest.mark.parametrize("warmup_epochs", [0, 1, 5])
-def test_linear_is_the_formula_in_double_rounded_once(rate, warmup_epochs):
-    epochs = 12
-    rates, events = train(Linear(learning_rate=rate, epochs=epochs, warmup_epochs=warmup_epochs), epochs)
-    expected = []
-    for epoch in range(1, epochs + 1):
-        for step in range(7):
-            position = (epoch - 1) + step / 7
-            progress = max(0.0, position - warmup_epochs) / (epochs - warmup_epochs)
-            expected.append(np.float32(rate * (warmup(position, warmup_epochs) * (1 - progress))))
-    np.testing.assert_array_equal(rates.ravel(), np.array(expected, np.float32))
-    assert events == {}
-
-
-def test_linear_stays_at_zero_after_the_end():
-    rates, _ = train(Linear(learning_rate=0.1, epochs=3), epochs=5)
-    assert rates[2, -1] > 0
-    assert np.all(rates[3:] == 0)
-
-
-STEPS, EPOCHS = 28 // 4, 30  # of `train`
-
-
-def optax_rates(schedule: optax.Schedule) -> np.ndarray:
-    """What optax says of every step, computed in double and rounded once, f32[epochs, steps]."""
-    with jax.enable_x64():
-        rates = np.asarray(jax.vmap(schedule)(np.arange(STEPS * EPOCHS)), np.float64)
-    return rates.astype(np.float32).reshape(EPOCHS, STEPS)
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.25, 1 / 3])
-@pytest.mark.parametrize("warmup_epochs", [0, 1, 5])
-def test_cosine_and_linear_are_optax_s(rate, warmup_epochs):
-    warm, total = warmup_epochs * STEPS, EPOCHS * STEPS
-    ours, _ = train(Cosine(learning_rate=rate, epochs=EPOCHS, warmup_epochs=warmup_epochs), EPOCHS)
-    cosine = optax.cosine_decay_schedule(rate, total - warm)
-    linear = optax.linear_schedule(rate, 0.0, total - warm)
-    up = optax.linear_schedule(0.0, rate, max(warm, 1))
-    theirs = optax_rates(optax.join_schedules([up, cosine], [warm]))
-    np.testing.assert_array_max_ulp(ours, theirs, maxulp=1)
-    ours, _ = train(Linear(learning_rate=rate, epochs=EPOCHS, warmup_epochs=warmup_epochs), EPOCHS)
-    theirs = optax_rates(optax.join_schedules([up, linear], [warm]))
-    np.testing.assert_array_max_ulp(ours, theirs, maxulp=1)
-
-
-def test_in_single_precision_optax_is_off_by_a_rounding_of_the_base_rate():
-    ours, _ = train(Cosine(learning_rate=0.1, epochs=EPOCHS), EPOCHS)
-    theirs = jax.jit(jax.vmap(optax.cosine_decay_schedule(0.1, EPOCHS * STEPS)))(np.arange(EPOCHS * STEPS))
-    assert theirs.dtype == np.float32
-    np.testing.assert_allclose(ours.ravel(), theirs, rtol=0, atol=2 * np.spacing(np.float32(0.1)))
 
 
 @pytest.mark.parametrize("factor", [0.1, 0.2, 1 / 3])

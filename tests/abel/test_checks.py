@@ -6,7 +6,21 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from abel.schedules import Abel, Constant, Cosine, DecayAt, GrowBatch, Linear, Plateau, Simple, Step
+from abel.schedules import (
+    SCHEDULES,
+    Abel,
+    Constant,
+    Cosine,
+    DecayAt,
+    GrowBatch,
+    InverseSqrt,
+    Linear,
+    OneCycle,
+    Plateau,
+    Simple,
+    Step,
+    WarmupStableDecay,
+)
 
 NAN, INF = float("nan"), float("inf")
 
@@ -30,10 +44,13 @@ VALID = {
     Cosine: {"learning_rate": 0.1, "epochs": 10},
     DecayAt: {"learning_rate": 0.1, "decay_factor": 0.2, "decay_epoch": 9},
     GrowBatch: {"learning_rate": 0.1, "decay_factor": 0.2, "decay_epochs": (3, 9)},
+    InverseSqrt: {"learning_rate": 0.1, "epochs": 10},
     Linear: {"learning_rate": 0.1, "epochs": 10},
+    OneCycle: {"learning_rate": 0.1, "epochs": 10},
     Plateau: {"learning_rate": 0.1, "decay_factor": 0.2},
     Simple: {"learning_rate": 0.1, "decay_factor": 0.2, "last_decay_epoch": 9},
     Step: {"learning_rate": 0.1, "decay_factor": 0.2, "decay_epochs": (3, 9)},
+    WarmupStableDecay: {"learning_rate": 0.1, "epochs": 10, "cooldown_epochs": 4},
 }
 DECAYING = [schedule for schedule, fields in VALID.items() if "decay_factor" in fields]
 
@@ -73,7 +90,10 @@ def test_warmup_epochs(schedule, value, shown):
     [
         (DecayAt, "decay_epoch"),
         (Cosine, "epochs"),
+        (InverseSqrt, "epochs"),
         (Linear, "epochs"),
+        (OneCycle, "epochs"),
+        (WarmupStableDecay, "cooldown_epochs"),
         (Abel, "norm_window_epochs"),
         (Abel, "epochs_after_last_decay"),
     ],
@@ -109,9 +129,42 @@ def test_decay_epochs(schedule, value, message):
     refuses(schedule, message, decay_epochs=value)
 
 
-@pytest.mark.parametrize("schedule", [Cosine, Linear])
-def test_warmup_ends_before_a_cosine_or_a_line_does(schedule):
+def test_every_schedule_is_checked_here():
+    assert set(VALID) == set(SCHEDULES.values())
+
+
+@pytest.mark.parametrize("schedule", [Cosine, InverseSqrt, Linear])
+def test_warmup_ends_before_training_does(schedule):
     refuses(schedule, "warmup_epochs must be < epochs, 10, got 10", warmup_epochs=10)
+
+
+def test_a_cooldown_fits_between_warmup_and_end():
+    refuses(
+        WarmupStableDecay,
+        "cooldown_epochs must be <= epochs - warmup_epochs, 8, got 9",
+        warmup_epochs=2,
+        cooldown_epochs=9,
+    )
+    refuses(WarmupStableDecay, "cooldown must be one of linear, 1-sqrt, cosine, got 'sqrt'", cooldown="sqrt")
+
+
+def test_an_inverse_square_root_starts_after_a_warmup():
+    refuses(InverseSqrt, "warmup_epochs must be an integer >= 1, got 0", warmup_epochs=0)
+
+
+def test_a_cycle_is_its_own_warmup():
+    refuses(OneCycle, "warmup_epochs must be 0, as the cycle starts with a rise, got 1", warmup_epochs=1)
+
+
+@pytest.mark.parametrize(("value", "shown"), BAD_FACTORS)
+def test_the_share_of_a_peak(value, shown):
+    refuses(OneCycle, f"peak_share must lie in (0, 1), got {shown}", peak_share=value)
+
+
+@pytest.mark.parametrize(("value", "shown"), BAD_FRACTIONAL_EPOCHS)
+@pytest.mark.parametrize("name", ["div_factor", "final_div_factor"])
+def test_divisors_of_a_cycle(name, value, shown):
+    refuses(OneCycle, f"{name} must be finite and >= 1, got {shown}", **{name: value})
 
 
 @pytest.mark.parametrize(("value", "shown"), [bad for bad in BAD_EPOCHS if bad != (0, "0")])

@@ -35,6 +35,7 @@ FIELDS = {
     "decay_epochs": (2, 4),
     "last_decay_epoch": 5,
     "epochs": 6,
+    "cooldown_epochs": 2,
 }
 MADE = {
     kind: schedule(**{name: value for name, value in FIELDS.items() if name in schedule.__dataclass_fields__})

@@ -44,14 +44,14 @@ def test_warmup_is_linear_then_exactly_one():
 
 
 def test_cosine_stays_at_zero_after_the_end():
-    assert np.all(rates.cosine(rates.positions(11, steps=4), warmup_epochs=0, epochs=10) == 0.0)
-    assert rates.cosine(np.array([2.0]), warmup_epochs=4, epochs=10) == [1.0]
-    assert rates.cosine(np.array([7.0]), warmup_epochs=4, epochs=10) == pytest.approx(0.5)
+    assert np.all(rates.cosine(rates.positions(11, steps=4), start=0, end=10) == 0.0)
+    assert rates.cosine(np.array([2.0]), start=4, end=10) == [1.0]
+    assert rates.cosine(np.array([7.0]), start=4, end=10) == pytest.approx(0.5)
 
 
 def test_linear_stays_at_zero_after_the_end_and_at_one_before_the_start():
-    assert np.all(rates.linear(rates.positions(11, steps=4), warmup_epochs=0, epochs=10) == 0.0)
-    assert rates.linear(np.array([2.0, 4.0, 7.0]), warmup_epochs=4, epochs=10).tolist() == [1.0, 1.0, 0.5]
+    assert np.all(rates.linear(rates.positions(11, steps=4), start=0, end=10) == 0.0)
+    assert rates.linear(np.array([2.0, 4.0, 7.0]), start=4, end=10).tolist() == [1.0, 1.0, 0.5]
 
 
 def test_plan_is_rounded_once_and_read_only():

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from abel.annealing import Annealed
 from abel.plans import DECAYS, EpochPlan, Event, Observation, Schedule
 from abel.schedules import (
     SCHEDULES,
@@ -16,10 +17,13 @@ from abel.schedules import (
     Cosine,
     DecayAt,
     GrowBatch,
+    InverseSqrt,
     Linear,
+    OneCycle,
     Plateau,
     Simple,
     Step,
+    WarmupStableDecay,
     last_epoch_named,
     replay,
 )
@@ -31,10 +35,13 @@ ONE_OF_EACH: list[Schedule] = [
     Cosine(learning_rate=0.1, epochs=10, warmup_epochs=2),
     DecayAt(learning_rate=0.1, decay_factor=0.2, decay_epoch=4),
     GrowBatch(learning_rate=0.1, decay_factor=0.2, decay_epochs=(3, 5)),
+    InverseSqrt(learning_rate=0.1, epochs=10, warmup_epochs=2),
     Linear(learning_rate=0.1, epochs=10, warmup_epochs=2),
+    OneCycle(learning_rate=0.1, epochs=10),
     Plateau(learning_rate=0.1, decay_factor=0.2, patience=3),
     Simple(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=8.5),
     Step(learning_rate=0.1, decay_factor=0.2, decay_epochs=(3, 6)),
+    WarmupStableDecay(learning_rate=0.1, epochs=10, warmup_epochs=2, cooldown_epochs=3),
 ]
 
 
@@ -283,7 +290,7 @@ class TestEverySchedule:
         assert (states[0].decays, states[0].event) == (0, Event.NONE)
         for before, after in pairwise(states):
             assert after.decays - before.decays == (after.event & DECAYS).bit_count()
-        constant = isinstance(schedule, Constant | Cosine | Linear)
+        constant = isinstance(schedule, Constant | Annealed)
         assert (states[-1].decays == 0) == constant, "the others decay at least once here"
 
     def test_leaves_the_end_of_training_to_the_loop(self, schedule):
@@ -304,7 +311,7 @@ def test_registry_knows_every_schedule_by_its_kind():
 
 @pytest.mark.parametrize(
     ("schedule", "epoch"),
-    list(zip(ONE_OF_EACH, [8, None, 10, 4, 5, 10, None, 9, 6], strict=True)),
+    list(zip(ONE_OF_EACH, [8, None, 10, 4, 5, 10, 10, 10, None, 9, 6, 10], strict=True)),
     ids=[schedule.kind for schedule in ONE_OF_EACH],
 )
 def test_last_epoch_named(schedule, epoch):

@@ -202,15 +202,17 @@ def test_the_template_says_its_defaults(schema):
 
 def test_what_the_template_comments_out_can_be_said():
     text = re.sub(
-        r"(?m)^( *)# (schedule\.|program\.|last_decay_epoch|simple:|step:|cosine:|linear:|plateau:|grow-batch:)",
+        r"(?m)^( *)# (schedule\.|program\.|last_decay_epoch|([a-z-]+: {sch))",
         r"\1\2",
         catalog.template(),
     )
     spec = parse_spec(text)
-    assert {"simple", "step", "cosine", "linear", "plateau", "grow-batch"} < set(spec.arms)
-    assert spec.count() == 3 * (8 + 4 * 5 * 3)
+    assert {"simple", "step", "cosine", "linear", "wsd", "inverse-sqrt", "one-cycle", "plateau", "grow-batch"} < set(
+        spec.arms
+    )
+    assert spec.count() == 3 * (11 + 4 * 5 * 3)
     drawn = text.replace("# search:", "search:").replace("# halving:", "halving:")
-    assert parse_spec(drawn).count() == 3 * (8 + 16)
+    assert parse_spec(drawn).count() == 3 * (11 + 16)
     by_gain = text.replace("last_decay_epoch: 17 ", "# ").replace("# gain_threshold", "gain_threshold")
     assert parse_spec(by_gain).arms["abel"].schedule["gain_threshold"] == 0.05
 

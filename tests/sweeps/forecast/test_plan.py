@@ -15,6 +15,7 @@ from abel.schedules import (
     Plateau,
     Simple,
     Step,
+    WarmupStableDecay,
 )
 from sweeps.forecast.plan import Seconds, Span, forecast, wall_seconds
 from sweeps.spec.sweep import load_spec, parse_document
@@ -161,6 +162,12 @@ def test_a_linear_decay_shares_its_warmup(trials_of):
     assert cost.shared_epochs == Span(40 + 37, 40 + 37)
 
 
+def test_cooldowns_branch_off_the_trunk_of_a_constant_rate(trials_of):
+    cooldowns = [WarmupStableDecay(**RATE, epochs=40, cooldown_epochs=length) for length in (4, 8)]
+    cost = forecast(trials_of([Constant(**RATE), *cooldowns]))
+    assert cost.shared_epochs == Span(40 + 4 + 8, 40 + 4 + 8)
+
+
 def test_abel_without_a_fixed_budget_may_end_early(trials_of):
     abel = Abel(**FACTOR, last_decay_epoch=None, gain_threshold=0.1, epochs_after_last_decay=3)
     cost = forecast(trials_of([abel]))
@@ -217,7 +224,7 @@ def test_nothing_costs_nothing():
 def drawn_schedule(draw, epochs):
     rate = {"learning_rate": draw.choice([0.1, 0.1, 0.1, 0.5]), "warmup_epochs": draw.choice([0, 0, 0, 1, 2])}
     factor = rate | {"decay_factor": draw.choice([0.1, 0.5, 0.25])}
-    kinds = ["abel"] * 4 + ["by gain", "plateau", "constant", "simple", "step", "grow_batch", "cosine", "linear"]
+    kinds = ["abel"] * 4 + ["by gain", "plateau", "constant", "simple", "step", "grow_batch", "cosine", "linear", "wsd"]
     match draw.choice(kinds + ["decay_at"] * 3):
         case "abel" | "by gain" as kind:
             window = {"norm_window_epochs": draw.choice([1, 1, 1, 2]), "norm_window": draw.choice(["block", "sliding"])}
@@ -238,6 +245,8 @@ def drawn_schedule(draw, epochs):
             )
         case "linear":
             return Linear(**rate, epochs=epochs)
+        case "wsd":
+            return WarmupStableDecay(**rate, epochs=epochs, cooldown_epochs=draw.randint(1, epochs - 2))
         case "constant":
             return Constant(**rate)
         case "simple":

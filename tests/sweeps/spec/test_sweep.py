@@ -7,7 +7,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from abel.schedules import Abel, Cosine, DecayAt, Linear, Simple
+from abel.schedules import Abel, Cosine, DecayAt, Linear, Simple, WarmupStableDecay
 from sweeps import catalog
 from sweeps.spec.sweep import SpecError, load_spec, parse_document, parse_spec
 
@@ -105,12 +105,14 @@ def test_a_grid_over_lists():
 def test_what_schedules_take_from_the_sweep(epochs, last):
     factor = {"learning_rate": 0.1, "decay_factor": 0.1}
     arms = {kind: {"schedule": {"kind": kind} | factor} for kind in ("abel", "simple")}
-    arms |= {kind: {"schedule": {"kind": kind, "learning_rate": 0.1}} for kind in ("cosine", "linear")}
-    abel, simple, cosine, linear = parse_document(document(arms=arms, epochs=epochs, seeds=[0])).expand()
+    arms |= {kind: {"schedule": {"kind": kind, "learning_rate": 0.1}} for kind in ("cosine", "linear", "wsd")}
+    abel, simple, cosine, linear, wsd = parse_document(document(arms=arms, epochs=epochs, seeds=[0])).expand()
     assert abel.schedule == Abel(**factor, last_decay_epoch=last)
     assert simple.schedule == Simple(**factor, last_decay_epoch=last)
     assert cosine.schedule == Cosine(learning_rate=0.1, epochs=epochs)
     assert linear.schedule == Linear(learning_rate=0.1, epochs=epochs)
+    cooldown = {40: 8, 90: 18, 180: 36, 1: 1}[epochs]
+    assert wsd.schedule == WarmupStableDecay(learning_rate=0.1, epochs=epochs, cooldown_epochs=cooldown)
 
 
 def test_a_threshold_of_gain_stands_for_the_last_decay():
@@ -184,7 +186,8 @@ def test_every_fault_is_told_with_its_path():
         "program.l2: must be finite and at least 0, got -0.01",
         "program.optimizer.momentum: must lie in [0, 1), got 1",
         "arms.constant.schedule.kind: unknown kind, did you mean 'constant'? "
-        "(known: abel, constant, cosine, decay_at, grow_batch, linear, plateau, simple, step)",
+        "(known: abel, constant, cosine, decay_at, grow_batch, inverse_sqrt, linear, one_cycle, plateau, simple, "
+        "step, wsd)",
         "arms.decay-at.schedule.decay_epohc: unknown key, did you mean 'decay_epoch'? "
         "(known: learning_rate, warmup_epochs, decay_factor, decay_epoch, kind)",
         "arms.decay-at.schedule.learning_rate: must be finite and > 0, got -Infinity",
@@ -302,6 +305,11 @@ def test_one_fault(parts, expected):
         ({"kind": "cosine", "epochs": 41}, {}, "arms.a.schedule.epochs: must be at most epochs = 40, got 41"),
         ({"kind": "cosine", "warmup_epochs": 40}, {}, "arms.a.schedule.warmup_epochs: must be < epochs, 40, got 40"),
         ({"kind": "linear", "epochs": 41}, {}, "arms.a.schedule.epochs: must be at most epochs = 40, got 41"),
+        (
+            {"kind": "wsd", "warmup_epochs": 30},
+            {"schedule__cooldown_epochs": [10, 11]},
+            "arms.a.grid.schedule.cooldown_epochs: must be <= epochs - warmup_epochs, 10, got 11",
+        ),
         (
             {"kind": "grow_batch", "decay_factor": 0.2, "decay_epochs": [10, 40]},
             {},
