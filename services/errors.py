@@ -3,7 +3,7 @@
 Exception
 ├── SpecError         an invalid spec                     (sweeps.spec.sweep)
 ├── IdentityError     data that does not fit the program  (sweeps.processes.identity)
-├── IdentityLost      the data inspection process was killed  (sweeps.processes.identity)
+├── IdentityLost      a process that was asked was killed  (sweeps.processes.identity)
 ├── ClusterAway       the Ray cluster cannot be joined    (sweeps.processes.job)
 ├── DataError         a data set that cannot be read      (workers.data)
 ├── LedgerError       a ledger that cannot be opened, or lacks the sweep  (sweeps.ledger.database)

@@ -130,6 +130,15 @@ class Command:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdoptedEpochs:
+    """Epochs that a sweep has from an earlier one of other code (``abel adopt``), after ``replayed`` of them were compared."""
+
+    sweep_id: str  # the earlier one
+    epochs: int
+    replayed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepDetail:
     """A sweep with its arms, its trials and their incidents."""
 
@@ -138,6 +147,7 @@ class SweepDetail:
     trials: tuple[TrialResult, ...]
     incidents: tuple[Incident, ...]
     lacking: int  # events that the tracking store lacks; counted up to a thousand
+    adopted: tuple[AdoptedEpochs, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,8 +76,8 @@ class Collected:
 class Adopted:
     """What became of the epochs that other code recorded of a sweep.
 
-    ``outcome`` is "adopted", "nothing to adopt", "differs" (``why`` lists how) or "not adoptable" (``why`` says what forbids
-    it). ``epochs`` and ``checkpoints`` are new under this code's keys; ``replayed`` epochs were trained to compare.
+    ``outcome`` is "adopted", "nothing to adopt", "differs", "not adoptable" or "failed"; ``why`` says how or for what reason.
+    ``epochs`` and ``checkpoints`` are new under this code's keys; ``replayed`` epochs were trained to compare.
     """
 
     sweep: str

@@ -33,7 +33,7 @@ def abel(*arguments: str, code: int = 0) -> Result:
 
 def test_the_status_is_the_same(release: Path) -> None:
     told = json.loads(abel("status", SWEEP, "--json").stdout)
-    assert told == json.loads((release / "status.json").read_text())
+    assert told == json.loads((release / "status.json").read_text()) | {"adopted": []}
 
 
 def test_the_baseline_is_the_same_and_holds(release: Path, tmp_path: Path) -> None:

@@ -68,17 +68,27 @@ class Checkpoints:
         return _like(like, leaves, place)
 
     def adopt(self, old: str, new: str) -> bool:
-        """Store the state under ``old`` under ``new`` too, in the same files; return False if it is not there intact."""
+        """Store the state under ``old`` under ``new`` too, in the same files; return False if it is not there intact.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
         source, place = self._place(old), self._place(new)
+        if self.intact(new):
+            return True
         try:
-            epoch = _verify(old, source)
+            epoch, files = _verify(old, source)
         except (FileNotFoundError, CheckpointDamaged):
             return False
-        if new not in self:
-            with _written(place, self._directory) as draft:
-                shutil.copytree(source, draft, copy_function=_link)
-                (draft / MANIFEST).unlink()
-                (draft / MANIFEST).write_bytes(_manifest(new, epoch, _digests(draft)))
+        self.discard(new)
+        with _written(place, self._directory) as draft:
+            try:
+                shutil.copytree(source, draft, copy_function=_link, ignore=shutil.ignore_patterns(MANIFEST))
+            except OSError:
+                if source.exists():
+                    raise
+                return False  # removed meanwhile
+            (draft / MANIFEST).write_bytes(_manifest(new, epoch, files))
         return True
 
     def discard(self, key: str) -> None:
@@ -99,9 +109,14 @@ class Checkpoints:
             return False
         return True
 
-    def sizes(self) -> dict[str, int]:
-        """Return the size in bytes of everything stored as a checkpoint, intact or not, by key."""
-        return {place.name: _size(place) for place in self._directory.glob("??/*") if not place.name.startswith(DRAFT)}
+    def sizes(self, *, split: bool = False) -> dict[str, int]:
+        """Return the size in bytes of everything stored as a checkpoint, intact or not, by key.
+
+        Args:
+            split: count a file that several checkpoints share in equal parts, so the sizes add up to what is on disk.
+        """
+        places = [place for place in self._directory.glob("??/*") if not place.name.startswith(DRAFT)]
+        return {place.name: _size(place, split=split) for place in places}
 
     def drafts(self) -> dict[Path, int]:
         """Return the drafts left by dead processes, with their sizes in bytes; the caller may remove them."""
@@ -120,6 +135,8 @@ def _written(place: Path, root: Path) -> Iterator[Path]:
     draft = _draft(place)
     try:
         yield draft
+        if not draft.exists():
+            return
         _sync(*draft.rglob("*"), draft)
         _rename(draft, place)
         _sync(place.parent, root)  # directory entries of the checkpoint and of its folder, which may be new
@@ -151,11 +168,11 @@ def _drafts(folder: Path) -> list[Path]:
     return left
 
 
-def _size(directory: Path) -> int:
+def _size(directory: Path, *, split: bool = False) -> int:
     size = 0
     with suppress(FileNotFoundError):  # removed by another process meanwhile
-        for path in directory.rglob("*"):
-            size += 0 if path.is_dir() else path.lstat().st_size
+        for found in (path.lstat() for path in directory.rglob("*") if not path.is_dir()):
+            size += found.st_size // (found.st_nlink if split else 1)
     return size
 
 
@@ -171,17 +188,18 @@ def _like(like: Any, leaves: list[Any], place: Path) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _verify(key: str, place: Path) -> int:
-    """Check all of a checkpoint and return its epoch; raises like :meth:`Checkpoints.restore`."""
+def _verify(key: str, place: Path) -> tuple[int, dict[str, str]]:
+    """Check all of a checkpoint; return its epoch and the sha256 of its files. Raises like :meth:`Checkpoints.restore`."""
     found = (place / MANIFEST).read_bytes()
     try:
-        epoch: int = json.loads(found)["epoch"]
+        epoch = json.loads(found)["epoch"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointDamaged(f"checkpoint {place}: cannot read its manifest ({error})") from None
     # Only the epoch is read from the manifest, whose digest covers it; key and files determine all other bytes.
-    if found != _manifest(key, epoch, _digests(place)):
+    files = _digests(place)
+    if found != _manifest(key, epoch, files):
         raise CheckpointDamaged(f"checkpoint {place}: its files do not match its manifest")
-    return epoch
+    return epoch, files
 
 
 def _manifest(key: str, epoch: int, files: Mapping[str, str]) -> bytes:

@@ -18,26 +18,37 @@ from abel.schedules import EpochPlan
 from workers.checkpoints import CheckpointDamaged
 from workers.cohort import train_epoch
 from workers.config import ConfigError, from_dict
-from workers.data import DataError
 from workers.randomness import epoch_key
+from workers.trajectory import blamed
 from workers.workshop import Workshop
+
+
+class ReplayError(Exception):
+    """An epoch could not be replayed."""
 
 
 def replay_epoch(epoch: Mapping[str, Any], workshop: Workshop) -> dict[str, float] | None:
     """Return the metrics of an epoch trained by this code, or None if its checkpoint does not fit this code.
 
     Raises:
-        FileNotFoundError: there is no such checkpoint.
+        ReplayError: the epoch cannot be trained; the message says which one and why.
     """
-    training = workshop.training(from_dict(epoch["program"]))
-    state = training.init(epoch_key(epoch["seed"], 0))
-    if epoch["parent"] is not None:
-        try:
+    program = from_dict(epoch["program"])
+    variants = (program.task, program.model, program.optimizer)
+    try:
+        with blamed(*variants):
+            training = workshop.training(program)
+            state = training.init(epoch_key(epoch["seed"], 0))
+        if epoch["parent"] is not None:
             state = workshop.checkpoints.restore(epoch["parent"], like=state)
-        except CheckpointDamaged:
-            return None
-    plan = EpochPlan(np.asarray(epoch["learning_rates"], np.float32), epoch["batch_size"])
-    _, metrics = train_epoch(training, state, plan, epoch["seed"], epoch["epoch"])
+        plan = EpochPlan(np.asarray(epoch["learning_rates"], np.float32), epoch["batch_size"])
+        with blamed(*variants):
+            _, metrics = train_epoch(training, state, plan, epoch["seed"], epoch["epoch"])
+    except CheckpointDamaged:
+        return None
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ReplayError(f"seed {epoch['seed']}, epoch {epoch['epoch']}: {why}") from error
     return metrics
 
 
@@ -48,7 +59,7 @@ def main(target: IO[str]) -> None:
     workshop = Workshop(checkpoints=Path(question["checkpoints"]), data_dir=data_dir)
     try:
         answer: dict[str, Any] = {"metrics": [replay_epoch(epoch, workshop) for epoch in question["epochs"]]}
-    except (ConfigError, DataError, ValueError, MemoryError, FileNotFoundError) as error:
+    except (ConfigError, ReplayError) as error:
         answer = {"fault": str(error)}
     json.dump(answer, target)
 

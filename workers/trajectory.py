@@ -190,15 +190,15 @@ def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:
     datasets: dict[Any, Dataset] = {}
     for program in programs:
         if program.data not in datasets:
-            with _named(program.data):
+            with blamed(program.data):
                 datasets[program.data] = program.data.load(data_dir)
-        with _named(program.task, program.model, program.optimizer):
+        with blamed(program.task, program.model, program.optimizer):
             program.task.build(program, datasets[program.data])
     return [asdict(identify(program, datasets[program.data])) for program in programs]
 
 
 @contextmanager
-def _named(*variants: Any) -> Iterator[None]:
+def blamed(*variants: Any) -> Iterator[None]:
     """Add the name of the failing variant to an error, unless a built-in variant's own message says what is wrong."""
     try:
         yield

@@ -89,7 +89,7 @@ def adopt(
     sample of its epochs again. If all of them have the recorded bits, the sweep's epochs and checkpoints are entered under the
     new names as well, and `abel run` reuses them.
 
-    Exit code: 0 adopted, 1 an epoch differs or, with --all, a sweep cannot be adopted, 2 bad input.
+    Exit code: 0 adopted, or there was nothing to adopt, 1 something was not adopted, 2 bad input.
 
     Example: abel adopt fig-s6a-digits
     """
@@ -97,8 +97,14 @@ def adopt(
 
     if (sweep is None) != every:
         raise typer.BadParameter("give either a SWEEP or --all", param_hint="SWEEP")
-    done = tuple(verb.adopt(settings_of(data_dir), sweep, replays=replays))
-    show(done, rendering_ledger.adopted, as_json, done=True)
+    done = []
+    for one in verb.adopt(settings_of(data_dir), sweep, replays=replays):
+        done.append(one)
+        if not as_json:
+            streams.console().print(rendering_ledger.adopted(one))
+    if as_json:
+        streams.write_json(done)
+    streams.forgive()
     raise typer.Exit(0 if all(one.outcome in ADOPTED for one in done) else BAD_END)
 
 

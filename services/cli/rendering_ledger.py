@@ -1,7 +1,5 @@
 """What ``abel backup``, ``abel repair`` and ``abel adopt`` print."""
 
-from collections.abc import Sequence
-
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -43,27 +41,19 @@ def retrained(result: Repaired) -> RenderableType:
     return Group(*lines)
 
 
-def adopted(results: Sequence[Adopted]) -> RenderableType:
-    """What became of each sweep's epochs."""
-    return (
-        Group(*(line for one in results for line in _adopted(one))) if results else Text("No sweep was run here yet.")
-    )
-
-
-def _adopted(one: Adopted) -> list[Text]:
-    replayed, kept = counted(one.replayed, "epoch"), counted(one.checkpoints, "checkpoint")
+def adopted(one: Adopted) -> RenderableType:
+    """What became of a sweep's epochs."""
+    name, replayed = f"{one.sweep} ({one.sweep_id}): ", counted(one.replayed, "epoch")
     match one.outcome:
         case "adopted":
-            had = f"{replayed} trained again had the recorded bits"
-            return [Text(f"{one.sweep}: adopted {counted(one.epochs, 'epoch')} and {kept}; {had}.")]
+            kept = f"{counted(one.epochs, 'epoch')} and {counted(one.checkpoints, 'checkpoint')}"
+            first = Text(f"{name}adopted {kept}; {replayed} trained again had the recorded bits.")
         case "nothing to adopt":
-            return [Text(f"{one.sweep}: nothing to adopt; this code's records have the same names already.")]
+            first = Text(f"{name}nothing to adopt.")
         case "differs":
-            first = Text.assemble(
-                f"{one.sweep}: ", ("not adopted", "red"), f"; of {replayed} trained again, some differ:"
-            )
+            first = Text.assemble(name, ("not adopted", "red"), "; this code computes other numbers:")
         case _:
-            first = Text.assemble(f"{one.sweep}: ", ("not adopted", "red"), ":")
+            first = Text.assemble(name, ("not adopted", "red"), ":")
     rest = len(one.why) - MOST_REASONS
     more = [Text(f"  and {rest} more")] if rest > 0 else []
-    return [first, *(Text(f"  {why}") for why in one.why[:MOST_REASONS]), *more]
+    return Group(first, *(Text(f"  {why}") for why in one.why[:MOST_REASONS]), *more)

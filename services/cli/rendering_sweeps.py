@@ -60,6 +60,11 @@ def sweep_detail(result: SweepDetail) -> RenderableType:
         "epochs": f"{sweep.covered} of {sweep.total} recorded, {sweep.trained} trained" + _replayed(sweep.replayed),
         "MLflow": _tracked(result.lacking, sweep.name),
     }
+    for one in result.adopted:
+        replayed = f"{counted(one.replayed, 'epoch')} trained again had the recorded bits"
+        figures["adopted"] = (
+            f"{counted(one.epochs, 'epoch')} that other code recorded in sweep {one.sweep_id}; {replayed}"
+        )
     parts = [
         Text.assemble((sweep.name, "bold"), "  ", Text.from_markup(coloured_status(sweep.status))),
         facts_table(list(figures.items())),

@@ -1,46 +1,64 @@
 """The verb `adopt`: keep what other code recorded, once replays have shown that this code computes the same bits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from services import ledgers
 from services.errors import OperationError
 from services.settings import Settings
 from services.upkeep import Adopted
+from services.verbs.running import preflight
 from sweeps.adoption.rekeying import NotAdoptable, RekeyedEpoch, pairs_of_identities, program_key, rekeyed
-from sweeps.adoption.replays import differing, sample
+from sweeps.adoption.replays import differences, differing, sample
+from sweeps.ledger.database import LedgerError
+from sweeps.ledger.entries import entered_spec, sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
-from sweeps.processes.identity import IdentityError, WorkerEnvironment, identities_here
+from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identities_here
+from sweeps.spec.sweep import SpecError, parse_document
 from workers.checkpoints import Checkpoints
-from workers.config import ConfigError, from_dict
+from workers.config import ConfigError, from_dict, to_dict
 from workers.reports import Record
 from workers.trajectory import Identity
 
+APART = "its trials were trained separately (--no-sharing), so no other sweep uses their epochs"
+UNTRIED = "its checkpoints were not adopted: none is followed by a recorded epoch, so none could be tried"
+
 
 def adopt(settings: Settings, sweep: str | None, *, replays: int) -> Iterator[Adopted]:
-    """Adopt the epochs of a sweep, or of every sweep, in turn.
+    """Adopt the epochs of the sweeps with a name or id, or of every sweep, in turn.
 
     Args:
-        sweep: name or id; None for every sweep of this home.
-        replays: number of epochs of a sweep to train again; at least one of each of its programs is.
+        sweep: None for every sweep of this home; of these, one that fails does not stop the others.
+        replays: number of epochs of a sweep to train again; at least two of each of its programs are, if possible.
 
     Raises:
-        OperationError: the epochs of the named sweep cannot be those of this code.
+        OperationError: the home or its checkpoints cannot be written.
         LedgerError: there is no such sweep, or what the ledger holds of it is damaged.
         IdentityLost: the process that trains was killed or stopped three times.
     """
+    preflight.check_home(settings.home)
     with ledgers.opened_if_any(settings) as ledger:
         if ledger is None and sweep is not None:
             raise ledgers.nothing_here(settings, sweep)
-        for row in [] if ledger is None else ledger.sweeps() if sweep is None else [ledger.sweep(sweep)]:
+        for row in () if ledger is None else _rows(ledger, sweep):
             assert ledger is not None
+            done = Adopted(sweep=row.name, sweep_id=row.id, outcome="failed")
             try:
-                yield _Adoption(settings, ledger, row).result(replays)
+                yield _Adoption(settings.prepare(), ledger, row).result(replays)
             except (NotAdoptable, ConfigError, IdentityError) as error:
+                yield replace(done, outcome="not adoptable", why=(str(error),))
+            except (LedgerError, IdentityLost) as error:
                 if sweep is not None:
-                    raise OperationError(f"sweep {row.name!r}: cannot be adopted: {error}") from None
-                yield Adopted(sweep=row.name, sweep_id=row.id, outcome="not adoptable", why=(str(error),))
+                    raise
+                yield replace(done, why=(str(error),))
+
+
+def _rows(ledger: Ledger, sweep: str | None) -> list[SweepRow]:
+    if sweep is None:
+        return ledger.sweeps()
+    one = ledger.sweep(sweep)
+    return [one] if one.id == sweep else [row for row in ledger.intact_sweeps() if row.name == sweep]
 
 
 class _Adoption:
@@ -48,6 +66,7 @@ class _Adoption:
 
     def __init__(self, settings: Settings, ledger: Ledger, row: SweepRow) -> None:
         self._settings, self._ledger, self._row = settings, ledger, row
+        self._checkpoints = Checkpoints(settings.checkpoints)
         numerics = row.identities[0].numerics
         threads = numerics.get("threads", "")
         self._environment = WorkerEnvironment(
@@ -58,32 +77,52 @@ class _Adoption:
 
     def result(self, replays: int) -> Adopted:
         """Replay a sample, and adopt the sweep's epochs if all of it has the recorded bits."""
-        settings, row = self._settings, self._row
-        pairs = pairs_of_identities(row, self._identities())
+        done = Adopted(sweep=self._row.name, sweep_id=self._row.id, outcome="nothing to adopt")
+        if not self._row.sharing:
+            return replace(done, why=(APART,))
+        found = self._identities()
+        pairs = pairs_of_identities(self._row, found)
         epochs = self._epochs(pairs)
-        if all(old.root(0) == new.root(0) for old, new in pairs) or self._are_known(epochs):
-            return Adopted(sweep=row.name, sweep_id=row.id, outcome="nothing to adopt")
-        checkpoints = Checkpoints(settings.checkpoints)
-        chosen = sample(epochs, checkpoints.intact, replays, row.id)
-        why = differing(chosen, settings.checkpoints, settings.data_dir, self._environment)
-        if why:
-            return Adopted(sweep=row.name, sweep_id=row.id, outcome="differs", replayed=len(chosen), why=tuple(why))
-        saved = self._ledger.checkpointed(epoch.state.key for epoch in epochs)
-        kept = [epoch for epoch in epochs if epoch.state.key in saved and checkpoints.adopt(*epoch.pair)]
-        new = self._ledger.adopt_states(
-            row.id,
-            [_record(epoch) for epoch in epochs],
-            {epoch.planned.key: epoch.state.epoch for epoch in kept},
-            {"from": [old.code for old, _ in pairs], "to": [new.code for _, new in pairs], "replayed": len(chosen)},
-        )
-        done = Adopted(sweep=row.name, sweep_id=row.id, outcome="adopted", replayed=len(chosen))
-        return replace(done, epochs=new, checkpoints=len(kept))
+        known = self._ledger.states(epoch.planned.key for epoch in epochs)
+        unsaved = self._unsaved(epochs)
+        if len(known) == len(epochs) and not unsaved:
+            return done
+        # What this code has recorded under its own keys must agree too, or one curve would be of two codes.
+        ours = [(epoch, known[epoch.planned.key].metrics) for epoch in epochs if epoch.planned.key in known]
+        if why := [text for epoch, metrics in ours for text in differences(epoch, metrics)]:
+            return replace(done, outcome="differs", why=tuple(why))
+        chosen = sample(epochs, self._checkpoints.intact, replays, self._row.id)
+        done = replace(done, replayed=len(chosen))
+        if why := differing(chosen, self._settings.checkpoints, self._settings.data_dir, self._environment):
+            return replace(done, outcome="differs", why=tuple(why))
+        tried = {program_key(epoch.identity.program) for epoch in chosen if epoch.state.epoch > 1}
+        saved = self._linked([epoch for epoch in unsaved if program_key(epoch.identity.program) in tried])
+        new = [_record(epoch) for epoch in epochs if epoch.planned.key not in known]
+        event = {
+            "from": sorted({old.code for old, _ in pairs}),
+            "to": sorted({new.code for _, new in pairs}),
+            "into": self._successor(found),
+            "replayed": len(chosen),
+        }
+        self._ledger.adopt_states(self._row.id, new, saved, event)
+        self._ledger.prune_checkpoints(key for key in saved if key not in self._checkpoints)  # removed meanwhile
+        untried = (UNTRIED,) if unsaved and not tried else ()
+        return replace(done, outcome="adopted", epochs=len(new), checkpoints=len(saved), why=untried)
 
     def _identities(self) -> dict[str, Identity]:
         """Return this code's identity of each recorded program, by the program as recorded."""
         programs = {program_key(one.program): from_dict(one.program) for one in self._row.identities}
         found = identities_here(list(programs.values()), self._environment, self._settings.data_dir)
         return {key: found[program] for key, program in programs.items()}
+
+    def _successor(self, known: Mapping[str, Identity]) -> str | None:
+        """Return the id of the same sweep with this code; None if the spec of that time no longer says the same."""
+        try:
+            trials = parse_document(entered_spec(self._row, self._ledger.trials(self._row.id)), "ledger").expand()
+            identities = {trial.program: known[program_key(to_dict(trial.program))] for trial in trials}
+        except (SpecError, KeyError):
+            return None
+        return sweep_identity(self._row.name, trials, identities, sharing=True)
 
     def _epochs(self, pairs: Sequence[tuple[Identity, Identity]]) -> list[RekeyedEpoch]:
         """Return every recorded epoch of the sweep once."""
@@ -97,8 +136,18 @@ class _Adoption:
             }.values()
         )
 
-    def _are_known(self, epochs: Sequence[RekeyedEpoch]) -> bool:
-        return len(self._ledger.states(epoch.planned.key for epoch in epochs)) == len(epochs)
+    def _unsaved(self, epochs: Sequence[RekeyedEpoch]) -> list[RekeyedEpoch]:
+        """Return the epochs whose checkpoint has no second name yet."""
+        old = self._ledger.checkpointed(epoch.state.key for epoch in epochs)
+        new = self._ledger.checkpointed(epoch.planned.key for epoch in epochs)
+        return [epoch for epoch in epochs if epoch.state.key in old and epoch.planned.key not in new]
+
+    def _linked(self, epochs: Sequence[RekeyedEpoch]) -> Mapping[str, int]:
+        """Give checkpoints their second names; return the epoch of each by it."""
+        try:
+            return {one.planned.key: one.state.epoch for one in epochs if self._checkpoints.adopt(*one.pair)}
+        except OSError as error:
+            raise OperationError(f"{self._settings.checkpoints}: must be writable: {error.strerror or error}") from None
 
 
 def _record(epoch: RekeyedEpoch) -> Record:

@@ -8,7 +8,7 @@ from services import ledgers
 from services.settings import Settings
 from services.upkeep import Collected, Pruned
 from sweeps.ledger import leases, retention
-from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.ledger import ADOPTED, Ledger
 from sweeps.ledger.retention import Fate
 from workers.checkpoints import Checkpoints
 
@@ -28,7 +28,7 @@ def collect(settings: Settings, *, dry_run: bool) -> Collected:
         # Claims are read before files, so a new checkpoint is not a claim without files; sweeps are read last, so every
         # file's sweep is known.
         claimed = ledger.checkpoints()
-        sizes, drafts = checkpoints.sizes(), checkpoints.drafts()
+        sizes, drafts = checkpoints.sizes(split=True), checkpoints.drafts()
         fates = _fates(ledger, checkpoints, sizes)
         gone = [key for key, fate in fates.items() if not fate.kept]
         if not dry_run:
@@ -62,7 +62,9 @@ def _fates(ledger: Ledger, checkpoints: Checkpoints, sizes: Mapping[str, int]) -
             for trials in [ledger.paths(sweep.id)]
             for trial in ledger.trials(sweep.id)
         ]
-        fates = retention.fates(sizes, paths, checkpoints.intact)
+        adoptions = (event for sweep in ledger.sweeps() for event in ledger.events_of(sweep.id, ADOPTED))
+        adopted = {key for event in adoptions for key in event.payload["checkpoints"]}
+        fates = retention.fates(sizes, paths, checkpoints.intact, adopted)
         if _running(ledger) <= running:  # a sweep may start while checkpoints are verified
             return fates
 

@@ -16,9 +16,9 @@ from services.verbs.running import execution
 from services.verbs.running.watching import View
 from sweeps.ledger import copies, database
 from sweeps.ledger.database import LedgerDamaged
-from sweeps.ledger.entries import sweep_identity
+from sweeps.ledger.entries import entered_spec, sweep_identity
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import SweepRow
+from sweeps.ledger.records import SweepRow, TrialRow
 from sweeps.spec.sweep import SweepSpec, parse_document
 from sweeps.urls import of_sqlite, sqlite_file
 from workers.checkpoints import Checkpoints
@@ -93,8 +93,8 @@ def train_missing(settings: Settings, request: Request, sweep_id: str, *, view: 
     Raises:
         OperationError: this machine or this program would train states that differ from those recorded.
     """
-    with ledgers.found(settings, sweep_id) as (_, row):
-        spec, request = _as_it_was(row)
+    with ledgers.found(settings, sweep_id) as (ledger, row):
+        spec, request = _as_it_was(row, ledger.trials(row.id))
     known = identities(settings, request, spec)
     if sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing) != row.id:
         differs = sorted({why for ours in row.identities for other in known.values() for why in ours.why_not(other)})
@@ -105,8 +105,8 @@ def train_missing(settings: Settings, request: Request, sweep_id: str, *, view: 
     return execution.execute(settings, request, spec, view=view, stop=stop)
 
 
-def _as_it_was(row: SweepRow) -> tuple[SweepSpec, Request]:
-    spec = parse_document(dict(row.spec), f"sweep {row.name}")
+def _as_it_was(row: SweepRow, trials: Sequence[TrialRow]) -> tuple[SweepSpec, Request]:
+    spec = parse_document(entered_spec(row, trials), f"sweep {row.name}")
     threads = {identity.numerics.get("threads", "1") for identity in row.identities}
     given = next(iter(threads), "1")
     return spec, Request(spec=row.name, sharing=row.sharing, threads=int(given) if given.isdecimal() else 1)

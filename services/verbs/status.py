@@ -1,13 +1,15 @@
 """The verb `status`: the state of sweeps, from the ledger."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from services import ledgers
-from services.schemas import Incident, SweepDetail, SweepOverview
+from services.schemas import AdoptedEpochs, Incident, SweepDetail, SweepOverview
 from services.settings import Settings
 from sweeps.ledger import leases
-from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.database import LedgerError
+from sweeps.ledger.ledger import ADOPTED, Ledger
 from sweeps.ledger.records import EventRow, SweepRow, SweepStatus, TrialRow, TrialStatus
 from sweeps.results.summary import results, summarise
 
@@ -65,7 +67,19 @@ def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
         trials=found,
         incidents=_incidents(ledger, sweep.id, {trial.id: trial.name for trial in trials}),
         lacking=ledgers.lag(settings, ledger, sweep.id),
+        adopted=tuple(_adopted(ledger, sweep)),
     )
+
+
+def _adopted(ledger: Ledger, sweep: SweepRow) -> Iterator[AdoptedEpochs]:
+    """Yield what the sweep has from earlier ones of its name whose own logs are intact."""
+    for other in ledger.intact_sweeps():
+        if other.name != sweep.name or other.id == sweep.id:
+            continue
+        with suppress(LedgerError):
+            for given in (event.payload for event in ledger.events_of(other.id, ADOPTED)):
+                if given["into"] == sweep.id:
+                    yield AdoptedEpochs(sweep_id=other.id, epochs=given["epochs"], replayed=given["replayed"])
 
 
 def _incidents(ledger: Ledger, sweep_id: str, names: Mapping[str, str]) -> tuple[Incident, ...]:

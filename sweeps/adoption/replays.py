@@ -16,14 +16,14 @@ def sample(epochs: Sequence[RekeyedEpoch], intact: Callable[[str], bool], count:
 
     Args:
         intact: whether the state with a recorded key has an intact checkpoint.
-        count: number of epochs; at least one of each program is chosen.
+        count: number of epochs; at least a first and a later one of each program are chosen, if it has them.
         seed: the same seed chooses the same epochs.
     """
     by_program: dict[str, list[RekeyedEpoch]] = {}
     for epoch in epochs:
         by_program.setdefault(program_key(epoch.identity.program), []).append(epoch)
     turns = zip_longest(*(_candidates(group, intact, seed) for group in by_program.values()))
-    return list(islice(filter(None, chain.from_iterable(turns)), max(count, len(by_program))))
+    return list(islice(filter(None, chain.from_iterable(turns)), max(count, 2 * len(by_program))))
 
 
 def _candidates(epochs: Sequence[RekeyedEpoch], intact: Callable[[str], bool], seed: str) -> Iterator[RekeyedEpoch]:
@@ -50,7 +50,7 @@ def differing(
     }
     answer = ask_worker("workers.replays", question, environment, "the process that replays epochs")
     compared = zip(epochs, answer["metrics"], strict=True)
-    return [why for epoch, metrics in compared for why in _differences(epoch, metrics)]
+    return [why for epoch, metrics in compared for why in differences(epoch, metrics)]
 
 
 def _question(epoch: RekeyedEpoch) -> dict[str, Any]:
@@ -65,15 +65,16 @@ def _question(epoch: RekeyedEpoch) -> dict[str, Any]:
     }
 
 
-def _differences(epoch: RekeyedEpoch, metrics: Mapping[str, float] | None) -> list[str]:
+def differences(epoch: RekeyedEpoch, metrics: Mapping[str, float] | None) -> list[str]:
+    """Return how an epoch's metrics differ from its record; None stands for a checkpoint that this code cannot restore."""
     where = f"seed {epoch.seed}, epoch {epoch.state.epoch}"
     if metrics is None:
-        return [f"{where}: the checkpoint before it holds a state of another structure"]
+        return [f"{where}: the checkpoint before it is damaged, or holds a state of another structure"]
     recorded = {name: value for name, value in epoch.state.metrics.items() if name not in MEASURED_TIMES}
     if other := recorded.keys() ^ (metrics.keys() - MEASURED_TIMES):
         return [f"{where}: only one of the two has {', '.join(sorted(other))}"]
     return [
         f"{where}: {name} was {value!r}, now {metrics[name]!r}"
         for name, value in sorted(recorded.items())
-        if value.hex() != metrics[name].hex()
+        if float(value).hex() != float(metrics[name]).hex()
     ]

@@ -32,6 +32,8 @@ from workers.trajectory import Identity
 if TYPE_CHECKING:
     from sweeps.ledger.repair import RepairedPart
 
+ADOPTED = "adopted"  # the event of epochs and checkpoints that were entered under the keys of other code
+
 
 class Ledger(Driving):
     """One ledger; open it once per process. A failed write raises :class:`LedgerError`."""
@@ -124,7 +126,7 @@ class Ledger(Driving):
         row = {
             "id": sweep_id,
             "name": name,
-            "spec": encode(spec),
+            "spec": encode(spec, sort_keys=False),
             "sharing": int(sharing),
             "status": SweepStatus.RUNNING,
             "created_ms": now_ms(),
@@ -217,25 +219,29 @@ class Ledger(Driving):
 
     def adopt_states(
         self, sweep_id: str, records: Sequence[Record], checkpoints: Mapping[str, int], event: Mapping[str, Any]
-    ) -> int:
-        """Enter a sweep's recorded states under other keys, and checkpoints by key and epoch; return how many states are new.
+    ) -> None:
+        """Enter records of a sweep under other keys, and checkpoints by key and epoch.
 
         Args:
             event: what the sweep's log says of it.
+
+        Raises:
+            LedgerError: one of the records was entered meanwhile; nothing is written.
         """
-        at, known = tables.states.c, set[str]()
+        # In the order of their keys, as commits enter them.
+        rows = [state_row(record) for record in sorted(records, key=attrgetter("key"))]
+        saved = [checkpoint_row(*one) for one in sorted(checkpoints.items())]
+        at = tables.states.c
         with self._hold(sweep_id) as sweep:
             connection = sweep.connection
-            for page in pages([record.key for record in records]):
-                known |= set(connection.scalars(select(at.key).where(at.key.in_(page))))
-            # In the order of their keys, as commits enter them.
-            rows = [state_row(one) for one in sorted(records, key=attrgetter("key")) if one.key not in known]
+            for page in pages([row["key"] for row in rows]):
+                if connection.scalar(select(at.key).where(at.key.in_(page)).limit(1)):
+                    raise LedgerError(f"sweep {sweep.row['name']!r}: its epochs were trained meanwhile; adopt it again")
             if rows:
-                connection.execute(upsert(connection, tables.states).on_conflict_do_nothing(), rows)
-            if saved := [checkpoint_row(*one) for one in sorted(checkpoints.items())]:
+                connection.execute(insert(tables.states), rows)
+            if saved:
                 connection.execute(on_conflict(upsert(connection, tables.checkpoints), tables.checkpoints), saved)
-            sweep.append("adopted", event)
-        return len(rows)
+            sweep.append(ADOPTED, dict(event) | {"epochs": len(rows), "checkpoints": sorted(checkpoints)})
 
     def prune_checkpoints(self, keys: Iterable[str]) -> None:
         """Record that checkpoints were removed; the records that they covered stay final."""
@@ -263,6 +269,6 @@ def _register(connection: Connection, sweep_id: str, name: str) -> None:
 
 
 def _describe(sweep: HeldSweep, spec: Mapping[str, Any]) -> None:
-    if sweep.row["spec"] != (text := encode(spec)):
+    if sweep.row["spec"] != (text := encode(spec, sort_keys=False)):
         sweep.row["spec"] = text
         sweep.append("sweep_described", {})

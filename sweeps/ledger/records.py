@@ -168,6 +168,6 @@ def storable(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
 
 
-def encode(value: Any) -> str:
+def encode(value: Any, *, sort_keys: bool = True) -> str:
     """Encode a JSON column; every float64 survives bit for bit, including NaN and infinities."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"))

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from sweeps.ledger import leases, tables
-from sweeps.ledger.entries import sweep_identity, trial_row
+from sweeps.ledger.entries import entered_spec, sweep_identity, trial_row
 from sweeps.ledger.holding import held, holdings
 from sweeps.ledger.records import StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, encode
 from sweeps.ledger.sealing import change_rows, digest, seal
@@ -48,7 +48,7 @@ def restored(row: Mapping[str, Any], lacking: Mapping[str, str]) -> dict[str, An
 def _row(key: str, name: str, sharing: bool, spec: Any, was: Mapping[str, Any]) -> dict[str, Any]:
     values = {"id": key, "name": name, "sharing": int(sharing), "status": SweepStatus.INTERRUPTED}
     times = {time: was[time] if isinstance(was[time], int) else 0 for time in ("created_ms", "used_ms")}
-    return values | times | {"spec": encode(spec), "identities": was["identities"]}
+    return values | times | {"spec": encode(spec, sort_keys=False), "identities": was["identities"]}
 
 
 @dataclass
@@ -99,7 +99,7 @@ class BrokenSweep:
         elif missing > 0:
             self.told.append(
                 (
-                    f"the totals of {_invocations(missing)}",
+                    f"the totals of {_counted(missing, 'invocation')}",
                     "lost: the sweep's totals of work and time are too low",
                     False,
                 )
@@ -108,7 +108,7 @@ class BrokenSweep:
             at = table.c
             extra = select(at.id).where(at.sweep_id == self.row.id).order_by(at.id.desc()).limit(-missing)
             self.connection.execute(delete(table).where(at.id.in_(extra)))
-            self.told.append((f"the added totals of {_invocations(-missing)}", "removed", True))
+            self.told.append((f"the added totals of {_counted(-missing, 'invocation')}", "removed", True))
 
     def _events(self, written: Mapping[str, int]) -> list[dict[str, Any]]:
         """Return the events, relinked; a copy is an event whose previous event already has a successor."""
@@ -141,9 +141,11 @@ class BrokenSweep:
         at = tables.trials.c
         if self.whole and self._size(tables.trials) == written:
             return
-        there = set(self.connection.scalars(select(at.id).where(at.sweep_id == self.row.id)))
+        rows = self.connection.execute(select(tables.trials).where(at.sweep_id == self.row.id).order_by(at.number))
+        known = [TrialRow.read(row) for row in rows]
+        there = {trial.id for trial in known}
         try:
-            trials = parse_document(dict(self.row.spec), "ledger").expand()
+            trials = parse_document(entered_spec(self.row, known), "ledger").expand()
             if (
                 sweep_identity(
                     self.row.name, trials, _identities(trials, self.row.identities), sharing=self.row.sharing
@@ -153,7 +155,7 @@ class BrokenSweep:
                 raise ValueError("its spec belongs to another sweep")
         except (SpecError, ConfigError, ValueError, KeyError) as error:
             why = " ".join(str(error).split())[:200]
-            self.told.append((f"{written - len(there)} trials", f"cannot be restored: {why}", False))
+            self.told.append((_counted(written - len(there), "trial"), f"cannot be restored: {why}", False))
             return
         for trial in trials:
             row = trial_row(self.row.id, trial)
@@ -249,8 +251,8 @@ def _identities(trials: Sequence[Trial], identities: Sequence[Identity]) -> dict
     return {trial.program: by_program[encode(to_dict(trial.program))] for trial in trials}
 
 
-def _invocations(count: int) -> str:
-    return f"{count} invocation{'s' * (count != 1)}"
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _payloads(events: Sequence[Mapping[str, Any]], kind: str) -> list[Any]:

@@ -2,11 +2,11 @@
 
 A trial that is resumed, or extended by a longer sweep, starts from the last checkpoint of its path, so that checkpoint is kept
 for every trial of every sweep. A trial without a result also keeps those at which other paths fork off, and a running sweep
-keeps all of its checkpoints. The others are waypoints: without one, a new branch that forks there retrains the epochs since the
-checkpoint before, with the same records.
+keeps all of its checkpoints. Adopted ones are kept until a sweep has their states. The others are waypoints: without one, a new
+branch that forks there retrains the epochs since the checkpoint before, with the same records.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -23,6 +23,7 @@ class Fate(StrEnum):
     RUNNING = "of a sweep that is running"
     LAST = "last of a trial"
     FORK = "fork of a trial without a result"
+    ADOPTED = "adopted, for a sweep that was not run since"
     WAYPOINT = "behind a later one of each trial"
     DAMAGED = "damaged"
     STRANGE = "of no sweep"
@@ -30,7 +31,7 @@ class Fate(StrEnum):
     @property
     def kept(self) -> bool:
         """Whether the checkpoint is kept."""
-        return self in (Fate.RUNNING, Fate.LAST, Fate.FORK)
+        return self in (Fate.RUNNING, Fate.LAST, Fate.FORK, Fate.ADOPTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +43,13 @@ class Path:
     running: bool = False
 
 
-def fates(found: Iterable[str], paths: Sequence[Path], is_intact: Callable[[str], bool]) -> dict[str, Fate]:
-    """Return the fate of each checkpoint found, given every path of every sweep.
+def fates(
+    found: Iterable[str],
+    paths: Sequence[Path],
+    is_intact: Callable[[str], bool],
+    adopted: Container[str] = frozenset(),
+) -> dict[str, Fate]:
+    """Return the fate of each checkpoint found, given every path of every sweep, and the adopted states.
 
     The last checkpoint of a trial must be verified before the earlier ones may go; ``is_intact`` does that, for few
     checkpoints.
@@ -66,7 +72,7 @@ def fates(found: Iterable[str], paths: Sequence[Path], is_intact: Callable[[str]
             decided[Fate.FORK].update(forks.intersection(here))
     # Workers save before the ledger is updated: while a sweep runs, a checkpoint on no path may be its newest.
     rest = Fate.RUNNING if any(path.running for path in paths) else Fate.STRANGE
-    chosen = dict.fromkeys(there, rest)
+    chosen = {key: Fate.ADOPTED if key in adopted else rest for key in there}
     for fate in (Fate.WAYPOINT, Fate.FORK, Fate.LAST, Fate.DAMAGED, Fate.RUNNING):
         chosen.update(dict.fromkeys(decided[fate], fate))
     return chosen

@@ -39,8 +39,8 @@ def under_way(home):
 def test_a_backup_goes_on_and_lost_records_are_trained_again(abel_home, tiny_program, tmp_path, start):
     rate = {"learning_rate": 0.05}
     arms = {
-        "at": {"schedule": {"kind": "decay_at", "decay_factor": 0.1, "decay_epoch": 30} | rate},
         "constant": {"schedule": {"kind": "constant"} | rate},
+        "at": {"schedule": {"kind": "decay_at", "decay_factor": 0.1, "decay_epoch": 30} | rate},
     }
     document = {"name": "recovered", "program": to_dict(tiny_program), "epochs": 120, "seeds": [0], "arms": arms}
     spec = tmp_path / "recovered.json"

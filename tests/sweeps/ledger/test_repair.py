@@ -18,11 +18,13 @@ from sweeps.ledger.sealing import change_rows, digest
 from sweeps.run.report_handler import Nondeterministic
 from sweeps.urls import of_sqlite
 
+# Neither arms nor axes are in the order of their names, and a sweep's id depends on their order.
 ARMS = {
     "at": {
         "schedule": {"kind": "decay_at", "decay_epoch": 1, "learning_rate": 0.1, "decay_factor": 0.1},
-        "grid": {"schedule.decay_epoch": [1, 3]},
-    }
+        "grid": {"schedule.learning_rate": [0.1], "schedule.decay_epoch": [1, 3]},
+    },
+    "again": {"schedule": {"kind": "constant", "learning_rate": 0.1}},
 }
 
 
@@ -218,6 +220,18 @@ def test_what_follows_from_other_rows_is_restored_without_training(trained, harm
     assert shop.run(spec)[1].trained == 0
 
 
+def test_a_trial_is_restored_where_the_spec_was_kept_with_sorted_keys(trained):
+    shop, spec, sweep_id = trained
+    before = answers(shop, sweep_id)
+    with shop.ledger._write() as connection:
+        as_in_0_2 = {"spec": json.dumps(spec.to_dict(), sort_keys=True)}
+        assert change_rows(connection, tables.sweeps, tables.sweeps.c.id == sweep_id, as_in_0_2)
+    spoil(shop, delete(TRIALS).where(TRIALS.c.number == 1))
+    assert [item.restored for item in mend(shop)] == [True]
+    assert answers(shop, sweep_id) == before
+    assert shop.run(spec)[0] == sweep_id
+
+
 LOSSES = {
     "an event": (delete(EVENTS).where(EVENTS.c.kind == "progress"), "'progress' events"),
     "an account": (delete(tables.invocations), "the totals of 1 invocation"),
@@ -334,7 +348,7 @@ def test_pages_that_are_gone_cost_what_was_on_them(trained, tmp_path):
     with pytest.raises(LedgerDamaged, match="the database"):
         mend(shop)
     new = tmp_path / "new.db"
-    assert copies.salvage(file, new)["trials"] == 2
+    assert copies.salvage(file, new)["trials"] == 3
     assert all(item.trains for item in Ledger.mend(of_sqlite(new), lambda key: False, dry_run=False) if item.sweep)
     with closing(Ledger.open(of_sqlite(new))) as ledger:
         ledger.verify(sweep_id)
