@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.results.frames import Frames
-from sweeps.results.robustness import Robustness
+from sweeps.results.robustness_tables import Robustness
 
 EPOCHS = ("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs")
 WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], Any]] = {

@@ -26,7 +26,7 @@ from sweeps.results.claims import paper
 from sweeps.results.claims.paper import ClaimResult
 from sweeps.results.frames import Frames, joined
 from sweeps.results.load import load
-from sweeps.results.robustness import Robustness, robustness, robustness_findings
+from sweeps.results.robustness_tables import Robustness, robustness, robustness_findings
 from sweeps.urls import is_server, without_credentials
 
 PAGE = "index.html"

@@ -20,7 +20,7 @@ from sweeps.results.axes import Slice, heat, slices
 from sweeps.results.axes import axes as axes_of
 from sweeps.results.frames import Frames
 from sweeps.results.grids import logarithmic, numbers_of
-from sweeps.results.robustness import ERRORS, Robustness, ordered
+from sweeps.results.robustness_tables import ERRORS, Robustness, ordered
 from sweeps.results.values import Scalar
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.6  # inches

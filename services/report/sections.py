@@ -20,7 +20,7 @@ from sweeps.results.claims.observations import Held
 from sweeps.results.claims.paper import ClaimResult
 from sweeps.results.frames import Frames
 from sweeps.results.measures import near_chance
-from sweeps.results.robustness import ERRORS, Robustness
+from sweeps.results.robustness_tables import ERRORS, Robustness
 from sweeps.results.values import Interval
 from sweeps.results.wording import counted, in_words, signed
 from sweeps.spec.rules import MEASURES

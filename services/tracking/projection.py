@@ -17,7 +17,7 @@ from abel.curves import bounces
 from abel.schedules import Event
 from services.tracking import downsampling
 from services.tracking.acts import Change
-from services.tracking.tags import epochs_of, whole_number
+from services.tracking.tag_parsing import epochs_of, whole_number
 from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
 from sweeps.results import summary
 

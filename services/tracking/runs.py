@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from services.settings import MLFLOW_ENVIRONMENT
 from services.tracking import view
 from services.tracking.damage import damage
-from services.tracking.tags import whole_number
+from services.tracking.tag_parsing import whole_number
 from services.upload_retries import reason
 from sweeps.urls import without_credentials
 

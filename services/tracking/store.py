@@ -20,7 +20,7 @@ from services.tracking.batches import batches
 from services.tracking.damage import damage
 from services.tracking.projection import DataSet, MetricPoint
 from services.tracking.runs import MARK, experiment_with, experiments, one_each, sweep_runs
-from services.tracking.tags import whole_number
+from services.tracking.tag_parsing import whole_number
 from services.tracking.view import SavedView
 from services.upload_retries import reason
 from sweeps.files import make_private

@@ -7,7 +7,7 @@ import numpy as np
 from services.report.sections import comparisons_section, interactions_section
 from sweeps.results.grids import Grid
 from sweeps.results.measures import Floats, measures
-from sweeps.results.robustness import Robustness
+from sweeps.results.robustness_tables import Robustness
 
 NOISE = np.random.default_rng(0).normal(20, 1, (4, 4, 3))  # of four arms
 

@@ -1,4 +1,4 @@
-"""Tests for `sweeps/results/robustness.py` and `services/report/robustness_figures.py`."""
+"""Tests for `sweeps/results/robustness_tables.py` and `services/report/robustness_figures.py`."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from sweeps.results.axes import along
 from sweeps.results.frames import CURVE_COLUMNS, TRIAL_COLUMNS, Frames
 from sweeps.results.grids import Grid
 from sweeps.results.measures import measures
-from sweeps.results.robustness import Robustness, ordered, robustness, robustness_findings
+from sweeps.results.robustness_tables import Robustness, ordered, robustness, robustness_findings
 
 RATES, FACTORS, SEEDS = (0.01, 0.1, 1.0), (0.1, 0.5), (0, 1, 2)
 
