@@ -87,6 +87,7 @@ class Checkpoints:
             except OSError:
                 if source.exists():
                     raise
+                shutil.rmtree(draft, ignore_errors=True)
                 return False  # removed meanwhile
             (draft / MANIFEST).write_bytes(_manifest(new, epoch, files))
         return True

@@ -1,9 +1,10 @@
 """Replays of recorded epochs, which show whether other code still computes the states of their records.
 
-``python -m workers.replays [FD]`` reads ``{"checkpoints": folder, "data_dir": folder or null, "epochs": [...]}`` from standard
+``python -m workers.replays [FD]`` reads ``{"checkpoints": folder, "data_dir": folder or null, "ways": [...]}`` from standard
 input and writes ``{"metrics": [...]}`` in the same order, or ``{"fault": message}``, to a file descriptor, by default standard
-output. An epoch is ``{"program", "seed", "epoch", "parent", "learning_rates", "batch_size"}``: ``parent`` is the key of the
-checkpoint to start from, null for the initialisation. Metrics are null if that checkpoint is no state of this code.
+output. A way is ``{"program", "seed", "epoch", "parent", "plans"}``: ``plans`` are those of consecutive epochs from ``epoch`` on,
+each ``{"learning_rates", "batch_size"}``; ``parent`` is the key of the checkpoint to start from, null for the initialisation. Its
+metrics are a list, an epoch each, or null if that checkpoint is no state of this code.
 """
 
 import json
@@ -27,29 +28,32 @@ class ReplayError(Exception):
     """An epoch could not be replayed."""
 
 
-def replay_epoch(epoch: Mapping[str, Any], workshop: Workshop) -> dict[str, float] | None:
-    """Return the metrics of an epoch trained by this code, or None if its checkpoint does not fit this code.
+def replay_way(way: Mapping[str, Any], workshop: Workshop) -> list[dict[str, float]] | None:
+    """Return the metrics of consecutive epochs trained by this code, or None if their checkpoint does not fit this code.
 
     Raises:
-        ReplayError: the epoch cannot be trained; the message says which one and why.
+        ReplayError: an epoch cannot be trained; the message says which one and why.
     """
-    program = from_dict(epoch["program"])
+    program, first = from_dict(way["program"]), way["epoch"]
     variants = (program.task, program.model, program.optimizer)
+    found: list[dict[str, float]] = []
     try:
         with blamed(*variants):
             training = workshop.training(program)
-            state = training.init(epoch_key(epoch["seed"], 0))
-        if epoch["parent"] is not None:
-            state = workshop.checkpoints.restore(epoch["parent"], like=state)
-        plan = EpochPlan(np.asarray(epoch["learning_rates"], np.float32), epoch["batch_size"])
-        with blamed(*variants):
-            _, metrics = train_epoch(training, state, plan, epoch["seed"], epoch["epoch"])
+            state = training.init(epoch_key(way["seed"], 0))
+        if way["parent"] is not None:
+            state = workshop.checkpoints.restore(way["parent"], like=state)
+        for epoch, given in enumerate(way["plans"], start=first):
+            plan = EpochPlan(np.asarray(given["learning_rates"], np.float32), given["batch_size"])
+            with blamed(*variants):
+                state, metrics = train_epoch(training, state, plan, way["seed"], epoch)
+            found.append(metrics)
     except CheckpointDamaged:
         return None
     except Exception as error:
         why = " ".join(str(error).split()) or type(error).__name__
-        raise ReplayError(f"seed {epoch['seed']}, epoch {epoch['epoch']}: {why}") from error
-    return metrics
+        raise ReplayError(f"seed {way['seed']}, epoch {first + len(found)}: {why}") from error
+    return found
 
 
 def main(target: IO[str]) -> None:
@@ -58,7 +62,7 @@ def main(target: IO[str]) -> None:
     data_dir = None if question["data_dir"] is None else Path(question["data_dir"])
     workshop = Workshop(checkpoints=Path(question["checkpoints"]), data_dir=data_dir)
     try:
-        answer: dict[str, Any] = {"metrics": [replay_epoch(epoch, workshop) for epoch in question["epochs"]]}
+        answer: dict[str, Any] = {"metrics": [replay_way(way, workshop) for way in question["ways"]]}
     except (ConfigError, ReplayError) as error:
         answer = {"fault": str(error)}
     json.dump(answer, target)

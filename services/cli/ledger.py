@@ -104,6 +104,8 @@ def adopt(
             streams.console().print(rendering_ledger.adopted(one))
     if as_json:
         streams.write_json(done)
+    elif not done:
+        streams.console().print("No sweep was run here yet.")
     streams.forgive()
     raise typer.Exit(0 if all(one.outcome in ADOPTED for one in done) else BAD_END)
 

@@ -51,7 +51,7 @@ def adopted(one: Adopted) -> RenderableType:
         case "nothing to adopt":
             first = Text(f"{name}nothing to adopt.")
         case "differs":
-            first = Text.assemble(name, ("not adopted", "red"), "; this code computes other numbers:")
+            first = Text.assemble(name, ("not adopted", "red"), "; with this code, epochs are not as recorded:")
         case _:
             first = Text.assemble(name, ("not adopted", "red"), ":")
     rest = len(one.why) - MOST_REASONS

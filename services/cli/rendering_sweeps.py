@@ -60,11 +60,11 @@ def sweep_detail(result: SweepDetail) -> RenderableType:
         "epochs": f"{sweep.covered} of {sweep.total} recorded, {sweep.trained} trained" + _replayed(sweep.replayed),
         "MLflow": _tracked(result.lacking, sweep.name),
     }
-    for one in result.adopted:
-        replayed = f"{counted(one.replayed, 'epoch')} trained again had the recorded bits"
-        figures["adopted"] = (
-            f"{counted(one.epochs, 'epoch')} that other code recorded in sweep {one.sweep_id}; {replayed}"
-        )
+    if result.adopted:
+        epochs, replayed = (sum(getattr(one, name) for one in result.adopted) for name in ("epochs", "replayed"))
+        sources = ", ".join(one.sweep_id for one in result.adopted)
+        compared = f"{counted(replayed, 'epoch')} trained again had the recorded bits"
+        figures["adopted"] = f"{counted(epochs, 'epoch')} that other code recorded in sweep {sources}; {compared}"
     parts = [
         Text.assemble((sweep.name, "bold"), "  ", Text.from_markup(coloured_status(sweep.status))),
         facts_table(list(figures.items())),

@@ -11,18 +11,19 @@ from services.verbs.running import preflight
 from sweeps.adoption.rekeying import NotAdoptable, RekeyedEpoch, pairs_of_identities, program_key, rekeyed
 from sweeps.adoption.replays import differences, differing, sample
 from sweeps.ledger.database import LedgerError
-from sweeps.ledger.entries import entered_spec, sweep_identity
+from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
+from sweeps.ledger.repair_sweeps import SpecDiffers, spec_as_entered
 from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identities_here
-from sweeps.spec.sweep import SpecError, parse_document
+from sweeps.spec.sweep import SpecError
 from workers.checkpoints import Checkpoints
-from workers.config import ConfigError, from_dict, to_dict
+from workers.config import ConfigError, Program, from_dict
 from workers.reports import Record
 from workers.trajectory import Identity
 
 APART = "its trials were trained separately (--no-sharing), so no other sweep uses their epochs"
-UNTRIED = "its checkpoints were not adopted: none is followed by a recorded epoch, so none could be tried"
+UNTRIED = "checkpoints that no recorded epoch follows could not be tried and were not adopted"
 
 
 def adopt(settings: Settings, sweep: str | None, *, replays: int) -> Iterator[Adopted]:
@@ -52,11 +53,13 @@ def adopt(settings: Settings, sweep: str | None, *, replays: int) -> Iterator[Ad
                 if sweep is not None:
                     raise
                 yield replace(done, why=(str(error),))
+        if ledger is not None and sweep is None:
+            ledger.sweeps()  # which raises if the row of one is damaged
 
 
 def _rows(ledger: Ledger, sweep: str | None) -> list[SweepRow]:
     if sweep is None:
-        return ledger.sweeps()
+        return ledger.intact_sweeps()
     one = ledger.sweep(sweep)
     return [one] if one.id == sweep else [row for row in ledger.intact_sweeps() if row.name == sweep]
 
@@ -80,49 +83,50 @@ class _Adoption:
         done = Adopted(sweep=self._row.name, sweep_id=self._row.id, outcome="nothing to adopt")
         if not self._row.sharing:
             return replace(done, why=(APART,))
-        found = self._identities()
-        pairs = pairs_of_identities(self._row, found)
+        known = self._identities()
+        pairs = pairs_of_identities(self._row, {key: known[program] for key, program in self._programs().items()})
         epochs = self._epochs(pairs)
-        known = self._ledger.states(epoch.planned.key for epoch in epochs)
+        recorded = self._ledger.states(epoch.planned.key for epoch in epochs)
+        new = [_record(epoch) for epoch in epochs if epoch.planned.key not in recorded]
+        chosen = sample(epochs, self._checkpoints.intact, replays, self._row.id)
+        tried = {program_key(way[0].identity.program) for way in chosen if way[0].state.epoch > 1}
         unsaved = self._unsaved(epochs)
-        if len(known) == len(epochs) and not unsaved:
+        saved = [epoch for epoch in unsaved if program_key(epoch.identity.program) in tried]
+        done = replace(done, why=(UNTRIED,) if len(saved) < len(unsaved) else ())
+        if not new and not saved:
             return done
         # What this code has recorded under its own keys must agree too, or one curve would be of two codes.
-        ours = [(epoch, known[epoch.planned.key].metrics) for epoch in epochs if epoch.planned.key in known]
+        ours = [(epoch, recorded[epoch.planned.key].metrics) for epoch in epochs if epoch.planned.key in recorded]
         if why := [text for epoch, metrics in ours for text in differences(epoch, metrics)]:
             return replace(done, outcome="differs", why=tuple(why))
-        chosen = sample(epochs, self._checkpoints.intact, replays, self._row.id)
-        done = replace(done, replayed=len(chosen))
+        done = replace(done, replayed=sum(map(len, chosen)))
         if why := differing(chosen, self._settings.checkpoints, self._settings.data_dir, self._environment):
             return replace(done, outcome="differs", why=tuple(why))
-        tried = {program_key(epoch.identity.program) for epoch in chosen if epoch.state.epoch > 1}
-        saved = self._linked([epoch for epoch in unsaved if program_key(epoch.identity.program) in tried])
-        new = [_record(epoch) for epoch in epochs if epoch.planned.key not in known]
+        linked = self._linked(saved)
         event = {
             "from": sorted({old.code for old, _ in pairs}),
             "to": sorted({new.code for _, new in pairs}),
-            "into": self._successor(found),
-            "replayed": len(chosen),
+            "into": self._successor(known),
+            "replayed": done.replayed,
         }
-        self._ledger.adopt_states(self._row.id, new, saved, event)
-        self._ledger.prune_checkpoints(key for key in saved if key not in self._checkpoints)  # removed meanwhile
-        untried = (UNTRIED,) if unsaved and not tried else ()
-        return replace(done, outcome="adopted", epochs=len(new), checkpoints=len(saved), why=untried)
+        self._ledger.adopt_states(self._row.id, new, linked, event)
+        self._ledger.prune_checkpoints(key for key in linked if key not in self._checkpoints)  # removed meanwhile
+        return replace(done, outcome="adopted", epochs=len(new), checkpoints=len(linked))
 
-    def _identities(self) -> dict[str, Identity]:
-        """Return this code's identity of each recorded program, by the program as recorded."""
-        programs = {program_key(one.program): from_dict(one.program) for one in self._row.identities}
-        found = identities_here(list(programs.values()), self._environment, self._settings.data_dir)
-        return {key: found[program] for key, program in programs.items()}
+    def _programs(self) -> dict[str, Program]:
+        """Return the recorded programs as this code reads them; new code may add fields to one."""
+        return {program_key(one.program): from_dict(one.program) for one in self._row.identities}
 
-    def _successor(self, known: Mapping[str, Identity]) -> str | None:
+    def _identities(self) -> Mapping[Program, Identity]:
+        return identities_here(list(self._programs().values()), self._environment, self._settings.data_dir)
+
+    def _successor(self, known: Mapping[Program, Identity]) -> str | None:
         """Return the id of the same sweep with this code; None if the spec of that time no longer says the same."""
         try:
-            trials = parse_document(entered_spec(self._row, self._ledger.trials(self._row.id)), "ledger").expand()
-            identities = {trial.program: known[program_key(to_dict(trial.program))] for trial in trials}
-        except (SpecError, KeyError):
+            trials = spec_as_entered(self._row, self._ledger.trials(self._row.id)).expand()
+            return sweep_identity(self._row.name, trials, known, sharing=True)
+        except (SpecError, SpecDiffers, KeyError):
             return None
-        return sweep_identity(self._row.name, trials, identities, sharing=True)
 
     def _epochs(self, pairs: Sequence[tuple[Identity, Identity]]) -> list[RekeyedEpoch]:
         """Return every recorded epoch of the sweep once."""
@@ -137,10 +141,11 @@ class _Adoption:
         )
 
     def _unsaved(self, epochs: Sequence[RekeyedEpoch]) -> list[RekeyedEpoch]:
-        """Return the epochs whose checkpoint has no second name yet."""
+        """Return the epochs whose intact checkpoint has no second name yet."""
         old = self._ledger.checkpointed(epoch.state.key for epoch in epochs)
         new = self._ledger.checkpointed(epoch.planned.key for epoch in epochs)
-        return [epoch for epoch in epochs if epoch.state.key in old and epoch.planned.key not in new]
+        lacking = [epoch for epoch in epochs if epoch.state.key in old and epoch.planned.key not in new]
+        return [epoch for epoch in lacking if self._checkpoints.intact(epoch.state.key)]
 
     def _linked(self, epochs: Sequence[RekeyedEpoch]) -> Mapping[str, int]:
         """Give checkpoints their second names; return the epoch of each by it."""

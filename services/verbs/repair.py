@@ -16,10 +16,11 @@ from services.verbs.running import execution
 from services.verbs.running.watching import View
 from sweeps.ledger import copies, database
 from sweeps.ledger.database import LedgerDamaged
-from sweeps.ledger.entries import entered_spec, sweep_identity
+from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow, TrialRow
-from sweeps.spec.sweep import SweepSpec, parse_document
+from sweeps.ledger.repair_sweeps import SpecDiffers, spec_as_entered
+from sweeps.spec.sweep import SweepSpec
 from sweeps.urls import of_sqlite, sqlite_file
 from workers.checkpoints import Checkpoints
 
@@ -106,7 +107,10 @@ def train_missing(settings: Settings, request: Request, sweep_id: str, *, view: 
 
 
 def _as_it_was(row: SweepRow, trials: Sequence[TrialRow]) -> tuple[SweepSpec, Request]:
-    spec = parse_document(entered_spec(row, trials), f"sweep {row.name}")
+    try:
+        spec = spec_as_entered(row, trials)
+    except SpecDiffers as error:
+        raise OperationError(f"sweep {row.name!r}: cannot be trained again: {error}") from None
     threads = {identity.numerics.get("threads", "1") for identity in row.identities}
     given = next(iter(threads), "1")
     return spec, Request(spec=row.name, sharing=row.sharing, threads=int(given) if given.isdecimal() else 1)

@@ -10,13 +10,19 @@ from sweeps.adoption.rekeying import RekeyedEpoch, program_key
 from sweeps.processes.identity import WorkerEnvironment, ask_worker
 from workers.reports import MEASURED_TIMES
 
+Way = tuple[
+    RekeyedEpoch, ...
+]  # consecutive epochs, trained from a checkpoint or, the first one being epoch 1, from the start
 
-def sample(epochs: Sequence[RekeyedEpoch], intact: Callable[[str], bool], count: int, seed: str) -> list[RekeyedEpoch]:
-    """Choose epochs that can be replayed: first epochs, and epochs after an intact checkpoint, of every program in turn.
+
+def sample(epochs: Sequence[RekeyedEpoch], intact: Callable[[str], bool], count: int, seed: str) -> list[Way]:
+    """Choose what to replay: first epochs, and epochs after an intact checkpoint, of every program in turn.
+
+    A program without such a checkpoint has its second epoch replayed after its first.
 
     Args:
         intact: whether the state with a recorded key has an intact checkpoint.
-        count: number of epochs; at least a first and a later one of each program are chosen, if it has them.
+        count: number of ways; at least a first and a later epoch of each program are chosen, if it has them.
         seed: the same seed chooses the same epochs.
     """
     by_program: dict[str, list[RekeyedEpoch]] = {}
@@ -26,16 +32,20 @@ def sample(epochs: Sequence[RekeyedEpoch], intact: Callable[[str], bool], count:
     return list(islice(filter(None, chain.from_iterable(turns)), max(count, 2 * len(by_program))))
 
 
-def _candidates(epochs: Sequence[RekeyedEpoch], intact: Callable[[str], bool], seed: str) -> Iterator[RekeyedEpoch]:
+def _candidates(epochs: Sequence[RekeyedEpoch], intact: Callable[[str], bool], seed: str) -> Iterator[Way]:
     """Yield a program's epochs in random order, first epochs and later ones in turn."""
     shuffled = random.Random(seed).sample(epochs, len(epochs))
-    first = (epoch for epoch in shuffled if epoch.state.epoch == 1)
-    later = (epoch for epoch in shuffled if epoch.state.epoch > 1 and intact(epoch.state.parent))
-    yield from filter(None, chain.from_iterable(zip_longest(first, later)))
+    later = ((epoch,) for epoch in shuffled if epoch.state.epoch > 1 and intact(epoch.state.parent))
+    one = next(later, None)
+    first: list[Way] = [(epoch,) for epoch in shuffled if epoch.state.epoch == 1]
+    if one is None:
+        seconds = {epoch.state.parent: epoch for epoch in shuffled if epoch.state.epoch == 2}
+        first = [(*way, seconds[way[0].state.key]) if way[0].state.key in seconds else way for way in first]
+    yield from filter(None, chain.from_iterable(zip_longest(first, chain([one], later))))
 
 
 def differing(
-    epochs: Sequence[RekeyedEpoch], checkpoints: Path, data_dir: Path | None, environment: WorkerEnvironment
+    ways: Sequence[Way], checkpoints: Path, data_dir: Path | None, environment: WorkerEnvironment
 ) -> list[str]:
     """Train epochs again in a process with a worker's environment; return how they differ from their records.
 
@@ -46,22 +56,27 @@ def differing(
     question = {
         "checkpoints": str(checkpoints),
         "data_dir": data_dir and str(data_dir),
-        "epochs": [_question(epoch) for epoch in epochs],
+        "ways": [_question(way) for way in ways],
     }
     answer = ask_worker("workers.replays", question, environment, "the process that replays epochs")
-    compared = zip(epochs, answer["metrics"], strict=True)
-    return [why for epoch, metrics in compared for why in differences(epoch, metrics)]
+    found: list[str] = []
+    for way, metrics in zip(ways, answer["metrics"], strict=True):
+        for epoch, values in zip(way, metrics or [None], strict=False):
+            found += differences(epoch, values)
+    return found
 
 
-def _question(epoch: RekeyedEpoch) -> dict[str, Any]:
-    state, plan = epoch.state, epoch.planned.plan
+def _question(way: Way) -> dict[str, Any]:
+    first, plans = way[0], [epoch.planned.plan for epoch in way]
     return {
-        "program": epoch.identity.program,
-        "seed": epoch.seed,
-        "epoch": state.epoch,
-        "parent": state.parent if state.epoch > 1 else None,
-        "learning_rates": [float(rate) for rate in plan.learning_rates],
-        "batch_size": plan.batch_size,
+        "program": first.identity.program,
+        "seed": first.seed,
+        "epoch": first.state.epoch,
+        "parent": first.state.parent if first.state.epoch > 1 else None,
+        "plans": [
+            {"learning_rates": [float(rate) for rate in plan.learning_rates], "batch_size": plan.batch_size}
+            for plan in plans
+        ],
     }
 
 

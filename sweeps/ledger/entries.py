@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeps.ledger import tables
 from sweeps.ledger.holding import now_ms
-from sweeps.ledger.records import SweepRow, TrialRow, TrialStatus, encode, storable
+from sweeps.ledger.records import TrialStatus, encode, storable
 from sweeps.ledger.sealing import seal
 from sweeps.spec.trial import Trial
 from workers.config import Program, to_dict
@@ -69,29 +69,6 @@ def sweep_identity(name: str, trials: Sequence[Trial], identities: Mapping[Progr
     given = {"name": name, "sharing": sharing, "trials": paths} | ({"halving": competing} if competing else {})
     content = encode(given)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
-def entered_spec(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:
-    """Return a sweep's spec with its arms, and the axes of their grids, in the order in which its trials were entered.
-
-    A sweep's id depends on that order. Ledgers kept specs with sorted keys up to version 0.2.
-
-    Args:
-        trials: the sweep's trials, as far as they are known.
-    """
-    first: dict[str, TrialRow] = {}
-    for trial in sorted(trials, key=lambda trial: trial.number):
-        first.setdefault(trial.arm, trial)
-    unknown = len(trials)
-    names = sorted(sweep.spec["arms"], key=lambda name: first[name].number if name in first else unknown)
-    arms = {name: _in_order(sweep.spec["arms"][name], first[name].name if name in first else "") for name in names}
-    return {**sweep.spec, "arms": arms}
-
-
-def _in_order(arm: Mapping[str, Any], trial: str) -> dict[str, Any]:
-    """Return an arm with the axes of its grid in the order of a trial's name: "at rate=0.1 decay_epoch=2 seed=0"."""
-    axes = sorted((arm.get("grid") or {}).items(), key=lambda axis: trial.find(f" {axis[0].rpartition('.')[2]}="))
-    return {**arm, "grid": dict(axes)} if axes else dict(arm)
 
 
 def trial_row(sweep_id: str, trial: Trial) -> dict[str, Any]:

@@ -109,7 +109,9 @@ class LedgerRepair:
         again = set[str]()
         known = set(self.connection.scalars(select(tables.sweeps.c.id)))
         for row in broken:
-            whole = restored(row, {key: name for key, name in listed.items() if key not in known})
+            whole = restored(
+                row, {key: name for key, name in listed.items() if key not in known}, self._names(row["id"])
+            )
             if whole is None or whole["id"] in known:
                 continue
             self.connection.execute(insert(tables.sweeps).values(seal(tables.sweeps, whole)))
@@ -121,6 +123,12 @@ class LedgerRepair:
             self._forget(key, listed[key])
         rows = self.connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms, tables.sweeps.c.id))
         return [SweepRow.read(row) for row in rows], again
+
+    def _names(self, sweep_id: str) -> dict[int, tuple[str, str]]:
+        """Return arm and name of a sweep's trials by their numbers."""
+        at = tables.trials.c
+        rows = self.connection.execute(select(at.number, at.arm, at.name).where(at.sweep_id == sweep_id))
+        return {row.number: (row.arm, row.name) for row in rows}
 
     def _forget(self, key: str, name: str) -> None:
         for table in (tables.trials, tables.events, tables.invocations, tables.tracking):

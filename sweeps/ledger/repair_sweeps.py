@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from sweeps.ledger import leases, tables
-from sweeps.ledger.entries import entered_spec, sweep_identity, trial_row
+from sweeps.ledger.entries import sweep_identity, trial_row
 from sweeps.ledger.holding import held, holdings
 from sweeps.ledger.records import StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, encode
 from sweeps.ledger.sealing import change_rows, digest, seal
+from sweeps.spec.ordering import in_order
 from sweeps.spec.schedules import schedule_from_dict
-from sweeps.spec.sweep import SpecError, Trial, parse_document
+from sweeps.spec.sweep import SpecError, SweepSpec, Trial, parse_document
 from workers.config import ConfigError, Program, to_dict
 from workers.fold import diverged, observation, plan_epoch, updated
 from workers.trajectory import Identity
@@ -25,21 +26,50 @@ OPEN = tuple(status for status in TrialStatus if not status.final)
 BACK = "retrained by its next run from the nearest checkpoint, and compared with the later records"
 
 
-def restored(row: Mapping[str, Any], lacking: Mapping[str, str]) -> dict[str, Any] | None:
+class SpecDiffers(ValueError):
+    """The spec in a sweep's row is that of another sweep, whatever the order of its arms."""
+
+
+def spec_as_entered(sweep: SweepRow, trials: Sequence[TrialRow]) -> SweepSpec:
+    """Return the spec of a sweep with arms and axes in the order in which they were entered.
+
+    Args:
+        trials: those of its trials whose rows are intact.
+
+    Raises:
+        SpecError: this version cannot read the spec.
+        SpecDiffers: the spec gives another id than the sweep's.
+    """
+    for document in in_order(sweep.spec, {trial.number: (trial.arm, trial.name) for trial in trials}):
+        spec = parse_document(document, f"sweep {sweep.name}")
+        expanded = spec.expand()
+        try:
+            known = _identities(expanded, sweep.identities)
+        except KeyError:
+            break
+        if sweep_identity(sweep.name, expanded, known, sharing=sweep.sharing) == sweep.id:
+            return spec
+    raise SpecDiffers("its spec belongs to another sweep")
+
+
+def restored(
+    row: Mapping[str, Any], lacking: Mapping[str, str], trials: Mapping[int, tuple[str, str]]
+) -> dict[str, Any] | None:
     """Return a damaged row of a sweep, restored, or None if its content no longer gives a sweep's id.
 
     Args:
         lacking: the names, by id, of the listed sweeps without an intact row.
+        trials: arm and name of the sweep's known trials, by number.
     """
     wanted = lacking.keys() | {row["id"]}
     try:
         identities = [Identity(**values) for values in json.loads(row["identities"])]
-        spec = json.loads(row["spec"])
-        trials = parse_document(spec, "ledger").expand()
-        known = _identities(trials, identities)
-        for name, sharing in product(dict.fromkeys((*lacking.values(), row["name"])), (True, False)):
-            if (key := sweep_identity(name, trials, known, sharing=sharing)) in wanted:
-                return _row(key, name, sharing, spec, row)
+        for spec in in_order(json.loads(row["spec"]), trials):
+            expanded = parse_document(spec, "ledger").expand()
+            known = _identities(expanded, identities)
+            for name, sharing in product(dict.fromkeys((*lacking.values(), row["name"])), (True, False)):
+                if (key := sweep_identity(name, expanded, known, sharing=sharing)) in wanted:
+                    return _row(key, name, sharing, spec, row)
     except (SpecError, ConfigError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return None
@@ -145,15 +175,8 @@ class BrokenSweep:
         known = [TrialRow.read(row) for row in rows]
         there = {trial.id for trial in known}
         try:
-            trials = parse_document(entered_spec(self.row, known), "ledger").expand()
-            if (
-                sweep_identity(
-                    self.row.name, trials, _identities(trials, self.row.identities), sharing=self.row.sharing
-                )
-                != self.row.id
-            ):
-                raise ValueError("its spec belongs to another sweep")
-        except (SpecError, ConfigError, ValueError, KeyError) as error:
+            trials = spec_as_entered(self.row, known).expand()
+        except (SpecError, ConfigError, ValueError, TypeError, KeyError, AttributeError) as error:
             why = " ".join(str(error).split())[:200]
             self.told.append((_counted(written - len(there), "trial"), f"cannot be restored: {why}", False))
             return

@@ -19,7 +19,7 @@ from sweeps.ledger.records import SweepStatus
 from workers import cohort, trajectory
 from workers.config import to_dict
 from workers.randomness import epoch_key
-from workers.replays import ReplayError, replay_epoch
+from workers.replays import ReplayError, replay_way
 from workers.workshop import Workshop
 
 LATER = {"kind": "decay_at", "learning_rate": 0.1, "decay_factor": 0.1, "decay_epoch": 2}
@@ -197,9 +197,20 @@ def test_a_checkpoint_that_was_not_tried_is_not_kept(shop, settings, spec_of, re
     recorded(spec_of(**ONE))
     (key,) = keys(shop)
     (done,) = adopt(settings, "tiny", replays=9)
-    assert (done.outcome, done.epochs, done.checkpoints, done.replayed) == ("adopted", 5, 0, 1)
+    assert (done.outcome, done.epochs, done.checkpoints, done.replayed) == ("adopted", 5, 0, 2)
     assert done.why == (verb.UNTRIED,)
     assert keys(shop) == {key}
+    (done,) = adopt(settings, "tiny", replays=9)
+    assert (done.outcome, done.why) == ("nothing to adopt", (verb.UNTRIED,))
+
+
+def test_without_a_checkpoint_in_between_the_second_epoch_is_replayed_after_the_first(
+    shop, settings, spec_of, recorded
+):
+    recorded(spec_of(**ONE), cohort__epoch_key=another_epoch_2)
+    (done,) = adopt(settings, "tiny", replays=1)
+    assert (done.outcome, done.replayed) == ("differs", 2)
+    assert all(why.startswith("seed 0, epoch 2: ") for why in done.why)
 
 
 def test_a_damaged_checkpoint_is_neither_replayed_from_nor_kept(shop, settings, spec_of, recorded):
@@ -243,9 +254,9 @@ def test_what_a_program_raises_is_told_with_its_epoch(shop, settings, spec_of, r
     recorded(spec_of(program=to_dict(tiny_program) | {"data": {"kind": "digit_pairs", "train": 96, "test": 40}}, **ONE))
     (key,) = keys(shop)
     workshop = Workshop(checkpoints=tmp_path, data_dir=None)
-    epoch = {"program": to_dict(tiny_program), "seed": 0, "epoch": 2, "learning_rates": [0.1], "batch_size": 16}
+    way = {"program": to_dict(tiny_program), "seed": 0, "epoch": 2, "plans": []}
     with pytest.raises(ReplayError, match="^seed 0, epoch 2: .*No such file"):
-        replay_epoch(epoch | {"parent": key}, workshop)
+        replay_way(way | {"parent": key}, workshop)
 
 
 def test_the_command_adopts_and_says_so(shop, settings, spec_of, recorded, monkeypatch):
@@ -280,6 +291,6 @@ def test_the_command_shows_how_epochs_differ(shop, spec_of, recorded, monkeypatc
     shown = CliRunner().invoke(app, ["adopt", "tiny"])
     assert shown.exit_code == 1
     lines = shown.stdout.splitlines()
-    assert lines[0] == f"tiny ({old}): not adopted; this code computes other numbers:"
+    assert lines[0] == f"tiny ({old}): not adopted; with this code, epochs are not as recorded:"
     assert lines[1].startswith("  seed 0, epoch 3: ")
     assert re.fullmatch(r"  and \d+ more", lines[-1])

@@ -192,6 +192,7 @@ HARM = {
     "trial edited": update(TRIALS).where(TRIALS.c.number == 1).values(epoch=4),
     "trial's settings edited": update(TRIALS).where(TRIALS.c.number == 1).values(settings="{"),
     "trial deleted": delete(TRIALS).where(TRIALS.c.number == 0),
+    "trials of an arm deleted": delete(TRIALS).where(TRIALS.c.arm == "at"),
     "sweep's id edited": update(SWEEPS).values(id="0" * 12),
     "sweep edited": update(SWEEPS).values(status="running"),
     "sweep's name edited": update(SWEEPS).values(name="other"),
@@ -220,14 +221,22 @@ def test_what_follows_from_other_rows_is_restored_without_training(trained, harm
     assert shop.run(spec)[1].trained == 0
 
 
-def test_a_trial_is_restored_where_the_spec_was_kept_with_sorted_keys(trained):
+OLD_LOSSES = {
+    "a trial": delete(TRIALS).where(TRIALS.c.number == 1),
+    "the last arm": delete(TRIALS).where(TRIALS.c.arm == "again"),
+    "the sweep": update(SWEEPS).values(forecast="damaged"),
+}
+
+
+@pytest.mark.parametrize("lost", OLD_LOSSES.values(), ids=OLD_LOSSES)
+def test_a_sweep_is_restored_where_its_spec_was_kept_with_sorted_keys(trained, lost):
     shop, spec, sweep_id = trained
     before = answers(shop, sweep_id)
     with shop.ledger._write() as connection:
         as_in_0_2 = {"spec": json.dumps(spec.to_dict(), sort_keys=True)}
         assert change_rows(connection, tables.sweeps, tables.sweeps.c.id == sweep_id, as_in_0_2)
-    spoil(shop, delete(TRIALS).where(TRIALS.c.number == 1))
-    assert [item.restored for item in mend(shop)] == [True]
+    spoil(shop, lost)
+    assert all(item.restored for item in mend(shop))
     assert answers(shop, sweep_id) == before
     assert shop.run(spec)[0] == sweep_id
 
