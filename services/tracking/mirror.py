@@ -7,10 +7,11 @@ both the store and the ledger record as shown.
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from services.tracking import acts, downsampling, projection, run_measures, view
+from services.tracking import acts, projection, run_measures, view
 from services.tracking.acts import Change
 from services.tracking.projection import MetricPoint
 from services.tracking.store import Shown, Store
+from services.tracking.trial_records import TrialRecords
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import EventRow, StateRow, SweepStatus, TrialRow, TrialStatus
 from sweeps.results import guessing
@@ -40,7 +41,7 @@ class Mirror:
         self._experiment = ""
         self._parent: Shown | None = None
         self._trials: dict[str, Shown] = {}
-        self._rows: dict[str, TrialRow] = {}
+        self._records = TrialRecords(ledger, self._sweep.id)
         self._rebuild = rebuild
         self._data_dir = data_dir
         self._settled = False
@@ -80,14 +81,14 @@ class Mirror:
         the ledger, if a process was killed before it could record what it had sent.
         """
         self._experiment = self._store.experiment(self._sweep.name, self._sweep.id)
-        self._rows = self._read_rows()
+        self._records.refresh()
         self._trials = self._store.runs(self._sweep.id)
         if self._rebuild:
             self._forget()
         parent = self._trials.pop("", None) or self._make_parent()
         self.offset = min(parent.event, self._ledger.tracking_offset(self._sweep.id, self._store.target))
         for name, shown in self._trials.items():
-            known = projection.trial_tags(self._rows[name]) if name in self._rows else {}
+            known = projection.trial_tags(self._records.rows[name]) if name in self._records.rows else {}
             self._store.send(shown, tags={"mlflow.parentRunId": parent.run_id, **known})
         if "abel.spec" not in parent.tags:
             self._describe(parent)
@@ -120,21 +121,18 @@ class Mirror:
     def _describe(self, parent: Shown) -> None:
         """Show the spec, as a file and in the tags of the sweep's run."""
         self._store.attach(parent, self._sweep.spec, "spec.yaml")
-        tags = projection.sweep_tags(self._sweep, len(self._rows)) | {"abel.spec": "spec.yaml"}
+        tags = projection.sweep_tags(self._sweep, len(self._records.rows)) | {"abel.spec": "spec.yaml"}
         self._store.send(parent, tags=tags)
 
     def _prepare_view(self, parent: Shown) -> None:
         """Save the sweep's view, once: a view changed in MLflow stays changed."""
-        page = view.view(self._sweep, list(self._rows.values()))
+        page = view.view(self._sweep, list(self._records.rows.values()))
         if parent.tags.get("abel.view") != page.digest:
             self._store.save_view(self._experiment, page)
             self._store.send(parent, tags={"abel.view": page.digest})
 
-    def _read_rows(self) -> dict[str, TrialRow]:
-        return {row.id: row for row in self._ledger.trials(self._sweep.id)}
-
     def _make_parent(self) -> Shown:
-        tags = projection.sweep_tags(self._sweep, len(self._rows))
+        tags = projection.sweep_tags(self._sweep, len(self._records.rows))
         return self._store.make(self._experiment, f"sweep {self._sweep.name}", self._sweep.created_ms, tags)
 
     def _make_trial(self, row: TrialRow, parent: Shown, started_ms: int) -> Shown:
@@ -145,18 +143,19 @@ class Mirror:
     def _show(self, parent: Shown, act: Sequence[EventRow]) -> None:
         changes = acts.changes(act)
         if any(change.ended for change in changes.values()):
-            self._rows = self._read_rows()  # for the heads of ended trials
+            self._records.refresh()  # for the heads of ended trials
         states = self._ledger.states({key for change in changes.values() for key in change.keys})
         for trial, change in changes.items():
             if trial not in self._trials:
-                self._trials[trial] = self._make_trial(self._rows[trial], parent, change.first_ms)
-            self._show_trial(self._rows[trial], self._trials[trial], change, states)
+                self._trials[trial] = self._make_trial(self._records.rows[trial], parent, change.first_ms)
+            self._show_trial(self._records.rows[trial], self._trials[trial], change, states)
         self._show_sweep(parent, act)
 
     def _show_trial(self, row: TrialRow, shown: Shown, change: Change, states: Mapping[str, StateRow]) -> None:
-        news = self._news(row, shown, change, states)
-        path = self._path(row, change, states) if change.ended else []
-        points, tags = projection.trial_update(shown.tags, change, news, self._kept(row, shown, change, news, path))
+        news = self._records.news(row, shown, change, states)
+        path = self._records.path(row, change, states) if change.ended else []
+        kept = self._records.kept(row, shown, change, news, path)
+        points, tags = projection.trial_update(shown.tags, change, news, kept)
         if change.ended:
             points += [*self._errors(row, change.ended, path), *projection.bounce_points(path)]
         data = projection.data_of(self._sweep, row)
@@ -174,40 +173,6 @@ class Mirror:
         if ended.payload["status"] != TrialStatus.DIVERGED:
             return projection.error_points(path)
         return projection.guessing_points(path, guessing.guessing_error(self._sweep, row.program, self._data_dir))
-
-    def _news(self, row: TrialRow, shown: Shown, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
-        """The trial's records that the store lacks, in order: from the events, or from its path if they leave a gap."""
-        news = [states[key] for key in change.keys if states[key].epoch > shown.epoch]
-        last = news[-1].epoch if news else shown.epoch
-        if [state.epoch for state in news] != list(range(shown.epoch + 1, last + 1)):
-            news = [state for state in self._ledger.curve(change.keys[-1]) if state.epoch > shown.epoch]
-        if change.ended and (change.ended.payload.get("epoch") or 0) > last:
-            news = [state for state in self._path(row, change, states) if state.epoch > shown.epoch]
-        return news
-
-    def _kept(
-        self, row: TrialRow, shown: Shown, change: Change, news: Sequence[StateRow], path: Sequence[StateRow]
-    ) -> Sequence[StateRow]:
-        """The records to show now: for a long trial only some, a few of them once their epochs prove eventful."""
-        if downsampling.is_whole(row.epochs):
-            return news
-        decided = {decision.payload["epoch"] for decision in change.decisions}
-        wanted = downsampling.eventful(*projection.turns(shown.tags, change.decisions)) & decided
-        wanted |= {state.epoch for state in news if downsampling.on_grid(state.epoch, row.epochs)}
-        if change.ended and change.ended.payload["status"] in downsampling.AT_THEIR_END:
-            wanted |= downsampling.ends(path)
-        at_hand = path or news
-        if not wanted <= {state.epoch for state in at_hand}:
-            self._rows = self._read_rows()
-            at_hand = self._ledger.curve(self._rows[row.id].head)
-        return [state for state in at_hand if state.epoch in wanted]
-
-    def _path(self, row: TrialRow, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
-        """All records of a trial up to its end; the ledger may have later ones, if the trial has since continued."""
-        ended = change.ended.payload.get("epoch") if change.ended else None
-        at_hand = change.keys and states[change.keys[-1]].epoch == ended
-        curve = self._ledger.curve(change.keys[-1] if at_hand else row.head)
-        return [state for state in curve if ended is None or state.epoch <= ended]
 
     def _show_sweep(self, parent: Shown, act: Sequence[EventRow]) -> None:
         """Update the sweep's own run to the end of the act; its tag ``abel.event`` vouches for all of it, so it comes last."""

@@ -16,6 +16,7 @@ from workers.config import Program
 KINDS: Mapping[str, str] = {"task": "classify", "optimizer": "sgd"}  # defaults
 MOST_EXAMPLES = 10_000_000  # digit pairs, 512 bytes each
 MOST_WIDTH = 4096  # of a first layer; the number of parameters grows with its square
+MOST_DEPTH = 2000  # layers; a network is built and compiled layer by layer
 MOST_PIXELS = 1_000_000
 MOST = 2**31 - 1  # largest index on a device
 
@@ -23,6 +24,10 @@ _GROUPS: Mapping[str, str] = {item.name: item.metadata["group"] for item in fiel
 _SIZES: Mapping[str, Mapping[str, int]] = {
     "digit_pairs": {"train": MOST_EXAMPLES, "test": MOST_EXAMPLES},
     "vgg5": {"width": MOST_WIDTH},
+    "vgg16": {"width": MOST_WIDTH},
+    "wide_resnet": {"width": MOST_WIDTH, "depth": MOST_DEPTH},
+    "pyramid_net": {"depth": MOST_DEPTH},
+    "resnet50": {"width": MOST_WIDTH},
     "small_cnn": {"width": MOST_WIDTH},
 }
 _NO_SIZE = ("kind", "seed")

@@ -75,7 +75,10 @@ def test_equal_programs_have_equal_json_however_their_numbers_are_spelt():
     [
         ({"l3": 1}, "l3: unknown key (known: task, model, data, optimizer, augment, l2, batch_size, clip)"),
         ({"model": {"kind": "vgg5", "widht": 3}}, "model.widht: unknown key (known: kind, width, pools, init)"),
-        ({"model": "vgg6"}, "model.kind: 'vgg6' is not one of abel.models (known: small_cnn, vgg5)"),
+        (
+            {"model": "vgg6"},
+            "model.kind: 'vgg6' is not one of abel.models (known: pyramid_net, resnet50, small_cnn, vgg16, vgg5, wide_resnet)",
+        ),
         ({"model": {"width": 3}}, "model: must be a mapping with a kind, got {'width': 3}"),
         ({"model": 3}, "model: must be a mapping with a kind, got 3"),
         ({"model": {"kind": "vgg5", "width": 2.5}}, "model.width: must be a whole number, got 2.5"),

@@ -1,8 +1,11 @@
 """`abel adopt`: epochs that other code recorded, kept where this code computes the same bits and nowhere else."""
 
+import importlib
+import io
 import json
 import re
 import sqlite3
+import sys
 from contextlib import closing, contextmanager
 
 import pytest
@@ -14,8 +17,10 @@ from services.settings import Settings
 from services.verbs import adopt as verb
 from services.verbs import gc
 from services.verbs.adopt import adopt
+from sweeps.adoption import replays
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.records import SweepStatus
+from sweeps.processes import identity
 from workers import cohort, trajectory
 from workers.config import to_dict
 from workers.randomness import epoch_key
@@ -31,6 +36,25 @@ NUMERICS, PLAN = trajectory.numerics, Constant.plan
 @pytest.fixture
 def settings(shop):
     return Settings(home=shop.directory, ledger_url=shop.url, tracking_uri=f"sqlite:///{shop.directory}/mlflow.db")
+
+
+@pytest.fixture(autouse=True)
+def answers_from_here(request, monkeypatch):
+    """Let this process answer for the worker processes, each of which takes seconds to start, except where they are tested."""
+    if request.node.get_closest_marker("slow"):
+        return
+
+    def ask(module, question, environment, process):
+        with monkeypatch.context() as given, io.StringIO() as answer:
+            given.setattr(sys, "stdin", io.StringIO(json.dumps(question)))
+            importlib.import_module(module).main(answer)
+            found = json.loads(answer.getvalue())
+        if "fault" in found:
+            raise identity.IdentityError(found["fault"])
+        return found
+
+    for asking in (identity, replays):
+        monkeypatch.setattr(asking, "ask_worker", ask)
 
 
 @pytest.fixture
@@ -73,6 +97,7 @@ def another_epoch_2(seed, epoch):
     return epoch_key(seed, epoch + 1000 * (epoch > 1))
 
 
+@pytest.mark.slow
 @pytest.mark.databases
 def test_the_epochs_of_other_code_are_kept_if_it_computes_the_same_bits(
     shop, another_shop, settings, spec_of, recorded
@@ -259,6 +284,7 @@ def test_what_a_program_raises_is_told_with_its_epoch(shop, settings, spec_of, r
         replay_way(way | {"parent": key}, workshop)
 
 
+@pytest.mark.slow
 def test_the_command_adopts_and_says_so(shop, settings, spec_of, recorded, monkeypatch):
     old = recorded(spec_of(**FORKED))
     monkeypatch.setenv("ABEL_HOME", str(shop.directory))

@@ -13,6 +13,8 @@ from workers.config import from_dict
 
 SHORT = {"model": "vgg5", "data": "digits", "batch_size": 16}
 
+MODELS = "pyramid_net, resnet50, small_cnn, vgg16, vgg5, wide_resnet"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mine:
@@ -73,7 +75,10 @@ def test_a_program_is_the_one_that_workers_read():
     [
         ({"model": {"width": 3}}, ["model.kind: is missing"]),
         ({"model": 3}, ["model: must be a mapping with a kind, got 3"]),
-        ({"model": {"kind": ["vgg5"]}}, ['model.kind: must be one of small_cnn, vgg5, got ["vgg5"]']),
+        (
+            {"model": {"kind": ["vgg5"]}},
+            [f'model.kind: must be one of {MODELS}, got ["vgg5"]'],
+        ),
         ({"model": {"kind": "vgg5", "pools": [True]}}, ["model.pools: must have four entries, got [true]"]),
         ({"model": {"kind": "vgg5", "pools": [1, True, True, True]}}, ["model.pools[0]: must be true or false, got 1"]),
         ({"model": {"kind": "vgg5", "init": "he"}}, ["model.init: must be one of lecun_normal, he_normal, got 'he'"]),
@@ -95,7 +100,7 @@ def test_a_program_is_the_one_that_workers_read():
         (
             {"model": "vgg", "l2": -1, "clip": 0, "batchsize": 3},
             [
-                "model.kind: unknown kind, did you mean 'vgg5'? (known: small_cnn, vgg5)",
+                f"model.kind: unknown kind, did you mean 'vgg5'? (known: {MODELS})",
                 "batchsize: unknown key, did you mean 'batch_size'?",
                 "l2: must be finite and at least 0, got -1",
                 "clip: must be finite and above 0, or null, got 0",

@@ -1,0 +1,161 @@
+"""The paper's vision networks: their sizes as published, their parts against plain references, and that they train."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+from workers.config import Program
+from workers.data.digits import DigitPairs
+from workers.models import layers
+from workers.models.pyramid_net import PyramidNet
+from workers.models.resnet50 import Resnet50
+from workers.models.vgg16 import Vgg16
+from workers.models.wide_resnet import WideResnet
+from workers.optimizers import Sgd
+from workers.randomness import epoch_key
+from workers.tasks.classify import Classify
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+SMALL = {
+    "vgg16": Vgg16(width=2),
+    "wide_resnet": WideResnet(depth=10, width=1),
+    "pyramid_net": PyramidNet(depth=11, alpha=12),
+    "resnet50": Resnet50(width=2, blocks=(1, 1, 1, 1), stem=False),
+}
+
+
+def parameters(config, shape, classes):
+    model = nnx.eval_shape(lambda: config.build(shape, classes, nnx.Rngs(0)))
+    return sum(np.prod(leaf.shape, dtype=int) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "classes", "count"),
+    [
+        (WideResnet(depth=28, width=10), (32, 32, 3), 10, 36_220_634),
+        (WideResnet(depth=28, width=10), (32, 32, 3), 100, 36_278_324),
+        (WideResnet(depth=16, width=8), (32, 32, 3), 10, 10_795_482),
+        (WideResnet(depth=16, width=1), (32, 32, 3), 10, 172_506),
+        (PyramidNet(depth=272, alpha=200), (32, 32, 3), 100, 26_288_692),
+        (Resnet50(), (224, 224, 3), 1000, 25_557_032),
+        # Thirteen convolutions of 3x3 with biases, and a dense layer of 512 inputs.
+        (Vgg16(), (32, 32, 3), 10, 14_714_688 + 512 * 10 + 10),
+    ],
+)
+def test_networks_have_the_published_numbers_of_parameters(config, shape, classes, count):
+    assert parameters(config, shape, classes) == count
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"), [(WideResnet(depth=16, width=1), 1291), (WideResnet(depth=10, width=8), 4625)]
+)
+def test_wide_resnets_start_at_the_expected_norm(config, expected):
+    """Each convolution gives 2 c_in, each batch norm 1 a channel, the dense layer c_in / 3."""
+    model = nnx.jit(lambda: config.build((32, 32, 3), 10, nnx.Rngs(0)))()
+    norm_sq = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    assert norm_sq == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("side", [1, 3, 7])
+@pytest.mark.parametrize("shape", [(8, 8), (7, 9), (6, 5)])
+@pytest.mark.parametrize("strides", [(2, 2), (3, 2)])
+def test_strided_convolutions_are_xla_s(side, shape, strides):
+    images, kernel = (
+        jax.random.normal(key, size)
+        for key, size in zip(jax.random.split(jax.random.key(0)), [(2, *shape, 3), (side, side, 3, 4)], strict=True)
+    )
+    numbers = lax.conv_dimension_numbers(images.shape, kernel.shape, NHWC)
+    ours = layers.strided(images, kernel, strides, "SAME", dimension_numbers=numbers)
+    theirs = lax.conv_general_dilated(images, kernel, strides, "SAME", dimension_numbers=numbers)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_shortcut_without_parameters_pools_and_pads():
+    images = jnp.arange(2 * 4 * 4 * 2, dtype=jnp.float32).reshape(2, 4, 4, 2)
+    found = layers.padded_shortcut(images, jnp.zeros((2, 2, 2, 5)))
+    np.testing.assert_allclose(found[1, 1, 0, :2], images[1, 2:, :2].mean((0, 1)))
+    assert not found[..., 2:].any()
+    assert layers.padded_shortcut(images, images) is images
+
+
+def plain_block(params, images, stride):
+    """A pre-activation block on a batch, in training, that changes width or not; statistics are those of the batch."""
+
+    def normalised(values, part):
+        mean, variance = values.mean((0, 1, 2)), values.var((0, 1, 2))
+        return (values - mean) / jnp.sqrt(variance + 1e-5) * part["scale"] + part["bias"]
+
+    def convolved(values, part, stride):
+        return lax.conv_general_dilated(values, part["kernel"], (stride, stride), "SAME", dimension_numbers=NHWC)
+
+    inner = convolved(jnp.maximum(normalised(images, params["norm1"]), 0), params["conv1"], stride)
+    inner = convolved(jnp.maximum(normalised(inner, params["norm2"]), 0), params["conv2"], 1)
+    shortcut = images
+    if stride > 1:
+        shortcut = lax.reduce_window(images, 0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") / 4
+    return inner + jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (0, inner.shape[-1] - images.shape[-1])))
+
+
+def test_a_block_of_a_wide_resnet_is_a_plain_one():
+    model = WideResnet(depth=10, width=2).build((8, 8, 3), 10, nnx.Rngs(0))
+    for name, channels, stride in (("block2_1", 32, 2), ("block3_1", 64, 2)):
+        block = getattr(model, name)
+        images = jax.random.normal(jax.random.key(1), (4, 8, 8, channels))
+        params = nnx.to_pure_dict(nnx.state(block, nnx.Param))
+        np.testing.assert_allclose(block(images), plain_block(params, images, stride), rtol=1e-4, atol=1e-4)
+
+
+def test_shake_drop_keeps_or_scales_each_branch_and_evaluates_the_expectation():
+    shake, branch = layers.ShakeDrop(keep=0.5), jnp.ones((4000, 1, 1, 2))
+    factors, gradient = jax.value_and_grad(lambda x: shake(x, nnx.Rngs(0)).sum() * 0 + (shake(x, nnx.Rngs(0))).sum())(
+        branch
+    )
+    forward = np.asarray(shake(branch, nnx.Rngs(0)))
+    np.testing.assert_array_equal(forward[..., 0], forward[..., 1])  # one draw an example
+    kept = forward[:, 0, 0, 0] == 1
+    assert kept.mean() == pytest.approx(0.5, abs=0.03)
+    scaled = forward[~kept, 0, 0, 0]
+    assert -1 <= scaled.min() < -0.95 and 0.95 < scaled.max() <= 1
+    assert scaled.mean() == pytest.approx(0, abs=0.05)
+    backward = np.asarray(gradient)[:, 0, 0, 0]
+    assert np.all(backward[kept] == 1)
+    assert 0 <= backward[~kept].min() < 0.05 and backward[~kept].mean() == pytest.approx(0.5, abs=0.03)
+    shake.deterministic = True
+    assert np.all(np.asarray(shake(branch, None)) == 0.5)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_an_epoch_trains_every_network_and_replays_bit_for_bit(kind):
+    data = DigitPairs(train=96, test=40)
+    program = Program(
+        task=Classify(), model=SMALL[kind], data=data, optimizer=Sgd(momentum=0.9), batch_size=16, l2=5e-4, clip=5.0
+    )
+    training = program.task.build(program, data.load(None))
+    rates = np.full(6, 0.01, np.float32)
+
+    def epoch():
+        state = training.init(epoch_key(0, 0))
+        for number in (1, 2):
+            state, sums = training.epoch(state, training.data, training.hyper, rates, epoch_key(0, number), 16)
+        return training.metrics(sums, training.evaluate(state, training.data))
+
+    first = epoch()
+    assert all(np.isfinite(value) for value in first.values())
+    assert first == epoch()
+
+
+def test_what_a_network_cannot_be_is_refused():
+    for build, message in (
+        (lambda: WideResnet(depth=27), "depth must be 10, 16, 22, 28 or so on, 6 n \\+ 4, got 27"),
+        (lambda: PyramidNet(depth=12), "depth must be 11, 20, 29 or so on, 9 n \\+ 2, got 12"),
+        (lambda: PyramidNet(alpha=float("nan")), "alpha must lie in"),
+        (lambda: Resnet50(blocks=(3, 4, 6)), "blocks must have four entries"),
+        (lambda: Vgg16(width=0), "width must be at least 1, got 0"),
+        (lambda: WideResnet(depth=10).build((6, 8, 3), 10, nnx.Rngs(0)), "divisible by 4, got 6 x 8"),
+        (lambda: PyramidNet(depth=11).build((6, 8, 3), 10, nnx.Rngs(0)), "divisible by 4, got 6 x 8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build()

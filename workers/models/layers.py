@@ -1,0 +1,108 @@
+"""Parts that several networks share: strided convolutions, shortcuts without parameters, and the paper's initialisers.
+
+The initialisers and the shortcut are those of the training code that the paper builds on (flax_models/cifar).
+Axes: B batch, H height, W width, C channels, O channels out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from workers import ops
+
+_ONES = nnx.initializers.ones_init()
+CONV_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def dense_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """Draw the kernel of the last layer from the uniform distribution on +-1 / sqrt(classes); `shape` is (inputs, classes)."""
+    limit = 1.0 / math.sqrt(shape[-1])
+    return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+
+def convolution(
+    features_in: int,
+    features_out: int,
+    side: int,
+    rngs: nnx.Rngs,
+    *,
+    stride: int = 1,
+    init: nnx.Initializer = CONV_INIT,
+) -> nnx.Conv:
+    """Return a convolution with a square kernel of odd side, without bias, zero padded to the input's size over the stride."""
+    return nnx.Conv(
+        features_in,
+        features_out,
+        kernel_size=(side, side),
+        strides=stride,
+        use_bias=False,
+        kernel_init=init,
+        conv_general_dilated=strided if stride > 1 else ops.conv_general_dilated,
+        rngs=rngs,
+    )
+
+
+def batch_norm(features: int, rngs: nnx.Rngs, *, scale_init: nnx.Initializer = _ONES) -> nnx.BatchNorm:
+    """Return a batch norm with the paper's constants."""
+    return nnx.BatchNorm(features, momentum=0.9, epsilon=1e-5, scale_init=scale_init, rngs=rngs)
+
+
+def strided(
+    images_BHWC: jax.Array, kernel_hwCO: jax.Array, window_strides: Sequence[int], padding: Any, **options: Any
+) -> jax.Array:
+    """Apply a strided convolution. On CPU, computing all positions and keeping some is faster than XLA's."""
+    if jax.default_backend() != "cpu" or padding != "SAME":
+        output: jax.Array = ops.conv_general_dilated(images_BHWC, kernel_hwCO, window_strides, padding, **options)
+        return output
+    sides = zip(images_BHWC.shape[1:3], kernel_hwCO.shape[:2], window_strides, strict=True)
+    rows, columns = (slice(_first(size, side, stride), None, stride) for size, side, stride in sides)
+    if kernel_hwCO.shape[:2] == (1, 1):
+        images_BHWC, rows, columns = images_BHWC[:, rows, columns], slice(None), slice(None)
+    everywhere = ops.conv_general_dilated(images_BHWC, kernel_hwCO, (1, 1), padding, **options)
+    return everywhere[:, rows, columns]
+
+
+def _first(size: int, side: int, stride: int) -> int:
+    """Return the centre of the first window along an axis; XLA's "SAME" pads the end first."""
+    padded = max((-(-size // stride) - 1) * stride + side - size, 0)
+    return side // 2 - padded // 2
+
+
+def padded_shortcut(images_BHWC: jax.Array, like_BHWO: jax.Array) -> jax.Array:
+    """Return images at the size of `like`, without parameters: average-pooled, and padded with channels of zeros."""
+    batch, height, width, channels = images_BHWC.shape
+    stride, more = height // like_BHWO.shape[1], like_BHWO.shape[-1] - channels
+    if stride > 1:
+        windows = images_BHWC.reshape(batch, height // stride, stride, width // stride, stride, channels)
+        images_BHWC = windows.mean((2, 4))
+    return jnp.pad(images_BHWC, ((0, 0), (0, 0), (0, 0), (0, more))) if more else images_BHWC
+
+
+class ShakeDrop(nnx.Module):
+    """ShakeDrop (Yamada et al., arXiv 1802.02375) for a residual branch: in training it keeps the branch of an example with
+    probability `keep`, and else scales it by a number drawn from [-1, 1] forwards and from [0, 1] backwards.
+
+    Evaluation scales by the expectation, `keep`.
+    """
+
+    def __init__(self, keep: float) -> None:
+        self.keep = keep
+        self.deterministic = False
+
+    def __call__(self, branch_BHWC: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+        """Return the scaled branch; training draws from `rngs`."""
+        if self.deterministic or rngs is None:
+            return self.keep * branch_BHWC
+        kept_key, forward_key, backward_key = jax.random.split(rngs(), 3)
+        shape = (branch_BHWC.shape[0], 1, 1, 1)
+        kept = jax.random.bernoulli(kept_key, self.keep, shape)
+        forward = jnp.where(kept, 1.0, jax.random.uniform(forward_key, shape, minval=-1.0, maxval=1.0))
+        backward = jnp.where(kept, 1.0, jax.random.uniform(backward_key, shape))
+        scaled = backward * branch_BHWC
+        return scaled + jax.lax.stop_gradient(forward * branch_BHWC - scaled)
