@@ -98,7 +98,7 @@ def test_every_fault_of_a_spec_is_told_at_once(home: Path) -> None:
     Path("spec.yaml").write_text(SPEC.replace("epochs: 4", "epochs: -4").replace("kind: vgg5", "kind: vgg6"))
     told = refused(abel("run", "spec.yaml"), home)
     assert "epochs: must be at least 1, got -4" in told
-    assert "program.model.kind: unknown kind, did you mean 'vgg5'?" in told
+    assert "program.model.kind: unknown kind, did you mean 'vgg16'?" in told
 
 
 def test_a_rate_in_exponent_form_is_a_number(home: Path) -> None:
