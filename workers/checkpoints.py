@@ -81,15 +81,14 @@ class Checkpoints:
         except (FileNotFoundError, CheckpointDamaged):
             return False
         self.discard(new)
-        with _written(place, self._directory) as draft:
-            try:
+        try:
+            with _written(place, self._directory) as draft:
                 shutil.copytree(source, draft, copy_function=_link, ignore=shutil.ignore_patterns(MANIFEST))
-            except OSError:
-                if source.exists():
-                    raise
-                shutil.rmtree(draft, ignore_errors=True)
-                return False  # removed meanwhile
-            (draft / MANIFEST).write_bytes(_manifest(new, epoch, files))
+                (draft / MANIFEST).write_bytes(_manifest(new, epoch, files))
+        except OSError:
+            if source.exists():
+                raise
+            return False  # removed meanwhile
         return True
 
     def discard(self, key: str) -> None:
@@ -136,8 +135,6 @@ def _written(place: Path, root: Path) -> Iterator[Path]:
     draft = _draft(place)
     try:
         yield draft
-        if not draft.exists():
-            return
         _sync(*draft.rglob("*"), draft)
         _rename(draft, place)
         _sync(place.parent, root)  # directory entries of the checkpoint and of its folder, which may be new

@@ -84,7 +84,7 @@ def ask_worker(
         process: what the process is, for messages.
 
     Raises:
-        IdentityError: the answer is a fault, or there is none.
+        IdentityError: the process answers with a fault, or does not answer.
         IdentityLost: the process was killed or stopped three times.
     """
     asked = partial(_asked_once, module, json.dumps(question).encode(), environment, process)

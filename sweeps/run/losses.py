@@ -19,10 +19,9 @@ from sweeps.processes import memory
 from sweeps.processes.memory import GIB
 from sweeps.run.failures import FailureClass, classify
 
-START_SECONDS = (
-    15.0,
-    60.0,
-)  # limits of the time that a worker may take to start; between them, three times the slowest one
+# A second worker is waited for three times as long as the slowest start took, within these limits.
+LEAST_START_SECONDS = 15.0
+MOST_START_SECONDS = 60.0
 RECENT_SECONDS = 10.0  # a kill explains a loss that follows within this time, or at most twice as long
 MONITOR = re.compile(r"Memory usage (?P<used>\d+)B exceeded threshold of (?P<threshold>\d+)B \(.*? of (?P<total>\d+)B")
 WORKER = r"Actor\({actor}\).*?actual memory used=(?P<used>[\d.]+)GB"
@@ -102,8 +101,7 @@ class Workforce:
     @property
     def is_starting(self) -> bool:
         """Whether a second worker may be about to start."""
-        least, most = START_SECONDS
-        patience = min(max(least, 3 * self.slowest), most)
+        patience = min(max(LEAST_START_SECONDS, 3 * self.slowest), MOST_START_SECONDS)
         return len(self.up) == 1 < self.room and time.monotonic() - self.since < patience
 
 

@@ -26,6 +26,14 @@ def dense_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32)
     return jax.random.uniform(key, shape, dtype, -limit, limit)
 
 
+def check_sides(kind: str, shape: tuple[int, int, int], divisor: int) -> None:
+    """Raise if a side of images (height, width, channels) is not divisible, so a strided network would not fit."""
+    height, width, _ = shape
+    if height % divisor or width % divisor:
+        rule = f"the sides of an image must be divisible by {divisor}, got {height} x {width}"
+        raise ValueError(f"model {kind}: {rule}")
+
+
 def convolution(
     features_in: int,
     features_out: int,

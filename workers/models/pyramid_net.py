@@ -35,9 +35,7 @@ class PyramidNet:
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
         """Return the network for images of the given shape (height, width, channels)."""
-        height, width, _ = shape
-        if height % 4 or width % 4:
-            raise ValueError(f"model pyramid_net: the sides of an image must be divisible by 4, got {height} x {width}")
+        layers.check_sides(self.kind, shape, 4)
         return PyramidNetNet(self, shape, classes, rngs)
 
 

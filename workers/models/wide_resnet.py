@@ -33,9 +33,7 @@ class WideResnet:
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
         """Return the network for images of the given shape (height, width, channels)."""
-        height, width, _ = shape
-        if height % 4 or width % 4:
-            raise ValueError(f"model wide_resnet: the sides of an image must be divisible by 4, got {height} x {width}")
+        layers.check_sides(self.kind, shape, 4)
         return WideResnetNet(self, shape, classes, rngs)
 
 
