@@ -8,7 +8,7 @@ Exception
 ├── DataError         a data set that cannot be read      (workers.data)
 ├── LedgerError       a ledger that cannot be opened, or lacks the sweep  (sweeps.ledger.database)
 ├── SettingsError     an invalid environment variable     (services.settings)
-├── BaselineError     a baseline that cannot be read  (sweeps.results.baseline)
+├── BaselineError     a baseline that cannot be read  (sweeps.results.values)
 └── OperationError    anything else that a verb cannot do
     └── PreflightError    the disk does not allow the start  (services.verbs.running.preflight)
 """

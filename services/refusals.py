@@ -5,7 +5,7 @@ from services.settings import SettingsError
 from sweeps.ledger.database import LedgerError
 from sweeps.processes.identity import IdentityError, IdentityLost
 from sweeps.processes.job import ClusterAway
-from sweeps.results.baseline import BaselineError
+from sweeps.results.values import BaselineError
 from sweeps.spec.sweep import SpecError
 from workers.data import DataError
 

@@ -15,9 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-import requests
-from requests.adapters import HTTPAdapter, Retry
+from types import MappingProxyType
+from typing import Any
 
 from services.encoding import to_json
 from services.schemas import Checked, Request, RunResult
@@ -31,13 +30,15 @@ POST_SECONDS = 10.0  # to connect, and between two bytes of a response
 LONGEST_POST_SECONDS = 35.0  # all tries and the pauses between them; a response may come byte by byte
 COMMAND_SECONDS = 60.0
 # A receiver may get a notice twice. Retry-After is ignored: the server could ask for an hour.
-RETRY = Retry(
-    total=2,
-    backoff_factor=1.0,
-    status_forcelist=(429, 500, 502, 503, 504),
-    allowed_methods=None,
-    respect_retry_after_header=False,
-    raise_on_status=False,
+RETRY: Mapping[str, Any] = MappingProxyType(
+    {
+        "total": 2,
+        "backoff_factor": 1.0,
+        "status_forcelist": (429, 500, 502, 503, 504),
+        "allowed_methods": None,
+        "respect_retry_after_header": False,
+        "raise_on_status": False,
+    }
 )
 # An abel command in the hook sends no notices itself.
 SILENT: Mapping[str, str] = {"ABEL_NOTIFY_URL": "", "ABEL_NOTIFY_COMMAND": ""}
@@ -158,11 +159,14 @@ def _posted(url: str, notice: Notice) -> str | None:
 
 def _post(url: str, notice: Notice) -> str | None:
     """Send a notice; return why that failed. The library's own messages would reveal the URL."""
+    import requests  # every command that may send a notice imports this module, and few send one
+    from requests.adapters import HTTPAdapter, Retry
+
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     try:
         with requests.Session() as session:
             for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(max_retries=RETRY))
+                session.mount(scheme, HTTPAdapter(max_retries=Retry(**RETRY)))
             answer = session.post(
                 url,
                 data=_body(notice),

@@ -1,8 +1,11 @@
-"""The verbs on specs: the catalogue, a template, the JSON schema, and validation. They start nothing."""
+"""The verbs on specs: the catalogue, a template, the JSON schema, and validation. They start nothing.
+
+Reading a spec needs pydantic's models, schedules and NumPy, which only the verbs that do so import.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.errors import OperationError
 from services.schemas import CatalogEntry, Request, Validation
@@ -10,8 +13,9 @@ from sweeps import catalog as shipped
 from sweeps.errors import Faults
 from sweeps.files import PathFault, named, resolve
 from sweeps.spec import yaml
-from sweeps.spec.expansion import alike
-from sweeps.spec.sweep import SweepSpec, json_schema, load_spec, parse_document, parse_spec
+
+if TYPE_CHECKING:
+    from sweeps.spec.sweep import SweepSpec
 
 
 def catalog() -> list[CatalogEntry]:
@@ -33,6 +37,8 @@ def catalog_text(name: str) -> str:
 
 def catalog_document(name: str) -> dict[str, Any]:
     """A catalogue entry as a document of JSON types, valid as a `.json` spec."""
+    from sweeps.spec.sweep import parse_spec
+
     return parse_spec(catalog_text(name), f"{name}.yaml").to_dict()
 
 
@@ -55,11 +61,16 @@ def write_template(file: Path) -> None:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a spec."""
+    from sweeps.spec.sweep import json_schema
+
     return json_schema()
 
 
 def validate(spec_name: str) -> Validation:
     """Check a spec."""
+    from sweeps.spec.expansion import alike
+    from sweeps.spec.sweep import load_spec
+
     spec = load_spec(spec_name)
     trials = spec.expand()
     return Validation(
@@ -74,8 +85,10 @@ def validate(spec_name: str) -> Validation:
     )
 
 
-def requested(request: Request) -> SweepSpec:
+def requested(request: Request) -> "SweepSpec":
     """The spec that a request names, with the request's seeds if it has any."""
+    from sweeps.spec.sweep import load_spec, parse_document
+
     spec = load_spec(request.spec)
     if request.seeds is None:
         return spec

@@ -11,7 +11,6 @@ from sweeps.ledger import leases
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import ADOPTED, Ledger
 from sweeps.ledger.records import EventRow, SweepRow, SweepStatus, TrialRow, TrialStatus
-from sweeps.results.summary import results, summarise
 
 STOPPED = "stopped"  # marked as running, but without a process: it was killed, or the machine went down
 
@@ -59,6 +58,8 @@ def _overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> Sw
 
 def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
     """A sweep with its arms and its trials."""
+    from sweeps.results.summary import results, summarise  # the spec reader, which the list of sweeps does not need
+
     trials = ledger.trials(sweep.id)
     found = tuple(results(ledger, sweep, trials))
     return SweepDetail(

@@ -7,16 +7,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, event, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sweeps.files import make_private, private
 from sweeps.ledger.sealing import Damage
 from sweeps.urls import masked, parse, sqlite_file, without_credentials
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 BUSY_TIMEOUT_MS = 30_000  # wait this long for another writer
 IDLE_TIMEOUT_MS = 10_000  # PostgreSQL ends a transaction that is idle for longer, as others wait for its locks
@@ -120,9 +123,13 @@ def printable(url: URL) -> str:
     return without_credentials(url)
 
 
-def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+def upsert(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """Return an INSERT that supports ON CONFLICT."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # all of its drivers, which an SQLite ledger does not need
+
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 def reader(engine: Engine) -> Connection:

@@ -1,19 +1,24 @@
 """Entries of the ledger: the id of a sweep, new rows, and the batch that one report of a worker adds."""
 
+from __future__ import annotations
+
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeps.ledger import tables
 from sweeps.ledger.holding import now_ms
 from sweeps.ledger.records import TrialStatus, encode, storable
 from sweeps.ledger.sealing import seal
-from sweeps.spec.trial import Trial
-from workers.config import Program, to_dict
-from workers.reports import Record
-from workers.trajectory import Identity
+from workers.config import to_dict
+
+if TYPE_CHECKING:  # a reader of the ledger, such as `abel status`, needs no spec
+    from sweeps.spec.trial import Trial
+    from workers.config import Program
+    from workers.reports import Record
+    from workers.trajectory import Identity
 
 
 @dataclass(frozen=True, kw_only=True)

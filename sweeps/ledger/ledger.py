@@ -5,6 +5,8 @@ readers never block the writer. SQLite has one writer at a time. On PostgreSQL, 
 a sweep's events become visible in the order of their ids, and a reader that continues after the last one misses none.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,14 +25,14 @@ from sweeps.ledger.integrity import SWEEPS
 from sweeps.ledger.queries import OUTCOMES, pages
 from sweeps.ledger.records import SweepStatus, TrialStatus, encode
 from sweeps.ledger.sealing import Damage, change_rows, on_conflict, seal
-from sweeps.spec.trial import Trial
 from sweeps.urls import sqlite_file
-from workers.config import Program
-from workers.reports import Record
-from workers.trajectory import Identity
 
 if TYPE_CHECKING:
     from sweeps.ledger.repair import RepairedPart
+    from sweeps.spec.trial import Trial
+    from workers.config import Program
+    from workers.reports import Record
+    from workers.trajectory import Identity
 
 ADOPTED = "adopted"  # the event of epochs and checkpoints that were entered under the keys of other code
 
@@ -39,7 +41,7 @@ class Ledger(Driving):
     """One ledger; open it once per process. A failed write raises :class:`LedgerError`."""
 
     @classmethod
-    def open(cls, url: str) -> "Ledger":
+    def open(cls, url: str) -> Ledger:
         """Open the ledger at an SQLAlchemy URL; create it if it does not exist, upgrade it from an older version.
 
         Raises:
@@ -74,7 +76,7 @@ class Ledger(Driving):
     @classmethod
     def mend(
         cls, url: str, saved: Callable[[str], bool], *, dry_run: bool, sweep: str | None = None
-    ) -> "list[RepairedPart]":
+    ) -> list[RepairedPart]:
         """Repair a damaged ledger (:mod:`sweeps.ledger.repair`); a dry run only reports what would be done.
 
         A ledger of an older version is upgraded first, in the same transaction.

@@ -21,16 +21,12 @@ from sweeps.ledger.records import TrialStatus
 from sweeps.results.grids import Grid, Point, grid
 from sweeps.results.guessing import UNKNOWN
 from sweeps.results.measures import measures
-from sweeps.results.values import Scalar, TrialResult
+from sweeps.results.values import BaselineError, Scalar, TrialResult
 from sweeps.spec.sections import MAX_EPOCHS, Statistic
 
 FORMAT = 1
 MAX_BYTES = 2**20
 DIGITS = 6
-
-
-class BaselineError(Exception):
-    """A baseline file cannot be read, or is not a baseline."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Plain value types of results, quick to import."""
+"""Plain value types of results, and the error of an unreadable baseline, quick to import."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 Scalar = str | int | float | bool | None
+
+
+class BaselineError(Exception):
+    """A baseline file cannot be read, or is not a baseline."""
 
 
 class Interval(NamedTuple):

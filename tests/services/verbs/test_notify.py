@@ -26,7 +26,7 @@ SECRET = "T0PSECRET"
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch):
-    monkeypatch.setattr(notify, "RETRY", notify.RETRY.new(backoff_factor=0))
+    monkeypatch.setattr(notify, "RETRY", {**notify.RETRY, "backoff_factor": 0})
 
 
 class Listener:
