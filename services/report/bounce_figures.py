@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from services.report.figures import arm_colors
-from services.report.themes import LIGHT, Theme, blank, themed
+from services.report.themes import LIGHT, blank, themed
 from sweeps.results.frames import Frames
 
 MANY = 40  # with more trials than this, an even selection is drawn
@@ -22,7 +22,7 @@ EVENTS = (
 )
 
 
-def bounces_figure(frames: Frames, *, theme: Theme = LIGHT) -> Figure:
+def bounces_figure(frames: Frames) -> Figure:
     """Squared norms of the trials whose schedule saw a minimum.
 
     Top: by epoch. Bottom: relative to the lowest value before the schedule first saw a minimum, with epochs counted from
@@ -33,10 +33,10 @@ def bounces_figure(frames: Frames, *, theme: Theme = LIGHT) -> Figure:
     trials = trials[trials["trial_id"].isin(table.columns)]
     some = trials.iloc[np.unique(np.linspace(0, len(trials) - 1, min(MANY, len(trials))).round().astype(int))]
     kinds = dict(zip(frames.trials["arm"], frames.trials["kind"], strict=True))
-    with themed(theme):
+    with themed():
         figure = blank("", (8.4, 6.4))
         above, below = figure.subplots(2, 1)
-        colors = arm_colors(kinds, theme)
+        colors = arm_colors(kinds)
         for _, trial in some.iterrows():
             curve = table[trial["trial_id"]].dropna()
             _draw(above, trial, curve, colors[trial["arm"]])
@@ -44,10 +44,10 @@ def bounces_figure(frames: Frames, *, theme: Theme = LIGHT) -> Figure:
             if len(known):
                 lowest = int(known.idxmin())  # which the schedule sees an epoch later
                 _draw(below, trial, curve / curve[lowest], colors[trial["arm"]], shift=lowest)
-        below.axvline(0, color=theme.muted, linewidth=0.8, linestyle=":")
-        _labels(above, "epoch", "squared weight norm", theme)
-        _labels(below, "epochs since the norm's first minimum", "norm / its minimum", theme)
-        figure.legend(handles=list(_legend(some, colors, theme)), loc="outside upper left", ncols=4, frameon=False)
+        below.axvline(0, color=LIGHT.muted, linewidth=0.8, linestyle=":")
+        _labels(above, "epoch", "squared weight norm")
+        _labels(below, "epochs since the norm's first minimum", "norm / its minimum")
+        figure.legend(handles=list(_legend(some, colors)), loc="outside upper left", ncols=4, frameon=False)
         return figure
 
 
@@ -73,16 +73,16 @@ def _draw(axes: Axes, trial: "pd.Series[Any]", curve: "pd.Series[float]", color:
         )
 
 
-def _labels(axes: Axes, across: str, up: str, theme: Theme) -> None:
+def _labels(axes: Axes, across: str, up: str) -> None:
     axes.set_xlabel(across)
     axes.set_ylabel(up)
-    axes.grid(axis="y", color=theme.rule, linewidth=0.7)
+    axes.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
 
 
-def _legend(trials: pd.DataFrame, colors: Any, theme: Theme) -> Iterator[Line2D]:
+def _legend(trials: pd.DataFrame, colors: Any) -> Iterator[Line2D]:
     for arm in dict.fromkeys(trials["arm"]):
         yield Line2D([], [], color=colors[arm], linewidth=2, label=arm)
     for name, marker, label in EVENTS:
         if trials[name].map(bool).any():
-            yield Line2D([], [], color=theme.muted, marker=marker, markerfacecolor="none", linestyle="", label=label)
+            yield Line2D([], [], color=LIGHT.muted, marker=marker, markerfacecolor="none", linestyle="", label=label)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from services.report.figures import bars
-from services.report.themes import DASHED, LIGHT, Theme, blank, canvas, themed
+from services.report.themes import DASHED, LIGHT, WHITE, blank, canvas, themed
 from sweeps.results.axes import along, axes, heat
 from sweeps.results.claims.evidence import FACTOR, RATE
 from sweeps.results.claims.sensitivity import LastDecay, RateByFactor
@@ -23,29 +23,29 @@ MARKS = ("o", "s", "D", "^", "v", "P")
 NUMBERED = 90  # a heat map with more cells than this shows no numbers
 
 
-def rate_by_factor_figure(numbers: RateByFactor, *, theme: Theme = LIGHT, title: str = "") -> Figure:
+def rate_by_factor_figure(numbers: RateByFactor, *, title: str = "") -> Figure:
     """Top: every arm by rate and by factor, averaged over the other. Bottom: each arm over both (paper, figure 3)."""
-    with themed(theme):
+    with themed():
         figure = blank(title, (8.4, 7.0))
         upper, lower = figure.subfigures(2, 1, height_ratios=(1.15, 1.0), squeeze=False)[:, 0]
         by_rate, by_factor = upper.subplots(1, 2, sharey=True, width_ratios=(1.6, 1.0))
-        colors = _colors(numbers, theme)
+        colors = _colors(numbers)
         by_rate.set_xscale("log")
         for axes_, axis, label in ((by_rate, RATE, "learning rate"), (by_factor, FACTOR, "decay factor")):
-            _lines(axes_, numbers.arms, axis, colors, theme)
+            _lines(axes_, numbers.arms, axis, colors)
             axes_.set_xlabel(label)
             _ticks(axes_, {_number(value) for arm in numbers.arms.values() for value in axes(arm).get(axis, ())})
         by_rate.set_ylabel("final test error (%)")
         upper.legend(handles=_legend(colors), loc="outside upper left", ncols=len(colors), frameon=False)
-        _maps(lower, numbers.arms, theme)
+        _maps(lower, numbers.arms)
         return figure
 
 
-def _colors(numbers: RateByFactor, theme: Theme) -> dict[str, tuple[str, str]]:
+def _colors(numbers: RateByFactor) -> dict[str, tuple[str, str]]:
     """A colour and a mark for each arm."""
     others = [arm for arm in numbers.arms if arm != numbers.abel]
-    plain = {arm: theme.arms[index % len(theme.arms)] for index, arm in enumerate(others)}
-    return {arm: (plain.get(arm, theme.abel), MARKS[index % len(MARKS)]) for index, arm in enumerate(numbers.arms)}
+    plain = {arm: LIGHT.arms[index % len(LIGHT.arms)] for index, arm in enumerate(others)}
+    return {arm: (plain.get(arm, LIGHT.abel), MARKS[index % len(MARKS)]) for index, arm in enumerate(numbers.arms)}
 
 
 def _legend(colors: Mapping[str, tuple[str, str]]) -> list[Line2D]:
@@ -55,9 +55,7 @@ def _legend(colors: Mapping[str, tuple[str, str]]) -> list[Line2D]:
     ]
 
 
-def _lines(
-    axes_: Axes, arms: Mapping[str, Grid], axis: str, colors: Mapping[str, tuple[str, str]], theme: Theme
-) -> None:
+def _lines(axes_: Axes, arms: Mapping[str, Grid], axis: str, colors: Mapping[str, tuple[str, str]]) -> None:
     for arm, table in arms.items():
         if axis not in axes(table):
             continue
@@ -73,10 +71,10 @@ def _lines(
             linewidth=1.8,
             capsize=3,
         )
-    axes_.grid(axis="y", color=theme.rule, linewidth=0.7)
+    axes_.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
 
 
-def _maps(figure: Any, arms: Mapping[str, Grid], theme: Theme) -> None:
+def _maps(figure: Any, arms: Mapping[str, Grid]) -> None:
     """A heat map for each arm, on one colour scale; an arm without a factor is one row."""
     panels = figure.subplots(1, len(arms), squeeze=False)[0]
     every = np.concatenate([table.errors.mean(axis=1) for table in arms.values()])
@@ -101,7 +99,7 @@ def _maps(figure: Any, arms: Mapping[str, Grid], theme: Theme) -> None:
             spine.set_visible(False)
     panels[0].set_ylabel("decay factor")
     bar = figure.colorbar(image, ax=list(panels), fraction=0.03, pad=0.02)
-    bar.set_label("final test error (%)", color=theme.text)
+    bar.set_label("final test error (%)", color=LIGHT.text)
     bar.outline.set_visible(False)
 
 
@@ -111,38 +109,38 @@ def _numbered(panel: Axes, means: Floats, colormap: Colormap, scale: Normalize) 
     for (row, column), mean in np.ndenumerate(means):
         red, green, blue, _ = colormap(scale(mean))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-        panel.text(column, row, f"{mean:.0f}", ha="center", va="center", fontsize=8, color="black" if dark else "white")
+        panel.text(column, row, f"{mean:.0f}", ha="center", va="center", fontsize=8, color="#000000" if dark else WHITE)
 
 
-def last_decay_figure(numbers: LastDecay, *, theme: Theme = LIGHT, title: str = "") -> Figure:
+def last_decay_figure(numbers: LastDecay, *, title: str = "") -> Figure:
     """The final error by the epoch of ABEL's last decay (paper, figure S1)."""
-    with themed(theme):
+    with themed():
         figure, axes_ = canvas(title, (8.4, 4.4))
         epochs, errors = numbers.epochs, numbers.table.errors
         means = errors.mean(axis=1)
-        axes_.axhline(means[numbers.reference], color=theme.muted, linestyle=DASHED, linewidth=1.2)
+        axes_.axhline(means[numbers.reference], color=LIGHT.muted, linestyle=DASHED, linewidth=1.2)
         axes_.plot(
             epochs,
             errors,
-            color=theme.abel,
+            color=LIGHT.abel,
             linewidth=0.9,
             marker="o",
             markersize=4,
             markerfacecolor="none",
             alpha=0.75,
         )
-        axes_.plot(epochs, means, color=theme.abel, linewidth=2.2, marker="o", markersize=6, zorder=4)
+        axes_.plot(epochs, means, color=LIGHT.abel, linewidth=2.2, marker="o", markersize=6, zorder=4)
         axes_.set_xlabel("epoch of the last decay")
         axes_.set_ylabel("final test error (%)")
         axes_.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes_.grid(axis="y", color=theme.rule, linewidth=0.7)
+        axes_.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
         handles = [
             Line2D(
-                [], [], color=theme.abel, marker="o", markersize=5, linewidth=2, label="ABEL, mean; thin: single seeds"
+                [], [], color=LIGHT.abel, marker="o", markersize=5, linewidth=2, label="ABEL, mean; thin: single seeds"
             ),
             Line2D(
                 *([], []),
-                color=theme.muted,
+                color=LIGHT.muted,
                 linestyle=DASHED,
                 linewidth=1.2,
                 label=f"its mean with the last decay after epoch {epochs[numbers.reference]:g}, 85 % of training",

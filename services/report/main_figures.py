@@ -49,7 +49,7 @@ class Exhibit:
         file: the name of its PNG.
         heading: what it shows, in one line.
         caption: how to read it.
-        draw: draws it, given `theme` and `title`.
+        draw: draws it, given `title`.
         findings: what it shows, in sentences.
         tiles: key numbers, each with its label.
     """

@@ -3,11 +3,12 @@
 All numbers come from the ledger. MLflow provides only the page's links to each trial; if it is away, the page has none.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from services.errors import OperationError
 from services.report import figures, page, robustness_figures, sections, themes
@@ -15,7 +16,6 @@ from services.report.bounce_figures import bounces_figure, shown_of
 from services.report.export import export
 from services.report.findings import unfinished, unheard
 from services.report.main_figures import Exhibit, exhibit, missing
-from services.report.themes import DARK, LIGHT, Draw
 from services.schemas import UI_PORT
 from services.settings import Settings
 from services.tracking.run_measures import error_of
@@ -108,12 +108,13 @@ def write_report(
         if one.main is not None:
             files.append(folder / (one.main.file if len(sweeps) == 1 else f"{_file(one)}-{one.main.file}"))
             files[-1].write_bytes(themes.png(one.main.draw(title=one.row.spec.get("title") or one.row.name)))
-    for name, draw, _, _ in _robust(shown, arms, guess):
+    robust = list(_robust(shown, arms, guess))
+    for name, figure, _, _ in robust:
         files.append(folder / f"{name}.png")
-        files[-1].write_bytes(themes.png(draw(theme=LIGHT)))
+        files[-1].write_bytes(themes.png(figure))
     served = is_server(settings.tracking_uri)
     ui_url = ui_url or (without_credentials(settings.tracking_uri) if served else f"http://127.0.0.1:{UI_PORT}")
-    files[0].write_text(document(sweeps, shown, arms, found, ui_url.rstrip("/"), runs or {}, guess), encoding="utf-8")
+    files[0].write_text(document(sweeps, shown, arms, found, robust, ui_url.rstrip("/"), runs or {}), encoding="utf-8")
     if kind is not None:
         files += export(shown, arms, folder, kind)
     return Report(files=tuple(files), findings=tuple(found))
@@ -177,9 +178,9 @@ def document(
     shown: Frames,
     arms: Sequence[Robustness],
     found: Sequence[str],
+    robust: Iterable[tuple[str, Figure, str, str]],
     tracking_url: str,
     runs: Mapping[str, str],
-    guess: float | None,
 ) -> str:
     """The page."""
     alone = len(sweeps) == 1
@@ -192,7 +193,7 @@ def document(
     for one in sweeps:
         if one.main is not None:
             heading = one.main.heading if alone else f"{one.label}: {one.main.heading}"
-            body.append(_section(heading, one.main.draw, one.main.caption))
+            body.append(_section(heading, one.main.draw(), one.main.caption))
     for one in sweeps:
         if one.told:
             of = "" if alone else f": {one.label}"
@@ -207,7 +208,7 @@ def document(
     ):
         if table:
             body.append(page.section(heading, table))
-    body += [_section(heading, draw, caption) for _, draw, heading, caption in _robust(shown, arms, guess)]
+    body += [_section(heading, figure, caption) for _, figure, heading, caption in robust]
     body += [_section(*panel) for panel in _curves(shown)]
     body += [
         page.section("Arms", sections.arms_section(shown)),
@@ -225,24 +226,23 @@ def document(
     return page.page(title=title, kicker=kicker, claim=(first.spec.get("claim") or "") if alone else "", body=body)
 
 
-def _robust(shown: Frames, arms: Sequence[Robustness], guess: float | None) -> Iterator[tuple[str, Draw, str, str]]:
-    """The robustness figures that have data: file, drawing, heading and caption."""
+def _robust(shown: Frames, arms: Sequence[Robustness], guess: float | None) -> Iterator[tuple[str, Figure, str, str]]:
+    """The robustness figures that have data: file, figure, heading and caption."""
     if robustness_figures.axis_names(arms):
-        draw = partial(robustness_figures.axes_figure, arms)
         caption = (
             "Solid: means over the other axes, with 95 % intervals over the seeds. Dotted: the best setting at each value. "
             "Points: randomly drawn settings."
         )
-        yield "axes", draw, "Error by setting", caption
+        yield "axes", robustness_figures.axes_figure(arms), "Error by setting", caption
     if planes := [arm for arm in arms if arm.whole and len(arm.axes) > 1]:
         caption = "The first two axes of each arm; means over its other axes and its seeds. Blue is low, yellow high."
-        yield "planes", partial(robustness_figures.heat_figure, planes), "Error over two settings", caption
+        yield "planes", robustness_figures.heat_figure(planes), "Error over two settings", caption
     if len(shown.trials) > 1 and len(robustness_figures.with_results(shown, guess)):
         caption = "Each line is a trial, coloured by its error: blue is low, yellow high. Settings that its arm does not vary "
         caption += "are at the bottom."
         if guess is not None and (shown.trials["outcome"] == "diverged").any():
             caption += " A diverged trial counts as guessing."
-        yield "trials", partial(robustness_figures.parallel_figure, shown, guess), "Every trial at once", caption
+        yield "trials", robustness_figures.parallel_figure(shown, guess), "Every trial at once", caption
     drawn, count = shown_of(shown)
     if count:
         some = f" {drawn} of {count} trials are drawn." if drawn < count else ""
@@ -251,17 +251,17 @@ def _robust(shown: Frames, arms: Sequence[Robustness], guess: float | None) -> I
             "schedule first saw a minimum, with epochs counted from there. A schedule sees a minimum once the norm has risen "
             "again."
         )
-        yield "bounces", partial(bounces_figure, shown), "Bounces and the schedule's decisions", caption + some
+        yield "bounces", bounces_figure(shown), "Bounces and the schedule's decisions", caption + some
 
 
-def _curves(shown: Frames) -> Iterator[tuple[str, Draw, str]]:
+def _curves(shown: Frames) -> Iterator[tuple[str, Figure, str]]:
     ranges = figures.many(shown)
     for heading, metric, label, log, mean in PANELS:
         caption = "Mean over seeds." if mean else "One line for each trial."
         caption = "Median and 5 % to 95 % range of each arm's trials." if ranges else caption
-        yield heading, partial(figures.curves_figure, shown, metric, label, log=log, mean=mean), caption
+        yield heading, figures.curves_figure(shown, metric, label, log=log, mean=mean), caption
 
 
-def _section(heading: str, draw: Draw, caption: str) -> str:
-    light, dark = (themes.svg(draw(theme=theme)) for theme in (LIGHT, DARK))
-    return page.section(heading, page.picture(light, dark, text=heading, caption=caption))
+def _section(heading: str, figure: Figure, caption: str) -> str:
+    light = themes.svg(figure)
+    return page.section(heading, page.picture(light, themes.darkened(light), text=heading, caption=caption))

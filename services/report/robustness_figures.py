@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from services.report.figures import arm_colors, bars
-from services.report.themes import DOTTED, LIGHT, Theme, blank, themed
+from services.report.themes import DOTTED, LIGHT, SEQUENCE, WHITE, blank, themed
 from sweeps.results.axes import Slice, heat, slices
 from sweeps.results.axes import axes as axes_of
 from sweeps.results.frames import Frames
@@ -28,17 +28,17 @@ TICKS = 8  # more labels on an axis would overlap
 MARKERS = "osD^vP"
 
 
-def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
+def axes_figure(arms: Sequence[Robustness]) -> Figure:
     """The error by each axis, one line for each arm that has the axis.
 
     Solid: means over the other axes, with 95 % intervals. Dotted, if there are other axes: the best setting at each value.
     Randomly drawn settings are points, as each value comes with other values of the other axes.
     """
     names = axis_names(arms)
-    with themed(theme):
+    with themed():
         rows, columns = math.ceil(len(names) / 2), min(len(names), 2)
         figure = blank("", (2 * PANEL_WIDTH, PANEL_HEIGHT * rows + 0.5))
-        colors = arm_colors({arm.arm: arm.kind for arm in arms}, theme)
+        colors = arm_colors({arm.arm: arm.kind for arm in arms})
         markers = {arm.arm: MARKERS[index % len(MARKERS)] for index, arm in enumerate(arms)}
         handles: dict[str, Any] = {}
         first: Axes | None = None
@@ -54,7 +54,7 @@ def axes_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
                 line = _line(axes, points, places, shift, arm.whole, colors[arm.arm], markers[arm.arm])
                 handles.setdefault(arm.arm, line)
             axes.set_xlabel(_label(name))
-            axes.grid(axis="y", color=theme.rule, linewidth=0.7)
+            axes.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
             if index % 2 == 0:
                 axes.set_ylabel(f"{ERRORS[arms[0].error]} (%)")
         figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=4, frameon=False)
@@ -106,9 +106,9 @@ def _places(axes: Axes, name: str, values: Sequence[Scalar]) -> dict[Scalar, flo
     return dict(zip(values, numbers, strict=True))
 
 
-def heat_figure(arms: Sequence[Robustness], *, theme: Theme = LIGHT) -> Figure:
+def heat_figure(arms: Sequence[Robustness]) -> Figure:
     """The error over the first two axes of each arm, as means over its other axes and its seeds."""
-    with themed(theme):
+    with themed():
         columns = min(len(arms), 2)
         rows = math.ceil(len(arms) / columns)
         figure = blank("", (2 * PANEL_WIDTH, PANEL_HEIGHT * rows))
@@ -138,7 +138,7 @@ def _cells(axes: Axes, table: "np.ndarray[Any, np.dtype[np.float64]]", middle: f
     if table.size > 100:
         return
     for (row, column), value in np.ndenumerate(table):
-        color = "#000000" if value > middle else "#ffffff"  # cividis goes from dark to light
+        color = "#000000" if value > middle else WHITE  # cividis goes from dark to light
         axes.text(column, row, "" if math.isnan(value) else f"{value:.1f}", ha="center", va="center", color=color)
 
 
@@ -149,7 +149,7 @@ def with_results(frames: Frames, guessing: float | None) -> pd.DataFrame:
     return frames.trials.assign(minimum_test_error=counted).dropna(subset=["minimum_test_error"])
 
 
-def parallel_figure(frames: Frames, guessing: float | None, *, theme: Theme = LIGHT) -> Figure:
+def parallel_figure(frames: Frames, guessing: float | None) -> Figure:
     """Every trial with a result as a line across arm, settings, seed and decays to its error, which sets its colour."""
     trials = with_results(frames, guessing)
     names = sorted({name for settings in trials["settings"] for name in settings})
@@ -157,14 +157,14 @@ def parallel_figure(frames: Frames, guessing: float | None, *, theme: Theme = LI
     columns |= {_label(name): [settings.get(name) for settings in trials["settings"]] for name in names}
     columns |= {"seed": list(trials["seed"]), "decays": [len(epochs) for epochs in trials["decay_epochs"]]}
     errors = trials["minimum_test_error"].to_numpy(dtype=float)
-    with themed(theme):
+    with themed():
         figure = blank("", (8.4, 4.2))
         axes = figure.add_subplot()
         heights = [_heights(axes, index, values) for index, values in enumerate(columns.values())]
         scale = Normalize(errors.min(), errors.max() if np.ptp(errors) else errors.min() + 1)
         heights.append(scale(errors))
         _ruler(axes, len(columns), {0.0: f"{scale.vmin:.1f} %", 1.0: f"{scale.vmax:.1f} %"})
-        low, high = theme.sequence
+        low, high = SEQUENCE
         shades = mpl.colormaps["viridis"](low + scale(errors) * (high - low))
         table = np.array(heights).T
         lines = [np.column_stack([np.arange(table.shape[1]), row]) for row in table]

@@ -1,9 +1,13 @@
-"""A light and a dark theme, empty figures in them, and figures as bytes."""
+"""Colours of figures, empty figures in them, and figures as bytes.
 
+Figures are drawn in the light theme; for dark pages, a drawn SVG is recoloured, which costs no second drawing.
+"""
+
+import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from io import BytesIO
 from typing import Any
 
@@ -12,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-Draw = Callable[..., Figure]  # draws a figure, given `theme`
-
 TITLE_LETTERS_PER_INCH = 9.8
+SEQUENCE = (0.35, 0.9)  # the part of the viridis map, blue to yellow, with enough contrast to both backgrounds
+WHITE = "#fefefe"  # white that stays white: that of the background becomes dark
 DASHED, DOTTED, DASH_DOTTED = (0, (4, 3)), (0, (1, 1.5)), (0, (5, 2, 1, 2))
 
 
@@ -30,7 +34,6 @@ class Theme:
     norm: str
     abel: str
     arms: tuple[str, ...]
-    sequence: tuple[float, float]  # the part of the viridis map, blue to yellow, with enough contrast to the background
 
 
 LIGHT = Theme(
@@ -42,7 +45,6 @@ LIGHT = Theme(
     norm="#9aa1a9",
     abel="#d0342c",
     arms=("#1b1f24", "#0072b2", "#b8860b", "#cc79a7", "#009e73", "#56b4e9"),
-    sequence=(0.15, 0.9),
 )
 DARK = Theme(
     background="#15181c",
@@ -53,7 +55,6 @@ DARK = Theme(
     norm="#7a828c",
     abel="#ff7466",
     arms=("#e8eaed", "#62b5f0", "#e6b422", "#e39bc4", "#2bc79a", "#9cd3f5"),
-    sequence=(0.35, 1.0),
 )
 
 
@@ -68,10 +69,22 @@ def svg(figure: Figure) -> bytes:
         return _saved(figure, "svg")
 
 
+def darkened(drawn: bytes) -> bytes:
+    """An SVG from :func:`svg` in the dark theme."""
+    dark = dict(zip(_colors(LIGHT), _colors(DARK), strict=True))  # roles that share a colour share one in both themes
+    return re.sub(r"#[0-9a-f]{6}\b", lambda found: dark.get(found[0], found[0]), drawn.decode()).encode()
+
+
+def _colors(theme: Theme) -> tuple[str, ...]:
+    *plain, arms = astuple(theme)
+    return *plain, *arms
+
+
 def _saved(figure: Figure, kind: str) -> bytes:
     buffer = BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
     figure.savefig(buffer, format=kind, dpi=200, facecolor=figure.get_facecolor(), metadata=metadata)
+    figure.set_layout_engine("none")  # it is laid out now; the same figure in another format keeps the layout
     return buffer.getvalue()
 
 
@@ -92,17 +105,20 @@ def blank(title: str, inches: tuple[float, float]) -> Figure:
 
 
 @contextmanager
-def themed(theme: Theme) -> Iterator[None]:
-    """Matplotlib's settings in a theme."""
+def themed() -> Iterator[None]:
+    """Matplotlib's settings in the light LIGHT."""
     style: dict[Any, Any] = {
-        "figure.facecolor": theme.background,
-        "axes.facecolor": theme.background,
-        "axes.edgecolor": theme.rule,
-        "axes.labelcolor": theme.text,
+        "figure.facecolor": LIGHT.background,
+        "axes.facecolor": LIGHT.background,
+        "axes.edgecolor": LIGHT.rule,
+        "axes.labelcolor": LIGHT.text,
         "axes.spines.top": False,
-        "text.color": theme.text,
-        "xtick.color": theme.muted,
-        "ytick.color": theme.muted,
+        "text.color": LIGHT.text,
+        "xtick.color": LIGHT.muted,
+        "ytick.color": LIGHT.muted,
+        "font.family": [
+            "DejaVu Sans"
+        ],  # comes with Matplotlib; the default family is searched for ten fonts at every text
         "font.size": 10.5,
         "legend.fontsize": 9.5,
         "lines.solid_capstyle": "round",

@@ -12,7 +12,7 @@ import pytest
 from abel.schedules import Event, Observation, replay
 from services.report.main_figures import Exhibit, exhibit
 from services.report.norm_findings import norm_curves_findings, norm_equation_findings
-from services.report.themes import DARK, LIGHT, Theme, png
+from services.report.themes import png
 from sweeps.results.claims.norm_curves import NormCourse, by_l2, by_rate
 from sweeps.results.frames import CURVE_COLUMNS, CURVES, TRIAL_COLUMNS, Frames
 from sweeps.spec.programs import replaced
@@ -90,11 +90,10 @@ def test_the_equation_s_experiment_from_training_to_its_sentences(measured: Fram
     assert sum("The ratio r of growth to decay" in text for text in others) == 1
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_the_equation_s_figure_holds_a_column_for_each_strength(measured: Frames, theme: Theme) -> None:
+def test_the_equation_s_figure_holds_a_column_for_each_strength(measured: Frames) -> None:
     shown = exhibit(measured)
     assert shown is not None
-    figure = shown.draw(theme=theme, title="T")
+    figure = shown.draw(title="T")
     assert len(figure.axes) == 6
     middle = figure.axes[2]
     courses = by_l2(measured)
@@ -216,7 +215,7 @@ def test_rates_are_told_apart_though_their_arms_differ_in_length() -> None:
     assert courses[1].norm.shape == (150, 2) and courses[0].norm.shape == (30, 2)
     shown = exhibit(frames)
     assert isinstance(shown, Exhibit) and shown.file == "norm_curves.png"
-    figure = shown.draw(theme=LIGHT)
+    figure = shown.draw()
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["rate 0.1, 30 epochs", "rate 0.02, 150 epochs"]
     assert [axes.get_xlim() for axes in figure.axes] == [(0, 31), (0, 151)]
     assert any(

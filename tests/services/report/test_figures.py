@@ -1,12 +1,15 @@
 """Tests for `services/report/figures.py`: what is drawn, not how it looks."""
 
+import re
 from dataclasses import replace
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
-import pytest
+from matplotlib.colors import to_hex
 
 from services.report.figures import MANY_LINES, curves_figure, decay_time_figure, mean_percent
-from services.report.themes import DARK, LIGHT, Theme, png, svg
+from services.report.themes import DARK, LIGHT, SEQUENCE, WHITE, darkened, png, svg
 from sweeps.results.claims.decay_time import DecayTime
 from sweeps.results.frames import CURVE_COLUMNS, Frames
 
@@ -21,9 +24,8 @@ NUMBERS = DecayTime(
 )
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_the_decay_time_figure_holds_everything_it_is_about(theme: Theme) -> None:
-    figure = decay_time_figure(NUMBERS, theme=theme, title="T")
+def test_the_decay_time_figure_holds_everything_it_is_about() -> None:
+    figure = decay_time_figure(NUMBERS, title="T")
     front, behind = figure.axes
     verticals = [line for line in front.lines if list(line.get_ydata()) == [0, 1]]
     assert sorted(float(line.get_xdata()[0]) for line in verticals) == [6, 7, 9]
@@ -105,6 +107,22 @@ def test_a_metric_nobody_has_gives_an_empty_figure() -> None:
 
 def test_equal_figures_are_equal_bytes() -> None:
     assert svg(decay_time_figure(NUMBERS)) == svg(decay_time_figure(NUMBERS))
+
+
+def test_a_dark_page_has_the_same_drawing_in_other_colours() -> None:
+    light = svg(decay_time_figure(NUMBERS)).decode()
+    dark = darkened(light.encode()).decode()
+    assert re.sub("#[0-9a-f]{6}", "", dark) == re.sub("#[0-9a-f]{6}", "", light)
+    changed = {"background", "text", "muted", "rule", "error", "norm", "abel"}
+    assert all((getattr(LIGHT, name) in light, getattr(LIGHT, name) in dark) == (True, False) for name in changed)
+    assert all(getattr(DARK, name) in dark for name in changed)
+
+
+def test_colours_of_data_are_the_same_on_a_dark_page() -> None:
+    shades = [to_hex(shade) for shade in mpl.colormaps["viridis"](np.linspace(*SEQUENCE, 256))]
+    cells = [to_hex(shade) for shade in mpl.colormaps["cividis"](np.linspace(0, 1, 256))]
+    drawn = "".join(f"fill: {color};" for color in ("#000000", WHITE, *shades, *cells)).encode()
+    assert darkened(drawn) == drawn
 
 
 def test_errors_in_words() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from playwright.sync_api import Page
 from typer.testing import CliRunner
 
@@ -74,6 +75,17 @@ def read(path: Path) -> str:
     assert parser.fetched and all(address.startswith("data:image/svg+xml;base64,") for address in parser.fetched)
     assert text.count("<script") == 1 and "<script>" in text and "url(" not in text and "@import" not in text
     return re.sub(r"data:[^\"]+", "", text)
+
+
+def test_a_figure_is_laid_out_once_for_both_themes_and_its_file(
+    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_out, execute = [], ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *given: laid_out.append(execute(*given)))
+    story.begin().tell().end()
+    written = write_report(settings, ["fig-s6a-digits"])
+    pictures = written.files[0].read_text(encoding="utf-8").count("<picture>")
+    assert len(laid_out) == pictures + 1  # the main figure's file has a title; on the page that is a heading
 
 
 def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from services.report.robustness_figures import axes_figure, axis_names, heat_figure, parallel_figure
-from services.report.themes import DARK, LIGHT, Theme, svg
+from services.report.themes import svg
 from sweeps.results.axes import along
 from sweeps.results.frames import CURVE_COLUMNS, TRIAL_COLUMNS, Frames
 from sweeps.results.grids import Grid
@@ -198,10 +198,9 @@ def test_arms_without_a_grid_say_nothing_of_settings() -> None:
     assert hopeless.startswith("a is near chance") and hopeless.endswith("guessing has 90 %.")
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_the_error_is_drawn_along_every_axis(theme: Theme) -> None:
+def test_the_error_is_drawn_along_every_axis() -> None:
     assert axis_names(arms()) == ("schedule.decay_factor", "schedule.learning_rate")
-    figure = axes_figure(arms(), theme=theme)
+    figure = axes_figure(arms())
     factor, rate = figure.axes
     assert (factor.get_xlabel(), rate.get_xlabel()) == ("decay factor", "learning rate")
     assert [text.get_text() for text in rate.get_xticklabels()] == ["0.01", "0.1", "1"]
