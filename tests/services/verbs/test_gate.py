@@ -24,6 +24,8 @@ from sweeps.results.power import verdict_shares
 
 pytestmark = pytest.mark.ray
 
+FEW = 20  # simulated sweeps
+
 
 def spec(program, **other):
     return {
@@ -63,7 +65,7 @@ def ran(tiny_program):
 
     root = Path(tempfile.mkdtemp(prefix="abel-"))
     (root / "spec.json").write_text(json.dumps(spec(to_dict(tiny_program))))
-    command = [sys.executable, "-m", "services.cli", "run", str(root / "spec.json"), "--no-tracking"]
+    command = [sys.executable, "-m", "services.cli", "run", str(root / "spec.json"), "--no-tracking", "--workers", "1"]
     done = subprocess.run(command, env=environment(root), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     yield root
@@ -93,8 +95,8 @@ def abel(*arguments):
     return CliRunner().invoke(app, list(arguments))
 
 
-def check(baseline, *more):
-    return abel("check", "guarded", "--baseline", str(baseline), *more)
+def check(baseline, *more, sweep="guarded"):
+    return abel("check", sweep, "--baseline", str(baseline), *more)
 
 
 def rewritten(baseline, change):
@@ -333,14 +335,28 @@ def test_files_that_can_be_written_are_left_alone_until_there_is_a_verdict(basel
     assert not junit.exists()
 
 
-def test_the_power_table_is_printed(home):
+@pytest.fixture
+def looks(monkeypatch):
+    """By how many each table's measure shares the risk, in tables of few simulated sweeps: their shares are tested elsewhere."""
+    given = []
+
+    def shares(arm, name, table, margin, looks):
+        given.append((name, looks))
+        return verdict_shares(arm, name, table, margin, looks, FEW)
+
+    monkeypatch.setattr(gate.powers, "verdict_shares", shares)
+    return given
+
+
+def test_the_power_table_is_printed(home, looks):
     done = abel("baseline", "power", "guarded", "--margin", "mean=5")
     assert done.exit_code == 0, done.output
     assert "at, mean: margin 5" in done.output
     assert abel("baseline", "power", "guarded").stdout == done.stdout
+    assert looks == [("mean", 1)] * 2
 
 
-def test_the_power_table_is_that_of_the_whole_check(baseline):
+def test_the_power_table_is_that_of_the_whole_check(baseline, looks):
     given = ["at.mean=5", "spread=4", "decays=1"]
     margins = [word for margin in given for word in ("--margin", margin)]
     document = json.loads(abel("baseline", "power", "guarded", *margins, "--json").stdout)
@@ -350,8 +366,9 @@ def test_the_power_table_is_that_of_the_whole_check(baseline):
     alone = json.loads(abel("baseline", "power", "guarded", "--margin", "spread=4", "--json").stdout)
     assert [one["measure"] for one in alone] == ["spread"]
     table = baselines.read_baseline(baseline).arms["at"]
-    for found, looks in ((document[1], 3), (alone[0], 2)):  # the spec's margin of the mean counts
-        assert found["rows"] == json.loads(to_json(verdict_shares("at", "spread", table, 4.0, looks).rows))
+    assert looks == [("mean", 3), ("spread", 3), ("decays", 3), ("spread", 2)]  # the spec's margin of the mean counts
+    for found, among in ((document[1], 3), (alone[0], 2)):
+        assert found["rows"] == json.loads(to_json(verdict_shares("at", "spread", table, 4.0, among, FEW).rows))
 
 
 @pytest.mark.parametrize(
@@ -368,21 +385,8 @@ def test_there_is_no_power_table_of_what_has_none(home, margin, said):
 
 
 def test_check_runs_the_spec_first_and_one_seed_cannot_tell(ran, home, baseline):
-    file = str(ran / "spec.json")
-    command = [
-        sys.executable,
-        "-m",
-        "services.cli",
-        "check",
-        file,
-        "--baseline",
-        str(baseline),
-        "--run",
-        "--seeds",
-        "7",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 3, done.stderr
+    done = check(baseline, "--run", "--seeds", "7", "--workers", "1", sweep=str(ran / "spec.json"))
+    assert done.exit_code == 3, done.output
     assert "one seed gives no estimate of the noise" in " ".join(done.stdout.split())
     lone = abel("baseline", "save", "guarded")
     assert lone.exit_code == 2
