@@ -1,4 +1,4 @@
-"""Tests for `services/report/report.py`, `findings.py` and `page.py`, on a real ledger and MLflow store."""
+"""Tests for `services/report/report.py`, `findings.py` and `page.py`, on a real ledger; of links to runs, on an MLflow store."""
 
 import re
 import shutil
@@ -39,6 +39,7 @@ def settings(tmp_path: Path, tracking_uri: str) -> Settings:
 
 
 def project(story: Any, settings: Settings) -> None:
+    """Show the sweep in the tracking store, which the verb's links lead to and `write_report` does not read."""
     mirror = Mirror(story.ledger, story.sweep_id, Store(settings.tracking_uri, settings.artifacts))
     while mirror.step():
         pass
@@ -90,7 +91,6 @@ def test_a_figure_is_laid_out_once_for_both_themes_and_its_file(
 
 def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> None:
     story.begin().tell().end()
-    project(story, settings)
     written = write_report(settings, ["fig-s6a-digits"])
     folder = settings.reports / "fig-s6a-digits"
     names = ("index.html", "decay_time.png", "axes.png", "trials.png", "bounces.png")
@@ -113,7 +113,6 @@ def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> 
 
 def test_a_number_has_one_interval_wherever_it_is_shown(story: Any, settings: Settings) -> None:
     story.begin().tell().end()
-    project(story, settings)
     written = write_report(settings, ["fig-s6a-digits"], kind="csv")
     (cost,) = re.findall(r"by (\+[\d.]+ \(.*?\)) points", written.findings[0])
     text = read(written.files[0])
@@ -158,7 +157,6 @@ def test_finished_results_are_read_without_their_plug_in(
 def test_diverged_trials_are_in_sight_and_count_as_guessing(story: Any, settings: Settings) -> None:
     story.diverging = True
     story.begin().tell().end()
-    project(story, settings)
     written = write_report(settings, [story.sweep_id])
     (said,) = [sentence for sentence in written.findings if "diverged" in sentence]
     assert said == (
@@ -183,7 +181,6 @@ def test_an_unfinished_sweep_is_said_and_shown_as_far_as_it_is(story: Any, setti
 def test_other_sweeps_get_the_general_parts(story: Any, settings: Settings) -> None:
     story.seeds, story.decays = 1, ()
     story.begin().tell().end()
-    project(story, settings)
     written = write_report(settings, [story.sweep_id])
     assert [path.name for path in written.files] == ["index.html", "trials.png", "bounces.png"]
     assert written.findings[0].startswith("There is no figure decay_time: it needs finished trials of one decay_at arm")
@@ -195,7 +192,6 @@ def test_what_comes_from_a_spec_is_escaped(story: Any, settings: Settings, monke
     story.seeds, story.decays = 1, ()
     monkeypatch.setattr(story, "title", "<b>$title</b> & more")
     story.begin().tell().end()
-    project(story, settings)
     assert "<h1>&lt;b&gt;$title&lt;/b&gt; &amp; more</h1>" in read(write_report(settings, [story.sweep_id]).files[0])
 
 
@@ -208,7 +204,7 @@ def test_what_is_not_there_is_an_error(story: Any, settings: Settings) -> None:
 
 
 def test_a_trials_number_leads_to_its_run(story: Any, settings: Settings) -> None:
-    story.seeds = 1
+    story.seeds, story.epochs, story.decays = 1, 4, (1, 2)
     story.begin().tell().end()
     project(story, settings)
     parser = Balanced()
@@ -231,7 +227,6 @@ def test_an_address_that_no_link_can_begin_with_is_bad_input(address: str) -> No
 
 def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
     story.begin().tell().end()
-    project(story, settings)
     tables = {}
     for kind, read_table in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
         written = write_report(settings, [story.sweep_id], kind=kind)
@@ -255,10 +250,8 @@ def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
 
 def test_several_sweeps_stand_in_one_report(story: Any, settings: Settings) -> None:
     story.begin().tell().end()
-    project(story, settings)
     story.name, story.decays = "other", (2, 7)
     story.begin().tell().end()
-    project(story, settings)
     written = write_report(settings, ["fig-s6a-digits", "other"])
     assert written.files[0].parent.name == "fig-s6a-digits+other"
     assert {path.name for path in written.files} >= {"fig-s6a-digits-decay_time.png", "other-decay_time.png"}
@@ -273,7 +266,6 @@ def test_sweeps_of_one_name_are_told_apart(story: Any, settings: Settings) -> No
     for decays in ((2, 7), (2, 9)):
         story.decays = decays
         story.begin().tell().end()
-        project(story, settings)
     old, new = (row.id for row in story.ledger.sweeps())
     written = write_report(settings, [old, new])
     names = {path.name for path in written.files}
@@ -287,7 +279,6 @@ def test_sweeps_of_other_programs_are_not_compared(
     story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story.begin().tell().end()
-    project(story, settings)
     story.name = "other"
     monkeypatch.setattr(story, "spec", {"program": {"l2": 0.02}})
     story.begin().tell().end()
@@ -299,7 +290,6 @@ def test_sweeps_of_other_programs_are_not_compared(
 
 def test_what_has_no_epoch_yet_is_not_shown(story: Any, settings: Settings) -> None:
     story.begin()
-    project(story, settings)
     with pytest.raises(OperationError, match="must have a recorded epoch to be shown, got none yet"):
         write_report(settings, [story.sweep_id])
     assert not settings.reports.exists()
@@ -308,14 +298,12 @@ def test_what_has_no_epoch_yet_is_not_shown(story: Any, settings: Settings) -> N
 def test_one_seed_has_no_intervals_and_says_why(story: Any, settings: Settings) -> None:
     story.seeds = 1
     story.begin().tell().end()
-    project(story, settings)
     text = read(write_report(settings, [story.sweep_id]).files[0])
     assert "With one seed the noise is unknown, so there are no intervals: run at least two." in text
 
 
 def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings) -> None:
     story.begin().tell(only=lambda name: name != "decay-at decay_epoch=4 seed=1").end(SweepStatus.INTERRUPTED)
-    project(story, settings)
     written = write_report(settings, [story.sweep_id])
     (lacking,) = [sentence for sentence in written.findings if "no measures" in sentence]
     assert lacking.startswith("decay-at has no measures: every trial must have a result, 1 of 15 have none: ")
@@ -325,7 +313,6 @@ def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings
 def test_a_sweep_without_any_measure_is_shown_and_exported(story: Any, settings: Settings) -> None:
     story.seeds = 1
     story.begin().tell(upto=3).end(SweepStatus.INTERRUPTED)
-    project(story, settings)
     written = write_report(settings, [story.sweep_id], kind="csv")
     assert {"trials.csv", "curves.csv", "measures.csv", "index.html"} <= {path.name for path in written.files}
     (table,) = [path for path in written.files if path.name == "measures.csv"]
@@ -344,7 +331,6 @@ def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known
     batch = Batch(ended=lost, events=[("trial_ended", one) for one in ended])
     story.ledger.commit(story.sweep_id, story.invocation, batch)
     story.end(SweepStatus.INTERRUPTED)
-    project(story, settings)
     uninstall()  # its data do not say it either
     written = write_report(settings, [story.sweep_id])
     assert "trials.png" not in {path.name for path in written.files}
@@ -354,7 +340,6 @@ def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known
 def test_settings_of_several_kinds_are_exported_as_text(story: Any, settings: Settings, tmp_path: Path) -> None:
     story.seeds = 1
     story.begin().tell().end()
-    project(story, settings)
     frames = load(story.ledger, story.ledger.sweep(story.sweep_id))
     frames.trials.at[0, "settings"] = {"program.augment": "none"}
     frames.trials.at[1, "settings"] = {"program.augment": 2}
@@ -393,7 +378,6 @@ def test_outcomes_of_every_kind_are_counted_by_arm() -> None:
 def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Any, settings: Settings) -> None:
     story.seeds, story.epochs, story.decays, story.hopeless, story.guessing = 2, 3, (), True, None
     story.begin().tell().end()
-    project(story, settings)
     said = write_report(settings, [story.sweep_id]).findings
     assert [one for one in said if one.startswith("abel is near chance") and "guessing has 99 %" in one]
 
