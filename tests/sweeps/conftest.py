@@ -47,7 +47,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def spec_of(tiny_program) -> Callable[..., SweepSpec]:
     """A spec over the tiny program with one arm of every schedule; keywords replace its parts."""
 
@@ -162,6 +162,15 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path, database: str) -> Iterator[Shop]:
     shop = Shop(tmp_path, database)
+    yield shop
+    shop.ledger.close()
+
+
+@pytest.fixture(scope="module")
+def shared_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """For what several tests of a module compare with."""
+    directory = tmp_path_factory.mktemp("shared")
+    shop = Shop(directory, f"sqlite:///{directory}/ledger.db")
     yield shop
     shop.ledger.close()
 
