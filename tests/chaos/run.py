@@ -161,7 +161,7 @@ def main() -> int:
         import mixed
 
         return mixed.main(options.mixed, options.seed, [victim for victim in Victim if victim not in options.spare])
-    lives = plan(options.seed, *((3, 3, 1) if options.short else (100, 25, 10)))
+    lives = plan(options.seed, *((1, 3, 1) if options.short else (100, 25, 10)))
     print(f"fault plan, --seed {options.seed}:")
     for life in lives:
         print(f"  {', '.join(map(str, life.kills)) or 'nothing'}, then the command {life.death} ({life.after:.1f})")
