@@ -34,7 +34,8 @@ def test_a_run_waits_for_its_ledger_and_goes_on_and_can_be_stopped_meanwhile(clu
     document = {"name": "away", "program": to_dict(tiny_program), "epochs": 400, "seeds": [0, 1], "arms": arms}
     spec = tmp_path / "away.json"
     spec.write_text(json.dumps(document))
-    command = [sys.executable, "-m", "services.cli", "run", str(spec), "--no-tracking", "--save-every", "0.5"]
+    options = ["--no-tracking", "--save-every", "0.5", "--workers", "1"]
+    command = [sys.executable, "-m", "services.cli", "run", str(spec), *options]
     with cluster.running() as server:
         url = server.create()
         ledger = Ledger.open(url)

@@ -14,7 +14,9 @@ import psutil
 import pytest
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
+from typer.testing import CliRunner
 
+from services.cli.app import app
 from workers.config import to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -102,8 +104,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory, tiny_program: Any) -> Iterato
         "TMPDIR": str(place),
         "RAY_memory_usage_threshold": str((used + SPARE_GIB * GIB) / total),
     }
-    abel, seen = [sys.executable, "-m", "services.cli"], Seen()
-    command = [*abel, "run", str(folder / "memory.json"), "--workers", "2", "--no-tracking", "--json"]
+    seen, options = Seen(), ["--workers", "2", "--no-tracking", "--json"]
+    command = [sys.executable, "-m", "services.cli", "run", str(folder / "memory.json"), *options]
     with (
         (folder / "stderr").open("w") as said,
         (folder / "stdout").open("w") as printed,
@@ -115,8 +117,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory, tiny_program: Any) -> Iterato
             process.kill()
     seen.code, seen.said = process.returncode, (folder / "stderr").read_text()
     seen.printed = json.loads((folder / "stdout").read_text() or "{}")
-    status = [*abel, "status", "memory", "--json"]
-    seen.status = json.loads(subprocess.run(status, env=environment, capture_output=True, check=True).stdout)
+    told = CliRunner().invoke(app, ["status", "memory", "--json"], env={"ABEL_HOME": environment["ABEL_HOME"]})
+    seen.status = json.loads(told.stdout)
     yield seen
     place.rmdir()  # nothing is left in it
 

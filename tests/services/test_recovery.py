@@ -46,7 +46,7 @@ def test_a_backup_goes_on_and_lost_records_are_trained_again(abel_home, tiny_pro
     spec = tmp_path / "recovered.json"
     spec.write_text(json.dumps(document))
     abel = [sys.executable, "-m", "services.cli"]
-    run = [*abel, "run", str(spec), "--no-tracking", "--save-every", "0.5"]
+    run = [*abel, "run", str(spec), "--no-tracking", "--save-every", "0.5", "--workers", "1"]
 
     running = start(run)
     running.wait_for(lambda: under_way(abel_home))

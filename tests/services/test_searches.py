@@ -91,7 +91,7 @@ def test_what_was_killed_at_a_rung_ends_as_what_was_not_and_every_command_tells_
     file, tmp_path, abel_home, own_directories, reap
 ):
     for moment in ("decided", "committed"):
-        killed = run(moment, tmp_path, file, "--no-tracking")
+        killed = run(moment, tmp_path, file, "--no-tracking", "--workers", "1")
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         reap()
     planned = json.loads(abel("plan", str(file), "--json").stdout)

@@ -15,6 +15,7 @@ from workers.config import to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+OPTIONS = ["--no-tracking", "--save-every", "0.2", "--workers", "1"]
 # The room that a start asks for is made small, so that the disk can be.
 SMALL = """
 from services.verbs.running import preflight
@@ -31,7 +32,7 @@ def test_a_full_disk_stops_the_sweep_until_there_is_room(small_disk, tmp_path, t
     document = {"name": "full", "program": to_dict(tiny_program), "epochs": 600, "seeds": [0], "arms": arms}
     spec.write_text(json.dumps(document))
     home = small_disk.place / "abel"
-    command = [sys.executable, "-c", SMALL, "run", str(spec), "--no-tracking", "--save-every", "0.2"]
+    command = [sys.executable, "-c", SMALL, "run", str(spec), *OPTIONS]
     running = start(command, ABEL_HOME=str(home))
     url = f"sqlite:///{home}/ledger.db"
     running.wait_for(lambda: Path(home, "ledger.db").exists() and recorded(url))

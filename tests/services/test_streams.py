@@ -90,7 +90,7 @@ def test_a_run_that_nobody_sees_finishes_and_tells(
     monkeypatch.chdir(tmp_path)
     Path("spec.yaml").write_text(SPEC)
     told = {"ABEL_NOTIFY_COMMAND": "cat > notice; echo told >&2", "PYTHONIOENCODING": "ascii"}
-    done = abel("run", "spec.yaml", stdout=gone, stderr=full, env=os.environ | told)
+    done = abel("run", "spec.yaml", "--workers", "1", stdout=gone, stderr=full, env=os.environ | told)
     assert done.returncode == 0
     assert json.loads(Path("notice").read_text())["event"] == "finished"
     status = json.loads(abel("status", "tiny", "--json").stdout)

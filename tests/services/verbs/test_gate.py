@@ -384,6 +384,7 @@ def test_there_is_no_power_table_of_what_has_none(home, margin, said):
     assert said in " ".join(done.output.split())
 
 
+@pytest.mark.slow
 def test_check_runs_the_spec_first_and_one_seed_cannot_tell(ran, home, baseline):
     done = check(baseline, "--run", "--seeds", "7", "--workers", "1", sweep=str(ran / "spec.json"))
     assert done.exit_code == 3, done.output

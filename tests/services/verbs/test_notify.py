@@ -224,7 +224,7 @@ def spec(program, rate=0.05):
 
 
 def run(file, *options, **environ):
-    command = [sys.executable, "-m", "services.cli", "run", str(file), "--no-tracking", *options]
+    command = [sys.executable, "-m", "services.cli", "run", str(file), "--no-tracking", "--workers", "1", *options]
     return subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=300, check=False)
 
 
