@@ -98,7 +98,7 @@ def bits(metrics):
     return {name: value.hex() for name, value in metrics.items() if name not in ("seconds", "examples_per_second")}
 
 
-def test_killed_at_any_moment_a_sweep_finishes_with_the_same_records(tiny_program, abel_home, tmp_path, reap):
+def test_killed_at_seeded_moments_a_sweep_finishes_with_the_same_records(tiny_program, abel_home, tmp_path, reap):
     from workers.config import to_dict
 
     document = spec(to_dict(tiny_program))
