@@ -18,12 +18,11 @@ os.environ |= {"JAX_PLATFORMS": "cpu", "NPROC": "1"}  # before JAX starts
 import jax
 import numpy as np
 
-from workers.config import Program
 from workers.data import Dataset
 from workers.data.digits import Digits
 from workers.models.vgg import Vgg5
-from workers.optimizers import Sgd
-from workers.tasks.classify import Classify
+from workers.optimizers.sgd import Sgd
+from workers.tasks.classify import Classify, ClassifyProgram
 
 TARGET_RATIO = 1.1
 
@@ -60,7 +59,7 @@ def epoch(size: Size, dynamics: bool) -> Callable[[], None]:
         mean=(0.0,) * size.shape[2],
         std=(1.0,) * size.shape[2],
     )
-    program = Program(
+    program = ClassifyProgram(
         task=Classify(dynamics=dynamics),
         model=Vgg5(width=size.width, pools=size.pools),
         data=Digits(),
@@ -68,13 +67,13 @@ def epoch(size: Size, dynamics: bool) -> Callable[[], None]:
         l2=0.005,
         batch_size=size.batch_size,
     )
-    training = program.task.build(program, dataset)
+    training = program.task.build(program, lambda data: dataset)
     key, rates = jax.random.key(0), np.full(size.steps, 0.01, np.float32)
     state = training.init(key)
 
     def run() -> None:
         nonlocal state
-        state, _ = training.epoch(state, training.data, training.hyper, rates, key, size.batch_size)
+        state, _ = training.advance(state, training.hyper, rates, key, size.batch_size, (0, len(rates)))
         jax.block_until_ready(state)
 
     return run

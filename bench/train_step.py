@@ -49,12 +49,11 @@ def jax_round(size: Size) -> Callable[[], None]:
     import jax
     import numpy as np
 
-    from workers.config import Program
     from workers.data import Dataset
     from workers.data.digits import Digits
     from workers.models.vgg import Vgg5
-    from workers.optimizers import Sgd
-    from workers.tasks.classify import Classify
+    from workers.optimizers.sgd import Sgd
+    from workers.tasks.classify import Classify, ClassifyProgram
 
     random, examples = np.random.default_rng(0), size.batch_size * size.steps
     dataset = Dataset(
@@ -68,16 +67,16 @@ def jax_round(size: Size) -> Callable[[], None]:
         std=(1.0,) * size.shape[2],
     )
     model = Vgg5(width=size.width, pools=size.pools)
-    program = Program(
+    program = ClassifyProgram(
         task=Classify(), model=model, data=Digits(), optimizer=Sgd(), l2=0.005, batch_size=size.batch_size
     )
-    training = program.task.build(program, dataset)
+    training = program.task.build(program, lambda data: dataset)
     key, rates = jax.random.key(0), np.full(size.steps, 0.01, np.float32)
     state = training.init(key)
 
     def run() -> None:
         nonlocal state
-        state, _ = training.epoch(state, training.data, training.hyper, rates, key, size.batch_size)
+        state, _ = training.advance(state, training.hyper, rates, key, size.batch_size, (0, len(rates)))
         jax.block_until_ready(state)
 
     return run

@@ -147,6 +147,7 @@ class SweepDetail:
     trials: tuple[TrialResult, ...]
     incidents: tuple[Incident, ...]
     lacking: int  # events that the tracking store lacks; counted up to a thousand
+    error: str = "test error"  # what the trials' errors are, in words
     adopted: tuple[AdoptedEpochs, ...] = ()
 
 
@@ -181,6 +182,18 @@ class ReportFiles:
     files: tuple[Path, ...]
     findings: tuple[str, ...]  # one sentence or more each
     note: str | None  # what failed besides writing the files, such as attaching them to a run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """An installed variant: what part of a program it can be, its kind, where it comes from, and what is wrong with it."""
+
+    part: str  # task, model, data or optimizer
+    kind: str
+    source: str  # distribution and version
+    where: str  # module and class
+    about: str  # its docstring's first line
+    fault: str | None  # None if a spec can use it
 
 
 @dataclass(frozen=True, kw_only=True)

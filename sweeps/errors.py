@@ -34,6 +34,14 @@ class SpecError(ValueError):
         return type(self), (self.faults, self.source)
 
 
+class ConfigError(ValueError):
+    """A dictionary that is no program or schedule; `faults` lists every fault as "path: rule, got value"."""
+
+    def __init__(self, faults: dict[str, str]) -> None:
+        self.faults = [f"{path}: {rule}" if path else rule for path, rule in faults.items()]
+        super().__init__("; ".join(self.faults))
+
+
 class Faults:
     """Faults in the order they were found, without duplicates."""
 

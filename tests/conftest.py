@@ -251,9 +251,9 @@ def another_process() -> Iterator[Callable[[str, str], Runner]]:
 @pytest.fixture(scope="session")
 def tiny_program() -> "Program":
     """A classification that trains an epoch in milliseconds, with everything random that a pipeline can draw."""
-    from workers.config import from_dict
+    from sweeps.spec.programs import program_from_dict
 
-    return from_dict(
+    return program_from_dict(
         {
             "task": "classify",
             "model": {"kind": "small_cnn", "width": 4, "dropout": 0.1},

@@ -62,7 +62,6 @@ DOORS = {
     "rich": ("services/*",),
     "ruamel": ("sweeps/spec/yaml.py",),
     "scipy": ("sweeps/results/*", "sweeps/spec/sampling.py"),
-    "sklearn": ("workers/data/*",),
     "sqlalchemy": ("sweeps/ledger/*", "sweeps/urls.py", "services/tracking/*"),
     "tensorflow": ("workers/data/*",),
     "tensorflow_datasets": ("workers/data/*",),
@@ -72,9 +71,9 @@ DOORS = {
 MOST_LINES = 300
 MOST_MODULES = 16  # in one folder
 
-# Names that more than one module has to define: the first two are called from outside, the others are in the code digest of
-# every state.
-ALIKE = ("main", "upgrade", "init", "check", "total")
+# Names that more than one module has to define: the first two are called from outside, `init` is the library's word and a command
+# name, and `total` is of norms and of the terms of their equation, in modules that users import by name.
+ALIKE = ("main", "upgrade", "init", "total")
 
 # Who may look at environment variables. Setting one, or handing all of them to a child process, is not looking.
 ENVIRONMENT_READERS = ("services/settings.py", "workers/trajectory.py")

@@ -27,10 +27,10 @@ from services.verbs import run as runs
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.run.frontier import Frontier
-from sweeps.spec.programs import forget
+from sweeps.spec.programs import forget, program_from_dict
 from sweeps.spec.sweep import SweepSpec, load_spec, parse_document
 from workers.cohort import train
-from workers.config import Program, from_dict, to_dict
+from workers.config import Program, to_dict
 from workers.trajectory import Identity
 from workers.workshop import Workshop
 
@@ -38,7 +38,7 @@ SWEEPS = ("fig-s6a-digits", "gate-digits")  # that the pages run out of the cata
 OWN = "my-sweep"  # what they write with `abel init`
 
 # It learns in two epochs: `abel check` does not judge an arm near chance.
-PROGRAM = from_dict(
+PROGRAM = program_from_dict(
     {
         "task": "classify",
         "model": {"kind": "small_cnn", "width": 4},

@@ -9,26 +9,23 @@ group. A schedule can also finish before the last epoch; its member then ends, a
         for report in reports:
             ...
 
-Closing the generator early saves its current state. When the workshop is leaving, the current epoch finishes, its state is
-saved and reported, and the generator stops without reporting an end of its members.
+Closing the generator early saves its current state. When the workshop is leaving, training goes on to the next state that can
+be saved, usually that after the epoch, saves it, and the generator stops without reporting an end of its members.
 """
 
 import os
 import socket
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
-
-from abel.schedules import EpochPlan
 from workers.checkpoints import CheckpointDamaged
-from workers.config import from_dict
+from workers.contracts import Training
 from workers.fold import Pair, PlannedEpoch, diverged, finished, part, planned_epochs, states, updated
 from workers.randomness import epoch_key
-from workers.reports import Cohort, Damaged, Ended, Forked, Record, Report, Saved
-from workers.tasks import Training
+from workers.reports import Cohort, Damaged, Ended, Forked, Partway, Record, Report, Saved
+from workers.segments import SegmentRun
 from workers.trajectory import Identity
 from workers.workshop import Workshop
 
@@ -45,9 +42,8 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
     """
     if workshop.leaving.is_set():
         return
-    program = from_dict(cohort.identity.program)
-    training = workshop.training(program)
-    _refuse_other_numerics(cohort, workshop.identity(program))
+    training = workshop.training(cohort.program)
+    _refuse_other_numerics(cohort, workshop.identity(cohort.program))
     if cohort.observations and diverged(cohort.observations[-1]):  # its worker was lost before it reported this
         yield Ended(trials=tuple(member.trial for member in cohort.members), epoch=cohort.epoch, diverged=True)
         return
@@ -55,7 +51,9 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
     path = planned_epochs(cohort.members[0].schedule, cohort.observations, cohort.root, cohort.identity)
     run = yield from _restore(cohort, training, workshop, path)
     for planned in path[run.epoch :]:
-        record = run.advance(planned)
+        record = yield from run.advance(planned)
+        if record is None:
+            return
         yield replace(record, replay=True)
         if record.observation != cohort.observations[run.epoch - 1] and not workshop.allow_nondeterminism:
             return  # the replay differs from the record, which the caller has seen; none of it may be saved
@@ -70,20 +68,9 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
         raise
 
 
-def train_epoch(training: Training, state: Any, plan: EpochPlan, seed: int, epoch: int) -> tuple[Any, dict[str, float]]:
-    """Return the state after an epoch, counted from 1, and the epoch's metrics; the old state's buffers are donated."""
-    began = time.perf_counter()
-    state, train_sums = training.epoch(
-        state, training.data, training.hyper, plan.learning_rates, epoch_key(seed, epoch), plan.batch_size
-    )
-    test_sums = training.evaluate(state, training.data)
-    metrics = training.metrics(*jax.device_get((train_sums, test_sums)))
-    return state, metrics | _pace(plan, time.perf_counter() - began)
-
-
 @dataclass
 class _Run:
-    """A running training: the state after ``epoch`` epochs, with state key ``key``."""
+    """A running training: the state after ``epoch`` epochs, with state key ``key``, or a segment on its way from there."""
 
     cohort: Cohort
     training: Training
@@ -92,34 +79,64 @@ class _Run:
     key: str
     epoch: int
     saved_at: float
+    segment: SegmentRun | None = None  # trained in part, on the way to the state `target`
+    target: str = ""
 
-    def advance(self, planned: PlannedEpoch) -> Record:
-        """Train one epoch; the old state's buffers are donated."""
-        epoch = self.epoch + 1
-        self.state, metrics = train_epoch(self.training, self.state, planned.plan, self.cohort.seed, epoch)
-        parent, self.key, self.epoch = self.key, planned.key, epoch
+    def advance(self, planned: PlannedEpoch) -> Generator[Report, None, Record | None]:
+        """Train one epoch; return its record, or None if the workshop is leaving in its midst. The old state is donated."""
+        checkpoints = self.workshop.checkpoints
+        segment = SegmentRun(self.training, planned.plan, self.cohort.seed, self.epoch + 1, self.state)
+        saved, damaged = segment.resume(checkpoints, planned.key)
+        yield from (Damaged(key=name, message=message) for name, message in damaged)
+        for step in segment.advance():
+            self.segment, self.target = segment, planned.key
+            if self.save_is_due or self.workshop.leaving.is_set():
+                saved = self._save_segment(saved)
+            if self.workshop.leaving.is_set():
+                return None
+            yield Partway(epoch=segment.epoch, step=step, steps=segment.steps)
+            if self.workshop.leaving.is_set():
+                self._save_segment(saved)
+                return None
+        metrics = segment.metrics()
+        if saved:
+            checkpoints.discard(saved)
+        parent, self.key, self.epoch, self.state = self.key, planned.key, segment.epoch, segment.state
+        self.segment = None
         return Record(
             key=self.key,
             parent=parent,
-            epoch=epoch,
+            epoch=self.epoch,
             metrics=metrics,
             finished_at_ms=time.time_ns() // 1_000_000,
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
 
     def save(self) -> Saved:
-        """Make the state durable."""
+        """Make the state durable, or that inside an epoch."""
         began = time.monotonic()
-        self.workshop.checkpoints.save(self.key, self.epoch, self.state)
+        if self.segment is not None:
+            self._save_segment(None)
+        else:
+            self.workshop.checkpoints.save(self.key, self.epoch, self.state)
         self.saved_at = time.monotonic()
         return Saved(key=self.key, epoch=self.epoch, seconds=self.saved_at - began)
+
+    def _save_segment(self, before: str | None) -> str:
+        """Save the segment in training in place of its checkpoint before; return the new one's name."""
+        assert self.segment is not None
+        name = self.segment.save(self.workshop.checkpoints, self.target)
+        if before and before != name:
+            self.workshop.checkpoints.discard(before)
+        self.saved_at = time.monotonic()
+        return name
 
     @property
     def save_is_due(self) -> bool:
         return time.monotonic() - self.saved_at >= self.workshop.save_every_seconds
 
 
-def _continue(run: _Run, cohort: Cohort) -> Iterator[Report]:
+def _continue(run: _Run, cohort: Cohort) -> Generator[Report, None, None]:
     """Train the epochs that are not recorded yet."""
     members = [(member, states(member.schedule, cohort.observations)[-1]) for member in cohort.members]
     seen = cohort.observations[-1] if cohort.observations else None
@@ -139,7 +156,9 @@ def _continue(run: _Run, cohort: Cohort) -> Iterator[Report]:
         if run.workshop.leaving.is_set():
             yield run.save()
             return
-        record = run.advance(planned)
+        record = yield from run.advance(planned)
+        if record is None:
+            return
         yield record
         seen = record.observation
         members = [(member, updated(member.schedule, state, seen)) for member, state in members]
@@ -166,16 +185,6 @@ def _restore(
             continue
         return _Run(cohort, training, workshop, state, key, epoch, time.monotonic())
     return _Run(cohort, training, workshop, fresh, cohort.root, 0, time.monotonic())
-
-
-def _pace(plan: EpochPlan, seconds: float) -> dict[str, float]:
-    return {
-        "learning_rate_first": float(plan.learning_rates[0]),
-        "learning_rate_last": float(plan.learning_rates[-1]),
-        "batch_size": float(plan.batch_size),
-        "seconds": seconds,
-        "examples_per_second": len(plan.learning_rates) * plan.batch_size / seconds,
-    }
 
 
 def _trials(group: Sequence[Pair]) -> tuple[str, ...]:

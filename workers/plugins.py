@@ -10,10 +10,16 @@ Built-in variants use the same groups. A user's package adds a variant by declar
 
 from __future__ import annotations
 
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+
+from workers.data import DataError
 
 TASKS = "abel.tasks"
 MODELS = "abel.models"
@@ -23,6 +29,10 @@ OPTIMIZERS = "abel.optimizers"
 
 class PluginError(ValueError):
     """An entry point that is unknown, registered twice, not importable or not a variant."""
+
+
+class VariantError(ValueError):
+    """A variant of a user's package raised an error; the message names both."""
 
 
 @cache
@@ -46,6 +56,13 @@ def find(group: str, kind: str) -> type[Any]:
     return _checked(group, entry, variant)
 
 
+def look_again() -> None:
+    """Look for installed variants anew, after a package was installed."""
+    for function in (find, variants, _registered):
+        function.cache_clear()
+
+
+@cache
 def _registered(group: str) -> dict[str, EntryPoint]:
     """Return the entry points of a group by name; one name for two different classes is an error."""
     found: dict[str, EntryPoint] = {}
@@ -64,4 +81,27 @@ def _checked(group: str, entry: EntryPoint, variant: Any) -> type[Any]:
     kind = next((field.default for field in fields(variant) if field.name == "kind"), None)
     if kind != entry.name:
         raise PluginError(f"{group} {entry.name!r} ({entry.value}) must have kind {entry.name!r}, got {kind!r}")
+    if group == TASKS and not is_dataclass(getattr(variant, "program", None)):
+        raise PluginError(f"{group} {entry.name!r} ({entry.value}) must have a class attribute program, a dataclass")
     return variant  # type: ignore[no-any-return]
+
+
+@contextmanager
+def blamed(*variants: Any) -> Iterator[None]:
+    """Add the name of the failing variant to an error, unless a built-in variant's own message says what is wrong.
+
+    Raises:
+        DataError, ValueError: instead of any other error.
+    """
+    try:
+        yield
+    except (DataError, VariantError):
+        raise
+    except (Exception, SystemExit) as error:
+        files = [frame.filename for frame in reversed(traceback.extract_tb(error.__traceback__))]
+        by_file = {sys.modules[type(variant).__module__].__file__: type(variant) for variant in variants}
+        kind = next((by_file[file] for file in files if file in by_file), type(variants[0]))
+        if isinstance(error, ValueError) and kind.__module__.startswith("workers."):
+            raise
+        text = " ".join(str(error).split())
+        raise VariantError(f"{kind.__module__}:{kind.__name__} raised {type(error).__name__}: {text}") from error

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from abel.schedules import Observation
+from workers.config import Program
 from workers.fold import Member, observation
 from workers.trajectory import Identity
 
@@ -14,6 +15,7 @@ MEASURED_TIMES = frozenset({"seconds", "examples_per_second"})  # metrics in whi
 class Cohort:
     """Trials with a common history. ``observations`` are those of the recorded epochs, in order."""
 
+    program: Program
     identity: Identity
     seed: int
     epochs: int
@@ -51,6 +53,15 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Partway:
+    """A stretch of a long epoch is trained; training can be left here and taken up again."""
+
+    epoch: int  # the epoch in training
+    step: int  # steps of it that are trained
+    steps: int  # of all of it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Saved:
     """A checkpoint is durable under this key; writing it took ``seconds``."""
 
@@ -84,4 +95,4 @@ class Ended:
     diverged: bool
 
 
-Report = Record | Saved | Damaged | Forked | Ended
+Report = Record | Partway | Saved | Damaged | Forked | Ended

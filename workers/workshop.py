@@ -3,11 +3,11 @@
 import threading
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from workers.checkpoints import Checkpoints
-from workers.config import Data, Program
-from workers.data import Dataset
-from workers.tasks import Training
+from workers.config import Program
+from workers.contracts import Training
 from workers.trajectory import Identity, identify
 
 
@@ -25,18 +25,18 @@ class Workshop:
         self.checkpoints = Checkpoints(checkpoints)
         self.save_every_seconds = save_every_seconds
         self.allow_nondeterminism = allow_nondeterminism
-        # Set when this process is about to be stopped: training finishes the current epoch, saves and stops.
+        # Set when this process is about to be stopped: training goes on to the next state that can be saved, and stops.
         self.leaving = threading.Event()
-        self.dataset = cache(self._load)
         self.training = cache(self._build)
         self.identity = cache(self._identify)
+        self._load = cache(self._loaded)
         self._data_dir = data_dir
 
-    def _load(self, data: Data) -> Dataset:
+    def _build(self, program: Program) -> Training:
+        return program.task.build(program, self._load)
+
+    def _loaded(self, data: Any) -> Any:
         return data.load(self._data_dir)
 
-    def _build(self, program: Program) -> Training:
-        return program.task.build(program, self.dataset(program.data))
-
     def _identify(self, program: Program) -> Identity:
-        return identify(program, self.dataset(program.data))
+        return identify(program, self.training(program))

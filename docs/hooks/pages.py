@@ -20,7 +20,8 @@ from abel.schedules import SCHEDULES
 from services.cli.app import app
 from services.verbs import specs
 from workers import plugins
-from workers.config import Augment, Program
+from workers.data.augment import Augment
+from workers.tasks.classify import ClassifyProgram
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/RESULTS.md")
@@ -117,7 +118,7 @@ def _prose(text: str) -> str:
 def spec() -> str:
     """The page of every spec field, from the JSON schema and the classes of its variants."""
     schema = specs.schema()
-    program, parts = schema["properties"]["program"], schema["$defs"]
+    parts = schema["$defs"]
     text = [
         "# Spec",
         "Generated from `abel schema`, which also prints the schema for editors. A spec is YAML 1.2 or JSON. Unknown keys "
@@ -127,8 +128,9 @@ def spec() -> str:
         _fields(schema),
         "## `program`",
         "What to train, on what data and how. Each of `task`, `model`, `data` and `optimizer` is a mapping with a `kind`, "
-        "or only the kind if its defaults suffice. Installed packages can add kinds.",
-        _fields(program, _comments(Program)),
+        "or only the kind if its defaults suffice. Installed packages can add kinds. The task decides which other fields there "
+        "are; these are those of `classify`.",
+        _fields(parts["ClassifyProgram"], _comments(ClassifyProgram)),
     ]
     for name, group in GROUPS.items():
         text.append(f"### `program.{name}`")

@@ -68,7 +68,7 @@ def sweep_detail(result: SweepDetail) -> RenderableType:
     parts = [
         Text.assemble((sweep.name, "bold"), "  ", Text.from_markup(coloured_status(sweep.status))),
         facts_table(list(figures.items())),
-        arms_table(result.arms),
+        arms_table(result.arms, result.error),
         troubles(result.trials),
     ]
     if result.incidents:
@@ -89,7 +89,7 @@ def run_result(result: RunResult, command: str) -> RenderableType:
     """How a run ended: the table of its arms and the next commands; ``command`` is the command line of the run."""
     sweep = result.detail.sweep
     parts: list[RenderableType] = [Text(_headline(result), style="bold")]
-    parts += [arms_table(result.detail.arms), troubles(result.detail.trials)]
+    parts += [arms_table(result.detail.arms, result.detail.error), troubles(result.detail.trials)]
     if result.error:
         parts.append(Text(result.error, style="red"))
     if result.tracking:
@@ -114,9 +114,9 @@ def tracked(results: Sequence[Tracked]) -> RenderableType:
     return Group(*lines)
 
 
-def arms_table(summaries: Sequence[ArmSummary]) -> RenderableType:
-    """One line per arm, at the best setting of its grid."""
-    caption = "Test error in %, mean over seeds (± standard deviation)."
+def arms_table(summaries: Sequence[ArmSummary], error: str = "test error") -> RenderableType:
+    """One line per arm, at the best setting of its grid; ``error`` is what the errors are, in words."""
+    caption = f"{error[:1].upper()}{error[1:]} in %, mean over seeds (± standard deviation)."
     columns = ("arm", "trials", "best at", "min error", "final error", "decays after")
     table = Fitted(columns, free=FREE_TEXT, caption=caption)
     for arm in summaries:
@@ -139,8 +139,8 @@ def trials_table(result: SweepDetail) -> RenderableType:
             escape(trial.name),
             coloured_status(trial.status),
             f"{trial.epoch}/{trial.epochs}",
-            _percent(trial.minimum_test_error),
-            _percent(trial.final_test_error),
+            _percent(trial.minimum_error),
+            _percent(trial.final_error),
             ", ".join(map(str, trial.decays)) or "none",
         )
     return table

@@ -30,9 +30,8 @@ from sweeps.results.robustness_tables import Robustness, robustness, robustness_
 from sweeps.urls import is_server, without_credentials
 
 PAGE = "index.html"
-PANELS = (
+PANELS = (  # heading, metric, axis, whether logarithmic, whether as means; the sweep's metric is drawn after the first
     ("Weight norm", "weight_norm_sq", "squared weight norm", False, True),
-    ("Test error", "test_error", "test error (%)", False, True),
     ("Training error", "train_error", "training error (%)", False, True),
     ("Learning rate", "learning_rate_first", "learning rate at the start of the epoch", True, False),
 )
@@ -256,7 +255,9 @@ def _robust(shown: Frames, arms: Sequence[Robustness], guess: float | None) -> I
 
 def _curves(shown: Frames) -> Iterator[tuple[str, Figure, str]]:
     ranges = figures.many(shown)
-    for heading, metric, label, log, mean in PANELS:
+    unit = f" ({shown.metric.unit})" if shown.metric.unit else ""
+    own = (shown.metric.label.capitalize(), shown.metric.name, shown.metric.label + unit, False, True)
+    for heading, metric, label, log, mean in (PANELS[0], own, *PANELS[1:]):
         caption = "Mean over seeds." if mean else "One line for each trial."
         caption = "Median and 5 % to 95 % range of each arm's trials." if ranges else caption
         yield heading, figures.curves_figure(shown, metric, label, log=log, mean=mean), caption

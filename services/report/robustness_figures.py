@@ -145,8 +145,8 @@ def _cells(axes: Axes, table: "np.ndarray[Any, np.dtype[np.float64]]", middle: f
 def with_results(frames: Frames, guessing: float | None) -> pd.DataFrame:
     """The trials with an error; a diverged trial counts as guessing, or is left out if the error of guessing is unknown."""
     diverged = frames.trials["outcome"] == "diverged"
-    counted = frames.trials["minimum_test_error"].mask(diverged, guessing)
-    return frames.trials.assign(minimum_test_error=counted).dropna(subset=["minimum_test_error"])
+    counted = frames.trials["minimum_error"].mask(diverged, guessing)
+    return frames.trials.assign(minimum_error=counted).dropna(subset=["minimum_error"])
 
 
 def parallel_figure(frames: Frames, guessing: float | None) -> Figure:
@@ -156,7 +156,7 @@ def parallel_figure(frames: Frames, guessing: float | None) -> Figure:
     columns: dict[str, list[Any]] = {"arm": [textwrap.shorten(arm, 18, placeholder="…") for arm in trials["arm"]]}
     columns |= {_label(name): [settings.get(name) for settings in trials["settings"]] for name in names}
     columns |= {"seed": list(trials["seed"]), "decays": [len(epochs) for epochs in trials["decay_epochs"]]}
-    errors = trials["minimum_test_error"].to_numpy(dtype=float)
+    errors = trials["minimum_error"].to_numpy(dtype=float)
     with themed():
         figure = blank("", (8.4, 4.2))
         axes = figure.add_subplot()
@@ -180,7 +180,7 @@ def parallel_figure(frames: Frames, guessing: float | None) -> Figure:
         )
         axes.set_xlim(-0.3, len(columns) + 0.45)
         axes.set_ylim(-0.04, 1.04)
-        axes.set_xticks(range(len(columns) + 1), [*columns, "minimum\ntest error"])
+        axes.set_xticks(range(len(columns) + 1), [*columns, f"minimum\n{frames.metric.error_label}"])
         axes.set_yticks([])
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)

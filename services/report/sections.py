@@ -146,14 +146,14 @@ def arms_section(shown: Frames) -> str:
     """The outcomes of each arm, and its best setting."""
     seldom = [outcome for outcome in ("cancelled", "stopped") if (shown.trials["outcome"] == outcome).any()]
     ended = ["finished", "diverged", "failed", *seldom]
-    numbers = ("trials", *ended, "minimum test error", "final")
+    numbers = ("trials", *ended, f"minimum {shown.metric.error_label}", "final")
     columns = [Column(name="arm"), Column(name="schedule"), *(Column(name=name, number=True) for name in numbers)]
     columns.append(Column(name="best setting"))
     rows = []
     for arm, trials in shown.trials.groupby("arm", sort=False):
         counts = [str(int((trials["outcome"] == outcome).sum())) for outcome in ended]
         setting, best = _best(trials)
-        errors = [_percent(best[name]) for name in ("minimum_test_error", "final_test_error")]
+        errors = [_percent(best[name]) for name in ("minimum_error", "final_error")]
         rows.append(("", [str(arm), str(trials["kind"].iloc[0]), str(len(trials)), *counts, *errors, setting]))
     note = (
         "Errors are means with 95 % intervals at the arm's best setting, among those whose seeds all finished. Settings are "
@@ -166,7 +166,7 @@ def _best(trials: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """The best setting and its trials, among the settings whose seeds all finished."""
     groups = [(str(name), group) for name, group in trials.groupby(trials["settings"].map(in_words), sort=False)]
     whole = [(name, group) for name, group in groups if (group["outcome"] == "finished").all()]
-    return min(whole, key=lambda item: float(item[1]["minimum_test_error"].mean()), default=("–", trials.iloc[:0]))
+    return min(whole, key=lambda item: float(item[1]["minimum_error"].mean()), default=("–", trials.iloc[:0]))
 
 
 def trials_section(shown: Frames, tracking_url: str, runs: Mapping[str, str]) -> str:
@@ -175,8 +175,9 @@ def trials_section(shown: Frames, tracking_url: str, runs: Mapping[str, str]) ->
     Args:
         runs: each trial's address in MLflow below that URL, by trial id; empty if MLflow does not have them.
     """
-    numbers = {"#", "epochs", "minimum test error", "at", "final"}
-    names = ("#", "trial", "outcome", "epochs", "minimum test error", "at", "final", "decays after", "norm minimum at")
+    least = f"minimum {shown.metric.error_label}"
+    numbers = {"#", "epochs", least, "at", "final"}
+    names = ("#", "trial", "outcome", "epochs", least, "at", "final", "decays after", "norm minimum at")
     columns = [Column(name=name, number=name in numbers) for name in names]
     rows = [(str(row["outcome"]), _trial(row, tracking_url, runs)) for _, row in shown.trials.iterrows()]
     table = page.table(columns, rows, "trials", sortable=True)
@@ -203,9 +204,9 @@ def _trial(row: "pd.Series[Any]", tracking_url: str, runs: Mapping[str, str]) ->
         row["name"] + (f": {row['error']}" if row["error"] else ""),
         row["outcome"],
         f"{row['epoch']} of {row['epochs']}" if row["epoch"] < row["epochs"] else str(row["epoch"]),
-        _number(row["minimum_test_error"]),
+        _number(row["minimum_error"]),
         str(row["minimum_epoch"] or "–"),
-        _number(row["final_test_error"]),
+        _number(row["final_error"]),
         decays or "–",
         listed(row["minimum_epochs"]) or "–",
     ]

@@ -6,14 +6,15 @@ sends the same points.
 
 - Up to 320 planned epochs: every epoch.
 - More: the first and every n-th after it, at most 256; the first 20 epochs after which the schedule saw a minimum and the
-  first 40 after which it decayed; and for a finished or diverged trial, the last epoch and those of the lowest test error
-  and the lowest norm.
+  first 40 after which it decayed; and for a finished or diverged trial, the last epoch and those of the best value
+  of its metric and the lowest norm.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 
 from sweeps.ledger.records import StateRow, TrialStatus
+from workers.contracts import Metric
 
 POINTS = 320
 GRID = 256
@@ -37,13 +38,15 @@ def eventful(minima: Iterable[int], decays: Iterable[int]) -> set[int]:
     return {*sorted(minima)[:MINIMA], *sorted(decays)[:DECAYS]}
 
 
-def ends(curve: Sequence[StateRow]) -> set[int]:
-    """The last epoch of a finished or diverged trial, and those of the lowest test error and the lowest norm."""
+def ends(curve: Sequence[StateRow], metric: Metric) -> set[int]:
+    """The last epoch of a finished or diverged trial, and those of the best value of its metric and the lowest norm."""
     if not curve:
         return set()
+    errors = [metric.error(state.metrics[metric.name]) for state in curve]
+    norms = [state.metrics["weight_norm_sq"] for state in curve]
     least = (
-        min((state.metrics[name], state.epoch) for state in curve if math.isfinite(state.metrics[name]))[1]
-        for name in ("test_error", "weight_norm_sq")
-        if any(math.isfinite(state.metrics[name]) for state in curve)
+        min((value, state.epoch) for value, state in zip(values, curve, strict=True) if math.isfinite(value))[1]
+        for values in (errors, norms)
+        if any(map(math.isfinite, values))
     )
     return {curve[-1].epoch, *least}

@@ -41,7 +41,7 @@ class Mirror:
         self._experiment = ""
         self._parent: Shown | None = None
         self._trials: dict[str, Shown] = {}
-        self._records = TrialRecords(ledger, self._sweep.id)
+        self._records = TrialRecords(ledger, self._sweep)
         self._rebuild = rebuild
         self._data_dir = data_dir
         self._settled = False
@@ -171,8 +171,8 @@ class Mirror:
 
     def _errors(self, row: TrialRow, ended: EventRow, path: Sequence[StateRow]) -> Iterator[MetricPoint]:
         if ended.payload["status"] != TrialStatus.DIVERGED:
-            return projection.error_points(path)
-        return projection.guessing_points(path, guessing.guessing_error(self._sweep, row.program, self._data_dir))
+            return projection.error_points(path, self._sweep.metric)
+        return projection.guessing_points(path, guessing.known_metric(self._sweep, row.program, self._data_dir))
 
     def _show_sweep(self, parent: Shown, act: Sequence[EventRow]) -> None:
         """Update the sweep's own run to the end of the act; its tag ``abel.event`` vouches for all of it, so it comes last."""

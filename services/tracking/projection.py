@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from abel.curves import bounces
 from abel.schedules import Event
@@ -20,6 +20,8 @@ from services.tracking.acts import Change
 from services.tracking.tag_parsing import epochs_of, whole_number
 from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
 from sweeps.results import summary
+from sweeps.spec.sections import Statistic
+from workers.contracts import Metric
 
 DISTRIBUTIONS = ("abel-sweeps", "numpy", "orbax-checkpoint", "ray", "mlflow")  # not covered by any state key
 TEXT_LIMIT = 5000  # characters of a tag or parameter; MLflow cuts at 6,000 to 8,000 without saying so
@@ -57,7 +59,7 @@ class DataSet(NamedTuple):
 
 def data_of(sweep: SweepRow, trial: TrialRow) -> DataSet | None:
     """What a trial is trained on; None for a program that the sweep does not know."""
-    given = trial.program["data"]
+    given = trial.program.get("data") or trial.program["task"]  # a task may make its data itself
     for identity in sweep.identities:
         if identity.program == trial.program:
             name = str(given.get("name") or given["kind"])
@@ -106,35 +108,37 @@ def bounce_points(curve: Sequence[StateRow]) -> Iterator[MetricPoint]:
         yield MetricPoint(key, value, finite[-1].finished_at_ms, finite[-1].epoch)
 
 
-def error_points(curve: Sequence[StateRow]) -> Iterator[MetricPoint]:
-    """The test errors of an ended trial, as metrics at its last epoch.
+def error_points(curve: Sequence[StateRow], metric: Metric) -> Iterator[MetricPoint]:
+    """The results of an ended trial by the sweep's metric, as metrics at its last epoch.
 
-    The minimum and its epoch, the final one, and the one at the lowest training loss. For diverged trials, see
+    The best and its epoch, the final one, and the one at the lowest training loss. For diverged trials, see
     :func:`guessing_points`.
     """
-    known = [
-        (state.metrics["test_error"], state.epoch) for state in curve if math.isfinite(state.metrics["test_error"])
-    ]
+    known = [state for state in curve if math.isfinite(state.metrics[metric.name])]
     if not known:
         return
-    (least, epoch), (last, _) = min(known), known[-1]
-    found = {"minimum_test_error": least, "minimum_epoch": float(epoch), "final_test_error": last}
+    best = min(known, key=lambda state: metric.error(state.metrics[metric.name]))
+    found = {
+        metric.column("minimum"): best.metrics[metric.name],
+        "minimum_epoch": float(best.epoch),
+        metric.column("final"): known[-1].metrics[metric.name],
+    }
     chosen = summary.selected(curve)
-    if chosen is not None and math.isfinite(chosen):
-        found["selected_test_error"] = chosen
+    if chosen is not None and math.isfinite(chosen.metrics[metric.name]):
+        found[metric.column("selected")] = chosen.metrics[metric.name]
     for key, value in found.items():
         yield MetricPoint(key, value, curve[-1].finished_at_ms, curve[-1].epoch)
 
 
-def guessing_points(curve: Sequence[StateRow], guessing: float | None) -> Iterator[MetricPoint]:
-    """The test errors of a diverged trial: the error of guessing, so MLflow orders and averages it correctly.
+def guessing_points(curve: Sequence[StateRow], metric: Metric) -> Iterator[MetricPoint]:
+    """The results of a diverged trial: the worst value, such as the error of guessing, so MLflow orders it correctly.
 
-    No points if the error of guessing is unknown: the errors before the divergence would rank the trial among the best.
+    No points if that is unknown: the values before the divergence would rank the trial among the best.
     """
-    if guessing is None or not curve:
+    if metric.worst is None or not curve:
         return
-    for key in ("minimum_test_error", "final_test_error", "selected_test_error"):
-        yield MetricPoint(key, guessing, curve[-1].finished_at_ms, curve[-1].epoch)
+    for statistic in get_args(Statistic):
+        yield MetricPoint(metric.column(statistic), metric.worst, curve[-1].finished_at_ms, curve[-1].epoch)
 
 
 def decision_points(decisions: Iterable[EventRow]) -> Iterator[MetricPoint]:

@@ -23,7 +23,7 @@ RESULTS = (TrialStatus.FINISHED, TrialStatus.DIVERGED)
 
 
 def error_of(spec: Mapping[str, Any]) -> Statistic:
-    """Which test error of a trial counts in a sweep."""
+    """Which error of a trial counts in a sweep."""
     error: Statistic = (spec.get("check") or {}).get("error", "minimum")
     return error
 
@@ -47,7 +47,7 @@ def measure_points(
         results, at_ms = [], 0
         for trial in own:  # one curve at a time: those of a large sweep take a gigabyte
             states = curve(trial.head)
-            results.append(summary.trial_result(trial, states))
+            results.append(summary.trial_result(trial, states, sweep.metric))
             at_ms = max(at_ms, states[-1].finished_at_ms)
         found = guessing.guessing_error(sweep, own[0].program, data_dir)
         with suppress(ValueError):  # the error of guessing is unknown, or a setting lacks a seed

@@ -10,6 +10,7 @@ from services.tracking import view
 from services.tracking.damage import damage
 from services.tracking.tag_parsing import whole_number
 from services.upload_retries import reason
+from sweeps.ledger.records import SweepRow
 from sweeps.urls import without_credentials
 
 os.environ.update(MLFLOW_ENVIRONMENT | os.environ)  # before the import: MLflow reads some of it there
@@ -77,24 +78,26 @@ def experiments(client: MlflowClient, view_type: int = ViewType.ACTIVE_ONLY) -> 
     return _pages(lambda token: client.search_experiments(view_type, page_token=token))
 
 
-def comparison(tracking_uri: str, name: str, sweep_id: str) -> str:
+def comparison(tracking_uri: str, sweep: SweepRow) -> str:
     """The address in MLflow's UI, below its base URL, that compares a sweep's trials: on the saved view, if there is one.
 
     Raises:
         RunsError: the store is unreachable or damaged, or does not have the sweep.
     """
     try:
-        experiment = experiment_with(MlflowClient(tracking_uri), "abel.sweep_id", sweep_id)
+        experiment = experiment_with(MlflowClient(tracking_uri), "abel.sweep_id", sweep.id)
     except FAULTS as error:
         raise _unreadable(error, tracking_uri) from None
     if experiment is None:
         place = without_credentials(tracking_uri)
-        raise RunsError(f"sweep {name!r}: must be in the tracking store, but {place} does not show it yet")
+        raise RunsError(f"sweep {sweep.name!r}: must be in the tracking store, but {place} does not show it yet")
     query = {"workflowType": "machine_learning", "compareRunsMode": "CHART"}
-    if view.TAG + view.key(sweep_id) in experiment.tags:
-        query["viewStateShareKey"] = view.key(sweep_id)
+    if view.TAG + view.key(sweep.id) in experiment.tags:
+        query["viewStateShareKey"] = view.key(sweep.id)
     else:  # the view was removed
-        query |= {"searchFilter": view.trials_of(sweep_id), "orderByKey": view.ORDER, "orderByAsc": "true"}
+        ascending = "false" if sweep.metric.higher_is_better else "true"
+        order = {"orderByKey": view.order(sweep.metric), "orderByAsc": ascending}
+        query |= {"searchFilter": view.trials_of(sweep.id), **order}
     return f"/#/experiments/{experiment.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 

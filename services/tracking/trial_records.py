@@ -6,19 +6,19 @@ from services.tracking import downsampling, projection
 from services.tracking.acts import Change
 from services.tracking.store import Shown
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import StateRow, TrialRow
+from sweeps.ledger.records import StateRow, SweepRow, TrialRow
 
 
 class TrialRecords:
     """The records of a sweep's trials in the ledger; ``rows`` are the trials by id, as last read."""
 
-    def __init__(self, ledger: Ledger, sweep_id: str) -> None:
-        self._ledger, self._sweep_id = ledger, sweep_id
+    def __init__(self, ledger: Ledger, sweep: SweepRow) -> None:
+        self._ledger, self._sweep = ledger, sweep
         self.rows: dict[str, TrialRow] = {}
 
     def refresh(self) -> None:
         """Read the rows of the trials again."""
-        self.rows = {row.id: row for row in self._ledger.trials(self._sweep_id)}
+        self.rows = {row.id: row for row in self._ledger.trials(self._sweep.id)}
 
     def news(self, row: TrialRow, shown: Shown, change: Change, states: Mapping[str, StateRow]) -> list[StateRow]:
         """The trial's records that the store lacks, in order: from the events, or from its path if they leave a gap."""
@@ -40,7 +40,7 @@ class TrialRecords:
         wanted = downsampling.eventful(*projection.turns(shown.tags, change.decisions)) & decided
         wanted |= {state.epoch for state in news if downsampling.on_grid(state.epoch, row.epochs)}
         if change.ended and change.ended.payload["status"] in downsampling.AT_THEIR_END:
-            wanted |= downsampling.ends(path)
+            wanted |= downsampling.ends(path, self._sweep.metric)
         at_hand = path or news
         if not wanted <= {state.epoch for state in at_hand}:
             self.refresh()

@@ -13,22 +13,20 @@ from typing import Any, NamedTuple
 from abel.schedules import Abel, Plateau
 from services.tracking import downsampling, projection
 from sweeps.ledger.records import SweepRow, TrialRow
+from workers.contracts import Metric
 
 TAG = "mlflow.sharedViewState."
 LOADED = 100  # runs in MLflow's list before a user loads more
 CARD_PIXELS = 320
 MAIN, REST, SYSTEM = "abel", "abel-rest", "abel-system"  # ids of the sections; MLflow names the last two
 
-ORDER = "metrics.`minimum_test_error`"  # by creation time, MLflow would fold trials below the sweep's own run
 # Group by setting: a mean over an arm's whole grid is not the error of any setting. Groups are ordered by their mean.
 SETTING = "abel.setting"
 BY_SETTING = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": SETTING}]}
 FOLDED_CHARACTERS = 5_000  # of the settings' names in a view: MLflow refuses experiment tags of more than 20,000
-CURVES = ("test_error", "weight_norm_sq")
 RATE = "learning_rate_first"
 LINES = 20  # settings that are drawn at first
 BY_TRAINING = frozenset({Abel.kind, Plateau.kind})  # schedules that react to training: seeds decay at different epochs
-RESULTS = ("minimum_test_error", "final_test_error", "norm_rise")
 ABOUT = ("abel.decay_epochs", "abel.outcome")
 
 
@@ -50,18 +48,23 @@ def key(sweep_id: str) -> str:
     return f"abel-{sweep_id}"
 
 
+def order(metric: Metric) -> str:
+    """By what a sweep's trials are ordered; by creation time, MLflow would fold them below the sweep's own run."""
+    return f"metrics.`{metric.column('minimum')}`"
+
+
 def trials_of(sweep_id: str) -> str:
     """The filter that finds a sweep's trials; its own run has no arm."""
     return f"tags.`abel.sweep_id` = '{sweep_id}' and tags.`abel.arm` LIKE '%'"
 
 
 def view(sweep: SweepRow, trials: Sequence[TrialRow]) -> SavedView:
-    """The view of a sweep: its trials by setting, the best first, with test error, norm and rate by epoch.
+    """The view of a sweep: its trials by setting, the best first, with their metric, norm and rate by epoch.
 
     A line is a setting's mean over its seeds, unless that mean would mislead. MLflow averages at each epoch over the trials
     that have a point there, so long trials get one line each. It averages only over the trials loaded in its list, so a
     larger sweep opens on its best trials, ungrouped. If seeds decay at different epochs, no trial has their mean rate, so
-    the view shows the final test error instead of the rate.
+    the view shows the final value of the metric instead of the rate.
     """
     state = json.dumps(_state(sweep, trials), separators=(",", ":"))
     envelope = {"name": f"Sweep {sweep.id}", "createdAt": sweep.created_ms, "state": state}
@@ -74,13 +77,14 @@ def _state(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:
     settings = sorted({*map(_setting, trials)})
     lines = len(settings) if means else len(trials)
     heading = "By setting: mean and range over seeds" if means else "By trial"
-    third = _chart("BAR", RESULTS[1]) if means and _rates_differ(trials) else _line(RATE)
+    best, final = (sweep.metric.column(statistic) for statistic in ("minimum", "final"))
+    third = _chart("BAR", final) if means and _rates_differ(trials) else _line(RATE)
     axes = dict.fromkeys(name for trial in trials for name in trial.settings)
     return {
         # Which runs, in which order.
         "searchFilter": trials_of(sweep.id),
-        "orderByKey": ORDER,
-        "orderByAsc": True,
+        "orderByKey": order(sweep.metric),
+        "orderByAsc": not sweep.metric.higher_is_better,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
@@ -90,9 +94,9 @@ def _state(sweep: SweepRow, trials: Sequence[TrialRow]) -> dict[str, Any]:
         "groupsExpanded": _folded(settings),
         "useGroupedValuesInCharts": means,  # with a band from the minimum to the maximum
         "runsHiddenMode": "SHOW_ALL" if lines <= LINES else "FIRST_20_RUNS",
-        "selectedColumns": list(_columns(axes)),
+        "selectedColumns": list(_columns(axes, (best, final, "norm_rise"))),
         # The charts.
-        "compareRunCharts": [*map(_line, CURVES), third, _chart("BAR", RESULTS[0])],
+        "compareRunCharts": [_line(sweep.metric.name), _line("weight_norm_sq"), third, _chart("BAR", best)],
         "compareRunSections": [
             _section(MAIN, heading if lines <= LINES else f"{heading}, the best {LINES}", display=True),
             _section(REST, "Model metrics", display=False),
@@ -120,9 +124,9 @@ def _rates_differ(trials: Sequence[TrialRow]) -> bool:
     return any(count > 1 for count in seeds.values())
 
 
-def _columns(axes: Iterable[str]) -> Iterator[str]:
+def _columns(axes: Iterable[str], results: Iterable[str]) -> Iterator[str]:
     yield from (f"params.`{name}`" for name in ("arm", *axes, "seed"))
-    yield from (f"metrics.`{name}`" for name in RESULTS)
+    yield from (f"metrics.`{name}`" for name in results)
     yield from (f"tags.`{name}`" for name in ABOUT)
 
 

@@ -10,15 +10,17 @@ from services.upkeep import Adopted
 from services.verbs.running import preflight
 from sweeps.adoption.rekeying import NotAdoptable, RekeyedEpoch, pairs_of_identities, program_key, rekeyed
 from sweeps.adoption.replays import differences, differing, sample
+from sweeps.errors import ConfigError
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
 from sweeps.ledger.repair_sweeps import SpecDiffers, spec_as_entered
 from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identities_here
+from sweeps.spec.programs import program_from_dict
 from sweeps.spec.sweep import SpecError
 from workers.checkpoints import Checkpoints
-from workers.config import ConfigError, Program, from_dict
+from workers.config import Program
 from workers.reports import Record
 from workers.trajectory import Identity
 
@@ -115,7 +117,7 @@ class _Adoption:
 
     def _programs(self) -> dict[str, Program]:
         """Return the recorded programs as this code reads them; new code may add fields to one."""
-        return {program_key(one.program): from_dict(one.program) for one in self._row.identities}
+        return {program_key(one.program): program_from_dict(one.program) for one in self._row.identities}
 
     def _identities(self) -> Mapping[Program, Identity]:
         return identities_here(list(self._programs().values()), self._environment, self._settings.data_dir)

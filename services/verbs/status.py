@@ -68,6 +68,7 @@ def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
         trials=found,
         incidents=_incidents(ledger, sweep.id, {trial.id: trial.name for trial in trials}),
         lacking=ledgers.lag(settings, ledger, sweep.id),
+        error=sweep.metric.error_label,
         adopted=tuple(_adopted(ledger, sweep)),
     )
 

@@ -4,10 +4,11 @@ import os
 import socket
 import sys
 
+from services import ledgers
 from services.errors import OperationError
-from services.schemas import SweepOverview, UiServer
+from services.schemas import UiServer
 from services.settings import MLFLOW_ENVIRONMENT, Settings
-from services.verbs.status import status, sweeps
+from sweeps.ledger.records import SweepRow
 from sweeps.urls import is_server, without_credentials
 
 
@@ -17,8 +18,7 @@ def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
     Raises:
         OperationError: the port is taken, perhaps by another ``abel ui``, or not allowed for this user.
     """
-    rows = sweeps(settings)
-    shown = status(settings, sweep).sweep if sweep else next(iter(rows), None)
+    shown = _shown(settings, sweep)
     page = _page(settings, shown) if shown else ""
     if is_server(settings.tracking_uri):
         return UiServer(url=without_credentials(settings.tracking_uri) + page, command=None, environment={})
@@ -31,6 +31,16 @@ def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
     # Every user of the machine can read a command line; the URI may hold a password, so it goes into the environment.
     environment = {**MLFLOW_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri}
     return UiServer(url=f"http://127.0.0.1:{port}{page}", command=tuple(command), environment=environment)
+
+
+def _shown(settings: Settings, sweep: str | None) -> SweepRow | None:
+    """The sweep with a name or id, by default the newest; None if there is none yet."""
+    if sweep:
+        with ledgers.found(settings, sweep) as (_, row):
+            return row
+    with ledgers.opened_if_any(settings) as ledger:
+        rows = ledger.sweeps() if ledger else []
+        return rows[-1] if rows else None
 
 
 def _ensure_free(port: int) -> None:
@@ -48,11 +58,11 @@ def _ensure_free(port: int) -> None:
         raise OperationError(f"--port: {rule}; `abel ui --port {other}` uses a free one") from None
 
 
-def _page(settings: Settings, sweep: SweepOverview) -> str:
+def _page(settings: Settings, sweep: SweepRow) -> str:
     from services.tracking import runs
 
     try:
-        return runs.comparison(settings.tracking_uri, sweep.name, sweep.id)
+        return runs.comparison(settings.tracking_uri, sweep)
     except runs.StoreDamaged as error:
         raise OperationError(str(error)) from None
     except runs.RunsError:

@@ -58,7 +58,7 @@ def differing(
         "data_dir": data_dir and str(data_dir),
         "ways": [_question(way) for way in ways],
     }
-    answer = ask_worker("workers.replays", question, environment, "the process that replays epochs")
+    answer = ask_worker("sweeps.processes.replaying", question, environment, "the process that replays epochs")
     found: list[str] = []
     for way, metrics in zip(ways, answer["metrics"], strict=True):
         for epoch, values in zip(way, metrics or [None], strict=False):

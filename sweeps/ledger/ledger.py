@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +133,7 @@ class Ledger(Driving):
             "created_ms": now_ms(),
             "used_ms": now_ms(),
             "forecast": None if forecast is None else encode(forecast),
-            "identities": encode([asdict(identity) for identity in identities.values()]),
+            "identities": encode([identity.to_dict() for identity in identities.values()]),
         }
         with self._write() as connection:
             if connection.scalar(_entry(connection, row)):

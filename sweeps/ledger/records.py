@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from workers.contracts import Metric
 from workers.trajectory import Identity
 
 
@@ -57,6 +58,11 @@ class SweepRow:
         salt = "" if self.sharing else trial.id
         return {one.root(trial.seed, salt) for one in self.identities if one.program == trial.program}
 
+    @property
+    def metric(self) -> Metric:
+        """What the sweep's trials are compared by; all of them have one task."""
+        return self.identities[0].metric
+
     @classmethod
     def read(cls, row: Any) -> "SweepRow":
         """Decode a row of the table."""
@@ -68,7 +74,7 @@ class SweepRow:
             status=SweepStatus(row.status),
             created_ms=row.created_ms,
             forecast=None if row.forecast is None else json.loads(row.forecast),
-            identities=tuple(Identity(**values) for values in json.loads(row.identities)),
+            identities=tuple(Identity.from_dict(values) for values in json.loads(row.identities)),
             holder=row.holder,
             lease_until_ms=row.lease_until_ms,
         )

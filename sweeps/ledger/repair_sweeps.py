@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
+from sweeps.errors import ConfigError
 from sweeps.ledger import leases, tables
 from sweeps.ledger.entries import sweep_identity, trial_row
 from sweeps.ledger.holding import held, holdings
@@ -17,7 +18,7 @@ from sweeps.ledger.sealing import change_rows, digest, seal
 from sweeps.spec.ordering import in_order
 from sweeps.spec.schedules import schedule_from_dict
 from sweeps.spec.sweep import SpecError, SweepSpec, Trial, parse_document
-from workers.config import ConfigError, Program, to_dict
+from workers.config import Program, to_dict
 from workers.fold import diverged, observation, plan_epoch, updated
 from workers.trajectory import Identity
 
@@ -63,7 +64,7 @@ def restored(
     """
     wanted = lacking.keys() | {row["id"]}
     try:
-        identities = [Identity(**values) for values in json.loads(row["identities"])]
+        identities = [Identity.from_dict(values) for values in json.loads(row["identities"])]
         for spec in in_order(json.loads(row["spec"]), trials):
             expanded = parse_document(spec, "ledger").expand()
             known = _identities(expanded, identities)

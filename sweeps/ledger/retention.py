@@ -3,7 +3,8 @@
 A trial that is resumed, or extended by a longer sweep, starts from the last checkpoint of its path, so that checkpoint is kept
 for every trial of every sweep. A trial without a result also keeps those at which other paths fork off, and a running sweep
 keeps all of its checkpoints. Adopted ones are kept until a sweep has their states. The others are waypoints: without one, a new
-branch that forks there retrains the epochs since the checkpoint before, with the same records.
+branch that forks there retrains the epochs since the checkpoint before, with the same records. Part of a long epoch belongs to no
+path: it is kept while a sweep runs.
 """
 
 from collections.abc import Callable, Container, Iterable, Sequence

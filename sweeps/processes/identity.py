@@ -71,8 +71,8 @@ def identities_here(
     """
     distinct = list(dict.fromkeys(programs))
     question = {"programs": [to_dict(program) for program in distinct], "data_dir": data_dir and str(data_dir)}
-    answer = ask_worker("workers.trajectory", question, environment, "the data inspection process")
-    return {program: Identity(**values) for program, values in zip(distinct, answer["identities"], strict=True)}
+    answer = ask_worker("sweeps.processes.inspection", question, environment, "the data inspection process")
+    return {program: Identity.from_dict(values) for program, values in zip(distinct, answer["identities"], strict=True)}
 
 
 def ask_worker(

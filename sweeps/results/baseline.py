@@ -80,9 +80,9 @@ def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float | No
 def _point(trial: TrialResult, error: Statistic, guessing: float | None) -> Point:
     diverged = trial.status == TrialStatus.DIVERGED
     errors = {
-        "minimum": trial.minimum_test_error,
-        "final": trial.final_test_error,
-        "selected": trial.selected_test_error,
+        "minimum": trial.minimum_error,
+        "final": trial.final_error,
+        "selected": trial.selected_error,
     }
     value = guessing if diverged else errors[error]
     found = math.nan if value is None else value

@@ -7,23 +7,25 @@ from typing import Any
 import pandas as pd
 
 from sweeps.ledger.records import Work
+from workers.contracts import Metric
+from workers.trajectory import TEST_ERROR
 
 CURVES = (
     "weight_norm_sq",
-    "test_error",
     "train_error",
     "train_loss",
     "learning_rate_first",
     *(f"dynamics/{name}" for name in ("growth", "decay", "alignment", "residual", "ratio", "balance")),
     *(f"dynamics/{name}" for name in ("change_sgd", "change_steps", "change")),
 )
+ERRORS = ("minimum_error", "final_error", "selected_error")
 CURVE_COLUMNS = ("trial_id", "arm", "seed", "epoch", "metric", "value")
 EVENT_COLUMNS = ("trial_id", "arm", "seed", "epoch", "kind")
 TRIAL_COLUMNS = (
     *("trial_id", "number", "name", "arm", "kind", "seed"),
     *("outcome", "epoch", "epochs", "error", "settings"),
     *("decay_epochs", "bounce_epochs", "forced_epochs", "minimum_epochs"),
-    *("minimum_test_error", "minimum_epoch", "final_test_error", "selected_test_error"),
+    *("minimum_error", "minimum_epoch", "final_error", "selected_error"),
 )
 
 
@@ -32,11 +34,13 @@ class Frames:
     """The ledger's data of a sweep, or of several sweeps as one.
 
     Args:
-        trials: one row per trial, by number; ``settings`` holds dicts, ``*_epochs`` tuples, ``*_error`` percent.
+        trials: one row per trial, by number; ``settings`` holds dicts, ``*_epochs`` tuples, ``*_error`` the errors by the metric
+            in percent.
         curves: one row per trial, epoch (from 1) and metric; NaN if a value was not finite.
         events: one row per decision of a schedule: ``minimum``, ``decay``, ``last_decay``, ``milestone`` or ``plateau``.
         spec: the sweep's spec; empty for several sweeps.
         work: the total work for the sweep; None for several sweeps.
+        metric: what the trials are compared by; of several sweeps, that of the first.
     """
 
     trials: pd.DataFrame
@@ -44,6 +48,7 @@ class Frames:
     events: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(EVENT_COLUMNS)))
     spec: Mapping[str, Any] = field(default_factory=dict)
     work: Work | None = None
+    metric: Metric = TEST_ERROR
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -55,7 +60,7 @@ class Frames:
         diverged = self.trials["outcome"] == "diverged"
         if guessing is None:
             return self.finished
-        errors = [name for name in self.trials.columns if name.endswith("_test_error")]
+        errors = [name for name in self.trials.columns if name in ERRORS]
         counts = self.trials.assign(**{name: self.trials[name].mask(diverged, guessing) for name in errors})
         return counts[diverged | (self.trials["outcome"] == "finished")]
 
@@ -88,4 +93,5 @@ def joined(named: Mapping[str, Frames]) -> Frames:
         trials=all_of(((name, one.trials) for name, one in named.items()), "trial_id", "name", "arm"),
         curves=all_of(((name, one.curves) for name, one in named.items()), "trial_id", "arm"),
         events=all_of(((name, one.events) for name, one in named.items()), "trial_id", "arm"),
+        metric=next(iter(named.values())).metric,
     )

@@ -13,10 +13,11 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results import summary
 from sweeps.results.frames import CURVE_COLUMNS, CURVES, EVENT_COLUMNS, TRIAL_COLUMNS, Frames
+from workers.contracts import Metric
 
 
 def load(ledger: Ledger, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Frames:
-    """Return a sweep's trials, the curves of some metrics, and its schedules' decisions.
+    """Return a sweep's trials, the curves of its metric and of some others, and its schedules' decisions.
 
     Needs neither a tracking store nor the plug-ins of the sweep.
 
@@ -27,21 +28,24 @@ def load(ledger: Ledger, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Fr
     decisions: dict[str, list[EventRow]] = defaultdict(list)
     for event in ledger.events_of(sweep.id, "schedule"):
         decisions[event.payload["trial"]].append(event)
-    rows, curves = [], []
+    rows, curves, named = [], [], dict.fromkeys((sweep.metric.name, *metrics))
     for trial, states in zip(trials, ledger.curves(sweep, trials), strict=True):
-        rows.append(_row(trial, states, decisions[trial.id]))
-        curves += [(trial, states, metric) for metric in metrics if states and metric in states[0].metrics]
+        rows.append(_row(trial, states, decisions[trial.id], sweep.metric))
+        curves += [(trial, states, metric) for metric in named if states and metric in states[0].metrics]
     return Frames(
         trials=pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)),
         curves=_curves(curves),
         events=_events(trials, decisions),
         spec=sweep.spec,
         work=ledger.work(sweep.id),
+        metric=sweep.metric,
     )
 
 
-def _row(trial: TrialRow, states: Sequence[StateRow], decisions: Sequence[EventRow]) -> Mapping[str, Any]:
-    result = summary.trial_result(trial, states)
+def _row(
+    trial: TrialRow, states: Sequence[StateRow], decisions: Sequence[EventRow], metric: Metric
+) -> Mapping[str, Any]:
+    result = summary.trial_result(trial, states, metric)
     lists = {
         name: tuple(sorted({row.payload["epoch"] for row in decisions if Event(row.payload["event"]) & flags}))
         for name, flags in summary.EPOCH_LISTS.items()
@@ -59,16 +63,16 @@ def _row(trial: TrialRow, states: Sequence[StateRow], decisions: Sequence[EventR
         "error": (trial.error or "") if trial.status is TrialStatus.FAILED else "",
         "settings": trial.settings,
         **lists,
-        "minimum_test_error": _number(result.minimum_test_error),
-        "minimum_epoch": _first(states, result.minimum_test_error),
-        "final_test_error": _number(result.final_test_error),
-        "selected_test_error": _number(result.selected_test_error),
+        "minimum_error": _number(result.minimum_error),
+        "minimum_epoch": _first(states, result.minimum_error, metric),
+        "final_error": _number(result.final_error),
+        "selected_error": _number(result.selected_error),
     }
 
 
-def _first(states: Sequence[StateRow], error: float | None) -> int:
-    """Return the first epoch with this test error; 0 if no epoch has it."""
-    return next((state.epoch for state in states if state.metrics["test_error"] == error), 0)
+def _first(states: Sequence[StateRow], error: float | None, metric: Metric) -> int:
+    """Return the first epoch with this error; 0 if no epoch has it."""
+    return next((state.epoch for state in states if metric.error(state.metrics[metric.name]) == error), 0)
 
 
 def _number(error: float | None) -> float:

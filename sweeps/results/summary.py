@@ -11,6 +11,7 @@ from sweeps.ledger.queries import Reading
 from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
 from sweeps.spec.schedules import schedule_from_dict
+from workers.contracts import Metric
 from workers.fold import observation, states
 
 # Lists of a trial's epochs, with the event flags that define them.
@@ -24,12 +25,14 @@ EPOCH_LISTS: Mapping[str, Event] = {
 
 def results(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> Iterator[TrialResult]:
     """Yield the result of each trial, with one curve in memory at a time."""
-    return map(trial_result, trials, ledger.curves(sweep, trials))
+    curves = ledger.curves(sweep, trials)
+    return (trial_result(trial, curve, sweep.metric) for trial, curve in zip(trials, curves, strict=True))
 
 
-def trial_result(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
+def trial_result(trial: TrialRow, curve: Sequence[StateRow], metric: Metric) -> TrialResult:
     """Reduce a trial and its recorded epochs to its result."""
-    errors = [state.metrics["test_error"] for state in curve]
+    errors = [metric.error(state.metrics[metric.name]) for state in curve]
+    chosen = selected(curve)
     return TrialResult(
         name=trial.name,
         arm=trial.arm,
@@ -38,9 +41,9 @@ def trial_result(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
         status=trial.status,
         epoch=trial.epoch,
         epochs=trial.epochs,
-        minimum_test_error=min(filter(math.isfinite, errors), default=None),
-        final_test_error=errors[-1] if errors else None,
-        selected_test_error=selected(curve),
+        minimum_error=min(filter(math.isfinite, errors), default=None),
+        final_error=errors[-1] if errors else None,
+        selected_error=None if chosen is None else metric.error(chosen.metrics[metric.name]),
         decays=decay_epochs(trial.schedule, curve),
         error=trial.error,
         failure=trial.failure,
@@ -48,10 +51,10 @@ def trial_result(trial: TrialRow, curve: Sequence[StateRow]) -> TrialResult:
     )
 
 
-def selected(curve: Sequence[StateRow]) -> float | None:
-    """Return the test error at the lowest training loss, which the paper reports if the error rises after a decay (SM)."""
-    known = [state.metrics for state in curve if math.isfinite(state.metrics["train_loss"])]
-    return min(known, key=lambda metrics: metrics["train_loss"])["test_error"] if known else None
+def selected(curve: Sequence[StateRow]) -> StateRow | None:
+    """Return the epoch with the lowest training loss, whose error the paper reports if the error rises after a decay (SM)."""
+    known = (state for state in curve if math.isfinite(state.metrics["train_loss"]))
+    return min(known, key=lambda state: state.metrics["train_loss"], default=None)
 
 
 def decay_epochs(schedule: Mapping[str, Any], curve: Sequence[StateRow]) -> tuple[int, ...]:
@@ -73,7 +76,7 @@ def summarise(trials: Sequence[TrialRow], results: Sequence[TrialResult]) -> tup
 
 def _arm(arm: str, kind: str, results: Sequence[TrialResult]) -> ArmSummary:
     best = _best_setting(results)
-    finals = [result.final_test_error for result in best if result.final_test_error is not None]
+    finals = [result.final_error for result in best if result.final_error is not None]
     return ArmSummary(
         arm=arm,
         kind=kind,
@@ -102,4 +105,4 @@ def _best_setting(results: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def _mean_minimum(seeds: Sequence[TrialResult]) -> float:
-    return fmean(result.minimum_test_error for result in seeds if result.minimum_test_error is not None)
+    return fmean(result.minimum_error for result in seeds if result.minimum_error is not None)

@@ -64,7 +64,7 @@ class Power:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """One trial: test errors in percent, and the epochs after which its schedule decayed the rate."""
+    """One trial: errors by the sweep's metric, in percent, and the epochs after which its schedule decayed the rate."""
 
     name: str
     arm: str
@@ -73,9 +73,9 @@ class TrialResult:
     status: str
     epoch: int
     epochs: int
-    minimum_test_error: float | None
-    final_test_error: float | None
-    selected_test_error: float | None  # at the epoch with the lowest training loss
+    minimum_error: float | None
+    final_error: float | None
+    selected_error: float | None  # at the epoch with the lowest training loss
     decays: tuple[int, ...]
     error: str | None
     failure: str | None  # the class of the last failure, if any
@@ -84,7 +84,7 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmSummary:
-    """One arm at the setting of its grid with the lowest seed-mean minimum test error; errors in percent.
+    """One arm at the setting of its grid with the lowest seed-mean minimum error; errors in percent.
 
     ``settings`` and the errors are None until every seed of at least one setting has finished; ``final_sd`` is the
     sample standard deviation over seeds, None for a single seed. ``decays`` holds the decay epochs at that setting, by seed.

@@ -63,9 +63,8 @@ class Frontier:
         halvings = {trial.arm: trial.halving for trial in trials if trial.halving is not None}
         decided = self._ledger.events_of(self._sweep_id, HALVED) if halvings else []
         by_number = {row.number: row for row in rows}
-        known = {by_number[trial.number].id: identities[trial.program].guessing for trial in trials if halvings}
-        guessing = {trial: error for trial, error in known.items() if error is not None}
-        contest = Contest.resumed(rows, halvings, decided, guessing)
+        known = {by_number[trial.number].id: identities[trial.program].metric for trial in trials if halvings}
+        contest = Contest.resumed(rows, halvings, decided, known)
         self._walk.begin(contest, going)
         roots: dict[tuple[str, int], list[tuple[Trial, TrialRow, Identity]]] = {}
         for trial in trials:
@@ -76,6 +75,7 @@ class Frontier:
         for (root, _), group in roots.items():
             members = tuple(Member(trial=row.id, schedule=trial.schedule) for trial, row, _ in group)
             cohort = Cohort(
+                program=group[0][0].program,
                 identity=group[0][2],
                 seed=group[0][0].seed,
                 epochs=min(contest.limit(row) for _, row, _ in group),

@@ -19,6 +19,8 @@ import numpy as np
 
 from sweeps.ledger.records import EventRow, StateRow, TrialRow, TrialStatus, encode
 from sweeps.spec.sections import Halving
+from workers.contracts import Metric
+from workers.trajectory import TEST_ERROR
 
 HALVED = "halved"  # the kind of the event for a decision
 LARGEST = 100.0  # percent, the error of a diverged trial if the error of guessing is unknown
@@ -60,13 +62,13 @@ class Contest:
     Args:
         halvings: by arm.
         trials: the trials of each arm.
-        guessing: the error of guessing by trial id, in percent: the error of a trial that has diverged.
+        metrics: what a trial is compared by, by trial id.
         passed: the last rung that each trial has passed, by trial id; trials that passed none are absent.
     """
 
     halvings: Mapping[str, Halving]
     trials: Mapping[str, Sequence[TrialRow]]
-    guessing: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
     passed: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -75,11 +77,11 @@ class Contest:
         rows: Iterable[TrialRow],
         halvings: Mapping[str, Halving],
         events: Iterable[EventRow],
-        guessing: Mapping[str, float] | None = None,
+        metrics: Mapping[str, Metric] | None = None,
     ) -> Contest:
         """Return the contest with the rungs passed according to a ledger's events."""
         rows = list(rows)
-        contest = cls(halvings, {arm: [row for row in rows if row.arm == arm] for arm in halvings}, guessing or {})
+        contest = cls(halvings, {arm: [row for row in rows if row.arm == arm] for arm in halvings}, metrics or {})
         for event in events:
             contest.passed |= dict.fromkeys(event.payload["passed"], int(event.payload["epoch"]))
         return contest
@@ -115,7 +117,7 @@ class Contest:
         """Rank the settings at a rung by their records; trials that passed it earlier are not stopped."""
         halving, by_setting = self.halvings[arm], dict[str, list[float]]()
         for row in self.trials[arm]:
-            error = _error(halving, epoch, statuses[row.id], curves[row.id], self.guessing.get(row.id, LARGEST))
+            error = _error(halving, epoch, statuses[row.id], curves[row.id], self.metrics.get(row.id, TEST_ERROR))
             if error is not None:
                 by_setting.setdefault(encode(row.settings), []).append(error)
         lost = losers({setting: fmean(errors) for setting, errors in by_setting.items()}, halving.reduction_factor)
@@ -127,13 +129,14 @@ class Contest:
 
 
 def _error(
-    halving: Halving, epoch: int, status: TrialStatus, curve: Sequence[StateRow], guessing: float
+    halving: Halving, epoch: int, status: TrialStatus, curve: Sequence[StateRow], metric: Metric
 ) -> float | None:
     """Return the error of a trial at a rung; None if it does not count there because it stopped or failed earlier."""
+    worst = LARGEST if metric.worst_error is None else metric.worst_error
     if status is TrialStatus.DIVERGED and len(curve) <= epoch:
-        return guessing
+        return worst
     if len(curve) < epoch and status is not TrialStatus.FINISHED:
         return None
-    errors = [state.metrics["test_error"] for state in curve[:epoch]]
+    errors = [metric.error(state.metrics[metric.name]) for state in curve[:epoch]]
     counted = errors[-1:] if halving.error == "last" else errors
-    return min((error for error in counted if 0 <= error <= LARGEST), default=guessing)  # ignores NaN
+    return min((error for error in counted if 0 <= error <= LARGEST), default=worst)  # ignores NaN

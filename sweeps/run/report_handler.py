@@ -8,7 +8,7 @@ from sweeps.ledger.records import StateRow, storable
 from sweeps.run.branches import Branch
 from sweeps.run.progress import Gathered, TrialProgress
 from sweeps.run.walk import Walk
-from workers.reports import MEASURED_TIMES, Damaged, Ended, Forked, Record, Report, Saved
+from workers.reports import MEASURED_TIMES, Damaged, Ended, Forked, Partway, Record, Report, Saved
 
 
 class Nondeterministic(Exception):
@@ -69,6 +69,8 @@ class ReportHandler:
                     self.gathered.records.append(report)
                     self.branch.tries = 0
                     self.progress.step(self.branch, report.key, report.metrics, self.gathered)
+                case Partway():
+                    pass
                 case Saved():
                     self.gathered.checkpoints.append((report.key, report.epoch))
                     self.gathered.seconds_saving += report.seconds

@@ -1,14 +1,14 @@
-"""Decoding of programs in specs: bare and default kinds, and bounds on sizes that no machine could hold."""
+"""Decoding of programs: from specs, with bare and default kinds and bounds on sizes, and from the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field, fields, make_dataclass
+from dataclasses import field, fields, is_dataclass, make_dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, get_type_hints
 
-from sweeps.errors import shown
+from sweeps.errors import ConfigError, shown
 from sweeps.spec.shapes import STRICT, Shape, Tagged
 from workers import plugins
 from workers.config import Program
@@ -20,7 +20,6 @@ MOST_DEPTH = 2000  # layers; a network is built and compiled layer by layer
 MOST_PIXELS = 1_000_000
 MOST = 2**31 - 1  # largest index on a device
 
-_GROUPS: Mapping[str, str] = {item.name: item.metadata["group"] for item in fields(Program) if item.metadata}
 _SIZES: Mapping[str, Mapping[str, int]] = {
     "digit_pairs": {"train": MOST_EXAMPLES, "test": MOST_EXAMPLES},
     "vgg5": {"width": MOST_WIDTH},
@@ -39,20 +38,32 @@ def decode_program(given: Any) -> tuple[Program | None, dict[str, str]]:
         return None, {"": f"must be a mapping, got {shown(given)}"}
     given = with_kinds(given)
     parts, found = program_shape().decode(given)
-    for name, group in _GROUPS.items():
+    for name, group in _groups(given).items():
         part = given.get(name)
         kind = part.get("kind") if isinstance(part, Mapping) else None
-        if isinstance(kind, str) and kind in (broken := _installed(group)[1]):
+        if isinstance(kind, str) and kind in (broken := installed(group)[1]):
             found[f"{name}.kind"] = broken[kind]
-    program = Program(**vars(parts)) if parts is not None else None
+    program = type(parts.task).program(**vars(parts)) if parts is not None else None
     found |= dict(_too_large(program)) if program is not None else {}
     return (None, found) if found else (program, found)
 
 
+def program_from_dict(values: Mapping[str, Any]) -> Program:
+    """Return the program of a canonical dictionary, also one of an earlier version, which lacks later fields.
+
+    Raises:
+        ConfigError: with all faults of the dictionary.
+    """
+    program, faults = decode_program(values)
+    if program is None:
+        raise ConfigError(faults)
+    return program
+
+
 def with_kinds(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a program's dictionary with default kinds filled in and bare kinds expanded to mappings."""
-    named = {**KINDS, **given}
-    return {name: _with_kind(part, KINDS.get(name)) if name in _GROUPS else part for name, part in named.items()}
+    named, groups = {**KINDS, **given}, _groups(given)
+    return {name: _with_kind(part, KINDS.get(name)) if name in groups else part for name, part in named.items()}
 
 
 def replaced(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -70,22 +81,43 @@ def _with_kind(part: Any, default: str | None) -> Any:
 
 @cache
 def program_shape() -> Shape[Any]:
-    """Return `Program` as a pydantic shape: each group is the union of the installed variants."""
-    hints = get_type_hints(Program)
+    """Return any program as a pydantic shape: the union of the programs of the installed tasks."""
+    programs = {kind: _program_type(kind, task) for kind, task in installed(plugins.TASKS)[0].items()}
+    tagged = Tagged(programs or {"none": Program}, tag=("task", "kind"))
+    return Shape(Annotated[Any, tagged])
+
+
+def _program_type(kind: str, task: type[Any]) -> type[Any]:
+    """Return the dataclass of a task's programs, in which each group is the union of the installed variants."""
+    cls = task.program
+    hints = get_type_hints(cls)
     unions = {
-        name: Annotated[Any, Tagged(_installed(group)[0], default=KINDS.get(name), is_bare=True)]
-        for name, group in _GROUPS.items()
+        name: Annotated[Any, Tagged(installed(group)[0], default=KINDS.get(name), is_bare=True)]
+        for name, group in _groups_of(cls).items()
     }
+    unions["task"] = Annotated[Any, Tagged({kind: task}, default=KINDS["task"], is_bare=True)]
     members = [
-        (item.name, unions.get(item.name, hints[item.name]), field(default=item.default)) for item in fields(Program)
+        (item.name, unions.get(item.name, hints[item.name]), field(default=item.default)) for item in fields(cls)
     ]
-    namespace = {"__post_init__": Program.__post_init__, "__doc__": Program.__doc__, "__pydantic_config__": STRICT}
-    cls = make_dataclass("Program", members, namespace=namespace, frozen=True, kw_only=True)
-    return Shape(cls, config=None)
+    namespace = {"__doc__": cls.__doc__, "__pydantic_config__": STRICT}
+    return make_dataclass(cls.__name__, members, bases=(cls,), namespace=namespace, frozen=True, kw_only=True)
+
+
+def _groups(given: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the plug-in group of each tagged part that a program of the given task has."""
+    task = given.get("task", KINDS["task"])
+    kind = task.get("kind", KINDS["task"]) if isinstance(task, Mapping) else task
+    found = installed(plugins.TASKS)[0].get(kind) if isinstance(kind, str) else None
+    return _groups_of(Program if found is None else found.program)
 
 
 @cache
-def _installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
+def _groups_of(cls: type[Program]) -> Mapping[str, str]:
+    return {item.name: item.metadata["group"] for item in fields(cls) if "group" in item.metadata}
+
+
+@cache
+def installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
     """Return the variants of a group by kind, and the faults of those that cannot be used."""
     found: dict[str, type[Any]] = {}
     broken: dict[str, str] = {}
@@ -104,15 +136,21 @@ def _installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
 
 def forget() -> None:
     """Clear the caches of installed kinds, which otherwise last for the life of the process."""
-    for function in (program_shape, _installed, plugins.find, plugins.variants):
-        function.cache_clear()
+    program_shape.cache_clear()
+    installed.cache_clear()
+    plugins.look_again()
 
 
 def _too_large(program: Program) -> Iterator[tuple[str, str]]:
     """Yield the path of each integer above its bound, with the broken rule."""
-    parts: dict[str, Any] = {name: getattr(program, name) for name in ("model", "data", "optimizer", "augment")}
-    named = [(f"{name}.{item.name}", part, item.name) for name, part in parts.items() for item in fields(part)]
-    for path, owner, name in [("batch_size", program, "batch_size"), *named]:
+    parts = {item.name: getattr(program, item.name) for item in fields(program)}
+    named = [
+        (f"{name}.{item.name}", part, item.name)
+        for name, part in parts.items()
+        if is_dataclass(part)
+        for item in fields(part)
+    ]
+    for path, owner, name in [*((name, program, name) for name in parts), *named]:
         value = getattr(owner, name)
         if name in _NO_SIZE or not isinstance(value, int):
             continue

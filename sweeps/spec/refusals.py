@@ -90,7 +90,8 @@ def _told(detail: dict[str, Any], place: _Place) -> tuple[str, str]:
         case "must":
             return place.path, _with_value(detail["msg"], detail["input"])
         case "union_tag_invalid" | "union_tag_not_found":
-            return join(place.path, "kind"), _kind_rule(place)
+            tag = detail["ctx"]["discriminator"].replace("'", "")
+            return join(place.path, tag), _kind_rule(place, tag)
         case "value_error":
             text = str(detail["ctx"]["error"])
             own = _OWN.fullmatch(text) if is_dataclass(place.due) else None
@@ -101,10 +102,12 @@ def _told(detail: dict[str, Any], place: _Place) -> tuple[str, str]:
     return place.path, _with_value(rule + " with a kind" * isinstance(place.due, Mapping), detail["input"])
 
 
-def _kind_rule(place: _Place) -> str:
-    if "kind" not in place.given:
-        return "is missing"
-    kind, kinds = place.given["kind"], list(place.due)
+def _kind_rule(place: _Place, tag: str) -> str:
+    kind, kinds = place.given, list(place.due)
+    for part in tag.split("."):
+        if not isinstance(kind, Mapping) or part not in kind:
+            return "is missing"
+        kind = kind[part]
     return unknown("kind", kind, kinds) if isinstance(kind, str) else _with_value(f"be one of {', '.join(kinds)}", kind)
 
 

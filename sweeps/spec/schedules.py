@@ -8,9 +8,8 @@ from functools import cache
 from typing import Annotated, Any
 
 from abel.schedules import SCHEDULES, Schedule, last_epoch_named
-from sweeps.errors import shown
+from sweeps.errors import ConfigError, shown
 from sweeps.spec.shapes import Shape, Tagged
-from workers.config import ConfigError
 
 _EPOCH_FIELDS = ("decay_epoch", "decay_epochs", "last_decay_epoch", "epochs")
 
@@ -29,7 +28,7 @@ def schedule_from_dict(values: Any) -> Schedule:
     """
     schedule, faults = schedule_shape().decode(values)
     if schedule is None:
-        raise ConfigError([f"{path}: {rule}" if path else rule for path, rule in faults.items()])
+        raise ConfigError(faults)
     return schedule
 
 

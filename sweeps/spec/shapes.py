@@ -19,21 +19,24 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 @dataclass(frozen=True)
 class Tagged:
-    """An annotation: one of several dataclasses, tagged by `kind`.
+    """An annotation: one of several dataclasses, tagged by a kind.
 
     Args:
         variants: the dataclasses by kind.
+        tag: the path of the field that holds the kind.
         default: the kind if none is given.
         is_bare: whether a bare kind is accepted, meaning all its defaults.
     """
 
     variants: Mapping[str, type[Any]]
+    tag: tuple[str, ...] = ("kind",)
     default: str | None = None
     is_bare: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {kind: handler.generate_schema(cls) for kind, cls in self.variants.items()}
-        return core_schema.tagged_union_schema(choices, "kind")
+        path: list[str | int] = [*self.tag]
+        return core_schema.tagged_union_schema(choices, [path])
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         found = handler(schema) | {"description": f"One of {', '.join(self.variants)}."}

@@ -47,6 +47,7 @@ class Verdict:
 def alone(trial: Trial, workshop: Workshop) -> list[Record]:
     """A trial's records when it is trained by itself in this process, without Ray, sharing nothing."""
     cohort = Cohort(
+        program=trial.program,
         identity=workshop.identity(trial.program),
         seed=trial.seed,
         epochs=trial.epochs,

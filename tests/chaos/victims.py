@@ -31,7 +31,7 @@ ARGUMENTS = {
     Victim.DRIVER: "sweeps.run.driver_process",
     Victim.PROJECTOR: "services.tracking.uploading",
     Victim.JANITOR: "sweeps.processes.janitor",
-    Victim.IDENTITY: "workers.trajectory",
+    Victim.IDENTITY: "sweeps.processes.inspection",
 }
 
 

@@ -25,8 +25,13 @@ from workers.workshop import Workshop
 
 def trained(trial: Trial, workshop: Workshop) -> list[Mapping[str, float]]:
     member = Member(trial=trial.name, schedule=trial.schedule)
-    identity = workshop.identity(trial.program)
-    cohort = Cohort(identity=identity, seed=trial.seed, epochs=trial.epochs, members=(member,))
+    cohort = Cohort(
+        program=trial.program,
+        identity=workshop.identity(trial.program),
+        seed=trial.seed,
+        epochs=trial.epochs,
+        members=(member,),
+    )
     with closing(train(cohort, workshop)) as reports:
         return [report.metrics for report in reports if isinstance(report, Record)]
 

@@ -11,8 +11,10 @@ from abel.schedules import Abel, Constant, DecayAt, Event, Schedule
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.spec.programs import program_from_dict
 from sweeps.spec.trial import Trial
-from workers.config import Program, from_dict, to_dict
+from workers.config import Program, to_dict
+from workers.contracts import Metric
 from workers.reports import Record
 from workers.trajectory import Identity
 
@@ -28,9 +30,11 @@ PROGRAM: Mapping[str, Any] = {
     "batch_size": 16,
 }
 
+ACCURACY = Metric(name="accuracy", label="accuracy", unit="%", higher_is_better=True)
+
 
 IDENTITY = Identity(
-    program=to_dict(from_dict(PROGRAM)),
+    program=to_dict(program_from_dict(PROGRAM)),
     data="d" * 64,
     examples=1500,
     numerics={"jax": "0.10.2", "jaxlib": "0.10.2", "device": "cpu", "NPROC": "1"},
@@ -50,6 +54,7 @@ class Story:
     layers: int = 5
     hopeless: bool = False  # near chance throughout
     guessing: float | None = 99.0
+    accuracy: bool = False  # whether its task tells accuracies instead of errors
     name: str = "fig-s6a-digits"
     title: str = "When is the right moment to decay? Digit pairs"
     sweep_id: str = ""
@@ -66,8 +71,9 @@ class Story:
             "claims": {"tested": ["decay_time"], "margin": 2.0},
             **self.spec,
         }
-        identity = replace(IDENTITY, guessing=self.guessing)
-        self.sweep_id = self.ledger.create_sweep(self.name, spec, self.trials(), {from_dict(PROGRAM): identity})
+        worst = self.guessing if self.guessing is None or not self.accuracy else 100 - self.guessing
+        identity = replace(IDENTITY, metric=replace(ACCURACY if self.accuracy else IDENTITY.metric, worst=worst))
+        self.sweep_id = self.ledger.create_sweep(self.name, spec, self.trials(), {program_from_dict(PROGRAM): identity})
         self.invocation = self.ledger.begin_invocation(self.sweep_id)
         return self
 
@@ -78,7 +84,7 @@ class Story:
             arms.append(("decay-at", schedule, {"schedule.decay_epoch": decay}))
         arms.append(("constant", Constant(learning_rate=0.1), {}))
         arms.append(("abel", Abel(learning_rate=0.1, decay_factor=0.1, last_decay_epoch=34), {}))
-        program: Program = from_dict(PROGRAM)
+        program: Program = program_from_dict(PROGRAM)
         cells = [(arm, schedule, point, seed) for arm, schedule, point in arms for seed in range(self.seeds)]
         return [
             Trial(
@@ -168,7 +174,7 @@ class Story:
             "train_loss": error / 22,
             "train_error": max(0.0, error - 4),
             "test_loss": error / 20,
-            "test_error": error,
+            **({"accuracy": 100 - error} if self.accuracy else {"test_error": error}),
             "weight_norm_sq": norm,
             **{f"weight_norm_sq/conv{layer}/kernel": norm / self.layers for layer in range(1, self.layers + 1)},
             "grad_norm_sq": 4.0,

@@ -9,17 +9,17 @@ import optax
 import pytest
 from flax import nnx
 
-from workers.config import Augment, Program
 from workers.data import Dataset
+from workers.data.augment import Augment
 from workers.data.digits import DigitPairs, Digits
 from workers.models.small_cnn import SmallCnn
 from workers.models.vgg import Vgg5
-from workers.optimizers import Sgd
+from workers.optimizers.sgd import Sgd
 from workers.tasks import compiled
-from workers.tasks.classify import Classify
+from workers.tasks.classify import Classify, ClassifyProgram, _place
 
 DATASET = DigitPairs(train=70, test=30).load(None)
-PLAIN = Program(
+PLAIN = ClassifyProgram(
     task=Classify(),
     model=Vgg5(width=2, pools=(False, True, True, True)),
     data=DigitPairs(train=70, test=30),
@@ -34,7 +34,7 @@ KEY = jax.random.key(7)
 
 
 def build(program, dataset=DATASET):
-    return program.task.build(program, dataset)
+    return program.task.build(program, lambda data: dataset)
 
 
 def train(program, rates=RATES, key=KEY, dataset=DATASET):
@@ -42,7 +42,7 @@ def train(program, rates=RATES, key=KEY, dataset=DATASET):
     training = build(program, dataset)
     state = training.init(jax.random.key(0))
     before = jax.device_get(state)
-    after, sums = training.epoch(state, training.data, training.hyper, rates, key, program.batch_size)
+    after, sums = training.advance(state, training.hyper, rates, key, program.batch_size, (0, len(rates)))
     return training, before, after, sums
 
 
@@ -119,11 +119,11 @@ def test_the_penalty_is_inside_the_clip():
 def test_an_epoch_replays_bit_for_bit_and_depends_on_its_key(program):
     training, before, after, sums = train(program)
     restored = jax.tree.map(jnp.asarray, before)
-    again, same_sums = training.epoch(restored, training.data, training.hyper, RATES, KEY, program.batch_size)
+    again, same_sums = training.advance(restored, training.hyper, RATES, KEY, program.batch_size, (0, len(RATES)))
     assert_same((after, sums), (again, same_sums))
-    assert_same(training.evaluate(after, training.data), training.evaluate(again, training.data))
+    assert_same(training.evaluate(after), training.evaluate(again))
     restored = jax.tree.map(jnp.asarray, before)
-    _, other = training.epoch(restored, training.data, training.hyper, RATES, jax.random.key(8), program.batch_size)
+    _, other = training.advance(restored, training.hyper, RATES, jax.random.key(8), program.batch_size, (0, len(RATES)))
     assert not np.array_equal(sums.loss, other.loss)
 
 
@@ -143,14 +143,15 @@ def test_initialisation_depends_on_the_key_alone():
 
 
 def test_numbers_of_a_grid_share_one_compilation():
-    for function in (compiled.epoch, compiled.init, compiled.evaluate):
+    functions = (compiled.train_stretch, compiled.initial_state, compiled.evaluation)
+    for function in functions:
         function.clear_cache()
     changes = [{}, {"l2": 0.2}, {"clip": None}, {"optimizer": Sgd(momentum=0.9)}, {"batch_size": 16}]
     results = []
     for change in changes:
         training, _, after, _ = train(replace(PLAIN, **change))
-        results.append(float(training.metrics(_, training.evaluate(after, training.data))["weight_norm_sq"]))
-    assert [function._cache_size() for function in (compiled.epoch, compiled.init, compiled.evaluate)] == [1, 1, 1]
+        results.append(float(training.metrics([_], training.evaluate(after))["weight_norm_sq"]))
+    assert [function._cache_size() for function in functions] == [1, 1, 1]
     assert len(set(results)) == 4
 
 
@@ -158,7 +159,7 @@ def test_dropout_and_statistics_act_in_training_and_not_in_evaluation():
     training, before, after, _ = train(RICH)
     assert not np.array_equal(before.collections["norm1"]["mean"], after.collections["norm1"]["mean"])
     kept = jax.device_get(after)
-    assert_same(training.evaluate(after, training.data), training.evaluate(after, training.data))
+    assert_same(training.evaluate(after), training.evaluate(after))
     assert_same(after, kept)
 
 
@@ -169,7 +170,7 @@ def test_the_test_set_is_counted_once_whatever_the_batches(monkeypatch, size):
     logits = model(jnp.asarray(DATASET.test_images) - 0.3)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(DATASET.test_labels))
     monkeypatch.setattr(compiled, "_EVALUATION_BATCH", size)
-    found = compiled.evaluate.__wrapped__(training.recipe, after, training.data)
+    found = compiled.evaluation.__wrapped__(training.recipe, after, _place(DATASET))
     np.testing.assert_allclose(found.loss.sum(), losses.sum(), rtol=1e-5)
     assert int(found.errors.sum()) == int((logits.argmax(-1) != DATASET.test_labels).sum())
     assert int(found.examples) == 30
@@ -177,8 +178,8 @@ def test_the_test_set_is_counted_once_whatever_the_batches(monkeypatch, size):
 
 def test_metrics_are_means_percentages_and_norms():
     training, _, after, sums = train(PLAIN)
-    test_sums = training.evaluate(after, training.data)
-    metrics = training.metrics(sums, test_sums)
+    test_sums = training.evaluate(after)
+    metrics = training.metrics([sums], test_sums)
     assert metrics["train_loss"] == pytest.approx(float(sums.loss.mean()))
     assert metrics["train_error"] == pytest.approx(100 * int(sums.errors.sum()) / 64)
     assert metrics["test_loss"] == pytest.approx(float(test_sums.loss.sum()) / 30)
@@ -198,18 +199,18 @@ def test_metrics_are_means_percentages_and_norms():
 
 def test_divergence_is_reported_and_not_raised():
     training, _, after, sums = train(PLAIN, rates=np.float32([1e38] * 4))
-    metrics = training.metrics(sums, training.evaluate(after, training.data))
+    metrics = training.metrics([sums], training.evaluate(after))
     assert not np.isfinite(metrics["train_loss"])
 
 
 def test_training_learns():
-    program = Program(task=Classify(), model=SmallCnn(width=8), data=Digits(), optimizer=Sgd(), batch_size=16)
+    program = ClassifyProgram(task=Classify(), model=SmallCnn(width=8), data=Digits(), optimizer=Sgd(), batch_size=16)
     training = build(program, Digits().load(None))
     state = training.init(jax.random.key(0))
     rates = np.full(81, 0.1, np.float32)
     for epoch in (1, 2):
-        state, _ = training.epoch(state, training.data, training.hyper, rates, jax.random.key(epoch), 16)
-    test_sums = training.evaluate(state, training.data)
+        state, _ = training.advance(state, training.hyper, rates, jax.random.key(epoch), 16, (0, len(rates)))
+    test_sums = training.evaluate(state)
     assert int(test_sums.errors.sum()) < 0.1 * 500
 
 

@@ -56,7 +56,9 @@ def workshop(tmp_path):
 
 @pytest.fixture
 def cohort(workshop, tiny_program):
-    return Cohort(identity=workshop.identity(tiny_program), seed=3, epochs=EPOCHS, members=MEMBERS)
+    return Cohort(
+        program=tiny_program, identity=workshop.identity(tiny_program), seed=3, epochs=EPOCHS, members=MEMBERS
+    )
 
 
 def records(reports, *, replay=False):
@@ -131,16 +133,16 @@ def test_a_cohort_of_finished_schedules_trains_no_epoch_more(cohort, workshop):
 
 def test_a_batch_that_grows_takes_fewer_steps(workshop, tiny_program):
     grow = Member(trial="g", schedule=schedule("grow_batch", decay_factor=0.5, decay_epochs=(1, 3)))
-    cohort = Cohort(identity=workshop.identity(tiny_program), seed=0, epochs=4, members=(grow,))
+    cohort = Cohort(program=tiny_program, identity=workshop.identity(tiny_program), seed=0, epochs=4, members=(grow,))
     training, sizes = workshop.training(tiny_program), []
-    trained = type(training).epoch
+    trained = type(training).advance
 
-    def counting(self, state, data, hyper, learning_rates, key, batch_size):
+    def counting(self, state, hyper, learning_rates, key, batch_size, stretch):
         sizes.append((batch_size, len(learning_rates)))
-        return trained(self, state, data, hyper, learning_rates, key, batch_size)
+        return trained(self, state, hyper, learning_rates, key, batch_size, stretch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(training), "epoch", counting)
+        patch.setattr(type(training), "advance", counting)
         found = records(train(cohort, workshop))
     assert sizes == [(16, 6), (32, 3), (32, 3), (64, 1)]
     assert [record.metrics["batch_size"] for record in found] == [16.0, 32.0, 32.0, 64.0]
@@ -273,14 +275,15 @@ from abel.schedules import Constant
 from workers.cohort import train
 from workers.fold import Member
 from workers.reports import Cohort, Record
-from workers.config import from_dict
+from sweeps.spec.programs import program_from_dict
 from workers.config import to_dict
 from workers.workshop import Workshop
 
-directory, program, seconds, epochs = sys.argv[1], from_dict(json.loads(sys.argv[2])), float(sys.argv[3]), int(sys.argv[4])
+directory, program = sys.argv[1], program_from_dict(json.loads(sys.argv[2]))
+seconds, epochs = float(sys.argv[3]), int(sys.argv[4])
 workshop = Workshop(checkpoints=Path(directory), data_dir=None, save_every_seconds=seconds)
 member = Member(trial="constant", schedule=Constant(learning_rate=0.1))
-cohort = Cohort(identity=workshop.identity(program), seed=3, epochs=10**6, members=(member,))
+cohort = Cohort(program=program, identity=workshop.identity(program), seed=3, epochs=10**6, members=(member,))
 for report in train(cohort, workshop):
     print(json.dumps([type(report).__name__, report.epoch]), flush=True)
     if isinstance(report, Record) and report.epoch == epochs:
@@ -311,7 +314,7 @@ def test_divergence_is_an_outcome(workshop, tiny_program):
         Member(trial="a", schedule=replace(schedule("constant"), learning_rate=1e9)),
         Member(trial="b", schedule=SCHEDULES["decay_at"](learning_rate=1e9, decay_factor=0.1, decay_epoch=3)),
     )
-    cohort = Cohort(identity=workshop.identity(tiny_program), seed=0, epochs=EPOCHS, members=wild)
+    cohort = Cohort(program=tiny_program, identity=workshop.identity(tiny_program), seed=0, epochs=EPOCHS, members=wild)
     *found, end = train(cohort, workshop)
     assert isinstance(end, Ended)
     assert end.diverged
@@ -322,7 +325,9 @@ def test_divergence_is_an_outcome(workshop, tiny_program):
 
 def test_a_cohort_that_had_diverged_when_its_worker_was_lost_ends_so(workshop, tiny_program):
     abel = Member(trial="a", schedule=SCHEDULES["abel"](learning_rate=1e9, decay_factor=0.1, last_decay_epoch=None))
-    cohort = Cohort(identity=workshop.identity(tiny_program), seed=0, epochs=EPOCHS, members=(abel,))
+    cohort = Cohort(
+        program=tiny_program, identity=workshop.identity(tiny_program), seed=0, epochs=EPOCHS, members=(abel,)
+    )
     found = records(train(cohort, workshop))
     assert not math.isfinite(found[-1].observation.weight_norm_sq)
     (end,) = train(replace(cohort, observations=tuple(record.observation for record in found)), workshop)

@@ -32,7 +32,9 @@ class Scene:
         self.pristine = directory / "pristine"
         self.workshop = Workshop(checkpoints=self.directory, data_dir=None, save_every_seconds=0.0)
         member = Member(trial="a", schedule=SCHEDULES["constant"](learning_rate=0.1))
-        cohort = Cohort(identity=self.workshop.identity(program), seed=3, epochs=EPOCHS + 1, members=(member,))
+        cohort = Cohort(
+            program=program, identity=self.workshop.identity(program), seed=3, epochs=EPOCHS + 1, members=(member,)
+        )
         with closing(train(cohort, self.workshop)) as reports:
             seen = [report for report in reports if isinstance(report, Record)]
         *begun, self.following = seen

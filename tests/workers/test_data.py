@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
-from workers.config import Augment
 from workers.data import DataError, augment
 from workers.data import prepare as preparation
+from workers.data.augment import Augment
 from workers.data.digits import DigitPairs, Digits
 from workers.data.tfds import Tfds
 
@@ -310,4 +311,12 @@ def test_without_augmentation_images_are_untouched():
 
 def test_a_crop_as_large_as_the_image_is_refused():
     with pytest.raises(ValueError, match=r"augment.crop must be below the image's sides \(8, 4\), got 4"):
-        augment.check(Augment(crop=4), (8, 4, 1))
+        augment.check_augment(Augment(crop=4), (8, 4, 1))
+
+
+def test_the_digits_are_those_of_scikit_learn():
+    images, labels = load_digits(return_X_y=True)
+    dataset = Digits(test=500, seed=3).load(None)
+    order = np.random.default_rng(3).permutation(len(labels))
+    assert np.array_equal(dataset.test_images[..., 0], images.reshape(-1, 8, 8)[order[:500]].astype(np.float32) / 16)
+    assert np.array_equal(np.concatenate([dataset.test_labels, dataset.train_labels]), labels[order])

@@ -6,16 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from workers.config import Program
 from workers.data.digits import DigitPairs
 from workers.models.small_cnn import SmallCnn
 from workers.models.vgg import Vgg5
-from workers.optimizers import Sgd
-from workers.tasks.classify import Classify
+from workers.optimizers.sgd import Sgd
+from workers.tasks.classify import Classify, ClassifyProgram
 
 DATA = DigitPairs(train=320, test=30)
 DATASET = DATA.load(None)
-PLAIN = Program(
+PLAIN = ClassifyProgram(
     task=Classify(dynamics=True),
     model=Vgg5(width=4, pools=(False, True, True, True)),
     data=DATA,
@@ -28,10 +27,10 @@ TERMS = ("growth", "decay", "alignment")
 
 
 def metrics(program, rates=RATES):
-    training = program.task.build(program, DATASET)
+    training = program.task.build(program, lambda data: DATASET)
     state = training.init(jax.random.key(0))
-    state, sums = training.epoch(state, training.data, training.hyper, rates, jax.random.key(1), program.batch_size)
-    return training.metrics(sums, training.evaluate(state, training.data))
+    state, sums = training.advance(state, training.hyper, rates, jax.random.key(1), program.batch_size, (0, len(rates)))
+    return training.metrics([sums], training.evaluate(state))
 
 
 def part(found, name):

@@ -28,14 +28,10 @@ def registered(monkeypatch):
     def register(*pairs):
         entries = [EntryPoint(name, value, GROUP) for name, value in pairs]
         monkeypatch.setattr(plugins, "entry_points", lambda group: entries if group == GROUP else [])
-        clear()
-
-    def clear():
-        plugins.find.cache_clear()
-        plugins.variants.cache_clear()
+        plugins.look_again()
 
     yield register
-    clear()
+    plugins.look_again()
 
 
 def load(monkeypatch, target):
@@ -46,7 +42,7 @@ def test_ours_are_registered():
     assert plugins.find(plugins.MODELS, "vgg5") is Vgg5
     assert list(plugins.variants(plugins.DATA)) == ["digit_pairs", "digits", "tfds"]
     assert list(plugins.variants(plugins.TASKS)) == ["classify"]
-    assert list(plugins.variants(plugins.OPTIMIZERS)) == ["sgd"]
+    assert list(plugins.variants(plugins.OPTIMIZERS)) == ["adam", "adamw", "lamb", "lion", "optax", "sgd"]
 
 
 def test_a_package_adds_a_variant(registered, monkeypatch):

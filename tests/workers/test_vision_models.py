@@ -7,16 +7,15 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from workers.config import Program
 from workers.data.digits import DigitPairs
 from workers.models import layers
 from workers.models.pyramid_net import PyramidNet
 from workers.models.resnet50 import Resnet50
 from workers.models.vgg16 import Vgg16
 from workers.models.wide_resnet import WideResnet
-from workers.optimizers import Sgd
+from workers.optimizers.sgd import Sgd
 from workers.randomness import epoch_key
-from workers.tasks.classify import Classify
+from workers.tasks.classify import Classify, ClassifyProgram
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 SMALL = {
@@ -130,17 +129,17 @@ def test_shake_drop_keeps_or_scales_each_branch_and_evaluates_the_expectation():
 @pytest.mark.parametrize("kind", SMALL)
 def test_an_epoch_trains_every_network_and_replays_bit_for_bit(kind):
     data = DigitPairs(train=96, test=40)
-    program = Program(
+    program = ClassifyProgram(
         task=Classify(), model=SMALL[kind], data=data, optimizer=Sgd(momentum=0.9), batch_size=16, l2=5e-4, clip=5.0
     )
-    training = program.task.build(program, data.load(None))
+    training = program.task.build(program, lambda data: data.load(None))
     rates = np.full(6, 0.01, np.float32)
 
     def epoch():
         state = training.init(epoch_key(0, 0))
         for number in (1, 2):
-            state, sums = training.epoch(state, training.data, training.hyper, rates, epoch_key(0, number), 16)
-        return training.metrics(sums, training.evaluate(state, training.data))
+            state, sums = training.advance(state, training.hyper, rates, epoch_key(0, number), 16, (0, len(rates)))
+        return training.metrics([sums], training.evaluate(state))
 
     first = epoch()
     assert all(np.isfinite(value) for value in first.values())

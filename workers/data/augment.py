@@ -5,13 +5,31 @@ Axes: N examples, B batch, H height, W width, C channels.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 
-from workers.config import Augment
+from workers.config import require
 
 
-def check(augment: Augment, shape: tuple[int, int, int]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Random augmentation of each training image, drawn again every epoch and applied in this order."""
+
+    flip: bool = False  # left to right, with probability 1/2
+    crop: int = 0  # pixels: shift by up to this much in both axes, filled by reflection
+    roll: int = 0  # pixels: cyclic shift by up to this much in both axes
+    noise: float = 0.0  # standard deviation of Gaussian noise added to the standardised pixels
+
+    def __post_init__(self) -> None:
+        require(self.crop >= 0, "crop", "be at least 0", self.crop)
+        require(self.roll >= 0, "roll", "be at least 0", self.roll)
+        require(math.isfinite(self.noise) and self.noise >= 0, "noise", "be finite and at least 0", self.noise)
+
+
+def check_augment(augment: Augment, shape: tuple[int, int, int]) -> None:
     """Raise if the images are too small for the augmentation; `shape` is (height, width, channels)."""
     if augment.crop >= min(shape[:2]):
         raise ValueError(f"augment.crop must be below the image's sides {shape[:2]}, got {augment.crop}")

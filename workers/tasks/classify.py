@@ -1,53 +1,90 @@
-"""Image classification: an epoch is one compiled call over data that stays on the device.
+"""Image classification: a segment is an epoch, trained over data that stay on the device.
 
-training = Classify().build(program, dataset)
+training = Classify().build(program, load)
 state = training.init(key)
-state, sums = training.epoch(state, training.data, training.hyper, learning_rates, key, batch_size)
-training.metrics(sums, training.evaluate(state, training.data))
+state, sums = training.advance(state, training.hyper, learning_rates, key, batch_size, (0, len(learning_rates)))
+training.metrics([sums], training.evaluate(state))
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from abel import norms
-from workers.config import Program
+from workers import plugins
+from workers.config import Program, added, require
+from workers.contracts import Data, Load, Metric, Model, Segment
 from workers.data import Dataset, augment
+from workers.data.augment import Augment
 from workers.tasks import compiled, equation
 from workers.tasks.compiled import EvaluationSums, Recipe, Resident, TrainState, TrainSums
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassifyProgram(Program):
+    """A network trained to classify the images of a labelled set."""
+
+    model: Model = field(metadata={"group": plugins.MODELS})
+    data: Data = field(metadata={"group": plugins.DATA})
+    augment: Augment = Augment()
+    label_smoothing: float = added(0.0)  # share of a label that is spread evenly over all classes, in training
+    initial_scale: float = added(1.0)  # factor of all initial parameters (sigma_w of the paper's figure S7)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.label_smoothing < 1, "label_smoothing", "lie in [0, 1)", self.label_smoothing)
+        holds = 0 < self.initial_scale < math.inf
+        require(holds, "initial_scale", "be finite and above 0", self.initial_scale)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Classify:
-    """Cross-entropy over the classes of a labelled image set.
+    """Cross-entropy over the classes of a labelled image set."""
 
-    Args:
-        dynamics: record the terms of the weight-norm equation, as metrics named dynamics/...
-    """
-
+    program: ClassVar = ClassifyProgram
     kind: Literal["classify"] = "classify"
-    dynamics: bool = False
+    dynamics: bool = False  # record the terms of the weight-norm equation, as metrics named dynamics/...
+    save_every_steps: int | None = added(None)  # steps after which a long epoch can be left and taken up again
 
-    def build(self, program: Program, dataset: Dataset) -> Classification:
+    def __post_init__(self) -> None:
+        holds = self.save_every_steps is None or self.save_every_steps >= 1
+        require(holds, "save_every_steps", "be at least 1, or null", self.save_every_steps)
+
+    def build(self, program: ClassifyProgram, load: Load) -> Classification:
         """Bind the task to a program and its data."""
-        augment.check(program.augment, dataset.shape)
+        if self.dynamics and program.l2_on != "all":
+            raise ValueError(f"l2_on must be 'all' where task.dynamics is true, got {program.l2_on!r}")
+        dataset: Dataset = load(program.data)
+        augment.check_augment(program.augment, dataset.shape)
         recipe = Recipe(
             model=program.model,
             optimizer=program.optimizer.static(),
             augment=program.augment,
             shape=dataset.shape,
             classes=dataset.classes,
+            l2_on=program.l2_on,
+            label_smoothing=program.label_smoothing,
             dynamics=self.dynamics,
         )
-        hyper = {"l2": program.l2, "clip": math.inf if program.clip is None else program.clip}
-        return Classification(recipe=recipe, dataset=dataset, numbers=hyper | program.optimizer.hyper())
+        hyper = {
+            "l2": program.l2,
+            "clip": math.inf if program.clip is None else program.clip,
+            "initial_scale": program.initial_scale,
+        }
+        return Classification(
+            recipe=recipe,
+            dataset=dataset,
+            numbers=hyper | program.optimizer.hyper(),
+            save_every_steps=self.save_every_steps,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,49 +94,66 @@ class Classification:
     recipe: Recipe
     dataset: Dataset
     numbers: dict[str, float]
+    save_every_steps: int | None = None
 
     @property
-    def examples(self) -> int:
-        """Number of training examples."""
-        return self.dataset.examples
+    def metric(self) -> Metric:
+        """The error on the test set; a diverged trial counts as guessing."""
+        guessing = 100 * (1 - 1 / self.dataset.classes)
+        return Metric(name="test_error", label="test error", unit="%", bounds=(0.0, 100.0), worst=guessing)
 
     @property
-    def data(self) -> Resident:
-        """The data set on the device, placed once and shared by all programs that use it."""
-        return _place(self.dataset)
+    def segment(self) -> Segment:
+        """One epoch."""
+        return Segment(examples=self.dataset.examples)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the decoded arrays."""
+        return self.dataset.digest
 
     @cached_property
     def hyper(self) -> dict[str, jax.Array]:
-        """l2, clip (infinite for none) and the optimiser's numbers, f32[] each."""
-        return {name: jnp.asarray(value, jnp.float32) for name, value in self.numbers.items()}
+        """l2, clip (infinite for none), the initial scale and the optimiser's numbers, f32[] each."""
+        with jax.ensure_compile_time_eval():
+            return {name: jnp.asarray(value, jnp.float32) for name, value in self.numbers.items()}
+
+    def stretches(self, steps: int) -> list[tuple[int, int]]:
+        """Return the parts of an epoch after which it can be left: all of it, or `save_every_steps` at a time."""
+        every = self.save_every_steps or steps
+        return [(first, min(first + every, steps)) for first in range(0, steps, every)]
 
     def init(self, key: jax.Array) -> TrainState:
         """Return the state before the first epoch."""
-        state: TrainState = compiled.init(self.recipe, self.hyper, key)
+        state: TrainState = compiled.initial_state(self.recipe, self.hyper, key)
         return state
 
-    def epoch(
+    def advance(
         self,
         state: TrainState,
-        data: Resident,
-        hyper: dict[str, jax.Array],
-        learning_rates: np.ndarray,  # f32[steps]
+        hyper: Mapping[str, jax.Array],
+        learning_rates: np.ndarray,  # f32[steps]: of the whole epoch
         key: jax.Array,
         batch_size: int,
+        stretch: tuple[int, int],
     ) -> tuple[TrainState, TrainSums]:
-        """Train one epoch; `state` is consumed. Examples beyond the last whole batch are skipped in this epoch."""
-        result: tuple[TrainState, TrainSums]
-        result = compiled.epoch(self.recipe, state, data, hyper, learning_rates, key, batch_size)
+        """Train a stretch of an epoch; `state` is consumed. Examples beyond the last whole batch are left out of it."""
+        first, last = stretch
+        steps, data = len(learning_rates), _place(self.dataset)
+        result: tuple[TrainState, TrainSums] = compiled.train_stretch(
+            self.recipe, state, data, dict(hyper), learning_rates[first:last], key, first, steps, batch_size
+        )
         return result
 
-    def evaluate(self, state: TrainState, data: Resident) -> EvaluationSums:
+    def evaluate(self, state: TrainState) -> EvaluationSums:
         """Return sums over the test set."""
-        sums: EvaluationSums = compiled.evaluate(self.recipe, state, data)
+        sums: EvaluationSums = compiled.evaluation(self.recipe, state, _place(self.dataset))
         return sums
 
-    def metrics(self, train_sums: TrainSums, test_sums: EvaluationSums) -> dict[str, float]:
+    def metrics(self, train_sums: Sequence[TrainSums], test_sums: EvaluationSums) -> dict[str, float]:
         """Return losses (per example), errors (%), norms and gradient terms (means over steps), summed in float64."""
-        train, test = jax.device_get((train_sums, test_sums))
+        parts, test = jax.device_get((list(train_sums), test_sums))
+        train = compiled.joined_sums(parts)
         return {
             "train_loss": float(np.mean(train.loss, dtype=np.float64)),
             "train_error": 100 * int(train.errors.sum()) / int(train.examples),
@@ -115,11 +169,13 @@ class Classification:
 
 @lru_cache(maxsize=1)
 def _place(dataset: Dataset) -> Resident:
-    return Resident(
-        train_images=jnp.asarray(dataset.train_images),
-        train_labels=jnp.asarray(dataset.train_labels),
-        test_images=jnp.asarray(dataset.test_images),
-        test_labels=jnp.asarray(dataset.test_labels),
-        mean=jnp.asarray(dataset.mean, jnp.float32),
-        std=jnp.asarray(dataset.std, jnp.float32),
-    )
+    """Return the data set on the device, placed once and shared by all programs that use it."""
+    with jax.ensure_compile_time_eval():  # the first to ask may be a trace that only wants to know shapes
+        return Resident(
+            train_images=jnp.asarray(dataset.train_images),
+            train_labels=jnp.asarray(dataset.train_labels),
+            test_images=jnp.asarray(dataset.test_images),
+            test_labels=jnp.asarray(dataset.test_labels),
+            mean=jnp.asarray(dataset.mean, jnp.float32),
+            std=jnp.asarray(dataset.std, jnp.float32),
+        )

@@ -6,19 +6,23 @@ share one compilation. Axes: N examples, B batch, H height, W width, C channels,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax import lax
 
 from abel import norms
-from workers.config import Augment, Model, Optimizer
+from workers import update
+from workers.contracts import Model, Optimizer
 from workers.data import augment
+from workers.data.augment import Augment
 from workers.tasks import equation
 from workers.tasks.equation import Equation
 
@@ -75,6 +79,8 @@ class Recipe:
     augment: Augment
     shape: tuple[int, int, int]  # of one image: (height, width, channels)
     classes: int
+    l2_on: Literal["all", "kernels"] = "all"
+    label_smoothing: float = 0.0
     dynamics: bool = False  # whether the terms of the weight-norm equation are recorded
 
 
@@ -89,31 +95,42 @@ def _graph(model: Model, shape: tuple[int, int, int], classes: int) -> nnx.Graph
 
 
 @partial(jax.jit, static_argnames="recipe")
-def init(recipe: Recipe, hyper: dict[str, jax.Array], key: jax.Array) -> TrainState:
+def initial_state(recipe: Recipe, hyper: dict[str, jax.Array], key: jax.Array) -> TrainState:
     """Return the state before the first epoch."""
     _graph(recipe.model, recipe.shape, recipe.classes)  # rejects a model with random state, which could not be saved
     model = recipe.model.build(recipe.shape, recipe.classes, nnx.Rngs(key))
     weights, others = nnx.state(model, nnx.Param, ...)
-    params = nnx.to_pure_dict(weights)
+    params = jax.tree.map(lambda leaf: hyper["initial_scale"] * leaf, nnx.to_pure_dict(weights))
     return TrainState(params, recipe.optimizer.transform(hyper).init(params), nnx.to_pure_dict(others))
 
 
-@partial(jax.jit, static_argnames=("recipe", "batch_size"), donate_argnames="state")
-def epoch(
+@partial(jax.jit, static_argnames=("recipe", "steps", "batch_size"), donate_argnames="state")
+def train_stretch(
     recipe: Recipe,
     state: TrainState,
     data: Resident,
     hyper: dict[str, jax.Array],
     learning_rates: jax.Array,
     key: jax.Array,
+    first: int,
+    steps: int,
     batch_size: int,
 ) -> tuple[TrainState, TrainSums]:
-    """Train one epoch: shuffle, then run every step; examples beyond the last whole batch are skipped."""
-    steps, examples = learning_rates.shape[0], data.train_labels.shape[0]
+    """Train consecutive steps of an epoch: shuffle, then run them; examples beyond the last whole batch are skipped.
+
+    Args:
+        learning_rates: f32[steps to train].
+        first: number of the first of them, from 0.
+        steps: number of steps of the whole epoch.
+    """
+    examples, count = data.train_labels.shape[0], learning_rates.shape[0]
     if not 1 <= steps <= examples // batch_size:
         raise ValueError(f"steps must lie in 1..{examples // batch_size} at batch size {batch_size}, got {steps}")
     order_key, steps_key = jax.random.split(key)
     order = jax.random.permutation(order_key, examples)[: steps * batch_size].reshape(steps, batch_size)
+    numbers = jnp.arange(steps)
+    if count < steps:
+        order, numbers = (lax.dynamic_slice_in_dim(whole, first, count) for whole in (order, numbers))
 
     def step(state: TrainState, inputs: tuple[jax.Array, ...]) -> tuple[TrainState, tuple[Any, ...]]:
         number, chosen_B, learning_rate = inputs
@@ -125,11 +142,26 @@ def epoch(
         return _step(recipe, state, hyper, images_BHWC, data.train_labels[chosen_B], learning_rate, model_key)
 
     began = norms.per_leaf(state.params) if recipe.dynamics else {}
-    state, columns = lax.scan(step, state, (jnp.arange(steps), order, learning_rates))
-    loss, errors, grad_norm_sq, grad_dot_weight, parts = columns
-    trained, ended = jnp.asarray(steps * batch_size), norms.per_leaf(state.params)
+    state, columns = lax.scan(step, state, (numbers, order, learning_rates))
+    loss, errors, (grad_norm_sq, grad_dot_weight), parts = columns
+    trained, ended = jnp.asarray(count * batch_size), norms.per_leaf(state.params)
     recorded = Equation(parts, began) if recipe.dynamics else None
     return state, TrainSums(loss, errors, grad_norm_sq, grad_dot_weight, trained, ended, recorded)
+
+
+def joined_sums(parts: Sequence[TrainSums]) -> TrainSums:
+    """Return the sums of an epoch from those of its stretches, in order; all as numpy arrays."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = [(part.loss, part.errors, part.grad_norm_sq, part.grad_dot_weight) for part in parts]
+    loss, errors, grad_norm_sq, grad_dot_weight = jax.tree.map(lambda *pieces: np.concatenate(pieces), *columns)
+    trained: Any = np.sum([part.examples for part in parts])
+    recorded = [part.equation for part in parts if part.equation is not None]
+    equation = None
+    if recorded:
+        steps = jax.tree.map(lambda *pieces: np.concatenate(pieces), *(one.parts for one in recorded))
+        equation = Equation(steps, recorded[0].weight_norm_sq)
+    return TrainSums(loss, errors, grad_norm_sq, grad_dot_weight, trained, parts[-1].weight_norm_sq, equation)
 
 
 def _step(
@@ -141,30 +173,25 @@ def _step(
     learning_rate: jax.Array,
     key: jax.Array,
 ) -> tuple[TrainState, tuple[Any, ...]]:
-    """Train one step; also return loss, errors, |g|^2, g.w and, if recorded, the terms of the weight-norm equation."""
+    """Train one step; also return loss, errors, what the update measured and, if recorded, the equation's terms."""
 
     def loss(params: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
         model = _model(recipe, params, state.collections)
         model.train()  # type: ignore[no-untyped-call]
         logits_BK = model(images_BHWC, rngs=nnx.Rngs(key))
-        losses_B, wrong_B = _losses(logits_BK, labels_B)
+        losses_B, wrong_B = _losses(logits_BK, labels_B, recipe.label_smoothing)
         return losses_B.mean(), (wrong_B.sum(), nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
 
     (mean_loss, (errors, collections)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
-    # The penalty 0.5 * l2 * sum(w**2) adds l2 * w before clipping (paper's training code).
-    penalised = jax.tree.map(lambda g, w: g + hyper["l2"] * w, gradient, state.params)
-    norm = jnp.sqrt(_dot(penalised, penalised))
-    scale = jnp.where(norm >= hyper["clip"], hyper["clip"] / norm, 1.0)
-    clipped = jax.tree.map(lambda g: scale * g, penalised)
-    updates, slots = recipe.optimizer.transform(hyper).update(clipped, state.slots, state.params)
-    params = jax.tree.map(lambda w, update: w - learning_rate * update, state.params, updates)
+    params, slots, measured = update.step(
+        recipe.optimizer, recipe.l2_on, hyper, learning_rate, gradient, state.params, state.slots
+    )
     parts = equation.parts(state.params, gradient, params, learning_rate, hyper["l2"]) if recipe.dynamics else None
-    measured = (mean_loss, errors, _dot(gradient, gradient), _dot(gradient, state.params), parts)
-    return TrainState(params, slots, collections), measured
+    return TrainState(params, slots, collections), (mean_loss, errors, measured, parts)
 
 
 @partial(jax.jit, static_argnames="recipe")
-def evaluate(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationSums:
+def evaluation(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationSums:
     """Return sums over the test set, each image counted once."""
     examples = data.test_labels.shape[0]
     batch_size = min(_EVALUATION_BATCH, examples)
@@ -188,17 +215,16 @@ def _model(recipe: Recipe, params: Tree, collections: Tree) -> nnx.Module:
     return nnx.merge(_graph(recipe.model, recipe.shape, recipe.classes), params, collections, copy=True)
 
 
-def _losses(logits_BK: jax.Array, labels_B: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _losses(logits_BK: jax.Array, labels_B: jax.Array, smoothing: float = 0.0) -> tuple[jax.Array, jax.Array]:
     """Return the cross-entropy and whether the prediction is wrong (0 or 1), per example."""
-    losses_B = optax.softmax_cross_entropy_with_integer_labels(logits_BK, labels_B)
+    if smoothing:
+        wanted_BK = optax.smooth_labels(jax.nn.one_hot(labels_B, logits_BK.shape[-1]), smoothing)
+        losses_B = optax.softmax_cross_entropy(logits_BK, wanted_BK)
+    else:
+        losses_B = optax.softmax_cross_entropy_with_integer_labels(logits_BK, labels_B)
     return losses_B, (logits_BK.argmax(axis=-1) != labels_B).astype(jnp.int32)
 
 
 def _standardised(pixels: jax.Array, data: Resident) -> jax.Array:
     scaled = pixels.astype(jnp.float32) / 255 if pixels.dtype == jnp.uint8 else pixels
     return (scaled - data.mean) / data.std
-
-
-def _dot(left: Tree, right: Tree) -> jax.Array:
-    """Inner product over all leaves of two pytrees."""
-    return jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, left, right))

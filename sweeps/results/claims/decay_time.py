@@ -96,7 +96,7 @@ def decay_time(frames: Frames, guessing: float | None = None) -> DecayTime | Non
         {
             "decay_epoch": [settings["schedule.decay_epoch"] for settings in once["settings"]],
             "seed": once["seed"].to_numpy(),
-            "error": once["minimum_test_error"].to_numpy(),
+            "error": once["minimum_error"].to_numpy(),
         }
     ).sort_values(["decay_epoch", "seed"], ignore_index=True)
     constant, abel = (finished[finished["kind"] == kind] for kind in ("constant", "abel"))
@@ -105,8 +105,8 @@ def decay_time(frames: Frames, guessing: float | None = None) -> DecayTime | Non
     return DecayTime(
         grid=grid,
         norm=frames.by_seed("weight_norm_sq", constant[constant["outcome"] == "finished"]),
-        constant=of_seed(constant, "minimum_test_error"),
-        abel=of_seed(abel, "minimum_test_error"),
+        constant=of_seed(constant, "minimum_error"),
+        abel=of_seed(abel, "minimum_error"),
         bounce_epochs=bounces,
         forced_epochs=of_seed(abel, "forced_epochs"),
         paired=paired,

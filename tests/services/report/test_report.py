@@ -238,7 +238,7 @@ def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
             assert set(text.dropna()) == {"1", "4", "10", "20", "30"}
     frames = load(story.ledger, story.ledger.sweep(story.sweep_id))
     for kept in tables.values():
-        assert list(kept["trials"]["minimum_test_error"]) == list(frames.trials["minimum_test_error"])
+        assert list(kept["trials"]["minimum_error"]) == list(frames.trials["minimum_error"])
         assert sorted(kept["trials"]["schedule.decay_epoch"].dropna().unique()) == [1, 4, 10, 20, 30]
         assert "24 34" in set(kept["trials"]["decay_epochs"])
         assert len(kept["curves"]) == 21 * 40
@@ -349,7 +349,7 @@ def test_settings_of_several_kinds_are_exported_as_text(story: Any, settings: Se
 
 def test_the_best_setting_is_one_whose_seeds_all_finished() -> None:
     rows = [
-        {"arm": "a", "kind": "constant", "settings": {"x": x}, "outcome": outcome, "minimum_test_error": error}
+        {"arm": "a", "kind": "constant", "settings": {"x": x}, "outcome": outcome, "minimum_error": error}
         for x, outcome, error in (
             (1, "finished", 15.0),
             (1, "diverged", 12.0),
@@ -357,7 +357,7 @@ def test_the_best_setting_is_one_whose_seeds_all_finished() -> None:
             (2, "finished", 21.0),
         )
     ]
-    trials = pd.DataFrame(rows).assign(final_test_error=30.0)
+    trials = pd.DataFrame(rows).assign(final_error=30.0)
     text = sections.arms_section(Frames(trials=trials, curves=pd.DataFrame()))
     assert "x 2" in text and "x 1" not in text
     assert "20.5 % (14.9 to 27.6)" in " ".join(text.split())
@@ -368,7 +368,7 @@ def test_outcomes_of_every_kind_are_counted_by_arm() -> None:
     trials = pd.DataFrame(
         [{"arm": "a", "kind": "constant", "settings": {}, "outcome": outcome} for outcome in outcomes]
     )
-    trials = trials.assign(minimum_test_error=20.0, final_test_error=30.0)
+    trials = trials.assign(minimum_error=20.0, final_error=30.0)
     text = sections.arms_section(Frames(trials=trials, curves=pd.DataFrame()))
     heads, cells = (re.findall(rf"<{tag}[^>]*>([^<]*)</{tag}>", text) for tag in ("th", "td"))
     seen = dict(zip(heads, cells, strict=True))

@@ -17,6 +17,7 @@ from services.tracking.mirror import Mirror
 from services.tracking.runs import one_each, sweep_runs
 from services.tracking.store import Store
 from sweeps.ledger.records import StateRow, SweepStatus
+from workers.trajectory import TEST_ERROR
 
 LONG = 701  # every third epoch, and the last is none of them
 
@@ -60,9 +61,9 @@ def states(errors: list[float], norms: list[float]) -> list[StateRow]:
 
 def test_of_a_trial_at_its_end_the_last_epoch_and_the_least_are_shown() -> None:
     curve = states([9.0, 3.0, 3.0, 5.0, math.nan], [9.0, 8.0, 7.0, 8.0, math.inf])
-    assert downsampling.ends(curve) == {2, 3, 5}
-    assert downsampling.ends(states([math.nan], [math.inf])) == {1}
-    assert downsampling.ends([]) == set()
+    assert downsampling.ends(curve, TEST_ERROR) == {2, 3, 5}
+    assert downsampling.ends(states([math.nan], [math.inf]), TEST_ERROR) == {1}
+    assert downsampling.ends([], TEST_ERROR) == set()
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_a_long_trial_is_shown_with_its_events_and_its_errors_are_exact(
     found = everything(at_once, long.sweep_id)
     assert max(len(curve) for run in found.values() for curve in run["points"].values()) <= downsampling.POINTS
     (head,) = [row.head for row in long.ledger.trials(long.sweep_id) if row.name == "abel seed=0"]
-    beside = {9, 24, 34} | downsampling.ends(long.ledger.curve(head))
+    beside = {9, 24, 34} | downsampling.ends(long.ledger.curve(head), TEST_ERROR)
     assert len(beside - set(range(1, LONG, 3))) >= 4
     for curve in (found["abel seed=0"]["points"][name] for name in ("weight_norm_sq", "test_error", "seconds")):
         assert {step for step, _, _ in curve} == {*range(1, LONG + 1, 3), *beside}

@@ -23,6 +23,7 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.load import load
 from sweeps.urls import without_credentials
+from workers.trajectory import TEST_ERROR
 
 Everything = Callable[[str, str], dict[str, Any]]
 
@@ -206,7 +207,7 @@ def test_a_diverged_trial_is_ordered_as_guessing_and_its_record_stays(
     parent, trials = shown(tracking_uri, story)
     wanted = view.trials_of(story.sweep_id)
     *_, last = MlflowClient(tracking_uri).search_runs(
-        [parent.info.experiment_id], wanted, order_by=[f"{view.ORDER} ASC"]
+        [parent.info.experiment_id], wanted, order_by=[f"{view.order(TEST_ERROR)} ASC"]
     )
     assert last.info.run_name == "constant seed=0"
     metrics = trials["constant seed=0"].data.metrics
@@ -215,7 +216,7 @@ def test_a_diverged_trial_is_ordered_as_guessing_and_its_record_stays(
     (head,) = [row.head for row in story.ledger.trials(story.sweep_id) if row.name == "constant seed=0"]
     errors = [state.metrics["test_error"] for state in story.ledger.curve(head)]
     assert (kept["minimum_test_error"], kept["final_test_error"]) == (min(errors), errors[-1])
-    assert list(projection.guessing_points(story.ledger.curve(head), None)) == []
+    assert list(projection.guessing_points(story.ledger.curve(head), TEST_ERROR)) == []
 
 
 def test_a_store_that_lost_the_sweep_is_filled_again(
@@ -337,3 +338,20 @@ def test_every_status_has_one_in_mlflow(
     parent, trials = shown(tracking_uri, small)
     assert (parent.info.status, trials[first.name].info.status) == (sweep_as, trials_as)
     assert (trials[second.name].info.status, trials[second.name].data.tags["abel.outcome"]) == ("KILLED", status)
+
+
+def test_results_are_named_after_the_metric_and_the_best_comes_first(
+    story: Any, tracking_uri: str, tmp_path: Path
+) -> None:
+    story.seeds, story.epochs, story.decays, story.accuracy = 1, 14, (2,), True
+    story.begin().tell().end()
+    project(story, tracking_uri, tmp_path)
+    _, trials = shown(tracking_uri, story)
+    for row in story.ledger.trials(story.sweep_id):
+        told = [state.metrics["accuracy"] for state in story.ledger.curve(row.head)]
+        kept = trials[row.name].data.metrics
+        assert (kept["maximum_accuracy"], kept["final_accuracy"]) == (max(told), told[-1])
+        assert told[int(kept["minimum_epoch"]) - 1] == max(told)
+    page = view.view(story.ledger.sweep(story.sweep_id), story.ledger.trials(story.sweep_id))
+    state = json.loads(json.loads(page.text)["state"])
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`maximum_accuracy`", False)

@@ -19,6 +19,7 @@ from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results import baseline, summary
 from sweeps.results.measures import measures
 from sweeps.spec.rules import MEASURES
+from workers.trajectory import TEST_ERROR
 
 
 def project(story: Any, uri: str, tmp_path: Path, *, rebuild: bool = False) -> Mapping[str, Sequence[tuple[Any, ...]]]:
@@ -54,7 +55,7 @@ def test_a_sweep_that_has_ended_shows_the_measures_of_every_arm_once(
     found = project(small, tracking_uri, tmp_path)
     assert arms_of(found) == {"decay-at", "constant", "abel"}
     rows = small.ledger.trials(small.sweep_id)
-    results = [summary.trial_result(row, small.ledger.curve(row.head)) for row in rows]
+    results = [summary.trial_result(row, small.ledger.curve(row.head), TEST_ERROR) for row in rows]
     last = max(state.finished_at_ms for row in rows for state in small.ledger.curve(row.head))
     for arm, table in baseline.tables(results, "minimum", math.nan).items():
         expected = measures(table)

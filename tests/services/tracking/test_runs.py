@@ -31,9 +31,9 @@ def test_the_ui_s_place_of_every_trial(told: Any, tracking_uri: str, monkeypatch
 def test_the_ui_shows_the_trials_of_one_sweep_in_order_of_their_least_error(told: Any, tracking_uri: str) -> None:
     client = MlflowClient(tracking_uri)
     experiment = client.get_experiment_by_name(told.name)
-    view = parse_qs(urlsplit(comparison(tracking_uri, told.name, told.sweep_id).removeprefix("/#")).query)
+    view = parse_qs(urlsplit(comparison(tracking_uri, told.ledger.sweep(told.sweep_id)).removeprefix("/#")).query)
     client.delete_experiment_tag(experiment.experiment_id, f"mlflow.sharedViewState.{view['viewStateShareKey'][0]}")
-    page = urlsplit(comparison(tracking_uri, told.name, told.sweep_id).removeprefix("/#"))
+    page = urlsplit(comparison(tracking_uri, told.ledger.sweep(told.sweep_id)).removeprefix("/#"))
     assert page.path == f"/experiments/{experiment.experiment_id}/runs"
     query = parse_qs(page.query)
     (found,) = query["searchFilter"]
@@ -45,9 +45,10 @@ def test_the_ui_shows_the_trials_of_one_sweep_in_order_of_their_least_error(told
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
-def test_the_ui_has_no_page_of_what_was_not_uploaded(tracking_uri: str) -> None:
-    with pytest.raises(RunsError, match="sweep 'none': must be in the tracking store"):
-        comparison(tracking_uri, "none", "0123")
+def test_the_ui_has_no_page_of_what_was_not_uploaded(story: Any, tracking_uri: str) -> None:
+    sweep = story.begin().ledger.sweep(story.sweep_id)
+    with pytest.raises(RunsError, match=f"sweep {sweep.name!r}: must be in the tracking store"):
+        comparison(tracking_uri, sweep)
 
 
 def test_a_store_out_of_reach_is_an_error_without_credentials() -> None:

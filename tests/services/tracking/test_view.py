@@ -145,12 +145,14 @@ def test_the_ui_opens_on_the_view_and_without_it_on_the_same_runs(
     small: Any, tracking_uri: str, tmp_path: Path
 ) -> None:
     project(small, tracking_uri, tmp_path)
-    assert comparison(tracking_uri, small.name, small.sweep_id).endswith(f"&viewStateShareKey=abel-{small.sweep_id}")
+    assert comparison(tracking_uri, small.ledger.sweep(small.sweep_id)).endswith(
+        f"&viewStateShareKey=abel-{small.sweep_id}"
+    )
     client = MlflowClient(tracking_uri)
     client.delete_experiment_tag(
         client.get_experiment_by_name(small.name).experiment_id, views.TAG + views.key(small.sweep_id)
     )
-    assert "viewStateShareKey" not in comparison(tracking_uri, small.name, small.sweep_id)
+    assert "viewStateShareKey" not in comparison(tracking_uri, small.ledger.sweep(small.sweep_id))
 
 
 def points(drawn: str) -> list[tuple[float, float]]:
@@ -183,7 +185,7 @@ def test_a_browser_shows_the_settings_and_the_bounce_and_compares_runs(
     story.seeds = 2
     story.begin().tell().end()
     project(story, server.url, tmp_path)
-    page.goto(server.url + comparison(server.url, story.name, story.sweep_id))
+    page.goto(server.url + comparison(server.url, story.ledger.sweep(story.sweep_id)))
     expect(page.get_by_text(f"Sweep {story.sweep_id}")).to_be_visible()
     expect(page.get_by_text("Sort: minimum_test_error")).to_be_visible()
     expect(page.get_by_text("By setting: mean and range over seeds").first).to_be_visible()

@@ -244,7 +244,7 @@ def test_the_command_tells_of_the_end_of_a_sweep_and_of_a_regression(tiny_progra
     assert (body["event"], body["sweep"], body["status"]) == ("finished", "told", "finished")
     assert body["id"] == result["detail"]["sweep"]["id"]
     assert body["trials"] == {"total": 4, "ended": 4, "diverged": 0, "failed": 0, "cancelled": 0, "stopped": 0}
-    errors = [trial["minimum_test_error"] for trial in result["detail"]["trials"]]
+    errors = [trial["minimum_error"] for trial in result["detail"]["trials"]]
     assert body["measures"]["at"]["mean"]["value"] == pytest.approx(sum(errors) / 4)
 
     again = run(file, ABEL_NOTIFY_URL=listener.url)  # nothing to do is no news
@@ -264,7 +264,7 @@ def test_the_command_tells_of_the_end_of_a_sweep_and_of_a_regression(tiny_progra
 
 BROKEN = """
 from dataclasses import dataclass
-from workers.optimizers import Sgd
+from workers.optimizers.sgd import Sgd
 
 @dataclass(frozen=True, kw_only=True)
 class Broken(Sgd):

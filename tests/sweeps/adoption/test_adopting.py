@@ -21,10 +21,10 @@ from sweeps.adoption import replays
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.records import SweepStatus
 from sweeps.processes import identity
-from workers import cohort, trajectory
+from sweeps.processes.replaying import ReplayError, replay_way
+from workers import segments, trajectory
 from workers.config import to_dict
 from workers.randomness import epoch_key
-from workers.replays import ReplayError, replay_way
 from workers.workshop import Workshop
 
 LATER = {"kind": "decay_at", "learning_rate": 0.1, "decay_factor": 0.1, "decay_epoch": 2}
@@ -67,7 +67,9 @@ def with_other_code(monkeypatch):
             other.setattr(trajectory, "code_digest", lambda program: "0" * 64)
             for place, value in changes.items():
                 module, _, name = place.rpartition("__")
-                other.setattr({"trajectory": trajectory, "cohort": cohort, "constant": Constant}[module], name, value)
+                other.setattr(
+                    {"trajectory": trajectory, "segments": segments, "constant": Constant}[module], name, value
+                )
             yield
 
     return build
@@ -144,7 +146,7 @@ def test_every_sweep_of_a_name_is_adopted_whichever_ran_last(shop, settings, spe
 
 
 def test_nothing_is_kept_if_an_epoch_differs(shop, settings, spec_of, recorded):
-    other = recorded(spec_of(**FORKED), cohort__epoch_key=another_epoch_2)
+    other = recorded(spec_of(**FORKED), segments__epoch_key=another_epoch_2)
     before, saved = shop.curves(other), keys(shop)
     (done,) = adopt(settings, other, replays=1)
     assert (done.outcome, done.epochs, done.replayed) == ("differs", 0, 2)
@@ -155,7 +157,7 @@ def test_nothing_is_kept_if_an_epoch_differs(shop, settings, spec_of, recorded):
 
 
 def test_what_this_code_has_recorded_itself_must_agree(shop, settings, spec_of, recorded):
-    other = recorded(spec_of(**ONE), cohort__epoch_key=another_epoch_2)
+    other = recorded(spec_of(**ONE), segments__epoch_key=another_epoch_2)
     shop.run(spec_of(**ONE), most=3)
     (done,) = adopt(settings, other, replays=1)
     assert (done.outcome, done.replayed) == ("differs", 0)
@@ -163,7 +165,7 @@ def test_what_this_code_has_recorded_itself_must_agree(shop, settings, spec_of, 
 
 
 def test_records_that_come_in_while_a_sweep_is_adopted_are_not_mixed(shop, settings, spec_of, recorded, monkeypatch):
-    other = recorded(spec_of(**ONE), cohort__epoch_key=another_epoch_2)
+    other = recorded(spec_of(**ONE), segments__epoch_key=another_epoch_2)
 
     def meanwhile(*given):
         shop.run(spec_of(**ONE), most=3)
@@ -232,7 +234,7 @@ def test_a_checkpoint_that_was_not_tried_is_not_kept(shop, settings, spec_of, re
 def test_without_a_checkpoint_in_between_the_second_epoch_is_replayed_after_the_first(
     shop, settings, spec_of, recorded
 ):
-    recorded(spec_of(**ONE), cohort__epoch_key=another_epoch_2)
+    recorded(spec_of(**ONE), segments__epoch_key=another_epoch_2)
     (done,) = adopt(settings, "tiny", replays=1)
     assert (done.outcome, done.replayed) == ("differs", 2)
     assert all(why.startswith("seed 0, epoch 2: ") for why in done.why)
@@ -312,7 +314,7 @@ def test_the_command_adopts_and_says_so(shop, settings, spec_of, recorded, monke
 
 
 def test_the_command_shows_how_epochs_differ(shop, spec_of, recorded, monkeypatch):
-    old = recorded(spec_of(**FORKED), cohort__epoch_key=another_epoch_2)
+    old = recorded(spec_of(**FORKED), segments__epoch_key=another_epoch_2)
     monkeypatch.setenv("ABEL_HOME", str(shop.directory))
     shown = CliRunner().invoke(app, ["adopt", "tiny"])
     assert shown.exit_code == 1

@@ -8,9 +8,9 @@ from sweeps.forecast.plan import Span
 from sweeps.forecast.recorded import estimate, recorded_epochs
 from sweeps.forecast.seconds import seconds_to_start
 from sweeps.ledger.entries import Batch
+from sweeps.spec.programs import program_from_dict
 from sweeps.spec.sweep import SweepSpec, parse_document
 from sweeps.spec.trial import Trial
-from workers.config import from_dict
 from workers.reports import Record
 from workers.trajectory import Identity, child
 
@@ -59,7 +59,7 @@ def test_a_batch_grows_to_the_examples_where_these_are_known(identity):
     arms = {"a": {"schedule": grow, "grid": {"schedule.decay_factor": [0.01, 0.005]}}}  # 1,600 and 3,200 of 1,500
     spec = parse_document({"name": "grow", "program": identity.program, "epochs": 40, "seeds": [0], "arms": arms})
     assert estimate(spec, {}, None).shared_epochs == Span(70, 70)
-    assert estimate(spec, {from_dict(identity.program): identity}, None).shared_epochs == Span(40, 40)
+    assert estimate(spec, {program_from_dict(identity.program): identity}, None).shared_epochs == Span(40, 40)
 
 
 def test_the_start_is_measured_from_what_the_ledger_knows(story, spec, identity):

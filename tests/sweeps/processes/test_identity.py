@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from services.cli.app import app
 from sweeps.processes import identity
 from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identities_here
-from sweeps.spec.programs import forget
-from workers.config import from_dict, to_dict
+from sweeps.spec.programs import forget, program_from_dict
+from workers.config import to_dict
 
 PLUGIN = """
 import os, signal, sys
@@ -52,7 +52,7 @@ def odd(tmp_path, tiny_program, monkeypatch):
     forget()
 
     def program(deed, times=100):
-        return from_dict(
+        return program_from_dict(
             to_dict(tiny_program) | {"data": {"kind": "odd", "train": 96, "test": 40, "deed": deed, "times": times}}
         )
 

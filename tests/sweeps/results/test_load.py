@@ -2,15 +2,21 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
+from stories import Story
 
 from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import CURVES, Frames, joined
 from sweeps.results.load import load
+from sweeps.results.robustness_tables import robustness
 from sweeps.results.summary import results, trial_result
+from workers.trajectory import TEST_ERROR
 
 
 @pytest.fixture
@@ -34,15 +40,15 @@ def test_a_row_per_trial_and_one_per_trial_epoch_and_metric(told: Any) -> None:
     for (_, trial), row in zip(found.trials.iterrows(), rows, strict=True):
         curve = [state.metrics["test_error"] for state in told.ledger.curve(row.head)]
         assert list(errors[row.id]) == curve
-        assert trial["minimum_test_error"] == min(curve) == curve[trial["minimum_epoch"] - 1]
-        assert trial["final_test_error"] == curve[-1]
+        assert trial["minimum_error"] == min(curve) == curve[trial["minimum_epoch"] - 1]
+        assert trial["final_error"] == curve[-1]
 
 
 def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Any) -> None:
     rows, sweep = told.ledger.trials(told.sweep_id), told.ledger.sweep(told.sweep_id)
     found = list(results(told.ledger, sweep, rows))
-    assert found == [trial_result(row, told.ledger.curve(row.head)) for row in rows]
-    for name in ("minimum_test_error", "final_test_error", "selected_test_error"):
+    assert found == [trial_result(row, told.ledger.curve(row.head), TEST_ERROR) for row in rows]
+    for name in ("minimum_error", "final_error", "selected_error"):
         assert list(frames(told).trials[name]) == [getattr(one, name) for one in found]
 
 
@@ -72,7 +78,7 @@ def test_what_is_not_finished_is_there_as_far_as_it_came(story: Any) -> None:
     trials = found.trials.set_index("name")
     assert dict(zip(trials.index, trials["epoch"], strict=True))["constant seed=0"] == 2
     assert trials.loc["abel seed=0", "error"] == "Boom: no" and trials.loc["constant seed=1", "error"] == ""
-    assert math.isnan(trials.loc["constant seed=1", "minimum_test_error"])
+    assert math.isnan(trials.loc["constant seed=1", "minimum_error"])
     assert trials.loc["constant seed=1", "minimum_epoch"] == 0
     assert found.finished.empty and len(found.curve("test_error")) == 2
 
@@ -83,7 +89,7 @@ def test_a_value_that_is_not_finite_is_missing_in_its_curve(story: Any) -> None:
     found = frames(story)
     (diverged,) = found.trials.loc[found.trials["outcome"] == "diverged", "trial_id"]
     assert found.curve("train_loss")[diverged].isna().any()
-    assert found.counted(99.0).set_index("trial_id").loc[diverged, "final_test_error"] == 99.0
+    assert found.counted(99.0).set_index("trial_id").loc[diverged, "final_error"] == 99.0
     assert diverged not in set(found.counted(None)["trial_id"])
 
 
@@ -105,3 +111,24 @@ def test_several_sweeps_as_one(told: Any) -> None:
         2 * len(table) for table in (one.trials, one.curves, one.events)
     )
     assert found.curve("test_error").shape == (36, 2 * len(one.trials))
+
+
+def test_a_task_whose_metric_is_better_the_higher_has_the_same_errors(tmp_path: Path) -> None:
+    found = []
+    for accuracy in (False, True):
+        with closing(Ledger.open(f"sqlite:///{tmp_path / f'{accuracy}.db'}")) as ledger:
+            told = (
+                Story(ledger, seeds=2, epochs=36, decays=(2, 10), diverging=True, accuracy=accuracy)
+                .begin()
+                .tell()
+                .end()
+            )
+            found.append(frames(told))
+    errors, accuracies = found
+    for name in ("minimum_error", "final_error", "selected_error"):
+        assert list(accuracies.trials[name]) == pytest.approx(list(errors.trials[name]))
+    assert list(accuracies.trials["minimum_epoch"]) == list(errors.trials["minimum_epoch"])
+    assert (errors.metric.name, accuracies.metric.name) == ("test_error", "accuracy")
+    assert accuracies.curve("accuracy").notna().any(axis=None)
+    (one, *_), (other, *_) = (robustness(shown, 99.0)[0] for shown in (errors, accuracies))
+    assert {name: pytest.approx(value) for name, value in one.measures.items()} == other.measures

@@ -38,7 +38,7 @@ def _cells() -> Iterator[tuple[str, float, float, int]]:
 
 
 def _row(number: int, arm: str, rate: float, factor: float, seed: int) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(TRIAL_COLUMNS, "") | {"selected_test_error": math.nan}
+    row: dict[str, object] = dict.fromkeys(TRIAL_COLUMNS, "") | {"selected_error": math.nan}
     epochs = {f"{kind}_epochs": () for kind in ("bounce", "forced", "minimum")} | {"decay_epochs": (5,)}
     settings = {"schedule.learning_rate": rate, "schedule.decay_factor": factor}
     found = error(arm, rate, factor, seed)
@@ -46,7 +46,7 @@ def _row(number: int, arm: str, rate: float, factor: float, seed: int) -> dict[s
         row
         | epochs
         | {"trial_id": f"{number}", "number": number, "name": f"{arm} {number}", "arm": arm, "kind": arm, "seed": seed}
-        | {"outcome": "finished", "settings": settings, "minimum_test_error": found, "final_test_error": found}
+        | {"outcome": "finished", "settings": settings, "minimum_error": found, "final_error": found}
     )
 
 
@@ -72,7 +72,7 @@ def test_an_arms_table_is_that_of_its_runs() -> None:
 def test_a_diverged_trial_counts_as_guessing() -> None:
     def diverge(row: dict[str, object]) -> None:
         if row["number"] == 0:
-            row.update(outcome="diverged", minimum_test_error=math.nan)
+            row.update(outcome="diverged", minimum_error=math.nan)
 
     abel, _ = arms(diverge, guessing=90.0)
     assert abel.table.errors[0, 0] == 90.0
@@ -123,7 +123,7 @@ def test_the_findings_say_which_arm_depends_least_on_its_settings() -> None:
 def test_an_arm_near_chance_is_named_and_ranked_last() -> None:
     def fail(row: dict[str, object]) -> None:
         if row["arm"] == "step":
-            row.update(minimum_test_error=float(str(row["minimum_test_error"])) / 20 + 96)
+            row.update(minimum_error=float(str(row["minimum_error"])) / 20 + 96)
 
     hopeless, abel, ranked = robustness_findings(arms(fail, guessing=99.0))
     assert hopeless.startswith("step is near chance: at its best its minimum test error is 96.5 % (")
@@ -156,7 +156,7 @@ def test_the_mean_over_the_range_is_not_called_a_choice_among_the_settings() -> 
 
 def test_arms_of_equal_spread_are_not_ranked() -> None:
     def collapse(row: dict[str, object]) -> None:
-        row["minimum_test_error"] = 18.9
+        row["minimum_error"] = 18.9
 
     *_, least = robustness_findings(arms(collapse))
     assert least == "On the grid shared by abel, step, no difference in spread was seen (0.0 points each)."
@@ -181,7 +181,7 @@ def test_arms_of_other_grids_are_not_ranked() -> None:
 
 def test_the_error_that_counts_is_named_and_taken() -> None:
     def later(row: dict[str, object]) -> None:
-        row["final_test_error"] = 50.0
+        row["final_error"] = 50.0
 
     found, _ = robustness(frames(later), 90.0, "final")
     assert set(found[0].table.errors.flat) == {50.0}

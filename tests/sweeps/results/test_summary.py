@@ -8,6 +8,7 @@ import pytest
 
 from sweeps.ledger.records import StateRow, TrialRow, TrialStatus
 from sweeps.results.summary import decay_epochs, summarise, trial_result
+from workers.trajectory import TEST_ERROR
 
 DECAY = {"kind": "decay_at", "learning_rate": 0.1, "decay_factor": 0.1}
 NORMS = [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]
@@ -67,7 +68,7 @@ def test_the_best_setting_has_the_lowest_mean_minimum_over_seeds() -> None:
         trial(3, "decay", late, 1),
     ]
     curves = [[30.0, 9.0, 12.0], [30.0, 21.0, 22.0], [30.0, 12.0, 13.0], [30.0, 14.0, 17.0]]
-    results = [trial_result(row, curve(errors)) for row, errors in zip(trials, curves, strict=True)]
+    results = [trial_result(row, curve(errors), TEST_ERROR) for row, errors in zip(trials, curves, strict=True)]
     (arm,) = summarise(trials, results)
     assert arm.settings == {"decay_epoch": 2}
     assert arm.minimum_error == 13.0
@@ -86,7 +87,9 @@ def test_a_setting_with_a_seed_that_did_not_finish_cannot_be_the_best() -> None:
         trial(3, "decay", late, 1),
     ]
     curves = [[1.0, 1.0, 1.0], [math.nan], [9.0, 9.0, 9.0], [9.0, 9.0, 9.0]]
-    (arm,) = summarise(trials, [trial_result(row, curve(errors)) for row, errors in zip(trials, curves, strict=True)])
+    (arm,) = summarise(
+        trials, [trial_result(row, curve(errors), TEST_ERROR) for row, errors in zip(trials, curves, strict=True)]
+    )
     assert arm.settings == {"decay_epoch": 2}
     assert arm.diverged == 1
 
@@ -95,7 +98,7 @@ def test_an_arm_with_nothing_finished_has_no_figures() -> None:
     rows = [
         trial(0, "constant", {"kind": "constant", "learning_rate": 0.1}, status=TrialStatus.WAITING, epoch=0, head=None)
     ]
-    (arm,) = summarise(rows, [trial_result(rows[0], [])])
+    (arm,) = summarise(rows, [trial_result(rows[0], [], TEST_ERROR)])
     assert arm.settings is None
     assert arm.minimum_error is None
     assert arm.final_sd is None
@@ -105,5 +108,5 @@ def test_an_arm_with_nothing_finished_has_no_figures() -> None:
 
 def test_arms_keep_the_order_of_the_spec() -> None:
     rows = [trial(0, "z", DECAY | {"decay_epoch": 1}), trial(1, "a", {"kind": "constant", "learning_rate": 0.1})]
-    arms = summarise(rows, [trial_result(row, curve([1.0])) for row in rows])
+    arms = summarise(rows, [trial_result(row, curve([1.0]), TEST_ERROR) for row in rows])
     assert [arm.arm for arm in arms] == ["z", "a"]

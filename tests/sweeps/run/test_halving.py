@@ -17,6 +17,7 @@ from sweeps.spec.sections import Halving
 from sweeps.spec.sweep import SpecError, parse_document
 from workers.cohort import train
 from workers.config import to_dict
+from workers.trajectory import TEST_ERROR
 
 STOPPED, FINISHED, DIVERGED = TrialStatus.STOPPED, TrialStatus.FINISHED, TrialStatus.DIVERGED
 RATES = [1e-5, 0.3, 0.001, 0.1, 0.01, 1e-4, 0.03, 0.003, 3e-5]
@@ -361,6 +362,10 @@ def test_what_diverges_counts_as_guessing_at_a_rung(error):
     )
     other = replace(row, id="b", settings={"r": 2}, status=TrialStatus.RUNNING)
     curve = [StateRow(key="k", parent="", epoch=1, metrics={"test_error": 60.0}, finished_at_ms=0, worker="")]
-    contest = Contest({"x": Halving(grace_epochs=1, reduction_factor=2, error=error)}, {"x": [row, other]}, {"a": 50.0})
+    contest = Contest(
+        {"x": Halving(grace_epochs=1, reduction_factor=2, error=error)},
+        {"x": [row, other]},
+        {"a": replace(TEST_ERROR, worst=50.0)},
+    )
     statuses = {"a": DIVERGED, "b": TrialStatus.RUNNING}
     assert contest.decide("x", 1, statuses, {"b": 1}, {"a": curve, "b": curve}).stopped == ("b",)

@@ -44,7 +44,7 @@ def cohort(tiny_program, tmp_path):
     """One trial that is long enough to be met in training at any time."""
     identity = Workshop(checkpoints=tmp_path / "unused", data_dir=None).identity(tiny_program)
     member = Member(trial="long", schedule=Constant(learning_rate=0.01))
-    return Cohort(identity=identity, seed=0, epochs=100_000, members=(member,))
+    return Cohort(program=tiny_program, identity=identity, seed=0, epochs=100_000, members=(member,))
 
 
 @pytest.fixture

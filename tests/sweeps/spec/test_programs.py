@@ -1,5 +1,6 @@
 """Programs as specs word them: every fault at its place, and plug-ins among the variants."""
 
+import json
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Literal
@@ -7,9 +8,10 @@ from typing import Literal
 import pytest
 
 from sweeps.spec import programs, schedules
+from sweeps.spec.programs import program_from_dict
 from sweeps.spec.sweep import json_schema
 from workers import plugins
-from workers.config import from_dict
+from workers.config import to_dict
 
 SHORT = {"model": "vgg5", "data": "digits", "batch_size": 16}
 
@@ -66,7 +68,7 @@ def test_a_program_is_the_one_that_workers_read():
     given = SHORT | {"l2": 1, "augment": {"noise": 1}, "model": {"kind": "vgg5", "pools": [True, False, True, False]}}
     built, found = programs.decode_program(given)
     assert found == {}
-    assert built == from_dict(programs.with_kinds(given))
+    assert built == program_from_dict(json.loads(json.dumps(to_dict(built))))
     assert type(built.l2) is type(built.augment.noise) is float
 
 

@@ -181,9 +181,9 @@ def test_every_fault_is_told_with_its_path():
         "seeds[1]: must be at least 0, got -1",
         "titel: unknown key, did you mean 'title'? (known: name, title, claim, notes, cost, epoch_seconds, figure, program, "
         "epochs, seeds, arms, resources, limits, check, claims)",
+        "program.batch_size: must be an integer, got true",
         "program.model.kind: unknown kind, did you mean 'vgg16'? "
         "(known: pyramid_net, resnet50, small_cnn, vgg16, vgg5, wide_resnet)",
-        "program.batch_size: must be an integer, got true",
         "program.l2: must be finite and at least 0, got -0.01",
         "program.optimizer.momentum: must lie in [0, 1), got 1",
         "arms.constant.schedule.kind: unknown kind, did you mean 'constant'? "

@@ -18,7 +18,7 @@ def trial(kind: str, seed: int, error: float, epoch: int | None = None, **more: 
     plain = {"arm": kind, "kind": kind, "seed": seed, "outcome": "finished", "settings": settings, "epoch": 3}
     decays = {"bounce_epochs": (), "forced_epochs": ()}
     name = f"{kind} {epoch} seed={seed}"
-    return plain | decays | {"trial_id": name, "name": name, "minimum_test_error": error} | more
+    return plain | decays | {"trial_id": name, "name": name, "minimum_error": error} | more
 
 
 def frames(rows: Sequence[Mapping[str, Any]]) -> Frames:

@@ -31,7 +31,7 @@ def trial(arm: str, seed: int, errors: Sequence[float], settings: Mapping[str, A
     name = f"{arm} {settings} seed={seed}"
     plain = {"trial_id": name, "name": name, "arm": arm, "kind": arm, "seed": seed, "settings": dict(settings)}
     ended = {"outcome": "finished", "epoch": len(errors), "epochs": len(errors), "error": "", "decay_epochs": ()}
-    reached = {"minimum_test_error": min(errors), "final_test_error": errors[-1]}
+    reached = {"minimum_error": min(errors), "final_error": errors[-1]}
     events = {"bounce_epochs": (), "forced_epochs": ()}
     return plain | ended | reached | events | {"norm": BOUNCE, "errors": errors, "losses": None} | more
 
@@ -54,7 +54,7 @@ def evidence(rows: Sequence[Mapping[str, Any]], guessing: float | None = None) -
     ]
     trials = pd.DataFrame(
         [
-            {name: value for name, value in row.items() if name != "norm"} | {"selected_test_error": _selected(row)}
+            {name: value for name, value in row.items() if name != "norm"} | {"selected_error": _selected(row)}
             for row in rows
         ]
     )
@@ -183,7 +183,7 @@ def test_an_extreme_rate_is_no_claim_of_seeds_that_agree_and_has_the_interval_of
     trials = seen.frames.trials
     at_rate = trials["settings"].map(lambda settings: settings[RATE] == 0.5)
     for arm, error, here in (("abel", 40.0, Held.CANNOT_TELL), ("step", 90.0, Held.HELD)):
-        alike = trials.assign(final_test_error=trials["final_test_error"].mask(at_rate & (trials["arm"] == arm), error))
+        alike = trials.assign(final_error=trials["final_error"].mask(at_rate & (trials["arm"] == arm), error))
         (*_, one) = evaluate_claims(replace(seen, frames=replace(seen.frames, trials=alike)), ["rate"], 2.0)
         assert one.here is here, arm
 

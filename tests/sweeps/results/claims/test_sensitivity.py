@@ -24,7 +24,7 @@ def trial(arm: str, seed: int, error: float, settings: Mapping[str, Any], decays
     name = f"{arm} {settings} seed={seed}"
     plain = {"trial_id": name, "name": name, "arm": arm, "kind": arm, "seed": seed, "settings": dict(settings)}
     ended = {"outcome": "finished", "epoch": 40, "epochs": 40, "error": "", "decay_epochs": tuple(decays)}
-    errors = {"minimum_test_error": error - 1, "final_test_error": error, "selected_test_error": error}
+    errors = {"minimum_error": error - 1, "final_error": error, "selected_error": error}
     return plain | ended | errors
 
 

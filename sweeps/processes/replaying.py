@@ -1,10 +1,10 @@
 """Replays of recorded epochs, which show whether other code still computes the states of their records.
 
-``python -m workers.replays [FD]`` reads ``{"checkpoints": folder, "data_dir": folder or null, "ways": [...]}`` from standard
-input and writes ``{"metrics": [...]}`` in the same order, or ``{"fault": message}``, to a file descriptor, by default standard
-output. A way is ``{"program", "seed", "epoch", "parent", "plans"}``: ``plans`` are those of consecutive epochs from ``epoch`` on,
-each ``{"learning_rates", "batch_size"}``; ``parent`` is the key of the checkpoint to start from, null for the initialisation. Its
-metrics are a list, an epoch each, or null if that checkpoint is no state of this code.
+``python -m sweeps.processes.replaying [FD]`` reads ``{"checkpoints": folder, "data_dir": folder or null, "ways": [...]}`` from
+standard input and writes ``{"metrics": [...]}`` in the same order, or ``{"fault": message}``, to a file descriptor, by default
+standard output. A way is ``{"program", "seed", "epoch", "parent", "plans"}``: ``plans`` are those of consecutive epochs from
+``epoch`` on, each ``{"learning_rates", "batch_size"}``; ``parent`` is the key of the checkpoint to start from, null for the
+initialisation. Its metrics are a list, an epoch each, or null if that checkpoint is no state of this code.
 """
 
 import json
@@ -16,11 +16,13 @@ from typing import IO, Any
 import numpy as np
 
 from abel.schedules import EpochPlan
+from sweeps.errors import ConfigError
+from sweeps.spec.programs import program_from_dict
 from workers.checkpoints import CheckpointDamaged
-from workers.cohort import train_epoch
-from workers.config import ConfigError, from_dict
+from workers.config import variants_of
+from workers.plugins import blamed
 from workers.randomness import epoch_key
-from workers.trajectory import blamed
+from workers.segments import train_segment
 from workers.workshop import Workshop
 
 
@@ -34,8 +36,8 @@ def replay_way(way: Mapping[str, Any], workshop: Workshop) -> list[dict[str, flo
     Raises:
         ReplayError: an epoch cannot be trained; the message says which one and why.
     """
-    program, first = from_dict(way["program"]), way["epoch"]
-    variants = (program.task, program.model, program.optimizer)
+    program, first = program_from_dict(way["program"]), way["epoch"]
+    variants = variants_of(program)
     found: list[dict[str, float]] = []
     try:
         with blamed(*variants):
@@ -46,7 +48,7 @@ def replay_way(way: Mapping[str, Any], workshop: Workshop) -> list[dict[str, flo
         for epoch, given in enumerate(way["plans"], start=first):
             plan = EpochPlan(np.asarray(given["learning_rates"], np.float32), given["batch_size"])
             with blamed(*variants):
-                state, metrics = train_epoch(training, state, plan, way["seed"], epoch)
+                state, metrics = train_segment(training, state, plan, way["seed"], epoch)
             found.append(metrics)
     except CheckpointDamaged:
         return None

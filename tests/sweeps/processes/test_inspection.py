@@ -1,0 +1,67 @@
+"""The process that says what names the states of a program: as a worker of its environment would have it."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from sweeps.processes import inspection
+from workers.config import to_dict
+from workers.trajectory import Identity, identify
+
+
+def here(program):
+    """The identity that this process gives a program."""
+    return identify(program, program.task.build(program, lambda data: data.load(None)))
+
+
+def answered(program, **environment):
+    """The answer of another process."""
+    question = json.dumps({"programs": [program], "data_dir": None})
+    command = [sys.executable, "-m", "sweeps.processes.inspection"]
+    done = subprocess.run(
+        command, input=question, capture_output=True, text=True, check=True, env=os.environ | environment
+    )
+    return json.loads(done.stdout)
+
+
+def test_a_driver_can_ask_another_process(tiny_program):
+    (values,) = answered(to_dict(tiny_program))["identities"]
+    ours = here(tiny_program)
+    assert Identity.from_dict(values).why_not(ours) == []
+    assert Identity.from_dict(values).root(3) == ours.root(3)
+
+
+@pytest.mark.parametrize(
+    ("environment", "what"),
+    [
+        ({"NPROC": "2"}, "threads: 1, 2"),
+        ({"JAX_DEFAULT_MATMUL_PRECISION": "highest"}, "matmul_precision: None, highest"),
+        ({"JAX_DEFAULT_PRNG_IMPL": "rbg"}, "random: threefry2x32, rbg"),
+        ({"JAX_THREEFRY_PARTITIONABLE": "0"}, "random: threefry2x32, threefry2x32, not partitionable"),
+    ],
+)
+def test_settings_that_change_bits_change_the_keys(tiny_program, environment, what):
+    ours = here(tiny_program)
+    (values,) = answered(to_dict(tiny_program), **environment)["identities"]
+    assert ours.why_not(Identity.from_dict(values)) == [what]
+
+
+def test_a_data_set_is_read_once_for_all_programs_over_it(tiny_program, monkeypatch):
+    loads, load = [], type(tiny_program.data).load
+    monkeypatch.setattr(type(tiny_program.data), "load", lambda self, path: loads.append(self) or load(self, path))
+    programs = [to_dict(replace(tiny_program, l2=l2)) for l2 in (0.0, 0.1, 0.2)]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"programs": programs, "data_dir": None})))
+    answer = io.StringIO()
+    inspection.main(answer)
+    assert len(json.loads(answer.getvalue())["identities"]) == 3
+    assert len(loads) == 1
+
+
+def test_a_fault_is_an_answer(tiny_program):
+    program = to_dict(tiny_program) | {"augment": {"crop": 10}}
+    assert "augment.crop must be below the image's sides (8, 16), got 10" in answered(program)["fault"]

@@ -1,0 +1,109 @@
+"""The digest of the code that can change a number, and of nothing else."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+
+from workers import code
+from workers.code import code_digest, digests_of
+from workers.optimizers.adam import Adam
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A package of a user's own with a model that imports a helper inside a function."""
+    package = tmp_path / "gym"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("def scale():\n    return 2\n")
+    net = package / "net.py"
+    net.write_text(
+        '"""A net."""\nfrom dataclasses import dataclass\nfrom typing import TYPE_CHECKING\n\n'
+        "@dataclass(frozen=True)\nclass Net:\n"
+        '    """Doc."""\n    kind: str = "net"\n\n    def build(self):\n        from gym import helper\n'
+        "        return helper.scale()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield package
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gym"]:
+        del sys.modules[name]
+    code._parsed.cache_clear()
+
+
+def digest_with(program, package):
+    code._parsed.cache_clear()
+    import gym.net
+
+    return code_digest(replace(program, model=gym.net.Net()))
+
+
+def rewrite(file, *pairs):
+    text = file.read_text()
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+def test_documentation_is_not_code(plugin, tiny_program):
+    before = digest_with(tiny_program, plugin)
+    rewrite(plugin / "net.py", ("A net.", "Another text."), ('"""Doc."""', '"""Says more."""  # a comment'))
+    assert digest_with(tiny_program, plugin) == before
+
+
+def test_what_only_type_checkers_import_is_not_code(plugin, tiny_program):
+    before = digest_with(tiny_program, plugin)
+    checked = "import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from gym import helper\n"
+    rewrite(plugin / "net.py", ("import TYPE_CHECKING\n", checked))
+    assert digest_with(tiny_program, plugin) == before
+
+
+def test_a_changed_helper_is_other_code(plugin, tiny_program):
+    before = digest_with(tiny_program, plugin)
+    rewrite(plugin / "helper.py", ("return 2", "return 3"))
+    assert digest_with(tiny_program, plugin) != before
+
+
+def test_a_helper_may_be_moved_and_imports_reordered(plugin, tiny_program):
+    before = digest_with(tiny_program, plugin)
+    (plugin / "helper.py").rename(plugin / "tools.py")
+    rewrite(plugin / "net.py", ("from gym import helper", "from gym import tools as helper"))
+    rewrite(
+        plugin / "net.py",
+        ("from dataclasses import dataclass\nfrom typing", "from typing"),
+        ("TYPE_CHECKING\n", "TYPE_CHECKING\nfrom dataclasses import dataclass\n"),
+    )
+    assert digest_with(tiny_program, plugin) == before
+
+
+def test_another_name_from_the_same_module_is_other_code(plugin, tiny_program):
+    (plugin / "helper.py").write_text("def scale():\n    return 2\n\ndef other():\n    return 3\n")
+    rewrite(plugin / "net.py", ("from gym import helper", "from gym.helper import scale"), ("helper.scale", "scale"))
+    before = digest_with(tiny_program, plugin)
+    rewrite(plugin / "net.py", ("import scale", "import other as scale"))
+    assert digest_with(tiny_program, plugin) != before
+
+
+def test_modules_that_import_each_other_have_a_digest(plugin, tiny_program):
+    before = digest_with(tiny_program, plugin)
+    rewrite(plugin / "helper.py", ("return 2", "from gym import net\n    return 2"))
+    assert digest_with(tiny_program, plugin) not in ("", before)
+
+
+def test_it_is_the_code_that_computes(tiny_program):
+    names = set(digests_of(tiny_program))
+    assert {"workers.tasks.classify", "workers.update", "workers.randomness", "workers.ops", "abel.norms"} <= names
+    assert {"workers.models.small_cnn", "workers.optimizers.sgd", "workers.data.digits"} <= names
+    assert names.isdisjoint(
+        {"workers.cohort", "workers.config", "workers.contracts", "workers.plugins", "abel.schedules"}
+    )
+    assert {name for name in names if name.startswith("abel")} == code.COMPUTES
+    taken = {item.module for name in names if name.startswith("workers") for item in code._parsed(name)[1]}
+    assert {name for name in taken if name.startswith("abel.")} == code.COMPUTES
+
+
+def test_a_program_depends_on_its_own_variants_alone(tiny_program):
+    names = set(digests_of(tiny_program))
+    assert names.isdisjoint({"workers.models.vgg", "workers.optimizers.adam", "workers.data.tfds"})
+    assert code_digest(replace(tiny_program, optimizer=Adam())) != code_digest(tiny_program)

@@ -1,0 +1,42 @@
+"""A task's metric as an error in percent of its range, whichever way it is better."""
+
+import math
+
+import pytest
+
+from workers.contracts import Metric
+
+ACCURACY = Metric(name="accuracy", label="accuracy", unit="%", higher_is_better=True, worst=10.0)
+MATTHEWS = Metric(name="matthews", label="Matthews correlation", higher_is_better=True, bounds=(-1.0, 1.0), worst=0.0)
+ERROR = Metric(name="test_error", label="test error", unit="%", worst=90.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "error", "worst"),
+    [(ERROR, 12.3, 12.3, 90.0), (ACCURACY, 87.5, 12.5, 90.0), (MATTHEWS, 0.5, 25.0, 50.0), (MATTHEWS, 1.0, 0.0, 50.0)],
+)
+def test_an_error_counts_from_the_best_end_of_the_range(metric, value, error, worst):
+    assert metric.error(value) == error
+    assert metric.worst_error == worst
+
+
+def test_what_is_not_finite_stays_so():
+    assert math.isnan(ACCURACY.error(math.nan))
+    assert Metric(name="m", label="m").worst_error is None
+
+
+def test_columns_and_labels_are_named_after_the_metric():
+    assert [ERROR.column(name) for name in ("minimum", "final", "selected")] == [
+        "minimum_test_error",
+        "final_test_error",
+        "selected_test_error",
+    ]
+    assert ACCURACY.column("minimum") == "maximum_accuracy"
+    assert (ERROR.error_label, ACCURACY.error_label) == ("test error", "100 - accuracy")
+    assert MATTHEWS.error_label == "Matthews correlation, distance from the best"
+
+
+@pytest.mark.parametrize("bounds", [(0.0, math.inf), (1.0, 1.0), (math.nan, 1.0)])
+def test_a_range_without_ends_is_refused(bounds):
+    with pytest.raises(ValueError, match="metric m: bounds must be two finite numbers, the first smaller"):
+        Metric(name="m", label="m", bounds=bounds)

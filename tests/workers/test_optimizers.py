@@ -1,0 +1,154 @@
+"""Optimisers against optax's own, whose learning rate ours leave to the schedule, and the step that all tasks take."""
+
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from workers import update
+from workers.optimizers.adam import Adam
+from workers.optimizers.adamw import Adamw
+from workers.optimizers.lamb import Lamb
+from workers.optimizers.lion import Lion
+from workers.optimizers.optax_rules import Optax
+from workers.optimizers.sgd import Sgd
+
+PARAMS = {
+    "kernel": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3),
+    "bias": jnp.linspace(0.5, 1.0, 3),
+}
+RATES = (0.1, 0.05, 0.2)
+KERNELS = lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params)  # noqa: E731
+
+PAIRS = {
+    "sgd": (Sgd(momentum=0.9, nesterov=True), lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True)),
+    "adam": (Adam(b1=0.8, b2=0.95, eps=1e-6), lambda rate: optax.adam(rate, b1=0.8, b2=0.95, eps=1e-6)),
+    "adamw": (Adamw(weight_decay=0.1), lambda rate: optax.adamw(rate, weight_decay=0.1)),
+    "adamw, kernels": (
+        Adamw(weight_decay=0.1, decay_on="kernels"),
+        lambda rate: optax.adamw(rate, weight_decay=0.1, mask=KERNELS),
+    ),
+    "lamb": (Lamb(weight_decay=0.1), lambda rate: optax.lamb(rate, weight_decay=0.1)),
+    "lion": (Lion(weight_decay=0.1), lambda rate: optax.lion(rate, weight_decay=0.1)),
+    "adagrad": (Optax(name="adagrad", options={"eps": 1e-5}), lambda rate: optax.adagrad(rate, eps=1e-5)),
+    "rmsprop": (
+        Optax(name="rmsprop", options={"decay": 0.8, "centered": True}),
+        lambda rate: optax.rmsprop(rate, decay=0.8, centered=True),
+    ),
+    "muon": (Optax(name="contrib.muon"), optax.contrib.muon),
+}
+
+
+def gradient(params, number):
+    """A gradient that changes from step to step."""
+    return jax.tree.map(lambda leaf: 0.3 * leaf + 0.1 * (number + 1), params)
+
+
+def hyper(optimizer, **given):
+    numbers = {"l2": 0.0, "clip": math.inf, **given} | optimizer.hyper()
+    return {name: jnp.float32(value) for name, value in numbers.items()}
+
+
+def stepped(optimizer, *, l2_on="all", **given):
+    """Parameters after three steps, and what was measured in the first."""
+    numbers = hyper(optimizer, **given)
+
+    @jax.jit
+    def step(params, slots, rate, number):
+        return update.step(optimizer.static(), l2_on, numbers, rate, gradient(params, number), params, slots)
+
+    params, slots, measured = PARAMS, optimizer.static().transform(numbers).init(PARAMS), []
+    for number, rate in enumerate(RATES):
+        params, slots, found = step(params, slots, rate, number)
+        measured.append(found)
+    return params, measured
+
+
+def by_optax(build, *, l2=0.0, clip=math.inf, on=lambda params: jax.tree.map(lambda leaf: 1.0, params)):
+    """The same three steps by optax, the penalty added to the gradient by hand."""
+    params, state = PARAMS, build(1.0).init(PARAMS)
+    for number, rate in enumerate(RATES):
+        given = jax.tree.map(lambda g, w, m: g + l2 * w * m, gradient(params, number), params, on(params))
+        norm = optax.tree.norm(given)
+        given = jax.tree.map(lambda g, norm=norm: g * jnp.where(norm >= clip, clip / norm, 1.0), given)
+        updates, state = build(rate).update(given, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def assert_close(one, other):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), one, other)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_it_is_the_optimiser_of_that_name_with_the_rate_taken_out(name):
+    ours, theirs = PAIRS[name]
+    params, _ = stepped(ours)
+    assert_close(params, by_optax(theirs))
+
+
+def test_the_penalty_is_inside_the_clip_and_may_spare_biases():
+    params, _ = stepped(Sgd(), l2=0.5, clip=0.7)
+    assert_close(params, by_optax(optax.sgd, l2=0.5, clip=0.7))
+    params, _ = stepped(Sgd(), l2=0.5, clip=0.7, l2_on="kernels")
+    spared = by_optax(optax.sgd, l2=0.5, clip=0.7, on=lambda params: jax.tree.map(float, KERNELS(params)))
+    assert_close(params, spared)
+
+
+def test_what_is_measured_is_of_the_gradient_without_the_penalty():
+    _, (first, *_) = stepped(Sgd(), l2=0.5, clip=0.7)
+    given = gradient(PARAMS, 0)
+    np.testing.assert_allclose(first.grad_norm_sq, sum(jnp.sum(g**2) for g in given.values()), rtol=1e-6)
+    np.testing.assert_allclose(first.grad_dot_weight, sum(jnp.sum(given[k] * PARAMS[k]) for k in PARAMS), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_numbers_of_a_grid_are_arguments_where_optax_lets_them_be(name):
+    ours, _ = PAIRS[name]
+    numbers = ours.hyper()
+    assert all(isinstance(value, float) for value in numbers.values())
+    if name != "muon":
+        assert numbers
+        static = ours.static()
+        assert hash(static) == hash(static)
+        assert static.static() == static
+
+
+def test_a_grid_over_an_optimiser_s_numbers_has_one_static_part():
+    assert Adamw(b1=0.8, weight_decay=0.1).static() == Adamw().static()
+    assert Adamw(decay_on="kernels").static() != Adamw().static()
+    one, other = (Optax(name="rmsprop", options={"decay": decay, "centered": True}) for decay in (0.8, 0.9))
+    assert one.static() == other.static()
+    assert one != other
+    assert one.hyper() == {"options.decay": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Sgd(momentum=1.0), r"momentum must lie in \[0, 1\), got 1.0"),
+        (lambda: Adam(b2=1.0), r"b2 must lie in \[0, 1\), got 1.0"),
+        (lambda: Adamw(eps=0.0), "eps must be finite and above 0, got 0.0"),
+        (lambda: Lamb(weight_decay=-1.0), "weight_decay must be finite and at least 0, got -1.0"),
+        (lambda: Lion(b1=-0.1), r"b1 must lie in \[0, 1\), got -0.1"),
+        (lambda: replace(Adamw(), decay_on="some"), "decay_on must be 'all' or 'kernels', got 'some'"),
+        (lambda: Optax(name="adagard"), "name must be an optimiser of optax, got 'adagard'"),
+        (lambda: Optax(name="tree_utils"), "name must be an optimiser of optax, got 'tree_utils'"),
+        (
+            lambda: Optax(name="adagrad", options={"epz": 1.0}),
+            r"options must be arguments of optax.adagrad \(eps, initial_accumulator_value\), not epz",
+        ),
+        (lambda: Optax(name="adagrad", options={"eps": "x"}), "options must be such that optax.adagrad takes a step"),
+        (lambda: Optax(name="fromage"), "options must be those of an optimiser proportional to its learning rate"),
+        # Its momentum holds steps that are already multiplied by the rates of their time.
+        (lambda: Optax(name="rmsprop", options={"momentum": 0.5}), "proportional to its learning rate, which rmsprop"),
+        (lambda: Optax(name="polyak_sgd"), "name must be an optimiser of optax, got 'polyak_sgd'"),
+    ],
+)
+def test_what_cannot_be_trained_with_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,155 @@
+"""A long epoch is trained in stretches: left between two of them, saved, and taken up again at the very next step."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from abel.schedules import Constant, GrowBatch
+from workers.cohort import train
+from workers.fold import Member
+from workers.reports import Cohort, Damaged, Ended, Partway, Record, Saved
+from workers.tasks.classify import Classification
+from workers.workshop import Workshop
+
+EPOCHS, STEPS = 2, 6  # 96 examples in batches of 16
+
+
+@pytest.fixture
+def long(tiny_program):
+    """A program whose epochs of 6 steps can be left after steps 2 and 4."""
+    return replace(tiny_program, task=replace(tiny_program.task, save_every_steps=2))
+
+
+def at(folder, **settings):
+    return Workshop(checkpoints=folder, data_dir=None, **settings)
+
+
+def cohort_of(program, workshop, schedule=None):
+    member = Member(trial="one", schedule=schedule or Constant(learning_rate=0.1))
+    identity = workshop.identity(program)
+    return Cohort(program=program, identity=identity, seed=3, epochs=EPOCHS, members=(member,))
+
+
+def kinds(reports):
+    return [type(report) for report in reports]
+
+
+def bits(reports):
+    """The metrics of all records, but for measured times."""
+    times = {"seconds", "examples_per_second"}
+    return [
+        {name: value.hex() for name, value in report.metrics.items() if name not in times}
+        for report in reports
+        if isinstance(report, Record)
+    ]
+
+
+@pytest.fixture
+def stretches(monkeypatch):
+    """The stretches that are trained, in order."""
+    seen, advance = [], Classification.advance
+
+    def counted(self, state, hyper, learning_rates, key, batch_size, stretch):
+        if isinstance(stretch[0], int) and not _is_abstract(state):
+            seen.append(stretch)
+        return advance(self, state, hyper, learning_rates, key, batch_size, stretch)
+
+    monkeypatch.setattr(Classification, "advance", counted)
+    return seen
+
+
+def _is_abstract(state):
+    return "Tracer" in type(next(iter(state.params.values()))["kernel"]).__name__
+
+
+def test_an_epoch_in_stretches_says_how_far_it_is(long, tmp_path, stretches):
+    workshop = at(tmp_path)
+    reports = list(train(cohort_of(long, workshop), workshop))
+    assert kinds(reports) == [Partway, Partway, Record] * EPOCHS + [Saved, Ended]
+    assert [(report.epoch, report.step, report.steps) for report in reports if isinstance(report, Partway)] == [
+        (epoch, step, STEPS) for epoch in (1, 2) for step in (2, 4)
+    ]
+    assert stretches == [(0, 2), (2, 4), (4, 6)] * EPOCHS
+
+
+def test_its_records_are_those_of_the_epoch_in_one(long, tiny_program, tmp_path):
+    parted, whole = (
+        [report for report in train(cohort_of(program, workshop), workshop) if isinstance(report, Record)]
+        for program, workshop in [(long, at(tmp_path / "parted")), (tiny_program, at(tmp_path / "whole"))]
+    )
+    for one, other in zip(parted, whole, strict=True):
+        assert one.key != other.key  # where an epoch is cut may affect rounding
+        assert one.metrics.keys() == other.metrics.keys()
+        assert one.metrics["train_loss"] == pytest.approx(other.metrics["train_loss"], rel=1e-4)
+        assert one.metrics["weight_norm_sq"] == pytest.approx(other.metrics["weight_norm_sq"], rel=1e-5)
+
+
+def test_the_terms_of_the_norm_s_equation_are_summed_over_the_stretches(long, tiny_program, tmp_path):
+    found = []
+    for name, program in (("parted", long), ("whole", tiny_program)):
+        workshop = at(tmp_path / name)
+        told = replace(program, task=replace(program.task, dynamics=True))
+        records = [report for report in train(cohort_of(told, workshop), workshop) if isinstance(report, Record)]
+        found.append({key: value for key, value in records[0].metrics.items() if key.startswith("dynamics/")})
+    assert found[0].keys() == found[1].keys()
+    assert found[0] == pytest.approx(found[1], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_worker_that_leaves_in_its_midst_goes_on_at_the_very_next_step(long, tmp_path, stretches, step):
+    undisturbed = at(tmp_path / "undisturbed")
+    expected = bits(train(cohort_of(long, undisturbed), undisturbed))
+    workshop, left = at(tmp_path / "left"), []
+    for report in train(cohort_of(long, workshop), workshop):
+        left.append(report)
+        if isinstance(report, Partway) and report.step == step:
+            workshop.leaving.set()
+    assert not bits(left)
+    stretches.clear()
+    again = at(tmp_path / "left")
+    reports = list(train(cohort_of(long, again), again))
+    assert bits(reports) == expected
+    assert stretches[0] == (step, step + 2)
+
+
+def test_a_training_that_is_closed_in_its_midst_saves_where_it_is(long, tmp_path, stretches):
+    workshop = at(tmp_path)
+    with closing(train(cohort_of(long, workshop), workshop)) as reports:
+        assert isinstance(next(reports), Partway)
+    stretches.clear()
+    again = at(tmp_path)
+    list(train(cohort_of(long, again), again))
+    assert stretches[0] == (2, 4)
+
+
+def test_a_save_that_is_due_replaces_the_one_before_and_none_is_left_at_the_end(long, tmp_path):
+    workshop = at(tmp_path, save_every_seconds=0.0)
+    names = []
+    for report in train(cohort_of(long, workshop), workshop):
+        if isinstance(report, Partway):
+            (name,) = (name for name in workshop.checkpoints.sizes() if "-" in name)
+            names.append(name.rpartition("-")[2])
+    assert names == ["2", "4"] * EPOCHS
+    assert not [name for name in workshop.checkpoints.sizes() if "-" in name]
+
+
+def test_a_damaged_one_is_told_and_the_epoch_starts_again(long, tmp_path, stretches):
+    workshop = at(tmp_path)
+    with closing(train(cohort_of(long, workshop), workshop)) as reports:
+        next(reports)
+    (saved,) = tmp_path.glob("??/*-2")
+    (saved / "manifest.json").write_text("{}")
+    stretches.clear()
+    again = at(tmp_path)
+    reports = list(train(cohort_of(long, again), again))
+    assert isinstance(reports[0], Damaged)
+    assert saved.name == reports[0].key
+    assert stretches[0] == (0, 2)
+
+
+def test_a_batch_that_grows_has_fewer_steps_to_cut(long, tmp_path, stretches):
+    workshop = at(tmp_path)
+    grow = GrowBatch(learning_rate=0.1, decay_factor=0.5, decay_epochs=(1,))
+    list(train(cohort_of(long, workshop, grow), workshop))
+    assert stretches == [(0, 2), (2, 4), (4, 6), (0, 2), (2, 3)]

@@ -1,0 +1,128 @@
+"""A digest of the code that can change the numbers of a training state, and of nothing else.
+
+It covers the modules of a program's variants and what they import inside ``workers``, inside the packages of plug-ins, and of
+the ``abel`` modules in ``COMPUTES``. A module enters without its name, docstrings, comments, and imports for type checkers,
+so it may be moved or described anew. Schedules are left out: they determine only the rates, and the rates are in the key.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from workers.config import Program, variants_of
+
+DRAWS_FROM = "workers.randomness"  # every task's PRNG keys come from here, whether or not its modules import it
+# The modules of `abel` that tasks compute with. Their other imports, such as argument checks, do not affect states.
+COMPUTES = frozenset({"abel.norms", "abel.dynamics"})
+# Protocols, canonical dictionaries and the look-up of plug-ins: they decide which code runs, not what it computes.
+OUTSIDE = frozenset({"workers.config", "workers.contracts", "workers.plugins"})
+
+
+class _Import(NamedTuple):
+    """A name that a module binds by an import."""
+
+    module: str
+    name: str  # what is taken from the module; empty for the module itself
+    bound: str  # what it is called here
+
+
+def code_digest(program: Program) -> str:
+    """Return the sha256 over the code of a program's variants; see the module docstring."""
+    digests = digests_of(program)
+    return _sha256("\n".join(sorted({digests[name] for name in _starts(program)})))
+
+
+def digests_of(program: Program) -> dict[str, str]:
+    """Return the digest of each module whose code counts for a program, by name."""
+    packages = frozenset(name.partition(".")[0] for name in _starts(program))
+    known: dict[str, str] = {}
+    for name in sorted(_starts(program)):
+        _digest(name, packages, known)
+    return known
+
+
+def _starts(program: Program) -> set[str]:
+    return {type(variant).__module__ for variant in variants_of(program)} | {DRAWS_FROM}
+
+
+def _digest(name: str, packages: frozenset[str], known: dict[str, str]) -> str:
+    """Return the digest of a module, in which the digests of the modules that it imports stand for their names."""
+    if name not in known:
+        known[name] = ""  # while its imports are read, so that a circle of imports ends
+        code, imports = _parsed(name)
+        lines = sorted(
+            f"{_digest(item.module, packages, known) if _counts(item.module, packages) else _outside(item.module)} "
+            f"{item.name} {item.bound}"
+            for item in imports
+        )
+        known[name] = _sha256("\n".join([*lines, code]))
+    return known[name]
+
+
+def _counts(name: str, packages: frozenset[str]) -> bool:
+    return name in COMPUTES or (name.partition(".")[0] in packages and name not in OUTSIDE)
+
+
+def _outside(name: str) -> str:
+    return "" if name in OUTSIDE else name
+
+
+@cache
+def _parsed(name: str) -> tuple[str, frozenset[_Import]]:
+    """Return a module's syntax tree as text, without docstrings and imports, and its imports."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return "", frozenset()
+    tree = _Stripped().visit(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+    found = frozenset(_imports(tree, spec.parent or ""))
+    return ast.dump(_WithoutImports().visit(tree)), found
+
+
+class _Stripped(ast.NodeTransformer):
+    """Removes docstrings and what only type checkers read."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+        return super().generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test).endswith("TYPE_CHECKING") else self.generic_visit(node)
+
+
+class _WithoutImports(ast.NodeTransformer):
+    """Removes imports, whose order and spelling depend on the names of modules."""
+
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[_Import]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (_Import(alias.name, "", alias.asname or alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            for alias in node.names:
+                bound, module = alias.asname or alias.name, f"{base}.{alias.name}"
+                yield _Import(module, "", bound) if _is_module(module) else _Import(base, alias.name, bound)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

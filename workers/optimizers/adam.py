@@ -1,0 +1,22 @@
+"""Adam (Kingma and Ba, arXiv 1412.6980)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optax
+
+from workers.optimizers import rules
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(rules.Moments):
+    """The mean of gradients over the root of the mean of squared gradients; L2 is in the loss, so it enters both."""
+
+    kind: Literal["adam"] = "adam"
+
+    def transform(self, hyper: Mapping[str, Any]) -> optax.GradientTransformation:
+        """Return the update rule without the learning rate."""
+        return rules.adam(hyper)
