@@ -277,6 +277,7 @@ def ui(
 
 
 app.command()(specs.schema)
+app.command()(specs.plugins)
 
 
 def main() -> None:

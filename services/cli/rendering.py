@@ -9,7 +9,17 @@ from rich.padding import Padding
 from rich.text import Text
 
 from services.cli.tables import Fitted, facts_table
-from services.schemas import CatalogEntry, Command, DataReport, DataSources, Plan, ReportFiles, UiServer, Validation
+from services.schemas import (
+    CatalogEntry,
+    Command,
+    DataReport,
+    DataSources,
+    Plan,
+    Plugin,
+    ReportFiles,
+    UiServer,
+    Validation,
+)
 from services.upkeep import Collected
 from services.wording import duration, size, span
 from sweeps.results.wording import counted
@@ -153,6 +163,22 @@ def data_report(report: DataReport) -> RenderableType:
         "digest": report.digest[:16],
     }
     return Group(Text.assemble(("ready  ", "bold green"), (report.name, "bold")), facts_table(list(figures.items())))
+
+
+def plugins_table(found: Sequence[Plugin]) -> RenderableType:
+    """Every installed variant; those that a spec cannot use are explained below."""
+    table = Fitted(("part", "kind", "from", "what"), free=("what",))
+    for one in found:
+        what = escape(one.about) if one.fault is None else "[bold red]cannot be used[/]"
+        table.add_row(one.part, escape(one.kind), escape(one.source), what)
+    return Group(table, *(Text(f"{one.part} {one.kind}: {one.fault}", style="red") for one in found if one.fault))
+
+
+def package_written(files: Sequence[Path]) -> RenderableType:
+    """The files of a new package, and what to do with it."""
+    folder, _, module, test, spec = files[0].parent, *files[1:]
+    steps = (f"pip install --editable {folder}", "abel plugins", f"python -m pytest {test}", f"abel run {spec}")
+    return Group(Text.assemble("Wrote ", (str(module), "bold"), f" and its package in {folder}"), next_steps(*steps))
 
 
 def next_steps(*commands: str) -> RenderableType:

@@ -1,5 +1,6 @@
-"""The commands on specs: `abel catalog`, `init`, `validate`, `plan` and `schema`. They start nothing."""
+"""The commands on specs and what they name: `abel catalog`, `init`, `plugins`, `validate`, `plan` and `schema`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -43,19 +44,49 @@ def catalog(
     show(verb.catalog(), rendering.catalog_table, as_json)
 
 
+class PluginPart(StrEnum):
+    """What a plug-in can be part of a program as."""
+
+    TASK = "task"
+    MODEL = "model"
+    DATA = "data"
+    OPTIMIZER = "optimizer"
+
+
 def init(
-    file: Annotated[Path, typer.Argument(help="The file to write; existing files are never overwritten.")] = Path(
-        "sweep.yaml"
-    ),
+    file: Annotated[Path, typer.Argument(help="What to write; what exists is never overwritten.")] = Path("sweep.yaml"),
+    plugin: Annotated[
+        PluginPart | None, typer.Option(help="Write a package with a plug-in into this folder, whose name is the kind.")
+    ] = None,
 ) -> None:
-    """Write a commented spec to start from.
+    """Write a commented spec to start from, or a working package with a plug-in, its test and a sweep.
 
     Example: abel init mine.yaml && abel plan mine.yaml
     """
+    if plugin is not None:
+        from services.verbs.plugins import scaffold
+
+        show(scaffold.write_plugin(plugin, file), rendering.package_written, done=True)
+        return
     from services.verbs import specs as verb
 
     verb.write_template(file)
     show(file, rendering.started, done=True)
+
+
+def plugins(as_json: AsJson = False) -> None:
+    """List every installed task, model, data source and optimiser, and check that a spec can use it.
+
+    Exits with 1 if one cannot be used.
+
+    Example: abel plugins
+    """
+    from services.verbs.plugins import listing
+
+    found = listing.installed_plugins()
+    show(found, rendering.plugins_table, as_json)
+    if any(one.fault for one in found):
+        raise typer.Exit(1)
 
 
 def validate(spec: Spec, as_json: AsJson = False) -> None:

@@ -1,0 +1,109 @@
+"""A package of a user's own: written by the command, installed by pip, tested, listed and swept."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.app import app
+
+PARTS = ("task", "model", "data", "optimizer")
+
+
+def invoke(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def command(*arguments: object, site: Path) -> subprocess.CompletedProcess[str]:
+    """What a command of its own process prints, with the packages in a folder installed."""
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    words = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(words, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a package for each part of a program, and `site`, where they are installed."""
+    folder = tmp_path_factory.mktemp("packages")
+    for part in PARTS:
+        done = invoke("init", folder / f"my_{part}", "--plugin", part)
+        assert done.exit_code == 0, done.output
+    options = ("--no-build-isolation", "--no-deps", "--no-index", "--quiet", "--target", folder / "site")
+    done = command("pip", "install", *options, *(folder / f"my_{part}" for part in PARTS), site=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_their_own_tests_pass_and_the_list_has_them(packages: Path) -> None:
+    tests = [packages / f"my_{part}" / "tests" for part in PARTS]
+    done = command("pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", *tests, site=packages / "site")
+    assert done.returncode == 0, done.stdout
+    done = command("services.cli", "plugins", "--json", site=packages / "site")
+    assert done.returncode == 0, done.stderr
+    found = {(one["part"], one["kind"]): one for one in json.loads(done.stdout)}
+    for part in PARTS:
+        mine = found[part, f"my_{part}"]
+        assert (mine["source"], mine["fault"]) == (f"my-{part} 0.1.0", None)
+        assert mine["about"]
+    assert found["task", "classify"]["source"].startswith("abel-sweeps ")
+
+
+@pytest.mark.parametrize("part", ["model", "data", "optimizer"])
+def test_its_spec_is_valid(packages: Path, part: str) -> None:
+    done = command("services.cli", "validate", packages / f"my_{part}" / "sweep.yaml", site=packages / "site")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"valid  my-{part}")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_task_of_its_own_is_swept_by_its_own_metric(packages: Path, tmp_path: Path) -> None:
+    home = {"ABEL_HOME": str(tmp_path / "home")}
+    os.environ |= home
+    site = packages / "site"
+    done = command("services.cli", "run", packages / "my_task" / "sweep.yaml", "--workers", 1, site=site)
+    assert done.returncode == 0, done.stderr
+    assert "100 - explained variance in %" in " ".join(done.stdout.split())
+    told = json.loads(command("services.cli", "status", "my-task", "--json", site=site).stdout)
+    assert all(arm["minimum_error"] < 5 for arm in told["arms"])
+    assert told["lacking"] == 0
+    # Without the package its results are still read, by what the ledger has of its metric.
+    done = command("services.cli", "report", "my-task", "--export", "csv", site=tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "home" / "reports" / "my-task" / "index.html").read_text(encoding="utf-8")
+    assert "Explained variance" in page
+    assert "100 - explained variance" in page
+
+
+def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    done = invoke("init", tmp_path / "mine", "--plugin", "model")
+    assert done.exit_code == 2
+    assert "must not exist yet; it was not changed" in done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+
+
+@pytest.mark.parametrize("name", ["my-net", "My", "1st", "class", "net.py"])
+def test_a_name_that_python_cannot_import_is_refused(tmp_path: Path, name: str) -> None:
+    done = invoke("init", tmp_path / name, "--plugin", "model")
+    assert done.exit_code == 2
+    assert f"got {name!r}" in " ".join(done.stderr.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_that_cannot_be_used_is_named_and_the_command_fails(tmp_path: Path) -> None:
+    info = tmp_path / "broken-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[abel.models]\nbroken = no_such_package:Net\n")
+    done = command("services.cli", "plugins", site=tmp_path)
+    assert done.returncode == 1
+    assert "model broken: abel.models 'broken' (no_such_package:Net) cannot be imported" in " ".join(
+        done.stdout.split()
+    )
