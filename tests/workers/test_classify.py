@@ -14,6 +14,8 @@ from workers.data.augment import Augment
 from workers.data.digits import DigitPairs, Digits
 from workers.models.small_cnn import SmallCnn
 from workers.models.vgg import Vgg5
+from workers.optimizers.adamw import Adamw
+from workers.optimizers.optax_rules import Optax
 from workers.optimizers.sgd import Sgd
 from workers.tasks import compiled
 from workers.tasks.classify import Classify, ClassifyProgram, _place
@@ -245,3 +247,52 @@ def test_a_model_that_keeps_random_state_of_its_own_is_refused(monkeypatch):
     training = build(replace(PLAIN, model=SmallCnn(width=3)))
     with pytest.raises(ValueError, match="model 'small_cnn' must take its randomness from the argument rngs"):
         training.init(KEY)
+
+
+def test_labels_are_smoothed_in_training_and_not_in_the_test():
+    smooth, rates = replace(PLAIN, label_smoothing=0.1), RATES[:1]
+    training, before, after, sums = train(smooth, rates=rates)
+    _, _, plain_after, plain = train(PLAIN, rates=rates)
+    order = np.asarray(jax.random.permutation(jax.random.split(KEY)[0], DATASET.examples))[:16]
+    graph = nnx.split(PLAIN.model.build(DATASET.shape, DATASET.classes, nnx.Rngs(0)))[0]
+    logits = nnx.merge(graph, before.params)(DATASET.train_images[order] - np.float32(0.3))
+    wanted = 0.9 * jax.nn.one_hot(DATASET.train_labels[order], 100) + 0.1 / 100
+    np.testing.assert_allclose(sums.loss[0], -(wanted * jax.nn.log_softmax(logits)).sum(-1).mean(), rtol=1e-5)
+    assert sums.errors[0] == plain.errors[0]
+    assert not np.array_equal(after.params["dense"]["bias"], plain_after.params["dense"]["bias"])
+    # Of one state, smoothing changes no test loss.
+    assert_same(training.evaluate(plain_after), build(PLAIN).evaluate(plain_after))
+
+
+def test_all_initial_parameters_are_scaled():
+    plain, scaled = (build(replace(RICH, initial_scale=scale)).init(jax.random.key(1)) for scale in (1.0, 0.5))
+    jax.tree.map(lambda one, other: np.testing.assert_array_equal(0.5 * one, other), plain.params, scaled.params)
+    assert_same(plain.collections, scaled.collections)
+
+
+def test_the_penalty_spares_biases_and_norms_where_it_is_on_kernels():
+    idle = np.float32([1.0])
+    moved = {}
+    for where in ("all", "kernels"):
+        strong = replace(RICH, l2=100.0, l2_on=where, clip=None, optimizer=Sgd())
+        _, before, after, _ = train(strong, rates=idle)
+        moved[where] = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.params, before.params)
+    assert moved["all"]["norm1"]["scale"] > 50 > 5 > moved["kernels"]["norm1"]["scale"]
+    assert moved["all"]["conv1"]["kernel"] == moved["kernels"]["conv1"]["kernel"]
+
+
+def test_the_equation_needs_the_penalty_on_all_parameters():
+    with pytest.raises(ValueError, match="l2_on must be 'all' where task.dynamics is true, got 'kernels'"):
+        build(replace(PLAIN, task=Classify(dynamics=True), l2_on="kernels"))
+
+
+@pytest.mark.parametrize("optimizer", [Adamw(weight_decay=0.1), Optax(name="adagrad")])
+def test_an_epoch_trains_with_another_optimiser_and_replays_bit_for_bit(optimizer):
+    program = replace(PLAIN, optimizer=optimizer)
+    rates = np.full(4, 0.003, np.float32)
+    training, before, after, sums = train(program, rates=rates)
+    again, same_sums = training.advance(
+        jax.tree.map(jnp.asarray, before), training.hyper, rates, KEY, program.batch_size, (0, len(rates))
+    )
+    assert_same((after, sums), (again, same_sums))
+    assert training.metrics([sums], training.evaluate(after))["train_loss"] < 6

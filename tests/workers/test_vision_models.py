@@ -1,5 +1,7 @@
 """The paper's vision networks: their sizes as published, their parts against plain references, and that they train."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -158,3 +160,44 @@ def test_what_a_network_cannot_be_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             build()
+
+
+def test_batch_statistics_of_groups_are_those_of_devices_that_do_not_share_them():
+    images = jax.random.normal(jax.random.key(0), (6, 4, 4, 3)) * jnp.arange(1.0, 7.0)[:, None, None, None]
+    together = layers.batch_norm(3, nnx.Rngs(0))
+    together.scale[...], together.bias[...] = jnp.array([1.0, 2.0, 3.0]), jnp.array([0.5, 0.0, -0.5])
+    alone = [nnx.clone(together) for _ in range(3)]
+    layers.in_groups(together, 2)
+    found = together(images)
+    expected = [norm(images[2 * number : 2 * number + 2]) for number, norm in enumerate(alone)]
+    np.testing.assert_allclose(found, jnp.concatenate(expected), rtol=1e-5, atol=1e-5)
+    for name in ("mean", "var"):  # averaged over the devices
+        averaged = jnp.stack([getattr(norm, name)[...] for norm in alone]).mean(0)
+        np.testing.assert_allclose(getattr(together, name)[...], averaged, rtol=1e-5, atol=1e-6)
+    together.eval()
+    np.testing.assert_array_equal(together(images[:3]), together(images)[:3])
+
+
+@pytest.mark.parametrize("config", [WideResnet(depth=10, width=1), PyramidNet(depth=11, alpha=12), SMALL["resnet50"]])
+def test_every_batch_norm_of_a_network_takes_groups(config):
+    together, whole = (
+        nnx.eval_shape(lambda kept=kept: replace(config, norm_examples=kept).build((16, 16, 3), 10, nnx.Rngs(0)))
+        for kept in (4, None)
+    )
+    norms = [node for _, node in nnx.iter_graph(together) if isinstance(node, nnx.BatchNorm)]
+    assert len(norms) > 3
+    assert {norm.examples for norm in norms} == {4}
+    assert {node.examples for _, node in nnx.iter_graph(whole) if isinstance(node, nnx.BatchNorm)} == {None}
+
+
+def test_groups_must_divide_the_batch():
+    network = WideResnet(depth=10, width=1, norm_examples=4)
+    with pytest.raises(ValueError, match="norm_examples must be at least 1, or null, got 0"):
+        WideResnet(norm_examples=0)
+    with pytest.raises(ValueError, match="norm_examples must divide the batch of 6 images, got 4"):
+        nnx.eval_shape(lambda: network.build((16, 16, 3), 10, nnx.Rngs(0))(jnp.zeros((6, 16, 16, 3))))
+    program = ClassifyProgram(
+        task=Classify(), model=network, data=DigitPairs(train=32, test=8), optimizer=Sgd(), batch_size=18
+    )
+    with pytest.raises(ValueError, match="model.norm_examples must divide batch_size = 18, got 4"):
+        program.task.build(program, lambda data: data.load(None))

@@ -13,7 +13,7 @@ from typing import Literal
 import jax
 from flax import nnx
 
-from workers.config import require
+from workers.config import added, require
 from workers.models import layers
 
 _FIRST = 16  # channels of the first convolution
@@ -28,15 +28,17 @@ class PyramidNet:
     kind: Literal["pyramid_net"] = "pyramid_net"
     depth: int = 272
     alpha: float = 200.0
+    norm_examples: int | None = added(None)  # images that share batch statistics in training; null for the whole batch
 
     def __post_init__(self) -> None:
         require(self.depth >= 11 and self.depth % 9 == 2, "depth", "be 11, 20, 29 or so on, 9 n + 2", self.depth)
         require(math.isfinite(self.alpha) and 0 <= self.alpha <= 1e5, "alpha", "lie in [0, 100000]", self.alpha)
+        layers.check_norm_examples(self.norm_examples)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
         """Return the network for images of the given shape (height, width, channels)."""
         layers.check_sides(self.kind, shape, 4)
-        return PyramidNetNet(self, shape, classes, rngs)
+        return layers.in_groups(PyramidNetNet(self, shape, classes, rngs), self.norm_examples)
 
 
 class PyramidNetNet(nnx.Module):

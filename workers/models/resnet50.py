@@ -12,7 +12,7 @@ from typing import Literal
 import jax
 from flax import nnx
 
-from workers.config import require
+from workers.config import added, require
 from workers.models import layers
 
 _EXPANSION = 4  # channels after a bottleneck over those inside it
@@ -33,15 +33,17 @@ class Resnet50:
     width: int = 64
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     stem: bool = True
+    norm_examples: int | None = added(None)  # images that share batch statistics in training; null for the whole batch
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", "be at least 1", self.width)
         holds = len(self.blocks) == 4 and all(1 <= count <= 1000 for count in self.blocks)
         require(holds, "blocks", "have four entries from 1 to 1000", self.blocks)
+        layers.check_norm_examples(self.norm_examples)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
         """Return the network for images of the given shape (height, width, channels)."""
-        return Resnet50Net(self, shape, classes, rngs)
+        return layers.in_groups(Resnet50Net(self, shape, classes, rngs), self.norm_examples)
 
 
 class Resnet50Net(nnx.Module):

@@ -12,7 +12,7 @@ from typing import Literal
 import jax
 from flax import nnx
 
-from workers.config import require
+from workers.config import added, require
 from workers.models import layers
 
 _FIRST = 16  # channels of the first convolution
@@ -26,15 +26,17 @@ class WideResnet:
     kind: Literal["wide_resnet"] = "wide_resnet"
     depth: int = 28
     width: int = 10
+    norm_examples: int | None = added(None)  # images that share batch statistics in training; null for the whole batch
 
     def __post_init__(self) -> None:
         require(self.depth >= 10 and self.depth % 6 == 4, "depth", "be 10, 16, 22, 28 or so on, 6 n + 4", self.depth)
         require(self.width >= 1, "width", "be at least 1", self.width)
+        layers.check_norm_examples(self.norm_examples)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
         """Return the network for images of the given shape (height, width, channels)."""
         layers.check_sides(self.kind, shape, 4)
-        return WideResnetNet(self, shape, classes, rngs)
+        return layers.in_groups(WideResnetNet(self, shape, classes, rngs), self.norm_examples)
 
 
 class WideResnetNet(nnx.Module):

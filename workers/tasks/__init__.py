@@ -1,1 +1,1 @@
-"""Kinds of training, one module each; `workers.contracts.Training` is their interface to the training loop."""
+"""Kinds of training: `classify`, with its compiled functions in `compiled` and the norm's equation in `equation`."""

@@ -62,6 +62,9 @@ class Classify:
         """Bind the task to a program and its data."""
         if self.dynamics and program.l2_on != "all":
             raise ValueError(f"l2_on must be 'all' where task.dynamics is true, got {program.l2_on!r}")
+        together = getattr(program.model, "norm_examples", None) or 1
+        if program.batch_size % together:
+            raise ValueError(f"model.norm_examples must divide batch_size = {program.batch_size}, got {together}")
         dataset: Dataset = load(program.data)
         augment.check_augment(program.augment, dataset.shape)
         recipe = Recipe(
