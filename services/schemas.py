@@ -233,9 +233,10 @@ class Checked:
     sweep: str
     id: str
     baseline: str
-    error: str  # which test error of a trial counts
+    error: str  # which error of a trial counts
     verdict: Verdict
     findings: tuple[Finding, ...]
+    metric: str = "test error"  # what the errors are, in words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,13 +55,15 @@ def _digest(name: str, packages: frozenset[str], known: dict[str, str]) -> str:
     """Return the digest of a module, in which the digests of the modules that it imports stand for their names."""
     if name not in known:
         known[name] = ""  # while its imports are read, so that a circle of imports ends
-        code, imports = _parsed(name)
-        lines = sorted(
-            f"{_digest(item.module, packages, known) if _counts(item.module, packages) else _outside(item.module)} "
-            f"{item.name} {item.bound}"
-            for item in imports
-        )
-        known[name] = _sha256("\n".join([*lines, code]))
+        code, whole, within = _parsed(name)
+
+        def told(item: _Import) -> str:
+            own = _counts(item.module, packages)
+            source = _digest(item.module, packages, known) if own else "" if item.module in OUTSIDE else item.module
+            return f"{source} {item.name} {item.bound}"
+
+        places = ["; ".join(sorted(map(told, imports))) for imports in within]
+        known[name] = _sha256("\n".join([*sorted(map(told, whole)), *places, code]))
     return known[name]
 
 
@@ -69,19 +71,22 @@ def _counts(name: str, packages: frozenset[str]) -> bool:
     return name in COMPUTES or (name.partition(".")[0] in packages and name not in OUTSIDE)
 
 
-def _outside(name: str) -> str:
-    return "" if name in OUTSIDE else name
-
-
 @cache
-def _parsed(name: str) -> tuple[str, frozenset[_Import]]:
-    """Return a module's syntax tree as text, without docstrings and imports, and its imports."""
+def _parsed(name: str) -> tuple[str, frozenset[_Import], tuple[tuple[_Import, ...], ...]]:
+    """Return a module's syntax tree as text, without docstrings and imports; its imports at the top; and those below, by place.
+
+    The order of imports at the top follows from the names of modules, and has no meaning. In a function or a condition it has.
+    """
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return "", frozenset()
+        return "", frozenset(), ()
     tree = _Stripped().visit(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
-    found = frozenset(_imports(tree, spec.parent or ""))
-    return ast.dump(_WithoutImports().visit(tree)), found
+    imports = (ast.Import, ast.ImportFrom)
+    package = spec.parent or ""
+    whole = frozenset(item for node in tree.body if isinstance(node, imports) for item in _imports(node, package))
+    tree.body = [node for node in tree.body if not isinstance(node, imports)]
+    places = _Places(package)
+    return ast.dump(places.visit(tree)), whole, tuple(places.found)
 
 
 class _Stripped(ast.NodeTransformer):
@@ -92,29 +97,38 @@ class _Stripped(ast.NodeTransformer):
             node.body = node.body[1:]
         return super().generic_visit(node)
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        return None if ast.unparse(node.test).endswith("TYPE_CHECKING") else self.generic_visit(node)
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.AST]:
+        if ast.unparse(node.test) not in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            return self.generic_visit(node)
+        return [self.visit(other) for other in node.orelse]
 
 
-class _WithoutImports(ast.NodeTransformer):
-    """Removes imports, whose order and spelling depend on the names of modules."""
+class _Places(ast.NodeTransformer):
+    """Puts a number in the place of each import, in `found` at that index."""
 
-    def visit_Import(self, node: ast.Import) -> None:
-        return None
+    def __init__(self, package: str) -> None:
+        self._package = package
+        self.found: list[tuple[_Import, ...]] = []
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        return None
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        return self._numbered(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        return self._numbered(node)
+
+    def _numbered(self, node: ast.Import | ast.ImportFrom) -> ast.AST:
+        self.found.append(tuple(_imports(node, self._package)))
+        return ast.Expr(ast.Constant(len(self.found)))
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[_Import]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (_Import(alias.name, "", alias.asname or alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            for alias in node.names:
-                bound, module = alias.asname or alias.name, f"{base}.{alias.name}"
-                yield _Import(module, "", bound) if _is_module(module) else _Import(base, alias.name, bound)
+def _imports(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[_Import]:
+    if isinstance(node, ast.Import):
+        yield from (_Import(alias.name, "", alias.asname or alias.name) for alias in node.names)
+        return
+    base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+    for alias in node.names:
+        bound, module = alias.asname or alias.name, f"{base}.{alias.name}"
+        yield _Import(module, "", bound) if _is_module(module) else _Import(base, alias.name, bound)
 
 
 def _is_module(name: str) -> bool:

@@ -64,7 +64,8 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
     try:
         yield from _continue(run, cohort)
     except GeneratorExit:
-        run.save()
+        if run.segment is None:
+            run.save()
         raise
 
 
@@ -79,28 +80,26 @@ class _Run:
     key: str
     epoch: int
     saved_at: float
-    segment: SegmentRun | None = None  # trained in part, on the way to the state `target`
+    segment: SegmentRun | None = None  # trained in part, on the way to the state `target`; the state before it is gone
     target: str = ""
+    partial: str = ""  # name of the checkpoint inside a segment, until the state after it is saved
 
     def advance(self, planned: PlannedEpoch) -> Generator[Report, None, Record | None]:
-        """Train one epoch; return its record, or None if the workshop is leaving in its midst. The old state is donated."""
-        checkpoints = self.workshop.checkpoints
-        segment = SegmentRun(self.training, planned.plan, self.cohort.seed, self.epoch + 1, self.state)
-        saved, damaged = segment.resume(checkpoints, planned.key)
-        yield from (Damaged(key=name, message=message) for name, message in damaged)
+        """Train one epoch; return its record, or None if the workshop is leaving before its end. The old state is donated."""
+        segment = yield from self._begun(planned)
         for step in segment.advance():
             self.segment, self.target = segment, planned.key
             if self.save_is_due or self.workshop.leaving.is_set():
-                saved = self._save_segment(saved)
+                self._save_segment()
+            try:
+                yield Partway(epoch=segment.epoch, step=step, steps=segment.steps)
+            except GeneratorExit:
+                self._save_segment()
+                raise
             if self.workshop.leaving.is_set():
-                return None
-            yield Partway(epoch=segment.epoch, step=step, steps=segment.steps)
-            if self.workshop.leaving.is_set():
-                self._save_segment(saved)
+                self._save_segment()
                 return None
         metrics = segment.metrics()
-        if saved:
-            checkpoints.discard(saved)
         parent, self.key, self.epoch, self.state = self.key, planned.key, segment.epoch, segment.state
         self.segment = None
         return Record(
@@ -112,28 +111,43 @@ class _Run:
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
 
+    def _begun(self, planned: PlannedEpoch) -> Generator[Report, None, SegmentRun]:
+        """Return the segment that leads to a planned state, from its last intact checkpoint or from its beginning."""
+        if self.segment is not None and self.target == planned.key:
+            return self.segment
+        segment = SegmentRun(self.training, planned.plan, self.cohort.seed, self.epoch + 1, self.state)
+        found, damaged = segment.resume(self.workshop.checkpoints, planned.key)
+        self.partial = found or self.partial
+        yield from (Damaged(key=name, message=message) for name, message in damaged)
+        return segment
+
     def save(self) -> Saved:
-        """Make the state durable, or that inside an epoch."""
+        """Make the state durable."""
         began = time.monotonic()
-        if self.segment is not None:
-            self._save_segment(None)
-        else:
-            self.workshop.checkpoints.save(self.key, self.epoch, self.state)
+        self.workshop.checkpoints.save(self.key, self.epoch, self.state)
+        self.forget_partial()
         self.saved_at = time.monotonic()
         return Saved(key=self.key, epoch=self.epoch, seconds=self.saved_at - began)
 
-    def _save_segment(self, before: str | None) -> str:
-        """Save the segment in training in place of its checkpoint before; return the new one's name."""
+    def forget_partial(self) -> None:
+        """Remove the checkpoint inside a segment, which a later state has made superfluous."""
+        if self.partial:
+            self.workshop.checkpoints.discard(self.partial)
+            self.partial = ""
+
+    def _save_segment(self) -> None:
+        """Save the segment in training, in place of its checkpoint before."""
         assert self.segment is not None
         name = self.segment.save(self.workshop.checkpoints, self.target)
-        if before and before != name:
-            self.workshop.checkpoints.discard(before)
-        self.saved_at = time.monotonic()
-        return name
+        if self.partial != name:
+            self.forget_partial()
+        self.partial, self.saved_at = name, time.monotonic()
 
     @property
     def save_is_due(self) -> bool:
-        return time.monotonic() - self.saved_at >= self.workshop.save_every_seconds
+        """Whether it is time, or a checkpoint inside a segment waits to be replaced by the state after it."""
+        finished = bool(self.partial) and self.segment is None
+        return finished or time.monotonic() - self.saved_at >= self.workshop.save_every_seconds
 
 
 def _continue(run: _Run, cohort: Cohort) -> Generator[Report, None, None]:
@@ -151,10 +165,11 @@ def _continue(run: _Run, cohort: Cohort) -> Generator[Report, None, None]:
         if siblings:
             yield run.save()
             yield Forked(epoch=run.epoch, siblings=tuple(_trials(group) for _, group in siblings))
-        elif run.save_is_due:
+        elif run.segment is None and run.save_is_due:
             yield run.save()
         if run.workshop.leaving.is_set():
-            yield run.save()
+            if run.segment is None:
+                yield run.save()
             return
         record = yield from run.advance(planned)
         if record is None:
@@ -163,7 +178,9 @@ def _continue(run: _Run, cohort: Cohort) -> Generator[Report, None, None]:
         seen = record.observation
         members = [(member, updated(member.schedule, state, seen)) for member, state in members]
     broken = seen is not None and diverged(seen)
-    if not broken:
+    if broken:
+        run.forget_partial()
+    else:
         yield run.save()  # a longer sweep continues from here
     yield Ended(trials=_trials(members), epoch=run.epoch, diverged=broken)
 
@@ -171,8 +188,15 @@ def _continue(run: _Run, cohort: Cohort) -> Generator[Report, None, None]:
 def _restore(
     cohort: Cohort, training: Training, workshop: Workshop, path: Sequence[PlannedEpoch]
 ) -> Generator[Report, None, "_Run"]:
-    """Return the run at the latest state of the path that has an intact checkpoint, else at the initialisation."""
+    """Return the run at the latest intact checkpoint: inside the next epoch or on the path; else at the initialisation."""
     fresh = training.init(epoch_key(cohort.seed, 0))
+    key = path[-1].key if path else cohort.root
+    run = _Run(cohort, training, workshop, fresh, key, len(path), time.monotonic())
+    if path and (planned := _next(cohort, key)) is not None:
+        segment = yield from run._begun(planned)
+        if segment.sums:
+            run.segment, run.target = segment, planned.key
+            return run
     for epoch in range(len(path), 0, -1):
         key = path[epoch - 1].key
         try:
@@ -185,6 +209,15 @@ def _restore(
             continue
         return _Run(cohort, training, workshop, state, key, epoch, time.monotonic())
     return _Run(cohort, training, workshop, fresh, cohort.root, 0, time.monotonic())
+
+
+def _next(cohort: Cohort, key: str) -> PlannedEpoch | None:
+    """Return the plan of the epoch after the recorded ones, or None if members part there, end or have diverged."""
+    members = [(member, states(member.schedule, cohort.observations)[-1]) for member in cohort.members]
+    if cohort.epoch >= cohort.epochs or finished(members)[0] or diverged(cohort.observations[-1]):
+        return None
+    groups = part(members, cohort.epoch + 1, key, cohort.identity)
+    return groups[0][0] if len(groups) == 1 else None
 
 
 def _trials(group: Sequence[Pair]) -> tuple[str, ...]:

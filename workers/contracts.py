@@ -83,11 +83,9 @@ class Segment:
 
     Args:
         examples: number of examples that it trains; a remainder that does not fill a batch is left out.
-        unit: its name in words.
     """
 
     examples: int
-    unit: str = "epoch"
 
 
 class Training(Protocol):
@@ -133,8 +131,8 @@ class Training(Protocol):
         of the sums before they are computed.
         """
 
-    def evaluate(self, state: Tree) -> Tree:
-        """Return sums over the test data."""
+    def evaluate(self, state: Tree, key: jax.Array) -> Tree:
+        """Return sums over the test data; what is drawn at random, such as an environment's episodes, comes from `key`."""
 
     def metrics(self, train_sums: Sequence[Tree], test_sums: Tree) -> dict[str, float]:
         """Return the metrics of the segment's record from the sums of its stretches, in order, and of the evaluation.

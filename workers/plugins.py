@@ -25,6 +25,7 @@ TASKS = "abel.tasks"
 MODELS = "abel.models"
 DATA = "abel.data"
 OPTIMIZERS = "abel.optimizers"
+GROUPS = {"task": TASKS, "model": MODELS, "data": DATA, "optimizer": OPTIMIZERS}  # by the part of a program
 
 
 class PluginError(ValueError):

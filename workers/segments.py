@@ -20,6 +20,8 @@ from workers.checkpoints import CheckpointDamaged, Checkpoints
 from workers.contracts import Training, Tree
 from workers.randomness import epoch_key
 
+_EVALUATION = 2**32 - 1  # sets the key of an evaluation apart from those that a task derives from the segment's
+
 
 @dataclass
 class SegmentRun:
@@ -61,7 +63,12 @@ class SegmentRun:
     def metrics(self) -> dict[str, float]:
         """Evaluate the state, once all stretches are trained, and return the metrics of the record."""
         began = time.perf_counter()
-        metrics = self.training.metrics(self.sums, jax.device_get(self.training.evaluate(self.state)))
+        key = jax.random.fold_in(epoch_key(self.seed, self.epoch), _EVALUATION)
+        metrics = self.training.metrics(self.sums, jax.device_get(self.training.evaluate(self.state, key)))
+        if lacking := {"weight_norm_sq", "train_loss", self.training.metric.name} - metrics.keys():
+            raise ValueError(
+                f"the metrics of a record must have {', '.join(sorted(lacking))}, got {', '.join(metrics)}"
+            )
         return metrics | _pace(self.plan, self.seconds + time.perf_counter() - began)
 
     def save(self, checkpoints: Checkpoints, key: str) -> str:

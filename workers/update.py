@@ -41,7 +41,9 @@ def step(
         gradient: of the loss without the penalty.
     """
     # The penalty 0.5 * l2 * sum(w**2) adds l2 * w before clipping (paper's training code).
-    penalised = jax.tree.map(lambda g, w: g + hyper["l2"] * w if _pays(w, l2_on) else g, gradient, params)
+    penalised = jax.tree.map(
+        lambda g, w: g + hyper["l2"] * w if l2_on == "all" or is_kernel(w) else g, gradient, params
+    )
     norm = jnp.sqrt(_dot(penalised, penalised))
     scale = jnp.where(norm >= hyper["clip"], hyper["clip"] / norm, 1.0)
     clipped = jax.tree.map(lambda g: scale * g, penalised)
@@ -50,8 +52,9 @@ def step(
     return moved, slots, Measured(_dot(gradient, gradient), _dot(gradient, params))
 
 
-def _pays(weight: jax.Array, l2_on: str) -> bool:
-    return l2_on == "all" or weight.ndim > 1
+def is_kernel(weight: jax.Array) -> bool:
+    """Whether a parameter has two or more dimensions, unlike biases and the scales of norms."""
+    return weight.ndim > 1
 
 
 def _dot(left: Tree, right: Tree) -> jax.Array:

@@ -25,7 +25,6 @@ from workers.tasks.classify import ClassifyProgram
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/RESULTS.md")
-GROUPS = {"task": plugins.TASKS, "model": plugins.MODELS, "data": plugins.DATA, "optimizer": plugins.OPTIMIZERS}
 
 VALUES = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}  # what follows an option of each type
 
@@ -132,7 +131,7 @@ def spec() -> str:
         "are; these are those of `classify`.",
         _fields(parts["ClassifyProgram"], _comments(ClassifyProgram)),
     ]
-    for name, group in GROUPS.items():
+    for name, group in plugins.GROUPS.items():
         text.append(f"### `program.{name}`")
         for kind, variant in plugins.variants(group).items():
             text += _variant(kind, variant, parts)

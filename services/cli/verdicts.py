@@ -14,13 +14,11 @@ from sweeps.results.values import Finding, Interval, Power, Verdict
 STYLES = {Verdict.HOLDS: "green", Verdict.REGRESSED: "bold red", Verdict.CANNOT_TELL: "yellow"}
 COLUMNS = ("arm", "measure", "before", "now", "change", "margin", "verdict")
 ERRORS: Mapping[str, str] = {
-    "minimum": "minimum test error",
-    "final": "final test error",
-    "selected": "test error at the lowest training loss",
+    "minimum": "minimum {}",
+    "final": "final {}",
+    "selected": "{} at the lowest training loss",
 }
-LEGEND = (
-    "Before and now: 95 % intervals. Change: one-sided 95 % bounds. Units: points of test error, shares, or decays."
-)
+LEGEND = "Before and now: 95 % intervals. Change: one-sided 95 % bounds. Units: points of {}, shares, or decays."
 
 
 def terminal(result: Checked) -> RenderableType:
@@ -28,7 +26,7 @@ def terminal(result: Checked) -> RenderableType:
     head = Text.assemble(
         (f"{result.verdict}  ", STYLES[result.verdict]),
         (result.sweep, "bold"),
-        f"  against {result.baseline}, by {ERRORS[result.error]}",
+        f"  against {result.baseline}, by {ERRORS[result.error].format(result.metric)}",
     )
     table = Fitted(COLUMNS, free=("change", "verdict"), right=("before", "now"))
     for finding in result.findings:
@@ -44,14 +42,14 @@ def markdown(result: Checked) -> str:
     lines = [
         f"### Robustness: {result.sweep} {_in_words(result.verdict)}",
         "",
-        f"Against `{result.baseline}`, by {ERRORS[result.error]}.",
+        f"Against `{result.baseline}`, by {ERRORS[result.error].format(result.metric)}.",
         "",
     ]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     lines += [
         "| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(finding)) + " |" for finding in result.findings
     ]
-    lines += ["", *(f"- {what}: {why}" for what, why in _reasons(result)), "", LEGEND, ""]
+    lines += ["", *(f"- {what}: {why}" for what, why in _reasons(result)), "", LEGEND.format(result.metric), ""]
     return "\n".join(lines)
 
 

@@ -35,7 +35,8 @@ def unheard(shown: Frames, guessing: float | None = None) -> Iterator[str]:
             )
         else:
             counts = "They count" if many else "It counts"
-            yield f"{named} {counts} as guessing, {guessing:g} % test error, wherever errors are averaged or compared."
+            worst = f"{guessing:g} % {shown.metric.error_label}"
+            yield f"{named} {counts} as guessing, {worst}, wherever errors are averaged or compared."
     outcomes = zip(shown.trials["name"], shown.trials["outcome"], strict=True)
     others = [f"{name} ({outcome})" for name, outcome in outcomes if outcome not in ("finished", "diverged")]
     if others:

@@ -20,7 +20,7 @@ from sweeps.results.axes import Slice, heat, slices
 from sweeps.results.axes import axes as axes_of
 from sweeps.results.frames import Frames
 from sweeps.results.grids import logarithmic, numbers_of
-from sweeps.results.robustness_tables import ERRORS, Robustness, ordered
+from sweeps.results.robustness_tables import Robustness, ordered
 from sweeps.results.values import Scalar
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.6  # inches
@@ -56,7 +56,7 @@ def axes_figure(arms: Sequence[Robustness]) -> Figure:
             axes.set_xlabel(_label(name))
             axes.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
             if index % 2 == 0:
-                axes.set_ylabel(f"{ERRORS[arms[0].error]} (%)")
+                axes.set_ylabel(f"{arms[0].in_words} (%)")
         figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=4, frameon=False)
         return figure
 
@@ -130,7 +130,7 @@ def heat_figure(arms: Sequence[Robustness]) -> Figure:
             axes.set_ylabel(_label(one.down[0]))
             axes.set_title(arm.arm, fontsize=10.5, loc="left")
             _cells(axes, table, (low + high) / 2)
-        figure.colorbar(image, ax=panels, label=f"{ERRORS[arms[0].error]} (%)", shrink=0.85)
+        figure.colorbar(image, ax=panels, label=f"{arms[0].in_words} (%)", shrink=0.85)
         return figure
 
 

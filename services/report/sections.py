@@ -20,7 +20,7 @@ from sweeps.results.claims.observations import Held
 from sweeps.results.claims.paper import ClaimResult
 from sweeps.results.frames import Frames
 from sweeps.results.measures import near_chance
-from sweeps.results.robustness_tables import ERRORS, Robustness
+from sweeps.results.robustness_tables import Robustness
 from sweeps.results.values import Interval
 from sweeps.results.wording import counted, in_words, signed
 from sweeps.spec.rules import MEASURES
@@ -39,7 +39,7 @@ def measures_section(arms: Sequence[Robustness]) -> str:
     sizes = [f"{counted(len(arm.table.settings), 'setting')}, {counted(len(arm.table.seeds), 'seed')}" for arm in arms]
     lone = any(len(arm.table.seeds) == 1 for arm in arms)
     note = (
-        f"Measures of the {ERRORS[arms[0].error]}, in percent or points, with 95 % intervals over the seeds. A diverged trial "
+        f"Measures of the {arms[0].in_words}, in percent or points, with 95 % intervals over the seeds. A diverged trial "
         "counts as guessing. All but the mean are corrected for the selection bias that the noise of few seeds adds to extremes."
         + " With one seed the noise is unknown, so there are no intervals: run at least two." * lone
         + _hopeless(arms)
@@ -91,7 +91,7 @@ def _compared(arms: Sequence[Robustness], first: str, rows: Sequence[comparison.
     ]
     grids = {frozenset(arm.table.settings) for arm in arms}
     note = (
-        f"{first} minus the other, in points of {ERRORS[arms[0].error]}, paired over their common seeds, with 95 % "
+        f"{first} minus the other, in points of {arms[0].in_words}, paired over their common seeds, with 95 % "
         f"intervals; below 0, {first} is better. Best and worst are chosen over all seeds and corrected for selection bias. "
         "Effect size: mean difference in units of its standard deviation, with Hedges' correction. p: one minus the confidence "
         "at which the interval reaches 0, corrected over all rows (Benjamini and Yekutieli)."

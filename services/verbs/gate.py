@@ -80,6 +80,7 @@ def check(
         error=before.error,
         verdict=checks.verdict(findings),
         findings=tuple(findings),
+        metric=row.metric.error_label,
     )
 
 

@@ -80,6 +80,9 @@ def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping
         if program.batch_size > identity.examples:
             rule = f"must be at most the {identity.examples} training examples"
             raise OperationError(f"{spec.name}: program.batch_size: {rule}, got {program.batch_size}")
+    if len(names := {identity.metric.name for identity in found.values()}) > 1:
+        rule = "its trials must be compared by one metric"
+        raise OperationError(f"{spec.name}: {rule}, got {', '.join(sorted(names))}; give each a sweep of its own")
     return found
 
 

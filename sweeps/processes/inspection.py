@@ -46,8 +46,7 @@ def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for program in map(program_from_dict, question["programs"]):
         with blamed(*variants_of(program)):
-            training = program.task.build(program, load)
-        found.append(identify(program, training).to_dict())
+            found.append(identify(program, program.task.build(program, load)).to_dict())
     return found
 
 

@@ -16,9 +16,9 @@ from sweeps.results.wording import bounded, percent
 from sweeps.spec.sections import Statistic
 
 ERRORS: Mapping[Statistic, str] = {
-    "minimum": "minimum test error",
-    "final": "final test error",
-    "selected": "test error at the lowest training loss",
+    "minimum": "minimum {}",
+    "final": "final {}",
+    "selected": "{} at the lowest training loss",
 }
 
 
@@ -39,6 +39,12 @@ class Robustness:
     error: Statistic
     table: Grid
     measures: Mapping[str, Interval]
+    metric: str = "test error"  # what the errors are, in words
+
+    @property
+    def in_words(self) -> str:
+        """Which error of a trial counts, such as "minimum test error"."""
+        return ERRORS[self.error].format(self.metric)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -70,7 +76,11 @@ def robustness(
         except ValueError as fault:
             lacking.append(f"{arm} has no measures: {fault}.")
             continue
-        found.append(Robustness(arm=arm, kind=kind, error=error, table=table, measures=measures(table)))
+        found.append(
+            Robustness(
+                arm=arm, kind=kind, error=error, table=table, measures=measures(table), metric=frames.metric.error_label
+            )
+        )
     return found, lacking
 
 
@@ -87,7 +97,7 @@ def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
     for arm in arms:
         if near_chance(arm.table):
             yield (
-                f"{arm.arm} is near chance: at its best its {ERRORS[arm.error]} is {percent(arm.measures['best'])}, and guessing "
+                f"{arm.arm} is near chance: at its best its {arm.in_words} is {percent(arm.measures['best'])}, and guessing "
                 f"has {arm.table.guessing:g} %."
                 + " So small differences between its settings say nothing."
                 * (len(arm.table.settings) > 1)
@@ -97,7 +107,7 @@ def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
         if near_chance(arm.table):
             continue
         yield (
-            f"{arm.arm}: over its {count} settings the {ERRORS[arm.error]} ranges from {found['best'].value:.1f} to "
+            f"{arm.arm}: over its {count} settings the {arm.in_words} ranges from {found['best'].value:.1f} to "
             f"{found['worst'].value:.1f} %, a spread of {bounded(found['spread'])} points; averaged over the grid it "
             f"is {bounded(found['area'])} points above the best."
         )

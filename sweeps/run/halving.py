@@ -11,6 +11,7 @@ by its mean error over its seeds, which continue or stop together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -139,4 +140,5 @@ def _error(
         return None
     errors = [metric.error(state.metrics[metric.name]) for state in curve[:epoch]]
     counted = errors[-1:] if halving.error == "last" else errors
-    return min((error for error in counted if 0 <= error <= LARGEST), default=worst)  # ignores NaN
+    known = (error for error in counted if math.isfinite(error))
+    return min((min(max(error, 0.0), LARGEST) for error in known), default=worst)

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 import traceback
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sweeps.files import OWNER_ONLY
 from sweeps.processes.job import Options
 from sweeps.processes.memory import GIB, in_use
 from sweeps.run.failures import FailureClass, classify
-from workers.cohort import train
+from workers.cohort import WorkerMismatch, train
 from workers.reports import Cohort, Forked, Report
 from workers.workshop import Workshop
 
@@ -108,10 +109,23 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         self._workshop.leaving.set()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        cohort: Cohort = ray.get(config["cohort"])
-        self._reports = train(cohort, self._workshop)
+        try:
+            cohort: Cohort = ray.get(config["cohort"])
+        except Exception as error:
+            self._reports = _unreadable(error)
+        else:
+            self._reports = train(cohort, self._workshop)
         self._lingers: bool = config["lingers"]
         self._is_done = False
+
+
+def _unreadable(error: Exception) -> Generator[Report, None, None]:
+    """Fail where training would begin: a worker without a plug-in cannot read its cohort, and a retry would not help."""
+    yield from ()
+    if isinstance(error, ray.exceptions.ObjectLostError):
+        raise error
+    last = str(error).strip().splitlines()[-1:] or [repr(error)]
+    raise WorkerMismatch(f"this worker cannot read its cohort; are the plug-ins installed here? {last[0]}") from error
 
 
 def _failure(error: Exception) -> dict[str, Any]:

@@ -113,6 +113,8 @@ def _field_fault(field: str, schedule: Any, program: Program | None) -> str | No
         return unknown("field", ".".join(parts), known) if known and ".".join(parts) not in known else None
     value: Any = program
     for part in parts if program is not None else ():
+        if isinstance(value, Mapping):  # of an optimiser's options
+            return None if part == parts[-1] else unknown("field", part, ())
         known = [item.name for item in fields(value)] if is_dataclass(value) else []
         if part not in known:
             return unknown("field", part, known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field, fields, is_dataclass, make_dataclass
+from dataclasses import Field, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, get_type_hints
@@ -90,17 +90,22 @@ def program_shape() -> Shape[Any]:
 def _program_type(kind: str, task: type[Any]) -> type[Any]:
     """Return the dataclass of a task's programs, in which each group is the union of the installed variants."""
     cls = task.program
+    if not issubclass(cls, Program):
+        raise TypeError(f"its program must be a subclass of workers.config.Program, got {cls.__name__}")
     hints = get_type_hints(cls)
     unions = {
         name: Annotated[Any, Tagged(installed(group)[0], default=KINDS.get(name), is_bare=True)]
         for name, group in _groups_of(cls).items()
+        if name != "task"
     }
     unions["task"] = Annotated[Any, Tagged({kind: task}, default=KINDS["task"], is_bare=True)]
-    members = [
-        (item.name, unions.get(item.name, hints[item.name]), field(default=item.default)) for item in fields(cls)
-    ]
+    members = [(item.name, unions.get(item.name, hints[item.name]), _default(item)) for item in fields(cls)]
     namespace = {"__doc__": cls.__doc__, "__pydantic_config__": STRICT}
     return make_dataclass(cls.__name__, members, bases=(cls,), namespace=namespace, frozen=True, kw_only=True)
+
+
+def _default(item: Field[Any]) -> Any:
+    return field(default=item.default, default_factory=item.default_factory)
 
 
 def _groups(given: Mapping[str, Any]) -> Mapping[str, str]:
@@ -124,7 +129,7 @@ def installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
     for kind in sorted(entry_points(group=group).names):
         try:
             variant = plugins.find(group, kind)
-            Shape(Annotated[Any, Tagged({kind: variant})])
+            Shape(Annotated[Any, Tagged({kind: _program_type(kind, variant) if group == plugins.TASKS else variant})])
         except plugins.PluginError as error:
             broken[kind] = str(error)
         except Exception as error:  # a plug-in's annotations may contain unknown names
@@ -136,8 +141,8 @@ def installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
 
 def forget() -> None:
     """Clear the caches of installed kinds, which otherwise last for the life of the process."""
-    program_shape.cache_clear()
-    installed.cache_clear()
+    for function in (program_shape, installed):
+        function.cache_clear()
     plugins.look_again()
 
 

@@ -74,4 +74,4 @@ def test_a_command_imports_only_what_it_needs(line: str, place: Path) -> None:
     imported, started = json.loads(done.stderr.splitlines()[-1])
     assert set(imported) <= ALLOWED[line]
     # Only a process like a worker's can tell that the sweep has finished with this code, these libraries and these data.
-    assert started == (["workers.trajectory"] if line.startswith("run") else [])
+    assert started == (["sweeps.processes.inspection"] if line.startswith("run") else [])

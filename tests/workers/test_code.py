@@ -85,6 +85,32 @@ def test_another_name_from_the_same_module_is_other_code(plugin, tiny_program):
     assert digest_with(tiny_program, plugin) != before
 
 
+def test_what_runs_outside_type_checkers_is_code(plugin, tiny_program):
+    seen = [digest_with(tiny_program, plugin)]
+    rewrite(
+        plugin / "net.py", ("import TYPE_CHECKING\n", "import TYPE_CHECKING\n\nif not TYPE_CHECKING:\n    SCALE = 4\n")
+    )
+    seen.append(digest_with(tiny_program, plugin))
+    rewrite(plugin / "net.py", ("if not TYPE_CHECKING:\n", "if TYPE_CHECKING:\n    pass\nelse:\n"), ("= 4", "= 5"))
+    seen.append(digest_with(tiny_program, plugin))
+    assert len(set(seen)) == 3
+
+
+def test_which_of_two_imports_runs_is_code(plugin, tiny_program):
+    (plugin / "helper.py").write_text("def one():\n    return 2\n\ndef other():\n    return 3\n")
+    chosen = "if kind:\n            from gym.helper import one as scale\n        else:\n"
+    chosen += "            from gym.helper import other as scale"
+    rewrite(plugin / "net.py", ("from gym import helper", chosen), ("helper.scale", "scale"))
+    before = digest_with(tiny_program, plugin)
+    rewrite(
+        plugin / "net.py",
+        ("import one", "import third"),
+        ("import other", "import one"),
+        ("import third", "import other"),
+    )
+    assert digest_with(tiny_program, plugin) != before
+
+
 def test_modules_that_import_each_other_have_a_digest(plugin, tiny_program):
     before = digest_with(tiny_program, plugin)
     rewrite(plugin / "helper.py", ("return 2", "from gym import net\n    return 2"))
@@ -99,7 +125,10 @@ def test_it_is_the_code_that_computes(tiny_program):
         {"workers.cohort", "workers.config", "workers.contracts", "workers.plugins", "abel.schedules"}
     )
     assert {name for name in names if name.startswith("abel")} == code.COMPUTES
-    taken = {item.module for name in names if name.startswith("workers") for item in code._parsed(name)[1]}
+    parsed = [code._parsed(name) for name in names if name.startswith("workers")]
+    taken = {
+        item.module for _, whole, within in parsed for item in (*whole, *(one for place in within for one in place))
+    }
     assert {name for name in taken if name.startswith("abel.")} == code.COMPUTES
 
 

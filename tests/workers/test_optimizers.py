@@ -1,6 +1,8 @@
 """Optimisers against optax's own, whose learning rate ours leave to the schedule, and the step that all tasks take."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -142,13 +144,39 @@ def test_a_grid_over_an_optimiser_s_numbers_has_one_static_part():
             lambda: Optax(name="adagrad", options={"epz": 1.0}),
             r"options must be arguments of optax.adagrad \(eps, initial_accumulator_value\), not epz",
         ),
-        (lambda: Optax(name="adagrad", options={"eps": "x"}), "options must be such that optax.adagrad takes a step"),
-        (lambda: Optax(name="fromage"), "options must be those of an optimiser proportional to its learning rate"),
+        (
+            lambda: Optax(name="adagrad", options={"eps": "x"}).hyper(),
+            "options must be such that optax.adagrad takes a step",
+        ),
+        (
+            lambda: Optax(name="fromage").hyper(),
+            "options must be those of an optimiser proportional to its learning rate",
+        ),
         # Its momentum holds steps that are already multiplied by the rates of their time.
-        (lambda: Optax(name="rmsprop", options={"momentum": 0.5}), "proportional to its learning rate, which rmsprop"),
+        (
+            lambda: Optax(name="rmsprop", options={"momentum": 0.5}).hyper(),
+            "proportional to its learning rate, which rmsprop",
+        ),
+        (lambda: Optax(name="noisy_sgd", options={"key": 0}).hyper(), "without random state, which noisy_sgd is not"),
         (lambda: Optax(name="polyak_sgd"), "name must be an optimiser of optax, got 'polyak_sgd'"),
     ],
 )
 def test_what_cannot_be_trained_with_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_naming_an_optimiser_starts_no_device():
+    """Commands and the driver read programs; a device that they start is lacking in the workers."""
+    lines = (
+        "from workers.optimizers.optax_rules import Optax",
+        "from jax._src import xla_bridge",
+        "Optax(name='rmsprop', options={'decay': 0.9})",
+        "assert not xla_bridge._backends, xla_bridge._backends",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
+def test_a_number_that_a_default_would_forbid_is_still_an_argument():
+    lars = {"weight_decay": 0.0, "momentum": 0.0}
+    assert Optax(name="lars", options=lars).static().options.keys() == lars.keys()

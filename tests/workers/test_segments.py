@@ -96,24 +96,25 @@ def test_the_terms_of_the_norm_s_equation_are_summed_over_the_stretches(long, ti
     assert found[0] == pytest.approx(found[1], rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize("step", [2, 4])
-def test_a_worker_that_leaves_in_its_midst_goes_on_at_the_very_next_step(long, tmp_path, stretches, step):
+@pytest.mark.parametrize(("epoch", "step"), [(1, 2), (1, 4), (2, 2)])
+def test_a_worker_that_leaves_goes_on_at_the_very_next_step(long, tmp_path, stretches, epoch, step):
     undisturbed = at(tmp_path / "undisturbed")
     expected = bits(train(cohort_of(long, undisturbed), undisturbed))
     workshop, left = at(tmp_path / "left"), []
     for report in train(cohort_of(long, workshop), workshop):
         left.append(report)
-        if isinstance(report, Partway) and report.step == step:
+        if isinstance(report, Partway) and (report.epoch, report.step) == (epoch, step):
             workshop.leaving.set()
-    assert not bits(left)
+    assert len(bits(left)) == epoch - 1
     stretches.clear()
     again = at(tmp_path / "left")
-    reports = list(train(cohort_of(long, again), again))
-    assert bits(reports) == expected
+    seen = tuple(report.observation for report in left if isinstance(report, Record))
+    reports = list(train(replace(cohort_of(long, again), observations=seen), again))
+    assert bits(reports) == expected[epoch - 1 :]
     assert stretches[0] == (step, step + 2)
 
 
-def test_a_training_that_is_closed_in_its_midst_saves_where_it_is(long, tmp_path, stretches):
+def test_a_training_that_is_closed_saves_where_it_is(long, tmp_path, stretches):
     workshop = at(tmp_path)
     with closing(train(cohort_of(long, workshop), workshop)) as reports:
         assert isinstance(next(reports), Partway)
@@ -123,7 +124,7 @@ def test_a_training_that_is_closed_in_its_midst_saves_where_it_is(long, tmp_path
     assert stretches[0] == (2, 4)
 
 
-def test_a_save_that_is_due_replaces_the_one_before_and_none_is_left_at_the_end(long, tmp_path):
+def test_only_the_last_part_of_an_epoch_is_kept(long, tmp_path):
     workshop = at(tmp_path, save_every_seconds=0.0)
     names = []
     for report in train(cohort_of(long, workshop), workshop):
@@ -134,7 +135,23 @@ def test_a_save_that_is_due_replaces_the_one_before_and_none_is_left_at_the_end(
     assert not [name for name in workshop.checkpoints.sizes() if "-" in name]
 
 
-def test_a_damaged_one_is_told_and_the_epoch_starts_again(long, tmp_path, stretches):
+def test_a_part_is_removed_once_the_state_after_the_epoch_is_saved(long, tmp_path):
+    for step in (2, 4):  # closed twice in the same epoch
+        workshop = at(tmp_path)
+        with closing(train(cohort_of(long, workshop), workshop)) as reports:
+            assert next(reports).step == step
+    assert [name.rpartition("-")[2] for name in workshop.checkpoints.sizes()] == ["4"]
+    workshop, kinds_seen = at(tmp_path), []
+    for report in train(cohort_of(long, workshop), workshop):
+        kinds_seen.append(type(report))
+        if kinds_seen[-2:] == [Record, Saved]:
+            break  # killed here, it would go on from the state after epoch 1
+    assert kinds_seen == [Record, Saved]
+    assert len(workshop.checkpoints.sizes()) == 1
+    assert "-" not in next(iter(workshop.checkpoints.sizes()))
+
+
+def test_damage_is_reported_and_the_epoch_starts_again(long, tmp_path, stretches):
     workshop = at(tmp_path)
     with closing(train(cohort_of(long, workshop), workshop)) as reports:
         next(reports)

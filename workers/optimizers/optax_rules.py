@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from workers.config import require
+from workers.optimizers.rules import BLANK
 
 Option = bool | int | float | str | None
 _PREFIX = "options."  # of the numbers among the arguments of the compiled epoch
@@ -27,21 +28,30 @@ class Optax:
     options: Mapping[str, Option] = field(default_factory=dict, hash=False)  # its arguments, without the learning rate
 
     def __post_init__(self) -> None:
-        options = tuple(sorted(self.options.items()))
-        require(_parameters(self.name) is not None, "name", "be an optimiser of optax", self.name)
-        fault = _fault(self.name, options)
-        require(fault is None, "options", fault or "", dict(options))
+        parameters = _parameters(self.name)
+        require(parameters is not None, "name", "be an optimiser of optax", self.name)
+        strange = [name for name in self.options if name not in (parameters or ())]
+        known = f"be arguments of optax.{self.name} ({', '.join(sorted(parameters or ()))})"
+        require(not strange, "options", f"{known}, not {', '.join(strange)}", dict(self.options))
 
     def hyper(self) -> dict[str, float]:
-        """Return the numbers that a grid may vary without recompiling: the floats, if optax takes them as arrays."""
+        """Return the numbers that a grid may vary without recompiling: the floats, if optax takes them as arrays.
+
+        Raises:
+            ValueError: optax cannot take a step with these options, or the step is not proportional to the learning rate. It is
+                tried here and not earlier, as it starts JAX on a device, which only workers may do.
+        """
+        options = tuple(sorted(self.options.items()))
+        fault = _fault(self.name, options)
+        require(fault is None, "optimizer.options", fault or "", dict(options))
         floats = {name: value for name, value in self.options.items() if isinstance(value, float)}
-        traced = floats and _takes_arrays(self.name, tuple(sorted(self.options.items())), tuple(floats))
+        traced = floats and _takes_arrays(self.name, options, tuple(floats))
         return {_PREFIX + name: value for name, value in floats.items()} if traced else {}
 
     def static(self) -> Optax:
         """Return the part that the compiled epoch depends on."""
-        blank = {name.removeprefix(_PREFIX) for name in self.hyper()}
-        return replace(self, options={name: value for name, value in self.options.items() if name not in blank})
+        blank = {name.removeprefix(_PREFIX): BLANK for name in self.hyper()}
+        return replace(self, options={**self.options, **blank})
 
     def transform(self, hyper: Mapping[str, Any]) -> optax.GradientTransformation:
         """Return the update rule without the learning rate."""
@@ -74,10 +84,9 @@ def _parameters(name: str) -> frozenset[str] | None:
 @lru_cache(maxsize=64)
 def _fault(name: str, options: tuple[tuple[str, Option], ...]) -> str | None:
     """Return the rule that the options break, or None; found by two steps on two small parameters."""
-    parameters = _parameters(name) or frozenset()
-    if strange := [option for option, _ in options if option not in parameters]:
-        return f"be arguments of optax.{name} ({', '.join(sorted(parameters))}), not {', '.join(strange)}"
     try:
+        if _draws(_rule(name, dict(options))):
+            return f"be those of an optimiser without random state, which {name} is not"
         whole, half = (_moved(name, dict(options), rate) for rate in (1.0, 0.5))
     except Exception as error:  # of any kind: it is optax that finds the fault
         return f"be such that optax.{name} takes a step: {' '.join(str(error).split())}"
@@ -92,6 +101,12 @@ def _moved(name: str, options: Mapping[str, Any], learning_rate: float) -> list[
     first = _rule(name, options)
     _, slots = first.update(gradient, first.init(params), params)
     return jax.tree.leaves(_rule(name, options, learning_rate).update(gradient, slots, params)[0])
+
+
+def _draws(rule: optax.GradientTransformation) -> bool:
+    """Whether a rule keeps a PRNG key, which no checkpoint can hold."""
+    leaves = jax.tree.leaves(rule.init({"kernel": jnp.ones((2, 2))}))
+    return any(jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key) for leaf in leaves)
 
 
 @lru_cache(maxsize=64)

@@ -10,9 +10,10 @@ from typing import Any, Literal, Self
 import jax
 import optax
 
+from workers import update
 from workers.config import require
 
-_BLANK = 0.5  # instead of a number that is an argument of the compiled epoch
+BLANK = 0.5  # instead of a number that is an argument of the compiled epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class OptimizerRule:
 
     def static(self) -> Self:
         """Return the part that the compiled epoch depends on."""
-        return replace(self, **dict.fromkeys(self.hyper(), _BLANK))
+        return replace(self, **dict.fromkeys(self.hyper(), BLANK))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +72,8 @@ def adam(hyper: Mapping[str, Any]) -> optax.GradientTransformation:
 
 def decay(hyper: Mapping[str, Any], decay_on: Literal["all", "kernels"]) -> optax.GradientTransformation:
     """Return the rule that adds the weight decay to a step."""
-    return optax.add_decayed_weights(hyper["weight_decay"], is_kernel if decay_on == "kernels" else None)
+    return optax.add_decayed_weights(hyper["weight_decay"], _kernels if decay_on == "kernels" else None)
 
 
-def is_kernel(params: Any) -> Any:
-    """Return whether each parameter has two or more dimensions, as a pytree."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+def _kernels(params: Any) -> Any:
+    return jax.tree.map(update.is_kernel, params)

@@ -77,15 +77,20 @@ class Classify:
             label_smoothing=program.label_smoothing,
             dynamics=self.dynamics,
         )
+        own = program.optimizer.hyper()
         hyper = {
             "l2": program.l2,
             "clip": math.inf if program.clip is None else program.clip,
             "initial_scale": program.initial_scale,
         }
+        if taken := hyper.keys() & own.keys():
+            raise ValueError(
+                f"optimizer {program.optimizer.kind}: must not have numbers called {', '.join(sorted(taken))}"
+            )
         return Classification(
             recipe=recipe,
             dataset=dataset,
-            numbers=hyper | program.optimizer.hyper(),
+            numbers=hyper | own,
             save_every_steps=self.save_every_steps,
         )
 
@@ -148,8 +153,8 @@ class Classification:
         )
         return result
 
-    def evaluate(self, state: TrainState) -> EvaluationSums:
-        """Return sums over the test set."""
+    def evaluate(self, state: TrainState, key: jax.Array | None = None) -> EvaluationSums:
+        """Return sums over the test set; nothing is drawn at random."""
         sums: EvaluationSums = compiled.evaluation(self.recipe, state, _place(self.dataset))
         return sums
 

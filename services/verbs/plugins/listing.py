@@ -4,9 +4,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from services.schemas import Plugin
 from sweeps.spec.programs import installed
-from workers import plugins
-
-GROUPS = {"task": plugins.TASKS, "model": plugins.MODELS, "data": plugins.DATA, "optimizer": plugins.OPTIMIZERS}
+from workers.plugins import GROUPS
 
 
 def installed_plugins() -> tuple[Plugin, ...]:

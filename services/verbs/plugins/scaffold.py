@@ -1,18 +1,41 @@
 """The verb `init --plugin`: a working package with one variant, a test of it and a sweep that uses it."""
 
+import importlib.util
 import keyword
 import re
 import shutil
 import tempfile
+from importlib.metadata import entry_points
 from pathlib import Path
 from string import Template
 
 from services.errors import OperationError
 from sweeps.files import PathFault, named, resolve
+from workers.plugins import GROUPS
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "plugin"
-PARTS = ("task", "model", "data", "optimizer")
-GROUPS = {"task": "abel.tasks", "model": "abel.models", "data": "abel.data", "optimizer": "abel.optimizers"}
+# Classes that a template imports or Python has: one of the same name would hide it.
+TAKEN = frozenset(
+    [
+        "Any",
+        "ClassVar",
+        "Dataset",
+        "False",
+        "Literal",
+        "Load",
+        "Mapping",
+        "Metric",
+        "NamedTuple",
+        "None",
+        "OptimizerRule",
+        "Path",
+        "Program",
+        "Segment",
+    ]
+) | {
+    "Sequence",
+    "True",
+}
 PROGRAMS = {
     "task": "  task: $kind\n  batch_size: 16",
     "model": "  model: {kind: $kind, width: 16}\n  data: digits\n  batch_size: 64\n  l2: 0.001",
@@ -29,9 +52,12 @@ def write_plugin(part: str, folder: Path) -> tuple[Path, ...]:
         OperationError: the name is no Python name, the folder exists, or it cannot be written.
     """
     kind = folder.name
-    if not _NAME.fullmatch(kind) or keyword.iskeyword(kind):
+    if not _NAME.fullmatch(kind) or keyword.iskeyword(kind) or _class(kind) in TAKEN:
+        rule = "must end in a Python name of a-z 0-9 _, the first a letter, that no template uses"
+        raise OperationError(f"{named(folder)}: {rule}, got {kind!r}")
+    if importlib.util.find_spec(kind) or kind in entry_points(group=GROUPS[part]).names:
         raise OperationError(
-            f"{named(folder)}: must end in a Python name of a-z 0-9 _, the first a letter, got {kind!r}"
+            f"{named(folder)}: must end in a name that no installed package or {part} has, got {kind!r}"
         )
     try:
         place = resolve(folder)
@@ -48,9 +74,13 @@ def write_plugin(part: str, folder: Path) -> tuple[Path, ...]:
     return tuple(folder / file for file in files)
 
 
+def _class(kind: str) -> str:
+    return "".join(word.capitalize() for word in kind.split("_"))
+
+
 def _filled(part: str, kind: str, place: Path) -> tuple[Path, ...]:
     """Write the files of a package; return their paths in it."""
-    names = {"kind": kind, "name": "".join(word.capitalize() for word in kind.split("_")), "part": part}
+    names = {"kind": kind, "name": _class(kind), "part": part}
     names |= {"group": GROUPS[part], "dist": kind.replace("_", "-")}
     names["program"] = Template(PROGRAMS[part]).substitute(names)
     written = {

@@ -1,9 +1,9 @@
 """Programs as specs word them: every fault at its place, and plug-ins among the variants."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, EntryPoints
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
@@ -11,7 +11,8 @@ from sweeps.spec import programs, schedules
 from sweeps.spec.programs import program_from_dict
 from sweeps.spec.sweep import json_schema
 from workers import plugins
-from workers.config import to_dict
+from workers.config import Program, to_dict
+from workers.tasks.classify import ClassifyProgram
 
 SHORT = {"model": "vgg5", "data": "digits", "batch_size": 16}
 
@@ -166,3 +167,78 @@ def test_a_broken_plug_in_harms_only_its_own_name(installed):
 )
 def test_every_fault_of_a_schedule(schedule, expected):
     assert schedules.schedule_shape().decode(schedule) == (None, expected)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strange:
+    """A task whose programs are no programs."""
+
+    program: ClassVar = Odd
+    kind: Literal["strange"] = "strange"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownProgram(ClassifyProgram):
+    tree: "Nowhere" = None  # noqa: F821
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unknown:
+    program: ClassVar = UnknownProgram
+    kind: Literal["unknown"] = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedProgram(Program):
+    """Its field has a default that is made anew."""
+
+    parts: tuple[int, ...] = field(default_factory=lambda: (1, 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    program: ClassVar = ListedProgram
+    kind: Literal["listed"] = "listed"
+
+
+@pytest.fixture
+def tasks(monkeypatch):
+    """Our tasks, and some of a package with mistakes."""
+    ours, load = programs.entry_points, EntryPoint.load
+    theirs = {"strange": Strange, "unknown": Unknown, "listed": Listed}
+    added = [EntryPoint(kind, f"package:{kind}", plugins.TASKS) for kind in theirs]
+
+    def entry_points(group):
+        return EntryPoints([*ours(group=group), *(added if group == plugins.TASKS else ())])
+
+    for module in (programs, plugins):
+        monkeypatch.setattr(module, "entry_points", entry_points)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: theirs.get(self.name) or load(self))
+    programs.forget()
+    yield
+    monkeypatch.undo()
+    programs.forget()
+
+
+def test_a_task_with_a_mistake_harms_only_its_own_name(tasks):
+    assert faults() == []
+    (found,) = faults(task="strange")
+    assert found.startswith(
+        "task.kind: abel.tasks 'strange' has a field that a spec cannot express: its program must be a"
+    )
+    (found,) = faults(task="unknown")
+    assert "name 'Nowhere' is not defined" in found
+
+
+def test_the_task_decides_on_the_fields_beside_it(tasks):
+    built, found = programs.decode_program({"task": "listed", "batch_size": 4})
+    assert (found, built.parts) == ({}, (1, 2))
+    assert isinstance(built, ListedProgram)
+    (fault,) = (
+        f"{path}: {rule}"
+        for path, rule in programs.decode_program(SHORT | {"task": "listed", "data": None})[1].items()
+        if path == "model"
+    )
+    assert fault.startswith("model: unknown key")
+    (fault,) = faults(task="classfy")
+    assert fault.startswith("task.kind: unknown kind, did you mean 'classify'?")

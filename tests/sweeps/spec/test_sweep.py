@@ -566,3 +566,15 @@ def test_a_whole_number_is_not_spelt_as_a_decimal_anywhere(given, place):
             parse_spec(content, source)
         (fault,) = error.value.faults
         assert fault.startswith((f"{place}: must be an integer", f"{place}: must be a whole number"))
+
+
+def test_an_option_of_an_optimiser_of_optax_can_be_an_axis():
+    text = GOOD.replace("kind: sgd", "kind: optax, name: adagrad, options: {eps: 1.0e-7}").replace(
+        "schedule.decay_epoch: [4, 10]",
+        "schedule.decay_epoch: [4, 10]\n      program.optimizer.options.eps: [1.0e-6, 1.0e-5]",
+    )
+    trials = parse_spec(text).expand()
+    found = {
+        trial.program.optimizer.options["eps"] for trial in trials if "program.optimizer.options.eps" in trial.settings
+    }
+    assert found == {1e-6, 1e-5}

@@ -54,7 +54,7 @@ def test_their_own_tests_pass_and_the_list_has_them(packages: Path) -> None:
     assert found["task", "classify"]["source"].startswith("abel-sweeps ")
 
 
-@pytest.mark.parametrize("part", ["model", "data", "optimizer"])
+@pytest.mark.parametrize("part", PARTS)
 def test_its_spec_is_valid(packages: Path, part: str) -> None:
     done = command("services.cli", "validate", packages / f"my_{part}" / "sweep.yaml", site=packages / "site")
     assert done.returncode == 0, done.stderr
@@ -89,7 +89,7 @@ def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
 
 
-@pytest.mark.parametrize("name", ["my-net", "My", "1st", "class", "net.py"])
+@pytest.mark.parametrize("name", ["my-net", "My", "1st", "class", "net.py", "none", "dataset", "vgg5", "numpy"])
 def test_a_name_that_python_cannot_import_is_refused(tmp_path: Path, name: str) -> None:
     done = invoke("init", tmp_path / name, "--plugin", "model")
     assert done.exit_code == 2
