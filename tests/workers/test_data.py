@@ -311,7 +311,7 @@ def test_without_augmentation_images_are_untouched():
 
 def test_a_crop_as_large_as_the_image_is_refused():
     with pytest.raises(ValueError, match=r"augment.crop must be below the image's sides \(8, 4\), got 4"):
-        augment.check_augment(Augment(crop=4), (8, 4, 1))
+        augment.check_augment(Augment(crop=4), (8, 4, 1), np.dtype(np.uint8))
 
 
 def test_the_digits_are_those_of_scikit_learn():

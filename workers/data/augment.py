@@ -1,4 +1,4 @@
-"""Augmentation on the device: flip, crop and roll are a single gather, drawn from a key.
+"""Augmentation on the device, drawn from a key: a policy, then flip, crop and roll in a single gather, then cutout.
 
 Axes: N examples, B batch, H height, W width, C channels.
 """
@@ -7,36 +7,56 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from workers.config import require
+from workers.config import added, require
+from workers.data import autoaugment
+
+# Folded into a key that is also split into three. A split's keys are those of the numbers 0, 1 and 2, so this one is new, and
+# programs that do not use it draw as they did before it was.
+_FOURTH = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
     """Random augmentation of each training image, drawn again every epoch and applied in this order."""
 
+    policy: Literal["none", "autoaugment"] = added("none")  # AutoAugment's for CIFAR-10, of uint8 RGB images
     flip: bool = False  # left to right, with probability 1/2
     crop: int = 0  # pixels: shift by up to this much in both axes, filled by reflection
     roll: int = 0  # pixels: cyclic shift by up to this much in both axes
     noise: float = 0.0  # standard deviation of Gaussian noise added to the standardised pixels
+    cutout: int = added(0)  # pixels: side of a square set to zero after all else, at one random place in each batch
 
     def __post_init__(self) -> None:
+        require(self.policy in ("none", "autoaugment"), "policy", "be 'none' or 'autoaugment'", self.policy)
         require(self.crop >= 0, "crop", "be at least 0", self.crop)
         require(self.roll >= 0, "roll", "be at least 0", self.roll)
         require(math.isfinite(self.noise) and self.noise >= 0, "noise", "be finite and at least 0", self.noise)
+        require(self.cutout >= 0, "cutout", "be at least 0", self.cutout)
 
 
-def check_augment(augment: Augment, shape: tuple[int, int, int]) -> None:
-    """Raise if the images are too small for the augmentation; `shape` is (height, width, channels)."""
-    if augment.crop >= min(shape[:2]):
-        raise ValueError(f"augment.crop must be below the image's sides {shape[:2]}, got {augment.crop}")
+def check_augment(augment: Augment, shape: tuple[int, int, int], dtype: np.dtype) -> None:
+    """Raise if the images do not suit the augmentation; `shape` is (height, width, channels) of one."""
+    sides, channels = shape[:2], shape[2]
+    if augment.crop >= min(sides):
+        raise ValueError(f"augment.crop must be below the image's sides {sides}, got {augment.crop}")
+    if augment.cutout > min(sides):
+        raise ValueError(f"augment.cutout must be at most the image's sides {sides}, got {augment.cutout}")
+    if augment.policy != "none" and (dtype != np.uint8 or channels != 3):
+        got = f"{augment.policy!r} for {dtype} with {channels} channel{'s' * (channels != 1)}"
+        raise ValueError(f"augment.policy must be 'none' unless images are uint8 with 3 channels, got {got}")
 
 
 def select(images_NHWC: jax.Array, chosen_B: jax.Array, augment: Augment, key: jax.Array) -> jax.Array:
-    """Return the chosen images, each flipped, then cropped, then rolled by its own random amounts."""
+    """Return the chosen images, each after the policy, flipped, cropped and rolled by its own random amounts."""
+    if augment.policy == "autoaugment":
+        images_NHWC = autoaugment.policy(images_NHWC[chosen_B], jax.random.fold_in(key, _FOURTH))
+        chosen_B = jnp.arange(chosen_B.shape[0])
     if not (augment.flip or augment.crop or augment.roll):
         return images_NHWC[chosen_B]
     _, height, width, _ = images_NHWC.shape
@@ -58,3 +78,22 @@ def _source(target_1S: jax.Array, roll_B1: jax.Array, crop_B1: jax.Array, side: 
     shifted = (target_1S - roll_B1) % side + crop_B1
     last = side - 1
     return last - jnp.abs(last - jnp.abs(shifted))
+
+
+def cut_out(images_BHWC: jax.Array, augment: Augment, step_key: jax.Array) -> jax.Array:
+    """Return the images with one square of zeros, the same in all: cutout (DeVries and Taylor, 2017), once in each batch.
+
+    The square's centre is uniform over the pixels; what lies beyond the border is cut off.
+    """
+    if not augment.cutout:
+        return images_BHWC
+    _, height, width, _ = images_BHWC.shape
+    row, column = jax.random.randint(jax.random.fold_in(step_key, _FOURTH), (2,), 0, jnp.array([height, width]))
+    is_cut_HW = _inside(row, augment.cutout, height)[:, None] & _inside(column, augment.cutout, width)
+    return jnp.where(is_cut_HW[..., None], 0, images_BHWC)
+
+
+def _inside(centre: jax.Array, length: int, side: int) -> jax.Array:
+    """Return which pixels along one axis are in the square, bool[side]."""
+    offset_S = jnp.arange(side) - (centre - length // 2)
+    return (offset_S >= 0) & (offset_S < length)

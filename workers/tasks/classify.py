@@ -66,7 +66,7 @@ class Classify:
         if program.batch_size % together:
             raise ValueError(f"model.norm_examples must divide batch_size = {program.batch_size}, got {together}")
         dataset: Dataset = load(program.data)
-        augment.check_augment(program.augment, dataset.shape)
+        augment.check_augment(program.augment, dataset.shape, dataset.train_images.dtype)
         recipe = Recipe(
             model=program.model,
             optimizer=program.optimizer.static(),

@@ -134,11 +134,13 @@ def train_stretch(
 
     def step(state: TrainState, inputs: tuple[jax.Array, ...]) -> tuple[TrainState, tuple[Any, ...]]:
         number, chosen_B, learning_rate = inputs
-        pixels_key, noise_key, model_key = jax.random.split(jax.random.fold_in(steps_key, number), 3)
+        step_key = jax.random.fold_in(steps_key, number)
+        pixels_key, noise_key, model_key = jax.random.split(step_key, 3)
         pixels_BHWC = augment.select(data.train_images, chosen_B, recipe.augment, pixels_key)
         images_BHWC = _standardised(pixels_BHWC, data)
         if recipe.augment.noise:
             images_BHWC += recipe.augment.noise * jax.random.normal(noise_key, images_BHWC.shape)
+        images_BHWC = augment.cut_out(images_BHWC, recipe.augment, step_key)
         return _step(recipe, state, hyper, images_BHWC, data.train_labels[chosen_B], learning_rate, model_key)
 
     began = norms.per_leaf(state.params) if recipe.dynamics else {}
