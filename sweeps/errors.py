@@ -89,8 +89,9 @@ def short(text: str) -> str:
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Return the rule that an unknown name breaks: "unknown key, did you mean 'seeds'? (known: …)"."""
     names = list(known)
-    near = difflib.get_close_matches(name[:_LINE], names, n=1)
-    guess = f", did you mean {near[0]!r}?" if near else ""
+    by_letters = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name[:_LINE].lower(), by_letters, n=1)
+    guess = f", did you mean {by_letters[near[0]]!r}?" if near else ""
     return f"unknown {what}{guess} (known: {', '.join(names) or 'none'})"
 
 

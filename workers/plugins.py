@@ -49,7 +49,9 @@ def find(group: str, kind: str) -> type[Any]:
     if kind not in registered:
         known = ", ".join(sorted(registered)) or "none"
         raise PluginError(f"{kind!r} is not one of {group} (known: {known})")
-    entry = registered[kind]
+    entry, *others = registered[kind]
+    if others:
+        raise PluginError(f"{group} {kind!r} is registered twice: {entry.value} and {others[0].value}")
     try:
         variant = entry.load()
     except Exception as error:
@@ -64,14 +66,12 @@ def look_again() -> None:
 
 
 @cache
-def _registered(group: str) -> dict[str, EntryPoint]:
-    """Return the entry points of a group by name; one name for two different classes is an error."""
-    found: dict[str, EntryPoint] = {}
+def _registered(group: str) -> dict[str, list[EntryPoint]]:
+    """Return the entry points of a group by name, one for each class; two for one name are a fault of that name."""
+    found: dict[str, dict[str, EntryPoint]] = {}
     for entry in entry_points(group=group):
-        other = found.setdefault(entry.name, entry)
-        if other.value != entry.value:
-            raise PluginError(f"{group} {entry.name!r} is registered twice: {other.value} and {entry.value}")
-    return found
+        found.setdefault(entry.name, {}).setdefault(entry.value, entry)
+    return {name: list(classes.values()) for name, classes in found.items()}
 
 
 def _checked(group: str, entry: EntryPoint, variant: Any) -> type[Any]:

@@ -44,6 +44,9 @@ def catalog(
     show(verb.catalog(), rendering.catalog_table, as_json)
 
 
+_SPEC = Path("sweep.yaml")
+
+
 class PluginPart(StrEnum):
     """What a plug-in can be part of a program as."""
 
@@ -54,15 +57,19 @@ class PluginPart(StrEnum):
 
 
 def init(
-    file: Annotated[Path, typer.Argument(help="What to write; what exists is never overwritten.")] = Path("sweep.yaml"),
+    file: Annotated[
+        Path, typer.Argument(help="The file or folder to write; existing ones are never overwritten.")
+    ] = _SPEC,
     plugin: Annotated[
-        PluginPart | None, typer.Option(help="Write a package with a plug-in into this folder, whose name is the kind.")
+        PluginPart | None, typer.Option(help="Write a package with a plug-in; the folder's name becomes its kind.")
     ] = None,
 ) -> None:
     """Write a commented spec to start from, or a working package with a plug-in, its test and a sweep.
 
     Example: abel init mine.yaml && abel plan mine.yaml
     """
+    if plugin is not None and file == _SPEC:
+        raise typer.BadParameter(f"name a folder, as in `abel init my_{plugin} --plugin {plugin}`", param_hint="FILE")
     if plugin is not None:
         from services.verbs.plugins import scaffold
 

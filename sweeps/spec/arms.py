@@ -105,7 +105,7 @@ def _field_fault(field: str, schedule: Any, program: Program | None) -> str | No
     if top not in ("schedule", "program") or not parts:
         return "must be a field of the schedule or the program, such as schedule.learning_rate or program.l2"
     if parts[-1] == "kind":
-        return "must not be a kind: give each kind its own arm or sweep"
+        return f"must not be a kind: give each kind its own {'sweep' if top == 'program' else 'arm'}"
     if top == "schedule":
         kind = schedule.get("kind") if isinstance(schedule, Mapping) else None
         variant = SCHEDULES.get(kind) if isinstance(kind, str) else None
@@ -115,7 +115,7 @@ def _field_fault(field: str, schedule: Any, program: Program | None) -> str | No
     for part in parts if program is not None else ():
         if isinstance(value, Mapping):  # of an optimiser's options
             return None if part == parts[-1] else unknown("field", part, ())
-        known = [item.name for item in fields(value)] if is_dataclass(value) else []
+        known = [item.name for item in fields(value) if item.name != "kind"] if is_dataclass(value) else []
         if part not in known:
             return unknown("field", part, known)
         value = getattr(value, part)

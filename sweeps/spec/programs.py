@@ -36,8 +36,11 @@ def decode_program(given: Any) -> tuple[Program | None, dict[str, str]]:
     """Return the program of a dictionary, or None, and its faults: broken rules by path."""
     if not isinstance(given, Mapping):
         return None, {"": f"must be a mapping, got {shown(given)}"}
-    given = with_kinds(given)
+    no_task = "task" in given and not isinstance(given["task"], str | Mapping)
+    faulty = {"task": f"must be a mapping with a kind, got {shown(given['task'])}"} if no_task else {}
+    given = with_kinds({name: part for name, part in given.items() if name not in faulty})
     parts, found = program_shape().decode(given)
+    found |= faulty
     for name, group in _groups(given).items():
         part = given.get(name)
         kind = part.get("kind") if isinstance(part, Mapping) else None

@@ -22,7 +22,7 @@ _BLOCK = 1000  # images decoded at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Tfds:
-    """A TensorFlow Datasets set with one image, all of the same shape, and one class label per example."""
+    """A TensorFlow Datasets set; each example has one image, all of one shape, and one class label."""
 
     kind: Literal["tfds"] = "tfds"
     name: str = "cifar10"  # as TensorFlow Datasets spells it, with "/config" where it has one

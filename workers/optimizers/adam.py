@@ -13,7 +13,7 @@ from workers.optimizers import rules
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(rules.Moments):
-    """The mean of gradients over the root of the mean of squared gradients; L2 is in the loss, so it enters both."""
+    """Adam. L2 is part of the loss, so it enters both moments."""
 
     kind: Literal["adam"] = "adam"
 

@@ -43,7 +43,8 @@ class Optax:
         """
         options = tuple(sorted(self.options.items()))
         fault = _fault(self.name, options)
-        require(fault is None, "optimizer.options", fault or "", dict(options))
+        if fault is not None:
+            raise ValueError(f"optimizer: optax.{self.name} cannot be used with the options {dict(options)}: {fault}")
         floats = {name: value for name, value in self.options.items() if isinstance(value, float)}
         traced = floats and _takes_arrays(self.name, options, tuple(floats))
         return {_PREFIX + name: value for name, value in floats.items()} if traced else {}
@@ -83,15 +84,15 @@ def _parameters(name: str) -> frozenset[str] | None:
 
 @lru_cache(maxsize=64)
 def _fault(name: str, options: tuple[tuple[str, Option], ...]) -> str | None:
-    """Return the rule that the options break, or None; found by two steps on two small parameters."""
+    """Return why an optimiser cannot be used with some options, or None; found by two steps on two small parameters."""
     try:
         if _draws(_rule(name, dict(options))):
-            return f"be those of an optimiser without random state, which {name} is not"
+            return "it draws random numbers from a state that no checkpoint can hold"
         whole, half = (_moved(name, dict(options), rate) for rate in (1.0, 0.5))
     except Exception as error:  # of any kind: it is optax that finds the fault
-        return f"be such that optax.{name} takes a step: {' '.join(str(error).split())}"
+        return f"a trial step failed: {' '.join(str(error).split())}"
     proportional = all(jnp.allclose(one, 2 * other, rtol=1e-3) for one, other in zip(whole, half, strict=True))
-    return None if proportional else f"be those of an optimiser proportional to its learning rate, which {name} is not"
+    return None if proportional else "its step is not proportional to the learning rate"
 
 
 def _moved(name: str, options: Mapping[str, Any], learning_rate: float) -> list[jax.Array]:

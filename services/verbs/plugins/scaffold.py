@@ -53,7 +53,7 @@ def write_plugin(part: str, folder: Path) -> tuple[Path, ...]:
     """
     kind = folder.name
     if not _NAME.fullmatch(kind) or keyword.iskeyword(kind) or _class(kind) in TAKEN:
-        rule = "must end in a Python name of a-z 0-9 _, the first a letter, that no template uses"
+        rule = "its name must be of a-z 0-9 _, start with a letter, and be no word of Python or of the template"
         raise OperationError(f"{named(folder)}: {rule}, got {kind!r}")
     if importlib.util.find_spec(kind) or kind in entry_points(group=GROUPS[part]).names:
         raise OperationError(

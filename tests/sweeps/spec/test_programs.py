@@ -230,6 +230,13 @@ def test_a_task_with_a_mistake_harms_only_its_own_name(tasks):
     assert "name 'Nowhere' is not defined" in found
 
 
+def test_a_task_that_is_no_kind_hides_no_other_fault():
+    assert faults(task=["classify"], l2=-1) == [
+        "l2: must be finite and at least 0, got -1",
+        'task: must be a mapping with a kind, got ["classify"]',
+    ]
+
+
 def test_the_task_decides_on_the_fields_beside_it(tasks):
     built, found = programs.decode_program({"task": "listed", "batch_size": 4})
     assert (found, built.parts) == ({}, (1, 2))

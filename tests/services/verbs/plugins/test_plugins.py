@@ -97,6 +97,26 @@ def test_a_name_that_python_cannot_import_is_refused(tmp_path: Path, name: str) 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = invoke("init", "--plugin", "model")
+    assert done.exit_code == 2
+    assert "name a folder, as in `abel init my_model --plugin model`" in " ".join(done.output.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_kind_that_two_packages_have_harms_only_itself(tmp_path: Path) -> None:
+    info = tmp_path / "twice-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: twice\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[abel.models]\nvgg5 = workers.models.small_cnn:SmallCnn\n")
+    done = command("services.cli", "plugins", "--json", site=tmp_path)
+    assert done.returncode == 1
+    faulty = [(one["kind"], one["fault"]) for one in json.loads(done.stdout) if one["fault"]]
+    assert {kind for kind, _ in faulty} == {"vgg5"}
+    assert all("registered twice: " in fault for _, fault in faulty)
+
+
 def test_one_that_cannot_be_used_is_named_and_the_command_fails(tmp_path: Path) -> None:
     info = tmp_path / "broken-1.dist-info"
     info.mkdir()
