@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def known_metric(sweep: SweepRow, program: Mapping[str, Any], data_dir: Path | N
 
     It is stored in the ledger. For sweeps of version 0.1 it is found from the data, if data and plug-in are available.
     """
-    stored = next((one.metric for one in sweep.identities if one.program == program), sweep.metric)
+    unknown = replace(sweep.metric, worst=None)
+    stored = next((one.metric for one in sweep.identities if one.program == program), unknown)
     return stored if stored.worst is not None else _from_data(program, data_dir) or stored
 
 

@@ -215,7 +215,7 @@ def test_a_diverged_trial_is_ordered_as_guessing_and_its_record_stays(
     kept = load(story.ledger, story.ledger.sweep(story.sweep_id)).trials.set_index("name").loc["constant seed=0"]
     (head,) = [row.head for row in story.ledger.trials(story.sweep_id) if row.name == "constant seed=0"]
     errors = [state.metrics["test_error"] for state in story.ledger.curve(head)]
-    assert (kept["minimum_test_error"], kept["final_test_error"]) == (min(errors), errors[-1])
+    assert (kept["minimum_error"], kept["final_error"]) == (min(errors), errors[-1])
     assert list(projection.guessing_points(story.ledger.curve(head), TEST_ERROR)) == []
 
 
