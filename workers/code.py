@@ -2,7 +2,7 @@
 
 It covers the modules of a program's variants and what they import inside ``workers``, inside the packages of plug-ins, and of
 the ``abel`` modules in ``COMPUTES``. A module enters without its name, docstrings, comments, and imports for type checkers,
-so it may be moved or described anew. Schedules are left out: they determine only the rates, and the rates are in the key.
+so a file can be moved and its documentation rewritten. Schedules are left out: they determine only the rates, and the rates are in the key.
 """
 
 from __future__ import annotations

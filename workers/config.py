@@ -43,9 +43,7 @@ class Program:
     task: Task = field(metadata={"group": plugins.TASKS})
     optimizer: Optimizer = field(metadata={"group": plugins.OPTIMIZERS})
     l2: float = 0.0  # 0.5 * l2 * sum(w**2) over parameters is added to the loss
-    l2_on: Literal["all", "kernels"] = added(
-        "all"
-    )  # parameters in that sum; kernels are those of two or more dimensions
+    l2_on: Literal["all", "kernels"] = added("all")  # parameters in that sum; kernels have two or more dimensions
     batch_size: int
     clip: float | None = None  # maximum global norm of a gradient, including the penalty's part
 

@@ -54,7 +54,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Partway:
-    """A stretch of a long epoch is trained; training can be left here and taken up again."""
+    """A stretch of a long epoch is trained; training can stop here and resume later."""
 
     epoch: int  # the epoch in training
     step: int  # steps of it that are trained

@@ -1,4 +1,4 @@
-"""One segment of training: stretch by stretch, so that a long one can be left and taken up again in between.
+"""One segment of training: stretch by stretch, so that a long one can stop and resume in between.
 
 A segment that is not finished is saved under the key of the state after it and the number of its steps so far, with the sums of
 its stretches. Most segments are one stretch, and nothing of them is saved before they end.

@@ -34,7 +34,7 @@ def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
 
 
 def _shown(settings: Settings, sweep: str | None) -> SweepRow | None:
-    """The sweep with a name or id, by default the newest; None if there is none yet."""
+    """Return the sweep with this name or id, or the newest if none is given; None if there are no sweeps yet."""
     if sweep:
         with ledgers.found(settings, sweep) as (_, row):
             return row

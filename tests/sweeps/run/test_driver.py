@@ -50,7 +50,7 @@ def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=N
 
 @pytest.fixture(scope="module")
 def long_curves(shared_shop, spec_of):
-    """The curves of a long sweep that nothing befalls."""
+    """The curves of a long sweep that runs undisturbed."""
     sweep_id, _ = shared_shop.run(spec_of(seeds=[0, 1], **LONG))
     return shared_shop.curves(sweep_id)
 
