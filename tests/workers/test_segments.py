@@ -170,3 +170,12 @@ def test_a_batch_that_grows_has_fewer_steps_to_cut(long, tmp_path, stretches):
     grow = GrowBatch(learning_rate=0.1, decay_factor=0.5, decay_epochs=(1,))
     list(train(cohort_of(long, workshop, grow), workshop))
     assert stretches == [(0, 2), (2, 4), (4, 6), (0, 2), (2, 3)]
+
+
+def test_a_record_without_the_task_s_metric_is_refused(long, tmp_path, monkeypatch):
+    metrics = Classification.metrics
+    lacking = lambda self, *sums: {k: v for k, v in metrics(self, *sums).items() if k != "test_error"}  # noqa: E731
+    monkeypatch.setattr(Classification, "metrics", lacking)
+    workshop = at(tmp_path)
+    with pytest.raises(ValueError, match="the metrics of a record must have test_error, got train_loss, "):
+        list(train(cohort_of(long, workshop), workshop))
