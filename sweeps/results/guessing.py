@@ -14,7 +14,7 @@ UNKNOWN = (
     "a trial diverged and counts as guessing, but the number of classes is unknown: the sweep does not record it, and the "
     "data set is not available here"
 )
-# By data set and folder: a sweep has many trials, and every lookup would read a whole data set.
+# By task, data set and folder: a sweep has many trials, and every lookup would read a whole data set.
 _KNOWN: dict[tuple[str, Path | None], Metric] = {}
 
 
@@ -35,9 +35,9 @@ def known_metric(sweep: SweepRow, program: Mapping[str, Any], data_dir: Path | N
 
 def _from_data(program: Mapping[str, Any], data_dir: Path | None) -> Metric | None:
     try:
-        asked = json.dumps(program["data"], sort_keys=True), data_dir
+        built = program_from_dict(program)  # an error without its plug-ins, whatever is known
+        asked = json.dumps([program.get("task"), program["data"]], sort_keys=True), data_dir
         if asked not in _KNOWN:
-            built = program_from_dict(program)
             _KNOWN[asked] = built.task.build(built, lambda data: data.load(data_dir)).metric
         return _KNOWN[asked]
     except Exception:  # plug-in code may raise anything, and results can be read without it

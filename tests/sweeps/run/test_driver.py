@@ -61,9 +61,7 @@ def workers_of(shop, sweep_id):
     return {state.key: state.worker for state in states}, {state.key: state.parent for state in states}
 
 
-def test_sharing_through_ray_on_two_actors_is_invisible_and_costs_the_distinct_trajectories(
-    shop, another_shop, spec_of
-):
+def test_sharing_through_ray_is_invisible_and_costs_the_distinct_trajectories(shop, another_shop, spec_of):
     seen = []
     sweep_id, outcome = drive(shop, spec_of(), on_progress=seen.append)
     assert [row.error for row in shop.ledger.trials(sweep_id) if row.error] == []
@@ -71,7 +69,6 @@ def test_sharing_through_ray_on_two_actors_is_invisible_and_costs_the_distinct_t
     assert shop.curves(sweep_id) == another_shop.curves(alone)
     # 28 states a seed, as counted in test_frontier.py.
     assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 2 * 28, 0)
-    assert len(set(workers_of(shop, sweep_id)[0].values())) == 2
     assert seen[-1].covered == seen[-1].total == 2 * 10 * 5
     assert (seen[-1].ended, seen[-1].running, seen[-1].waiting) == (20, 0, 0)
 
