@@ -1,7 +1,7 @@
 """A sweep as tidy tables: by trial; by trial, epoch and metric; and by event."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -70,6 +70,14 @@ class Frames:
         table = chosen.pivot(index="epoch", columns="trial_id", values="value")
         every = range(1, int(table.index.max()) + 1) if len(table) else table.index
         return table.reindex(every).rename_axis("epoch")
+
+    def rows(self) -> dict[str, "Frames"]:
+        """Return the sweep by the row of its table that each arm belongs to; all of it under "" if no arm names one."""
+        arms = self.spec.get("arms", {})
+        row = self.trials["arm"].map(lambda arm: arms.get(arm, {}).get("row", ""))
+        if not row.astype(bool).any():
+            return {"": self}
+        return {str(name): replace(self, trials=self.trials[row == name]) for name in row.unique()}
 
     def by_seed(self, metric: str, trials: pd.DataFrame) -> pd.DataFrame:
         """Return one metric of trials that differ only in their seeds: epochs down, seeds across."""

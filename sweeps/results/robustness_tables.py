@@ -40,6 +40,7 @@ class Robustness:
     table: Grid
     measures: Mapping[str, Interval]
     metric: str = "test error"  # what the errors are, in words
+    row: str = ""  # of the sweep's table, if its arms name rows; only arms of one row are compared
 
     @property
     def in_words(self) -> str:
@@ -68,7 +69,7 @@ def robustness(
     """
     found, lacking = [], []
     kinds = dict(zip(frames.trials["arm"], frames.trials["kind"], strict=True))
-    results = Evidence(frames=frames).results
+    results, spec = Evidence(frames=frames).results, frames.spec.get("arms", {})
     for arm, kind in kinds.items():
         own = [result for result in results if result.arm == arm]
         try:
@@ -78,7 +79,13 @@ def robustness(
             continue
         found.append(
             Robustness(
-                arm=arm, kind=kind, error=error, table=table, measures=measures(table), metric=frames.metric.error_label
+                arm=arm,
+                kind=kind,
+                error=error,
+                table=table,
+                measures=measures(table),
+                metric=frames.metric.error_label,
+                row=spec.get(arm, {}).get("row", ""),
             )
         )
     return found, lacking
@@ -111,9 +118,9 @@ def robustness_findings(arms: Sequence[Robustness]) -> Iterator[str]:
             f"{found['worst'].value:.1f} %, a spread of {bounded(found['spread'])} points; averaged over the grid it "
             f"is {bounded(found['area'])} points above the best."
         )
-    alike: dict[frozenset[Setting], list[Robustness]] = {}
+    alike: dict[tuple[str, frozenset[Setting]], list[Robustness]] = {}
     for arm in gridded:
-        alike.setdefault(frozenset(arm.table.settings), []).append(arm)
+        alike.setdefault((arm.row, frozenset(arm.table.settings)), []).append(arm)
     for same in alike.values():
         if len(same) > 1:
             yield f"On the grid shared by {', '.join(arm.arm for arm in same)}, {_ranked(same)}."

@@ -19,12 +19,13 @@ from workers.config import Program
 class DecodedArm:
     """A schedule, the axes of its grid by dotted field name, and the length of its trials.
 
-    `unread` are the fields with a faulty axis; None if the grid itself is faulty and could have meant any field. `epochs` is
-    None if the spec's number is faulty, `search` is None if all grid points are trained, and `halving` is None if every
-    trial is trained to its end.
+    `program` are the fields of the program that the arm replaces, and `unread` the fields with a faulty axis, None if the grid
+    itself is faulty and could have meant any field. `epochs` is None if the spec's number is faulty, `search` is None if all
+    grid points are trained, and `halving` is None if every trial is trained to its end.
     """
 
     name: str
+    program: Mapping[str, Any]
     schedule: Any
     axes: dict[str, Axis]
     unread: frozenset[str] | None
@@ -85,6 +86,7 @@ def read_arm(name: str, raw: Any, program: Program | None, epochs: int | None, f
         faults.add(f"arms.{name}.halving.grace_epochs", rule)
     return DecodedArm(
         name=name,
+        program=own_program(raw),
         schedule=raw.get("schedule"),
         axes=axes,
         unread=_unread(raw.get("grid", {}), axes),
@@ -92,6 +94,12 @@ def read_arm(name: str, raw: Any, program: Program | None, epochs: int | None, f
         halving=halving,
         epochs=epochs,
     )
+
+
+def own_program(raw: Any) -> Mapping[str, Any]:
+    """Return the fields of the program that an arm replaces, empty if it has none or they are faulty."""
+    given = raw.get("program") if isinstance(raw, Mapping) else None
+    return given if isinstance(given, Mapping) else {}
 
 
 def _unread(grid: Any, axes: Iterable[str]) -> frozenset[str] | None:

@@ -38,21 +38,35 @@ def expand(request: ExpansionRequest, faults: Faults) -> list[Trial]:
 
     A program or schedule that is not a mapping is a fault of the spec's shape and is reported there.
     """
-    program = None
-    if isinstance(request.program, Mapping):
-        program, found = programs.decode_program(request.program)
-        for path, rule in found.items():
-            faults.add(join("program", path) if path else "program", rule)
-    read = [arms.read_arm(name, raw, program, request.epochs, faults) for name, raw in request.arms.items()]
+    base = _base_programs(request, faults)
+    read = [arms.read_arm(name, raw, base[name], request.epochs, faults) for name, raw in request.arms.items()]
     within_limits = _within_limits(read, request, faults)
     trials: list[Trial] = []
     for arm in read:
-        points = _Points(arm, request.program, program, faults)
+        given = {**request.program, **arm.program} if isinstance(request.program, Mapping) else None
+        points = _Points(arm, given, base[arm.name], faults)
         # Even if there are too many points to check, the first one shows the faults of a schedule.
         for settings, pair in points.each(most=None if within_limits else 1):
             trials += _trials(arm, settings, pair, request.seeds, len(trials))
     _check_distinct(trials, request.seeds, faults)
     return trials
+
+
+def _base_programs(request: ExpansionRequest, faults: Faults) -> dict[str, Program | None]:
+    """Return each arm's program before its grid varies it: the sweep's, with the fields that the arm replaces."""
+    if not isinstance(request.program, Mapping):
+        return dict.fromkeys(request.arms)
+    found: dict[str, Program | None] = {}
+    decoded: dict[str, tuple[Program | None, dict[str, str]]] = {}
+    for name, arm in request.arms.items():
+        own = arms.own_program(arm)
+        if (key := repr(own)) not in decoded:  # equal programs are one object
+            decoded[key] = programs.decode_program({**request.program, **own})
+        found[name], broken = decoded[key]
+        for path, rule in broken.items():
+            top = f"arms.{name}.program" if path.partition(".")[0] in own else "program"
+            faults.add(join(top, path) if path else top, rule)
+    return found
 
 
 def alike(trials: Iterable[Trial]) -> tuple[str, ...]:

@@ -74,7 +74,24 @@ Name = Annotated[str, AfterValidator(_name)]
 Measure = Annotated[str, AfterValidator(_measure)]
 RuleText = Annotated[str, AfterValidator(_rule_text)]
 Statistic = Literal["minimum", "final", "selected"]
-Claim = Literal["tuned", "cosine", "decay_time", "last_decay", "decay_factor", "rate"]
+Claim = Literal[
+    "tuned",
+    "cosine",
+    "decay_time",
+    "last_decay",
+    "decay_factor",
+    "rate",
+    "bounce",
+    "no_l2",
+    "slow_rate",
+    "l2_gap",
+    "easy",
+    "scale",
+    "plateau",
+]
+Figure = Literal[
+    "decay_time", "norm_curves", "norm_equation", "rate_by_factor", "last_decay_epoch", "table", "training_curves"
+]
 Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 Prose = Annotated[str, Field(max_length=10_000), AfterValidator(_prose)]
 Amount = Annotated[float, Field(ge=0, le=1024)]
@@ -131,6 +148,15 @@ class Arm(Part):
     epochs: int | None = Field(
         default=None, ge=1, le=MAX_EPOCHS, description="Length of the arm's trials; by default that of the sweep."
     )
+    program: dict[str, JsonValue] = Field(
+        default={}, description="Fields of the program that this arm replaces, such as model, data or l2."
+    )
+    row: Line = Field(
+        default="", description="Row of the table to which the arm belongs; claims are tested row by row."
+    )
+    reported: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        default=None, description="Final test error in the paper, in percent, shown beside the one found here."
+    )
 
 
 class Resources(Part):
@@ -171,7 +197,9 @@ class Claims(Part):
     tested: Annotated[list[Claim], AfterValidator(_distinct)] = Field(
         min_length=1,
         description="tuned: ABEL is level with step-wise; cosine: it helps only where the norm bounces; decay_time: when to "
-        "decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on the rate.",
+        "decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on the rate; bounce: the norm falls and "
+        "rises; no_l2, slow_rate: it does not without L2 or at a small rate; l2_gap: with L2 a schedule gains more; easy: cosine "
+        "gains nothing; scale: of the initial weights; plateau: it decays too often.",
     )
     margin: Annotated[float, Field(gt=0)] = Field(
         default=0.2, description="Largest difference in points of test error that counts as none; 0.2 in the paper."
@@ -191,10 +219,11 @@ class Document(Part):
         gt=0,
         description="Seconds that one worker takes per epoch; `abel plan` uses them until an epoch is measured here.",
     )
-    figure: Literal["decay_time", "norm_curves", "norm_equation", "rate_by_factor", "last_decay_epoch"] | None = Field(
+    figure: Figure | None = Field(
         default=None,
         description="The figure in the report: test error against the decay epoch, squared norm by rate, terms of the "
-        "weight-norm equation, test error by rate and decay factor, or test error against the epoch of ABEL's last decay.",
+        "weight-norm equation, test error by rate and decay factor, test error against the epoch of ABEL's last decay, final "
+        "errors beside the paper's, or norm, error and rate by epoch.",
     )
     program: Annotated[dict[str, JsonValue], SchemaAs(programs.program_shape)] = Field(
         description="What is trained: task, model, data, optimiser and their settings."

@@ -150,6 +150,42 @@ def test_a_faulty_length_of_an_arm(epochs, expected):
     assert fault(arms={"a": {**arm({**DECAY_AT, "decay_epoch": 10})["a"], "epochs": epochs}}) == expected
 
 
+def test_an_arm_may_replace_fields_of_the_program():
+    constant = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
+    own = {"program": {"model": {"kind": "small_cnn"}, "l2": 0}, "row": "CNN", "reported": 7.1}
+    spec = parse_document(document(arms={"a": constant, "b": constant | own | {"grid": {"program.l2": [0, 0.5]}}}))
+    trials = {(trial.arm, trial.program.l2): trial.program for trial in spec.expand()}
+    assert {key: program.model.kind for key, program in trials.items()} == {
+        ("a", 0.01): "vgg5",
+        ("b", 0): "small_cnn",
+        ("b", 0.5): "small_cnn",
+    }
+    assert {program.batch_size for program in trials.values()} == {16}
+    assert (spec.arms["b"].row, spec.arms["b"].reported) == ("CNN", 7.1)
+
+
+def test_a_program_may_be_left_to_the_arms():
+    base = {key: value for key, value in document()["program"].items() if key != "model"}
+    own = {"schedule": {"kind": "constant", "learning_rate": 0.1}, "program": {"model": "small_cnn"}}
+    assert parse_document(document(program=base, arms={"a": own})).count() == 2
+    bare = {"schedule": own["schedule"]}
+    assert fault(program=base, arms={"a": own, "b": bare}) == "program.model: is missing"
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({"l2": -1}, "arms.a.program.l2: must be finite and at least 0, got -1"),
+        ({"model": {"kind": "vgg5", "widht": 8}}, "arms.a.program.model.widht: unknown key"),
+        ({"l3": 1}, "arms.a.program.l3: unknown key"),
+        ([], "arms.a.program: must be a mapping, got []"),
+    ],
+)
+def test_a_fault_of_an_arm_s_program_is_told_at_the_arm(own, expected):
+    arms = {"a": {"schedule": {"kind": "constant", "learning_rate": 0.1}, "program": own}}
+    assert fault(arms=arms).startswith(expected)
+
+
 def test_the_limit_counts_each_arm_by_its_own_length():
     long = {"schedule": {"kind": "constant", "learning_rate": 0.1}, "epochs": 300}
     found = fault(arms={**document()["arms"], "long": long}, limits={"epochs": 839})
