@@ -69,11 +69,12 @@ def _gains(evidence: Evidence, course: NormShape) -> dict[Scalar, Difference]:
     """Return what cosine gains over simple decay, by rate, at the rates at which the norm takes this course."""
     simple, cosine = with_common_seeds(evidence.table("simple", "selected"), evidence.table("cosine", "selected"))
     courses = evidence.courses("simple")
-    rates = [rate for rate in axes(cosine).get(RATE, ()) if courses.get(rate) is course]
+    rates = [rate for rate in axes(cosine).get(RATE, (None,)) if courses.get(rate) is course]
     if not rates:
-        told = "; ".join(f"{rate}: {seen}" for rate, seen in courses.items())
+        told = "; ".join(f"{seen}" if rate is None else f"{rate}: {seen}" for rate, seen in courses.items())
         raise ValueError(f"needs a rate at which the norm {course} in every seed; {told}")
-    best = [[quantities(at_value(table, RATE, rate))["best"] for table in (simple, cosine)] for rate in rates]
+    at = [[table if rate is None else at_value(table, RATE, rate) for table in (simple, cosine)] for rate in rates]
+    best = [[quantities(table)["best"] for table in pair] for pair in at]
     return {rate: Difference(one, other) for rate, (one, other) in zip(rates, best, strict=True)}
 
 
@@ -84,8 +85,9 @@ def cosine_gain(course: NormShape) -> Callable[[Evidence, float], Seen]:
         gains = _gains(evidence, course)
         simple, other = (_average([getattr(one, side) for one in gains.values()]) for side in ("first", "second"))
         gain = difference(simple, other).value
-        each = ", ".join(f"{rate}: {one.value:+.1f}" for rate, one in gains.items())
-        return Seen(gain, f"cosine gains {points_text(gain)} where the norm {course} (by rate, {each})")
+        each = ", ".join(f"{rate}: {one.value:+.1f}" for rate, one in gains.items() if rate is not None)
+        by_rate = f" (by rate, {each})" if each else ""
+        return Seen(gain, f"cosine gains {points_text(gain)} where the norm {course}{by_rate}")
 
     return look
 

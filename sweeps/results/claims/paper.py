@@ -12,13 +12,13 @@ trials, and an extreme rate by differences of errors, even if nothing trained th
 changed after `fig-3-cifar10` had been seen; see bench/RESULTS.md.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from sweeps.results.claims import observations
-from sweeps.results.claims.evidence import Evidence, NormShape
-from sweeps.results.claims.observations import Bound, Held, Seen
+from sweeps.results.claims.evidence import Evidence
+from sweeps.results.claims.norm_parts import NORM
+from sweeps.results.claims.observations import Held
+from sweeps.results.claims.parts import ROBUSTNESS, Part
 from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
 from sweeps.spec.sections import Claim, Claims
@@ -36,6 +36,7 @@ class ClaimResult:
         here: the verdict.
         found: the deciding number, or None.
         numbers: the observed numbers, or what is missing.
+        row: the row of the sweep's table that was tested; empty if its arms name no rows.
     """
 
     claim: str
@@ -45,51 +46,28 @@ class ClaimResult:
     here: Held
     found: Interval | None
     numbers: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    says: str
-    rule: str
-    bound: Callable[[float], Bound]
-    look: Callable[[Evidence, float], Seen]
-
-
-def _below_margin(margin: float) -> Bound:
-    return Bound(-math.inf, margin)
-
-
-def _above_margin(margin: float) -> Bound:
-    return Bound(margin, math.inf)
-
-
-def _within_margin(margin: float) -> Bound:
-    return Bound(-margin, margin)
-
-
-def _below_zero(margin: float) -> Bound:
-    return Bound(-math.inf, 0.0)
-
-
-def _above_zero(margin: float) -> Bound:
-    return Bound(0.0, math.inf)
+    row: str = ""
 
 
 def claims_of(frames: Frames, guessing: float | None = None) -> tuple[ClaimResult, ...]:
-    """Return a sweep's verdicts on the claims that its spec names; empty if it names none."""
+    """Return a sweep's verdicts on the claims that its spec names, row by row; empty if it names none."""
     asked = frames.spec.get("claims")
     if not asked:
         return ()
     claims = Claims.model_validate(asked)
-    return evaluate_claims(Evidence(frames=frames, guessing=guessing), claims.tested, claims.margin)
+    return tuple(
+        replace(found, row=row)
+        for row, own in frames.rows().items()
+        for found in evaluate_claims(Evidence(frames=own, guessing=guessing), claims.tested, claims.margin)
+    )
 
 
 def evaluate_claims(evidence: Evidence, claims: Sequence[Claim], margin: float) -> tuple[ClaimResult, ...]:
     """Return a sweep's verdicts on claims, part by part."""
-    return tuple(_told(evidence, claim, one, margin) for claim in claims for one in _PARTS[claim])
+    return tuple(_told(evidence, claim, one, margin) for claim in claims for one in PARTS[claim])
 
 
-def _told(evidence: Evidence, claim: Claim, one: _Part, margin: float) -> ClaimResult:
+def _told(evidence: Evidence, claim: Claim, one: Part, margin: float) -> ClaimResult:
     rule = one.rule.format(margin=f"{margin:g}")
     try:
         seen = one.look(evidence, margin)
@@ -109,89 +87,13 @@ SOURCES: Mapping[Claim, str] = {
     "last_decay": "figure S1",
     "decay_factor": "section 3, figure 3b",
     "rate": "section 3, figure 3a",
+    "bounce": "figure 1",
+    "no_l2": "figure S10",
+    "slow_rate": "figure S5",
+    "l2_gap": "table 2",
+    "easy": "figure 4",
+    "scale": "figure S7",
+    "plateau": "figure S3",
 }
 
-_PARTS: Mapping[Claim, tuple[_Part, ...]] = {
-    "tuned": (
-        _Part(
-            says="ABEL is level with a tuned step-wise schedule.",
-            rule="the final errors, each at its own best setting, differ by less than {margin} points",
-            bound=_within_margin,
-            look=observations.tuned,
-        ),
-    ),
-    "cosine": (
-        _Part(
-            says="Cosine beats simple decay where the norm bounces.",
-            rule="averaged over the rates at which it bounces, simple decay has the larger error, each at the lowest training "
-            "loss and simple decay at its best factor",
-            bound=_above_zero,
-            look=observations.cosine_gain(NormShape.BOUNCES),
-        ),
-        _Part(
-            says="Cosine gains nothing where the norm does not bounce.",
-            rule="averaged over the rates at which it does not bounce, cosine gains less than {margin} points",
-            bound=_below_margin,
-            look=observations.cosine_gain(NormShape.LEVELS),
-        ),
-    ),
-    "decay_time": (
-        _Part(
-            says="Decaying before the norm has bounced hurts a lot.",
-            rule="the error of the grid's earliest decay is more than {margin} points above that of its first decay after ABEL's",
-            bound=_above_margin,
-            look=observations.early,
-        ),
-        _Part(
-            says="ABEL's time to decay is near the best.",
-            rule="ABEL's error is less than {margin} points above that of the grid's best decay, and so is the error of the "
-            "grid's first decay after ABEL's",
-            bound=_below_margin,
-            look=observations.timing,
-        ),
-    ),
-    "last_decay": (
-        _Part(
-            says="The epoch of the last decay barely matters.",
-            rule="at more than half of the epochs the final error is within {margin} points of that at 85 % of training, with "
-            "simultaneous bounds",
-            bound=_within_margin,
-            look=observations.last_decay,
-        ),
-    ),
-    "decay_factor": (
-        _Part(
-            says="The decay factor barely matters for ABEL's final error.",
-            rule="averaged over the other axes, it spreads by less than {margin} points over the factors",
-            bound=_below_margin,
-            look=observations.factor,
-        ),
-        _Part(
-            says="The number of decays adjusts: a larger factor leads to more.",
-            rule="ABEL decays more often at the largest factor than at the smallest",
-            bound=_above_zero,
-            look=observations.more_decays,
-        ),
-    ),
-    "rate": (
-        _Part(
-            says="ABEL's error grows less with the rate than step-wise's.",
-            rule="averaged over the rates, the final error exceeds that of the best rate by less for ABEL",
-            bound=_below_zero,
-            look=observations.growth("step"),
-        ),
-        _Part(
-            says="ABEL's error grows less with the rate than cosine's.",
-            rule="averaged over the rates, the final error exceeds that of the best rate by less for ABEL",
-            bound=_below_zero,
-            look=observations.growth("cosine"),
-        ),
-        _Part(
-            says="At an extreme rate only ABEL trains.",
-            rule="at the largest rate, each at its best factor, ABEL's final error is below 90 % of that of guessing, and that "
-            "of every other schedule is above it",
-            bound=_above_margin,
-            look=observations.extreme,
-        ),
-    ),
-}
+PARTS: Mapping[Claim, tuple[Part, ...]] = {**ROBUSTNESS, **NORM}

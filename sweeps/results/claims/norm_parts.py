@@ -1,0 +1,123 @@
+"""The rules of the paper's claims on the shape of the squared norm, and on what schedules gain where it bounces."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from sweeps.results.claims import norm_observations
+from sweeps.results.claims.norm_curves import LEAST_RISE
+from sweeps.results.claims.observations import Bound
+from sweeps.results.claims.parts import Part, above_margin, above_zero, within_margin
+from sweeps.spec.sections import Claim
+
+LEAST = 100 * LEAST_RISE  # percent of the norm
+SAME = 10.0  # percent: norms that differ by less are taken as equal
+
+
+def _above(number: float) -> Callable[[float], Bound]:
+    return lambda margin: Bound(number, math.inf)
+
+
+def _below(number: float) -> Callable[[float], Bound]:
+    return lambda margin: Bound(-math.inf, number)
+
+
+NORM: Mapping[Claim, tuple[Part, ...]] = {
+    "bounce": (
+        Part(
+            says="With L2 and a large rate the squared norm falls, has a minimum and rises.",
+            rule=f"at a fixed rate it rises by more than {LEAST:g} % after its minimum",
+            bound=_above(LEAST),
+            look=norm_observations.rise,
+        ),
+        Part(
+            says="A tuned step-wise schedule decays after the norm has bounced.",
+            rule="its first milestone is later than the norm's minimum",
+            bound=above_zero,
+            look=norm_observations.milestone,
+        ),
+        Part(
+            says="After a bounce and its decay the norm falls again.",
+            rule="after ABEL's first decay after a bounce it falls, until the next decay",
+            bound=above_zero,
+            look=norm_observations.falls_again,
+        ),
+    ),
+    "no_l2": (
+        Part(
+            says="Without L2 the norm rises monotonically.",
+            rule=f"at a fixed rate it never falls by more than {LEAST:g} %",
+            bound=_below(LEAST),
+            look=norm_observations.fall_without_l2,
+        ),
+        Part(
+            says="Without L2 ABEL makes no decay after a bounce.",
+            rule="it makes fewer than one in two trials",
+            bound=_below(0.5),
+            look=norm_observations.decays_without_l2,
+        ),
+    ),
+    "slow_rate": (
+        Part(
+            says="At a small rate the norm does not bounce, however long the training.",
+            rule=f"at the lowest rate it rises by less than {LEAST:g} % after its minimum, in the longest trials",
+            bound=_below(LEAST),
+            look=norm_observations.rise_at_slowest,
+        ),
+    ),
+    "l2_gap": (
+        Part(
+            says="A complex schedule gains more over simple decay with L2 than without.",
+            rule="simple decay's final error minus cosine's is larger with L2",
+            bound=above_zero,
+            look=norm_observations.gain_with_l2,
+        ),
+        Part(
+            says="Without L2 the schedule makes no difference.",
+            rule="without L2 simple decay's and cosine's final errors differ by less than {margin} points",
+            bound=within_margin,
+            look=norm_observations.gain_without_l2,
+        ),
+    ),
+    "easy": (
+        Part(
+            says="On an easy task cosine is level with simple decay although the norm bounces.",
+            rule="their final errors differ by less than {margin} points",
+            bound=within_margin,
+            look=norm_observations.gain,
+        ),
+        Part(
+            says="On an easy task the norm still bounces.",
+            rule=f"at a fixed rate it rises by more than {LEAST:g} % after its minimum",
+            bound=_above(LEAST),
+            look=norm_observations.rise,
+        ),
+    ),
+    "scale": (
+        Part(
+            says="The final norm does not depend on the scale of the initial weights.",
+            rule=f"at scales above 1 it differs from that at scale 1 by less than {SAME:g} %",
+            bound=_below(SAME),
+            look=norm_observations.norms_by_scale,
+        ),
+        Part(
+            says="At a very small scale the norm does not bounce.",
+            rule=f"at the smallest scale it rises by less than {LEAST:g} % after its minimum",
+            bound=_below(LEAST),
+            look=norm_observations.smallest_scale_rise,
+        ),
+        Part(
+            says="At a very small scale the error is larger.",
+            rule="at the smallest scale the final error is more than {margin} points above that at scale 1",
+            bound=above_margin,
+            look=norm_observations.smallest_scale_error,
+        ),
+    ),
+    "plateau": (
+        Part(
+            says="A plateau schedule decays far more often than ABEL.",
+            rule="it makes more decays",
+            bound=above_zero,
+            look=norm_observations.extra_decays_of_plateau,
+        ),
+    ),
+}

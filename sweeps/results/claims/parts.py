@@ -1,0 +1,131 @@
+"""The rules of the paper's claims: for each part of a claim a bound on one number, and the function that finds the number."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sweeps.results.claims import observations
+from sweeps.results.claims.evidence import Evidence, NormShape
+from sweeps.results.claims.observations import Bound, Seen
+from sweeps.spec.sections import Claim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a claim; `bound` is a function of the margin."""
+
+    says: str
+    rule: str
+    bound: Callable[[float], Bound]
+    look: Callable[[Evidence, float], Seen]
+
+
+def below_margin(margin: float) -> Bound:
+    """Below the margin."""
+    return Bound(-math.inf, margin)
+
+
+def above_margin(margin: float) -> Bound:
+    """Above the margin."""
+    return Bound(margin, math.inf)
+
+
+def within_margin(margin: float) -> Bound:
+    """Nearer to 0 than the margin."""
+    return Bound(-margin, margin)
+
+
+def below_zero(margin: float) -> Bound:
+    """Below 0."""
+    return Bound(-math.inf, 0.0)
+
+
+def above_zero(margin: float) -> Bound:
+    """Above 0."""
+    return Bound(0.0, math.inf)
+
+
+ROBUSTNESS: Mapping[Claim, tuple[Part, ...]] = {
+    "tuned": (
+        Part(
+            says="ABEL is level with a tuned step-wise schedule.",
+            rule="the final errors, each at its own best setting, differ by less than {margin} points",
+            bound=within_margin,
+            look=observations.tuned,
+        ),
+    ),
+    "cosine": (
+        Part(
+            says="Cosine beats simple decay where the norm bounces.",
+            rule="averaged over the rates at which it bounces, simple decay has the larger error, each at the lowest training "
+            "loss and simple decay at its best factor",
+            bound=above_zero,
+            look=observations.cosine_gain(NormShape.BOUNCES),
+        ),
+        Part(
+            says="Cosine gains nothing where the norm does not bounce.",
+            rule="averaged over the rates at which it does not bounce, cosine gains less than {margin} points",
+            bound=below_margin,
+            look=observations.cosine_gain(NormShape.LEVELS),
+        ),
+    ),
+    "decay_time": (
+        Part(
+            says="Decaying before the norm has bounced hurts a lot.",
+            rule="the error of the grid's earliest decay is more than {margin} points above that of its first decay after ABEL's",
+            bound=above_margin,
+            look=observations.early,
+        ),
+        Part(
+            says="ABEL's time to decay is near the best.",
+            rule="ABEL's error is less than {margin} points above that of the grid's best decay, and so is the error of the "
+            "grid's first decay after ABEL's",
+            bound=below_margin,
+            look=observations.timing,
+        ),
+    ),
+    "last_decay": (
+        Part(
+            says="The epoch of the last decay barely matters.",
+            rule="at more than half of the epochs the final error is within {margin} points of that at 85 % of training, with "
+            "simultaneous bounds",
+            bound=within_margin,
+            look=observations.last_decay,
+        ),
+    ),
+    "decay_factor": (
+        Part(
+            says="The decay factor barely matters for ABEL's final error.",
+            rule="averaged over the other axes, it spreads by less than {margin} points over the factors",
+            bound=below_margin,
+            look=observations.factor,
+        ),
+        Part(
+            says="The number of decays adjusts: a larger factor leads to more.",
+            rule="ABEL decays more often at the largest factor than at the smallest",
+            bound=above_zero,
+            look=observations.more_decays,
+        ),
+    ),
+    "rate": (
+        Part(
+            says="ABEL's error grows less with the rate than step-wise's.",
+            rule="averaged over the rates, the final error exceeds that of the best rate by less for ABEL",
+            bound=below_zero,
+            look=observations.growth("step"),
+        ),
+        Part(
+            says="ABEL's error grows less with the rate than cosine's.",
+            rule="averaged over the rates, the final error exceeds that of the best rate by less for ABEL",
+            bound=below_zero,
+            look=observations.growth("cosine"),
+        ),
+        Part(
+            says="At an extreme rate only ABEL trains.",
+            rule="at the largest rate, each at its best factor, ABEL's final error is below 90 % of that of guessing, and that "
+            "of every other schedule is above it",
+            bound=above_margin,
+            look=observations.extreme,
+        ),
+    ),
+}

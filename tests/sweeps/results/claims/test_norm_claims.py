@@ -1,0 +1,118 @@
+"""Tests for `norm_observations.py` and `norm_parts.py`: rules on the norm's shape, kept, broken and left open."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from evidences import BOUNCE, COLLAPSE, FALL, evidence, trial
+
+from sweeps.results.claims.evidence import RATE, Evidence
+from sweeps.results.claims.paper import Held, claims_of, evaluate_claims
+from sweeps.spec.sections import Claim
+
+L2, SCALE = "program.l2", "program.initial_scale"
+RISE = (10.0, 11.0, 12.0, 13.0)
+HELD, NOT, OPEN = Held.HELD, Held.NOT_HELD, Held.CANNOT_TELL
+WITH_L2 = {"program": {"l2": 0.01}}
+
+
+def here(rows: Sequence[Any], claim: Claim, spec: Any = None) -> list[Held]:
+    return [one.here for one in evaluate_claims(evidence(rows, spec=spec), [claim], 2.0)]
+
+
+def seeds(arm: str, error: float, norm: Sequence[float] = BOUNCE, **more: Any) -> list[dict[str, Any]]:
+    """Three seeds of an arm, whose norms and errors differ a little."""
+    settings = more.pop("settings", {})
+    return [
+        trial(
+            *(arm, seed, (error + 9, error + 2, error + 1, error + shift), settings),
+            norm=tuple(value * (1 + shift / 1000) for value in norm),
+            **more,
+        )
+        for seed, shift in enumerate((-0.1, 0.0, 0.1))
+    ]
+
+
+def test_the_norm_bounces_before_the_first_milestone_and_falls_after_a_decay() -> None:
+    step = seeds("step", 20.0, (10.0, 6.0, 8.0, 9.0), decay_epochs=(3,))
+    abel = seeds("abel", 20.0, (10.0, 6.0, 8.0, 7.0), decay_epochs=(3,), bounce_epochs=(3,))
+    assert here([*step, *abel], "bounce", WITH_L2) == [HELD, HELD, HELD]
+    early = seeds("step", 20.0, (10.0, 9.0, 8.0, 9.0), decay_epochs=(2,))
+    late = seeds("abel", 20.0, (10.0, 6.0, 8.0, 9.0), decay_epochs=(3,), bounce_epochs=(3,))
+    assert here([*early, *late], "bounce", WITH_L2) == [NOT, NOT, NOT]
+    assert here([*step, *abel], "bounce") == [OPEN, HELD, HELD], "without L2 the first part does not apply"
+
+
+def test_a_norm_that_collapses_is_no_bounce() -> None:
+    (first, *_) = evaluate_claims(evidence(seeds("constant", 90.0, COLLAPSE), spec=WITH_L2), ["bounce"], 2.0)
+    assert first.here is OPEN and "collapses" in first.numbers
+
+
+def test_without_l2_the_norm_rises_and_abel_does_not_decay_on_its_own() -> None:
+    rows = [*seeds("constant", 20.0, RISE), *seeds("abel", 20.0, RISE, decay_epochs=(3,), forced_epochs=(3,))]
+    assert here(rows, "no_l2") == [HELD, HELD]
+    rows = [*seeds("constant", 20.0, BOUNCE), *seeds("abel", 20.0, BOUNCE, decay_epochs=(3,), bounce_epochs=(3,))]
+    assert here(rows, "no_l2") == [NOT, NOT]
+    assert here(rows, "no_l2", WITH_L2) == [OPEN, OPEN], "these trials have L2"
+
+
+def test_at_the_lowest_rate_the_longest_trials_decide() -> None:
+    fast = seeds("constant", 20.0, BOUNCE, settings={RATE: 0.1})
+    slow = seeds("constant", 20.0, FALL, settings={RATE: 0.02})
+    assert here([*fast, *slow], "slow_rate") == [HELD]
+    longer = seeds("constant", 20.0, BOUNCE, settings={RATE: 0.02, "x": 1}, epochs=20)
+    assert here([*fast, *slow, *longer], "slow_rate") == [NOT]
+    assert here(fast, "slow_rate") == [OPEN]
+
+
+@pytest.mark.parametrize(("off", "expected"), [(20.1, [HELD, HELD]), (26.0, [NOT, NOT])])
+def test_a_complex_schedule_gains_more_with_l2(off: float, expected: list[Held]) -> None:
+    arms = {"cosine": (20.0, 0.01), "simple": (24.0, 0.01), "cosine ": (20.0, 0.0), "simple ": (off, 0.0)}
+    rows = [
+        row | {"kind": arm.strip()}
+        for arm, (error, l2) in arms.items()
+        for row in seeds(arm, error, settings={L2: l2} if l2 else {})
+    ]
+    assert here(rows, "l2_gap") == expected
+    by_arm = {"arms": {"cosine": {"program": {"l2": 0.01}}, "simple": {"program": {"l2": 0.01}}}}
+    plain = [row | {"settings": {}} for row in rows]
+    assert here(plain, "l2_gap", by_arm) == expected, "an arm's own program counts like a grid"
+
+
+def test_an_easy_task_bounces_and_gains_nothing() -> None:
+    rows = [*seeds("constant", 20.0), *seeds("cosine", 20.0), *seeds("simple", 20.3)]
+    assert here(rows, "easy", WITH_L2) == [HELD, HELD]
+    rows = [*seeds("constant", 20.0, FALL), *seeds("cosine", 20.0), *seeds("simple", 26.0)]
+    assert here(rows, "easy", WITH_L2) == [NOT, NOT]
+
+
+def test_scales_of_the_initial_weights() -> None:
+    plain = seeds("cosine", 20.0, settings={SCALE: 1.0})
+    large = seeds("cosine", 20.0, settings={SCALE: 4.0})
+    small = seeds("cosine", 40.0, (1.0, 0.9, 0.8, 0.8), settings={SCALE: 0.1})
+    assert here([*plain, *large, *small], "scale") == [HELD, HELD, HELD]
+    larger = seeds("cosine", 20.0, (90.0, 40.0, 30.0, 50.0), settings={SCALE: 4.0})
+    same = seeds("cosine", 20.0, settings={SCALE: 0.1})
+    assert here([*plain, *larger, *same], "scale") == [NOT, NOT, NOT]
+    assert here(plain, "scale") == [OPEN, OPEN, OPEN]
+
+
+def test_a_plateau_schedule_decays_more_often() -> None:
+    abel = seeds("abel", 20.0, decay_epochs=(3,))
+    often = [row | {"decay_epochs": tuple(range(2, 5 + row["seed"]))} for row in seeds("plateau", 20.0)]
+    assert here([*abel, *often], "plateau") == [HELD]
+    assert here([*abel, *seeds("plateau", 20.0)], "plateau") == [NOT]
+
+
+def test_claims_are_tested_row_by_row() -> None:
+    level, apart = {"abel": 20.1, "step": 20.0}, {"abel": 28.0, "step": 20.0}
+    rows, arms = [], {}
+    for row, errors in (("WRN", level), ("VGG", apart)):
+        for kind, error in errors.items():
+            arms[f"{row}-{kind}"] = {"row": row}
+            unlike = 0.01 * (kind == "step")  # equal differences in all seeds would say nothing of the noise
+            own = seeds(f"{row}-{kind}", error)
+            rows += [one | {"kind": kind, "final_error": one["final_error"] + unlike * one["seed"] ** 2} for one in own]
+    spec = {"arms": arms, "claims": {"tested": ["tuned"], "margin": 2.0}}
+    seen: Evidence = evidence(rows, spec=spec)
+    assert [(one.row, one.here) for one in claims_of(seen.frames)] == [("WRN", HELD), ("VGG", NOT)]
