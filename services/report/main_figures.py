@@ -7,11 +7,13 @@ from typing import TypeVar
 
 from matplotlib.figure import Figure
 
+from services.report.curve_figures import drawable, training_curves_figure
 from services.report.figures import decay_time_figure, mean_percent
 from services.report.findings import decay_time_findings
 from services.report.grid_figures import last_decay_figure, rate_by_factor_figure
 from services.report.norm_figures import norm_curves_figure, norm_equation_figure
 from services.report.norm_findings import norm_curves_findings, norm_equation_findings
+from services.report.table_figures import table_figure
 from sweeps.results.claims.decay_time import DecayTime, decay_time
 from sweeps.results.claims.evidence import Evidence
 from sweeps.results.claims.norm_curves import NormCourse, by_l2, by_rate
@@ -25,6 +27,7 @@ from sweeps.results.claims.sensitivity import (
 )
 from sweeps.results.frames import Frames
 from sweeps.results.guessing import UNKNOWN
+from sweeps.results.schedule_table import TableEntry, schedule_table, table_findings
 from sweeps.results.wording import signed
 
 _Numbers = TypeVar("_Numbers")
@@ -36,6 +39,8 @@ _NEEDS = {
     "rate_by_factor": "one abel arm whose grid varies rate and decay factor, and at most one arm of each other schedule, "
     "which varies its rate and optionally its factor",
     "last_decay_epoch": "one abel arm whose grid varies only schedule.last_decay_epoch",
+    "table": "any arm",
+    "training_curves": "at most 8 arms and settings, and at most 4 rows",
     "norm_equation": "constant and abel arms whose grids vary only program.l2, with dynamics: true in program.task",
 }
 _WITH_DIVERGED = frozenset({"rate_by_factor", "last_decay_epoch"})  # the figures that include diverged trials
@@ -79,6 +84,10 @@ def exhibit(frames: Frames, guessing: float | None = None) -> Exhibit | None:
             return _shown(_taken(rates_by_factors, frames, guessing), _rate_by_factor)
         case "last_decay_epoch":
             return _shown(_taken(last_decays, frames, guessing), _last_decay)
+        case "table":
+            return _shown(schedule_table(frames, guessing), _table)
+        case "training_curves":
+            return _training_curves(frames, guessing) if drawable(frames) else None
         case _:
             return None
 
@@ -163,4 +172,25 @@ def _last_decay(numbers: LastDecay) -> Exhibit:
         caption="ABEL's decays before the last one are identical; each ring is a seed.",
         draw=partial(last_decay_figure, numbers),
         findings=tuple(last_decay_findings(numbers)),
+    )
+
+
+def _table(entries: Sequence[TableEntry]) -> Exhibit:
+    return Exhibit(
+        file="table.png",
+        heading="Final error by row and schedule",
+        caption="Means over seeds with 95 % intervals; where the paper gives a number, it is on the left.",
+        draw=partial(table_figure, entries),
+        findings=tuple(table_findings(entries)),
+    )
+
+
+def _training_curves(frames: Frames, guessing: float | None) -> Exhibit:
+    entries = schedule_table(frames, guessing) or ()
+    return Exhibit(
+        file="training_curves.png",
+        heading="Squared norm, error and rate by epoch",
+        caption="Means over seeds; shaded: the range of the norm over seeds.",
+        draw=partial(training_curves_figure, frames),
+        findings=tuple(table_findings(entries)),
     )

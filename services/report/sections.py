@@ -59,7 +59,13 @@ def _measure(name: str, found: Interval) -> str:
 
 
 def comparisons_section(arms: Sequence[Robustness]) -> str:
-    """ABEL, or else the first arm, against every other, paired by seed; empty if there is nothing to compare."""
+    """ABEL, or else the first arm, against every other of its row, paired by seed; empty if there is nothing to compare."""
+    rows = dict.fromkeys(arm.row for arm in arms)
+    told = {row: _row_section([arm for arm in arms if arm.row == row]) for row in rows}
+    return "".join((page.paragraph(row) if row else "") + text for row, text in told.items() if text)
+
+
+def _row_section(arms: Sequence[Robustness]) -> str:
     if len(arms) < 2:
         return ""
     tables = {arm.arm: arm.table for arm in arms}
@@ -132,8 +138,15 @@ def _interactions(arms: Sequence[Robustness]) -> Iterator[list[Cell]]:
 
 def claims_section(told: Sequence[ClaimResult]) -> str:
     """The paper's claims, and whether they hold here."""
-    columns = [Column(name=name) for name in ("the paper", "here", "the numbers", "held where")]
-    rows = [(KINDS[one.here], [f"{one.says} ({one.source})", str(one.here), one.numbers, one.rule]) for one in told]
+    of_row = ["row"] * any(one.row for one in told)
+    columns = [Column(name=name) for name in (*of_row, "the paper", "here", "the numbers", "held where")]
+    rows: list[tuple[str, list[Cell]]] = [
+        (
+            KINDS[one.here],
+            [*([one.row] if of_row else []), f"{one.says} ({one.source})", str(one.here), one.numbers, one.rule],
+        )
+        for one in told
+    ]
     note = (
         "Each claim has a rule on one number with its 95 % interval over seeds, not corrected for multiple claims. "
         "sweeps/results/claims/paper.py and bench/RESULTS.md document what was known when the rules were written, and what "
