@@ -27,9 +27,35 @@ DECAY_TIME = ["fig-s6a", "fig-s6a-cifar10", "fig-s6a-digits"]
 EQUATION = ["norm-equation", "norm-equation-digits"]
 
 
+MINIS = ["fig-1", "fig-2", "fig-s10", "fig-s3", "fig-s4", "fig-s7", "table-1", "table-2-vision", "table-s2"]
+AT_PAPER_SIZE = ["fig-1", "fig-2", "fig-s10", "fig-s3", "fig-s4", "fig-s5", "fig-s7", "table-s2"]
+TABLES = ["table-1-cifar10", "table-1-cifar100", "table-1-svhn", "table-2-vision-cifar10", "table-2-vision-cifar100"]
+
+
 def test_names():
-    grids = ["fig-3", "fig-3-cifar10", "fig-s1", "fig-s1-cifar10"]
-    assert catalog.names() == [*grids, "fig-s5-cifar10", *DECAY_TIME, "gate-digits", *EQUATION]
+    grids = ["fig-3", "fig-3-cifar10", "fig-s1", "fig-s1-cifar10", "fig-s5-cifar10"]
+    others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES]
+    assert catalog.names() == sorted([*grids, *others, *(f"{name}-mini" for name in MINIS)])
+
+
+@pytest.mark.parametrize("name", [f"{name}-mini" for name in MINIS])
+def test_a_mini_fits_in_a_quarter_of_an_hour_on_two_cores(name):
+    spec = load_spec(name)
+    assert wall_seconds(forecast(spec.expand()), spec.epoch_seconds, workers=2).high <= 15 * 60
+
+
+@pytest.mark.parametrize("name", [*AT_PAPER_SIZE, *TABLES])
+def test_at_paper_size_the_settings_are_the_paper_s(name):
+    for trial in load_spec(name).expand():
+        program = trial.program
+        assert (program.clip, program.optimizer.nesterov, program.optimizer.momentum) == (5.0, True, 0.9)
+        assert program.l2 in (0.0, 0.0005) and program.data.subset is None
+        images_a_core = {"wide_resnet": 16, "pyramid_net": 32}.get(program.model.kind)  # VGG has no batch norm
+        assert getattr(program.model, "norm_examples", None) == images_a_core
+        if program.model.kind == "wide_resnet":
+            svhn = program.data.name == "svhn_cropped"
+            assert (program.model.depth, program.model.width) == ((16, 8) if svhn else (28, 10))
+            assert (trial.epochs, program.batch_size) == (160 if svhn else 200, 128)
 
 
 def test_an_unknown_name():
@@ -175,12 +201,26 @@ def test_the_last_decay_is_varied_around_85_percent(name):
 def test_entries_name_the_claims_that_they_test():
     tested = {name: load_spec(name).claims for name in catalog.names()}
     assert {name: claims.tested for name, claims in tested.items() if claims} == {
+        "fig-1": ["bounce"],
+        "fig-2": ["bounce", "tuned"],
+        "fig-s10": ["no_l2", "l2_gap"],
+        "fig-s3": ["plateau"],
+        "fig-s4": ["easy"],
+        "fig-s5": ["slow_rate"],
+        "fig-s7": ["scale"],
+        "table-s2": ["cosine"],
+        **dict.fromkeys(TABLES[:3], ["tuned"]),
+        **dict.fromkeys(TABLES[3:], ["l2_gap"]),
+        **{f"{name}-mini": tested[f"{name}-mini"].tested for name in MINIS},
         "fig-3": ["tuned", "cosine", "decay_factor", "rate"],
         "fig-3-cifar10": ["tuned", "cosine", "decay_factor", "rate"],
         "fig-s1": ["last_decay"],
         "fig-s1-cifar10": ["last_decay"],
         **dict.fromkeys(DECAY_TIME, ["decay_time"]),
     }
+    for name in MINIS:
+        paper = next(entry for entry in (name, f"{name}-cifar10") if entry in tested)
+        assert tested[f"{name}-mini"].tested == tested[paper].tested
     assert {tested[name].margin for name in ("fig-3", "fig-s1", "fig-s6a")} == {0.2}
 
 
