@@ -26,14 +26,14 @@ def table_figure(entries: Sequence[TableEntry], *, title: str = "") -> Figure:
     panels = [("final error in the paper (%)", reported)] if reported else []
     panels.append(("final error here (%)", {index: entry.found for index, entry in enumerate(entries)}))
     with themed():
-        figure = blank(title, (8.4, 1.4 - LINE * heights[-1]))
+        figure = blank(title, (8.4, 1.7 - LINE * heights[-1]))
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for own, (label, errors) in zip(axes, panels, strict=True):
             own.set_xlabel(label)
             _points(own, errors, entries, heights, colors)
         _row_names(axes[0], entries, heights)
         handles = [Line2D([], [], color=color, marker="o", linestyle="", label=kind) for kind, color in colors.items()]
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False)
+        figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), frameon=False)
         return figure
 
 

@@ -9,7 +9,8 @@ setting is corrected for its choice (`sweeps/results/comparison.py`).
 The rules were written before the results of `fig-s1-cifar10` and `fig-3-cifar10` were seen; those of `fig-s6a-digits` and
 `fig-s6a-cifar10` were known. Two rules were corrected later, with all results known: ABEL's time was judged only by the grid's
 trials, and an extreme rate by differences of errors, even if nothing trained there. The correction for the best setting was
-changed after `fig-3-cifar10` had been seen; see bench/RESULTS.md.
+changed after `fig-3-cifar10` had been seen; see bench/RESULTS.md. The rules on the norm (`norm_parts.py`) were written before any
+sweep of the catalogue's minis was run.
 """
 
 from collections.abc import Mapping, Sequence
