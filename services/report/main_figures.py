@@ -17,6 +17,7 @@ from services.report.table_figures import table_figure
 from sweeps.results.claims.decay_time import DecayTime, decay_time
 from sweeps.results.claims.evidence import Evidence
 from sweeps.results.claims.norm_curves import NormCourse, by_l2, by_rate
+from sweeps.results.claims.schedule_table import TableEntry, schedule_table, table_findings
 from sweeps.results.claims.sensitivity import (
     LastDecay,
     RateByFactor,
@@ -27,7 +28,6 @@ from sweeps.results.claims.sensitivity import (
 )
 from sweeps.results.frames import Frames
 from sweeps.results.guessing import UNKNOWN
-from sweeps.results.schedule_table import TableEntry, schedule_table, table_findings
 from sweeps.results.wording import signed
 
 _Numbers = TypeVar("_Numbers")

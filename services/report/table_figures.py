@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 
 from services.report.figures import arm_colors, bars
 from services.report.themes import LIGHT, blank, themed
+from sweeps.results.claims.schedule_table import TableEntry
 from sweeps.results.confidence import without_bounds
-from sweeps.results.schedule_table import TableEntry
 from sweeps.results.values import Interval
 
 LINE, GAP = 0.34, 0.6  # inches for an entry; lines between rows

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from sweeps.results.claims import norm_observations
 from sweeps.results.claims.norm_curves import LEAST_RISE
 from sweeps.results.claims.observations import Bound
-from sweeps.results.claims.parts import Part, above_margin, above_zero, within_margin
+from sweeps.results.claims.parts import ClaimPart, above_margin, above_zero, within_margin
 from sweeps.spec.sections import Claim
 
 LEAST = 100 * LEAST_RISE  # percent of the norm
@@ -21,21 +21,21 @@ def _below(number: float) -> Callable[[float], Bound]:
     return lambda margin: Bound(-math.inf, number)
 
 
-NORM: Mapping[Claim, tuple[Part, ...]] = {
+NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
     "bounce": (
-        Part(
+        ClaimPart(
             says="With L2 and a large rate the squared norm falls, has a minimum and rises.",
             rule=f"at a fixed rate it rises by more than {LEAST:g} % after its minimum",
             bound=_above(LEAST),
             look=norm_observations.rise,
         ),
-        Part(
+        ClaimPart(
             says="A tuned step-wise schedule decays after the norm has bounced.",
             rule="its first milestone is later than the norm's minimum",
             bound=above_zero,
             look=norm_observations.milestone,
         ),
-        Part(
+        ClaimPart(
             says="After a bounce and its decay the norm falls again.",
             rule="after ABEL's first decay after a bounce it falls, until the next decay",
             bound=above_zero,
@@ -43,13 +43,13 @@ NORM: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "no_l2": (
-        Part(
+        ClaimPart(
             says="Without L2 the norm rises monotonically.",
             rule=f"at a fixed rate it never falls by more than {LEAST:g} %",
             bound=_below(LEAST),
             look=norm_observations.fall_without_l2,
         ),
-        Part(
+        ClaimPart(
             says="Without L2 ABEL makes no decay after a bounce.",
             rule="it makes fewer than one in two trials",
             bound=_below(0.5),
@@ -57,7 +57,7 @@ NORM: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "slow_rate": (
-        Part(
+        ClaimPart(
             says="At a small rate the norm does not bounce, however long the training.",
             rule=f"at the lowest rate it rises by less than {LEAST:g} % after its minimum, in the longest trials",
             bound=_below(LEAST),
@@ -65,13 +65,13 @@ NORM: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "l2_gap": (
-        Part(
+        ClaimPart(
             says="A complex schedule gains more over simple decay with L2 than without.",
             rule="simple decay's final error minus cosine's is larger with L2",
             bound=above_zero,
             look=norm_observations.gain_with_l2,
         ),
-        Part(
+        ClaimPart(
             says="Without L2 the schedule makes no difference.",
             rule="without L2 simple decay's and cosine's final errors differ by less than {margin} points",
             bound=within_margin,
@@ -79,13 +79,13 @@ NORM: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "easy": (
-        Part(
+        ClaimPart(
             says="On an easy task cosine is level with simple decay although the norm bounces.",
             rule="their final errors differ by less than {margin} points",
             bound=within_margin,
             look=norm_observations.gain,
         ),
-        Part(
+        ClaimPart(
             says="On an easy task the norm still bounces.",
             rule=f"at a fixed rate it rises by more than {LEAST:g} % after its minimum",
             bound=_above(LEAST),
@@ -93,19 +93,19 @@ NORM: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "scale": (
-        Part(
+        ClaimPart(
             says="The final norm does not depend on the scale of the initial weights.",
             rule=f"at scales above 1 it differs from that at scale 1 by less than {SAME:g} %",
             bound=_below(SAME),
             look=norm_observations.norms_by_scale,
         ),
-        Part(
+        ClaimPart(
             says="At a very small scale the norm does not bounce.",
             rule=f"at the smallest scale it rises by less than {LEAST:g} % after its minimum",
             bound=_below(LEAST),
             look=norm_observations.smallest_scale_rise,
         ),
-        Part(
+        ClaimPart(
             says="At a very small scale the error is larger.",
             rule="at the smallest scale the final error is more than {margin} points above that at scale 1",
             bound=above_margin,
@@ -113,7 +113,7 @@ NORM: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "plateau": (
-        Part(
+        ClaimPart(
             says="A plateau schedule decays far more often than ABEL.",
             rule="it makes more decays",
             bound=above_zero,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from sweeps.results.claims.evidence import Evidence
 from sweeps.results.claims.norm_parts import NORM
 from sweeps.results.claims.observations import Held
-from sweeps.results.claims.parts import ROBUSTNESS, Part
+from sweeps.results.claims.parts import ROBUSTNESS, ClaimPart
 from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
 from sweeps.spec.sections import Claim, Claims
@@ -68,7 +68,7 @@ def evaluate_claims(evidence: Evidence, claims: Sequence[Claim], margin: float) 
     return tuple(_told(evidence, claim, one, margin) for claim in claims for one in PARTS[claim])
 
 
-def _told(evidence: Evidence, claim: Claim, one: Part, margin: float) -> ClaimResult:
+def _told(evidence: Evidence, claim: Claim, one: ClaimPart, margin: float) -> ClaimResult:
     rule = one.rule.format(margin=f"{margin:g}")
     try:
         seen = one.look(evidence, margin)
@@ -97,4 +97,4 @@ SOURCES: Mapping[Claim, str] = {
     "plateau": "figure S3",
 }
 
-PARTS: Mapping[Claim, tuple[Part, ...]] = {**ROBUSTNESS, **NORM}
+PARTS: Mapping[Claim, tuple[ClaimPart, ...]] = {**ROBUSTNESS, **NORM}

@@ -11,7 +11,7 @@ from sweeps.spec.sections import Claim
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ClaimPart:
     """A part of a claim; `bound` is a function of the margin."""
 
     says: str
@@ -45,9 +45,9 @@ def above_zero(margin: float) -> Bound:
     return Bound(0.0, math.inf)
 
 
-ROBUSTNESS: Mapping[Claim, tuple[Part, ...]] = {
+ROBUSTNESS: Mapping[Claim, tuple[ClaimPart, ...]] = {
     "tuned": (
-        Part(
+        ClaimPart(
             says="ABEL is level with a tuned step-wise schedule.",
             rule="the final errors, each at its own best setting, differ by less than {margin} points",
             bound=within_margin,
@@ -55,14 +55,14 @@ ROBUSTNESS: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "cosine": (
-        Part(
+        ClaimPart(
             says="Cosine beats simple decay where the norm bounces.",
             rule="averaged over the rates at which it bounces, simple decay has the larger error, each at the lowest training "
             "loss and simple decay at its best factor",
             bound=above_zero,
             look=observations.cosine_gain(NormShape.BOUNCES),
         ),
-        Part(
+        ClaimPart(
             says="Cosine gains nothing where the norm does not bounce.",
             rule="averaged over the rates at which it does not bounce, cosine gains less than {margin} points",
             bound=below_margin,
@@ -70,13 +70,13 @@ ROBUSTNESS: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "decay_time": (
-        Part(
+        ClaimPart(
             says="Decaying before the norm has bounced hurts a lot.",
             rule="the error of the grid's earliest decay is more than {margin} points above that of its first decay after ABEL's",
             bound=above_margin,
             look=observations.early,
         ),
-        Part(
+        ClaimPart(
             says="ABEL's time to decay is near the best.",
             rule="ABEL's error is less than {margin} points above that of the grid's best decay, and so is the error of the "
             "grid's first decay after ABEL's",
@@ -85,7 +85,7 @@ ROBUSTNESS: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "last_decay": (
-        Part(
+        ClaimPart(
             says="The epoch of the last decay barely matters.",
             rule="at more than half of the epochs the final error is within {margin} points of that at 85 % of training, with "
             "simultaneous bounds",
@@ -94,13 +94,13 @@ ROBUSTNESS: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "decay_factor": (
-        Part(
+        ClaimPart(
             says="The decay factor barely matters for ABEL's final error.",
             rule="averaged over the other axes, it spreads by less than {margin} points over the factors",
             bound=below_margin,
             look=observations.factor,
         ),
-        Part(
+        ClaimPart(
             says="The number of decays adjusts: a larger factor leads to more.",
             rule="ABEL decays more often at the largest factor than at the smallest",
             bound=above_zero,
@@ -108,19 +108,19 @@ ROBUSTNESS: Mapping[Claim, tuple[Part, ...]] = {
         ),
     ),
     "rate": (
-        Part(
+        ClaimPart(
             says="ABEL's error grows less with the rate than step-wise's.",
             rule="averaged over the rates, the final error exceeds that of the best rate by less for ABEL",
             bound=below_zero,
             look=observations.growth("step"),
         ),
-        Part(
+        ClaimPart(
             says="ABEL's error grows less with the rate than cosine's.",
             rule="averaged over the rates, the final error exceeds that of the best rate by less for ABEL",
             bound=below_zero,
             look=observations.growth("cosine"),
         ),
-        Part(
+        ClaimPart(
             says="At an extreme rate only ABEL trains.",
             rule="at the largest rate, each at its best factor, ABEL's final error is below 90 % of that of guessing, and that "
             "of every other schedule is above it",
