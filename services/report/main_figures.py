@@ -11,11 +11,12 @@ from services.report.curve_figures import drawable, training_curves_figure
 from services.report.figures import decay_time_figure, mean_percent
 from services.report.findings import decay_time_findings
 from services.report.grid_figures import last_decay_figure, rate_by_factor_figure
-from services.report.norm_figures import norm_curves_figure, norm_equation_figure
+from services.report.norm_figures import layers_figure, norm_curves_figure, norm_equation_figure
 from services.report.norm_findings import norm_curves_findings, norm_equation_findings
 from services.report.table_figures import table_figure
 from sweeps.results.claims.decay_time import DecayTime, decay_time
 from sweeps.results.claims.evidence import Evidence
+from sweeps.results.claims.layers import LayerNorms, layer_norms
 from sweeps.results.claims.norm_curves import NormCourse, by_l2, by_rate
 from sweeps.results.claims.schedule_table import TableEntry, schedule_table, table_findings
 from sweeps.results.claims.sensitivity import (
@@ -41,6 +42,7 @@ _NEEDS = {
     "last_decay_epoch": "one abel arm whose grid varies only schedule.last_decay_epoch",
     "table": "any arm",
     "training_curves": "at most 8 arms and settings, and at most 4 rows",
+    "layers": "one setting, with a network of several layers",
     "norm_equation": "constant and abel arms whose grids vary only program.l2, with dynamics: true in program.task",
 }
 _WITH_DIVERGED = frozenset({"rate_by_factor", "last_decay_epoch"})  # the figures that include diverged trials
@@ -88,6 +90,8 @@ def exhibit(frames: Frames, guessing: float | None = None) -> Exhibit | None:
             return _shown(schedule_table(frames, guessing), _table)
         case "training_curves":
             return _training_curves(frames, guessing) if drawable(frames) else None
+        case "layers":
+            return _shown(layer_norms(frames), _layers)
         case _:
             return None
 
@@ -193,4 +197,17 @@ def _training_curves(frames: Frames, guessing: float | None) -> Exhibit:
         caption="Means over seeds; shaded: the range of the norm over seeds.",
         draw=partial(training_curves_figure, frames),
         findings=tuple(table_findings(entries)),
+    )
+
+
+def _layers(numbers: LayerNorms) -> Exhibit:
+    return Exhibit(
+        file="layers.png",
+        heading="Squared norms of the largest layers",
+        caption="Top: means over seeds. Bottom: the share of these layers in the squared weight norm; thin: single seeds.",
+        draw=partial(layers_figure, numbers),
+        findings=(
+            f"The {numbers.norms.shape[1]} layers of {numbers.layers} with the largest norms hold "
+            f"{numbers.share.mean(axis=1).min():.0f} to {numbers.share.mean(axis=1).max():.0f} % of the squared norm.",
+        ),
     )

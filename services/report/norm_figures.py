@@ -1,8 +1,10 @@
-"""Figures of the weight norm: its curve at each rate, and the terms of its equation."""
+"""Figures of the weight norm: its curve at each rate, the terms of its equation, and its parts by layer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from services.report.themes import DASHED, LIGHT, blank, themed
+from services.report.themes import DASHED, LIGHT, SEQUENCE, blank, themed
+from sweeps.results.claims.layers import LayerNorms
 from sweeps.results.claims.norm_curves import NormCourse
 
 
@@ -47,6 +50,26 @@ def norm_equation_figure(courses: Sequence[NormCourse], *, title: str = "") -> F
         for axes, label in zip(grid[:, 0], ("squared norm", "change in an epoch", "measured − sum"), strict=True):
             axes.set_ylabel(label)
         _legend(figure, handles)
+        return figure
+
+
+def layers_figure(numbers: LayerNorms, *, title: str = "") -> Figure:
+    """The norms of the largest layers by epoch, and their share of the whole (paper, figure S2)."""
+    with themed():
+        figure = blank(title, (8.4, 6.4))
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.8, 1.0))
+        colors = mpl.colormaps["viridis"](np.linspace(*SEQUENCE, numbers.norms.shape[1]))
+        for (layer, norm), color in zip(numbers.norms.items(), colors, strict=True):
+            above.plot(norm.index, norm, color=tuple(color), linewidth=1.6, label=str(layer))
+        above.set_ylabel("squared norm of a layer")
+        above.set_ylim(bottom=0)
+        below.plot(numbers.share.index, numbers.share, color=LIGHT.norm, linewidth=0.9)
+        below.plot(numbers.share.index, numbers.share.mean(axis=1), color=LIGHT.text, linewidth=1.8)
+        below.set_ylabel("their share (%)")
+        below.set_ylim(0, 100)
+        below.set_xlabel("epoch")
+        below.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+        figure.legend(loc="outside lower left", ncols=4, frameon=False)
         return figure
 
 

@@ -18,6 +18,7 @@ CURVES = (
     *(f"dynamics/{name}" for name in ("growth", "decay", "alignment", "residual", "ratio", "balance")),
     *(f"dynamics/{name}" for name in ("change_sgd", "change_steps", "change")),
 )
+LAYER = "weight_norm_sq/"  # before the name of a parameter, in the metric of its squared norm
 ERRORS = ("minimum_error", "final_error", "selected_error")
 CURVE_COLUMNS = ("trial_id", "arm", "seed", "epoch", "metric", "value")
 EVENT_COLUMNS = ("trial_id", "arm", "seed", "epoch", "kind")

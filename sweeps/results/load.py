@@ -12,12 +12,14 @@ from abel.schedules import Event
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results import summary
-from sweeps.results.frames import CURVE_COLUMNS, CURVES, EVENT_COLUMNS, TRIAL_COLUMNS, Frames
+from sweeps.results.frames import CURVE_COLUMNS, CURVES, EVENT_COLUMNS, LAYER, TRIAL_COLUMNS, Frames
 from workers.contracts import Metric
 
 
 def load(ledger: Ledger, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Frames:
     """Return a sweep's trials, the curves of its metric and of some others, and its schedules' decisions.
+
+    The norm of each parameter is among them if the sweep's figure or claims are about layers.
 
     Needs neither a tracking store nor the plug-ins of the sweep.
 
@@ -28,10 +30,13 @@ def load(ledger: Ledger, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Fr
     decisions: dict[str, list[EventRow]] = defaultdict(list)
     for event in ledger.events_of(sweep.id, "schedule"):
         decisions[event.payload["trial"]].append(event)
+    by_layer = "layers" in (sweep.spec.get("figure"), *(sweep.spec.get("claims") or {}).get("tested", ()))
     rows, curves, named = [], [], dict.fromkeys((sweep.metric.name, *metrics))
     for trial, states in zip(trials, ledger.curves(sweep, trials), strict=True):
         rows.append(_row(trial, states, decisions[trial.id], sweep.metric))
-        curves += [(trial, states, metric) for metric in named if states and metric in states[0].metrics]
+        known = states[0].metrics if states else {}
+        of_layers = (metric for metric in known if by_layer and metric.startswith(LAYER))
+        curves += [(trial, states, metric) for metric in (*(one for one in named if one in known), *of_layers)]
     return Frames(
         trials=pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)),
         curves=_curves(curves),

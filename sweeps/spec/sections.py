@@ -88,9 +88,17 @@ Claim = Literal[
     "easy",
     "scale",
     "plateau",
+    "layers",
 ]
 Figure = Literal[
-    "decay_time", "norm_curves", "norm_equation", "rate_by_factor", "last_decay_epoch", "table", "training_curves"
+    "decay_time",
+    "norm_curves",
+    "norm_equation",
+    "rate_by_factor",
+    "last_decay_epoch",
+    "table",
+    "training_curves",
+    "layers",
 ]
 Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 Prose = Annotated[str, Field(max_length=10_000), AfterValidator(_prose)]
@@ -199,7 +207,7 @@ class Claims(Part):
         description="tuned: ABEL is level with step-wise; cosine: it helps only where the norm bounces; decay_time: when to "
         "decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on the rate; bounce: the norm falls and "
         "rises; no_l2, slow_rate: it does not without L2 or at a small rate; l2_gap: with L2 a schedule gains more; easy: cosine "
-        "gains nothing; scale: of the initial weights; plateau: it decays too often.",
+        "gains nothing; scale: of the initial weights; plateau: it decays too often; layers: a few hold half of the norm.",
     )
     margin: Annotated[float, Field(gt=0)] = Field(
         default=0.2, description="Largest difference in points of test error that counts as none; 0.2 in the paper."
@@ -223,7 +231,7 @@ class Document(Part):
         default=None,
         description="The figure in the report: test error against the decay epoch, squared norm by rate, terms of the "
         "weight-norm equation, test error by rate and decay factor, test error against the epoch of ABEL's last decay, final "
-        "errors beside the paper's, or norm, error and rate by epoch.",
+        "errors beside the paper's, norm, error and rate by epoch, or the norms of the layers.",
     )
     program: Annotated[dict[str, JsonValue], SchemaAs(programs.program_shape)] = Field(
         description="What is trained: task, model, data, optimiser and their settings."

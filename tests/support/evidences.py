@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.results.claims.evidence import RATE, Evidence
-from sweeps.results.frames import CURVE_COLUMNS, Frames
+from sweeps.results.frames import CURVE_COLUMNS, LAYER, Frames
 
 BOUNCE, FALL, COLLAPSE = (10.0, 6.0, 8.0, 9.0), (10.0, 8.0, 7.0, 7.0), (10.0, 0.05, 0.01, 0.04)
 
@@ -19,7 +19,7 @@ def trial(arm: str, seed: int, errors: Sequence[float], settings: Mapping[str, A
     ended = {"outcome": "finished", "epoch": len(errors), "epochs": len(errors), "error": "", "decay_epochs": ()}
     reached = {"minimum_error": min(errors), "final_error": errors[-1]}
     events = {"bounce_epochs": (), "forced_epochs": ()}
-    return plain | ended | reached | events | {"norm": BOUNCE, "errors": errors, "losses": None} | more
+    return plain | ended | reached | events | {"norm": BOUNCE, "errors": errors, "losses": None, "layers": {}} | more
 
 
 def _selected(row: Mapping[str, Any]) -> float:
@@ -38,13 +38,15 @@ def evidence(
             ("weight_norm_sq", row["norm"]),
             ("test_error", row["errors"]),
             ("train_loss", row["losses"] or row["errors"]),
+            *((f"{LAYER}{name}", norms) for name, norms in row["layers"].items()),
             ("learning_rate_first", [row["settings"].get(RATE, 0.1)] * len(row["errors"])),
         )
         for epoch, value in enumerate(curve, start=1)
     ]
     trials = pd.DataFrame(
         [
-            {name: value for name, value in row.items() if name != "norm"} | {"selected_error": _selected(row)}
+            {name: value for name, value in row.items() if name not in ("norm", "layers")}
+            | {"selected_error": _selected(row)}
             for row in rows
         ]
     )

@@ -13,10 +13,11 @@ import pandas as pd
 
 from abel.curves import Bounce, bounces
 from sweeps.results.claims.evidence import COLLAPSE, Evidence
+from sweeps.results.claims.layers import TOP, LayerNorms, layer_norms
 from sweeps.results.claims.observations import Seen, points_text
 from sweeps.results.confidence import mean_difference
 from sweeps.results.values import Interval
-from sweeps.results.wording import signed
+from sweeps.results.wording import bounded, signed
 
 FIXED_RATE = ("constant", "step", "abel")  # whose rate does not change before their first decay, in order of preference
 L2, SCALE = "l2", "initial_scale"
@@ -150,6 +151,26 @@ def extra_decays_of_plateau(evidence: Evidence, margin: float) -> Seen:
     found = _mean(_apart(plateau, abel), "finished trials of plateau and ABEL with one seed")
     means = [float(np.mean(list(counts.values()))) for counts in (plateau, abel)]
     return Seen(found, f"plateau decays {means[0]:.1f} times, ABEL {means[1]:.1f} times: {signed(found)}")
+
+
+def share_of_top_layers(evidence: Evidence, margin: float) -> Seen:
+    """Return the mean share of the squared norm that the layers with the largest norms hold, in percent."""
+    numbers = _layers(evidence)
+    found = mean_difference(numbers.share.mean().tolist())
+    return Seen(found, f"the {TOP} layers of {numbers.layers} with the largest norms hold {bounded(found)} %")
+
+
+def change_of_share(evidence: Evidence, margin: float) -> Seen:
+    """Return the standard deviation of that share over the epochs, in points."""
+    found = mean_difference(_layers(evidence).share.std().tolist())
+    return Seen(found, f"over the epochs their share varies by {bounded(found)} points, one standard deviation")
+
+
+def _layers(evidence: Evidence) -> LayerNorms:
+    numbers = layer_norms(evidence.frames)
+    if numbers is None or numbers.layers <= TOP:
+        raise ValueError(f"needs finished trials of a network of more than {TOP} layers, one for each seed")
+    return numbers
 
 
 def _gain(rows: Rows) -> Seen:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from sweeps.results.claims import norm_observations
+from sweeps.results.claims.layers import TOP
 from sweeps.results.claims.norm_curves import LEAST_RISE
 from sweeps.results.claims.observations import Bound
 from sweeps.results.claims.parts import ClaimPart, above_margin, above_zero, within_margin
@@ -118,6 +119,20 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             rule="it makes more decays",
             bound=above_zero,
             look=norm_observations.extra_decays_of_plateau,
+        ),
+    ),
+    "layers": (
+        ClaimPart(
+            says=f"The {TOP} layers with the largest norms hold about half of the squared norm.",
+            rule="their share, averaged over the epochs, is 40 to 60 %",
+            bound=lambda margin: Bound(40.0, 60.0),
+            look=norm_observations.share_of_top_layers,
+        ),
+        ClaimPart(
+            says="Their share stays the same during training.",
+            rule="over the epochs it has a standard deviation below 5 points",
+            bound=_below(5.0),
+            look=norm_observations.change_of_share,
         ),
     ),
 }

@@ -95,6 +95,7 @@ SOURCES: Mapping[Claim, str] = {
     "easy": "figure 4",
     "scale": "figure S7",
     "plateau": "figure S3",
+    "layers": "figure S2",
 }
 
 PARTS: Mapping[Claim, tuple[ClaimPart, ...]] = {**ROBUSTNESS, **NORM}

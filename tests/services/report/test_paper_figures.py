@@ -100,6 +100,21 @@ def test_curves_that_cannot_be_told_apart_are_not_drawn(count: int) -> None:
     assert "at most 8 arms and settings" in missing(frames)
 
 
+def test_layers_are_drawn_with_their_share() -> None:
+    layers = {f"conv{index}/kernel": tuple(float(index * epoch) for epoch in (1, 2, 3, 4)) for index in range(1, 13)}
+    layers |= {"conv12/bias": (1.0, 1.0, 1.0, 1.0)}
+    norm = tuple(map(sum, zip(*layers.values(), strict=True)))
+    rows = [trial("step", seed, (20.0,) * 4, {}, norm=norm, layers=layers) for seed in (0, 1)]
+    found = shown(evidence(rows, spec={"figure": "layers"}).frames)
+    above, below = found.draw().axes
+    assert [line.get_label() for line in above.lines] == [f"conv{index}" for index in range(12, 2, -1)]
+    assert above.lines[0].get_ydata()[0] == 13, "kernel and bias are one layer"
+    np.testing.assert_allclose(
+        below.lines[-1].get_ydata(), [100 * (1 - 3 * epoch / (78 * epoch + 1)) for epoch in (1, 2, 3, 4)]
+    )
+    assert found.findings == ("The 10 layers of 12 with the largest norms hold 96 to 96 % of the squared norm.",)
+
+
 def test_arms_are_compared_within_their_row() -> None:
     frames = table_1(claims={"tested": ["tuned"], "margin": 2})
     arms, _ = robustness(frames, 90.0)

@@ -104,6 +104,21 @@ def test_a_plateau_schedule_decays_more_often() -> None:
     assert here([*abel, *seeds("plateau", 20.0)], "plateau") == [NOT]
 
 
+def layered(norms: Sequence[Sequence[float]], seed: int) -> dict[str, Any]:
+    """A trial of a network whose layers have these norms, by epoch."""
+    parts = {f"block{index}/conv/kernel": tuple(norm) for index, norm in enumerate(norms)}
+    whole = tuple(map(sum, zip(*norms, strict=True)))
+    return trial("step", seed, (90.0, 60.0, 40.0, 20.0), {}, norm=whole, layers=parts)
+
+
+def test_the_largest_layers_hold_half_of_the_norm() -> None:
+    half, rest = [[2.0, 4.0, 6.0, 8.0]] * 10, [[1.0, 2.0, 3.0, 4.0]] * 20
+    assert here([layered([*half, *rest], seed) for seed in range(3)], "layers") == [HELD, HELD]
+    moving = [[40.0, 10.0, 2.0, 1.0]] * 10
+    assert here([layered([*moving, *rest], seed) for seed in range(3)], "layers")[1] is NOT
+    assert here([layered(half, seed) for seed in range(3)], "layers") == [OPEN, OPEN], "ten layers are all there are"
+
+
 def test_claims_are_tested_row_by_row() -> None:
     level, apart = {"abel": 20.1, "step": 20.0}, {"abel": 28.0, "step": 20.0}
     rows, arms = [], {}
