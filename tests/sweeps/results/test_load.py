@@ -12,6 +12,7 @@ from stories import Story
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.results.claims.layers import layer_norms
 from sweeps.results.frames import CURVES, Frames, joined
 from sweeps.results.load import load
 from sweeps.results.robustness_tables import robustness
@@ -42,6 +43,22 @@ def test_a_row_per_trial_and_one_per_trial_epoch_and_metric(told: Any) -> None:
         assert list(errors[row.id]) == curve
         assert trial["minimum_error"] == min(curve) == curve[trial["minimum_epoch"] - 1]
         assert trial["final_error"] == curve[-1]
+
+
+@pytest.mark.parametrize("asks", [{"figure": "layers"}, {"claims": {"tested": ["layers"]}}])
+def test_norms_of_layers_are_there_for_a_sweep_about_layers(story: Any, asks: Mapping[str, Any]) -> None:
+    story.seeds, story.epochs, story.decays, story.layers = 2, 36, (2,), 3
+    story.spec = asks
+    story.begin().tell().end()
+    found = frames(story)
+    numbers = layer_norms(found)
+    assert numbers is not None
+    assert (set(numbers.norms), numbers.layers) == ({"conv1", "conv2", "conv3"}, 3)
+    assert numbers.share.to_numpy() == pytest.approx(100)
+
+
+def test_norms_of_layers_are_not_read_for_nothing(told: Any) -> None:
+    assert layer_norms(frames(told)) is None
 
 
 def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Any) -> None:
