@@ -182,7 +182,12 @@ class Data(Variant, Protocol):
 
 
 class Optimizer(Variant, Protocol):
-    """A rule that turns gradients into steps; `workers.update` multiplies the step by the learning rate."""
+    """A rule that turns gradients into steps; `workers.update` multiplies the step by the learning rate.
+
+    Two things are optional. With a class attribute ``takes_rate = True``, `transform` finds ``learning_rate`` among its numbers,
+    and the step is added to the parameters as it is. With a method ``evaluated(params, slots)``, the network is evaluated at the
+    parameters that it returns.
+    """
 
     def hyper(self) -> dict[str, float]:
         """Return the numbers that are arguments of the compiled epoch, so a grid over them compiles once."""

@@ -1,6 +1,8 @@
 """One step of an optimiser: penalty, clip, update rule, learning rate. Every task calls it, and none has its own.
 
 gradient of the loss -> + l2 * w -> clip by global norm -> update rule -> w - learning_rate * step
+
+An optimiser with `takes_rate` gets the learning rate among its numbers, and its step is added as it is.
 """
 
 from __future__ import annotations
@@ -47,9 +49,20 @@ def step(
     norm = jnp.sqrt(_dot(penalised, penalised))
     scale = jnp.where(norm >= hyper["clip"], hyper["clip"] / norm, 1.0)
     clipped = jax.tree.map(lambda g: scale * g, penalised)
-    updates, slots = optimizer.transform(hyper).update(clipped, slots, params)
-    moved = jax.tree.map(lambda w, update: w - learning_rate * update, params, updates)
+    if getattr(optimizer, "takes_rate", False):
+        rule = optimizer.transform({**hyper, "learning_rate": learning_rate})
+        updates, slots = rule.update(clipped, slots, params)
+        moved = jax.tree.map(jnp.add, params, updates)
+    else:
+        updates, slots = optimizer.transform(hyper).update(clipped, slots, params)
+        moved = jax.tree.map(lambda w, update: w - learning_rate * update, params, updates)
     return moved, slots, Measured(_dot(gradient, gradient), _dot(gradient, params))
+
+
+def evaluated(optimizer: Optimizer, params: Tree, slots: Tree) -> Tree:
+    """Return the parameters that a network is evaluated at: those it is trained at, unless its optimiser says otherwise."""
+    at = getattr(optimizer, "evaluated", None)
+    return params if at is None else at(params, slots)
 
 
 def is_kernel(weight: jax.Array) -> bool:

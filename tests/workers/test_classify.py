@@ -16,6 +16,7 @@ from workers.models.small_cnn import SmallCnn
 from workers.models.vgg import Vgg5
 from workers.optimizers.adamw import Adamw
 from workers.optimizers.optax_rules import Optax
+from workers.optimizers.schedule_free import ScheduleFree
 from workers.optimizers.sgd import Sgd
 from workers.tasks import compiled
 from workers.tasks.classify import Classify, ClassifyProgram, _place
@@ -296,3 +297,14 @@ def test_an_epoch_trains_with_another_optimiser_and_replays_bit_for_bit(optimize
     )
     assert_same((after, sums), (again, same_sums))
     assert training.metrics([sums], training.evaluate(after))["train_loss"] < 6
+
+
+def test_schedule_free_trains_at_one_set_of_weights_and_is_tested_at_another():
+    training, _, after, sums = train(replace(PLAIN, optimizer=ScheduleFree(b1=0.8), clip=None))
+    tested = training.metrics([sums], training.evaluate(after))
+    average = after._replace(params=optax.contrib.schedule_free_eval_params(after.slots, after.params), slots=())
+    plain = replace(training.recipe, optimizer=Sgd())
+    by_hand = compiled.evaluation(plain, average, _place(DATASET))
+    assert tested["test_loss"] == pytest.approx(float(by_hand.loss.sum()) / 30, rel=1e-5)
+    at_training = compiled.evaluation(plain, average._replace(params=after.params), _place(DATASET))
+    assert abs(tested["test_loss"] - float(at_training.loss.sum()) / 30) > 1e-4

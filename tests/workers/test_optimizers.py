@@ -17,6 +17,7 @@ from workers.optimizers.adamw import Adamw
 from workers.optimizers.lamb import Lamb
 from workers.optimizers.lion import Lion
 from workers.optimizers.optax_rules import Optax
+from workers.optimizers.schedule_free import ScheduleFree
 from workers.optimizers.sgd import Sgd
 
 PARAMS = {
@@ -40,6 +41,16 @@ PAIRS = {
     "rmsprop": (
         Optax(name="rmsprop", options={"decay": 0.8, "centered": True}),
         lambda rate: optax.rmsprop(rate, decay=0.8, centered=True),
+    ),
+    "schedule-free": (
+        ScheduleFree(b1=0.8, weight_decay=0.1),
+        lambda rate: optax.contrib.schedule_free(
+            optax.chain(optax.add_decayed_weights(0.1), optax.sgd(rate)), rate, b1=0.8
+        ),
+    ),
+    "schedule-free, adamw": (
+        ScheduleFree(base="adamw", b2=0.99),
+        lambda rate: optax.contrib.schedule_free_adamw(rate, b2=0.99, weight_decay=0.0),
     ),
     "muon": (Optax(name="contrib.muon"), optax.contrib.muon),
 }
@@ -91,6 +102,21 @@ def test_it_is_the_optimiser_of_that_name_with_the_rate_taken_out(name):
     ours, theirs = PAIRS[name]
     params, _ = stepped(ours)
     assert_close(params, by_optax(theirs))
+
+
+def test_schedule_free_is_evaluated_at_the_average_of_its_iterates():
+    optimizer = ScheduleFree(b1=0.8)
+    rule = optax.contrib.schedule_free(optax.sgd(0.1), 0.1, b1=0.8)
+    params, state = PARAMS, rule.init(PARAMS)
+    ours, slots, numbers = PARAMS, optimizer.transform(hyper(optimizer)).init(PARAMS), hyper(optimizer)
+    for number in range(4):
+        updates, state = rule.update(gradient(params, number), state, params)
+        params = optax.apply_updates(params, updates)
+        ours, slots, _ = update.step(optimizer, "all", numbers, jnp.float32(0.1), gradient(ours, number), ours, slots)
+    average = update.evaluated(optimizer, ours, slots)
+    assert_close(average, optax.contrib.schedule_free_eval_params(state, params))
+    assert float(jnp.abs(average["kernel"] - ours["kernel"]).max()) > 1e-3
+    assert update.evaluated(Sgd(), ours, slots) is ours
 
 
 def test_the_penalty_is_inside_the_clip_and_may_spare_biases():

@@ -83,7 +83,7 @@ class Classify:
             "clip": math.inf if program.clip is None else program.clip,
             "initial_scale": program.initial_scale,
         }
-        if taken := hyper.keys() & own.keys():
+        if taken := {*hyper, "learning_rate"} & own.keys():
             raise ValueError(
                 f"optimizer {program.optimizer.kind}: must not have numbers called {', '.join(sorted(taken))}"
             )

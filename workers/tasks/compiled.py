@@ -198,7 +198,8 @@ def evaluation(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationS
     examples = data.test_labels.shape[0]
     batch_size = min(_EVALUATION_BATCH, examples)
     batches = -(-examples // batch_size)
-    model = _model(recipe, state.params, state.collections)
+    params = update.evaluated(recipe.optimizer, state.params, state.slots)
+    model = _model(recipe, params, state.collections)
     model.eval()  # type: ignore[no-untyped-call]
 
     def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
