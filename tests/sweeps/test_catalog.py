@@ -42,12 +42,22 @@ MINIS = [
 ]
 AT_PAPER_SIZE = ["fig-1", "fig-2", "fig-s10", "fig-s3", "fig-s4", "fig-s5", "fig-s7", "table-s2"]
 TABLES = ["table-1-cifar10", "table-1-cifar100", "table-1-svhn", "table-2-vision-cifar10", "table-2-vision-cifar100"]
+ON_IMAGENET = ["fig-s13", "fig-s2", "table-1-imagenet", "table-2-vision-imagenet"]
 
 
 def test_names():
     grids = ["fig-3", "fig-3-cifar10", "fig-s1", "fig-s1-cifar10", "fig-s5-cifar10"]
-    others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES]
+    others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET]
     assert catalog.names() == sorted([*grids, *others, *(f"{name}-mini" for name in MINIS)])
+
+
+@pytest.mark.parametrize("name", ON_IMAGENET)
+def test_the_settings_on_imagenet(name):
+    for trial in load_spec(name).expand():
+        program, rates = trial.program, (0.8, 16.0) if trial.program.optimizer.kind == "sgd" else (0.0008,)
+        assert (program.model.kind, program.label_smoothing, program.l2_on) == ("resnet50", 0.1, "kernels")
+        assert (trial.epochs, program.batch_size, trial.schedule.warmup_epochs) == (90, 2048, 5)
+        assert program.l2 in (0.0, 0.0001) and trial.schedule.learning_rate in rates
 
 
 @pytest.mark.parametrize("name", [f"{name}-mini" for name in MINIS])
@@ -221,6 +231,7 @@ def test_entries_name_the_claims_that_they_test():
         "fig-s5": ["slow_rate"],
         "fig-s7": ["scale"],
         "table-s2": ["cosine"],
+        **dict(zip(ON_IMAGENET, (["rate"], ["layers"], ["tuned"], ["l2_gap"]), strict=True)),
         **dict.fromkeys(TABLES[:3], ["tuned"]),
         **dict.fromkeys(TABLES[3:], ["l2_gap"]),
         **{f"{name}-mini": tested[f"{name}-mini"].tested for name in MINIS},

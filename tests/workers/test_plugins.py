@@ -42,7 +42,15 @@ def test_ours_are_registered():
     assert plugins.find(plugins.MODELS, "vgg5") is Vgg5
     assert list(plugins.variants(plugins.DATA)) == ["digit_pairs", "digits", "tfds"]
     assert list(plugins.variants(plugins.TASKS)) == ["classify"]
-    assert list(plugins.variants(plugins.OPTIMIZERS)) == ["adam", "adamw", "lamb", "lion", "optax", "schedule_free", "sgd"]
+    assert list(plugins.variants(plugins.OPTIMIZERS)) == [
+        "adam",
+        "adamw",
+        "lamb",
+        "lion",
+        "optax",
+        "schedule_free",
+        "sgd",
+    ]
 
 
 def test_a_package_adds_a_variant(registered, monkeypatch):

@@ -1,5 +1,6 @@
 """A table of final errors by row and schedule, beside the paper's: tables 1, 2 and S2."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ class TableEntry:
     Args:
         row: the row that the arm belongs to; the arm's name if its spec names no rows.
         kind: the kind of its schedule.
-        setting: its point in the grid, in words; empty if it has none.
+        setting: its point in the grid, in words, and the arm's name where others of its row have its kind; may be empty.
         found: the mean final error over the seeds, in percent, with its 95 % interval.
         reported: the paper's, in percent; None if unknown.
     """
@@ -32,14 +33,16 @@ def schedule_table(frames: Frames, guessing: float | None) -> list[TableEntry] |
     """Return the entries of every arm with a result, in the spec's order; None if there are none."""
     arms, counted = frames.spec.get("arms", {}), frames.counted(guessing)
     words = counted["settings"].map(lambda settings: setting(settings) if settings else "")
+    alike = Counter(
+        (arms.get(arm, {}).get("row"), kind) for arm, kind in set(zip(counted["arm"], counted["kind"], strict=True))
+    )
     entries = []
     for (arm, kind, told), own in counted.groupby(["arm", "kind", words], sort=False):
         spec = arms.get(arm, {})
         found = level(own.sort_values("seed")["final_error"].tolist()).interval()
-        row = str(spec.get("row") or arm)
-        entries.append(
-            TableEntry(row=row, kind=str(kind), setting=str(told), found=found, reported=spec.get("reported"))
-        )
+        row, reported = spec.get("row"), spec.get("reported")
+        named = f"{arm} {told}".strip() if row and alike[row, kind] > 1 else str(told)
+        entries.append(TableEntry(row=str(row or arm), kind=str(kind), setting=named, found=found, reported=reported))
     return entries or None
 
 
@@ -47,7 +50,7 @@ def table_findings(entries: Sequence[TableEntry]) -> Iterator[str]:
     """Yield a sentence for each row."""
     for row in dict.fromkeys(entry.row for entry in entries):
         told = [
-            f"{entry.kind}{f' at {entry.setting}' if entry.setting else ''} {percent(entry.found)}"
+            f"{entry.kind}{f' ({entry.setting})' if entry.setting else ''} {percent(entry.found)}"
             + ("" if entry.reported is None else f", in the paper {entry.reported:g} %")
             for entry in entries
             if entry.row == row

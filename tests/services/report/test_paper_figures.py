@@ -50,6 +50,18 @@ def test_a_table_has_the_paper_s_errors_beside_those_found() -> None:
     assert "in the paper" not in vgg
 
 
+def test_arms_of_one_kind_in_a_row_are_named() -> None:
+    rows = [
+        trial(arm, seed, (20.0 + seed,), {}, kind=arm.partition("-")[0])
+        for arm in ("cosine", "cosine-no-l2", "abel")
+        for seed in (0, 1)
+    ]
+    spec = {"figure": "table", "arms": dict.fromkeys(("cosine", "cosine-no-l2", "abel"), {"row": "WRN"})}
+    (told,) = shown(evidence(rows, spec=spec).frames).findings
+    assert told.startswith("WRN: cosine (cosine) 20.5 %") and "; cosine (cosine-no-l2) 20.5 %" in told
+    assert "; abel 20.5 %" in told
+
+
 def test_a_table_without_numbers_of_the_paper_has_one_panel() -> None:
     frames = evidence([trial("abel", seed, (20.0 + seed,), {"schedule.x": 0.5}) for seed in (0, 1)]).frames
     (panel,) = shown(Frames(**{**vars(frames), "spec": {"figure": "table"}})).draw().axes
