@@ -5,7 +5,6 @@ from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.padding import Padding
 from rich.text import Text
 
 from services.cli.tables import Fitted, facts_table
@@ -43,15 +42,9 @@ def error(fault: Exception) -> Text:
 
 
 def catalog_table(entries: Sequence[CatalogEntry]) -> RenderableType:
-    """The catalogue, one block per entry."""
-    blocks: list[RenderableType] = []
-    for entry in entries:
-        rows = [("claim", " ".join(entry.claim.split())), ("cost", " ".join(entry.cost.split()))]
-        blocks += [
-            Text.assemble((entry.name, "bold cyan"), "  ", entry.title),
-            Padding(facts_table(rows), (0, 0, 1, 0)),
-        ]
-    return Group(*blocks, next_steps("abel catalog NAME", "abel plan NAME", "abel run NAME"))
+    """The catalogue, a name and a title per entry; claim and cost are in the entry itself."""
+    table = facts_table([(entry.name, entry.title) for entry in entries])
+    return Group(table, next_steps("abel catalog NAME", "abel plan NAME", "abel run NAME"))
 
 
 def validation(result: Validation) -> RenderableType:
