@@ -25,6 +25,7 @@ from sweeps.results.values import Interval
 from sweeps.results.wording import counted, in_words, signed
 from sweeps.spec.rules import MEASURES
 
+OF_ONE_SETTING = ("mean", "diverged", "decays")  # measures of an arm without a grid
 FOLD_ABOVE = 60  # a longer table of trials is folded
 KINDS = {Held.HELD: "held", Held.NOT_HELD: "not-held", Held.CANNOT_TELL: ""}
 
@@ -32,9 +33,11 @@ KINDS = {Held.HELD: "held", Held.NOT_HELD: "not-held", Held.CANNOT_TELL: ""}
 def measures_section(arms: Sequence[Robustness]) -> str:
     """Every measure of each arm, with its interval."""
     columns = [Column(name="measure"), *(Column(name=arm.arm, number=True) for arm in arms)]
+    gridded = any(len(arm.table.settings) > 1 for arm in arms)
     rows: list[tuple[str, list[Cell]]] = [
         ("", [f"{name}: {known.meaning}", *(_measure(name, arm.measures[name]) for arm in arms)])
         for name, known in MEASURES.items()
+        if gridded or name in OF_ONE_SETTING
     ]
     sizes = [f"{counted(len(arm.table.settings), 'setting')}, {counted(len(arm.table.seeds), 'seed')}" for arm in arms]
     lone = any(len(arm.table.seeds) == 1 for arm in arms)

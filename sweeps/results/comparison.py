@@ -114,13 +114,17 @@ def compare(first: Grid, second: Grid) -> dict[str, tuple[tuple[float, float], A
 
 
 def comparisons(tables: Mapping[str, Grid], first: str) -> tuple[Row, ...]:
-    """Compare one arm with every other that has a common seed, by every measure, with p corrected for all comparisons."""
+    """Compare one arm with every other that has a common seed, by every measure, with p corrected for all comparisons.
+
+    Two arms of one setting each have one error each to compare, their mean.
+    """
     left = {first, *unpaired(tables, first)}
     compared = [
         (other, name, *found)
         for other, table in tables.items()
         if other not in left
         for name, found in compare(tables[first], table).items()
+        if name == "mean" or len(tables[first].settings) > 1 or len(table.settings) > 1
     ]
     ps = corrected([apart.p for *_, apart in compared])
     return tuple(

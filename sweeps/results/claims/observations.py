@@ -59,10 +59,14 @@ def tuned(evidence: Evidence, margin: float) -> Seen:
     (one, other), apart = compare(abel, step)["best"]
     return Seen(
         apart.value,
-        f"ABEL {one:.1f} % at {in_words(dict(best_setting(abel)))}, step-wise {other:.1f} % at "
-        f"{in_words(dict(best_setting(step)))}; "
-        f"difference {points_text(apart.value)}",
+        f"ABEL {one:.1f} %{_at(abel)}, step-wise {other:.1f} %{_at(step)}; difference {points_text(apart.value)}",
     )
+
+
+def _at(table: Grid) -> str:
+    """Return an arm's best setting as the end of a phrase; empty if it has no grid."""
+    words = in_words(dict(best_setting(table)))
+    return f" at {words}" if words else ""
 
 
 def _gains(evidence: Evidence, course: NormShape) -> dict[Scalar, Difference]:

@@ -1,5 +1,6 @@
 """Tests for `table_figures.py` and `curve_figures.py`: the paper's tables and its curves by epoch."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -133,6 +134,12 @@ def test_arms_are_compared_within_their_row() -> None:
     assert {arm.arm: arm.row for arm in arms} == {"wrn-step": "WRN", "wrn-abel": "WRN", "vgg-abel": "VGG"}
     compared = sections.comparisons_section(arms)
     assert "WRN" in compared and "wrn-step" in compared and "vgg" not in compared.lower()
+    assert compared.count("<td>mean</td>") == 1 and "<td>best</td>" not in compared, (
+        "an arm without a grid has one error"
+    )
+    assert [row in sections.measures_section(arms) for row in ("mean: ", "decays: ", "spread: ")] == [True, True, False]
     told = sections.claims_section(claims_of(frames, 90.0))
     assert "<th>row</th>" in told and told.count("VGG") == 1
-    assert "needs one arm of kind step, got 0" in told
+    assert "needs one arm of kind step, got 0" in told and re.search(
+        r"ABEL 20\.\d %, step-wise 20\.\d %; difference", told
+    )
