@@ -87,8 +87,8 @@ def _kernel_gradient(images_BHWC: jax.Array, gradient_BHWO: jax.Array, shape: tu
     def add(total: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         return total + product(*pair, shape), None
 
-    total, _ = lax.scan(add, jnp.zeros(shape, images_BHWC.dtype), (chunks, gradients))
-    return total
+    total, _ = lax.scan(add, jnp.zeros(shape, jnp.promote_types(images_BHWC.dtype, jnp.float32)), (chunks, gradients))
+    return total.astype(images_BHWC.dtype)
 
 
 def _patch_product(images_BHWC: jax.Array, kernel_hwCO: jax.Array) -> jax.Array:

@@ -49,6 +49,18 @@ def test_convolution_and_its_gradients_are_xlas(images, kernel, splits, chunked)
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
 
 
+def test_convolution_and_its_gradients_of_bfloat16_are_those_of_float32_rounded():
+    images, kernel = (64, 16, 16, 32), (3, 3, 32, 8)  # in chunks, whose gradients are added
+    x, w, cotangent = (
+        value.astype(jnp.bfloat16) for value in (normal(0, *images), normal(1, *kernel), normal(2, *images[:3], 8))
+    )
+    found = with_gradients(ops.conv_same, cotangent, x, w)
+    exact = with_gradients(reference, *(value.astype(np.float32) for value in (cotangent, x, w)))
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours.dtype == jnp.bfloat16
+        np.testing.assert_allclose(ours.astype(np.float32), theirs, rtol=0.01, atol=0.01 * np.abs(theirs).max())
+
+
 def test_chunks_keep_their_copies_in_the_cache():
     shape = (3, 3, 32, 8)
     chunks = ops._chunks(jnp.zeros((64, 16, 16, 32)), shape)

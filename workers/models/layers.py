@@ -71,14 +71,14 @@ class BatchNorm(nnx.BatchNorm):
     def __call__(
         self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Return normalised images_BHWC."""
+        """Return normalised images_BHWC, in their own precision; statistics are taken and applied in float32."""
         evaluates = self.use_running_average if use_running_average is None else use_running_average
         if evaluates or self.examples in (None, x.shape[0]):
             whole: jax.Array = super().__call__(x, use_running_average, mask=mask)
-            return whole
+            return whole.astype(x.dtype)
         if x.shape[0] % self.examples:
             raise ValueError(f"norm_examples must divide the batch of {x.shape[0]} images, got {self.examples}")
-        x_GBHWC = x.reshape(-1, self.examples, *x.shape[1:])
+        x_GBHWC = x.reshape(-1, self.examples, *x.shape[1:]).astype(jnp.float32)
         axes = tuple(range(1, x_GBHWC.ndim - 1))
         mean, square = (power.mean(axes, keepdims=True) for power in (x_GBHWC, jnp.square(x_GBHWC)))
         variance = jnp.maximum(square - jnp.square(mean), 0.0)
@@ -87,7 +87,7 @@ class BatchNorm(nnx.BatchNorm):
         assert self.scale is not None
         assert self.bias is not None
         scaled = (x_GBHWC - mean) * (jax.lax.rsqrt(variance + self.epsilon) * self.scale[...]) + self.bias[...]
-        return scaled.reshape(x.shape)
+        return scaled.reshape(x.shape).astype(x.dtype)
 
 
 def batch_norm(features: int, rngs: nnx.Rngs, *, scale_init: nnx.Initializer = _ONES) -> BatchNorm:
@@ -159,5 +159,6 @@ class ShakeDrop(nnx.Module):
         kept = jax.random.bernoulli(kept_key, self.keep, shape)
         forward = jnp.where(kept, 1.0, jax.random.uniform(forward_key, shape, minval=-1.0, maxval=1.0))
         backward = jnp.where(kept, 1.0, jax.random.uniform(backward_key, shape))
+        forward, backward = (factor.astype(branch_BHWC.dtype) for factor in (forward, backward))
         scaled = backward * branch_BHWC
         return scaled + jax.lax.stop_gradient(forward * branch_BHWC - scaled)

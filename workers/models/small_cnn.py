@@ -13,6 +13,7 @@ from flax import nnx
 
 from workers import ops
 from workers.config import require
+from workers.models import layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class SmallCnnNet(nnx.Module):
                 rngs=rngs,
             )
             setattr(self, f"conv{number}", convolution)
-            setattr(self, f"norm{number}", nnx.BatchNorm(features, momentum=0.9, epsilon=1e-5, rngs=rngs))
+            setattr(self, f"norm{number}", layers.batch_norm(features, rngs))
             pools.append(height % 2 == 0 and width % 2 == 0)
             if pools[-1]:
                 height, width = height // 2, width // 2

@@ -37,12 +37,15 @@ class ClassifyProgram(Program):
     augment: Augment = Augment()
     label_smoothing: float = added(0.0)  # share of a label that is spread evenly over all classes, in training
     initial_scale: float = added(1.0)  # factor of all initial parameters (sigma_w of the paper's figure S7)
+    precision: Literal["float32", "bfloat16"] = added("float32")  # of the network; its weights stay float32
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.label_smoothing < 1, "label_smoothing", "lie in [0, 1)", self.label_smoothing)
         holds = 0 < self.initial_scale < math.inf
         require(holds, "initial_scale", "be finite and above 0", self.initial_scale)
+        holds = self.precision in ("float32", "bfloat16")
+        require(holds, "precision", "be 'float32' or 'bfloat16'", self.precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,7 @@ class Classify:
             l2_on=program.l2_on,
             label_smoothing=program.label_smoothing,
             dynamics=self.dynamics,
+            precision=program.precision,
         )
         own = program.optimizer.hyper()
         hyper = {

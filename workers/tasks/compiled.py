@@ -82,6 +82,7 @@ class Recipe:
     l2_on: Literal["all", "kernels"] = "all"
     label_smoothing: float = 0.0
     dynamics: bool = False  # whether the terms of the weight-norm equation are recorded
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the network; weights, gradients and losses are float32
 
 
 @lru_cache(maxsize=32)
@@ -180,7 +181,7 @@ def _step(
     def loss(params: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
         model = _model(recipe, params, state.collections)
         model.train()  # type: ignore[no-untyped-call]
-        logits_BK = model(images_BHWC, rngs=nnx.Rngs(key))
+        logits_BK = _logits(recipe, model, images_BHWC, rngs=nnx.Rngs(key))
         losses_B, wrong_B = _losses(logits_BK, labels_B, recipe.label_smoothing)
         return losses_B.mean(), (wrong_B.sum(), nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
 
@@ -206,7 +207,7 @@ def evaluation(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationS
         index_B = start + jnp.arange(batch_size)
         counts_B = index_B < examples
         index_B = jnp.minimum(index_B, examples - 1)
-        logits_BK = model(_standardised(data.test_images[index_B], data))
+        logits_BK = _logits(recipe, model, _standardised(data.test_images[index_B], data))
         losses_B, wrong_B = _losses(logits_BK, data.test_labels[index_B])
         return jnp.where(counts_B, losses_B, 0).sum(), jnp.where(counts_B, wrong_B, 0).sum()
 
@@ -215,7 +216,14 @@ def evaluation(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationS
 
 
 def _model(recipe: Recipe, params: Tree, collections: Tree) -> nnx.Module:
-    return nnx.merge(_graph(recipe.model, recipe.shape, recipe.classes), params, collections, copy=True)
+    """Return the network, its parameters in the precision that it computes in, its batch statistics in float32."""
+    cast = jax.tree.map(lambda leaf: leaf.astype(recipe.precision), params)
+    return nnx.merge(_graph(recipe.model, recipe.shape, recipe.classes), cast, collections, copy=True)
+
+
+def _logits(recipe: Recipe, model: nnx.Module, images_BHWC: jax.Array, **rngs: nnx.Rngs) -> jax.Array:
+    logits_BK: jax.Array = model(images_BHWC.astype(recipe.precision), **rngs)
+    return logits_BK.astype(jnp.float32)
 
 
 def _losses(logits_BK: jax.Array, labels_B: jax.Array, smoothing: float = 0.0) -> tuple[jax.Array, jax.Array]:
