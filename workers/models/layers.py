@@ -7,7 +7,7 @@ Axes: B batch, H height, W width, C channels, O channels out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -101,6 +101,12 @@ def in_groups(network: nnx.Module, examples: int | None) -> nnx.Module:
         if isinstance(node, BatchNorm):
             node.examples = examples
     return network
+
+
+def recomputed(block: nnx.Module, remat: bool, *inputs: Any) -> jax.Array:
+    """Return a block's output; with `remat` its activations are not kept but computed again in the backward pass."""
+    called: Callable[..., jax.Array] = type(block).__call__
+    return nnx.remat(called)(block, *inputs) if remat else called(block, *inputs)
 
 
 def check_norm_examples(examples: int | None) -> None:

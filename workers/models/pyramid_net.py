@@ -29,6 +29,7 @@ class PyramidNet:
     depth: int = 272
     alpha: float = 200.0
     norm_examples: int | None = added(None)  # images that share batch statistics in training; null for the whole batch
+    remat: bool = added(False)  # compute the activations of each block again in the backward pass, to save memory
 
     def __post_init__(self) -> None:
         require(self.depth >= 11 and self.depth % 9 == 2, "depth", "be 11, 20, 29 or so on, 9 n + 2", self.depth)
@@ -45,6 +46,7 @@ class PyramidNetNet(nnx.Module):
     """The network of `PyramidNet`."""
 
     def __init__(self, config: PyramidNet, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
+        self.remat = config.remat
         self.first = layers.convolution(shape[-1], _FIRST, 3, rngs)
         self.first_norm = layers.batch_norm(_FIRST, rngs)
         per_group = (config.depth - 2) // 9
@@ -64,7 +66,7 @@ class PyramidNetNet(nnx.Module):
         """Return logits_BK of standardised images; ShakeDrop draws from `rngs` in training."""
         features_BHWC = self.first_norm(self.first(images_BHWC))
         for name in self.names:
-            features_BHWC = getattr(self, name)(features_BHWC, rngs)
+            features_BHWC = layers.recomputed(getattr(self, name), self.remat, features_BHWC, rngs)
         pooled_BC = nnx.relu(self.norm(features_BHWC)).mean((1, 2))
         logits_BK: jax.Array = self.dense(pooled_BC)
         return logits_BK

@@ -34,6 +34,7 @@ class Resnet50:
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     stem: bool = True
     norm_examples: int | None = added(None)  # images that share batch statistics in training; null for the whole batch
+    remat: bool = added(False)  # compute the activations of each block again in the backward pass, to save memory
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", "be at least 1", self.width)
@@ -51,6 +52,7 @@ class Resnet50Net(nnx.Module):
 
     def __init__(self, config: Resnet50, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
         side = 7 if config.stem else 3
+        self.remat = config.remat
         self.stem = config.stem
         self.first = nnx.Conv(
             shape[-1],
@@ -80,7 +82,7 @@ class Resnet50Net(nnx.Module):
         if self.stem:
             features_BHWC = nnx.max_pool(features_BHWC, (3, 3), strides=(2, 2), padding="SAME")  # type: ignore[no-untyped-call]
         for name in self.names:
-            features_BHWC = getattr(self, name)(features_BHWC)
+            features_BHWC = layers.recomputed(getattr(self, name), self.remat, features_BHWC)
         logits_BK: jax.Array = self.dense(features_BHWC.mean((1, 2)))
         return logits_BK
 

@@ -27,6 +27,7 @@ class WideResnet:
     depth: int = 28
     width: int = 10
     norm_examples: int | None = added(None)  # images that share batch statistics in training; null for the whole batch
+    remat: bool = added(False)  # compute the activations of each block again in the backward pass, to save memory
 
     def __post_init__(self) -> None:
         require(self.depth >= 10 and self.depth % 6 == 4, "depth", "be 10, 16, 22, 28 or so on, 6 n + 4", self.depth)
@@ -43,6 +44,7 @@ class WideResnetNet(nnx.Module):
     """The network of `WideResnet`."""
 
     def __init__(self, config: WideResnet, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
+        self.remat = config.remat
         self.first = layers.convolution(shape[-1], _FIRST, 3, rngs)
         channels, names = _FIRST, []
         for group, group_stride in enumerate(_STRIDES, start=1):
@@ -61,7 +63,7 @@ class WideResnetNet(nnx.Module):
         """Return logits_BK of standardised images; uses no randomness."""
         features_BHWC = self.first(images_BHWC)
         for name in self.names:
-            features_BHWC = getattr(self, name)(features_BHWC)
+            features_BHWC = layers.recomputed(getattr(self, name), self.remat, features_BHWC)
         pooled_BC = nnx.relu(self.norm(features_BHWC)).mean((1, 2))
         logits_BK: jax.Array = self.dense(pooled_BC)
         return logits_BK
