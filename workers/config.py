@@ -54,6 +54,9 @@ class Program:
         if self.clip is not None:
             require(math.isfinite(self.clip) and self.clip > 0, "clip", "be finite and above 0, or null", self.clip)
 
+    def check_batch(self, batch_size: int, devices: int) -> None:
+        """Raise ValueError if a worker with so many devices cannot train this batch, to which a schedule may have grown it."""
+
 
 def variants_of(program: Program) -> list[Any]:
     """Return the tagged parts of a program: its task, optimiser and what its task trains with."""

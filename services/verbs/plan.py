@@ -9,6 +9,7 @@ from services.schemas import ArmPlan, Plan, Request
 from services.settings import Settings
 from services.verbs import specs
 from services.wording import duration
+from sweeps.forecast.batches import check_grown
 from sweeps.forecast.plan import Forecast, wall_seconds
 from sweeps.forecast.recorded import estimate, why_nothing
 from sweeps.forecast.seconds import seconds_per_epoch, seconds_to_start
@@ -71,7 +72,7 @@ def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping
 
     Raises:
         IdentityError: the data is missing or does not fit.
-        OperationError: a batch is larger than the data.
+        OperationError: a batch is larger than the data, or grows to a size that cannot be trained.
     """
     accelerated = spec.resources.gpu > 0 or spec.resources.tpu > 0
     environment = WorkerEnvironment(threads=request.threads, cache=settings.cache, gpu=accelerated)
@@ -80,6 +81,10 @@ def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping
         if program.batch_size > identity.examples:
             rule = f"must be at most the {identity.examples} training examples"
             raise OperationError(f"{spec.name}: program.batch_size: {rule}, got {program.batch_size}")
+    try:
+        check_grown(spec.expand(), found)
+    except ValueError as error:
+        raise OperationError(f"{spec.name}: {error}") from None
     if len(names := {identity.metric.name for identity in found.values()}) > 1:
         rule = "its trials must be compared by one metric"
         raise OperationError(f"{spec.name}: {rule}, got {', '.join(sorted(names))}; give each a sweep of its own")

@@ -24,7 +24,7 @@ from workers.config import Program, added, require
 from workers.contracts import Data, Load, Metric, Model, Segment
 from workers.data import Dataset, augment
 from workers.data.augment import Augment
-from workers.tasks import compiled, equation
+from workers.tasks import compiled, equation, gradient
 from workers.tasks.compiled import EvaluationSums, Recipe, Resident, TrainState, TrainSums
 
 
@@ -38,6 +38,9 @@ class ClassifyProgram(Program):
     label_smoothing: float = added(0.0)  # share of a label that is spread evenly over all classes, in training
     initial_scale: float = added(1.0)  # factor of all initial parameters (sigma_w of the paper's figure S7)
     precision: Literal["float32", "bfloat16"] = added("float32")  # of the network; its weights stay float32
+    micro_batches: int = added(
+        1
+    )  # equal parts of a batch, whose gradients are summed one after another, to save memory
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,6 +49,19 @@ class ClassifyProgram(Program):
         require(holds, "initial_scale", "be finite and above 0", self.initial_scale)
         holds = self.precision in ("float32", "bfloat16")
         require(holds, "precision", "be 'float32' or 'bfloat16'", self.precision)
+        require(self.micro_batches >= 1, "micro_batches", "be at least 1", self.micro_batches)
+
+    def check_batch(self, batch_size: int, devices: int) -> None:
+        """Raise ValueError unless micro-batches, devices and groups of batch statistics divide a batch."""
+        part, rest = divmod(batch_size, self.micro_batches)
+        whole = f"batch_size = {batch_size}" + (f" / {self.micro_batches} micro-batches" * (self.micro_batches > 1))
+        if rest:
+            raise ValueError(f"micro_batches must divide batch_size = {batch_size}, got {self.micro_batches}")
+        together = getattr(self.model, "norm_examples", None) or 1
+        if part % together:
+            raise ValueError(f"model.norm_examples must divide {whole}, got {together}")
+        if part % devices:
+            raise ValueError(f"{whole} must be divisible by the number of devices of a worker, got {devices} devices")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +81,9 @@ class Classify:
         """Bind the task to a program and its data."""
         if self.dynamics and program.l2_on != "all":
             raise ValueError(f"l2_on must be 'all' where task.dynamics is true, got {program.l2_on!r}")
-        together = getattr(program.model, "norm_examples", None) or 1
-        if program.batch_size % together:
-            raise ValueError(f"model.norm_examples must divide batch_size = {program.batch_size}, got {together}")
+        program.check_batch(program.batch_size, jax.device_count())
         dataset: Dataset = load(program.data)
+        gradient.check_parts(program.model, dataset.shape, dataset.classes, program.micro_batches, program.batch_size)
         augment.check_augment(program.augment, dataset.shape, dataset.train_images.dtype)
         recipe = Recipe(
             model=program.model,
@@ -80,6 +95,7 @@ class Classify:
             label_smoothing=program.label_smoothing,
             dynamics=self.dynamics,
             precision=program.precision,
+            micro_batches=program.micro_batches,
         )
         own = program.optimizer.hyper()
         hyper = {

@@ -23,7 +23,7 @@ from workers import update
 from workers.contracts import Model, Optimizer
 from workers.data import augment
 from workers.data.augment import Augment
-from workers.tasks import equation
+from workers.tasks import equation, gradient
 from workers.tasks.equation import Equation
 
 Tree = Any  # a pytree of arrays
@@ -83,6 +83,7 @@ class Recipe:
     label_smoothing: float = 0.0
     dynamics: bool = False  # whether the terms of the weight-norm equation are recorded
     precision: Literal["float32", "bfloat16"] = "float32"  # of the network; weights, gradients and losses are float32
+    micro_batches: int = 1  # parts of a batch whose gradients are computed one after another
 
 
 @lru_cache(maxsize=32)
@@ -178,18 +179,22 @@ def _step(
 ) -> tuple[TrainState, tuple[Any, ...]]:
     """Train one step; also return loss, errors, what the update measured and, if recorded, the equation's terms."""
 
-    def loss(params: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
-        model = _model(recipe, params, state.collections)
+    def loss(
+        params: Tree, collections: Tree, images_BHWC: jax.Array, labels_B: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
+        model = _model(recipe, params, collections)
         model.train()  # type: ignore[no-untyped-call]
         logits_BK = _logits(recipe, model, images_BHWC, rngs=nnx.Rngs(key))
         losses_B, wrong_B = _losses(logits_BK, labels_B, recipe.label_smoothing)
         return losses_B.mean(), (wrong_B.sum(), nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
 
-    (mean_loss, (errors, collections)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
-    params, slots, measured = update.step(
-        recipe.optimizer, recipe.l2_on, hyper, learning_rate, gradient, state.params, state.slots
+    (mean_loss, (errors, collections)), slope = gradient.of_batch(
+        loss, recipe.micro_batches, state.params, state.collections, images_BHWC, labels_B, key
     )
-    parts = equation.parts(state.params, gradient, params, learning_rate, hyper["l2"]) if recipe.dynamics else None
+    params, slots, measured = update.step(
+        recipe.optimizer, recipe.l2_on, hyper, learning_rate, slope, state.params, state.slots
+    )
+    parts = equation.parts(state.params, slope, params, learning_rate, hyper["l2"]) if recipe.dynamics else None
     return TrainState(params, slots, collections), (mean_loss, errors, measured, parts)
 
 
