@@ -73,11 +73,12 @@ class _Adoption:
         self._settings, self._ledger, self._row = settings, ledger, row
         self._checkpoints = Checkpoints(settings.checkpoints)
         numerics = row.identities[0].numerics
-        threads = numerics.get("threads", "")
+        threads, devices = numerics.get("threads", ""), numerics.get("devices", "")
         self._environment = WorkerEnvironment(
             threads=int(threads) if threads.isdecimal() else 1,
             cache=settings.cache,
             gpu=not numerics.get("device", "cpu").startswith("cpu"),
+            gpus=int(devices) if devices.isdecimal() else None,
         )
 
     def result(self, replays: int) -> Adopted:

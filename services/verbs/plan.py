@@ -1,5 +1,6 @@
 """The verb `plan`: forecast what a sweep costs on this machine. Starts and writes nothing."""
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -15,6 +16,7 @@ from sweeps.forecast.recorded import estimate, why_nothing
 from sweeps.forecast.seconds import seconds_per_epoch, seconds_to_start
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepStatus
 from sweeps.processes.identity import IdentityError, WorkerEnvironment, identities_here, workers_at_once
 from sweeps.spec.expansion import alike
 from sweeps.spec.sweep import SweepSpec
@@ -75,7 +77,8 @@ def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping
         OperationError: a batch is larger than the data, or grows to a size that cannot be trained.
     """
     accelerated = spec.resources.gpu > 0 or spec.resources.tpu > 0
-    environment = WorkerEnvironment(threads=request.threads, cache=settings.cache, gpu=accelerated)
+    gpus = math.ceil(spec.resources.gpu) or None
+    environment = WorkerEnvironment(threads=request.threads, cache=settings.cache, gpu=accelerated, gpus=gpus)
     found = identities_here([trial.program for trial in spec.expand()], environment, settings.data_dir)
     for program, identity in found.items():
         if program.batch_size > identity.examples:
@@ -99,6 +102,27 @@ def refuse_damaged(ledger: Ledger, sweep_id: str) -> None:
     """
     if any(row.id == sweep_id for row in ledger.intact_sweeps()):
         ledger.verify(sweep_id)
+
+
+def refuse_other_devices(ledger: Ledger, name: str, sweep_id: str, known: Mapping[Program, Identity]) -> None:
+    """Refuse to begin a sweep anew where one of its name is unfinished on another number of devices.
+
+    Raises:
+        OperationError: it is; its states cannot be continued here, as their arithmetic differs.
+    """
+    rows = [row for row in ledger.intact_sweeps() if row.name == name]
+    if any(row.id == sweep_id for row in rows):
+        return
+    for row in rows:
+        unfinished = row.status not in (SweepStatus.FINISHED, SweepStatus.CANCELLED)
+        pairs = [(ours, old) for ours in known.values() for old in row.identities if ours.program == old.program]
+        for ours, old in pairs if unfinished else ():
+            found = ours.why_not(old)
+            if any(why.startswith("devices: ") for why in found):
+                raise OperationError(
+                    f"{name}: must continue on the number of devices it began with, but this machine and sweep {row.id} "
+                    f"differ in {'; '.join(found)}; run it there, cancel it (abel cancel {row.id}), or give the spec a new name"
+                )
 
 
 def _basis(spec: SweepSpec, measured: float | None) -> str:

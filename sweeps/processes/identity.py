@@ -38,6 +38,7 @@ class WorkerEnvironment:
     threads: int
     cache: Path
     gpu: bool = False
+    gpus: int | None = None  # number of GPUs that a worker has; None for all of its machine
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables to add for a worker."""
@@ -49,6 +50,14 @@ class WorkerEnvironment:
             "TF_CPP_MIN_LOG_LEVEL": "2",
         }
         return variables if self.gpu else variables | {"JAX_PLATFORMS": "cpu"}
+
+    def visible(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the variable that shows a process as many GPUs as Ray shows a worker, whose number is in the state keys."""
+        if not self.gpus:
+            return {}
+        shown = environ.get("CUDA_VISIBLE_DEVICES")
+        known = shown.split(",") if shown is not None else [str(number) for number in range(self.gpus)]
+        return {"CUDA_VISIBLE_DEVICES": ",".join(known[: self.gpus])}
 
 
 def workers_at_once(threads: int, cpu: float) -> int:
@@ -99,6 +108,7 @@ def ask_worker(
 def _asked_once(module: str, question: bytes, environment: WorkerEnvironment, what: str) -> Mapping[str, Any]:
     """Use files instead of pipes: they never block on a stopped process, and plug-in output does not mix with the answer."""
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
+        environ = os.environ | environment.variables()
         asked.write(question)
         asked.seek(0)
         with subprocess.Popen(
@@ -107,7 +117,7 @@ def _asked_once(module: str, question: bytes, environment: WorkerEnvironment, wh
             stdout=said,
             stderr=said,
             pass_fds=[answer.fileno()],
-            env=os.environ | environment.variables(),
+            env=environ | environment.visible(environ),
         ) as process:
             try:
                 _wait(process, what)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from abel import norms
-from workers import plugins
+from workers import mesh, plugins
 from workers.config import Program, added, require
 from workers.contracts import Data, Load, Metric, Model, Segment
 from workers.data import Dataset, augment
@@ -167,7 +167,7 @@ class Classification:
     ) -> tuple[TrainState, TrainSums]:
         """Train a stretch of an epoch; `state` is consumed. Examples beyond the last whole batch are left out of it."""
         first, last = stretch
-        steps, data = len(learning_rates), _place(self.dataset)
+        steps, data, state = len(learning_rates), _place(self.dataset), mesh.placed(state)
         result: tuple[TrainState, TrainSums] = compiled.train_stretch(
             self.recipe, state, data, dict(hyper), learning_rates[first:last], key, first, steps, batch_size
         )
@@ -175,7 +175,7 @@ class Classification:
 
     def evaluate(self, state: TrainState, key: jax.Array | None = None) -> EvaluationSums:
         """Return sums over the test set; nothing is drawn at random."""
-        sums: EvaluationSums = compiled.evaluation(self.recipe, state, _place(self.dataset))
+        sums: EvaluationSums = compiled.evaluation(self.recipe, mesh.placed(state), _place(self.dataset))
         return sums
 
     def metrics(self, train_sums: Sequence[TrainSums], test_sums: EvaluationSums) -> dict[str, float]:
@@ -199,7 +199,7 @@ class Classification:
 def _place(dataset: Dataset) -> Resident:
     """Return the data set on the device, placed once and shared by all programs that use it."""
     with jax.ensure_compile_time_eval():  # the first to ask may be a trace that only wants to know shapes
-        return Resident(
+        resident = Resident(
             train_images=jnp.asarray(dataset.train_images),
             train_labels=jnp.asarray(dataset.train_labels),
             test_images=jnp.asarray(dataset.test_images),
@@ -207,3 +207,4 @@ def _place(dataset: Dataset) -> Resident:
             mean=jnp.asarray(dataset.mean, jnp.float32),
             std=jnp.asarray(dataset.std, jnp.float32),
         )
+        return mesh.placed(resident)

@@ -19,7 +19,7 @@ from flax import nnx
 from jax import lax
 
 from abel import norms
-from workers import update
+from workers import mesh, update
 from workers.contracts import Model, Optimizer
 from workers.data import augment
 from workers.data.augment import Augment
@@ -103,7 +103,8 @@ def initial_state(recipe: Recipe, hyper: dict[str, jax.Array], key: jax.Array) -
     model = recipe.model.build(recipe.shape, recipe.classes, nnx.Rngs(key))
     weights, others = nnx.state(model, nnx.Param, ...)
     params = jax.tree.map(lambda leaf: hyper["initial_scale"] * leaf, nnx.to_pure_dict(weights))
-    return TrainState(params, recipe.optimizer.transform(hyper).init(params), nnx.to_pure_dict(others))
+    state = TrainState(params, recipe.optimizer.transform(hyper).init(params), nnx.to_pure_dict(others))
+    return mesh.everywhere(state)
 
 
 @partial(jax.jit, static_argnames=("recipe", "steps", "batch_size"), donate_argnames="state")
@@ -136,21 +137,24 @@ def train_stretch(
 
     def step(state: TrainState, inputs: tuple[jax.Array, ...]) -> tuple[TrainState, tuple[Any, ...]]:
         number, chosen_B, learning_rate = inputs
+        chosen_B = mesh.split(chosen_B)
         step_key = jax.random.fold_in(steps_key, number)
         pixels_key, noise_key, model_key = jax.random.split(step_key, 3)
         pixels_BHWC = augment.select(data.train_images, chosen_B, recipe.augment, pixels_key)
         images_BHWC = _standardised(pixels_BHWC, data)
         if recipe.augment.noise:
             images_BHWC += recipe.augment.noise * jax.random.normal(noise_key, images_BHWC.shape)
-        images_BHWC = augment.cut_out(images_BHWC, recipe.augment, step_key)
-        return _step(recipe, state, hyper, images_BHWC, data.train_labels[chosen_B], learning_rate, model_key)
+        images_BHWC = mesh.split(augment.cut_out(images_BHWC, recipe.augment, step_key))
+        labels_B = data.train_labels[chosen_B]
+        return mesh.everywhere(_step(recipe, state, hyper, images_BHWC, labels_B, learning_rate, model_key))
 
     began = norms.per_leaf(state.params) if recipe.dynamics else {}
     state, columns = lax.scan(step, state, (numbers, order, learning_rates))
     loss, errors, (grad_norm_sq, grad_dot_weight), parts = columns
     trained, ended = jnp.asarray(count * batch_size), norms.per_leaf(state.params)
     recorded = Equation(parts, began) if recipe.dynamics else None
-    return state, TrainSums(loss, errors, grad_norm_sq, grad_dot_weight, trained, ended, recorded)
+    sums = TrainSums(loss, errors, grad_norm_sq, grad_dot_weight, trained, ended, recorded)
+    return mesh.everywhere((state, sums))
 
 
 def joined_sums(parts: Sequence[TrainSums]) -> TrainSums:
@@ -202,14 +206,14 @@ def _step(
 def evaluation(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationSums:
     """Return sums over the test set, each image counted once."""
     examples = data.test_labels.shape[0]
-    batch_size = min(_EVALUATION_BATCH, examples)
+    batch_size = mesh.divisible(min(_EVALUATION_BATCH, examples))
     batches = -(-examples // batch_size)
     params = update.evaluated(recipe.optimizer, state.params, state.slots)
     model = _model(recipe, params, state.collections)
     model.eval()  # type: ignore[no-untyped-call]
 
     def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
-        index_B = start + jnp.arange(batch_size)
+        index_B = mesh.split(start + jnp.arange(batch_size))
         counts_B = index_B < examples
         index_B = jnp.minimum(index_B, examples - 1)
         logits_BK = _logits(recipe, model, _standardised(data.test_images[index_B], data))
@@ -217,7 +221,7 @@ def evaluation(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationS
         return jnp.where(counts_B, losses_B, 0).sum(), jnp.where(counts_B, wrong_B, 0).sum()
 
     losses, errors = lax.map(batch, jnp.arange(batches) * batch_size)
-    return EvaluationSums(losses, errors, jnp.asarray(examples))
+    return mesh.everywhere(EvaluationSums(losses, errors, jnp.asarray(examples)))
 
 
 def _model(recipe: Recipe, params: Tree, collections: Tree) -> nnx.Module:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from workers import mesh
 from workers.contracts import Model
 
 Tree = Any  # a pytree of arrays
@@ -55,7 +56,8 @@ def of_batch(
             params, collections, images_BHWC, labels_B, key
         )
         return whole
-    images_PHWC, labels_P = (array.reshape(parts, -1, *array.shape[1:]) for array in (images_BHWC, labels_B))
+    whole_arrays = (images_BHWC, labels_B)
+    images_PHWC, labels_P = (mesh.split(array.reshape(parts, -1, *array.shape[1:]), axis=1) for array in whole_arrays)
 
     def part(total: Tree, inputs: tuple[jax.Array, ...]) -> tuple[Tree, tuple[jax.Array, tuple[jax.Array, Tree]]]:
         images, labels, part_key = inputs

@@ -47,6 +47,7 @@ def _run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, s
         sweep_id = sweep_identity(spec.name, spec.expand(), identities, sharing=request.sharing)
         if known is not None:
             plan.refuse_damaged(known, sweep_id)
+            plan.refuse_other_devices(known, spec.name, sweep_id, identities)
         if known is not None and _is_finished(known, sweep_id):
             known.describe_sweep(sweep_id, spec.to_dict())
             return _show_again(settings, request, known, sweep_id, stop)

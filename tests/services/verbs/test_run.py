@@ -229,6 +229,51 @@ def test_what_earlier_sweeps_recorded_is_not_planned_again(settings: Settings, r
     assert "threads: 2, 1" in slower.reason
 
 
+def on_devices(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
+    """Let this machine have so many devices."""
+
+    def found(*given: Any) -> Mapping[Program, Identity]:
+        parts = {"devices": str(devices), "xla_flags": f"--count={devices}"}
+        return {one: replace(kept, numerics=parts | kept.numerics) for one, kept in identify(*given).items()}
+
+    monkeypatch.setattr(plans, "identities_here", found)
+
+
+def test_an_unfinished_sweep_is_not_continued_on_another_number_of_devices(
+    settings: Settings, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_devices(monkeypatch, 1)
+    recorder.interrupt = True
+    with pytest.raises(KeyboardInterrupt):
+        run(settings)
+    recorder.interrupt = False
+    on_devices(monkeypatch, 8)
+    rule = "^tiny: must continue on the number of devices it began with, .* differ in devices: 8, 1; xla_flags: "
+    with pytest.raises(OperationError, match=rule):
+        run(settings)
+    assert len(recorder.calls) == 1
+    on_devices(monkeypatch, 1)
+    assert run(settings).outcome == "finished"
+    # A finished sweep is not continued: on other devices it is another one, and shares nothing with the first.
+    on_devices(monkeypatch, 8)
+    assert (run(settings).outcome, recorder.calls[-1][0]) == ("finished", (18, 18))
+
+
+def test_a_batch_that_grows_to_a_size_that_cannot_be_trained_is_refused_before_training(
+    settings: Settings, recorder: Recorder
+) -> None:
+    growing = SPEC.replace("kind: decay_at", "kind: grow_batch").replace(
+        "{schedule.decay_epoch: [1, 2]}", "{schedule.decay_epochs: [[1]], schedule.decay_factor: [0.75]}"
+    )
+    growing = growing.replace("decay_factor: 0.1}", "decay_epochs: [1]}")
+    Path("spec.yaml").write_text(growing.replace("batch_size: 64", "batch_size: 64\n  micro_batches: 4"))
+    with pytest.raises(
+        OperationError, match="^tiny: arm 'decay-at': its batch grows to 85 .* must divide batch_size = 85"
+    ):
+        run(settings)
+    assert recorder.calls == []
+
+
 def test_before_anything_was_measured_the_spec_says_how_long_an_epoch_takes(settings: Settings) -> None:
     request = Request(spec="spec.yaml", workers=2)
     unknown = plans.plan(settings, request)

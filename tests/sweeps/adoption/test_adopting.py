@@ -189,6 +189,11 @@ def test_other_libraries_are_more_than_other_code(shop, settings, spec_of, recor
     assert re.match(r"more than the code differs from when it was trained: flax: 0\.0\.1, ", refusal(settings))
 
 
+def test_epochs_of_another_number_of_devices_are_not_adopted(shop, settings, spec_of, recorded):
+    recorded(spec_of(**ONE), trajectory__numerics=lambda: NUMERICS() | {"devices": "8"})
+    assert refusal(settings) == "more than the code differs from when it was trained: devices: 8, 1"
+
+
 def test_numerics_that_were_not_recorded_are_more_than_other_code(shop, settings, spec_of, recorded):
     fewer = {name: value for name, value in NUMERICS().items() if name != "jaxlib"}
     recorded(spec_of(**ONE), trajectory__numerics=lambda: fewer)

@@ -135,3 +135,16 @@ def test_a_plug_in_that_fails_is_named(odd, tmp_path, deed, said):
     assert str(info.value).startswith(said)
     assert "Traceback" not in str(info.value)
     assert times_begun(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "environ", "expected"),
+    [
+        (None, {}, {}),
+        (2, {}, {"CUDA_VISIBLE_DEVICES": "0,1"}),
+        (1, {"CUDA_VISIBLE_DEVICES": "3,5"}, {"CUDA_VISIBLE_DEVICES": "3"}),
+        (1, {"CUDA_VISIBLE_DEVICES": ""}, {"CUDA_VISIBLE_DEVICES": ""}),
+    ],
+)
+def test_a_process_that_is_asked_sees_as_many_gpus_as_a_worker(tmp_path, gpus, environ, expected):
+    assert WorkerEnvironment(threads=1, cache=tmp_path, gpu=True, gpus=gpus).visible(environ) == expected
