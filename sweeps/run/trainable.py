@@ -27,6 +27,9 @@ from workers.reports import Cohort, Forked, Report
 from workers.workshop import Workshop
 
 LINGER_SECONDS = 0.2  # between an idle worker's reports
+LESS_MEMORY = (
+    "; image classification needs less with program.micro_batches above 1 or, if its model has it, model.remat: true"
+)
 PREEMPTED = "the machine was taken away: the worker received SIGTERM, saved its state and exited"
 
 
@@ -129,9 +132,10 @@ def _unreadable(error: Exception) -> Generator[Report, None, None]:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    """Return the result for an error: its first line, with memory figures if memory ran out, and its traceback."""
+    """Return the result for an error: its first line, with figures and a remedy if memory ran out, and its traceback."""
     kind = classify(error)
     line, *more = f"{type(error).__name__}: {error}".splitlines()
     if kind is FailureClass.OUT_OF_MEMORY:
         line += f" ({in_use()}; the worker has {psutil.Process().memory_info().rss / GIB:.1f} GiB)"
+        line += LESS_MEMORY if "RESOURCE_EXHAUSTED" in str(error) else ""
     return {"failure": "\n".join([line, *more, traceback.format_exc()]), "failure_class": kind}

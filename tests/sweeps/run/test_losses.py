@@ -5,6 +5,7 @@ import re
 import signal
 from types import SimpleNamespace
 
+import jax
 import pytest
 import ray
 from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
@@ -174,10 +175,17 @@ def _process_as_before():
 
 
 @pytest.mark.usefixtures("_process_as_before")
-def test_a_worker_whose_memory_is_short_answers_with_figures(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (MemoryError("no room for\n3 numbers"), ""),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no room for\n3 numbers"), trainable.LESS_MEMORY),
+    ],
+)
+def test_a_worker_whose_memory_is_short_answers_with_figures(tmp_path, monkeypatch, error, remedy):
     def train(*_):
         yield from ()
-        raise MemoryError("no room for\n3 numbers")
+        raise error
 
     monkeypatch.setattr(trainable, "train", train)
     monkeypatch.setattr(ray, "get", lambda cohort: cohort)
@@ -192,5 +200,5 @@ def test_a_worker_whose_memory_is_short_answers_with_figures(tmp_path, monkeypat
     assert (answer["failure_class"], answer["done"]) == (FailureClass.OUT_OF_MEMORY, True)
     first, second, *_ = answer["failure"].splitlines()
     figures = r"\(memory in use: \d+\.\d GiB of \d+\.\d GiB; the worker has \d+\.\d GiB\)"
-    assert re.fullmatch(f"MemoryError: no room for {figures}", first)
+    assert re.fullmatch(f"{type(error).__name__}: .*no room for {figures}{remedy}", first)
     assert second == "3 numbers"
