@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from workers.config import Program
     from workers.data import Dataset
+    from workers.data.stream import Stream
 
 Tree = Any  # a pytree of arrays
 Load = Callable[[Any], Any]  # returns what a data source's `load` returns, read once per process
@@ -177,8 +178,8 @@ class Model(Variant, Protocol):
 class Data(Variant, Protocol):
     """A source of labelled images."""
 
-    def load(self, data_dir: Path | None) -> Dataset:
-        """Return the decoded arrays; raise `DataError` if they cannot be loaded."""
+    def load(self, data_dir: Path | None) -> Dataset | Stream:
+        """Return the decoded arrays, or images that are read while they train; raise `DataError` if they cannot be loaded."""
 
 
 class Optimizer(Variant, Protocol):

@@ -32,7 +32,7 @@ def check_data(name: str, data_dir: Path | None) -> DataReport:
     return DataReport(
         name=name,
         train_examples=dataset.examples,
-        test_examples=len(dataset.test_labels),
+        test_examples=dataset.test_examples,
         shape=dataset.shape,
         classes=dataset.classes,
         digest=dataset.digest,

@@ -1,91 +1,17 @@
-"""Small data sets in the on-disk format of TensorFlow Datasets, written without TensorFlow."""
+"""Small data sets in the on-disk format of TensorFlow Datasets."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from array_record.python import array_record_module
-
-Example = Mapping[str, "np.ndarray | int"]
-FEATURES = "tensorflow_datasets.core.features."
+from tfds_files import TfdsWriter, jpegs
 
 
-@dataclass(frozen=True)
-class TfdsWriter:
-    """Leaves sets in `directory` as `download_and_prepare` would."""
-
-    directory: Path
-
-    @staticmethod
-    def image(*shape: int | None) -> dict[str, object]:
-        dimensions = ["-1" if side is None else str(side) for side in shape]
-        image = {"dtype": "uint8", "encodingFormat": "png", "shape": {"dimensions": dimensions}}
-        return {"pythonClassName": f"{FEATURES}image_feature.Image", "image": image}
-
-    @staticmethod
-    def label(classes: int) -> dict[str, object]:
-        name = f"{FEATURES}class_label_feature.ClassLabel"
-        return {"pythonClassName": name, "classLabel": {"numClasses": str(classes)}}
-
-    def write(
-        self,
-        name: str,
-        splits: Mapping[str, Sequence[Example]],
-        features: Mapping[str, object],
-        file_format: str = "array_record",
-    ) -> None:
-        folder = self.directory / name / "1.0.0"
-        folder.mkdir(parents=True)
-        described = []
-        for split, examples in splits.items():
-            writer = array_record_module.ArrayRecordWriter(
-                str(folder / f"{name}-{split}.{file_format}-00000-of-00001"), "group_size:1"
-            )
-            for example in examples:
-                writer.write(_record(example))
-            writer.close()
-            template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-            sizes = {"numBytes": "1", "shardLengths": [str(len(examples))]}
-            described.append({"filepathTemplate": template, "name": split} | sizes)
-        info = {"fileFormat": file_format, "name": name, "splits": described, "version": "1.0.0"}
-        (folder / "dataset_info.json").write_text(json.dumps(info))
-        tree = {
-            "pythonClassName": f"{FEATURES}features_dict.FeaturesDict",
-            "featuresDict": {"features": features},
-        }
-        (folder / "features.json").write_text(json.dumps(tree))
-
-
-def _record(example: Example) -> bytes:
-    """A serialised tf.train.Example: a map of named lists of bytes (field 1) or integers (field 3)."""
-    entries = b""
-    for name, value in example.items():
-        if isinstance(value, np.ndarray):
-            ok, png = cv2.imencode(".png", value[..., ::-1])  # OpenCV's channels are blue, green, red
-            assert ok
-            feature = _field(1, _field(1, png.tobytes()))
-        else:
-            feature = _field(3, _field(1, _varint(value)))
-        entries += _field(1, _field(1, name.encode()) + _field(2, feature))
-    return _field(1, entries)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    """A length-delimited protocol buffer field."""
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    value &= 2**64 - 1  # negative integers are stored as two's complement
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
+@pytest.fixture
+def jpeg_set(tfds_writer: TfdsWriter) -> Path:
+    """The directory of the set "photos": 70 training and 23 test JPEGs of varying size, in two shards each."""
+    features = {"image": tfds_writer.image(None, None, 3, encoding="jpeg"), "label": tfds_writer.label(10)}
+    tfds_writer.write("photos", {"train": jpegs(70), "test": jpegs(23)}, features, shards=2)
+    return tfds_writer.directory
 
 
 @pytest.fixture

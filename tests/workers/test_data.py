@@ -157,7 +157,7 @@ def test_images_of_several_shapes_are_refused(tfds_writer):
     features = {"image": tfds_writer.image(None, None, 3), "label": tfds_writer.label(5)}
     tfds_writer.write("mixed", {"train": mixed, "test": mixed[:1]}, features)
     with pytest.raises(DataError, match=r"images must have one shape, got \(6, 4, 3\) and, at image 2, \(5, 4, 3\)"):
-        Tfds(name="mixed").load(tfds_writer.directory)
+        Tfds(name="mixed", stream=False).load(tfds_writer.directory)
     Tfds(name="mixed", subset=2).load(tfds_writer.directory)
 
 
@@ -167,6 +167,31 @@ def test_unlabelled_splits_are_refused(tfds_writer):
     tfds_writer.write("hidden", {"train": examples(6), "test": unlabelled}, features)
     with pytest.raises(DataError, match=r"labels must lie in 0..4, got -1..-1 \(is the split labelled\?\)"):
         Tfds(name="hidden").load(tfds_writer.directory)
+
+
+def test_training_images_of_one_class_are_refused(tfds_writer):
+    features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
+    alike = [example | {"label": 3} for example in examples(6)]
+    tfds_writer.write("alike", {"train": [*alike, *examples(2)], "test": examples(6)}, features)
+    with pytest.raises(DataError, match="alike: training images must be of several classes, all 6 are of one"):
+        Tfds(name="alike", subset=6).load(tfds_writer.directory)
+    Tfds(name="alike").load(tfds_writer.directory)
+
+
+def test_an_empty_split_of_a_resident_set_is_refused(tfds_writer):
+    features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
+    tfds_writer.write("half", {"train": examples(6), "test": []}, features)
+    with pytest.raises(DataError, match="half: split 'test' must not be empty"):
+        Tfds(name="half", stream=False).load(tfds_writer.directory)
+
+
+@pytest.mark.parametrize("broken", [b"no image", b""])
+def test_an_image_that_cannot_be_decoded_is_numbered(tfds_writer, broken):
+    features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
+    train = [*examples(2), {"image": broken, "label": 1}, *examples(2)]
+    tfds_writer.write("torn", {"train": train, "test": examples(2)}, features)
+    with pytest.raises(DataError, match="torn: image 2 of split 'train' cannot be decoded; prepare it again"):
+        Tfds(name="torn").load(tfds_writer.directory)
 
 
 @pytest.mark.parametrize(("field", "size"), [("subset", 12), ("test_subset", 5)])

@@ -35,6 +35,11 @@ class Dataset:
         return len(self.train_labels)
 
     @property
+    def test_examples(self) -> int:
+        """Number of test examples."""
+        return len(self.test_labels)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of one image."""
         _, height, width, channels = self.train_images.shape

@@ -1,15 +1,20 @@
-"""Image classification sets of TensorFlow Datasets, read from array_record files without TensorFlow."""
+"""Image classification sets of TensorFlow Datasets, read from array_record files without TensorFlow.
+
+A set is decoded into memory and stays on the device, or it is streamed (`workers.data.stream`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from workers.config import require
+from workers.config import added, require
 from workers.data import DataError, Dataset
+from workers.data.stream import IMAGENET, Records, Stream, open_stream
 
 # Per channel, of pixels scaled to 0..1 (the paper's training code).
 _MOMENTS = {
@@ -18,11 +23,14 @@ _MOMENTS = {
     "svhn_cropped": ((0.43090966, 0.4302428, 0.44634357), (0.19759192, 0.20029082, 0.19811132)),
 }
 _BLOCK = 1000  # images decoded at a time
+_MOST_RESIDENT = 2 * 2**30  # bytes of decoded images; a larger set is streamed unless told otherwise
+_LOOKS = 100  # images that are looked at to see whether a set's images vary in size
+_SIDE = 224
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tfds:
-    """A TensorFlow Datasets set; each example has one image, all of one shape, and one class label."""
+    """A TensorFlow Datasets set; each example has one image and one class label."""
 
     kind: Literal["tfds"] = "tfds"
     name: str = "cifar10"  # as TensorFlow Datasets spells it, with "/config" where it has one
@@ -31,6 +39,8 @@ class Tfds:
     train_split: str = "train"
     test_split: str = "test"
     shrink: int = 1  # divide each side by this: every pixel is the mean of a `shrink` x `shrink` block
+    stream: bool | None = added(None)  # read images while training; null: if their sizes vary or they take over 2 GiB
+    side: int = added(_SIDE)  # pixels: streamed images are cropped at random and resized to this
 
     def __post_init__(self) -> None:
         require(bool(self.name), "name", "be the name of a data set", self.name)
@@ -39,12 +49,25 @@ class Tfds:
             self.test_subset is None or self.test_subset >= 1, "test_subset", "be at least 1, or null", self.test_subset
         )
         require(self.shrink >= 1, "shrink", "be at least 1", self.shrink)
+        require(self.shrink == 1 or not self.stream, "shrink", "be 1 where stream is true", self.shrink)
+        require(self.side >= 1, "side", "be at least 1", self.side)
+        resident = self.stream is False or self.shrink > 1
+        require(self.side == _SIDE or not resident, "side", "be left out where images are not streamed", self.side)
 
-    def load(self, data_dir: Path | None) -> Dataset:
-        """Decode the images; `data_dir` holds prepared sets (`abel data prepare NAME`)."""
+    def load(self, data_dir: Path | None) -> Dataset | Stream:
+        """Decode the images, or open the stream; `data_dir` holds prepared sets (`abel data prepare NAME`)."""
         builder = open_prepared(self.name, data_dir)
         image, label, classes = classification_features(self.name, builder.info.features)
         train, test = (self.train_split, self.subset, "subset"), (self.test_split, self.test_subset, "test_subset")
+        if self.stream is not False and self.shrink == 1:
+            seen, unseen = (_records(builder, *part, image, label, classes) for part in (train, test))
+            if self.stream or _must_stream(builder.info.features[image], seen, unseen):
+                moments = _MOMENTS.get(self.name, IMAGENET)
+                return open_stream(seen, unseen, self.side, moments, Path(builder.data_path))
+        if self.side != _SIDE:
+            raise DataError(
+                f"{self.name}: side is of streamed images, got {self.side}; set stream: true, or leave it out"
+            )
         train_images, train_labels = _read(builder, *train, image, label, self.shrink)
         test_images, test_labels = _read(builder, *test, image, label, self.shrink)
         if train_images.shape[1:] != test_images.shape[1:]:
@@ -56,6 +79,10 @@ class Tfds:
                 raise DataError(
                     f"{self.name}: labels must lie in 0..{classes - 1}, got {found} (is the split labelled?)"
                 )
+        if train_labels.min() == train_labels.max():
+            raise DataError(
+                f"{self.name}: training images must be of several classes, all {len(train_labels)} are of one"
+            )
         known = _MOMENTS.get(self.name) if self.shrink == 1 else None  # block means have a smaller standard deviation
         mean, std = known or _moments(train_images)
         return Dataset(
@@ -103,7 +130,50 @@ def classification_features(name: str, features: Any) -> tuple[str, str, int]:
         raise DataError(
             f"{name} is not an image classification set: it must have one Image and one ClassLabel, got {found}"
         )
-    return images[0], labels[0], int(items[labels[0]].num_classes)
+    classes = int(items[labels[0]].num_classes)
+    if classes < 2:
+        raise DataError(f"{name} must have at least 2 classes, got {classes}")
+    return images[0], labels[0], classes
+
+
+def _must_stream(feature: Any, train: Records, test: Records) -> bool:
+    """Whether images vary in size, or the decoded images of both splits are too large to stay in memory."""
+    if feature.np_dtype != np.uint8:
+        return False
+    height, width, channels = feature.shape
+    if height is None or width is None:
+        height, width, _ = train.read(0)[0].shape
+        looks = range(1, min(_LOOKS, len(train)))
+        if any(train.read(index)[0].shape[:2] != (height, width) for index in looks):
+            return True
+    size = (len(train) + len(test)) * height * width * (channels or 3)
+    return bool(size > _MOST_RESIDENT)
+
+
+def _records(builder: Any, split: str, subset: int | None, field: str, image: str, label: str, classes: int) -> Records:
+    """Return the first `subset` examples of a split, to be decoded one by one."""
+    import tensorflow_datasets as tfds
+
+    source, count = _opened(builder, split, subset, field, decoders={image: tfds.decode.SkipDecoding()})
+    name = builder.info.name
+    return Records(name=name, split=split, source=source, image=image, label=label, count=count, classes=classes)
+
+
+def _opened(builder: Any, split: str, subset: int | None, field: str, **options: Any) -> tuple[Any, int]:
+    """Return a split as a sequence of examples, and how many of them are used."""
+    name = builder.info.name
+    try:
+        if builder.info.splits[split].num_examples == 0:
+            raise DataError(f"{name}: split {split!r} must not be empty")
+        source = builder.as_data_source(split=split, **options)
+    except DataError:
+        raise
+    except (ValueError, KeyError):
+        raise DataError(f"{name}: split must be one of {', '.join(builder.info.splits)}, got {split!r}") from None
+    count = len(source) if subset is None else subset
+    if count > len(source):
+        raise DataError(f"{name}: {field} must be at most {len(source)}, the size of split {split!r}, got {count}")
+    return source, count
 
 
 def _read(
@@ -111,17 +181,11 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decode the first `subset` images, uint8 or float32[N, H, W, C], and labels, i32[N], of a split."""
     name = builder.info.name
-    try:
-        source = builder.as_data_source(split=split)
-    except ValueError:
-        raise DataError(f"{name}: split must be one of {', '.join(builder.info.splits)}, got {split!r}") from None
-    count = len(source) if subset is None else subset
-    if not 1 <= count <= len(source):
-        raise DataError(f"{name}: {field} must be at most {len(source)}, the size of split {split!r}, got {count}")
+    source, count = _opened(builder, split, subset, field)
     images, labels = None, np.empty(count, np.int32)
     for start in range(0, count, _BLOCK):
         block = range(start, min(start + _BLOCK, count))
-        for index, example in zip(block, source.__getitems__(list(block)), strict=True):
+        for index, example in zip(block, _decoded(name, split, source, block), strict=True):
             pixels = _shrunk(name, index, example[image], shrink)
             if images is None:
                 images = np.empty((count, *pixels.shape), pixels.dtype)
@@ -129,6 +193,21 @@ def _read(
             images[index], labels[index] = pixels, example[label]
     assert images is not None
     return images, labels
+
+
+def _decoded(name: str, split: str, source: Any, block: range) -> Sequence[Any]:
+    """Return some examples with their images decoded."""
+    try:
+        return source.__getitems__(list(block))  # type: ignore[no-any-return]
+    except Exception:  # TFDS passes on whatever OpenCV makes of the bytes
+        for index in block:
+            try:
+                source[index]
+            except Exception as error:
+                raise DataError(
+                    f"{name}: image {index} of split {split!r} cannot be decoded; prepare it again"
+                ) from error
+        raise
 
 
 def _shrunk(name: str, index: int, pixels: np.ndarray, by: int) -> np.ndarray:
@@ -147,7 +226,7 @@ def _shrunk(name: str, index: int, pixels: np.ndarray, by: int) -> np.ndarray:
 def _check(name: str, index: int, pixels: np.ndarray, images: np.ndarray) -> None:
     if pixels.shape != images.shape[1:]:
         shapes = f"{images.shape[1:]} and, at image {index}, {pixels.shape}"
-        raise DataError(f"{name}: images must have one shape, got {shapes}")
+        raise DataError(f"{name}: images must have one shape, got {shapes}; leave out stream, or set stream: true")
     if pixels.dtype not in (np.uint8, np.float32):
         raise DataError(f"{name}: pixels must be uint8 or float32, got {pixels.dtype}")
 

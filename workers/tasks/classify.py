@@ -1,4 +1,4 @@
-"""Image classification: a segment is an epoch, trained over data that stay on the device.
+"""Image classification: a segment is an epoch, trained over data that stay on the device or are streamed to it.
 
 training = Classify().build(program, load)
 state = training.init(key)
@@ -24,7 +24,8 @@ from workers.config import Program, added, require
 from workers.contracts import Data, Load, Metric, Model, Segment
 from workers.data import Dataset, augment
 from workers.data.augment import Augment
-from workers.tasks import compiled, equation, gradient
+from workers.data.stream import Stream
+from workers.tasks import compiled, equation, gradient, streamed
 from workers.tasks.compiled import EvaluationSums, Recipe, Resident, TrainState, TrainSums
 
 
@@ -71,7 +72,7 @@ class Classify:
     program: ClassVar = ClassifyProgram
     kind: Literal["classify"] = "classify"
     dynamics: bool = False  # record the terms of the weight-norm equation, as metrics named dynamics/...
-    save_every_steps: int | None = added(None)  # steps after which a long epoch can be left and taken up again
+    save_every_steps: int | None = added(None)  # a long epoch can be left after so many; null: never, streamed 1000
 
     def __post_init__(self) -> None:
         holds = self.save_every_steps is None or self.save_every_steps >= 1
@@ -82,9 +83,12 @@ class Classify:
         if self.dynamics and program.l2_on != "all":
             raise ValueError(f"l2_on must be 'all' where task.dynamics is true, got {program.l2_on!r}")
         program.check_batch(program.batch_size, jax.device_count())
-        dataset: Dataset = load(program.data)
+        dataset: Dataset | Stream = load(program.data)
         gradient.check_parts(program.model, dataset.shape, dataset.classes, program.micro_batches, program.batch_size)
-        augment.check_augment(program.augment, dataset.shape, dataset.train_images.dtype)
+        if isinstance(dataset, Stream):
+            streamed.check_streamed(program.augment)
+        else:
+            augment.check_augment(program.augment, dataset.shape, dataset.train_images.dtype)
         recipe = Recipe(
             model=program.model,
             optimizer=program.optimizer.static(),
@@ -111,7 +115,7 @@ class Classify:
             recipe=recipe,
             dataset=dataset,
             numbers=hyper | own,
-            save_every_steps=self.save_every_steps,
+            save_every_steps=self.save_every_steps or streamed.save_every_steps(dataset),
         )
 
 
@@ -120,7 +124,7 @@ class Classification:
     """The compiled functions of one program over one data set."""
 
     recipe: Recipe
-    dataset: Dataset
+    dataset: Dataset | Stream
     numbers: dict[str, float]
     save_every_steps: int | None = None
 
@@ -137,7 +141,7 @@ class Classification:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 (hex) of the decoded arrays."""
+        """sha256 (hex) of the decoded arrays; of a stream, what stands for them (`workers.data.stream.digest_of`)."""
         return self.dataset.digest
 
     @cached_property
@@ -166,6 +170,10 @@ class Classification:
         stretch: tuple[int, int],
     ) -> tuple[TrainState, TrainSums]:
         """Train a stretch of an epoch; `state` is consumed. Examples beyond the last whole batch are left out of it."""
+        if isinstance(self.dataset, Stream):
+            return streamed.train_streamed(
+                self.recipe, mesh.placed(state), self.dataset, dict(hyper), learning_rates, key, stretch, batch_size
+            )
         first, last = stretch
         steps, data, state = len(learning_rates), _place(self.dataset), mesh.placed(state)
         result: tuple[TrainState, TrainSums] = compiled.train_stretch(
@@ -175,6 +183,8 @@ class Classification:
 
     def evaluate(self, state: TrainState, key: jax.Array | None = None) -> EvaluationSums:
         """Return sums over the test set; nothing is drawn at random."""
+        if isinstance(self.dataset, Stream):
+            return streamed.evaluate_streamed(self.recipe, mesh.placed(state), self.dataset)
         sums: EvaluationSums = compiled.evaluation(self.recipe, mesh.placed(state), _place(self.dataset))
         return sums
 

@@ -141,12 +141,12 @@ def train_stretch(
         step_key = jax.random.fold_in(steps_key, number)
         pixels_key, noise_key, model_key = jax.random.split(step_key, 3)
         pixels_BHWC = augment.select(data.train_images, chosen_B, recipe.augment, pixels_key)
-        images_BHWC = _standardised(pixels_BHWC, data)
+        images_BHWC = standardised(pixels_BHWC, data.mean, data.std)
         if recipe.augment.noise:
             images_BHWC += recipe.augment.noise * jax.random.normal(noise_key, images_BHWC.shape)
         images_BHWC = mesh.split(augment.cut_out(images_BHWC, recipe.augment, step_key))
         labels_B = data.train_labels[chosen_B]
-        return mesh.everywhere(_step(recipe, state, hyper, images_BHWC, labels_B, learning_rate, model_key))
+        return mesh.everywhere(trained_step(recipe, state, hyper, images_BHWC, labels_B, learning_rate, model_key))
 
     began = norms.per_leaf(state.params) if recipe.dynamics else {}
     state, columns = lax.scan(step, state, (numbers, order, learning_rates))
@@ -172,7 +172,7 @@ def joined_sums(parts: Sequence[TrainSums]) -> TrainSums:
     return TrainSums(loss, errors, grad_norm_sq, grad_dot_weight, trained, parts[-1].weight_norm_sq, equation)
 
 
-def _step(
+def trained_step(
     recipe: Recipe,
     state: TrainState,
     hyper: dict[str, jax.Array],
@@ -186,10 +186,10 @@ def _step(
     def loss(
         params: Tree, collections: Tree, images_BHWC: jax.Array, labels_B: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
-        model = _model(recipe, params, collections)
+        model = _module(recipe, params, collections)
         model.train()  # type: ignore[no-untyped-call]
-        logits_BK = _logits(recipe, model, images_BHWC, rngs=nnx.Rngs(key))
-        losses_B, wrong_B = _losses(logits_BK, labels_B, recipe.label_smoothing)
+        logits_BK = logits_of(recipe, model, images_BHWC, rngs=nnx.Rngs(key))
+        losses_B, wrong_B = losses_of(logits_BK, labels_B, recipe.label_smoothing)
         return losses_B.mean(), (wrong_B.sum(), nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
 
     (mean_loss, (errors, collections)), slope = gradient.of_batch(
@@ -208,34 +208,40 @@ def evaluation(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationS
     examples = data.test_labels.shape[0]
     batch_size = mesh.divisible(min(_EVALUATION_BATCH, examples))
     batches = -(-examples // batch_size)
-    params = update.evaluated(recipe.optimizer, state.params, state.slots)
-    model = _model(recipe, params, state.collections)
-    model.eval()  # type: ignore[no-untyped-call]
+    model = evaluated_module(recipe, state)
 
     def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
         index_B = mesh.split(start + jnp.arange(batch_size))
         counts_B = index_B < examples
         index_B = jnp.minimum(index_B, examples - 1)
-        logits_BK = _logits(recipe, model, _standardised(data.test_images[index_B], data))
-        losses_B, wrong_B = _losses(logits_BK, data.test_labels[index_B])
+        logits_BK = logits_of(recipe, model, standardised(data.test_images[index_B], data.mean, data.std))
+        losses_B, wrong_B = losses_of(logits_BK, data.test_labels[index_B])
         return jnp.where(counts_B, losses_B, 0).sum(), jnp.where(counts_B, wrong_B, 0).sum()
 
     losses, errors = lax.map(batch, jnp.arange(batches) * batch_size)
     return mesh.everywhere(EvaluationSums(losses, errors, jnp.asarray(examples)))
 
 
-def _model(recipe: Recipe, params: Tree, collections: Tree) -> nnx.Module:
+def evaluated_module(recipe: Recipe, state: TrainState) -> nnx.Module:
+    """Return the network as it is tested: at the parameters that its optimiser says, without dropout, by running statistics."""
+    model = _module(recipe, update.evaluated(recipe.optimizer, state.params, state.slots), state.collections)
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
+
+
+def _module(recipe: Recipe, params: Tree, collections: Tree) -> nnx.Module:
     """Return the network, its parameters in the precision that it computes in, its batch statistics in float32."""
     cast = jax.tree.map(lambda leaf: leaf.astype(recipe.precision), params)
     return nnx.merge(_graph(recipe.model, recipe.shape, recipe.classes), cast, collections, copy=True)
 
 
-def _logits(recipe: Recipe, model: nnx.Module, images_BHWC: jax.Array, **rngs: nnx.Rngs) -> jax.Array:
+def logits_of(recipe: Recipe, model: nnx.Module, images_BHWC: jax.Array, **rngs: nnx.Rngs) -> jax.Array:
+    """Return logits_BK, f32, of images computed in the program's precision."""
     logits_BK: jax.Array = model(images_BHWC.astype(recipe.precision), **rngs)
     return logits_BK.astype(jnp.float32)
 
 
-def _losses(logits_BK: jax.Array, labels_B: jax.Array, smoothing: float = 0.0) -> tuple[jax.Array, jax.Array]:
+def losses_of(logits_BK: jax.Array, labels_B: jax.Array, smoothing: float = 0.0) -> tuple[jax.Array, jax.Array]:
     """Return the cross-entropy and whether the prediction is wrong (0 or 1), per example."""
     if smoothing:
         wanted_BK = optax.smooth_labels(jax.nn.one_hot(labels_B, logits_BK.shape[-1]), smoothing)
@@ -245,6 +251,7 @@ def _losses(logits_BK: jax.Array, labels_B: jax.Array, smoothing: float = 0.0) -
     return losses_B, (logits_BK.argmax(axis=-1) != labels_B).astype(jnp.int32)
 
 
-def _standardised(pixels: jax.Array, data: Resident) -> jax.Array:
+def standardised(pixels: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+    """Return pixels as the model receives them; uint8 is scaled to 0..1 first."""
     scaled = pixels.astype(jnp.float32) / 255 if pixels.dtype == jnp.uint8 else pixels
-    return (scaled - data.mean) / data.std
+    return (scaled - mean) / std

@@ -1,0 +1,203 @@
+"""Training on streamed images: the same bits at any number of threads, and from the very step at which it was left."""
+
+import hashlib
+from contextlib import closing
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from abel.schedules import Constant
+from sweeps.spec.programs import program_from_dict
+from workers.cohort import train
+from workers.data import Dataset, stream
+from workers.data.stream import Stream
+from workers.fold import Member
+from workers.reports import Cohort, Partway, Record
+from workers.tasks import compiled, streamed
+from workers.workshop import Workshop
+
+EPOCHS, STEPS, BATCH = 2, 4, 16  # 70 examples; the last 6 of each epoch are left out
+
+
+@pytest.fixture
+def program():
+    """A small network on the photographs; an epoch can be left after every step."""
+    return program_from_dict(
+        {
+            "task": {"kind": "classify", "save_every_steps": 1},
+            "model": {"kind": "small_cnn", "width": 4, "dropout": 0.1},
+            "data": {"kind": "tfds", "name": "photos", "side": 16},
+            "optimizer": {"kind": "sgd", "momentum": 0.9},
+            "l2": 0.001,
+            "batch_size": BATCH,
+        }
+    )
+
+
+def at(folder, data_dir, **settings):
+    return Workshop(checkpoints=folder, data_dir=data_dir, **settings)
+
+
+def cohort_of(program, workshop, **fields):
+    member = Member(trial="one", schedule=Constant(learning_rate=0.05))
+    identity = workshop.identity(program)
+    return Cohort(program=program, identity=identity, seed=3, epochs=EPOCHS, members=(member,), **fields)
+
+
+def bits(reports):
+    """The metrics of all records, but for measured times."""
+    times = {"seconds", "examples_per_second"}
+    return [
+        {name: value.hex() for name, value in report.metrics.items() if name not in times}
+        for report in reports
+        if isinstance(report, Record)
+    ]
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The digests of the training batches that were read, in order."""
+    found, batches = [], Stream.train_batches
+
+    def noted(self, *asked):
+        for pixels, labels in batches(self, *asked):
+            found.append(hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest())
+            yield pixels, labels
+
+    monkeypatch.setattr(Stream, "train_batches", noted)
+    return found
+
+
+def test_a_worker_that_leaves_goes_on_at_the_very_next_batch(program, jpeg_set, tmp_path, seen):
+    undisturbed = at(tmp_path / "undisturbed", jpeg_set)
+    expected = bits(train(cohort_of(program, undisturbed), undisturbed))
+    batches = list(seen)
+    assert len(set(batches)) == EPOCHS * STEPS
+    for epoch, step in [(1, 3), (2, 1)]:
+        seen.clear()
+        workshop, left = at(tmp_path / f"left-{epoch}", jpeg_set), []
+        for report in train(cohort_of(program, workshop), workshop):
+            left.append(report)
+            if isinstance(report, Partway) and (report.epoch, report.step) == (epoch, step):
+                workshop.leaving.set()
+        assert seen == batches[: (epoch - 1) * STEPS + step]
+        again = at(tmp_path / f"left-{epoch}", jpeg_set)
+        observed = tuple(report.observation for report in left if isinstance(report, Record))
+        reports = list(train(cohort_of(program, again, observations=observed), again))
+        assert bits(left) + bits(reports) == expected
+        assert seen == batches
+
+
+def test_a_worker_that_is_killed_goes_on_from_what_was_saved(program, jpeg_set, tmp_path, seen):
+    undisturbed = at(tmp_path / "undisturbed", jpeg_set)
+    expected = bits(train(cohort_of(program, undisturbed), undisturbed))
+    batches = list(seen)
+    workshop = at(tmp_path / "killed", jpeg_set, save_every_seconds=0.0)
+    with closing(train(cohort_of(program, workshop), workshop)) as reports:
+        while not (isinstance(report := next(reports), Partway) and report.step == 3):
+            pass
+        saved = {file for file in (tmp_path / "killed").rglob("*") if file.is_file()}
+        assert saved
+        (copied := tmp_path / "copied").mkdir()
+        for file in saved:  # what a kill at this moment would leave
+            (to := copied / file.relative_to(tmp_path / "killed")).parent.mkdir(parents=True, exist_ok=True)
+            to.write_bytes(file.read_bytes())
+    seen.clear()
+    again = at(copied, jpeg_set)
+    assert bits(train(cohort_of(program, again), again)) == expected
+    assert seen == batches[3:]
+
+
+def test_records_are_the_same_however_an_epoch_is_cut(program, jpeg_set, tmp_path):
+    found = []
+    for every in (1, 3, None):
+        cut = replace(program, task=replace(program.task, save_every_steps=every, dynamics=True))
+        workshop = at(tmp_path / str(every), jpeg_set)
+        found.append(bits(train(cohort_of(cut, workshop), workshop)))
+    assert found[0] == found[1] == found[2]
+    assert "dynamics/growth" in found[0][0]
+
+
+def test_an_epoch_can_be_left_every_thousand_steps_unless_the_task_says_otherwise(program, jpeg_set):
+    free = replace(program, task=replace(program.task, save_every_steps=None))
+    training = free.task.build(free, lambda data: data.load(jpeg_set))
+    assert training.stretches(2500) == [(0, 1000), (1000, 2000), (2000, 2500)]
+    assert streamed.save_every_steps(training.dataset) == 1000
+
+
+@pytest.mark.parametrize("dynamics", [False, True])
+def test_the_shapes_of_sums_are_known_without_reading(program, jpeg_set, seen, dynamics):
+    told = replace(program, task=replace(program.task, dynamics=dynamics))
+    training = told.task.build(told, lambda data: data.load(jpeg_set))
+    key, rates = jax.random.key(1), np.full(STEPS, 0.05, np.float32)
+    state = training.init(key)
+
+    def advance(state):
+        return training.advance(state, training.hyper, rates, key, BATCH, (1, 4))
+
+    abstract = jax.eval_shape(advance, state)
+    assert not seen
+    real = advance(state)
+    assert len(seen) == 3
+    assert jax.tree.structure(real) == jax.tree.structure(abstract)
+    for one, other in zip(jax.tree.leaves(real), jax.tree.leaves(abstract), strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+
+
+def test_order_and_evaluation_are_those_of_a_resident_set(program, jpeg_set):
+    training = program.task.build(program, lambda data: data.load(jpeg_set))
+    found = training.dataset
+    key = jax.random.key(9)
+    state = training.init(key)
+    images = np.concatenate([pixels for pixels, _ in found.test_batches(7)])
+    labels = np.concatenate([labels for _, labels in found.test_batches(7)])
+    twin = Dataset(
+        name="twin",
+        train_images=images,
+        train_labels=labels,
+        test_images=images,
+        test_labels=labels,
+        classes=10,
+        mean=found.mean,
+        std=found.std,
+    )
+    resident = program.task.build(program, lambda data: twin)
+    one, other = training.evaluate(state), resident.evaluate(state)
+    assert int(one.errors.sum()) == int(other.errors.sum())
+    np.testing.assert_allclose(one.loss, other.loss, rtol=1e-5)
+    order = jax.random.permutation(jax.random.split(key)[0], 70)  # as in `compiled.train_stretch`
+    drawn = np.concatenate([labels for _, labels in streamed._epoch(found, key, range(16, 64), BATCH)])
+    np.testing.assert_array_equal(drawn, np.asarray(order)[16:64] % 10)
+    assert isinstance(one, compiled.EvaluationSums)
+
+
+@pytest.mark.slow
+def test_a_small_resnet_trains_with_the_same_bits_at_any_number_of_threads(program, jpeg_set, tmp_path, monkeypatch):
+    model = {"kind": "resnet50", "width": 8, "stem": False}
+    small = program_from_dict(
+        {
+            "model": model,
+            "data": {"kind": "tfds", "name": "photos", "side": 32},
+            "optimizer": {"kind": "sgd", "momentum": 0.9, "nesterov": True},
+            "l2": 0.0001,
+            "l2_on": "kernels",
+            "label_smoothing": 0.1,
+            "batch_size": BATCH,
+        }
+    )
+    found = []
+    for threads in (1, 2):
+        monkeypatch.setattr(stream, "decoding_threads", lambda threads=threads: threads)
+        workshop = at(tmp_path / str(threads), jpeg_set)
+        found.append(bits(train(cohort_of(small, workshop), workshop)))
+    assert len(found[0]) == EPOCHS
+    assert found[0] == found[1]
+
+
+def test_a_batch_larger_than_the_set_is_refused(program, jpeg_set):
+    training = program.task.build(program, lambda data: data.load(jpeg_set))
+    key = jax.random.key(1)
+    with pytest.raises(ValueError, match=r"steps must lie in 1..0 at batch size 71, got 1"):
+        training.advance(training.init(key), training.hyper, np.ones(1, np.float32), key, 71, (0, 1))
