@@ -47,7 +47,7 @@ DOORS = {
     "cv2": ("workers/data/*",),
     "fastapi": ("services/api.py",),
     "flax": ("workers/*",),
-    "grain": ("workers/data/stream.py",),
+    "grain": ("workers/data/batches.py",),
     "jax": ("abel/*", "workers/*"),
     "matplotlib": ("services/report/*",),
     "mlflow": ("services/tracking/*",),

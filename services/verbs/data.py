@@ -6,7 +6,7 @@ from services.errors import OperationError
 from services.schemas import DataReport, DataSources
 from workers import plugins
 from workers.data import prepare as preparing
-from workers.data.tfds import Tfds
+from workers.data.tfds import TEST_SPLITS, Tfds
 
 # Where TFDS puts prepared data sets: NAME/VERSION, or NAME/CONFIG/VERSION.
 PREPARED = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")
@@ -27,7 +27,9 @@ def check_data(name: str, data_dir: Path | None) -> DataReport:
         DataError: it is missing, or is not an image classification data set.
     """
     kinds = plugins.variants(plugins.DATA)
-    source = kinds[name]() if name in kinds and name != "tfds" else Tfds(name=name)
+    source = (
+        kinds[name]() if name in kinds and name != "tfds" else Tfds(name=name, test_split=TEST_SPLITS.get(name, "test"))
+    )
     dataset = source.load(data_dir)
     return DataReport(
         name=name,

@@ -18,6 +18,7 @@ MOST_EXAMPLES = 10_000_000  # digit pairs, 512 bytes each
 MOST_WIDTH = 4096  # of a first layer; the number of parameters grows with its square
 MOST_DEPTH = 2000  # layers; a network is built and compiled layer by layer
 MOST_PIXELS = 1_000_000
+MOST_SIDE = 4096  # of streamed images, in pixels
 MOST = 2**31 - 1  # largest index on a device
 
 _SIZES: Mapping[str, Mapping[str, int]] = {
@@ -28,6 +29,7 @@ _SIZES: Mapping[str, Mapping[str, int]] = {
     "pyramid_net": {"depth": MOST_DEPTH},
     "resnet50": {"width": MOST_WIDTH},
     "small_cnn": {"width": MOST_WIDTH},
+    "tfds": {"side": MOST_SIDE},
 }
 _NO_SIZE = ("kind", "seed")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tfds_files import jpegs
 
-from workers.data import DataError, Dataset, crops, stream, tfds
+from workers.data import DataError, Dataset, batches, crops, stream, tfds
 from workers.data.crops import Draws
 from workers.data.stream import Stream
 from workers.data.tfds import Tfds
@@ -34,8 +34,8 @@ def drawn(found, positions=range(48), batch_size=16, order=None):
     return list(found.train_batches(order, positions, WORDS, batch_size))
 
 
-def bits(batches):
-    return [hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest() for pixels, labels in batches]
+def bits(found):
+    return [hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest() for pixels, labels in found]
 
 
 # --- which sets are streamed
@@ -119,14 +119,14 @@ def test_training_images_are_cropped_resized_and_flipped_as_drawn(jpeg_set):
 
 
 def test_test_images_come_once_each_in_order_from_the_centre(jpeg_set):
-    batches = list(SMALL.load(jpeg_set).test_batches(10))
-    assert [len(labels) for _, labels in batches] == [10, 10, 3]
+    found = list(SMALL.load(jpeg_set).test_batches(10))
+    assert [len(labels) for _, labels in found] == [10, 10, 3]
     examples = jpegs(23)
-    np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), [e["label"] for e in examples])
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in found]), [e["label"] for e in examples])
     whole = cv2.imdecode(np.frombuffer(examples[22]["image"], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     top, left, square, _, _ = crops.centre_crop(*whole.shape[:2], 32)
     part = cv2.resize(whole[top : top + square, left : left + square], (32, 32), interpolation=cv2.INTER_CUBIC)
-    np.testing.assert_array_equal(batches[2][0][2], part)
+    np.testing.assert_array_equal(found[2][0][2], part)
 
 
 def test_batches_are_the_same_at_any_number_of_threads_and_from_any_step(jpeg_set, monkeypatch):
@@ -134,7 +134,7 @@ def test_batches_are_the_same_at_any_number_of_threads_and_from_any_step(jpeg_se
     expected = bits(drawn(found, range(64)))
     assert len(set(expected)) == 4
     for threads in (1, 2, 5):
-        monkeypatch.setattr(stream, "decoding_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(batches, "decoding_threads", lambda threads=threads: threads)
         assert bits(drawn(found, range(64))) == expected
         assert bits(drawn(SMALL.load(jpeg_set), range(32, 64))) == expected[2:]
 

@@ -11,7 +11,7 @@ import pytest
 from abel.schedules import Constant
 from sweeps.spec.programs import program_from_dict
 from workers.cohort import train
-from workers.data import Dataset, stream
+from workers.data import Dataset, batches
 from workers.data.stream import Stream
 from workers.fold import Member
 from workers.reports import Cohort, Partway, Record
@@ -59,10 +59,10 @@ def bits(reports):
 @pytest.fixture
 def seen(monkeypatch):
     """The digests of the training batches that were read, in order."""
-    found, batches = [], Stream.train_batches
+    found, read = [], Stream.train_batches
 
     def noted(self, *asked):
-        for pixels, labels in batches(self, *asked):
+        for pixels, labels in read(self, *asked):
             found.append(hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest())
             yield pixels, labels
 
@@ -73,8 +73,8 @@ def seen(monkeypatch):
 def test_a_worker_that_leaves_goes_on_at_the_very_next_batch(program, jpeg_set, tmp_path, seen):
     undisturbed = at(tmp_path / "undisturbed", jpeg_set)
     expected = bits(train(cohort_of(program, undisturbed), undisturbed))
-    batches = list(seen)
-    assert len(set(batches)) == EPOCHS * STEPS
+    expected_batches = list(seen)
+    assert len(set(expected_batches)) == EPOCHS * STEPS
     for epoch, step in [(1, 3), (2, 1)]:
         seen.clear()
         workshop, left = at(tmp_path / f"left-{epoch}", jpeg_set), []
@@ -82,18 +82,18 @@ def test_a_worker_that_leaves_goes_on_at_the_very_next_batch(program, jpeg_set, 
             left.append(report)
             if isinstance(report, Partway) and (report.epoch, report.step) == (epoch, step):
                 workshop.leaving.set()
-        assert seen == batches[: (epoch - 1) * STEPS + step]
+        assert seen == expected_batches[: (epoch - 1) * STEPS + step]
         again = at(tmp_path / f"left-{epoch}", jpeg_set)
         observed = tuple(report.observation for report in left if isinstance(report, Record))
         reports = list(train(cohort_of(program, again, observations=observed), again))
         assert bits(left) + bits(reports) == expected
-        assert seen == batches
+        assert seen == expected_batches
 
 
 def test_a_worker_that_is_killed_goes_on_from_what_was_saved(program, jpeg_set, tmp_path, seen):
     undisturbed = at(tmp_path / "undisturbed", jpeg_set)
     expected = bits(train(cohort_of(program, undisturbed), undisturbed))
-    batches = list(seen)
+    expected_batches = list(seen)
     workshop = at(tmp_path / "killed", jpeg_set, save_every_seconds=0.0)
     with closing(train(cohort_of(program, workshop), workshop)) as reports:
         while not (isinstance(report := next(reports), Partway) and report.step == 3):
@@ -107,7 +107,7 @@ def test_a_worker_that_is_killed_goes_on_from_what_was_saved(program, jpeg_set, 
     seen.clear()
     again = at(copied, jpeg_set)
     assert bits(train(cohort_of(program, again), again)) == expected
-    assert seen == batches[3:]
+    assert seen == expected_batches[3:]
 
 
 def test_records_are_the_same_however_an_epoch_is_cut(program, jpeg_set, tmp_path):
@@ -189,7 +189,7 @@ def test_a_small_resnet_trains_with_the_same_bits_at_any_number_of_threads(progr
     )
     found = []
     for threads in (1, 2):
-        monkeypatch.setattr(stream, "decoding_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(batches, "decoding_threads", lambda threads=threads: threads)
         workshop = at(tmp_path / str(threads), jpeg_set)
         found.append(bits(train(cohort_of(small, workshop), workshop)))
     assert len(found[0]) == EPOCHS

@@ -9,9 +9,7 @@ threads affects only the speed. Axes: N examples, B batch, H height, W width, C 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +17,13 @@ from typing import Any
 import numpy as np
 
 from workers.data import DataError, crops
+from workers.data.batches import Batches, in_batches
 from workers.data.crops import Crop, Draws
 
 # Mean and standard deviation of ImageNet, per channel, of pixels scaled to 0..1 (Flax's example).
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 _TRANSFORM = ("cubic", crops.AREA, crops.RATIO, crops.COVERED, crops.ATTEMPTS, crops.PADDING)
-_AHEAD = 2  # batches that are decoded before they are asked for
-
-Batches = Iterator[tuple[np.ndarray, np.ndarray]]  # uint8[B, H, W, 3] and int32[B]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,24 +117,24 @@ class Stream:
             words: data of the key of the epoch's crops, as uint32.
         """
 
-        def example(position: int) -> tuple[np.ndarray, np.int32]:
+        def example(position: int, out_HWC: np.ndarray) -> int:
             pixels_HWC, label = self.train.read(int(order_N[position]))
             height, width, _ = pixels_HWC.shape
-            crop = crops.training_crop(height, width, self.side, Draws(words, position))
-            return _shown(pixels_HWC, crop, self.side), np.int32(label)
+            _show(pixels_HWC, crops.training_crop(height, width, self.side, Draws(words, position)), out_HWC)
+            return label
 
-        return _batches(example, positions, batch_size)
+        return in_batches(example, positions, batch_size, self.side)
 
     def test_batches(self, batch_size: int) -> Batches:
         """Yield the centres of all test images, in the order of the split; the last batch may be smaller."""
 
-        def example(index: int) -> tuple[np.ndarray, np.int32]:
+        def example(index: int, out_HWC: np.ndarray) -> int:
             pixels_HWC, label = self.test.read(index)
             height, width, _ = pixels_HWC.shape
-            crop = crops.centre_crop(height, width, self.side)
-            return _shown(pixels_HWC, crop, self.side), np.int32(label)
+            _show(pixels_HWC, crops.centre_crop(height, width, self.side), out_HWC)
+            return label
 
-        return _batches(example, range(self.test_examples), batch_size)
+        return in_batches(example, range(self.test_examples), batch_size, self.side)
 
 
 def open_stream(train: Records, test: Records, side: int, moments: Moments, folder: Path) -> Stream:
@@ -181,11 +177,6 @@ def digest_of(train: Records, test: Records, settings: tuple[Any, ...], folder: 
     return hashed.hexdigest()
 
 
-def decoding_threads() -> int:
-    """Return the number of threads that decode: one for each core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _decoder() -> tuple[str, ...]:
     import cv2
 
@@ -193,24 +184,12 @@ def _decoder() -> tuple[str, ...]:
     return cv2.__version__, " ".join(sum(jpeg, [])), cv2.getCPUFeaturesLine()
 
 
-def _shown(pixels_HWC: np.ndarray, crop: Crop, side: int) -> np.ndarray:
-    """Return the crop of a decoded image, resized by cubic interpolation, as RGB: uint8[side, side, 3]."""
+def _show(pixels_HWC: np.ndarray, crop: Crop, out_HWC: np.ndarray) -> None:
+    """Write the crop of a decoded image, resized by cubic interpolation, as RGB."""
     import cv2
 
     part_HWC = pixels_HWC[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    shown_HWC = cv2.cvtColor(cv2.resize(part_HWC, (side, side), interpolation=cv2.INTER_CUBIC), cv2.COLOR_BGR2RGB)
-    return cv2.flip(shown_HWC, 1) if crop.is_flipped else shown_HWC  # type: ignore[no-any-return]
-
-
-def _batches(example: Callable[[int], tuple[np.ndarray, np.int32]], positions: range, batch_size: int) -> Batches:
-    """Yield batches of examples; threads read and decode the next ones meanwhile."""
-    import cv2
-    import grain
-
-    cv2.setNumThreads(1)  # one image keeps one thread busy; there are others
-    threads = decoding_threads()
-    ahead = max(_AHEAD * batch_size, threads)
-    data = grain.MapDataset.source(positions).map(example)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-    with closing(iter(data.to_iter_dataset(options).batch(batch_size))) as batches:
-        yield from batches
+    shown_HWC = cv2.resize(part_HWC, out_HWC.shape[:2], interpolation=cv2.INTER_CUBIC)
+    if crop.is_flipped:
+        shown_HWC = cv2.flip(shown_HWC, 1)
+    cv2.cvtColor(shown_HWC, cv2.COLOR_BGR2RGB, dst=out_HWC)

@@ -22,6 +22,7 @@ _MOMENTS = {
     "cifar100": ((0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)),
     "svhn_cropped": ((0.43090966, 0.4302428, 0.44634357), (0.19759192, 0.20029082, 0.19811132)),
 }
+TEST_SPLITS = {"imagenet2012": "validation"}  # of sets whose test split has no labels
 _BLOCK = 1000  # images decoded at a time
 _MOST_RESIDENT = 2 * 2**30  # bytes of decoded images; a larger set is streamed unless told otherwise
 _LOOKS = 100  # images that are looked at to see whether a set's images vary in size

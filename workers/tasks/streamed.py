@@ -20,7 +20,8 @@ from abel import norms
 from workers import mesh
 from workers.data import Dataset
 from workers.data.augment import Augment
-from workers.data.stream import Batches, Stream
+from workers.data.batches import Batches
+from workers.data.stream import Stream
 from workers.tasks import compiled
 from workers.tasks.compiled import EvaluationSums, Recipe, TrainState, TrainSums
 from workers.tasks.equation import Equation

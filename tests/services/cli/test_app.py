@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tfds_files import TfdsWriter, jpegs
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
@@ -120,6 +121,25 @@ def test_data_that_cannot_be_used_is_refused_before_anything_starts(
 ) -> None:
     Path("spec.yaml").write_text(SPEC.replace("{kind: digits, test: 1600}", data))
     assert told in refused(abel("run", "spec.yaml", *options), home)
+
+
+def test_one_spec_trains_on_resident_and_on_streamed_images(home: Path) -> None:
+    writer = TfdsWriter(Path.cwd() / "tfds")
+    features = {"image": writer.image(48, 48, 3, encoding="jpeg"), "label": writer.label(10)}
+    same = jpegs(70, sides=(48, 49))
+    writer.write("photos", {"train": same, "test": same[:20]}, features)
+    for batch_size, stream in [(64, "false"), (64, "true, side: 32"), (71, "true, side: 32")]:
+        data = f"{{kind: tfds, name: photos, stream: {stream}}}"
+        spec = SPEC.replace("{kind: digits, test: 1600}", data).replace("batch_size: 64", f"batch_size: {batch_size}")
+        Path("spec.yaml").write_text(spec)
+        result = abel("plan", "spec.yaml", "--data-dir", "tfds", "--json")
+        if batch_size > 70:
+            assert "program.batch_size: must be at most the 70 training examples, got 71" in refused(result, home)
+        else:
+            assert "no epoch" in (told := json.loads(result.stdout))["basis"]
+            assert "cannot be read" not in str(told["reason"])
+    report = json.loads(abel("data", "check", "photos", "--data-dir", "tfds", "--json").stdout)
+    assert (report["train_examples"], report["test_examples"], report["shape"]) == (70, 20, [48, 48, 3])
 
 
 def test_a_set_that_is_not_image_classification_is_refused(home: Path) -> None:
