@@ -1,4 +1,4 @@
-"""Imports run one way, each framework has one door, settings come from one place: read from syntax alone."""
+"""Imports run one way, each framework has one door, settings come from one place, fixtures are typed: read from syntax alone."""
 
 import ast
 import sys
@@ -129,6 +129,25 @@ def repeated(root: Path) -> list[str]:
     ]
 
 
+def untyped(tests: Path) -> list[str]:
+    """Every fixture that lacks a return type or the type of a parameter."""
+    return [
+        f"{file.relative_to(tests).as_posix()}:{node.lineno}: {node.name}"
+        for file in sorted(tests.rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef) and any(map(_is_fixture, node.decorator_list)) and not _is_typed(node)
+    ]
+
+
+def _is_fixture(decorator: ast.expr) -> bool:
+    return ast.unparse(decorator).partition("(")[0] == "pytest.fixture"
+
+
+def _is_typed(node: ast.FunctionDef) -> bool:
+    parameters = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+    return node.returns is not None and all(parameter.annotation for parameter in parameters)
+
+
 def _is_verb_with_command(paths: Sequence[str]) -> bool:
     return all(any(path.startswith(room) for path in paths) for room in ("services/cli/", "services/verbs/"))
 
@@ -251,6 +270,16 @@ def test_a_planted_second_meaning_is_found(tmp_path: Path) -> None:
     )
     _plant(tmp_path, "services/cli/app.py", "def status(): ...")
     assert repeated(tmp_path) == ["spread: sweeps/results/measures.py, services/verbs/status.py"]
+
+
+def test_every_fixture_has_its_types() -> None:
+    assert untyped(ROOT / "tests") == []
+
+
+def test_a_planted_fixture_without_types_is_found(tmp_path: Path) -> None:
+    sources = ("def bare(): ...", "def half(request) -> int: ...", "def whole(request: Request) -> int: ...")
+    _plant(tmp_path, "sweeps/test_files.py", "\n".join(f"@pytest.fixture(scope='module')\n{one}" for one in sources))
+    assert untyped(tmp_path) == ["sweeps/test_files.py:2: bare", "sweeps/test_files.py:4: half"]
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:

@@ -80,7 +80,7 @@ def link(distribution: metadata.Distribution, site_packages: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy of what setuptools is to see, as it leaves its own files beside the sources."""
     tree, place = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -94,7 +94,7 @@ def wheel(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def empty_python(tmp_path_factory) -> Path:
+def empty_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with `PRESENT` and what these need."""
     place = tmp_path_factory.mktemp("environment")
     venv.create(place, with_pip=False, symlinks=True)

@@ -81,7 +81,7 @@ def norms() -> dict[type, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def expected(norms) -> dict[type, np.ndarray]:
+def expected(norms: dict[type, np.ndarray]) -> dict[type, np.ndarray]:
     """The events of each sequence, i64[N, T], differences taken in its precision."""
     with np.errstate(all="ignore"):
         return {
@@ -155,7 +155,7 @@ def held(norm):
 
 
 @pytest.fixture(scope="module")
-def told(norms) -> dict[type, Outcome]:
+def told(norms: dict[type, np.ndarray]) -> dict[type, Outcome]:
     """What the transform is to do, a[N, T] each: Algorithm 1 on the norms as it holds them, which are not negative."""
     outcomes = {}
     with np.errstate(all="ignore"):

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import jax
@@ -13,7 +13,7 @@ from abel import bounce
 
 
 @pytest.fixture(autouse=True)
-def strict_ranks():
+def strict_ranks() -> Iterator[None]:
     with jax.numpy_rank_promotion("raise"):
         yield
 

@@ -1,3 +1,5 @@
+from collections.abc import Callable, Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +9,15 @@ from abel import double_float
 from abel.double_float import DoubleFloat
 
 EPSILON = 2.0**-45
-NAMED = {"eager": lambda f: f, "jit": jax.jit}
+Transform = Callable[[Callable[..., DoubleFloat]], Callable[..., DoubleFloat]]
+
+NAMED: Mapping[str, Transform] = {"eager": lambda f: f, "jit": jax.jit}
 
 
 @pytest.fixture(params=NAMED.values(), ids=NAMED.keys())
-def transform(request):
-    return request.param
+def transform(request: pytest.FixtureRequest) -> Transform:
+    chosen: Transform = request.param
+    return chosen
 
 
 def exact(number: DoubleFloat) -> np.ndarray:

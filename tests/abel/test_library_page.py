@@ -3,6 +3,7 @@
 import doctest
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,9 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def names():
+def names() -> dict[str, Any]:
     """What the page's names stand for when a reader has run all of it."""
-    found: dict = {}
+    found: dict[str, Any] = {}
     for number, block in enumerate(BLOCKS):
         if block.startswith(">>>"):
             examples = doctest.DocTestParser().get_doctest(block, found, f"block {number}", None, None)

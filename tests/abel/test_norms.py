@@ -1,5 +1,6 @@
 import re
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from abel import norms
 
 
 @pytest.fixture
-def params():
+def params() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
     return {

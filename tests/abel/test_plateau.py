@@ -2,6 +2,7 @@ import importlib.util
 import json
 import math
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def oracle():
+def oracle() -> ModuleType:
     """The script that draws the loss sequences, and that had PyTorch decay on them."""
     spec = importlib.util.spec_from_file_location("plateau_oracle", ROOT / "bench" / "plateau_oracle.py")
     module = importlib.util.module_from_spec(spec)

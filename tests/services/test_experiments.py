@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from stories import Story
 from typer.testing import CliRunner
 
 from services.cli.app import app
@@ -14,7 +15,7 @@ from services.verbs.ui import ui
 
 
 @pytest.fixture
-def small(story: Any) -> Any:
+def small(story: Story) -> Story:
     story.seeds, story.epochs, story.decays, story.layers = 1, 3, (2,), 1
     return story.begin().tell().end()
 
@@ -32,13 +33,13 @@ def client(settings: Settings) -> MlflowClient:
     return MlflowClient(settings.tracking_uri)
 
 
-def track(story: Any, *options: str, code: int = 0) -> str:
+def track(story: Story, *options: str, code: int = 0) -> str:
     done = CliRunner().invoke(app, ["track", story.sweep_id, *options])
     assert done.exit_code == code, done.output
     return " ".join(done.output.split())
 
 
-def home(client: MlflowClient, story: Any) -> Any:
+def home(client: MlflowClient, story: Story) -> Any:
     """The one experiment that holds the sweep's runs."""
     (found,) = {run.info.experiment_id for run in sweep_runs(client, story.sweep_id)}
     return client.get_experiment(found)
@@ -50,7 +51,7 @@ def names(client: MlflowClient) -> set[str]:
 
 @pytest.mark.parametrize("marked", [True, False], ids=["marked", "of an earlier version"])
 def test_a_renamed_experiment_stays_the_sweeps(
-    small: Any, settings: Settings, client: MlflowClient, everything: Any, marked: bool
+    small: Story, settings: Settings, client: MlflowClient, everything: Any, marked: bool
 ) -> None:
     track(small)
     before, experiment = everything(settings.tracking_uri, small.sweep_id), home(client, small).experiment_id
@@ -69,7 +70,7 @@ def test_a_renamed_experiment_stays_the_sweeps(
     assert home(client, small).experiment_id == experiment
 
 
-def test_a_renamed_experiment_that_lost_all_runs_is_filled_again(small: Any, client: MlflowClient) -> None:
+def test_a_renamed_experiment_that_lost_all_runs_is_filled_again(small: Story, client: MlflowClient) -> None:
     track(small)
     client.rename_experiment(home(client, small).experiment_id, "my favourite")
     for run in sweep_runs(client, small.sweep_id):
@@ -79,7 +80,7 @@ def test_a_renamed_experiment_that_lost_all_runs_is_filled_again(small: Any, cli
     assert names(client) == {"my favourite"}
 
 
-def test_a_deleted_experiment_is_named_as_it_is_called_now(small: Any, client: MlflowClient) -> None:
+def test_a_deleted_experiment_is_named_as_it_is_called_now(small: Story, client: MlflowClient) -> None:
     track(small)
     experiment = home(client, small).experiment_id
     client.rename_experiment(experiment, "my favourite")
@@ -94,7 +95,7 @@ def test_a_deleted_experiment_is_named_as_it_is_called_now(small: Any, client: M
 
 @pytest.mark.parametrize("deleted", [False, True])
 def test_an_experiment_of_the_name_that_holds_other_work_is_left_alone(
-    small: Any, client: MlflowClient, deleted: bool
+    small: Story, client: MlflowClient, deleted: bool
 ) -> None:
     other = client.create_experiment(small.name, tags={"team": "vision"})
     client.create_run(other)
@@ -107,13 +108,15 @@ def test_an_experiment_of_the_name_that_holds_other_work_is_left_alone(
     assert home(client, small).name == f"{small.name} (abel)"
 
 
-def test_an_empty_experiment_of_the_name_is_used(small: Any, client: MlflowClient) -> None:
+def test_an_empty_experiment_of_the_name_is_used(small: Story, client: MlflowClient) -> None:
     made = client.create_experiment(small.name)
     track(small)
     assert home(client, small).experiment_id == made
 
 
-def test_another_sweeps_experiment_is_not_taken_for_its_new_name(small: Any, story: Any, client: MlflowClient) -> None:
+def test_another_sweeps_experiment_is_not_taken_for_its_new_name(
+    small: Story, story: Story, client: MlflowClient
+) -> None:
     track(small)
     first = home(client, small).experiment_id
     client.rename_experiment(first, "another")
@@ -123,7 +126,7 @@ def test_another_sweeps_experiment_is_not_taken_for_its_new_name(small: Any, sto
     assert home(client, story).name == "another (abel)"
 
 
-def test_a_run_that_people_renamed_keeps_its_new_name(small: Any, client: MlflowClient) -> None:
+def test_a_run_that_people_renamed_keeps_its_new_name(small: Story, client: MlflowClient) -> None:
     track(small)
     for run in sweep_runs(client, small.sweep_id):
         client.update_run(run.info.run_id, name="the good one")
@@ -131,7 +134,7 @@ def test_a_run_that_people_renamed_keeps_its_new_name(small: Any, client: Mlflow
     assert {run.info.run_name for run in sweep_runs(client, small.sweep_id)} == {"the good one"}
 
 
-def test_edited_tags_are_restored(small: Any, settings: Settings, client: MlflowClient, everything: Any) -> None:
+def test_edited_tags_are_restored(small: Story, settings: Settings, client: MlflowClient, everything: Any) -> None:
     track(small)
     before = everything(settings.tracking_uri, small.sweep_id)
     (run,) = [run for run in sweep_runs(client, small.sweep_id) if run.data.tags.get("abel.arm") == "decay-at"]

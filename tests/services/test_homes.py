@@ -12,10 +12,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from stories import Story
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
@@ -37,7 +37,7 @@ def home(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def told(home: Path, story: Any) -> Iterator[Any]:
+def told(home: Path, story: Story) -> Iterator[Story]:
     """A finished sweep in that home, which the tracking store shows."""
     with closing(Ledger.open(Settings.from_env().ledger_url)) as ledger:
         story.ledger, story.seeds, story.decays, story.epochs = ledger, 1, (2,), 4
@@ -74,7 +74,7 @@ def read_only(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_everything_lies_in_a_home_of_any_name(home: Path, told: Any, free_port: Callable[[], int]) -> None:
+def test_everything_lies_in_a_home_of_any_name(home: Path, told: Story, free_port: Callable[[], int]) -> None:
     files = json.loads(done(abel("report", told.name, "--json")).stdout)["files"]
     assert all(Path(file).is_relative_to(home / "reports") for file in files)
     assert [place.name for place in home.parent.iterdir()] == [NAME]
@@ -120,7 +120,7 @@ def test_a_password_of_the_store_is_not_on_the_command_line_of_its_server(tmp_pa
     assert server.environment["MLFLOW_BACKEND_STORE_URI"].startswith("postgresql://u:SEC")
 
 
-def test_a_read_only_home_is_read(home: Path, told: Any, tmp_path: Path) -> None:
+def test_a_read_only_home_is_read(home: Path, told: Story, tmp_path: Path) -> None:
     told.ledger.close()
     assert not (home / "ledger.db-wal").exists()
     with read_only(home):
@@ -145,7 +145,7 @@ def test_a_home_of_somebody_else_is_refused_with_its_owner(tmp_path: Path, monke
         preflight.check_home(tmp_path)
 
 
-def test_a_damaged_tracking_store_is_named_with_its_cure(home: Path, told: Any, tmp_path: Path) -> None:
+def test_a_damaged_tracking_store_is_named_with_its_cure(home: Path, told: Story, tmp_path: Path) -> None:
     store = home / "mlflow.db"
     store.write_bytes(store.read_bytes()[:40000])
     cure = "then `abel track --all --rebuild` recreates it from the ledger"
@@ -164,7 +164,7 @@ def test_a_damaged_tracking_store_is_named_with_its_cure(home: Path, told: Any, 
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (4,)
 
 
-def test_a_damaged_store_ends_the_projector_beside_a_run_at_once(home: Path, told: Any) -> None:
+def test_a_damaged_store_ends_the_projector_beside_a_run_at_once(home: Path, told: Story) -> None:
     (home / "mlflow.db").write_bytes(b"no database" * 500)
     told.resume()  # a sweep that runs, so that the projector would wait for more
     command = [sys.executable, "-m", "services.tracking.uploading", "--sweep", told.sweep_id]
@@ -175,7 +175,7 @@ def test_a_damaged_store_ends_the_projector_beside_a_run_at_once(home: Path, tol
 
 
 def test_the_environment_of_another_system_stops_only_what_needs_a_store(
-    told: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    told: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
     for arguments in (("status",), ("status", told.name), ("gc", "--dry-run"), ("cancel", told.name), ("data", "list")):
@@ -206,7 +206,7 @@ def test_a_path_that_cannot_be_used_is_refused(arguments: tuple[str, ...], rule:
     assert rule in refused(abel(*arguments))
 
 
-def test_a_user_without_a_home_reaches_the_store(told: Any) -> None:
+def test_a_user_without_a_home_reaches_the_store(told: Story) -> None:
     """As in a container that runs as a number; of root's rights this one keeps what the test's files need."""
     told.ledger.close()
     rights = "+dac_override,+dac_read_search"
@@ -234,7 +234,7 @@ def test_a_spec_may_have_a_byte_order_mark(encoding: str, name: str, tmp_path: P
     done(abel("validate", str(tmp_path / name)))
 
 
-def test_an_old_target_with_a_password_is_renamed(told: Any) -> None:
+def test_an_old_target_with_a_password_is_renamed(told: Story) -> None:
     from services.tracking.mirror import Mirror
     from services.tracking.store import Store
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stories import Story
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
@@ -41,7 +42,7 @@ KEYS = {
 
 
 @pytest.fixture
-def home(own_directories: Path, story: Any) -> Path:
+def home(own_directories: Path, story: Story) -> Path:
     """A home with two finished sweeps."""
     home = own_directories / "abel"
     home.mkdir()
@@ -289,7 +290,7 @@ def ids(home: Path) -> list[str]:
 
 
 def test_a_repair_trains_the_sweeps_that_lost_epochs_and_not_their_namesakes(
-    home: Path, story: Any, monkeypatch: pytest.MonkeyPatch
+    home: Path, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = ids(home)
     with closing(Ledger.open(f"sqlite:///{home}/ledger.db")) as ledger:

@@ -3,11 +3,13 @@
 import json
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 
 import postgres_server
 import pytest
 from oracle import compare, undisturbed
+from postgres_server import Cluster
 
 from sweeps.ledger.database import LedgerAway
 from sweeps.ledger.ledger import Ledger
@@ -21,7 +23,7 @@ RATE = {"learning_rate": 0.05}
 
 
 @pytest.fixture
-def cluster():
+def cluster() -> Iterator[Cluster]:
     with postgres_server.empty() as made:
         yield made
 

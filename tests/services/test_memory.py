@@ -17,7 +17,7 @@ from ray._private.utils import get_used_memory
 from typer.testing import CliRunner
 
 from services.cli.app import app
-from workers.config import to_dict
+from workers.config import Program, to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -85,7 +85,7 @@ def watch(process: "subprocess.Popen[str]", seen: Seen, place: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory, tiny_program: Any) -> Iterator[Seen]:
+def seen(tmp_path_factory: pytest.TempPathFactory, tiny_program: Program) -> Iterator[Seen]:
     """Run a sweep of a modest trial and one that takes memory until it is killed."""
     total, used = get_system_memory(), get_used_memory()
     if total - used < (SPARE_GIB + 2) * GIB:

@@ -23,6 +23,7 @@ from mlflow.entities import Run, ViewType
 from mlflow_server import MlflowServer
 from oracle import is_trial
 from proxy import Draw, Fault, Plan, Proxy, Request
+from stories import Story
 
 from services.tracking import mirror as mirrors
 from services.tracking.mirror import Mirror
@@ -47,7 +48,7 @@ def proxy(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pro
 
 
 @pytest.fixture
-def sweep(story: Any, request: pytest.FixtureRequest) -> Any:
+def sweep(story: Story, request: pytest.FixtureRequest) -> Story:
     """A sweep of this test's name, stopped once and gone on with; one of its trials diverges."""
     story.seeds, story.epochs, story.decays, story.diverging, story.layers = 1, 14, (2, 5), True, 1
     story.name = request.node.name
@@ -59,7 +60,7 @@ def sweep(story: Any, request: pytest.FixtureRequest) -> Any:
     return story.tell(upto=11).tell().end()
 
 
-def show(story: Any, uri: str, tmp_path: Path, more: Callable[[], bool] = lambda: False) -> list[str]:
+def show(story: Story, uri: str, tmp_path: Path, more: Callable[[], bool] = lambda: False) -> list[str]:
     """The projector's loop, with shorter pauses; returns what it said."""
     said: list[str] = []
     ending = persist(
@@ -74,7 +75,7 @@ def show(story: Any, uri: str, tmp_path: Path, more: Callable[[], bool] = lambda
     return said
 
 
-def runs(server: MlflowServer, story: Any, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+def runs(server: MlflowServer, story: Story, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
     """Every run of the experiment, whatever its tags."""
     client = MlflowClient(server.url)
     experiment = client.get_experiment_by_name(story.name)
@@ -85,7 +86,7 @@ def bits(value: float) -> bytes:
     return struct.pack("<d", value if math.isfinite(value) else math.nan)
 
 
-def assert_exactly_once(server: MlflowServer, story: Any) -> None:
+def assert_exactly_once(server: MlflowServer, story: Story) -> None:
     """Compare all that the server has of the sweep with the ledger."""
     client, live = MlflowClient(server.url), runs(server, story)
     (parent,) = [run for run in live if not is_trial(run)]
@@ -122,7 +123,7 @@ def either(*plans: Plan) -> Plan:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_server_is_killed_twenty_times(
-    sweep: Any, server: MlflowServer, proxy: Proxy, tmp_path: Path, seed: int
+    sweep: Story, server: MlflowServer, proxy: Proxy, tmp_path: Path, seed: int
 ) -> None:
     creates = Draw(0, {(Fault.KILLED_AFTER, "experiments/create"): 1, (Fault.KILLED_AFTER, CREATE): 5}, chance=1.0)
     left = {
@@ -142,7 +143,7 @@ def test_the_server_is_killed_twenty_times(
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_replies_are_lost_and_requests_refused(
-    sweep: Any, server: MlflowServer, proxy: Proxy, tmp_path: Path, seed: int
+    sweep: Story, server: MlflowServer, proxy: Proxy, tmp_path: Path, seed: int
 ) -> None:
     faults = (Fault.REPLY_LOST, Fault.REFUSED_AFTER, Fault.UNAVAILABLE)
     left = {(fault, path): 2 for fault in faults for path in (CREATE, BATCH, UPDATE, SEARCH, "artifacts/spec.yaml")}
@@ -154,7 +155,7 @@ def test_replies_are_lost_and_requests_refused(
 
 
 def test_a_run_that_is_made_late_is_one_too_many_and_goes(
-    sweep: Any, server: MlflowServer, proxy: Proxy, tmp_path: Path
+    sweep: Story, server: MlflowServer, proxy: Proxy, tmp_path: Path
 ) -> None:
     late = {b"abel.trial_id": Fault.LATE, b"abel.sharing": Fault.LATE}  # a trial's run, and the sweep's
 
@@ -173,7 +174,7 @@ def test_a_run_that_is_made_late_is_one_too_many_and_goes(
 
 
 def test_tags_and_statuses_that_come_late_are_put_right(
-    sweep: Any, server: MlflowServer, proxy: Proxy, tmp_path: Path
+    sweep: Story, server: MlflowServer, proxy: Proxy, tmp_path: Path
 ) -> None:
     late = {(BATCH, b'"running"'): 1, (UPDATE, b'"KILLED"'): 1}
 
@@ -194,7 +195,7 @@ def test_tags_and_statuses_that_come_late_are_put_right(
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_an_outage_delays_and_loses_nothing(
-    story: Any, server: MlflowServer, proxy: Proxy, tmp_path: Path, how: str
+    story: Story, server: MlflowServer, proxy: Proxy, tmp_path: Path, how: str
 ) -> None:
     story.seeds, story.epochs, story.decays, story.layers, story.name = 1, 12, (2,), 2, f"outage {how}"
     story.begin().tell(upto=2)
@@ -224,7 +225,7 @@ def test_an_outage_delays_and_loses_nothing(
 
 
 def test_a_full_disk_delays_and_loses_nothing(
-    sweep: Any, small_disk: Any, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sweep: Story, small_disk: Any, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirrors, "EVENTS_PER_PAGE", 3)
     store, log = shutil.copy(empty_store, small_disk.place / "mlflow.db"), tmp_path / "server.log"
@@ -240,7 +241,7 @@ def test_a_full_disk_delays_and_loses_nothing(
 
 
 def test_files_that_may_not_grow_delay_and_lose_nothing(
-    sweep: Any, server: MlflowServer, proxy: Proxy, tmp_path: Path
+    sweep: Story, server: MlflowServer, proxy: Proxy, tmp_path: Path
 ) -> None:
     database = Path(server.store.removeprefix("sqlite:///"))
     server.limit_files(database.stat().st_size + 8192)
@@ -255,7 +256,7 @@ def test_files_that_may_not_grow_delay_and_lose_nothing(
 
 
 def test_a_server_that_comes_back_empty_is_filled_again(
-    sweep: Any, server: MlflowServer, proxy: Proxy, tmp_path: Path, empty_store: Path
+    sweep: Story, server: MlflowServer, proxy: Proxy, tmp_path: Path, empty_store: Path
 ) -> None:
     emptied = []
 
@@ -300,7 +301,7 @@ for left in reversed(range(int(kills) + 1)):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_projector_is_killed_before_it_notes_what_was_acknowledged(
-    sweep: Any, server: MlflowServer, tmp_path: Path, seed: int
+    sweep: Story, server: MlflowServer, tmp_path: Path, seed: int
 ) -> None:
     kills = 15
     places = ["--ledger", f"sqlite:///{tmp_path / 'ledger.db'}", "--artifacts", str(tmp_path / "artifacts")]

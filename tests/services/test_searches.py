@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from services.cli.app import app
 from sweeps.ledger.ledger import Ledger
-from workers.config import to_dict
+from workers.config import Program, to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -39,7 +40,7 @@ if "sweeps.run.driver_process" in sys.orig_argv:
 
 
 @pytest.fixture
-def file(tmp_path, tiny_program):
+def file(tmp_path: Path, tiny_program: Program) -> Path:
     program = to_dict(tiny_program) | {"data": {"kind": "digit_pairs", "train": 256, "test": 1000}, "clip": None}
     drawn = {
         "schedule": {"kind": "decay_at", "decay_factor": 0.1},

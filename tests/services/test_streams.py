@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,13 @@ def gone() -> int:
 
 
 @pytest.fixture
-def full() -> Any:
+def full() -> Iterator[FileIO]:
     with Path("/dev/full").open("wb", buffering=0) as device:
         yield device
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["catalog", "fig-3"], ["status", "--json"]])
-def test_output_that_is_the_only_product_must_be_written(arguments: list[str], full: Any) -> None:
+def test_output_that_is_the_only_product_must_be_written(arguments: list[str], full: FileIO) -> None:
     done = abel(*arguments, stdout=full)
     assert (done.returncode, FULL in done.stderr.decode()) == (74, True), done.stderr.decode()
 
@@ -69,7 +70,7 @@ def test_a_closed_output_is_never_the_number_of_another_file(tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_an_error_that_cannot_be_told_keeps_its_exit_code(full: Any, gone: int) -> None:
+def test_an_error_that_cannot_be_told_keeps_its_exit_code(full: FileIO, gone: int) -> None:
     assert abel("plan", "no-such", stderr=full).returncode == 2
     assert abel("plan", "--no-such", stdout=gone, stderr=gone).returncode == 2
 
@@ -85,7 +86,7 @@ def test_characters_that_the_output_lacks_are_replaced() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_run_that_nobody_sees_finishes_and_tells(
-    tmp_path: Path, gone: int, full: Any, monkeypatch: pytest.MonkeyPatch, reap: Callable[[], list[str]]
+    tmp_path: Path, gone: int, full: FileIO, monkeypatch: pytest.MonkeyPatch, reap: Callable[[], list[str]]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("spec.yaml").write_text(SPEC)

@@ -1,20 +1,14 @@
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import postgres_server
 import pytest
 from postgres_server import Cluster, Server
+from shops import Shop
 
-from abel.schedules import Observation, replay
-from sweeps.ledger.ledger import Ledger
-from sweeps.run.frontier import Frontier
-from sweeps.spec.schedules import schedule_from_dict
 from sweeps.spec.sweep import SweepSpec, parse_document
-from workers.cohort import train
-from workers.config import to_dict
-from workers.workshop import Workshop
+from workers.config import Program, to_dict
 
 MOVING = ("seconds", "examples_per_second")
 
@@ -48,10 +42,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def spec_of(tiny_program) -> Callable[..., SweepSpec]:
+def spec_of(tiny_program: Program) -> Callable[..., SweepSpec]:
     """A spec over the tiny program with one arm of every schedule; keywords replace its parts."""
 
-    def build(**parts):
+    def build(**parts: Any) -> SweepSpec:
         rate = {"learning_rate": 0.1}
         factor = rate | {"decay_factor": 0.1}
         arms = {
@@ -76,7 +70,7 @@ def spec_of(tiny_program) -> Callable[..., SweepSpec]:
 
 
 @pytest.fixture
-def bouncing_spec(tiny_program) -> SweepSpec:
+def bouncing_spec(tiny_program: Program) -> SweepSpec:
     """A spec whose forks come out of the data: under this L2 the norm bounces, in each seed at another epoch."""
     rate = {"learning_rate": 0.1}
     abel = {"schedule": {"kind": "abel", "decay_factor": 0.1, "last_decay_epoch": None} | rate}
@@ -87,76 +81,6 @@ def bouncing_spec(tiny_program) -> SweepSpec:
     }
     program = to_dict(tiny_program) | {"l2": 0.1}
     return parse_document({"name": "bounce", "program": program, "epochs": 15, "seeds": [0, 1], "arms": arms})
-
-
-@dataclass
-class Shop:
-    """A ledger and a workshop in one process: runs sweeps as the driver does, without Ray."""
-
-    directory: Path
-    url: str
-    ledger: Ledger = field(init=False)
-    workshop: Workshop = field(init=False)
-
-    def __post_init__(self):
-        self.ledger = Ledger.open(self.url)
-        self.workshop = Workshop(checkpoints=self.directory / "checkpoints", data_dir=None)
-
-    def enter(self, spec, *, sharing=True):
-        trials = spec.expand()
-        identities = {trial.program: self.workshop.identity(trial.program) for trial in trials}
-        return (
-            trials,
-            identities,
-            self.ledger.create_sweep(spec.name, spec.to_dict(), trials, identities, sharing=sharing),
-        )
-
-    def frontier(self, spec, *, sharing=True, **options):
-        trials, identities, sweep_id = self.enter(spec, sharing=sharing)
-        invocation = self.ledger.begin_invocation(sweep_id)
-        frontier = Frontier(self.ledger, sweep_id, invocation, sharing=sharing, **options)
-        frontier.open(trials, identities)
-        return sweep_id, frontier
-
-    def run(self, spec, *, sharing=True, most=10**6):
-        """Run a sweep, at most so many reports of it; returns its id and the frontier."""
-        sweep_id, frontier = self.frontier(spec, sharing=sharing)
-        while most > 0 and (taken := frontier.take()):
-            number, cohort = taken
-            with closing(train(cohort, self.workshop)) as reports:
-                for report in reports:
-                    frontier.hear(number, [report])
-                    most -= 1
-                    if most <= 0:
-                        break
-        return sweep_id, frontier
-
-    def curves(self, sweep_id):
-        """Every trial's records bit for bit, but for measured times."""
-        return {
-            row.name: [
-                {name: value.hex() for name, value in state.metrics.items() if name not in MOVING}
-                for state in self.ledger.curve(row.head)
-            ]
-            for row in self.ledger.trials(sweep_id)
-        }
-
-    def decisions(self, sweep_id):
-        """What every schedule did when, whatever order cohorts came in: (trial, epoch, event)."""
-        names = {row.id: row.name for row in self.ledger.trials(sweep_id)}
-        events = [event.payload for event in self.ledger.events(sweep_id, limit=10**6) if event.kind == "schedule"]
-        return sorted((names[event["trial"]], event["epoch"], event["event"]) for event in events)
-
-    def by_algorithm_1(self, sweep_id):
-        """The decisions of ABEL's trials, from Algorithm 1 over the norms that are recorded of each."""
-        found = []
-        for row in self.ledger.trials(sweep_id):
-            if row.schedule["kind"] == "abel":
-                metrics = [state.metrics for state in self.ledger.curve(row.head)]
-                seen = [Observation(values["weight_norm_sq"], values["train_loss"]) for values in metrics]
-                states = replay(schedule_from_dict(row.schedule), seen)
-                found += [(row.name, state.epoch, int(state.event)) for state in states if state.event]
-        return sorted(found)
 
 
 @pytest.fixture

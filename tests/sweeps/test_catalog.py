@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from typing import Any
 
 import jsonschema
 import pytest
@@ -15,7 +16,7 @@ from workers.tasks.classify import Classify
 
 
 @pytest.fixture(scope="module")
-def schema():
+def schema() -> dict[str, Any]:
     return json_schema()
 
 

@@ -1,7 +1,9 @@
 """The digest of the code that can change a number, and of nothing else."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,7 @@ from workers.optimizers.adam import Adam
 
 
 @pytest.fixture
-def plugin(tmp_path, monkeypatch):
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package of a user's own with a model that imports a helper inside a function."""
     package = tmp_path / "gym"
     package.mkdir()

@@ -8,13 +8,14 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from abel.schedules import SCHEDULES, Abel
 from workers.cohort import WorkerMismatch, train
-from workers.config import to_dict
+from workers.config import Program, to_dict
 from workers.fold import Member
 from workers.reports import Cohort, Damaged, Ended, Forked, Record, Saved
 from workers.workshop import Workshop
@@ -50,12 +51,12 @@ def stopping(epoch):
 
 
 @pytest.fixture
-def workshop(tmp_path):
+def workshop(tmp_path: Path) -> Workshop:
     return Workshop(checkpoints=tmp_path / "checkpoints", data_dir=None)
 
 
 @pytest.fixture
-def cohort(workshop, tiny_program):
+def cohort(workshop: Workshop, tiny_program: Program) -> Cohort:
     return Cohort(
         program=tiny_program, identity=workshop.identity(tiny_program), seed=3, epochs=EPOCHS, members=MEMBERS
     )

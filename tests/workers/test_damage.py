@@ -15,6 +15,7 @@ import pytest
 from abel.schedules import SCHEDULES
 from workers.checkpoints import DRAFT, MANIFEST
 from workers.cohort import train
+from workers.config import Program
 from workers.fold import Member
 from workers.reports import Cohort, Damaged, Record
 from workers.workshop import Workshop
@@ -149,7 +150,7 @@ DAMAGES = (
 
 
 @pytest.fixture(scope="module")
-def scene(tiny_program, tmp_path_factory):
+def scene(tiny_program: Program, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return Scene(tiny_program, tmp_path_factory.mktemp("damage"))
 
 

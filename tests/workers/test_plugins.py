@@ -1,5 +1,6 @@
 """Variants are found through entry points, ours and a user's."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 
@@ -22,10 +23,10 @@ class Thawed:
 
 
 @pytest.fixture
-def registered(monkeypatch):
+def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Replace the installed entry points by (name, value) pairs."""
 
-    def register(*pairs):
+    def register(*pairs: tuple[str, str]) -> None:
         entries = [EntryPoint(name, value, GROUP) for name, value in pairs]
         monkeypatch.setattr(plugins, "entry_points", lambda group: entries if group == GROUP else [])
         plugins.look_again()

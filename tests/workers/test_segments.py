@@ -7,6 +7,7 @@ import pytest
 
 from abel.schedules import Constant, GrowBatch
 from workers.cohort import train
+from workers.config import Program
 from workers.fold import Member
 from workers.reports import Cohort, Damaged, Ended, Partway, Record, Saved
 from workers.tasks.classify import Classification
@@ -16,7 +17,7 @@ EPOCHS, STEPS = 2, 6  # 96 examples in batches of 16
 
 
 @pytest.fixture
-def long(tiny_program):
+def long(tiny_program: Program) -> Program:
     """A program whose epochs of 6 steps can be left after steps 2 and 4."""
     return replace(tiny_program, task=replace(tiny_program.task, save_every_steps=2))
 
@@ -46,9 +47,10 @@ def bits(reports):
 
 
 @pytest.fixture
-def stretches(monkeypatch):
+def stretches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The stretches that are trained, in order."""
-    seen, advance = [], Classification.advance
+    seen: list[tuple[int, int]] = []
+    advance = Classification.advance
 
     def counted(self, state, hyper, learning_rates, key, batch_size, stretch):
         if isinstance(stretch[0], int) and not _is_abstract(state):

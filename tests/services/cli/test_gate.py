@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stories import Story
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
@@ -22,13 +23,13 @@ SPEC = {
 
 
 @pytest.fixture
-def small(story: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def small(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
     monkeypatch.setenv("ABEL_HOME", str(tmp_path))
     story.seeds, story.epochs, story.decays, story.layers, story.spec = 2, 3, (), 1, SPEC
     return story
 
 
-def check(story: Any, folder: Path, *more: str, better: float = 0.0) -> Result:
+def check(story: Story, folder: Path, *more: str, better: float = 0.0) -> Result:
     """Hold the sweep to a baseline whose errors are lower by so much, a bit more in each seed."""
     kept = json.loads(CliRunner().invoke(app, ["baseline", "save", story.name]).stdout)
     for row in kept["arms"]["constant"]["trials"]:
@@ -37,7 +38,7 @@ def check(story: Any, folder: Path, *more: str, better: float = 0.0) -> Result:
     return CliRunner().invoke(app, ["check", story.name, "--baseline", str(folder / "baseline.json"), *more])
 
 
-def test_a_file_that_fails_late_changes_no_verdict(small: Any, tmp_path: Path) -> None:
+def test_a_file_that_fails_late_changes_no_verdict(small: Story, tmp_path: Path) -> None:
     small.begin().tell().end()
     for better, code, verdict in ((0.0, 0, "holds"), (20.0, 1, "regressed")):
         done = check(small, tmp_path, "--json", "--junit", "/dev/full", better=better)
@@ -46,7 +47,7 @@ def test_a_file_that_fails_late_changes_no_verdict(small: Any, tmp_path: Path) -
 
 
 def test_a_machine_that_fails_is_no_bug_and_no_verdict(
-    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: Any) -> None:
         raise IdentityLost("the process that looks at the data was killed by SIGKILL")
@@ -61,7 +62,7 @@ def test_a_machine_that_fails_is_no_bug_and_no_verdict(
 
 
 @pytest.mark.parametrize("guessing", [99.0, None])  # None: as older versions wrote it; its data tell it
-def test_an_arm_near_chance_is_not_praised(small: Any, tmp_path: Path, guessing: float | None) -> None:
+def test_an_arm_near_chance_is_not_praised(small: Story, tmp_path: Path, guessing: float | None) -> None:
     small.hopeless, small.guessing = True, guessing
     small.begin().tell().end()
     told = gate.measured(Settings.from_env(), small.name)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from playwright.sync_api import Page
+from stories import Story
 from typer.testing import CliRunner
 
 from services.cli.app import app
@@ -38,7 +38,7 @@ def settings(tmp_path: Path, tracking_uri: str) -> Settings:
     return Settings(home=tmp_path, ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}", tracking_uri=tracking_uri)
 
 
-def project(story: Any, settings: Settings) -> None:
+def project(story: Story, settings: Settings) -> None:
     """Show the sweep in the tracking store, which the verb's links lead to and `write_report` does not read."""
     mirror = Mirror(story.ledger, story.sweep_id, Store(settings.tracking_uri, settings.artifacts))
     while mirror.step():
@@ -79,7 +79,7 @@ def read(path: Path) -> str:
 
 
 def test_a_figure_is_laid_out_once_for_both_themes_and_its_file(
-    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    story: Story, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     laid_out, execute = [], ConstrainedLayoutEngine.execute
     monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *given: laid_out.append(execute(*given)))
@@ -89,7 +89,7 @@ def test_a_figure_is_laid_out_once_for_both_themes_and_its_file(
     assert len(laid_out) == pictures + 1  # the main figure's file has a title; on the page that is a heading
 
 
-def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> None:
+def test_the_page_says_what_the_sweep_showed(story: Story, settings: Settings) -> None:
     story.begin().tell().end()
     written = write_report(settings, ["fig-s6a-digits"])
     folder = settings.reports / "fig-s6a-digits"
@@ -111,7 +111,7 @@ def test_the_page_says_what_the_sweep_showed(story: Any, settings: Settings) -> 
     assert 'class="banner"' not in text
 
 
-def test_a_number_has_one_interval_wherever_it_is_shown(story: Any, settings: Settings) -> None:
+def test_a_number_has_one_interval_wherever_it_is_shown(story: Story, settings: Settings) -> None:
     story.begin().tell().end()
     written = write_report(settings, ["fig-s6a-digits"], kind="csv")
     (cost,) = re.findall(r"by (\+[\d.]+ \(.*?\)) points", written.findings[0])
@@ -126,7 +126,7 @@ def test_a_number_has_one_interval_wherever_it_is_shown(story: Any, settings: Se
 
 @pytest.mark.parametrize("guessing", [99.0, None])
 def test_finished_results_are_read_without_their_plug_in(
-    story: Any,
+    story: Story,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     uninstall: Callable[[], None],
@@ -154,7 +154,7 @@ def test_finished_results_are_read_without_their_plug_in(
     assert "It counts as guessing, 99 % test error" in said
 
 
-def test_diverged_trials_are_in_sight_and_count_as_guessing(story: Any, settings: Settings) -> None:
+def test_diverged_trials_are_in_sight_and_count_as_guessing(story: Story, settings: Settings) -> None:
     story.diverging = True
     story.begin().tell().end()
     written = write_report(settings, [story.sweep_id])
@@ -167,7 +167,9 @@ def test_diverged_trials_are_in_sight_and_count_as_guessing(story: Any, settings
     assert "12 of 40" in text
 
 
-def test_an_unfinished_sweep_is_said_and_shown_as_far_as_it_is(story: Any, settings: Settings, tmp_path: Path) -> None:
+def test_an_unfinished_sweep_is_said_and_shown_as_far_as_it_is(
+    story: Story, settings: Settings, tmp_path: Path
+) -> None:
     story.epochs = 36
     story.begin().tell(upto=4)
     story.tell(only=lambda name: name.startswith("decay-at")).end(SweepStatus.INTERRUPTED)
@@ -178,7 +180,7 @@ def test_an_unfinished_sweep_is_said_and_shown_as_far_as_it_is(story: Any, setti
     assert (tmp_path / "out" / "decay_time.png").exists()
 
 
-def test_other_sweeps_get_the_general_parts(story: Any, settings: Settings) -> None:
+def test_other_sweeps_get_the_general_parts(story: Story, settings: Settings) -> None:
     story.seeds, story.decays = 1, ()
     story.begin().tell().end()
     written = write_report(settings, [story.sweep_id])
@@ -188,14 +190,14 @@ def test_other_sweeps_get_the_general_parts(story: Any, settings: Settings) -> N
     assert [heading in text for heading in ("Weight norm", "Learning rate", "Arms", "Trials")] == [True] * 4
 
 
-def test_what_comes_from_a_spec_is_escaped(story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_comes_from_a_spec_is_escaped(story: Story, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     story.seeds, story.decays = 1, ()
     monkeypatch.setattr(story, "title", "<b>$title</b> & more")
     story.begin().tell().end()
     assert "<h1>&lt;b&gt;$title&lt;/b&gt; &amp; more</h1>" in read(write_report(settings, [story.sweep_id]).files[0])
 
 
-def test_what_is_not_there_is_an_error(story: Any, settings: Settings) -> None:
+def test_what_is_not_there_is_an_error(story: Story, settings: Settings) -> None:
     with pytest.raises(LedgerError, match="sweep 'fig-s6a': must be one that was run here"):
         write_report(settings, ["fig-s6a"])
     story.begin()
@@ -203,7 +205,7 @@ def test_what_is_not_there_is_an_error(story: Any, settings: Settings) -> None:
         write_report(settings, [story.sweep_id])
 
 
-def test_a_trials_number_leads_to_its_run(story: Any, settings: Settings) -> None:
+def test_a_trials_number_leads_to_its_run(story: Story, settings: Settings) -> None:
     story.seeds, story.epochs, story.decays = 1, 4, (1, 2)
     story.begin().tell().end()
     project(story, settings)
@@ -225,7 +227,7 @@ def test_an_address_that_no_link_can_begin_with_is_bad_input(address: str) -> No
     assert "must be an http:// or https:// URL with a host" in " ".join(done.output.replace("│", " ").split())
 
 
-def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
+def test_the_numbers_are_exported(story: Story, settings: Settings) -> None:
     story.begin().tell().end()
     tables = {}
     for kind, read_table in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
@@ -248,7 +250,7 @@ def test_the_numbers_are_exported(story: Any, settings: Settings) -> None:
         assert set(kept["measures"]["measure"]) == set(MEASURES)
 
 
-def test_several_sweeps_stand_in_one_report(story: Any, settings: Settings) -> None:
+def test_several_sweeps_stand_in_one_report(story: Story, settings: Settings) -> None:
     story.begin().tell().end()
     story.name, story.decays = "other", (2, 7)
     story.begin().tell().end()
@@ -262,7 +264,7 @@ def test_several_sweeps_stand_in_one_report(story: Any, settings: Settings) -> N
     assert not any("the smallest spread" in sentence for sentence in written.findings)  # their grids differ
 
 
-def test_sweeps_of_one_name_are_told_apart(story: Any, settings: Settings) -> None:
+def test_sweeps_of_one_name_are_told_apart(story: Story, settings: Settings) -> None:
     for decays in ((2, 7), (2, 9)):
         story.decays = decays
         story.begin().tell().end()
@@ -276,7 +278,7 @@ def test_sweeps_of_one_name_are_told_apart(story: Any, settings: Settings) -> No
 
 
 def test_sweeps_of_other_programs_are_not_compared(
-    story: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    story: Story, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story.begin().tell().end()
     story.name = "other"
@@ -288,21 +290,21 @@ def test_sweeps_of_other_programs_are_not_compared(
         write_report(settings, ["fig-s6a-digits", "other"])
 
 
-def test_what_has_no_epoch_yet_is_not_shown(story: Any, settings: Settings) -> None:
+def test_what_has_no_epoch_yet_is_not_shown(story: Story, settings: Settings) -> None:
     story.begin()
     with pytest.raises(OperationError, match="must have a recorded epoch to be shown, got none yet"):
         write_report(settings, [story.sweep_id])
     assert not settings.reports.exists()
 
 
-def test_one_seed_has_no_intervals_and_says_why(story: Any, settings: Settings) -> None:
+def test_one_seed_has_no_intervals_and_says_why(story: Story, settings: Settings) -> None:
     story.seeds = 1
     story.begin().tell().end()
     text = read(write_report(settings, [story.sweep_id]).files[0])
     assert "With one seed the noise is unknown, so there are no intervals: run at least two." in text
 
 
-def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings) -> None:
+def test_an_arm_that_lacks_trials_has_no_measures(story: Story, settings: Settings) -> None:
     story.begin().tell(only=lambda name: name != "decay-at decay_epoch=4 seed=1").end(SweepStatus.INTERRUPTED)
     written = write_report(settings, [story.sweep_id])
     (lacking,) = [sentence for sentence in written.findings if "no measures" in sentence]
@@ -310,7 +312,7 @@ def test_an_arm_that_lacks_trials_has_no_measures(story: Any, settings: Settings
     assert "decay-at decay_epoch=4 seed=1 (waiting); `abel run` trains the missing ones" in lacking
 
 
-def test_a_sweep_without_any_measure_is_shown_and_exported(story: Any, settings: Settings) -> None:
+def test_a_sweep_without_any_measure_is_shown_and_exported(story: Story, settings: Settings) -> None:
     story.seeds = 1
     story.begin().tell(upto=3).end(SweepStatus.INTERRUPTED)
     written = write_report(settings, [story.sweep_id], kind="csv")
@@ -320,7 +322,7 @@ def test_a_sweep_without_any_measure_is_shown_and_exported(story: Any, settings:
 
 
 def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known(
-    story: Any, settings: Settings, uninstall: Callable[[], None]
+    story: Story, settings: Settings, uninstall: Callable[[], None]
 ) -> None:
     story.diverging, story.guessing = True, None
     story.begin().tell(only=lambda name: name == "constant seed=0")
@@ -338,7 +340,7 @@ def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known
     assert any("1 trial diverged" in sentence for sentence in written.findings)
 
 
-def test_settings_of_several_kinds_are_exported_as_text(story: Any, settings: Settings, tmp_path: Path) -> None:
+def test_settings_of_several_kinds_are_exported_as_text(story: Story, settings: Settings, tmp_path: Path) -> None:
     story.seeds = 1
     story.begin().tell().end()
     frames = load(story.ledger, story.ledger.sweep(story.sweep_id))
@@ -376,14 +378,14 @@ def test_outcomes_of_every_kind_are_counted_by_arm() -> None:
     assert {name: int(seen[name]) for name in set(outcomes)} == Counter(outcomes)
 
 
-def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Any, settings: Settings) -> None:
+def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Story, settings: Settings) -> None:
     story.seeds, story.epochs, story.decays, story.hopeless, story.guessing = 2, 3, (), True, None
     story.begin().tell().end()
     said = write_report(settings, [story.sweep_id]).findings
     assert [one for one in said if one.startswith("abel is near chance") and "guessing has 99 %" in one]
 
 
-def test_a_report_needs_no_tracking_store(story: Any, settings: Settings) -> None:
+def test_a_report_needs_no_tracking_store(story: Story, settings: Settings) -> None:
     story.seeds, story.epochs, story.decays = 1, 4, ()
     story.begin().tell().end()
     untracked = replace(settings, tracking_uri=f"sqlite:///{settings.home / 'none.db'}")
@@ -396,7 +398,7 @@ def test_a_report_needs_no_tracking_store(story: Any, settings: Settings) -> Non
     assert read(written.files[0]).count("finished") > 1
 
 
-def test_what_cannot_be_put_on_the_sweep_s_run_is_told(story: Any, settings: Settings) -> None:
+def test_what_cannot_be_put_on_the_sweep_s_run_is_told(story: Story, settings: Settings) -> None:
     story.seeds, story.epochs, story.decays = 1, 4, ()
     story.begin().tell().end()
     project(story, settings)
@@ -410,7 +412,7 @@ def test_a_title_is_no_formula() -> None:
     assert themes.png(themes.blank(r"Costs $\fo$ little", (6, 3))).startswith(b"\x89PNG")
 
 
-def test_a_browser_sorts_the_trials_and_prints_the_light_page(story: Any, settings: Settings, page: Page) -> None:
+def test_a_browser_sorts_the_trials_and_prints_the_light_page(story: Story, settings: Settings, page: Page) -> None:
     story.begin().tell().end()
     project(story, settings)
     page.set_content(reporting.report(settings, [story.sweep_id], None).files[0].read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from stories import Story
 
 from services.tracking import downsampling
 from services.tracking import mirror as mirrors
@@ -67,7 +68,7 @@ def test_of_a_trial_at_its_end_the_last_epoch_and_the_least_are_shown() -> None:
 
 
 @pytest.fixture
-def long(story: Any) -> Any:
+def long(story: Story) -> Story:
     """A sweep of long trials, stopped once in between."""
     story.seeds, story.epochs, story.decays, story.layers = 1, LONG, (150,), 1
     story.begin().tell(upto=200).end(SweepStatus.INTERRUPTED)
@@ -77,7 +78,7 @@ def long(story: Any) -> Any:
 
 @pytest.mark.slow
 def test_a_long_trial_is_shown_with_its_events_and_its_errors_are_exact(
-    long: Any,
+    long: Story,
     everything: Callable[[str, str], dict[str, Any]],
     tmp_path: Path,
     empty_store: Path,

@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from oracle import is_trial
+from stories import Story
 
 from services.tracking import mirror as mirrors
 from services.tracking import projection, view
@@ -28,14 +29,14 @@ from workers.trajectory import TEST_ERROR
 Everything = Callable[[str, str], dict[str, Any]]
 
 
-def project(story: Any, uri: str, tmp_path: Path, *, rebuild: bool = False) -> Mirror:
+def project(story: Story, uri: str, tmp_path: Path, *, rebuild: bool = False) -> Mirror:
     mirror = Mirror(story.ledger, story.sweep_id, Store(uri, tmp_path / "artifacts"), rebuild=rebuild)
     while mirror.step():
         pass
     return mirror
 
 
-def shown(uri: str, story: Any) -> tuple[Run, dict[str, Run]]:
+def shown(uri: str, story: Story) -> tuple[Run, dict[str, Run]]:
     runs = list(sweep_runs(MlflowClient(uri), story.sweep_id))
     (parent,) = [run for run in runs if not is_trial(run)]
     trials = {run.info.run_name: run for run in runs if is_trial(run)}
@@ -43,7 +44,7 @@ def shown(uri: str, story: Any) -> tuple[Run, dict[str, Run]]:
     return parent, trials
 
 
-def points(uri: str, story: Any) -> dict[tuple[str, str], list[tuple[int, float, int]]]:
+def points(uri: str, story: Story) -> dict[tuple[str, str], list[tuple[int, float, int]]]:
     client = MlflowClient(uri)
     return {
         (run.info.run_name, key): [
@@ -55,12 +56,12 @@ def points(uri: str, story: Any) -> dict[tuple[str, str], list[tuple[int, float,
 
 
 @pytest.fixture
-def small(story: Any) -> Any:
+def small(story: Story) -> Story:
     story.seeds, story.epochs, story.decays = 2, 6, (2,)
     return story.begin()
 
 
-def test_every_trial_is_a_run_with_its_full_curves(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_every_trial_is_a_run_with_its_full_curves(small: Story, tracking_uri: str, tmp_path: Path) -> None:
     small.tell().end()
     project(small, tracking_uri, tmp_path)
     parent, trials = shown(tracking_uri, small)
@@ -109,13 +110,13 @@ def test_every_trial_is_a_run_with_its_full_curves(small: Any, tracking_uri: str
     assert [(step, value) for step, value, _ in found["decay-at decay_epoch=2 seed=0", "decay_event"]] == [(2, 8.0)]
 
 
-def test_a_program_that_the_sweep_does_not_know_has_no_data_set(small: Any) -> None:
+def test_a_program_that_the_sweep_does_not_know_has_no_data_set(small: Story) -> None:
     sweep, (trial, *_) = small.ledger.sweep(small.sweep_id), small.ledger.trials(small.sweep_id)
     assert projection.data_of(sweep, trial) is not None
     assert projection.data_of(sweep, replace(trial, program={**trial.program, "l2": 1.0})) is None
 
 
-def test_abels_decisions_are_told_apart(story: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_abels_decisions_are_told_apart(story: Story, tracking_uri: str, tmp_path: Path) -> None:
     story.seeds, story.decays = 1, ()
     story.begin().tell().end()
     project(story, tracking_uri, tmp_path)
@@ -126,7 +127,7 @@ def test_abels_decisions_are_told_apart(story: Any, tracking_uri: str, tmp_path:
     assert tags["abel.decay_epochs"] == "24,34"
 
 
-def test_a_changed_description_reaches_the_sweeps_run(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_a_changed_description_reaches_the_sweeps_run(small: Story, tracking_uri: str, tmp_path: Path) -> None:
     small.tell().end()
     project(small, tracking_uri, tmp_path)
     before = points(tracking_uri, small)
@@ -141,7 +142,7 @@ def test_a_changed_description_reaches_the_sweeps_run(small: Any, tracking_uri: 
     assert points(tracking_uri, small) == before
 
 
-def test_projecting_everything_again_adds_nothing(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_projecting_everything_again_adds_nothing(small: Story, tracking_uri: str, tmp_path: Path) -> None:
     small.tell().end()
     project(small, tracking_uri, tmp_path)
     before = points(tracking_uri, small)
@@ -153,7 +154,9 @@ def test_projecting_everything_again_adds_nothing(small: Any, tracking_uri: str,
     assert points(tracking_uri, small) == before
 
 
-def test_a_sweep_that_is_taken_up_again_goes_on_in_the_same_runs(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_a_sweep_that_is_taken_up_again_goes_on_in_the_same_runs(
+    small: Story, tracking_uri: str, tmp_path: Path
+) -> None:
     small.tell(upto=3).end(SweepStatus.INTERRUPTED)
     project(small, tracking_uri, tmp_path)
     parent, trials = shown(tracking_uri, small)
@@ -172,7 +175,9 @@ def test_a_sweep_that_is_taken_up_again_goes_on_in_the_same_runs(small: Any, tra
     assert {len(curve) for (_, key), curve in points(tracking_uri, small).items() if key == "test_error"} == {6}
 
 
-def test_what_the_events_left_out_is_taken_from_the_trials_path(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_what_the_events_left_out_is_taken_from_the_trials_path(
+    small: Story, tracking_uri: str, tmp_path: Path
+) -> None:
     small.tell(upto=2)
     offset = small.ledger.events(small.sweep_id)[-1].id
     project(small, tracking_uri, tmp_path / "unused")
@@ -184,7 +189,7 @@ def test_what_the_events_left_out_is_taken_from_the_trials_path(small: Any, trac
     assert {len(curve) for (_, key), curve in points(tracking_uri, small).items() if key == "test_error"} == {6}
 
 
-def test_values_that_are_not_finite_become_nan_and_a_tag(story: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_values_that_are_not_finite_become_nan_and_a_tag(story: Story, tracking_uri: str, tmp_path: Path) -> None:
     story.seeds, story.decays, story.diverging = 1, (), True
     story.begin().tell().end()
     project(story, tracking_uri, tmp_path)
@@ -199,7 +204,7 @@ def test_values_that_are_not_finite_become_nan_and_a_tag(story: Any, tracking_ur
 
 
 def test_a_diverged_trial_is_ordered_as_guessing_and_its_record_stays(
-    story: Any, tracking_uri: str, tmp_path: Path
+    story: Story, tracking_uri: str, tmp_path: Path
 ) -> None:
     story.seeds, story.epochs, story.decays, story.diverging = 2, 14, (), True
     story.begin().tell().end()
@@ -220,7 +225,7 @@ def test_a_diverged_trial_is_ordered_as_guessing_and_its_record_stays(
 
 
 def test_a_store_that_lost_the_sweep_is_filled_again(
-    small: Any, tracking_uri: str, tmp_path: Path, empty_store: Path
+    small: Story, tracking_uri: str, tmp_path: Path, empty_store: Path
 ) -> None:
     small.tell().end()
     project(small, tracking_uri, tmp_path)
@@ -232,14 +237,14 @@ def test_a_store_that_lost_the_sweep_is_filled_again(
     assert points(tracking_uri, small) == before
 
 
-def test_a_deleted_experiment_is_reported_with_its_cure(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_a_deleted_experiment_is_reported_with_its_cure(small: Story, tracking_uri: str, tmp_path: Path) -> None:
     client = MlflowClient(tracking_uri)
     client.delete_experiment(client.create_experiment(small.name))
     with pytest.raises(TrackingError, match="must not be deleted; `mlflow experiments restore"):
         project(small, tracking_uri, tmp_path)
 
 
-def test_the_ledger_is_only_read_and_the_offset_moved(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_the_ledger_is_only_read_and_the_offset_moved(small: Story, tracking_uri: str, tmp_path: Path) -> None:
     small.tell().end()
     before = (small.ledger.sweeps(), small.ledger.trials(small.sweep_id), small.ledger.events(small.sweep_id))
     mirror = project(small, tracking_uri, tmp_path)
@@ -250,7 +255,7 @@ def test_the_ledger_is_only_read_and_the_offset_moved(small: Any, tracking_uri: 
 
 
 @pytest.fixture
-def eventful(story: Any) -> Any:
+def eventful(story: Story) -> Story:
     """A sweep to which everything happens, shown by nobody yet: a stop, a failure, incidents, a divergence."""
     story.seeds, story.epochs, story.decays, story.diverging = 2, 14, (2,), True
     story.begin().tell(upto=3)
@@ -265,13 +270,13 @@ def eventful(story: Any) -> Any:
     return story
 
 
-def go_on(story: Any) -> None:
+def go_on(story: Story) -> None:
     story.resume()
     story.tell(upto=5).tell().end()
 
 
 def test_the_store_comes_out_the_same_however_its_events_were_read(
-    eventful: Any, everything: Everything, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+    eventful: Story, everything: Everything, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live, small_pages, at_once = (f"sqlite:///{shutil.copy(empty_store, tmp_path / f'{i}.db')}" for i in range(3))
     project(eventful, live, tmp_path)
@@ -290,7 +295,7 @@ def test_the_store_comes_out_the_same_however_its_events_were_read(
 
 
 def test_a_rebuild_repairs_what_is_missing_and_doubles_nothing(
-    eventful: Any, everything: Everything, tracking_uri: str, tmp_path: Path
+    eventful: Story, everything: Everything, tracking_uri: str, tmp_path: Path
 ) -> None:
     go_on(eventful)
     project(eventful, tracking_uri, tmp_path)
@@ -309,7 +314,7 @@ def test_a_rebuild_repairs_what_is_missing_and_doubles_nothing(
 
 
 def test_a_store_from_a_backup_is_brought_up_to_date(
-    small: Any, everything: Everything, tracking_uri: str, tmp_path: Path
+    small: Story, everything: Everything, tracking_uri: str, tmp_path: Path
 ) -> None:
     small.tell(upto=2)
     project(small, tracking_uri, tmp_path)
@@ -326,7 +331,7 @@ def test_a_store_from_a_backup_is_brought_up_to_date(
     [("cancelled", "KILLED", "KILLED"), ("no_space", "FAILED", "KILLED"), ("unheard of", "FAILED", "FAILED")],
 )
 def test_every_status_has_one_in_mlflow(
-    small: Any, tracking_uri: str, tmp_path: Path, status: str, trials_as: str, sweep_as: str
+    small: Story, tracking_uri: str, tmp_path: Path, status: str, trials_as: str, sweep_as: str
 ) -> None:
     small.tell(upto=2)
     first, second, *_ = small.ledger.trials(small.sweep_id)
@@ -341,7 +346,7 @@ def test_every_status_has_one_in_mlflow(
 
 
 def test_results_are_named_after_the_metric_and_the_best_comes_first(
-    story: Any, tracking_uri: str, tmp_path: Path
+    story: Story, tracking_uri: str, tmp_path: Path
 ) -> None:
     story.seeds, story.epochs, story.decays, story.accuracy = 1, 14, (2,), True
     story.begin().tell().end()

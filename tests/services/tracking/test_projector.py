@@ -5,9 +5,9 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from stories import Story
 
 from services.ledgers import lag
 from services.settings import Settings
@@ -17,7 +17,7 @@ from services.tracking.projector import projecting
 
 @pytest.mark.slow
 def test_a_projector_that_is_killed_is_started_again(
-    story: Any, tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    story: Story, tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(projectors, "RESTART_SECONDS", 0.0)
     settings = Settings(home=tmp_path, ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}", tracking_uri=tracking_uri)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from oracle import is_trial
+from stories import Story
 
 from services.tracking import run_measures
 from services.tracking.mirror import Mirror
@@ -22,7 +23,9 @@ from sweeps.spec.rules import MEASURES
 from workers.trajectory import TEST_ERROR
 
 
-def project(story: Any, uri: str, tmp_path: Path, *, rebuild: bool = False) -> Mapping[str, Sequence[tuple[Any, ...]]]:
+def project(
+    story: Story, uri: str, tmp_path: Path, *, rebuild: bool = False
+) -> Mapping[str, Sequence[tuple[Any, ...]]]:
     """Show the sweep; returns the histories of its own run's metrics."""
     mirror = Mirror(story.ledger, story.sweep_id, Store(uri, tmp_path / "artifacts"), rebuild=rebuild)
     while mirror.step():
@@ -40,13 +43,13 @@ def arms_of(found: Mapping[str, Any]) -> set[str]:
 
 
 @pytest.fixture
-def small(story: Any) -> Any:
+def small(story: Story) -> Story:
     story.seeds, story.epochs, story.decays, story.layers = 3, 6, (2, 4), 1
     return story.begin()
 
 
 def test_a_sweep_that_has_ended_shows_the_measures_of_every_arm_once(
-    small: Any, tracking_uri: str, tmp_path: Path
+    small: Story, tracking_uri: str, tmp_path: Path
 ) -> None:
     small.tell(upto=3).end(SweepStatus.INTERRUPTED)
     assert project(small, tracking_uri, tmp_path) == {}
@@ -72,7 +75,7 @@ def test_a_sweep_that_has_ended_shows_the_measures_of_every_arm_once(
 
 
 def test_an_arm_that_lacks_a_result_has_no_measures_and_the_others_have(
-    small: Any, tracking_uri: str, tmp_path: Path
+    small: Story, tracking_uri: str, tmp_path: Path
 ) -> None:
     lost = next(row for row in small.ledger.trials(small.sweep_id) if row.arm == "decay-at")
     small.tell(only=lambda name: name != lost.name)
@@ -84,7 +87,7 @@ def test_an_arm_that_lacks_a_result_has_no_measures_and_the_others_have(
 
 
 def test_a_diverged_trial_counts_as_guessing_and_without_its_data_the_arm_has_none(
-    small: Any, tracking_uri: str, tmp_path: Path
+    small: Story, tracking_uri: str, tmp_path: Path
 ) -> None:
     small.diverging = True
     small.epochs = 14
@@ -111,7 +114,7 @@ def test_a_diverged_trial_counts_as_guessing_and_without_its_data_the_arm_has_no
     assert {point.key.split("/")[1] for point in points} == {"decay-at", "abel"}
 
 
-def test_one_seed_has_measures_and_no_intervals(story: Any) -> None:
+def test_one_seed_has_measures_and_no_intervals(story: Story) -> None:
     story.seeds, story.epochs, story.decays = 1, 4, (2, 3)
     story.begin().tell()
     row = story.ledger.sweep(story.sweep_id)
@@ -127,7 +130,7 @@ def test_one_seed_has_measures_and_no_intervals(story: Any) -> None:
     assert spread == pytest.approx(max(finals) - min(finals), abs=1e-4)
 
 
-def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Any) -> None:
+def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Story) -> None:
     story.seeds, story.epochs, story.decays, story.hopeless, story.guessing = 2, 3, (), True, None
     story.begin().tell()
     sweep, trials = story.ledger.sweep(story.sweep_id), story.ledger.trials(story.sweep_id)

@@ -1,10 +1,10 @@
 """Tests for `services/tracking/runs.py`."""
 
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from stories import Story
 
 from services.tracking.mirror import Mirror
 from services.tracking.runs import MlflowClient, RunsError, comparison, places
@@ -12,7 +12,7 @@ from services.tracking.store import Store
 
 
 @pytest.fixture
-def told(story: Any, tracking_uri: str, tmp_path: Path) -> Any:
+def told(story: Story, tracking_uri: str, tmp_path: Path) -> Story:
     story.seeds, story.epochs, story.decays = 2, 36, (2, 10)
     story.begin().tell().end()
     mirror = Mirror(story.ledger, story.sweep_id, Store(tracking_uri, tmp_path / "artifacts"))
@@ -21,14 +21,14 @@ def told(story: Any, tracking_uri: str, tmp_path: Path) -> Any:
     return story
 
 
-def test_the_ui_s_place_of_every_trial(told: Any, tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ui_s_place_of_every_trial(told: Story, tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.tracking.runs.ROWS_PER_PAGE", 3)
     found, client = places(tracking_uri, told.sweep_id), MlflowClient(tracking_uri)
     names = {trial: client.get_run(place.rpartition("/")[2]).info.run_name for trial, place in found.items()}
     assert names == {row.id: row.name for row in told.ledger.trials(told.sweep_id)}
 
 
-def test_the_ui_shows_the_trials_of_one_sweep_in_order_of_their_least_error(told: Any, tracking_uri: str) -> None:
+def test_the_ui_shows_the_trials_of_one_sweep_in_order_of_their_least_error(told: Story, tracking_uri: str) -> None:
     client = MlflowClient(tracking_uri)
     experiment = client.get_experiment_by_name(told.name)
     view = parse_qs(urlsplit(comparison(tracking_uri, told.ledger.sweep(told.sweep_id)).removeprefix("/#")).query)
@@ -45,7 +45,7 @@ def test_the_ui_shows_the_trials_of_one_sweep_in_order_of_their_least_error(told
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
-def test_the_ui_has_no_page_of_what_was_not_uploaded(story: Any, tracking_uri: str) -> None:
+def test_the_ui_has_no_page_of_what_was_not_uploaded(story: Story, tracking_uri: str) -> None:
     sweep = story.begin().ledger.sweep(story.sweep_id)
     with pytest.raises(RunsError, match=f"sweep {sweep.name!r}: must be in the tracking store"):
         comparison(tracking_uri, sweep)

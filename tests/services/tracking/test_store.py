@@ -3,11 +3,11 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from oracle import is_trial
+from stories import Story
 
 from services.settings import Settings
 from services.tracking.mirror import Mirror
@@ -57,7 +57,7 @@ def test_of_two_runs_of_a_trial_the_one_that_shows_more_stays(store: Store, trac
     assert {empty.run_id, late.run_id}.isdisjoint({full.run_id, another.run_id})
 
 
-def test_the_sweeps_run_carries_spec_and_figure(story: Any, store: Store, tracking_uri: str, tmp_path: Path) -> None:
+def test_the_sweeps_run_carries_spec_and_figure(story: Story, store: Store, tracking_uri: str, tmp_path: Path) -> None:
     story.seeds, story.epochs, story.decays = 1, 2, ()
     story.begin().tell().end()
     settings = Settings(home=tmp_path, ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}", tracking_uri=tracking_uri)
@@ -75,7 +75,7 @@ def test_the_sweeps_run_carries_spec_and_figure(story: Any, store: Store, tracki
 
 
 def test_once_a_sweep_has_ended_a_runs_curve_is_found_by_its_index(
-    story: Any, tracking_uri: str, tmp_path: Path
+    story: Story, tracking_uri: str, tmp_path: Path
 ) -> None:
     """Without SQLite's statistics MLflow's own queries read all points of a metric in the store for each run."""
     story.begin().tell()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stories import Story
 from typer.testing import CliRunner
 
 from services.cli.app import app
@@ -25,7 +26,7 @@ from sweeps.urls import without_credentials
 
 
 @pytest.fixture
-def small(story: Any) -> Any:
+def small(story: Story) -> Story:
     story.seeds, story.epochs, story.decays, story.layers = 2, 6, (2,), 1
     return story.begin()
 
@@ -59,14 +60,14 @@ def silent(line: str) -> None:
 
 
 def test_an_unknown_sweep_is_a_usage_error(
-    small: Any, tracking_uri: str, tmp_path: Path, capsys: Any, handlers: None
+    small: Story, tracking_uri: str, tmp_path: Path, capsys: Any, handlers: None
 ) -> None:
     assert project([*arguments(tmp_path, tracking_uri, "nothing")]) == 2
     assert "sweep 'nothing': must be one that was run here" in capsys.readouterr().err
 
 
 def test_a_store_out_of_reach_is_told_without_credentials(
-    small: Any, tracking_uri: str, tmp_path: Path, capsys: Any, free_port: Callable[[], int], handlers: None
+    small: Story, tracking_uri: str, tmp_path: Path, capsys: Any, free_port: Callable[[], int], handlers: None
 ) -> None:
     small.tell().end()
     place = f"127.0.0.1:{free_port()}"
@@ -81,7 +82,7 @@ def test_a_store_out_of_reach_is_told_without_credentials(
 
 
 @pytest.mark.slow
-def test_a_follower_ends_when_its_starter_is_gone(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_a_follower_ends_when_its_starter_is_gone(small: Story, tracking_uri: str, tmp_path: Path) -> None:
     small.tell(upto=2)
     last = small.ledger.events(small.sweep_id)[-1].id
     words = [*arguments(tmp_path, tracking_uri, small.sweep_id), "--follow"]
@@ -98,7 +99,7 @@ def test_a_follower_ends_when_its_starter_is_gone(small: Any, tracking_uri: str,
 
 @pytest.mark.slow
 def test_mlflow_is_made_again_from_the_ledger(
-    small: Any, settings: Settings, tmp_path: Path, everything: Any, empty_store: Path
+    small: Story, settings: Settings, tmp_path: Path, everything: Any, empty_store: Path
 ) -> None:
     small.tell(upto=3).end(SweepStatus.INTERRUPTED)
     assert upload(settings, small.ledger, small.ledger.sweep(small.sweep_id), rebuild=False, say=silent).error is None
@@ -119,7 +120,12 @@ def test_mlflow_is_made_again_from_the_ledger(
 
 
 def test_another_tracking_uri_gets_all_of_it(
-    small: Any, settings: Settings, tmp_path: Path, everything: Any, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+    small: Story,
+    settings: Settings,
+    tmp_path: Path,
+    everything: Any,
+    empty_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small.tell().end()
     assert CliRunner().invoke(app, ["track", small.name]).exit_code == 0
@@ -130,7 +136,7 @@ def test_another_tracking_uri_gets_all_of_it(
 
 
 def test_an_outage_is_an_exit_code_and_a_reason(
-    small: Any, settings: Settings, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+    small: Story, settings: Settings, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small.tell().end()
     monkeypatch.setattr(uploading, "GIVE_UP_SECONDS", 0.5)
@@ -144,12 +150,12 @@ def test_an_outage_is_an_exit_code_and_a_reason(
 
 
 @pytest.mark.parametrize("words", [["track"], ["track", "tiny", "--all"], ["track", "no-such"]])
-def test_bad_input_is_exit_code_2(small: Any, settings: Settings, words: list[str]) -> None:
+def test_bad_input_is_exit_code_2(small: Story, settings: Settings, words: list[str]) -> None:
     assert CliRunner().invoke(app, words).exit_code == 2
 
 
 def test_a_sweep_that_another_process_shows_is_left_to_it(
-    small: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    small: Story, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploading, "LOCK_SECONDS", 0.0)
     monkeypatch.setattr(uploading, "LOOK_SECONDS", 0.0)

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow_server import MlflowServer
 from oracle import is_trial
 from playwright.sync_api import Page, expect
+from stories import Story
 
 from services.tracking import view as views
 from services.tracking.mirror import Mirror
@@ -33,24 +34,24 @@ CHARTS = """
 """
 
 
-def project(story: Any, uri: str, tmp_path: Path, *, rebuild: bool = False) -> None:
+def project(story: Story, uri: str, tmp_path: Path, *, rebuild: bool = False) -> None:
     mirror = Mirror(story.ledger, story.sweep_id, Store(uri, tmp_path / "artifacts"), rebuild=rebuild)
     while mirror.step():
         pass
 
 
 @pytest.fixture
-def small(story: Any) -> Any:
+def small(story: Story) -> Story:
     story.seeds, story.epochs, story.decays = 1, 4, (2,)
     return story.begin().tell().end()
 
 
-def saved(uri: str, story: Any) -> dict[str, str]:
+def saved(uri: str, story: Story) -> dict[str, str]:
     tags = MlflowClient(uri).get_experiment_by_name(story.name).tags
     return {name: text for name, text in tags.items() if name.startswith(views.TAG)}
 
 
-def test_a_view_is_what_mlflows_front_end_saves(small: Any) -> None:
+def test_a_view_is_what_mlflows_front_end_saves(small: Story) -> None:
     row, trials = small.ledger.sweep(small.sweep_id), small.ledger.trials(small.sweep_id)
     made = views.view(row, trials)
     assert made.tag == f"mlflow.sharedViewState.{made.key}"
@@ -64,12 +65,12 @@ def test_a_view_is_what_mlflows_front_end_saves(small: Any) -> None:
     assert views.view(row, trials[::-1]) == made
 
 
-def state_of(story: Any, trials: Sequence[TrialRow]) -> dict[str, Any]:
+def state_of(story: Story, trials: Sequence[TrialRow]) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(json.loads(views.view(story.ledger.sweep(story.sweep_id), trials).text)["state"])
     return found
 
 
-def test_a_mean_is_over_the_seeds_of_a_setting_alone(story: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_a_mean_is_over_the_seeds_of_a_setting_alone(story: Story, tracking_uri: str, tmp_path: Path) -> None:
     story.seeds, story.epochs, story.decays = 2, 4, (2, 3)
     story.begin().tell().end()
     project(story, tracking_uri, tmp_path)
@@ -87,7 +88,7 @@ def test_a_mean_is_over_the_seeds_of_a_setting_alone(story: Any, tracking_uri: s
         assert len({json.dumps({**member, "seed": ""}, sort_keys=True) for member in members}) == 1
 
 
-def test_a_mean_of_rates_is_shown_only_where_seeds_share_them(small: Any) -> None:
+def test_a_mean_of_rates_is_shown_only_where_seeds_share_them(small: Story) -> None:
     trials = small.ledger.trials(small.sweep_id)
 
     def charts(of: Sequence[TrialRow]) -> list[str]:
@@ -102,7 +103,7 @@ def test_a_mean_of_rates_is_shown_only_where_seeds_share_them(small: Any) -> Non
     assert "learning_rate_first" in charts([replace(trial, epochs=321) for trial in [*trials, *second]])  # no means
 
 
-def test_a_line_is_a_mean_only_where_mlflow_takes_it_over_all_its_trials(small: Any) -> None:
+def test_a_line_is_a_mean_only_where_mlflow_takes_it_over_all_its_trials(small: Story) -> None:
     trials = small.ledger.trials(small.sweep_id)
 
     def lines(of: Sequence[TrialRow]) -> tuple[bool, bool, str]:
@@ -117,7 +118,7 @@ def test_a_line_is_a_mean_only_where_mlflow_takes_it_over_all_its_trials(small: 
     assert lines(settings[:20]) == (True, True, "SHOW_ALL")
 
 
-def test_a_view_of_many_axes_fits_into_a_tag(small: Any) -> None:
+def test_a_view_of_many_axes_fits_into_a_tag(small: Story) -> None:
     row, (trial, *_) = small.ledger.sweep(small.sweep_id), small.ledger.trials(small.sweep_id)
     axes = {f"program.optimizer.a_rather_long_name_{axis}": axis for axis in range(100)}
     name = " ".join(f"{label}={value}" for label, value in axes.items())
@@ -125,7 +126,7 @@ def test_a_view_of_many_axes_fits_into_a_tag(small: Any) -> None:
     assert len(views.view(row, wide).text) < TAG_CHARACTERS
 
 
-def test_a_sweep_has_one_view_which_may_be_changed_in_mlflow(small: Any, tracking_uri: str, tmp_path: Path) -> None:
+def test_a_sweep_has_one_view_which_may_be_changed_in_mlflow(small: Story, tracking_uri: str, tmp_path: Path) -> None:
     project(small, tracking_uri, tmp_path)
     ((tag, text),) = saved(tracking_uri, small).items()
     assert tag.endswith(f"abel-{small.sweep_id}")
@@ -142,7 +143,7 @@ def test_a_sweep_has_one_view_which_may_be_changed_in_mlflow(small: Any, trackin
 
 
 def test_the_ui_opens_on_the_view_and_without_it_on_the_same_runs(
-    small: Any, tracking_uri: str, tmp_path: Path
+    small: Story, tracking_uri: str, tmp_path: Path
 ) -> None:
     project(small, tracking_uri, tmp_path)
     assert comparison(tracking_uri, small.ledger.sweep(small.sweep_id)).endswith(
@@ -169,7 +170,7 @@ def bounces(line: Sequence[tuple[float, float]]) -> bool:
     return max(heights[: low + 1]) - heights[low] > enough and max(heights[low:]) - heights[low] > enough
 
 
-def means_by_setting(story: Any, result: Callable[[list[float]], float]) -> dict[str, float]:
+def means_by_setting(story: Story, result: Callable[[list[float]], float]) -> dict[str, float]:
     """The mean over seeds of what becomes of a setting's test errors, from the ledger."""
     found: dict[str, list[float]] = {}
     for row in story.ledger.trials(story.sweep_id):
@@ -180,7 +181,7 @@ def means_by_setting(story: Any, result: Callable[[list[float]], float]) -> dict
 
 @pytest.mark.slow
 def test_a_browser_shows_the_settings_and_the_bounce_and_compares_runs(
-    story: Any, server: MlflowServer, page: Page, tmp_path: Path
+    story: Story, server: MlflowServer, page: Page, tmp_path: Path
 ) -> None:
     story.seeds = 2
     story.begin().tell().end()

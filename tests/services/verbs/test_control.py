@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stories import Story
 from typer.testing import CliRunner
 
 from services.cli.app import app
@@ -18,7 +19,7 @@ from sweeps.ledger.records import SweepStatus
 
 
 @pytest.fixture
-def stopped(story: Any, own_directories: Path) -> tuple[Settings, Any]:
+def stopped(story: Story, own_directories: Path) -> tuple[Settings, Story]:
     """A sweep that was stopped after two epochs, in this test's ABEL_HOME."""
     settings = Settings.from_env().prepare()
     story.ledger, story.seeds, story.epochs, story.decays = Ledger.open(settings.ledger_url), 2, 6, (2,)
@@ -33,7 +34,7 @@ def abel(*arguments: str) -> Any:
     return CliRunner().invoke(app, list(arguments))
 
 
-def test_an_arm_is_cancelled_and_retried(stopped: tuple[Settings, Any]) -> None:
+def test_an_arm_is_cancelled_and_retried(stopped: tuple[Settings, Story]) -> None:
     settings, story = stopped
     before = statuses(settings, story.name)
     done = abel("cancel", story.name, "--arm", "abel")
@@ -49,7 +50,7 @@ def test_an_arm_is_cancelled_and_retried(stopped: tuple[Settings, Any]) -> None:
     assert statuses(settings, story.name)["abel seed=0"] == "cancelled"
 
 
-def test_a_sweep_without_open_trials_is_cancelled_as_a_whole(stopped: tuple[Settings, Any]) -> None:
+def test_a_sweep_without_open_trials_is_cancelled_as_a_whole(stopped: tuple[Settings, Story]) -> None:
     settings, story = stopped
     assert control.cancel(settings, story.name).trials == 6
     detail = standing.status(settings, story.name)
@@ -59,7 +60,7 @@ def test_a_sweep_without_open_trials_is_cancelled_as_a_whole(stopped: tuple[Sett
     assert standing.status(settings, story.name).sweep.status == "interrupted"
 
 
-def test_what_is_not_there_is_refused_and_changes_nothing(stopped: tuple[Settings, Any]) -> None:
+def test_what_is_not_there_is_refused_and_changes_nothing(stopped: tuple[Settings, Story]) -> None:
     settings, story = stopped
     before = statuses(settings, story.name)
     with pytest.raises(OperationError, match=r"arm 'no': must be one of sweep .* \(abel, constant, decay-at\)"):
@@ -72,7 +73,7 @@ def test_what_is_not_there_is_refused_and_changes_nothing(stopped: tuple[Setting
     assert statuses(settings, story.name) == before
 
 
-def test_the_status_lists_trials_by_the_names_that_commands_take(stopped: tuple[Settings, Any]) -> None:
+def test_the_status_lists_trials_by_the_names_that_commands_take(stopped: tuple[Settings, Story]) -> None:
     settings, story = stopped
     listed = abel("status", story.name, "--trials")
     assert listed.exit_code == 0
@@ -82,7 +83,7 @@ def test_the_status_lists_trials_by_the_names_that_commands_take(stopped: tuple[
     assert abel("status", "--trials").exit_code == 2
 
 
-def test_an_unknown_trial_names_the_nearest(stopped: tuple[Settings, Any]) -> None:
+def test_an_unknown_trial_names_the_nearest(stopped: tuple[Settings, Story]) -> None:
     _, story = stopped
     story.seeds = 30
     story.name = "many"
@@ -92,7 +93,7 @@ def test_an_unknown_trial_names_the_nearest(stopped: tuple[Settings, Any]) -> No
     assert "nearest: abel seed=17," in " ".join(refused.output.split())
 
 
-def test_cancelled_trials_are_not_shown_as_complete(stopped: tuple[Settings, Any]) -> None:
+def test_cancelled_trials_are_not_shown_as_complete(stopped: tuple[Settings, Story]) -> None:
     _, story = stopped
     abel("cancel", story.name)
     shown = " ".join(abel("status", story.name).output.split())
@@ -100,7 +101,9 @@ def test_cancelled_trials_are_not_shown_as_complete(stopped: tuple[Settings, Any
     assert "0/2 2 cancelled" in shown
 
 
-def test_nothing_is_retried_while_a_process_runs_the_sweep(stopped: tuple[Settings, Any], another_process: Any) -> None:
+def test_nothing_is_retried_while_a_process_runs_the_sweep(
+    stopped: tuple[Settings, Story], another_process: Any
+) -> None:
     settings, story = stopped
     another_process(settings.ledger_url, story.sweep_id)
     with pytest.raises(SweepBusy, match="is being run by process"):
@@ -110,7 +113,7 @@ def test_nothing_is_retried_while_a_process_runs_the_sweep(stopped: tuple[Settin
     assert "cancelled" not in statuses(settings, story.name).values()  # its driver ends them
 
 
-def test_the_status_tells_what_befell_the_sweep_and_how_often(stopped: tuple[Settings, Any]) -> None:
+def test_the_status_tells_what_befell_the_sweep_and_how_often(stopped: tuple[Settings, Story]) -> None:
     settings, story = stopped
     story.resume()
     trials = [row.id for row in story.ledger.trials(story.sweep_id)]
@@ -124,7 +127,7 @@ def test_the_status_tells_what_befell_the_sweep_and_how_often(stopped: tuple[Set
     assert "and 2 more, epoch 2)" in shown
 
 
-def test_the_status_tells_what_the_tracking_store_lacks(stopped: tuple[Settings, Any]) -> None:
+def test_the_status_tells_what_the_tracking_store_lacks(stopped: tuple[Settings, Story]) -> None:
     settings, story = stopped
     lacking = standing.status(settings, story.name).lacking
     assert lacking > 0

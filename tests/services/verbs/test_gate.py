@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,7 +21,10 @@ from sweeps.ledger import tables
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.sealing import change_rows
 from sweeps.results import baseline as baselines
+from sweeps.results.grids import Grid
 from sweeps.results.power import verdict_shares
+from sweeps.results.values import Power
+from workers.config import Program, to_dict
 
 pytestmark = pytest.mark.ray
 
@@ -59,10 +63,8 @@ BASELINE = {
 
 
 @pytest.fixture(scope="module")
-def ran(tiny_program):
+def ran(tiny_program: Program) -> Iterator[Path]:
     """A home in which the sweep was run, and its spec's file."""
-    from workers.config import to_dict
-
     root = Path(tempfile.mkdtemp(prefix="abel-"))
     (root / "spec.json").write_text(json.dumps(spec(to_dict(tiny_program))))
     command = [sys.executable, "-m", "services.cli", "run", str(root / "spec.json"), "--no-tracking", "--workers", "1"]
@@ -77,14 +79,14 @@ def environment(root):
 
 
 @pytest.fixture
-def home(ran, abel_home):
+def home(ran: Path, abel_home: Path) -> Path:
     """This test's copy of that home."""
     shutil.copytree(ran / "home", abel_home)
     return abel_home
 
 
 @pytest.fixture
-def baseline(home, tmp_path):
+def baseline(home: Path, tmp_path: Path) -> Path:
     """The sweep's baseline, in a file."""
     file = tmp_path / "baseline.json"
     file.write_text(abel("baseline", "save", "guarded").stdout)
@@ -336,11 +338,11 @@ def test_files_that_can_be_written_are_left_alone_until_there_is_a_verdict(basel
 
 
 @pytest.fixture
-def looks(monkeypatch):
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """By how many each table's measure shares the risk, in tables of few simulated sweeps: their shares are tested elsewhere."""
-    given = []
+    given: list[tuple[str, int]] = []
 
-    def shares(arm, name, table, margin, looks):
+    def shares(arm: str, name: str, table: Grid, margin: float, looks: int) -> Power:
         given.append((name, looks))
         return verdict_shares(arm, name, table, margin, looks, FEW)
 

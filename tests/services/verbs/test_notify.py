@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -25,7 +26,7 @@ SECRET = "T0PSECRET"
 
 
 @pytest.fixture(autouse=True)
-def without_pauses(monkeypatch):
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "RETRY", {**notify.RETRY, "backoff_factor": 0})
 
 
@@ -68,10 +69,10 @@ class Listener:
 
 
 @pytest.fixture
-def listen():
-    started = []
+def listen() -> Iterator[Callable[..., Listener]]:
+    started: list[Listener] = []
 
-    def start(*answers):
+    def start(*answers: int) -> Listener:
         started.append(Listener(*answers or (200,)))
         return started[-1]
 

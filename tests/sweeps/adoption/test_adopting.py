@@ -6,9 +6,12 @@ import json
 import re
 import sqlite3
 import sys
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
+from typing import Any
 
 import pytest
+from shops import Shop
 from typer.testing import CliRunner
 
 from abel.schedules import Constant
@@ -22,6 +25,7 @@ from sweeps.ledger.database import LedgerError
 from sweeps.ledger.records import SweepStatus
 from sweeps.processes import identity
 from sweeps.processes.replaying import ReplayError, replay_way
+from sweeps.spec.sweep import SweepSpec
 from workers import segments, trajectory
 from workers.config import to_dict
 from workers.randomness import epoch_key
@@ -33,22 +37,27 @@ FORKED = {"seeds": [0], "epochs": 3, "arms": ONE["arms"] | {"at": {"schedule": L
 NUMERICS, PLAN = trajectory.numerics, Constant.plan
 
 
+OtherCode = Callable[..., AbstractContextManager[None]]
+
+
 @pytest.fixture
-def settings(shop):
+def settings(shop: Shop) -> Settings:
     return Settings(home=shop.directory, ledger_url=shop.url, tracking_uri=f"sqlite:///{shop.directory}/mlflow.db")
 
 
 @pytest.fixture(autouse=True)
-def answers_from_here(request, monkeypatch):
+def answers_from_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process answer for the worker processes, each of which takes seconds to start, except where they are tested."""
     if request.node.get_closest_marker("slow"):
         return
 
-    def ask(module, question, environment, process):
+    def ask(
+        module: str, question: Mapping[str, Any], environment: identity.WorkerEnvironment, process: str
+    ) -> Mapping[str, Any]:
         with monkeypatch.context() as given, io.StringIO() as answer:
             given.setattr(sys, "stdin", io.StringIO(json.dumps(question)))
             importlib.import_module(module).main(answer)
-            found = json.loads(answer.getvalue())
+            found: Mapping[str, Any] = json.loads(answer.getvalue())
         if "fault" in found:
             raise identity.IdentityError(found["fault"])
         return found
@@ -58,11 +67,11 @@ def answers_from_here(request, monkeypatch):
 
 
 @pytest.fixture
-def with_other_code(monkeypatch):
+def with_other_code(monkeypatch: pytest.MonkeyPatch) -> OtherCode:
     """Code that is named otherwise, and what is changed of it: "module__name" to a value."""
 
     @contextmanager
-    def build(**changes):
+    def build(**changes: Any) -> Iterator[None]:
         with monkeypatch.context() as other:
             other.setattr(trajectory, "code_digest", lambda program: "0" * 64)
             for place, value in changes.items():
@@ -76,10 +85,10 @@ def with_other_code(monkeypatch):
 
 
 @pytest.fixture
-def recorded(shop, with_other_code):
+def recorded(shop: Shop, with_other_code: OtherCode) -> Callable[..., str]:
     """Run a sweep with other code; returns its id."""
 
-    def run(spec, sharing=True, **changes):
+    def run(spec: SweepSpec, sharing: bool = True, **changes: Any) -> str:
         with with_other_code(**changes):
             sweep_id, frontier = shop.run(spec, sharing=sharing)
             shop.ledger.end_invocation(sweep_id, frontier.invocation, SweepStatus.FINISHED)

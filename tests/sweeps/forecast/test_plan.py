@@ -1,5 +1,6 @@
 import random
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from abel.schedules import (
     Linear,
     Observation,
     Plateau,
+    Schedule,
     Simple,
     Step,
     WarmupStableDecay,
@@ -20,6 +22,7 @@ from abel.schedules import (
 from sweeps.forecast.plan import Seconds, Span, forecast, wall_seconds
 from sweeps.spec.sweep import load_spec, parse_document
 from sweeps.spec.trial import Trial
+from workers.config import Program
 
 RATE = {"learning_rate": 0.1}
 FACTOR = RATE | {"decay_factor": 0.1}
@@ -27,10 +30,10 @@ EXAMPLES = 160  # ten batches of the tiny program
 
 
 @pytest.fixture
-def trials_of(tiny_program):
+def trials_of(tiny_program: Program) -> Callable[..., list[Trial]]:
     """Trials of some schedules over seeds; each schedule is an arm of its own."""
 
-    def build(schedules, epochs=40, seeds=(0,)):
+    def build(schedules: Iterable[Schedule], epochs: int = 40, seeds: Sequence[int] = (0,)) -> list[Trial]:
         pairs = [(f"arm{index}", schedule, seed) for index, schedule in enumerate(schedules) for seed in seeds]
         return [
             Trial(

@@ -1,8 +1,7 @@
 """Tests for `sweeps/forecast/recorded.py`: what the ledger holds of trials that may end by themselves, and what is left."""
 
-from typing import Any
-
 import pytest
+from stories import Story
 
 from sweeps.forecast.plan import Span
 from sweeps.forecast.recorded import estimate, recorded_epochs
@@ -18,7 +17,7 @@ EARLY = {"kind": "abel", "learning_rate": 0.1, "decay_factor": 0.1, "gain_thresh
 
 
 @pytest.fixture
-def identity(story: Any) -> Identity:
+def identity(story: Story) -> Identity:
     return story.begin().ledger.sweep(story.sweep_id).identities[0]
 
 
@@ -29,7 +28,7 @@ def spec(identity: Identity) -> SweepSpec:
     return parse_document({"name": "early", "program": identity.program, "epochs": 40, "seeds": [0], "arms": arms})
 
 
-def record(story: Any, trial: Trial, identity: Identity, epochs: int) -> None:
+def record(story: Story, trial: Trial, identity: Identity, epochs: int) -> None:
     """Write so many epochs of a trial, with a norm that goes up and down and a loss that stays."""
     state, key, records = trial.schedule.init(), identity.root(trial.seed), []
     for epoch in range(1, epochs + 1):

@@ -1,17 +1,21 @@
 import os
 import signal
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+from shops import Shop
 
 from sweeps.ledger import leases
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.leases import Fenced, Holder, SweepBusy, is_held
+from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
+from sweeps.spec.sweep import SweepSpec
 
 
 @pytest.fixture
-def entered(shop, spec_of):
+def entered(shop: Shop, spec_of: Callable[..., SweepSpec]) -> tuple[Ledger, str, str]:
     _, _, sweep_id = shop.enter(spec_of())
     return shop.ledger, sweep_id, shop.url
 

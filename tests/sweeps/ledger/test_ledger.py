@@ -3,9 +3,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
+from shops import Shop
 from sqlalchemy import event, select, update
 
 from sweeps.ledger import tables
@@ -14,6 +16,7 @@ from sweeps.ledger.entries import Batch
 from sweeps.ledger.holding import HeldSweep
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.spec.sweep import SweepSpec
 from workers.reports import Record
 
 METRICS = {
@@ -32,7 +35,7 @@ def record(epoch, *, metrics=METRICS, key=None):
 
 
 @pytest.fixture
-def entered(shop, spec_of):
+def entered(shop: Shop, spec_of: Callable[..., SweepSpec]) -> tuple[Ledger, str, int]:
     _, _, sweep_id = shop.enter(spec_of())
     return shop.ledger, sweep_id, shop.ledger.begin_invocation(sweep_id)
 

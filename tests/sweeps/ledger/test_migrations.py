@@ -29,7 +29,7 @@ VERSION_2 = VERSION_1.with_name("ledger_2.sql")  # two sweeps, one of them inter
 
 
 @pytest.fixture
-def old(tmp_path):
+def old(tmp_path: Path) -> Path:
     """The file of a ledger that version 1 wrote."""
     path = tmp_path / "ledger.db"
     with closing(sqlite3.connect(path)) as connection:

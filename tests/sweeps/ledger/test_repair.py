@@ -3,9 +3,12 @@
 import json
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
+from shops import Shop
 from sqlalchemy import delete, select, update
 
 from sweeps.ledger import copies, tables
@@ -16,6 +19,7 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.sealing import change_rows, digest
 from sweeps.run.report_handler import Nondeterministic
+from sweeps.spec.sweep import SweepSpec
 from sweeps.urls import of_sqlite
 
 # Neither arms nor axes are in the order of their names, and a sweep's id depends on their order.
@@ -29,13 +33,15 @@ ARMS = {
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the trained sweep is kept for the next test; not there before the first."""
     return tmp_path_factory.mktemp("trained") / "home"
 
 
 @pytest.fixture
-def trained(request, kept, tmp_path, database, spec_of):
+def trained(
+    request: pytest.FixtureRequest, kept: Path, tmp_path: Path, database: str, spec_of: Callable[..., SweepSpec]
+) -> tuple[Shop, SweepSpec, str]:
     """A finished sweep: its shop, its spec and its id."""
     spec, is_file = spec_of(arms=ARMS, seeds=[0], epochs=5), database.startswith("sqlite")
     if is_file and kept.exists():

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from shops import Shop
 
 from services.settings import Settings
 from services.verbs import gc
@@ -69,7 +70,7 @@ def test_only_what_others_could_go_for_is_read():
 
 
 @pytest.fixture
-def settings(shop):
+def settings(shop: Shop) -> Settings:
     shop.workshop.save_every_seconds = 0.0  # a checkpoint after every epoch
     home = shop.directory
     return Settings(home=home, ledger_url=f"sqlite:///{home}/ledger.db", tracking_uri=f"sqlite:///{home}/mlflow.db")

@@ -4,6 +4,8 @@ import contextlib
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +13,12 @@ from sweeps.processes import cluster
 
 
 @pytest.fixture
-def child(tmp_path, monkeypatch):
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
     """Start a child process of a name."""
     monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.05)
     with contextlib.ExitStack() as started:
 
-        def start(name):
+        def start(name: str) -> subprocess.Popen[bytes]:
             program = tmp_path / name
             shutil.copy(shutil.which("sleep"), program)
             process = started.enter_context(subprocess.Popen([program, "600"]))

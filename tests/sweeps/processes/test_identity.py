@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +15,7 @@ from services.cli.app import app
 from sweeps.processes import identity
 from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identities_here
 from sweeps.spec.programs import forget, program_from_dict
-from workers.config import to_dict
+from workers.config import Program, to_dict
 
 PLUGIN = """
 import os, signal, sys
@@ -41,7 +43,7 @@ class Odd(DigitPairs):
 
 
 @pytest.fixture
-def odd(tmp_path, tiny_program, monkeypatch):
+def odd(tmp_path: Path, tiny_program: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Program]]:
     """A program whose data, a plug-in, do something the first so many times that they are read."""
     (tmp_path / "odd.py").write_text(PLUGIN)
     (tmp_path / "odd-1.dist-info").mkdir()
@@ -51,7 +53,7 @@ def odd(tmp_path, tiny_program, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     forget()
 
-    def program(deed, times=100):
+    def program(deed: str, times: int = 100) -> Program:
         return program_from_dict(
             to_dict(tiny_program) | {"data": {"kind": "odd", "train": 96, "test": 40, "deed": deed, "times": times}}
         )

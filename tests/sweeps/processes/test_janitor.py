@@ -30,7 +30,7 @@ with cleaned(directory):
 
 
 @pytest.fixture
-def directory():
+def directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="abel-janitor-"))
 
 
@@ -89,7 +89,7 @@ def test_a_janitor_that_is_killed_at_the_last_moment_leaves_nothing(directory):
 
 
 @pytest.fixture
-def temporary(tmp_path, monkeypatch):
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The place of temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path

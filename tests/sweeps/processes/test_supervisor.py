@@ -3,15 +3,20 @@
 import os
 import sys
 import threading
+from collections.abc import Callable, Generator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from shops import Shop
 
 from sweeps.ledger.leases import SweepBusy
 from sweeps.ledger.records import SweepStatus
 from sweeps.processes import supervisor
-from sweeps.processes.job import Begun, DriverLost, Job, Options, Outcome
+from sweeps.processes.job import Begun, DriverLost, Job, Options, Outcome, Progress
+from sweeps.spec.sweep import SweepSpec
 
 # What the process of a made-up driver does first: says which it is.
 BEGIN = """
@@ -26,11 +31,14 @@ channel.send(Begun(os.getpid()))
 """
 
 
+Messages = Generator[Begun | Progress | Outcome, None, None]
+
+
 @pytest.fixture
-def driven(monkeypatch, tmp_path):
+def driven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., closing[Messages]]:
     """Listen to a process that then does so, with a job and a log."""
 
-    def listen(script, job=None, stop=None):
+    def listen(script: str, job: Any = None, stop: threading.Event | None = None) -> closing[Messages]:
         monkeypatch.setattr(supervisor, "COMMAND", (sys.executable, "-c", BEGIN + script))
         return closing(supervisor.drive(job, stop=stop or threading.Event(), log=tmp_path / "log"))
 
@@ -112,11 +120,14 @@ def test_a_driver_terminated_while_ray_starts_is_lost(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def job(shop, spec_of, tmp_path):
+def job(shop: Shop, spec_of: Callable[..., SweepSpec], tmp_path: Path) -> Job:
     trials, identities, sweep_id = shop.enter(spec_of())
     options = Options(checkpoints=tmp_path, cache=tmp_path)
     return Job(
-        **{"ledger_url": shop.url, "sweep_id": sweep_id, "trials": trials, "identities": identities},
+        ledger_url=shop.url,
+        sweep_id=sweep_id,
+        trials=trials,
+        identities=identities,
         options=options,
         forecast=(1, 1),
     )

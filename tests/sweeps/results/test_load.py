@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from stories import Story
@@ -21,16 +20,16 @@ from workers.trajectory import TEST_ERROR
 
 
 @pytest.fixture
-def told(story: Any) -> Any:
+def told(story: Story) -> Story:
     story.seeds, story.epochs, story.decays = 2, 36, (2, 10)
     return story.begin().tell().end()
 
 
-def frames(story: Any, *metrics: str) -> Frames:
+def frames(story: Story, *metrics: str) -> Frames:
     return load(story.ledger, story.ledger.sweep(story.sweep_id), metrics or CURVES)
 
 
-def test_a_row_per_trial_and_one_per_trial_epoch_and_metric(told: Any) -> None:
+def test_a_row_per_trial_and_one_per_trial_epoch_and_metric(told: Story) -> None:
     found, rows = frames(told, "test_error", "weight_norm_sq"), told.ledger.trials(told.sweep_id)
     assert list(found.trials["trial_id"]) == [row.id for row in rows]
     assert list(found.trials["name"]) == [row.name for row in rows]
@@ -46,7 +45,7 @@ def test_a_row_per_trial_and_one_per_trial_epoch_and_metric(told: Any) -> None:
 
 
 @pytest.mark.parametrize("asks", [{"figure": "layers"}, {"claims": {"tested": ["layers"]}}])
-def test_norms_of_layers_are_there_for_a_sweep_about_layers(story: Any, asks: Mapping[str, Any]) -> None:
+def test_norms_of_layers_are_there_for_a_sweep_about_layers(story: Story, asks: Mapping[str, Any]) -> None:
     story.seeds, story.epochs, story.decays, story.layers = 2, 36, (2,), 3
     story.spec = asks
     story.begin().tell().end()
@@ -57,11 +56,11 @@ def test_norms_of_layers_are_there_for_a_sweep_about_layers(story: Any, asks: Ma
     assert numbers.share.to_numpy() == pytest.approx(100)
 
 
-def test_norms_of_layers_are_not_read_for_nothing(told: Any) -> None:
+def test_norms_of_layers_are_not_read_for_nothing(told: Story) -> None:
     assert layer_norms(frames(told)) is None
 
 
-def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Any) -> None:
+def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Story) -> None:
     rows, sweep = told.ledger.trials(told.sweep_id), told.ledger.sweep(told.sweep_id)
     found = list(results(told.ledger, sweep, rows))
     assert found == [trial_result(row, told.ledger.curve(row.head), TEST_ERROR) for row in rows]
@@ -69,7 +68,7 @@ def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Any) -> None:
         assert list(frames(told).trials[name]) == [getattr(one, name) for one in found]
 
 
-def test_decays_have_their_reasons(told: Any) -> None:
+def test_decays_have_their_reasons(told: Story) -> None:
     found = frames(told)
     trials = found.trials.set_index("name")
     abel, once = trials.loc["abel seed=1"], trials.loc["decay-at decay_epoch=10 seed=0"]
@@ -83,7 +82,7 @@ def test_decays_have_their_reasons(told: Any) -> None:
     ]
 
 
-def test_what_is_not_finished_is_there_as_far_as_it_came(story: Any) -> None:
+def test_what_is_not_finished_is_there_as_far_as_it_came(story: Story) -> None:
     story.seeds, story.epochs, story.decays = 2, 6, ()
     story.begin().tell(upto=2, only=lambda name: name == "constant seed=0")
     lost = {
@@ -100,7 +99,7 @@ def test_what_is_not_finished_is_there_as_far_as_it_came(story: Any) -> None:
     assert found.finished.empty and len(found.curve("test_error")) == 2
 
 
-def test_a_value_that_is_not_finite_is_missing_in_its_curve(story: Any) -> None:
+def test_a_value_that_is_not_finite_is_missing_in_its_curve(story: Story) -> None:
     story.seeds, story.epochs, story.decays, story.diverging = 1, 4, (), True
     story.begin().tell().end()
     found = frames(story)
@@ -110,14 +109,14 @@ def test_a_value_that_is_not_finite_is_missing_in_its_curve(story: Any) -> None:
     assert diverged not in set(found.counted(None)["trial_id"])
 
 
-def test_a_sweep_whose_plug_in_is_gone_can_be_read(told: Any, uninstall: Callable[[], None]) -> None:
+def test_a_sweep_whose_plug_in_is_gone_can_be_read(told: Story, uninstall: Callable[[], None]) -> None:
     before = frames(told)
     uninstall()
     after = frames(told)
     assert before.trials.equals(after.trials) and before.curves.equals(after.curves)
 
 
-def test_several_sweeps_as_one(told: Any) -> None:
+def test_several_sweeps_as_one(told: Story) -> None:
     one = frames(told, "test_error")
     both: Mapping[str, Frames] = {"one": one, "other": one}
     found = joined(both)

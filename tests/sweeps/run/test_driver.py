@@ -3,10 +3,12 @@ import signal
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import ray
+from shops import Curves, Shop
 
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.processes.identity import IdentityError, WorkerEnvironment
@@ -14,6 +16,7 @@ from sweeps.processes.job import ClusterAway, Options
 from sweeps.run import driver
 from sweeps.run.driver import run_sweep
 from sweeps.run.frontier import Frontier
+from sweeps.spec.sweep import SweepSpec
 
 # Ray starts its helpers by fork and exec; in the product no JAX backend runs beside the driver, here the oracle's does.
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")]
@@ -49,7 +52,7 @@ def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=N
 
 
 @pytest.fixture(scope="module")
-def long_curves(shared_shop, spec_of):
+def long_curves(shared_shop: Shop, spec_of: Callable[..., SweepSpec]) -> Curves:
     """The curves of a long sweep that runs undisturbed."""
     sweep_id, _ = shared_shop.run(spec_of(seeds=[0, 1], **LONG))
     return shared_shop.curves(sweep_id)

@@ -1,6 +1,7 @@
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.run.cohort_retries import RetryPolicy
 from sweeps.run.failures import FailureClass
 from sweeps.run.report_handler import Nondeterministic
+from sweeps.spec.sweep import SweepSpec
+from sweeps.spec.trial import Trial
 from workers.cohort import train
 from workers.reports import Record, Saved
 from workers.workshop import Workshop
@@ -404,12 +407,26 @@ def test_nothing_that_follows_from_a_contradiction_is_kept(shop, spec_of, tmp_pa
     assert frontier.trained == 0
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """A sweep of the given trials, whatever schedules they have."""
+
+    name: str
+    trials: Sequence[Trial]
+
+    def expand(self) -> list[Trial]:
+        return list(self.trials)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+
 @pytest.fixture
-def stopping_early(spec_of):
+def stopping_early(spec_of: Callable[..., SweepSpec]) -> Fixed:
     """One seed of a constant rate for five epochs, and of two schedules that plan the same and end after 2 and 4."""
     (trial,) = spec_of(arms={"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}, seeds=[0]).expand()
     early = [replace(trial, number=i, name=f"stop {i}", schedule=stopping(2 * i)) for i in (1, 2)]
-    return SimpleNamespace(name="early", expand=lambda: [trial, *early], to_dict=dict)
+    return Fixed("early", (trial, *early))
 
 
 def test_a_schedule_ends_its_trial_and_leaves_the_others(shop, another_shop, stopping_early):
@@ -425,7 +442,7 @@ def test_a_schedule_ends_its_trial_and_leaves_the_others(shop, another_shop, sto
 
 
 def test_what_the_ledger_covers_ends_where_the_schedule_says(shop, stopping_early):
-    shop.run(SimpleNamespace(name="whole", expand=lambda: stopping_early.expand()[:1], to_dict=dict))
+    shop.run(replace(stopping_early, name="whole", trials=stopping_early.trials[:1]))
     sweep_id, frontier = shop.run(stopping_early)
     assert [row.epoch for row in shop.ledger.trials(sweep_id)] == [5, 2, 4]
     assert (frontier.trained, frontier.waiting) == (0, 0)

@@ -1,7 +1,9 @@
 import random
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,9 @@ from sweeps.ledger.records import StateRow, TrialRow, TrialStatus
 from sweeps.run.failures import FailureClass
 from sweeps.run.halving import HALVED, Contest, losers, rungs
 from sweeps.spec.sections import Halving
-from sweeps.spec.sweep import SpecError, parse_document
+from sweeps.spec.sweep import SpecError, SweepSpec, parse_document
 from workers.cohort import train
-from workers.config import to_dict
+from workers.config import Program, to_dict
 from workers.trajectory import TEST_ERROR
 
 STOPPED, FINISHED, DIVERGED = TrialStatus.STOPPED, TrialStatus.FINISHED, TrialStatus.DIVERGED
@@ -24,10 +26,10 @@ RATES = [1e-5, 0.3, 0.001, 0.1, 0.01, 1e-4, 0.03, 0.003, 3e-5]
 
 
 @pytest.fixture
-def competing(spec_of, tiny_program):
+def competing(spec_of: Callable[..., SweepSpec], tiny_program: Program) -> Callable[..., SweepSpec]:
     """A spec with an arm of nine rates that compete at epochs 1 and 3, and one that does not compete, in two seeds."""
 
-    def build(*, rates=RATES, schedule=None, **halving):
+    def build(*, rates: Sequence[float] = RATES, schedule: dict[str, Any] | None = None, **halving: Any) -> SweepSpec:
         # Enough test images that two settings are hardly ever as good as each other.
         program = to_dict(tiny_program) | {"data": {"kind": "digit_pairs", "train": 256, "test": 1000}, "clip": None}
         arms = {

@@ -3,6 +3,9 @@
 import os
 import re
 import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -37,21 +40,26 @@ def test_what_ray_puts_otherwise_keeps_its_class():
     assert str(Loss(WorkerLost(NodeDiedError("its node died. Bye.")), "32")) == "a worker was lost: its node died"
 
 
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
+@dataclass(frozen=True)
+class Machine:
     """A machine whose kernel counts in the places that it has, by version of control groups."""
+
+    root: Path
+
+    def write(self, file: str, text: str) -> None:
+        (self.root / file).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / file).write_text(text)
+
+    def count(self, place: str, kills: int, groups: str = "0::/job") -> None:
+        """Let the kernel have killed so many processes."""
+        self.write("proc/self/cgroup", groups)
+        self.write(place, f"oom 7\noom_kill {kills}\noom_group_kill 3\n")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(memory, "SYSTEM", tmp_path)
-
-    def write(file, text):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text(text)
-
-    def count(place, kills, groups="0::/job"):
-        write("proc/self/cgroup", groups)
-        write(place, f"oom 7\noom_kill {kills}\noom_group_kill 3\n")
-
-    count.write = write
-    return count
+    return Machine(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +72,11 @@ def machine(tmp_path, monkeypatch):
     ],
 )
 def test_a_worker_that_died_when_the_kernel_killed_one_ran_out_of_memory(machine, place, groups):
-    machine(place, 2, groups)
+    machine.count(place, 2, groups)
     heard = Losses()
     with heard.dealt_with(ActorDiedError(), "32"):
         assert heard.current.failure is FailureClass.INFRASTRUCTURE
-    machine(place, 3, groups)
+    machine.count(place, 3, groups)
     with heard.dealt_with(ActorDiedError(), "32"):
         assert heard.current.failure is FailureClass.OUT_OF_MEMORY
         figures = r"memory in use: \d+\.\d GiB of \d+\.\d GiB"
@@ -79,25 +87,25 @@ def test_a_worker_that_died_when_the_kernel_killed_one_ran_out_of_memory(machine
 
 
 def test_kills_outside_the_control_group_of_a_worker_explain_no_loss(machine):
-    machine("sys/fs/cgroup/job/memory.events", 2)
-    machine("proc/vmstat", 2)
+    machine.count("sys/fs/cgroup/job/memory.events", 2)
+    machine.count("proc/vmstat", 2)
     heard = Losses()
-    machine("proc/vmstat", 3)
+    machine.count("proc/vmstat", 3)
     with heard.dealt_with(ActorDiedError(), "32"):
         assert heard.current.failure is FailureClass.INFRASTRUCTURE
 
 
 def test_a_kill_of_long_ago_explains_no_loss_and_one_of_a_moment_ago_does(machine, monkeypatch):
-    machine("proc/vmstat", 2, "")
+    machine.count("proc/vmstat", 2, "")
     now = 0.0
     monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
     heard = Losses()
-    machine("proc/vmstat", 3, "")
+    machine.count("proc/vmstat", 3, "")
     now += losses.RECENT_SECONDS
     heard.look()
     with heard.dealt_with(ActorDiedError(), "32"):
         assert heard.current.failure is FailureClass.OUT_OF_MEMORY
-    machine("proc/vmstat", 4, "")
+    machine.count("proc/vmstat", 4, "")
     for _ in range(2):
         now += losses.RECENT_SECONDS
         heard.look()
@@ -106,7 +114,7 @@ def test_a_kill_of_long_ago_explains_no_loss_and_one_of_a_moment_ago_does(machin
 
 
 def test_the_limit_of_a_control_group_is_what_there_is(machine):
-    machine("sys/fs/cgroup/job/memory.events", 0)
+    machine.count("sys/fs/cgroup/job/memory.events", 0)
     machine.write("sys/fs/cgroup/job/memory.current", f"{3 * 2**28}\n")
     machine.write("sys/fs/cgroup/job/memory.max", f"{2**30}\n")
     assert memory.in_use() == "memory in use: 0.8 GiB of 1.0 GiB"
@@ -167,7 +175,7 @@ def test_nobody_waits_where_there_is_room_for_one_worker():
 
 
 @pytest.fixture
-def _process_as_before():
+def _process_as_before() -> Iterator[None]:
     mask, handler = os.umask(0o077), signal.getsignal(signal.SIGTERM)
     yield
     os.umask(mask)

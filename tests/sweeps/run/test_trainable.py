@@ -4,12 +4,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import ray
+from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
 from abel.schedules import Constant
@@ -21,6 +23,7 @@ from sweeps.run.ray_cluster import ray_cluster
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
 from workers.checkpoints import Checkpoints
 from workers.cohort import train
+from workers.config import Program
 from workers.fold import Member
 from workers.reports import Cohort, Record, Saved
 from workers.workshop import Workshop
@@ -33,14 +36,14 @@ GRACE_SECONDS = 30  # what a cloud gives between its notice and the end
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def cluster(tmp_path: Path) -> Iterator[None]:
     options = Options(checkpoints=tmp_path / "checkpoints", cache=Path(os.environ["ABEL_CACHE_DIR"]), workers=1)
     with ray_cluster(options, leave=lambda: None):
         yield
 
 
 @pytest.fixture
-def cohort(tiny_program, tmp_path):
+def cohort(tiny_program: Program, tmp_path: Path) -> Cohort:
     """One trial that is long enough to be met in training at any time."""
     identity = Workshop(checkpoints=tmp_path / "unused", data_dir=None).identity(tiny_program)
     member = Member(trial="long", schedule=Constant(learning_rate=0.01))
@@ -48,7 +51,7 @@ def cohort(tiny_program, tmp_path):
 
 
 @pytest.fixture
-def worker(cluster, tmp_path, cohort):
+def worker(cluster: None, tmp_path: Path, cohort: Cohort) -> ActorHandle:
     """An actor that would answer after minutes only, and saves after every epoch."""
     settings = WorkerSettings(
         checkpoints=tmp_path / "checkpoints",

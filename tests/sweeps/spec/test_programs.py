@@ -1,6 +1,7 @@
 """Programs as specs word them: every fault at its place, and plug-ins among the variants."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import ClassVar, Literal
@@ -42,12 +43,12 @@ class Odd:
 
 
 @pytest.fixture
-def installed(monkeypatch):
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Our variants, with `mine` and with one that cannot be imported among the models."""
     ours, load = programs.entry_points, EntryPoint.load
     added = [EntryPoint(kind, f"{kind}_package:Net", plugins.MODELS) for kind in ("mine", "odd", "broken")]
 
-    def entry_points(group):
+    def entry_points(group: str) -> EntryPoints:
         return EntryPoints([*ours(group=group), *(added if group == plugins.MODELS else ())])
 
     for module in (programs, plugins):
@@ -202,13 +203,13 @@ class Listed:
 
 
 @pytest.fixture
-def tasks(monkeypatch):
+def tasks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Our tasks, and some of a package with mistakes."""
     ours, load = programs.entry_points, EntryPoint.load
     theirs = {"strange": Strange, "unknown": Unknown, "listed": Listed}
     added = [EntryPoint(kind, f"package:{kind}", plugins.TASKS) for kind in theirs]
 
-    def entry_points(group):
+    def entry_points(group: str) -> EntryPoints:
         return EntryPoints([*ours(group=group), *(added if group == plugins.TASKS else ())])
 
     for module in (programs, plugins):

@@ -1,5 +1,7 @@
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from sweeps.spec.grid import EvenInterval, LogInterval, Range, Values
 from sweeps.spec.sampling import sampled
 from sweeps.spec.sections import Search
-from sweeps.spec.sweep import SpecError, parse_document
+from sweeps.spec.sweep import SpecError, SweepSpec, parse_document
 
 AXES = {
     "schedule.learning_rate": LogInterval(log=(0.01, 1.0)),
@@ -88,10 +90,10 @@ def test_all_of_a_few_settings_are_found_and_no_more(kind):
 
 
 @pytest.fixture
-def document(spec_of):
+def document(spec_of: Callable[..., SweepSpec]) -> Callable[..., dict[str, Any]]:
     """A spec whose one arm samples a decay epoch and a rate."""
 
-    def build(**arm):
+    def build(**arm: Any) -> dict[str, Any]:
         schedule = {"kind": "decay_at", "decay_factor": 0.1}
         grid = {"schedule.learning_rate": {"log": [0.01, 0.1]}, "schedule.decay_epoch": {"range": [1, 4], "step": 1}}
         search = {"kind": "sobol", "samples": 3}

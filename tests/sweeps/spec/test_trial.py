@@ -7,10 +7,11 @@ import pytest
 
 from abel.schedules import Constant, Step
 from sweeps.spec.trial import Trial, schedule_to_dict
+from workers.config import Program
 
 
 @pytest.fixture
-def trial(tiny_program):
+def trial(tiny_program: Program) -> Trial:
     schedule = Step(learning_rate=0.1, decay_factor=0.2, decay_epochs=(3, 5))
     return Trial(number=0, name="a seed=0", arm="a", program=tiny_program, schedule=schedule, seed=0, epochs=8)
 

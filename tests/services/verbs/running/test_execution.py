@@ -16,7 +16,7 @@ from services.cli.app import app
 from services.tracking import downsampling
 from services.tracking.runs import MlflowClient, sweep_runs
 from sweeps.ledger.ledger import Ledger
-from workers.config import to_dict
+from workers.config import Program, to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -29,7 +29,7 @@ LISTENING = (
 
 
 @pytest.fixture
-def spec(tmp_path, tiny_program):
+def spec(tmp_path: Path, tiny_program: Program) -> Path:
     """A sweep that takes some seconds after its start, with a trial that diverges."""
     arms = {
         "constant": {"schedule": {"kind": "constant", "learning_rate": 0.01}},

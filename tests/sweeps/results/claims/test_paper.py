@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from evidences import BOUNCE, COLLAPSE, FALL, evidence, trial
+from stories import Story
 
 from sweeps.results.axes import at_value
 from sweeps.results.claims.evidence import DECAY, FACTOR, LAST, RATE, Evidence, NormShape
@@ -222,7 +223,7 @@ def test_the_claims_are_those_of_the_spec() -> None:
     assert "0.2 points" in claims_of(replace(seen, spec={"claims": {"tested": ["tuned"]}}))[0].rule
 
 
-def test_the_ledger_holds_what_the_claims_need(story: Any) -> None:
+def test_the_ledger_holds_what_the_claims_need(story: Story) -> None:
     story.begin().tell().end()
     early, timing = claims_of(load(story.ledger, story.ledger.sweep(story.sweep_id)))
     assert (early.here, early.source) == (Held.HELD, "figure S6")
