@@ -70,6 +70,7 @@ DOORS = {
 }
 
 MOST_LINES = 300
+MOST_CLASS_LINES = 200
 MOST_MODULES = 16  # in one folder
 
 # Names that more than one module has to define: the first two are called from outside, `init` is the library's word and a command
@@ -93,22 +94,35 @@ def faults(root: Path) -> list[str]:
 
 
 def sizes(root: Path) -> list[str]:
-    """Every module with too many lines, and every folder with too many modules."""
+    """Every module and class with too many lines, and every folder with too many modules."""
     found = []
     for layer in LAYERS:
         folders: Counter[str] = Counter()
         for file in sorted((root / layer).rglob("*.py")):
             path = file.relative_to(root)
-            lines = len(file.read_text().splitlines())
+            text = file.read_text()
+            lines = len(text.splitlines())
             folders[path.parent.as_posix()] += 1
             if lines > MOST_LINES:
                 found.append(f"{path.as_posix()}: {lines} lines, of at most {MOST_LINES}")
+            found += [
+                f"{path.as_posix()}: {name}: {lines} lines, of at most {MOST_CLASS_LINES}"
+                for name, lines in _classes(ast.parse(text))
+                if lines > MOST_CLASS_LINES
+            ]
         found += [
             f"{name}: {count} modules, of at most {MOST_MODULES}"
             for name, count in folders.items()
             if count > MOST_MODULES
         ]
     return found
+
+
+def _classes(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """(name, lines) of every class, without its decorators."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.end_lineno is not None:
+            yield node.name, node.end_lineno - node.lineno + 1
 
 
 def repeated(root: Path) -> list[str]:
@@ -255,8 +269,13 @@ def test_every_room_has_its_place() -> None:
         assert here - {"__init__"} == set(rooms)
 
 
-def test_modules_and_folders_stay_small() -> None:
+def test_modules_classes_and_folders_stay_small() -> None:
     assert sizes(ROOT) == []
+
+
+def test_a_planted_class_that_is_too_long_is_found(tmp_path: Path) -> None:
+    _plant(tmp_path, "sweeps/ledger/ledger.py", "class Short: ...\nclass Long:" + "\n    x = 1" * MOST_CLASS_LINES)
+    assert sizes(tmp_path) == ["sweeps/ledger/ledger.py: Long: 201 lines, of at most 200"]
 
 
 def test_a_public_name_means_one_thing() -> None:

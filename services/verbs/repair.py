@@ -19,6 +19,7 @@ from sweeps.ledger.database import LedgerDamaged
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow, TrialRow
+from sweeps.ledger.repair import repair_ledger
 from sweeps.ledger.repair_sweeps import SpecDiffers, spec_as_entered
 from sweeps.spec.sweep import SweepSpec
 from sweeps.urls import of_sqlite, sqlite_file
@@ -74,7 +75,7 @@ def _salvaged(mend: Callable[..., tuple[Mended, ...]], file: Path, *, dry_run: b
 
 
 def _mend(settings: Settings, url: str, *, dry_run: bool, sweep: str | None) -> tuple[Mended, ...]:
-    done = Ledger.mend(url, Checkpoints(settings.checkpoints).__contains__, dry_run=dry_run, sweep=sweep)
+    done = repair_ledger(url, Checkpoints(settings.checkpoints).__contains__, dry_run=dry_run, sweep=sweep)
     return tuple(Mended(**asdict(one), trains=one.trains) for one in done)
 
 

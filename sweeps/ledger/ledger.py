@@ -8,8 +8,7 @@ a sweep's events become visible in the order of their ids, and a reader that con
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ from sweeps.ledger.sealing import Damage, change_rows, on_conflict, seal
 from sweeps.urls import sqlite_file
 
 if TYPE_CHECKING:
-    from sweeps.ledger.repair import RepairedPart
     from sweeps.spec.trial import Trial
     from workers.config import Program
     from workers.reports import Record
@@ -69,40 +67,6 @@ class Ledger(Driving):
         try:
             with ledger._write() as connection:
                 migrations.settle(connection)
-        finally:
-            ledger.close()
-
-    @classmethod
-    def mend(
-        cls, url: str, saved: Callable[[str], bool], *, dry_run: bool, sweep: str | None = None
-    ) -> list[RepairedPart]:
-        """Repair a damaged ledger (:mod:`sweeps.ledger.repair`); a dry run only reports what would be done.
-
-        A ledger of an older version is upgraded first, in the same transaction.
-
-        Args:
-            saved: whether a state has a checkpoint on disk.
-            sweep: the name or id of a sweep that must exist.
-
-        Raises:
-            LedgerDamaged: the database itself cannot be read.
-            LedgerError: there is no such sweep; nothing is changed.
-            SweepBusy: a sweep is being run.
-        """
-        from sweeps.ledger.repair import LedgerRepair  # imports the spec reader, which is slow to import
-
-        ledger = cls(database.engine(url))
-        try:
-            with database.refusals_told(ledger._engine.url, "repaired"):
-                database.check_file(ledger._engine, indexes=True)
-                with database.writer(ledger._engine) as connection, connection.begin() as transaction:
-                    if sqlite_file(url) is None or inspect(connection).get_table_names():
-                        with suppress(Damage):  # in its version
-                            migrations.settle(connection)
-                    done = LedgerRepair(connection, saved).all(sweep)
-                    if dry_run or not done:
-                        transaction.rollback()
-                    return done
         finally:
             ledger.close()
 

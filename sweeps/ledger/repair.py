@@ -8,18 +8,20 @@ the nearest checkpoint and compares the result with the later records.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sized
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, Table, cast, delete, insert, literal_column, select
+from sqlalchemy import ColumnElement, Connection, String, Table, cast, delete, insert, inspect, literal_column, select
 
-from sweeps.ledger import tables
+from sweeps.ledger import database, migrations, tables
 from sweeps.ledger.database import LedgerError, upsert
 from sweeps.ledger.holding import now_ms
 from sweeps.ledger.integrity import SWEEPS, is_readable
 from sweeps.ledger.records import SweepRow, encode
 from sweeps.ledger.repair_sweeps import BACK, BrokenSweep, restored
-from sweeps.ledger.sealing import is_intact, on_conflict, seal
+from sweeps.ledger.sealing import Damage, is_intact, on_conflict, seal
+from sweeps.urls import sqlite_file
 
 CONTENT = (tables.trials, tables.states, tables.checkpoints, tables.events, tables.invocations, tables.tracking)
 
@@ -41,6 +43,38 @@ class RepairedPart:
     def trains(self) -> bool:
         """Whether training restores it."""
         return self.how == BACK
+
+
+def repair_ledger(
+    url: str, saved: Callable[[str], bool], *, dry_run: bool, sweep: str | None = None
+) -> list[RepairedPart]:
+    """Repair a damaged ledger; a dry run only reports what would be done.
+
+    A ledger of an older version is upgraded first, in the same transaction.
+
+    Args:
+        saved: whether a state has a checkpoint on disk.
+        sweep: the name or id of a sweep that must exist.
+
+    Raises:
+        LedgerDamaged: the database itself cannot be read.
+        LedgerError: there is no such sweep; nothing is changed.
+        SweepBusy: a sweep is being run.
+    """
+    engine = database.engine(url)
+    try:
+        with database.refusals_told(engine.url, "repaired"):
+            database.check_file(engine, indexes=True)
+            with database.writer(engine) as connection, connection.begin() as transaction:
+                if sqlite_file(url) is None or inspect(connection).get_table_names():
+                    with suppress(Damage):  # of its version, which the repair restores
+                        migrations.settle(connection)
+                done = LedgerRepair(connection, saved).all(sweep)
+                if dry_run or not done:
+                    transaction.rollback()
+                return done
+    finally:
+        engine.dispose()
 
 
 @dataclass

@@ -16,6 +16,7 @@ from sweeps.ledger.entries import Batch
 from sweeps.ledger.holding import HeldSweep
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.ledger.repair import repair_ledger
 from sweeps.spec.sweep import SweepSpec
 from workers.reports import Record
 
@@ -343,7 +344,7 @@ def test_a_repair_and_a_commit_do_not_wait_for_each_other(shop, spec_of, postgre
             wait()
             sweep.connection.execute(select(tables.trials).where(trial).with_for_update()).all()
 
-    assert at_once(postgres, commit, lambda: Ledger.mend(shop.url, lambda key: False, dry_run=False)) == []
+    assert at_once(postgres, commit, lambda: repair_ledger(shop.url, lambda key: False, dry_run=False)) == []
     shop.ledger.verify(sweep_id)
 
 

@@ -19,6 +19,7 @@ from sweeps.ledger.database import engine as database_of
 from sweeps.ledger.leases import Fenced, Holder, SweepBusy
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
+from sweeps.ledger.repair import repair_ledger
 from sweeps.ledger.sealing import change_rows, is_intact
 
 # As the first version wrote it, with everything a small sweep leaves.
@@ -174,7 +175,7 @@ def test_a_row_that_was_damaged_before_the_upgrade_is_named_and_mended_after_it(
         with pytest.raises(LedgerDamaged):
             for sweep in ledger.sweeps():
                 ledger.verify(sweep.id)
-        assert Ledger.mend(f"sqlite:///{file}", lambda key: False, dry_run=False)
+        assert repair_ledger(f"sqlite:///{file}", lambda key: False, dry_run=False)
         for sweep in ledger.sweeps():
             ledger.verify(sweep.id)
 

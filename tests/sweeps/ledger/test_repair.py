@@ -17,6 +17,7 @@ from sweeps.ledger.entries import Batch
 from sweeps.ledger.integrity import sweep_rows
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.ledger.repair import repair_ledger
 from sweeps.ledger.sealing import change_rows, digest
 from sweeps.run.report_handler import Nondeterministic
 from sweeps.spec.sweep import SweepSpec
@@ -59,7 +60,7 @@ def trained(
 
 
 def mend(shop, *, dry_run=False):
-    return Ledger.mend(shop.url, shop.workshop.checkpoints.__contains__, dry_run=dry_run)
+    return repair_ledger(shop.url, shop.workshop.checkpoints.__contains__, dry_run=dry_run)
 
 
 def spoil(shop, statement):
@@ -364,6 +365,6 @@ def test_pages_that_are_gone_cost_what_was_on_them(trained, tmp_path):
         mend(shop)
     new = tmp_path / "new.db"
     assert copies.salvage(file, new)["trials"] == 3
-    assert all(item.trains for item in Ledger.mend(of_sqlite(new), lambda key: False, dry_run=False) if item.sweep)
+    assert all(item.trains for item in repair_ledger(of_sqlite(new), lambda key: False, dry_run=False) if item.sweep)
     with closing(Ledger.open(of_sqlite(new))) as ledger:
         ledger.verify(sweep_id)
