@@ -152,7 +152,7 @@ class _Run:
 
 def _continue(run: _Run, cohort: Cohort) -> Generator[Report, None, None]:
     """Train the epochs that are not recorded yet."""
-    members = [(member, states(member.schedule, cohort.observations)[-1]) for member in cohort.members]
+    members = _pairs(cohort)
     seen = cohort.observations[-1] if cohort.observations else None
     while run.epoch < cohort.epochs and not (seen and diverged(seen)):
         done, members = finished(members)
@@ -213,11 +213,16 @@ def _restore(
 
 def _next(cohort: Cohort, key: str) -> PlannedEpoch | None:
     """Return the plan of the epoch after the recorded ones, or None if members part there, end or have diverged."""
-    members = [(member, states(member.schedule, cohort.observations)[-1]) for member in cohort.members]
+    members = _pairs(cohort)
     if cohort.epoch >= cohort.epochs or finished(members)[0] or diverged(cohort.observations[-1]):
         return None
     groups = part(members, cohort.epoch + 1, key, cohort.identity)
     return groups[0][0] if len(groups) == 1 else None
+
+
+def _pairs(cohort: Cohort) -> list[Pair]:
+    """Return the members, each with its schedule's state after the recorded epochs."""
+    return [(member, states(member.schedule, cohort.observations)[-1]) for member in cohort.members]
 
 
 def _trials(group: Sequence[Pair]) -> tuple[str, ...]:

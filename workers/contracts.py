@@ -60,6 +60,10 @@ class Metric:
         percent = value if self.bounds == (0.0, 100.0) else 100 * (value - low) / (high - low)
         return 100 - percent if self.higher_is_better else percent
 
+    def error_of(self, record: Mapping[str, float]) -> float:
+        """Return the error of an epoch, from the metrics of its record."""
+        return self.error(record[self.name])
+
     def column(self, statistic: str) -> str:
         """Return the name of the minimum, final or selected value of a trial: "final_test_error", "maximum_accuracy"."""
         best = "maximum" if self.higher_is_better else "minimum"

@@ -1,7 +1,7 @@
 """Verdicts of `abel check`: on a terminal, as Markdown for a job summary, and as JUnit XML for test reporters."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
 from rich.console import Group, RenderableType
@@ -10,14 +10,10 @@ from rich.text import Text
 from services.cli.tables import Fitted
 from services.schemas import Checked
 from sweeps.results.values import Finding, Interval, Power, Verdict
+from sweeps.results.wording import error_words
 
 STYLES = {Verdict.HOLDS: "green", Verdict.REGRESSED: "bold red", Verdict.CANNOT_TELL: "yellow"}
 COLUMNS = ("arm", "measure", "before", "now", "change", "margin", "verdict")
-ERRORS: Mapping[str, str] = {
-    "minimum": "minimum {}",
-    "final": "final {}",
-    "selected": "{} at the lowest training loss",
-}
 LEGEND = "Before and now: 95 % intervals. Change: one-sided 95 % bounds. Units: points of {}, shares, or decays."
 
 
@@ -26,7 +22,7 @@ def terminal(result: Checked) -> RenderableType:
     head = Text.assemble(
         (f"{result.verdict}  ", STYLES[result.verdict]),
         (result.sweep, "bold"),
-        f"  against {result.baseline}, by {ERRORS[result.error].format(result.metric)}",
+        f"  against {result.baseline}, by {error_words(result.error, result.metric)}",
     )
     table = Fitted(COLUMNS, free=("change", "verdict"), right=("before", "now"))
     for finding in result.findings:
@@ -42,7 +38,7 @@ def markdown(result: Checked) -> str:
     lines = [
         f"### Robustness: {result.sweep} {_in_words(result.verdict)}",
         "",
-        f"Against `{result.baseline}`, by {ERRORS[result.error].format(result.metric)}.",
+        f"Against `{result.baseline}`, by {error_words(result.error, result.metric)}.",
         "",
     ]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]

@@ -42,7 +42,7 @@ def ends(curve: Sequence[StateRow], metric: Metric) -> set[int]:
     """The last epoch of a finished or diverged trial, and those of the best value of its metric and the lowest norm."""
     if not curve:
         return set()
-    errors = [metric.error(state.metrics[metric.name]) for state in curve]
+    errors = [metric.error_of(state.metrics) for state in curve]
     norms = [state.metrics["weight_norm_sq"] for state in curve]
     least = (
         min((value, state.epoch) for value, state in zip(values, curve, strict=True) if math.isfinite(value))[1]

@@ -117,7 +117,7 @@ def error_points(curve: Sequence[StateRow], metric: Metric) -> Iterator[MetricPo
     known = [state for state in curve if math.isfinite(state.metrics[metric.name])]
     if not known:
         return
-    best = min(known, key=lambda state: metric.error(state.metrics[metric.name]))
+    best = min(known, key=lambda state: metric.error_of(state.metrics))
     found = {
         metric.column("minimum"): best.metrics[metric.name],
         "minimum_epoch": float(best.epoch),

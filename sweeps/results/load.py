@@ -77,7 +77,7 @@ def _row(
 
 def _first(states: Sequence[StateRow], error: float | None, metric: Metric) -> int:
     """Return the first epoch with this error; 0 if no epoch has it."""
-    return next((state.epoch for state in states if metric.error(state.metrics[metric.name]) == error), 0)
+    return next((state.epoch for state in states if metric.error_of(state.metrics) == error), 0)
 
 
 def _number(error: float | None) -> float:

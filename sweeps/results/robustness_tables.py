@@ -12,14 +12,8 @@ from sweeps.results.frames import Frames
 from sweeps.results.grids import Grid, Setting, numbers_of
 from sweeps.results.measures import measures, near_chance
 from sweeps.results.values import Interval, Scalar
-from sweeps.results.wording import bounded, percent
+from sweeps.results.wording import bounded, error_words, percent
 from sweeps.spec.sections import Statistic
-
-ERRORS: Mapping[Statistic, str] = {
-    "minimum": "minimum {}",
-    "final": "final {}",
-    "selected": "{} at the lowest training loss",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +39,7 @@ class Robustness:
     @property
     def in_words(self) -> str:
         """Which error of a trial counts, such as "minimum test error"."""
-        return ERRORS[self.error].format(self.metric)
+        return error_words(self.error, self.metric)
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def results(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> Ite
 
 def trial_result(trial: TrialRow, curve: Sequence[StateRow], metric: Metric) -> TrialResult:
     """Reduce a trial and its recorded epochs to its result."""
-    errors = [metric.error(state.metrics[metric.name]) for state in curve]
+    errors = [metric.error_of(state.metrics) for state in curve]
     chosen = selected(curve)
     return TrialResult(
         name=trial.name,
@@ -43,7 +43,7 @@ def trial_result(trial: TrialRow, curve: Sequence[StateRow], metric: Metric) -> 
         epochs=trial.epochs,
         minimum_error=min(filter(math.isfinite, errors), default=None),
         final_error=errors[-1] if errors else None,
-        selected_error=None if chosen is None else metric.error(chosen.metrics[metric.name]),
+        selected_error=None if chosen is None else metric.error_of(chosen.metrics),
         decays=decay_epochs(trial.schedule, curve),
         error=trial.error,
         failure=trial.failure,

@@ -6,6 +6,14 @@ from typing import Any
 
 from sweeps.results.values import Interval, Scalar
 
+# By the statistic that a spec names (`sweeps.spec.sections.Statistic`).
+_ERRORS = {"minimum": "minimum {}", "final": "final {}", "selected": "{} at the lowest training loss"}
+
+
+def error_words(statistic: str, metric: str) -> str:
+    """Return which error of a trial counts: "minimum test error"."""
+    return _ERRORS[statistic].format(metric)
+
 
 def in_words(settings: Mapping[str, Any]) -> str:
     """Return a trial's grid point as text."""

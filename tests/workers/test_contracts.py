@@ -17,6 +17,7 @@ ERROR = Metric(name="test_error", label="test error", unit="%", worst=90.0)
 )
 def test_an_error_counts_from_the_best_end_of_the_range(metric, value, error, worst):
     assert metric.error(value) == error
+    assert metric.error_of({metric.name: value, "another": 0.0}) == error
     assert metric.worst_error == worst
 
 

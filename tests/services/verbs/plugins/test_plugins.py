@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.app import app
+from services.cli.specs import PluginPart
+from workers.plugins import GROUPS
 
-PARTS = ("task", "model", "data", "optimizer")
+PARTS = tuple(GROUPS)
 
 
 def invoke(*arguments: object) -> Any:
@@ -24,6 +26,14 @@ def command(*arguments: object, site: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
     words = [sys.executable, "-m", *map(str, arguments)]
     return subprocess.run(words, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+
+
+def install(name: str, entry_points: str, site: Path) -> None:
+    """Let a package with these entry points be installed in a folder."""
+    info = site / f"{name}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(entry_points)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +91,10 @@ def test_a_task_of_its_own_is_swept_by_its_own_metric(packages: Path, tmp_path: 
     assert "100 - explained variance" in page
 
 
+def test_the_command_writes_every_part_of_a_program() -> None:
+    assert tuple(PluginPart) == PARTS
+
+
 def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     done = invoke("init", tmp_path / "mine", "--plugin", "model")
@@ -106,10 +120,7 @@ def test_a_folder_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_kind_that_two_packages_have_harms_only_itself(tmp_path: Path) -> None:
-    info = tmp_path / "twice-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: twice\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[abel.models]\nvgg5 = workers.models.small_cnn:SmallCnn\n")
+    install("twice", "[abel.models]\nvgg5 = workers.models.small_cnn:SmallCnn\n", tmp_path)
     done = command("services.cli", "plugins", "--json", site=tmp_path)
     assert done.returncode == 1
     faulty = [(one["kind"], one["fault"]) for one in json.loads(done.stdout) if one["fault"]]
@@ -118,12 +129,22 @@ def test_a_kind_that_two_packages_have_harms_only_itself(tmp_path: Path) -> None
 
 
 def test_one_that_cannot_be_used_is_named_and_the_command_fails(tmp_path: Path) -> None:
-    info = tmp_path / "broken-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[abel.models]\nbroken = no_such_package:Net\n")
+    install("broken", "[abel.models]\nbroken = no_such_package:Net\n", tmp_path)
     done = command("services.cli", "plugins", site=tmp_path)
     assert done.returncode == 1
     assert "model broken: abel.models 'broken' (no_such_package:Net) cannot be imported" in " ".join(
         done.stdout.split()
     )
+
+
+def test_one_without_a_method_is_named_with_what_it_lacks(tmp_path: Path) -> None:
+    variant = "@dataclass(frozen=True)\nclass {0}:\n    kind: str = '{1}'\n"
+    classes = variant.format("Net", "bare") + variant.format("Rule", "slow") + "    def static(self): ...\n"
+    (tmp_path / "bare.py").write_text(f"from dataclasses import dataclass\n{classes}")
+    install("bare", "[abel.models]\nbare = bare:Net\n[abel.optimizers]\nslow = bare:Rule\n", tmp_path)
+    done = command("services.cli", "plugins", "--json", site=tmp_path)
+    assert done.returncode == 1
+    assert {one["kind"]: one["fault"] for one in json.loads(done.stdout) if one["fault"]} == {
+        "bare": "abel.models 'bare' (bare:Net) must have build",
+        "slow": "abel.optimizers 'slow' (bare:Rule) must have hyper and transform",
+    }

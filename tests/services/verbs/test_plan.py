@@ -1,0 +1,31 @@
+"""What a sweep must be to be planned, through the command line and a task of a user's package."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from services.cli.app import app
+
+
+def test_the_trials_of_a_sweep_are_compared_by_one_metric(tmp_path: Path, abel_home: Path) -> None:
+    folder = tmp_path / "fitted"
+    assert CliRunner().invoke(app, ["init", str(folder), "--plugin", "task"]).exit_code == 0
+    task = folder / "fitted" / "task.py"
+    name = 'name="explained" if self.program.noise else "recovered"'
+    task.write_text(task.read_text().replace('name="explained"', name))
+    (folder / "fitted-1.dist-info").mkdir()
+    (folder / "fitted-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: fitted\nVersion: 1\n")
+    (folder / "fitted-1.dist-info" / "entry_points.txt").write_text("[abel.tasks]\nfitted = fitted.task:Fitted\n")
+    with (folder / "sweep.yaml").open("a") as spec:
+        spec.write("    grid: {program.noise: [0.1, 0.0]}\n")
+    command = [sys.executable, "-m", "services.cli", "plan", str(folder / "sweep.yaml")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert " ".join(done.stderr.split()) == (
+        "error: fitted: its trials must be compared by one metric, got explained, recovered; "
+        "give each a sweep of its own"
+    )
