@@ -169,7 +169,7 @@ def test_dropout_and_statistics_act_in_training_and_not_in_evaluation():
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 30])
 def test_the_test_set_is_counted_once_whatever_the_batches(monkeypatch, size):
     training, _, after, _ = train(PLAIN)
-    model = compiled._model(training.recipe, after.params, after.collections)
+    model = compiled.module_of(training.recipe, after.params, after.collections)
     logits = model(jnp.asarray(DATASET.test_images) - 0.3)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(DATASET.test_labels))
     monkeypatch.setattr(compiled, "_EVALUATION_BATCH", size)
