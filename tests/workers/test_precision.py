@@ -75,9 +75,9 @@ def test_every_product_of_a_network_and_its_gradient_is_in_bfloat16(kind, trains
     state = jax.eval_shape(lambda: compiled.initial_state(recipe, build(HALF).hyper, jax.random.key(0)))
 
     def loss(params, collections, images):
-        model = compiled._module(recipe, params, collections)
+        model = compiled.module_of(recipe, params, collections)
         model.train() if trains else model.eval()
-        return compiled._logits(recipe, model, images, rngs=nnx.Rngs(0)).sum()
+        return compiled.logits_of(recipe, model, images, rngs=nnx.Rngs(0)).sum()
 
     images = jax.ShapeDtypeStruct((4, *recipe.shape), jnp.float32)
     text = jax.jit(jax.grad(loss)).lower(state.params, state.collections, images).as_text()

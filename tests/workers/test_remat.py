@@ -37,7 +37,7 @@ def loss_of(model):
     images = jax.random.normal(jax.random.key(1), (8, *DATASET.shape))
 
     def loss(params):
-        network = compiled._model(training.recipe, params, state.collections)
+        network = compiled.module_of(training.recipe, params, state.collections)
         network.train()
         logits = network(images, rngs=nnx.Rngs(2))
         return jnp.square(logits).mean(), nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))

@@ -53,7 +53,7 @@ def former_step(recipe, state, hyper, images, labels, learning_rate, key):
     def loss(params):
         model = former_model(recipe, params, state.collections)
         model.train()
-        losses, wrong = compiled._losses(model(images, rngs=nnx.Rngs(key)), labels, recipe.label_smoothing)
+        losses, wrong = compiled.losses_of(model(images, rngs=nnx.Rngs(key)), labels, recipe.label_smoothing)
         return losses.mean(), (wrong.sum(), nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))))
 
     (mean_loss, (errors, collections)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
@@ -86,8 +86,8 @@ def former_norm(self, x, use_running_average=None, *, mask=None):
 )
 def test_without_options_the_compiled_functions_are_those_from_before(monkeypatch, model):
     now = texts(model)
-    monkeypatch.setattr(compiled, "_step", former_step)
-    monkeypatch.setattr(compiled, "_model", former_model)
-    monkeypatch.setattr(compiled, "_logits", lambda recipe, model, images, **rngs: model(images, **rngs))
+    monkeypatch.setattr(compiled, "trained_step", former_step)
+    monkeypatch.setattr(compiled, "module_of", former_model)
+    monkeypatch.setattr(compiled, "logits_of", lambda recipe, model, images, **rngs: model(images, **rngs))
     monkeypatch.setattr(layers.BatchNorm, "__call__", former_norm)
     assert texts(model) == now

@@ -186,7 +186,7 @@ def trained_step(
     def loss(
         params: Tree, collections: Tree, images_BHWC: jax.Array, labels_B: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
-        model = _module(recipe, params, collections)
+        model = module_of(recipe, params, collections)
         model.train()  # type: ignore[no-untyped-call]
         logits_BK = logits_of(recipe, model, images_BHWC, rngs=nnx.Rngs(key))
         losses_B, wrong_B = losses_of(logits_BK, labels_B, recipe.label_smoothing)
@@ -224,12 +224,12 @@ def evaluation(recipe: Recipe, state: TrainState, data: Resident) -> EvaluationS
 
 def evaluated_module(recipe: Recipe, state: TrainState) -> nnx.Module:
     """Return the network as it is tested: at the parameters that its optimiser says, without dropout, by running statistics."""
-    model = _module(recipe, update.evaluated(recipe.optimizer, state.params, state.slots), state.collections)
+    model = module_of(recipe, update.evaluated(recipe.optimizer, state.params, state.slots), state.collections)
     model.eval()  # type: ignore[no-untyped-call]
     return model
 
 
-def _module(recipe: Recipe, params: Tree, collections: Tree) -> nnx.Module:
+def module_of(recipe: Recipe, params: Tree, collections: Tree) -> nnx.Module:
     """Return the network, its parameters in the precision that it computes in, its batch statistics in float32."""
     cast = jax.tree.map(lambda leaf: leaf.astype(recipe.precision), params)
     return nnx.merge(_graph(recipe.model, recipe.shape, recipe.classes), cast, collections, copy=True)
