@@ -50,9 +50,10 @@ def table_findings(entries: Sequence[TableEntry]) -> Iterator[str]:
     """Yield a sentence for each row."""
     for row in dict.fromkeys(entry.row for entry in entries):
         told = [
-            f"{entry.kind}{f' ({entry.setting})' if entry.setting else ''} {percent(entry.found)}"
+            f"{'' if entry.kind == row else entry.kind} {f'({entry.setting})' if entry.setting else ''}".strip()
+            + f" {percent(entry.found)}"
             + ("" if entry.reported is None else f", in the paper {entry.reported:g} %")
             for entry in entries
             if entry.row == row
         ]
-        yield f"{row}: {'; '.join(told)}."
+        yield f"{row}: {'; '.join(told).strip()}."

@@ -73,7 +73,7 @@ def test_a_diverged_trial_of_a_table_counts_as_guessing() -> None:
     rows = [trial("abel", seed, (20.0,), {}) for seed in (0, 1)]
     rows[1] |= {"outcome": "diverged", "final_error": float("nan")}
     (told,) = shown(evidence(rows, spec={"figure": "table"}).frames).findings
-    assert told.startswith("abel: abel 55.0 %")
+    assert told.startswith("abel: 55.0 %")
 
 
 def test_curves_have_a_column_for_each_row_and_a_line_for_each_kind() -> None:
