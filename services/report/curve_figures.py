@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from services.report.figures import arm_colors
-from services.report.themes import LIGHT, SEQUENCE, blank, themed
+from services.report.themes import DASHED, LIGHT, SEQUENCE, blank, themed
 from sweeps.results.frames import Frames
 from sweeps.results.wording import setting
 
@@ -51,7 +51,7 @@ def training_curves_figure(frames: Frames, *, title: str = "") -> Figure:
         handles = [
             Line2D([], [], color=color, linewidth=2, label=" ".join(line).strip()) for line, color in colors.items()
         ]
-        figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False)
+        figure.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 4), frameon=False)
         return figure
 
 
@@ -87,7 +87,9 @@ def _draw(
     for line in dict.fromkeys(line for line, _ in trials):
         curves = table[[trial for other, trial in trials if other == line and trial in table.columns]].dropna(how="all")
         color = colors[line]
-        axes.plot(curves.index, curves.mean(axis=1), color=color, linewidth=1.8)
+        abel = color == LIGHT.abel  # which equals simple decay where the norm does not bounce: dashes show both
+        style: dict[str, Any] = {"linestyle": DASHED, "zorder": 4} if abel else {}
+        axes.plot(curves.index, curves.mean(axis=1), color=color, linewidth=1.8, **style)
         if is_norm:
             axes.fill_between(curves.index, curves.min(axis=1), curves.max(axis=1), color=color, alpha=0.2, linewidth=0)
     axes.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
