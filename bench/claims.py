@@ -21,7 +21,8 @@ def main() -> None:
             frames = load(ledger, ledger.sweep(name))
         print(f"{name}\n\n| the paper | rule | here | the numbers |\n|---|---|---|---|")
         for told in paper.claims_of(frames):
-            print(f"| {told.says} ({told.source}) | {told.rule} | {told.here} | {told.numbers} |")
+            source = f"{told.source}, {told.row}" if told.row else told.source
+            print(f"| {told.says} ({source}) | {told.rule} | {told.here} | {told.numbers} |")
 
 
 if __name__ == "__main__":

@@ -29,10 +29,10 @@ Row = Mapping[str, Any]  # of `Frames.trials`
 Rows = Sequence[Row]
 
 
-def rise(evidence: Evidence, margin: float) -> Seen:
-    """Return by how much the norm rises after its minimum, at a fixed rate and before any decay."""
+def bounce(evidence: Evidence, margin: float) -> Seen:
+    """Return the depth of the norm's bounce, at a fixed rate and before any decay."""
     rows = _at_fixed_rate([row for row in _finished(evidence) if _value(evidence, row, L2) > 0], "above 0")
-    return _norm("rises", [(row, _before_decay(evidence, row).rise) for row in rows])
+    return _depth(evidence, rows)
 
 
 def milestone(evidence: Evidence, margin: float) -> Seen:
@@ -61,7 +61,8 @@ def falls_again(evidence: Evidence, margin: float) -> Seen:
 def fall_without_l2(evidence: Evidence, margin: float) -> Seen:
     """Return by how much the norm falls to its minimum, at a fixed rate without L2."""
     rows = _at_fixed_rate([row for row in _finished(evidence) if not _value(evidence, row, L2)], "of 0")
-    return _norm("falls", [(row, _before_decay(evidence, row).fall) for row in rows])
+    found = _mean(_by_seed([(row, 100 * _before_decay(evidence, row).fall) for row in rows]), "finished trials")
+    return Seen(found, f"the norm falls by {signed(found)} % to its minimum")
 
 
 def decays_without_l2(evidence: Evidence, margin: float) -> Seen:
@@ -72,8 +73,8 @@ def decays_without_l2(evidence: Evidence, margin: float) -> Seen:
     return Seen(found, f"ABEL decays {signed(found)} times after a bounce")
 
 
-def rise_at_slowest(evidence: Evidence, margin: float) -> Seen:
-    """Return the norm's rise at the lowest of several rates, in the longest trials there."""
+def bounce_at_slowest(evidence: Evidence, margin: float) -> Seen:
+    """Return the depth of the norm's bounce at the lowest of several rates, in the longest trials there."""
     rates = evidence.frames.curve("learning_rate_first").max()
     rows = _at_fixed_rate(_finished(evidence), "of any strength")
     used = {float(f"{rates[row['trial_id']]:.6g}") for row in rows}  # recorded in float32: 0.1 as 0.10000000149
@@ -81,8 +82,8 @@ def rise_at_slowest(evidence: Evidence, margin: float) -> Seen:
         raise ValueError("needs finished trials at two rates")
     slow = [row for row in rows if float(f"{rates[row['trial_id']]:.6g}") == min(used)]
     longest = max(row["epochs"] for row in slow)
-    rises = [(row, _before_decay(evidence, row).rise) for row in slow if row["epochs"] == longest]
-    return _norm(f"at rate {min(used):g} in {longest} epochs rises", rises)
+    where = f"at rate {min(used):g} in {longest} epochs "
+    return _depth(evidence, [row for row in slow if row["epochs"] == longest], where)
 
 
 def gain(evidence: Evidence, margin: float) -> Seen:
@@ -129,10 +130,10 @@ def norms_by_scale(evidence: Evidence, margin: float) -> Seen:
     return Seen(found, f"at scales 1 to {larger[-1]:g} the final norm differs by at most {signed(found)} %")
 
 
-def smallest_scale_rise(evidence: Evidence, margin: float) -> Seen:
-    """Return the norm's rise at the smallest initial scale."""
+def smallest_scale_bounce(evidence: Evidence, margin: float) -> Seen:
+    """Return the depth of the norm's bounce at the smallest initial scale."""
     smallest, _ = _smallest_scale(evidence)
-    return _norm("rises", [(row, _before_decay(evidence, row).rise) for row in smallest])
+    return _depth(evidence, smallest)
 
 
 def smallest_scale_error(evidence: Evidence, margin: float) -> Seen:
@@ -202,9 +203,11 @@ def _mean(by_seed: Mapping[int, float], lack: str) -> Interval:
     return mean_difference(list(by_seed.values()))
 
 
-def _norm(verb: str, shares: Sequence[tuple[Row, float]]) -> Seen:
-    found = _mean(_by_seed([(row, 100 * share) for row, share in shares]), "finished trials")
-    return Seen(found, f"the norm {verb} by {signed(found)} %")
+def _depth(evidence: Evidence, rows: Rows, where: str = "") -> Seen:
+    """Return how deep the bounce is: the smaller of the norm's fall to its minimum and its rise after it."""
+    wholes = [(row, _before_decay(evidence, row)) for row in rows]
+    found = _mean(_by_seed([(row, 100 * min(whole.fall, whole.rise)) for row, whole in wholes]), "finished trials")
+    return Seen(found, f"{where}the norm bounces by {signed(found)} %")
 
 
 def _at_fixed_rate(rows: Rows, strength: str) -> Rows:

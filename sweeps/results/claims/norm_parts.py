@@ -26,9 +26,9 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
     "bounce": (
         ClaimPart(
             says="With L2 and a large rate the squared norm falls, has a minimum and rises.",
-            rule=f"at a fixed rate it rises by more than {LEAST:g} % after its minimum",
+            rule=f"at a fixed rate it falls by more than {LEAST:g} % to its minimum and rises by more than that after it",
             bound=_above(LEAST),
-            look=norm_observations.rise,
+            look=norm_observations.bounce,
         ),
         ClaimPart(
             says="A tuned step-wise schedule decays after the norm has bounced.",
@@ -60,9 +60,9 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
     "slow_rate": (
         ClaimPart(
             says="At a small rate the norm does not bounce, however long the training.",
-            rule=f"at the lowest rate it rises by less than {LEAST:g} % after its minimum, in the longest trials",
+            rule=f"at the lowest rate it falls or rises by less than {LEAST:g} % around its minimum, in the longest trials",
             bound=_below(LEAST),
-            look=norm_observations.rise_at_slowest,
+            look=norm_observations.bounce_at_slowest,
         ),
     ),
     "l2_gap": (
@@ -88,9 +88,9 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
         ),
         ClaimPart(
             says="On an easy task the norm still bounces.",
-            rule=f"at a fixed rate it rises by more than {LEAST:g} % after its minimum",
+            rule=f"at a fixed rate it falls by more than {LEAST:g} % to its minimum and rises by more than that after it",
             bound=_above(LEAST),
-            look=norm_observations.rise,
+            look=norm_observations.bounce,
         ),
     ),
     "scale": (
@@ -102,9 +102,9 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
         ),
         ClaimPart(
             says="At a very small scale the norm does not bounce.",
-            rule=f"at the smallest scale it rises by less than {LEAST:g} % after its minimum",
+            rule=f"at the smallest scale it falls or rises by less than {LEAST:g} % around its minimum",
             bound=_below(LEAST),
-            look=norm_observations.smallest_scale_rise,
+            look=norm_observations.smallest_scale_bounce,
         ),
         ClaimPart(
             says="At a very small scale the error is larger.",

@@ -92,6 +92,8 @@ def test_scales_of_the_initial_weights() -> None:
     small = seeds("cosine", 40.0, (1.0, 0.9, 0.8, 0.8), settings={SCALE: 0.1})
     assert here([*plain, *large, *small], "scale") == [HELD, HELD, HELD]
     larger = seeds("cosine", 20.0, (90.0, 40.0, 30.0, 50.0), settings={SCALE: 4.0})
+    rising = seeds("cosine", 40.0, RISE, settings={SCALE: 0.1})
+    assert here([*plain, *large, *rising], "scale") == [HELD, HELD, HELD], "a norm that only rises does not bounce"
     same = seeds("cosine", 20.0, settings={SCALE: 0.1})
     assert here([*plain, *larger, *same], "scale") == [NOT, NOT, NOT]
     assert here(plain, "scale") == [OPEN, OPEN, OPEN]
