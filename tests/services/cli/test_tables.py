@@ -134,7 +134,7 @@ SHOWN = {
         [ARM],
     ),
     "catalog": (
-        rendering.catalog_table([CatalogEntry(name=KIND, title="A title", claim=KIND, cost="19,548")]),
+        rendering.catalog_table([CatalogEntry(name=KIND, title="On 19,548 images", claim="", cost="")]),
         [KIND, "19,548"],
     ),
     "data": (rendering.data_sources(DataSources(kinds={KIND: "What it is"}, data_dir=None, prepared=())), [KIND]),
