@@ -11,6 +11,7 @@ import pytest
 from abel.schedules import Constant
 from sweeps.spec.programs import program_from_dict
 from workers.cohort import train
+from workers.config import Program
 from workers.data import Dataset, batches
 from workers.data.stream import Stream
 from workers.fold import Member
@@ -22,7 +23,7 @@ EPOCHS, STEPS, BATCH = 2, 4, 16  # 70 examples; the last 6 of each epoch are lef
 
 
 @pytest.fixture
-def program():
+def program() -> Program:
     """A small network on the photographs; an epoch can be left after every step."""
     return program_from_dict(
         {
@@ -57,7 +58,7 @@ def bits(reports):
 
 
 @pytest.fixture
-def seen(monkeypatch):
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The digests of the training batches that were read, in order."""
     found, read = [], Stream.train_batches
 
