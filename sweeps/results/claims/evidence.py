@@ -66,6 +66,11 @@ class Evidence:
         return table
 
     @cached_property
+    def norms(self) -> pd.DataFrame:
+        """The squared weight norms: epochs down, trial ids across."""
+        return self.frames.curve("weight_norm_sq")
+
+    @cached_property
     def results(self) -> tuple[TrialResult, ...]:
         """Every trial's result."""
         return tuple(
@@ -90,12 +95,11 @@ class Evidence:
 
     def courses(self, kind: str) -> dict[Scalar, NormShape]:
         """Return, by rate, what the norm of an arm does before its first decay."""
-        norms = self.frames.curve("weight_norm_sq")
         trials = self.frames.finished[self.frames.finished["arm"] == self.arm(kind)]
         seen: dict[Scalar, set[NormShape]] = {}
         for _, row in trials.iterrows():
             until = row["decay_epochs"][0] if row["decay_epochs"] else row["epoch"]
-            curve = norms[row["trial_id"]].loc[:until].dropna()
+            curve = self.norms[row["trial_id"]].loc[:until].dropna()
             seen.setdefault(row["settings"].get(RATE), set()).add(_course(curve))
         return {rate: found.pop() if len(found) == 1 else NormShape.MIXED for rate, found in seen.items()}
 

@@ -238,7 +238,7 @@ def _before_decay(evidence: Evidence, row: Row) -> Bounce:
 
 
 def _norms(evidence: Evidence, row: Row) -> "pd.Series[float]":
-    return cast("pd.Series[float]", evidence.frames.curve("weight_norm_sq")[row["trial_id"]].dropna())
+    return cast("pd.Series[float]", evidence.norms[row["trial_id"]].dropna())
 
 
 def _finished(evidence: Evidence) -> Rows:
