@@ -6,6 +6,7 @@ Exception
 ├── IdentityLost      a process that was asked was killed  (sweeps.processes.identity)
 ├── ClusterAway       the Ray cluster cannot be joined    (sweeps.processes.job)
 ├── DataError         a data set that cannot be read      (workers.data)
+├── StoreError        an object store that fails        (workers.checkpoints)
 ├── LedgerError       a ledger that cannot be opened, or lacks the sweep  (sweeps.ledger.database)
 ├── SettingsError     an invalid environment variable     (services.settings)
 ├── BaselineError     a baseline that cannot be read  (sweeps.results.values)

@@ -5,6 +5,7 @@
 | `ABEL_HOME` | directory for everything that runs write | `.abel` |
 | `ABEL_LEDGER` | SQLAlchemy URL of the ledger: SQLite or PostgreSQL | `sqlite:///<home>/ledger.db` |
 | `ABEL_TRACKING_URI`, else `MLFLOW_TRACKING_URI` | MLflow database or server | `sqlite:///<home>/mlflow.db` |
+| `ABEL_STORE` | where checkpoints and reports go: a folder, `s3://bucket/prefix` or `gs://bucket/prefix` | `<home>` |
 | `ABEL_DATA_DIR`, else `TFDS_DATA_DIR` | directory of prepared TFDS data sets | none |
 | `ABEL_CACHE_DIR` | directory of compiled programs, which several homes may share | `<home>/cache` |
 | `ABEL_RAY_ADDRESS` | Ray cluster to join | none: start a local one |
@@ -23,6 +24,7 @@ from typing import Generic, TypeVar
 from sweeps.files import PathFault, make_private, resolve
 from sweeps.urls import URL, WEB, backend, is_sqlite, of_sqlite, origin, parse, without_credentials
 
+OBJECT_STORES = ("s3", "gs")
 TRACKING_BACKENDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 
 # MLflow's client retries a request for minutes inside one call, and sends usage statistics. We retry ourselves, where it
@@ -80,6 +82,7 @@ class Settings:
     tracking_uri: CheckedSetting[str] = CheckedSetting()
     data_dir: CheckedSetting[Path | None] = CheckedSetting(None)
     cache_dir: CheckedSetting[Path | None] = CheckedSetting(None)
+    store_place: CheckedSetting[str | Path | None] = CheckedSetting(None)
     notify_url: CheckedSetting[str | None] = CheckedSetting(None)
     ray_address: str | None = None
     notify_command: str | None = None
@@ -107,6 +110,7 @@ class Settings:
             tracking_uri=_tried(lambda: _tracking(name, uri or _below(home, "mlflow.db"))),
             data_dir=_tried(lambda: _path(variable, data) if data else None),
             cache_dir=_tried(lambda: _directory("ABEL_CACHE_DIR", cache) if cache else None),
+            store_place=_tried(lambda: _store("ABEL_STORE", given.get("ABEL_STORE"))),
             ray_address=given.get("ABEL_RAY_ADDRESS", "").strip() or None,
             notify_url=_tried(lambda: _webhook("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL"))),
             notify_command=given.get("ABEL_NOTIFY_COMMAND", "").strip() or None,
@@ -137,8 +141,15 @@ class Settings:
 
     @property
     def checkpoints(self) -> Path:
-        """Training states by key."""
-        return self.home / "checkpoints"
+        """Training states by key; copies of some if they lie in an object store."""
+        if isinstance(self.store_place, str):
+            return self.cache / "checkpoints"
+        return (self.store_place or self.home) / "checkpoints"
+
+    @property
+    def store(self) -> str | None:
+        """URL of the object store for checkpoints and reports; None if they go to folders."""
+        return self.store_place if isinstance(self.store_place, str) else None
 
     @property
     def cache(self) -> Path:
@@ -148,7 +159,7 @@ class Settings:
     @property
     def reports(self) -> Path:
         """Figures and pages, one folder per sweep."""
-        return self.home / "reports"
+        return (self.store_place if isinstance(self.store_place, Path) else self.home) / "reports"
 
     @property
     def logs(self) -> Path:
@@ -166,6 +177,8 @@ class Settings:
                 make_private(folder)
             except OSError as error:
                 name = "ABEL_CACHE_DIR" if folder == self.cache_dir else "ABEL_HOME"
+                if folder.parent == self.store_place:
+                    name = "ABEL_STORE"
                 raise SettingsError(f"{name}: cannot create {folder}: {error.strerror}") from None
         return self
 
@@ -226,6 +239,19 @@ def _tracking(name: str, uri: str) -> str:
     if not _parsed(name, uri).host:
         raise SettingsError(f"{name}: must name a host, as in http://127.0.0.1:5000, got {_shown(uri)}")
     return uri.rstrip("/")
+
+
+def _store(name: str, where: str | None) -> str | Path | None:
+    where = (where or "").strip()
+    if not backend(where):
+        return _directory(name, where) if where else None
+    parts = _parsed(name, where)
+    rule = "must be a folder or a URL as s3://bucket/prefix or gs://bucket/prefix"
+    if backend(where) not in OBJECT_STORES or not parts.host:
+        raise SettingsError(f"{name}: {rule}, got {_shown(where)}")
+    if parts.username or parts.port or parts.query:
+        raise SettingsError(f"{name}: {rule}, without credentials, port and query, got {_shown(where)}")
+    return where.rstrip("/")
 
 
 def _webhook(name: str, url: str | None) -> str | None:

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import open_checkpoints
 from workers.config import Program
 from workers.contracts import Training
 from workers.trajectory import Identity, identify
@@ -19,10 +19,11 @@ class Workshop:
         *,
         checkpoints: Path,
         data_dir: Path | None,
+        store: str | None = None,
         save_every_seconds: float = 120.0,
         allow_nondeterminism: bool = False,
     ) -> None:
-        self.checkpoints = Checkpoints(checkpoints)
+        self.checkpoints = open_checkpoints(checkpoints, store)
         self.save_every_seconds = save_every_seconds
         self.allow_nondeterminism = allow_nondeterminism
         # Set when this process is about to be stopped: training goes on to the next state that can be saved, and stops.

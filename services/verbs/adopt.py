@@ -19,7 +19,7 @@ from sweeps.ledger.repair_sweeps import SpecDiffers, spec_as_entered
 from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identities_here
 from sweeps.spec.programs import program_from_dict
 from sweeps.spec.sweep import SpecError
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import open_checkpoints
 from workers.config import Program
 from workers.reports import Record
 from workers.trajectory import Identity
@@ -71,7 +71,7 @@ class _Adoption:
 
     def __init__(self, settings: Settings, ledger: Ledger, row: SweepRow) -> None:
         self._settings, self._ledger, self._row = settings, ledger, row
-        self._checkpoints = Checkpoints(settings.checkpoints)
+        self._checkpoints = open_checkpoints(settings.checkpoints, settings.store)
         numerics = row.identities[0].numerics
         threads, devices = numerics.get("threads", ""), numerics.get("devices", "")
         self._environment = WorkerEnvironment(
@@ -103,7 +103,9 @@ class _Adoption:
         if why := [text for epoch, metrics in ours for text in differences(epoch, metrics)]:
             return replace(done, outcome="differs", why=tuple(why))
         done = replace(done, replayed=sum(map(len, chosen)))
-        if why := differing(chosen, self._settings.checkpoints, self._settings.data_dir, self._environment):
+        if why := differing(
+            chosen, self._settings.checkpoints, self._settings.store, self._settings.data_dir, self._environment
+        ):
             return replace(done, outcome="differs", why=tuple(why))
         linked = self._linked(saved)
         event = {

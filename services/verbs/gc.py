@@ -10,7 +10,7 @@ from services.upkeep import Collected, Pruned
 from sweeps.ledger import leases, retention
 from sweeps.ledger.ledger import ADOPTED, Ledger
 from sweeps.ledger.retention import Fate
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import Checkpoints, open_checkpoints
 
 DRAFT = "draft of a process that died"
 
@@ -21,7 +21,7 @@ def collect(settings: Settings, *, dry_run: bool) -> Collected:
     The ledger releases a checkpoint before its files are deleted. If the process is killed in between, it leaves unclaimed
     files, which the next collection finds, but never a claim without files.
     """
-    checkpoints = Checkpoints(settings.checkpoints)
+    checkpoints = open_checkpoints(settings.checkpoints, settings.store)
     with ledgers.opened_if_any(settings) as ledger:
         if ledger is None:
             return Collected(dry_run=dry_run, groups=(), freed=0)
@@ -47,7 +47,7 @@ def collect(settings: Settings, *, dry_run: bool) -> Collected:
 
 def largest(settings: Settings, ledger: Ledger | None, sweep_id: str) -> int | None:
     """The size in bytes of the sweep's largest checkpoint, else of the largest one here; None before the first."""
-    sizes = Checkpoints(settings.checkpoints).sizes()
+    sizes = open_checkpoints(settings.checkpoints, settings.store).sizes()
     paths = ledger.paths(sweep_id).values() if ledger else ()
     ours = {key: sizes[key] for path in paths for key in path if key in sizes}
     return max((ours or sizes).values(), default=None)

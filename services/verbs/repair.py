@@ -23,7 +23,7 @@ from sweeps.ledger.repair import repair_ledger
 from sweeps.ledger.repair_sweeps import SpecDiffers, spec_as_entered
 from sweeps.spec.sweep import SweepSpec
 from sweeps.urls import of_sqlite, sqlite_file
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import open_checkpoints
 
 
 def repair(settings: Settings, sweep: str | None = None, *, dry_run: bool) -> Repaired:
@@ -75,7 +75,9 @@ def _salvaged(mend: Callable[..., tuple[Mended, ...]], file: Path, *, dry_run: b
 
 
 def _mend(settings: Settings, url: str, *, dry_run: bool, sweep: str | None) -> tuple[Mended, ...]:
-    done = repair_ledger(url, Checkpoints(settings.checkpoints).__contains__, dry_run=dry_run, sweep=sweep)
+    done = repair_ledger(
+        url, open_checkpoints(settings.checkpoints, settings.store).__contains__, dry_run=dry_run, sweep=sweep
+    )
     return tuple(Mended(**asdict(one), trains=one.trains) for one in done)
 
 

@@ -24,6 +24,7 @@ def report(
     Raises:
         OperationError: nothing was run here yet, or the report cannot be written.
         LedgerError: no such sweep.
+        StoreError: the report is written here, but cannot be copied to the object store.
     """
     rows = [_row(settings, name) for name in sweeps]  # before Matplotlib is imported: an unknown name fails at once
 
@@ -43,6 +44,8 @@ def report(
         raise OperationError(f"{out or settings.reports}: cannot be written: {error.strerror}{elsewhere}") from None
     if runs:
         notes += _attach(settings, tracked, written.files)
+    if settings.store and out is None:
+        notes.append(_upload(settings.store, written.files))
     return ReportFiles(files=written.files, findings=written.findings, note=" ".join(notes) or None)
 
 
@@ -72,6 +75,16 @@ def _runs(settings: Settings, sweeps: Sequence[SweepRow]) -> tuple[dict[str, str
         except runs.RunsError as error:
             return {}, [f"The page has no links to MLflow: {error}"]
     return found, []
+
+
+def _upload(store: str, files: Sequence[Path]) -> str:
+    """Copy a report's files to the object store; return where they are."""
+    from workers.checkpoints.stores import ObjectStore
+
+    place = ObjectStore(f"{store}/reports/{files[0].parent.name}")
+    for file in files:
+        place.upload(file)
+    return f"The files are also at {place.url}."
 
 
 def _attach(settings: Settings, sweeps: Sequence[SweepRow], files: Sequence[Path]) -> list[str]:

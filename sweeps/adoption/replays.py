@@ -45,7 +45,7 @@ def _candidates(epochs: Sequence[RekeyedEpoch], intact: Callable[[str], bool], s
 
 
 def differing(
-    ways: Sequence[Way], checkpoints: Path, data_dir: Path | None, environment: WorkerEnvironment
+    ways: Sequence[Way], checkpoints: Path, store: str | None, data_dir: Path | None, environment: WorkerEnvironment
 ) -> list[str]:
     """Train epochs again in a process with a worker's environment; return how they differ from their records.
 
@@ -55,6 +55,7 @@ def differing(
     """
     question = {
         "checkpoints": str(checkpoints),
+        "store": store,
         "data_dir": data_dir and str(data_dir),
         "ways": [_question(way) for way in ways],
     }

@@ -25,8 +25,9 @@ class Options:
     ``allow_nondeterminism``: if a replayed epoch differs from its record, the record is kept and training continues.
     """
 
-    checkpoints: Path
+    checkpoints: Path  # their folder, or its cache if they lie in a store
     cache: Path
+    store: str | None = None
     data_dir: Path | None = None
     sharing: bool = True
     workers: int | None = None

@@ -1,10 +1,10 @@
 """Replays of recorded epochs, which show whether other code still computes the states of their records.
 
-``python -m sweeps.processes.replaying [FD]`` reads ``{"checkpoints": folder, "data_dir": folder or null, "ways": [...]}`` from
-standard input and writes ``{"metrics": [...]}`` in the same order, or ``{"fault": message}``, to a file descriptor, by default
-standard output. A way is ``{"program", "seed", "epoch", "parent", "plans"}``: ``plans`` are those of consecutive epochs from
-``epoch`` on, each ``{"learning_rates", "batch_size"}``; ``parent`` is the key of the checkpoint to start from, null for the
-initialisation. Its metrics are a list, an epoch each, or null if that checkpoint is no state of this code.
+``python -m sweeps.processes.replaying [FD]`` reads ``{"checkpoints": folder, "store": URL or null, "data_dir": folder or null,
+"ways": [...]}`` from standard input and writes ``{"metrics": [...]}`` in the same order, or ``{"fault": message}``, to a file
+descriptor, by default standard output. A way is ``{"program", "seed", "epoch", "parent", "plans"}``: ``plans`` are those of
+consecutive epochs from ``epoch`` on, each ``{"learning_rates", "batch_size"}``; ``parent`` is the key of the checkpoint to start
+from, null for the initialisation. Its metrics are a list, an epoch each, or null if that checkpoint is no state of this code.
 """
 
 import json
@@ -62,7 +62,7 @@ def main(target: IO[str]) -> None:
     """Answer one question from standard input."""
     question = json.load(sys.stdin)
     data_dir = None if question["data_dir"] is None else Path(question["data_dir"])
-    workshop = Workshop(checkpoints=Path(question["checkpoints"]), data_dir=data_dir)
+    workshop = Workshop(checkpoints=Path(question["checkpoints"]), store=question["store"], data_dir=data_dir)
     try:
         answer: dict[str, Any] = {"metrics": [replay_way(way, workshop) for way in question["ways"]]}
     except (ConfigError, ReplayError) as error:

@@ -30,7 +30,7 @@ from sweeps.run.ray_cluster import first_line, has_room, ray_cluster, room
 from sweeps.run.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
 from sweeps.spec.trial import Trial
-from workers.checkpoints import Checkpoints
+from workers.checkpoints import open_checkpoints
 from workers.config import Program
 from workers.trajectory import Identity
 
@@ -84,7 +84,7 @@ def run_sweep(
             if frontier.waiting and not stop.is_set():
                 _train(sweep, options, sweep_id, lost, began)
             if sweep.failure is not FailureClass.NO_SPACE:
-                frontier.settle_saved(Checkpoints(sweep.settings.checkpoints).__contains__)
+                frontier.settle_saved(open_checkpoints(options.checkpoints, options.store).__contains__)
         except LedgerError as error:
             sweep.end(error)
     seconds = {

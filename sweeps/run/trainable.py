@@ -38,6 +38,7 @@ class WorkerSettings:
     """Settings shared by all workers of a sweep."""
 
     checkpoints: Path
+    store: str | None
     data_dir: Path | None
     save_every_seconds: float
     report_every_seconds: float
@@ -48,6 +49,7 @@ class WorkerSettings:
         """Return the workers' part of a sweep's options, with absolute paths, as workers have another working directory."""
         return cls(
             checkpoints=options.checkpoints.absolute(),
+            store=options.store,
             data_dir=options.data_dir and options.data_dir.absolute(),
             save_every_seconds=options.save_every_seconds,
             report_every_seconds=options.report_every_seconds,
@@ -66,6 +68,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         settings: WorkerSettings = config["settings"]
         self._workshop = Workshop(
             checkpoints=settings.checkpoints,
+            store=settings.store,
             data_dir=settings.data_dir,
             save_every_seconds=settings.save_every_seconds,
             allow_nondeterminism=settings.allow_nondeterminism,

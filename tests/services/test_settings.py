@@ -52,6 +52,19 @@ def test_several_homes_may_share_compiled_programs(tmp_path: Path) -> None:
         Settings.from_env({"ABEL_HOME": str(tmp_path), "ABEL_CACHE_DIR": "/proc/compiled"}).prepare()
 
 
+def test_checkpoints_and_reports_may_lie_elsewhere(tmp_path: Path) -> None:
+    home = {"ABEL_HOME": str(tmp_path / "home")}
+    usual = Settings.from_env(home)
+    assert (usual.store, usual.checkpoints, usual.reports) == (None, usual.home / "checkpoints", usual.home / "reports")
+    folder = Settings.from_env(home | {"ABEL_STORE": str(tmp_path / "shared")}).prepare()
+    assert folder.store is None
+    assert folder.checkpoints == tmp_path / "shared" / "checkpoints"
+    assert folder.reports == tmp_path / "shared" / "reports"
+    remote = Settings.from_env(home | {"ABEL_STORE": "s3://lab.sweeps/of_mine/"})
+    assert remote.store == "s3://lab.sweeps/of_mine"
+    assert remote.checkpoints == remote.cache / "checkpoints"
+
+
 def test_relative_database_files_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = Settings.from_env({"ABEL_LEDGER": "sqlite:///a/l.db", "MLFLOW_TRACKING_URI": "sqlite:///m.db?timeout=5"})
@@ -88,12 +101,19 @@ def test_a_ledger_may_be_on_a_server() -> None:
             {"ABEL_NOTIFY_URL": "https://u:1/secret@h"},
             "ABEL_NOTIFY_URL: must percent-encode the characters .*got 'https://…'",
         ),
+        (
+            {"ABEL_STORE": "ftp://bucket/sweeps"},
+            r"ABEL_STORE: must be a folder or a URL as s3://.*got 'ftp://bucket/sweeps'",
+        ),
+        ({"ABEL_STORE": "s3:///sweeps"}, "ABEL_STORE: must be a folder or a URL as s3://bucket/prefix"),
+        ({"ABEL_STORE": "s3://key:hush@bucket/sweeps"}, r"ABEL_STORE: .*without credentials.*got 's3://bucket/sweeps'"),
+        ({"ABEL_STORE": "gs://bucket/sweeps?token=hush"}, r"ABEL_STORE: .*query, got 'gs://bucket/sweeps'"),
     ],
 )
 def test_what_must_not_be_is_refused_with_its_name_rule_and_value(environ: dict[str, str], message: str) -> None:
     settings = Settings.from_env(environ)
     with pytest.raises(SettingsError, match=message):
-        settings.check("home", "ledger_url", "tracking_uri", "data_dir", "cache_dir", "notify_url")
+        settings.check("home", "ledger_url", "tracking_uri", "data_dir", "cache_dir", "notify_url", "store")
 
 
 def test_a_wrong_variable_matters_only_where_it_is_used(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_save_that_breaks_off_leaves_nothing(checkpoints, tmp_path, monkeypatc
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("workers.checkpoints._sync", full_disk)
+    monkeypatch.setattr("workers.checkpoints.local._sync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         checkpoints.save(KEY, 3, STATE)
     assert KEY not in checkpoints

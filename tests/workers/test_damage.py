@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from abel.schedules import SCHEDULES
-from workers.checkpoints import DRAFT, MANIFEST
+from workers.checkpoints.local import DRAFT, MANIFEST
 from workers.cohort import train
 from workers.config import Program
 from workers.fold import Member

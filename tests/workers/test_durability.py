@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workers.checkpoints import DRAFT, DRAFT_SECONDS, MANIFEST, Checkpoints
+from workers.checkpoints.local import DRAFT, DRAFT_SECONDS, MANIFEST, Checkpoints
 
 KEY, OTHER = "ab" * 32, "ab" + "cd" * 31  # in one folder
 STATE = {"weights": np.arange(5000, dtype=np.float32), "count": np.int32(7)}

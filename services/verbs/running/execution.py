@@ -32,7 +32,13 @@ def execute(settings: Settings, request: Request, spec: SweepSpec, *, view: View
         SettingsError: a setting that is used only later is invalid.
     """
     settings.check(
-        "home", "ledger_url", "data_dir", "cache_dir", "notify_url", *(("tracking_uri",) if request.tracking else ())
+        "home",
+        "ledger_url",
+        "store",
+        "data_dir",
+        "cache_dir",
+        "notify_url",
+        *(("tracking_uri",) if request.tracking else ()),
     )
     with private():
         return _run(settings, request, spec, view=view, stop=stop)
@@ -51,6 +57,8 @@ def _run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, s
         if known is not None and _is_finished(known, sweep_id):
             known.describe_sweep(sweep_id, spec.to_dict())
             return _show_again(settings, request, known, sweep_id, stop)
+        if settings.store:
+            preflight.check_store(settings.store)
         preflight.check_room(settings.checkpoints, needed(settings, known, sweep_id))
         cost = estimate(spec, identities, known, sharing=request.sharing)
     with ledgers.opened(settings.prepare()) as ledger:
@@ -77,6 +85,7 @@ def _job(
 ) -> Job:
     options = Options(
         checkpoints=settings.checkpoints,
+        store=settings.store,
         cache=settings.cache,
         data_dir=settings.data_dir,
         address=settings.ray_address,

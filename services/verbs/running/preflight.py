@@ -74,6 +74,17 @@ def check_room(path: Path, needed: int) -> None:
         raise PreflightError(f"{path}: {rule}, got {size(free)}; `abel gc` frees what no sweep needs")
 
 
+def check_store(url: str) -> None:
+    """Check that an object store takes and gives up objects.
+
+    Raises:
+        StoreError: it is unreachable, or refuses them.
+    """
+    from workers.checkpoints.stores import ObjectStore
+
+    ObjectStore(f"{url}/checkpoints").check_writable()
+
+
 def has_space(path: Path, needed: int) -> bool:
     """Whether the disk of ``path`` has ``needed`` bytes free."""
     return shutil.disk_usage(_existing(path)).free >= needed

@@ -13,7 +13,7 @@ from services.verbs import gc
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.retention import Fate, fates
 from sweeps.ledger.retention import Path as Way
-from workers.checkpoints import DRAFT, DRAFT_SECONDS
+from workers.checkpoints.local import DRAFT, DRAFT_SECONDS
 
 # The rule, on letters: a way's keys, first epoch first.
 

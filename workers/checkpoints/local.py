@@ -1,4 +1,4 @@
-"""Orbax checkpoints: training states by key, each with a sha256 manifest, written atomically.
+"""Checkpoints in a folder, written by orbax: training states by key, each with a sha256 manifest, written atomically.
 
 A save writes a draft next to its destination, the manifest last, syncs every file and directory, and renames the draft. A
 restore first verifies every byte, including the manifest: orbax alone restores 12 to 15 % of single-bit flips without an error.
@@ -15,11 +15,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 MANIFEST = "manifest.json"
 STATE = "state"
@@ -31,6 +32,10 @@ class CheckpointDamaged(Exception):
     """A checkpoint whose files do not match its manifest, or that holds a state of another structure."""
 
 
+class StoreError(OSError):
+    """An object store is unreachable, or refuses a request."""
+
+
 class Checkpoints:
     """The checkpoints in a directory; any number of processes may save and restore at once."""
 
@@ -38,8 +43,10 @@ class Checkpoints:
         self._directory = directory.absolute()
 
     @cached_property
-    def _orbax(self) -> ocp.PyTreeCheckpointer:
-        # Created on first use: it starts JAX's threads, and a driver, which only lists checkpoints, forks Ray's processes.
+    def _orbax(self) -> "ocp.PyTreeCheckpointer":
+        # On first use: it starts JAX's threads, and a driver, which only lists checkpoints, forks Ray's processes.
+        import orbax.checkpoint as ocp
+
         return ocp.PyTreeCheckpointer()
 
     def __contains__(self, key: str) -> bool:
@@ -61,6 +68,8 @@ class Checkpoints:
             FileNotFoundError: there is no checkpoint with this key.
             CheckpointDamaged: the checkpoint does not match its manifest; nothing was restored.
         """
+        import jax  # here, because commands that only list checkpoints do without
+
         place = self._place(key)
         _verify(key, place)
         # Arrays restored by orbax are committed to a device, which would trigger a second compilation of the epoch.
@@ -90,6 +99,40 @@ class Checkpoints:
                 raise
             return False  # removed meanwhile
         return True
+
+    def path(self, key: str) -> Path:
+        """Return the folder of a checkpoint, which need not exist."""
+        return self._place(key)
+
+    def read(self, key: str) -> dict[str, bytes]:
+        """Return the files of a checkpoint, its manifest included, by their relative paths.
+
+        Raises:
+            FileNotFoundError: there is no checkpoint with this key.
+            CheckpointDamaged: the files do not match the manifest.
+        """
+        place = self._place(key)
+        files = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        if MANIFEST not in files:
+            raise FileNotFoundError(place)
+        _matched(key, files[MANIFEST], _hashed(files), place)
+        return files
+
+    def take(self, key: str, files: Mapping[str, bytes]) -> None:
+        """Store the files of a checkpoint that another process saved elsewhere; an existing checkpoint is kept.
+
+        Args:
+            files: content by relative path, its manifest included.
+
+        Raises:
+            CheckpointDamaged: the files do not match the manifest, or it is another checkpoint's; nothing is stored.
+        """
+        place = self._place(key)
+        _matched(key, files.get(MANIFEST, b""), _hashed(files), place)
+        with _written(place, self._directory) as draft:
+            for name, content in files.items():
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
+                (draft / name).write_bytes(content)
 
     def discard(self, key: str) -> None:
         """Remove a checkpoint, so its state can be saved again."""
@@ -175,11 +218,15 @@ def _size(directory: Path, *, split: bool = False) -> int:
 
 
 def _as_list(state: Any) -> list[np.ndarray]:
+    import jax
+
     # Leaves are stored by position: their names and nesting belong to the task, and `like` restores them.
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
 
 def _like(like: Any, leaves: list[Any], place: Path) -> Any:
+    import jax
+
     expected = jax.tree.leaves(like)
     if [(leaf.shape, leaf.dtype) for leaf in leaves] != [(leaf.shape, leaf.dtype) for leaf in expected]:
         raise CheckpointDamaged(f"checkpoint {place}: must hold a state of this program, got arrays of other shapes")
@@ -189,15 +236,20 @@ def _like(like: Any, leaves: list[Any], place: Path) -> Any:
 def _verify(key: str, place: Path) -> tuple[int, dict[str, str]]:
     """Check all of a checkpoint; return its epoch and the sha256 of its files. Raises like :meth:`Checkpoints.restore`."""
     found = (place / MANIFEST).read_bytes()
+    files = _digests(place)
+    return _matched(key, found, files, place), files
+
+
+def _matched(key: str, manifest: bytes, files: Mapping[str, str], place: Path) -> int:
+    """Return the epoch of the checkpoint with this manifest, if key and files are those it names."""
     try:
-        epoch = json.loads(found)["epoch"]
+        epoch = json.loads(manifest)["epoch"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointDamaged(f"checkpoint {place}: cannot read its manifest ({error})") from None
     # Only the epoch is read from the manifest, whose digest covers it; key and files determine all other bytes.
-    files = _digests(place)
-    if found != _manifest(key, epoch, files):
+    if manifest != _manifest(key, epoch, files):
         raise CheckpointDamaged(f"checkpoint {place}: its files do not match its manifest")
-    return epoch, files
+    return int(epoch)
 
 
 def _manifest(key: str, epoch: int, files: Mapping[str, str]) -> bytes:
@@ -214,6 +266,10 @@ def _digests(directory: Path) -> dict[str, str]:
         for path in paths
         if path != directory / MANIFEST
     }
+
+
+def _hashed(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files, key=Path) if name != MANIFEST}
 
 
 def _sync(*paths: Path) -> None:
