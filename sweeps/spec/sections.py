@@ -85,6 +85,7 @@ Claim = Literal[
     "no_l2",
     "slow_rate",
     "l2_gap",
+    "small_rate",
     "easy",
     "scale",
     "plateau",
@@ -206,8 +207,9 @@ class Claims(Part):
         min_length=1,
         description="tuned: ABEL is level with step-wise; cosine: it helps only where the norm bounces; decay_time: when to "
         "decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on the rate; bounce: the norm falls and "
-        "rises; no_l2, slow_rate: it does not without L2 or at a small rate; l2_gap: with L2 a schedule gains more; easy: cosine "
-        "gains nothing; scale: of the initial weights; plateau: it decays too often; layers: a few hold half of the norm.",
+        "rises; no_l2, slow_rate: it does not without L2 or at a small rate; l2_gap: with L2 a schedule gains more; "
+        "small_rate: with L2 a small fixed rate loses more; easy: cosine gains nothing; scale: of the initial weights; plateau: "
+        "it decays too often; layers: a few hold half of the norm.",
     )
     margin: Annotated[float, Field(gt=0)] = Field(
         default=0.2, description="Largest difference in points of test error that counts as none; 0.2 in the paper."

@@ -37,11 +37,12 @@ MINIS = [
     "fig-s3",
     "fig-s4",
     "fig-s7",
+    "small-rate",
     "table-1",
     "table-2-vision",
     "table-s2",
 ]
-AT_PAPER_SIZE = ["fig-1", "fig-2", "fig-s10", "fig-s3", "fig-s4", "fig-s5", "fig-s7", "table-s2"]
+AT_PAPER_SIZE = ["fig-1", "fig-2", "fig-s10", "fig-s3", "fig-s4", "fig-s5", "fig-s7", "small-rate", "table-s2"]
 TABLES = ["table-1-cifar10", "table-1-cifar100", "table-1-svhn", "table-2-vision-cifar10", "table-2-vision-cifar100"]
 ON_IMAGENET = ["fig-s13", "fig-s2", "table-1-imagenet", "table-2-vision-imagenet"]
 
@@ -78,7 +79,8 @@ def test_at_paper_size_the_settings_are_the_paper_s(name):
         if program.model.kind == "wide_resnet":
             svhn = program.data.name == "svhn_cropped"
             assert (program.model.depth, program.model.width) == ((16, 8) if svhn else (28, 10))
-            assert (trial.epochs, program.batch_size) == (160 if svhn else 200, 128)
+            small = name == "small-rate" and trial.schedule.learning_rate == 0.02
+            assert (trial.epochs, program.batch_size) == (160 if svhn else 1000 if small else 200, 128)
 
 
 def test_an_unknown_name():
@@ -191,14 +193,21 @@ def test_the_equation_s_setting_is_that_of_the_decay_times_with_and_without_l2(n
         assert trial.schedule.learning_rate == 0.1
 
 
-def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long():
-    spec = load_spec("fig-s5-cifar10")
-    assert spec.figure == "norm_curves"
-    trials = {trial.arm: trial for trial in spec.expand()}
-    for kind in (Constant, Abel):
-        large, small = (trials[arm] for arm in trials if type(trials[arm].schedule) is kind)
+@pytest.mark.parametrize(
+    ("name", "pairs"),
+    [
+        ("fig-s5-cifar10", [("constant", "constant-small"), ("abel", "abel-small")]),
+        ("small-rate", [("simple", "small"), ("simple-no-l2", "small-no-l2")]),
+        ("small-rate-mini", [("simple", "small"), ("simple-no-l2", "small-no-l2")]),
+    ],
+)
+def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long(name, pairs):
+    trials = {trial.arm: trial for trial in load_spec(name).expand()}
+    assert set(trials) == {arm for pair in pairs for arm in pair}
+    for large, small in ((trials[one], trials[other]) for one, other in pairs):
         assert small.schedule.learning_rate == pytest.approx(large.schedule.learning_rate / 5)
-        assert (large.epochs, small.epochs) == (30, 150)
+        assert small.epochs == 5 * large.epochs
+        assert small.program == large.program
 
 
 @pytest.mark.parametrize("name", ["fig-3", "fig-3-cifar10"])
@@ -231,6 +240,7 @@ def test_entries_name_the_claims_that_they_test():
         "fig-s4": ["easy"],
         "fig-s5": ["slow_rate"],
         "fig-s7": ["scale"],
+        "small-rate": ["small_rate"],
         "table-s2": ["cosine"],
         **dict(zip(ON_IMAGENET, (["rate"], ["layers"], ["tuned"], ["l2_gap"]), strict=True)),
         **dict.fromkeys(TABLES[:3], ["tuned"]),

@@ -8,7 +8,7 @@ import pandas as pd
 
 from abel.curves import bounces
 from sweeps.results import baseline
-from sweeps.results.claims.norm_curves import LEAST_RISE
+from sweeps.results.claims.norm_curves import LEAST_RISE, base_rates
 from sweeps.results.frames import Frames
 from sweeps.results.grids import Grid
 from sweeps.results.values import Scalar, TrialResult
@@ -64,6 +64,11 @@ class Evidence:
         own = [result for result in self.results if result.arm == self.arm(kind)]
         (table,) = baseline.tables(own, error, self.guessing).values()
         return table
+
+    @cached_property
+    def base_rates(self) -> dict[str, float]:
+        """The base rate of each trial, by trial id."""
+        return base_rates(self.frames)
 
     @cached_property
     def norms(self) -> pd.DataFrame:
