@@ -24,21 +24,34 @@ NUMBERED = 90  # a heat map with more cells than this shows no numbers
 
 
 def rate_by_factor_figure(numbers: RateByFactor, *, title: str = "") -> Figure:
-    """Top: every arm by rate and by factor, averaged over the other. Bottom: each arm over both (paper, figure 3)."""
+    """Every arm by rate and by factor, averaged over the other; below, each arm over both (paper, figure 3).
+
+    If rate and factor vary one at a time, there is nothing to average, and the lower part is left out.
+    """
     with themed():
+        if numbers.by_factor:
+            figure = blank(title, (8.4, 3.9))
+            _curves(figure, numbers)
+            return figure
         figure = blank(title, (8.4, 7.0))
         upper, lower = figure.subfigures(2, 1, height_ratios=(1.15, 1.0), squeeze=False)[:, 0]
-        by_rate, by_factor = upper.subplots(1, 2, sharey=True, width_ratios=(1.6, 1.0))
-        colors = _colors(numbers)
-        by_rate.set_xscale("log")
-        for axes_, axis, label in ((by_rate, RATE, "learning rate"), (by_factor, FACTOR, "decay factor")):
-            _lines(axes_, numbers.arms, axis, colors)
-            axes_.set_xlabel(label)
-            _ticks(axes_, {_number(value) for arm in numbers.arms.values() for value in axes(arm).get(axis, ())})
-        by_rate.set_ylabel("final test error (%)")
-        upper.legend(handles=_legend(colors), loc="outside upper left", ncols=len(colors), frameon=False)
+        _curves(upper, numbers)
         _maps(lower, numbers.arms)
         return figure
+
+
+def _curves(figure: Any, numbers: RateByFactor) -> None:
+    """Every arm against the rate, and against the factor."""
+    by_rate, by_factor = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 1.0))
+    colors = _colors(numbers)
+    by_rate.set_xscale("log")
+    sides = (by_rate, numbers.arms, RATE, "learning rate"), (by_factor, numbers.grids[-1], FACTOR, "decay factor")
+    for axes_, arms, axis, label in sides:
+        _lines(axes_, arms, axis, colors)
+        axes_.set_xlabel(label)
+        _ticks(axes_, {_number(value) for arm in arms.values() for value in axes(arm).get(axis, ())})
+    by_rate.set_ylabel("final test error (%)")
+    figure.legend(handles=_legend(colors), loc="outside upper left", ncols=len(colors), frameon=False)
 
 
 def _colors(numbers: RateByFactor) -> dict[str, tuple[str, str]]:

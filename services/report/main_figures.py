@@ -38,7 +38,7 @@ _NEEDS = {
     "decay_time": "one decay_at arm whose grid varies only schedule.decay_epoch, and at most one constant and one abel arm",
     "norm_curves": "at most one constant and one abel trial for each rate and seed",
     "rate_by_factor": "one abel arm whose grid varies rate and decay factor, and at most one arm of each other schedule, "
-    "which varies its rate and optionally its factor",
+    "which varies its rate and optionally its factor; or abel arms that vary one of the two each, and other arms likewise",
     "last_decay_epoch": "one abel arm whose grid varies only schedule.last_decay_epoch",
     "table": "any arm",
     "training_curves": "at most 8 arms and settings, and at most 4 rows",
@@ -159,11 +159,15 @@ def _norm_equation(courses: Sequence[NormCourse]) -> Exhibit:
 
 
 def _rate_by_factor(numbers: RateByFactor) -> Exhibit:
+    together = (
+        "Top: each schedule against one of the two, averaged over the other (over the logarithm of the rate), with "
+        "95 % intervals over seeds. Bottom: each schedule over both; means over seeds, on one colour scale."
+    )
+    alone = "Each schedule against one of the two, the other being fixed; means with 95 % intervals over seeds."
     return Exhibit(
         file="rate_by_factor.png",
         heading="Final test error by learning rate and decay factor",
-        caption="Top: each schedule against one of the two, averaged over the other (over the logarithm of the rate), with "
-        "95 % intervals over seeds. Bottom: each schedule over both; means over seeds, on one colour scale.",
+        caption=alone if numbers.by_factor else together,
         draw=partial(rate_by_factor_figure, numbers),
         findings=tuple(rate_by_factor_findings(numbers)),
     )

@@ -42,13 +42,24 @@ MINIS = [
     "table-2-vision",
     "table-s2",
 ]
-AT_PAPER_SIZE = ["fig-1", "fig-2", "fig-s10", "fig-s3", "fig-s4", "fig-s5", "fig-s7", "small-rate", "table-s2"]
+AT_PAPER_SIZE = [
+    "fig-1",
+    "fig-2",
+    "fig-s1",
+    "fig-s10",
+    "fig-s3",
+    "fig-s4",
+    "fig-s5",
+    "fig-s7",
+    "small-rate",
+    "table-s2",
+]
 TABLES = ["table-1-cifar10", "table-1-cifar100", "table-1-svhn", "table-2-vision-cifar10", "table-2-vision-cifar100"]
-ON_IMAGENET = ["fig-s13", "fig-s2", "table-1-imagenet", "table-2-vision-imagenet"]
+ON_IMAGENET = ["fig-3", "fig-s13", "fig-s2", "table-1-imagenet", "table-2-vision-imagenet"]
 
 
 def test_names():
-    grids = ["fig-3", "fig-3-cifar10", "fig-s1", "fig-s1-cifar10", "fig-s5-cifar10"]
+    grids = ["fig-3-cifar10", "fig-3-vgg5", "fig-s1-cifar10", "fig-s1-vgg5", "fig-s5-cifar10"]
     others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET]
     assert catalog.names() == sorted([*grids, *others, *(f"{name}-mini" for name in MINIS)])
 
@@ -56,10 +67,25 @@ def test_names():
 @pytest.mark.parametrize("name", ON_IMAGENET)
 def test_the_settings_on_imagenet(name):
     for trial in load_spec(name).expand():
-        program, rates = trial.program, (0.8, 16.0) if trial.program.optimizer.kind == "sgd" else (0.0008,)
+        program, schedule = trial.program, trial.schedule
         assert (program.model.kind, program.label_smoothing, program.l2_on) == ("resnet50", 0.1, "kernels")
-        assert (trial.epochs, program.batch_size, trial.schedule.warmup_epochs) == (90, 2048, 5)
-        assert program.l2 in (0.0, 0.0001) and trial.schedule.learning_rate in rates
+        assert (program.batch_size, schedule.warmup_epochs, program.l2 in (0.0, 0.0001)) == (2048, 5, True)
+        assert (
+            schedule.learning_rate in ((0.8, 16.0) if program.optimizer.kind == "sgd" else (0.0008,)) or name == "fig-3"
+        )
+        assert trial.epochs == (120 if getattr(schedule, "decay_factor", 0.1) == 0.5 else 90)
+        if schedule.kind == "step":
+            assert schedule.decay_epochs == ((30, 60) if trial.epochs == 90 else (40, 80))
+
+
+def test_figure_3_varies_rate_and_factor_one_at_a_time():
+    trials = [trial for trial in load_spec("fig-3").expand() if trial.seed == 0]
+    points = {
+        (trial.schedule.learning_rate, trial.schedule.decay_factor) for trial in trials if trial.arm[:4] == "abel"
+    }
+    assert {0.8, 16.0, 40.0} < {rate for rate, factor in points if factor == 0.1}
+    assert {factor for rate, factor in points if rate == 0.8} == {0.1, 0.2, 0.3, 0.5}
+    assert all(rate == 0.8 or factor == 0.1 for rate, factor in points)
 
 
 @pytest.mark.parametrize("name", [f"{name}-mini" for name in MINIS])
@@ -210,7 +236,7 @@ def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long(name, pairs):
         assert small.program == large.program
 
 
-@pytest.mark.parametrize("name", ["fig-3", "fig-3-cifar10"])
+@pytest.mark.parametrize("name", ["fig-3-vgg5", "fig-3-cifar10"])
 def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name):
     spec, points = load_spec(name), {}
     assert spec.figure == "rate_by_factor"
@@ -221,7 +247,7 @@ def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name):
     assert points["cosine"] == {(rate, None, seed) for rate, _, seed in points["abel"]}
 
 
-@pytest.mark.parametrize("name", ["fig-s1", "fig-s1-cifar10"])
+@pytest.mark.parametrize("name", ["fig-s1", "fig-s1-vgg5", "fig-s1-cifar10"])
 def test_the_last_decay_is_varied_around_85_percent(name):
     spec = load_spec(name)
     epochs = {trial.schedule.last_decay_epoch for trial in spec.expand()}
@@ -242,13 +268,14 @@ def test_entries_name_the_claims_that_they_test():
         "fig-s7": ["scale"],
         "small-rate": ["small_rate"],
         "table-s2": ["cosine"],
-        **dict(zip(ON_IMAGENET, (["rate"], ["layers"], ["tuned"], ["l2_gap"]), strict=True)),
+        **dict(zip(ON_IMAGENET, (["decay_factor", "rate"], ["rate"], ["layers"], ["tuned"], ["l2_gap"]), strict=True)),
         **dict.fromkeys(TABLES[:3], ["tuned"]),
         **dict.fromkeys(TABLES[3:], ["l2_gap"]),
         **{f"{name}-mini": tested[f"{name}-mini"].tested for name in MINIS},
-        "fig-3": ["tuned", "cosine", "decay_factor", "rate"],
+        "fig-3-vgg5": ["tuned", "cosine", "decay_factor", "rate"],
         "fig-3-cifar10": ["tuned", "cosine", "decay_factor", "rate"],
         "fig-s1": ["last_decay"],
+        "fig-s1-vgg5": ["last_decay"],
         "fig-s1-cifar10": ["last_decay"],
         **dict.fromkeys(DECAY_TIME, ["decay_time"]),
     }
@@ -258,8 +285,8 @@ def test_entries_name_the_claims_that_they_test():
     assert {tested[name].margin for name in ("fig-3", "fig-s1", "fig-s6a")} == {0.2}
 
 
-def test_figures_s1_and_3_train_the_same_programs():
-    for one, other in (("fig-s1", "fig-3"), ("fig-s1-cifar10", "fig-3-cifar10")):
+def test_small_figures_s1_and_3_train_the_same_programs():
+    for one, other in (("fig-s1-vgg5", "fig-3-vgg5"), ("fig-s1-cifar10", "fig-3-cifar10")):
         assert load_spec(one).expand()[0].program == load_spec(other).expand()[0].program
 
 
