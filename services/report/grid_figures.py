@@ -31,7 +31,7 @@ def rate_by_factor_figure(numbers: RateByFactor, *, title: str = "") -> Figure:
     with themed():
         if numbers.by_factor:
             figure = blank(title, (8.4, 3.9))
-            _curves(figure, numbers)
+            _curves(figure.subfigures(1, 1), numbers)
             return figure
         figure = blank(title, (8.4, 7.0))
         upper, lower = figure.subfigures(2, 1, height_ratios=(1.15, 1.0), squeeze=False)[:, 0]

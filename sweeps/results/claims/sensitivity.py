@@ -4,7 +4,7 @@ Errors are final test errors in percent, of every arm at its best setting and ov
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,28 +95,29 @@ def last_decays(evidence: Evidence) -> LastDecay:
 
 def rate_by_factor_findings(numbers: RateByFactor) -> Iterator[str]:
     """Yield sentences about each arm, then about ABEL compared with each other arm, for each grid."""
-    for arms in numbers.grids:
-        yield from _grid_findings(arms, numbers.abel)
+    rows = [comparisons(arms, numbers.abel) if numbers.abel in arms else [] for arms in numbers.grids]
+    for arms, own in zip(numbers.grids, rows, strict=True):
+        yield from _grid_findings(arms, numbers.abel, own)
+    if sum(map(len, rows)) > 1:
+        yield (
+            "Intervals are at 95 %; d is Cohen's d for paired differences with Hedges' correction; p is corrected for all "
+            f"comparisons {'of a grid' if numbers.by_factor else 'made here'}, including worst and spread (Benjamini and "
+            "Yekutieli)."
+        )
 
 
-def _grid_findings(arms: Mapping[str, Grid], abel: str) -> Iterator[str]:
+def _grid_findings(arms: Mapping[str, Grid], abel: str, rows: Sequence[Row]) -> Iterator[str]:
     for arm, table in arms.items():
         found = measures(table)
         yield (
             f"{arm} is best at {in_words(dict(best_setting(table)))}, with {percent(found['best'])} final test error; its mean "
             f"over the grid is {percent(found['mean'])}, its worst {percent(found['worst'])}."
         )
-    rows = comparisons(arms, abel) if abel in arms else []
     for arm in dict.fromkeys(row.second for row in rows):
         told = [
             f"{SHOWN[row.measure]} {_difference(row)}" for row in rows if row.second == arm and row.measure in SHOWN
         ]
         yield f"{abel} minus {arm}, in points, paired by seed: {'; '.join(told)}."
-    if len(rows) > 1:
-        yield (
-            "Intervals are at 95 %; d is Cohen's d for paired differences with Hedges' correction; p is corrected for all of "
-            "these comparisons, including worst and spread (Benjamini and Yekutieli)."
-        )
 
 
 def last_decay_findings(numbers: LastDecay) -> Iterator[str]:
