@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from workers.config import added, require
-from workers.data import DataError, Dataset
+from workers.data import DataError, DataMissing, Dataset
 from workers.data.stream import IMAGENET, Records, Stream, open_stream
 
 # Per channel, of pixels scaled to 0..1 (the paper's training code).
@@ -103,14 +103,14 @@ def open_prepared(name: str, data_dir: Path | None) -> Any:
     import tensorflow_datasets as tfds  # takes seconds to import
 
     if data_dir is None:
-        raise DataError(f"{name}: a data directory must be given (--data-dir)")
+        raise DataMissing(f"{name}: a data directory must be given (--data-dir)")
     if not Path(data_dir).is_dir():
-        raise DataError(f"{name}: the data directory {data_dir} does not exist")
+        raise DataMissing(f"{name}: the data directory {data_dir} does not exist")
     remedy = f"run `abel data prepare {name} --data-dir {data_dir}`"
     try:
         builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=str(data_dir))
     except tfds.core.DatasetNotFoundError:
-        raise DataError(f"{name} is not prepared in {data_dir}: {remedy}") from None
+        raise DataMissing(f"{name} is not prepared in {data_dir}: {remedy}") from None
     if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
         stored = builder.info.file_format.value
         raise DataError(f"{name} in {data_dir} must be stored as array_record, got {stored}: {remedy}")
