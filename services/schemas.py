@@ -149,7 +149,7 @@ class SweepDetail:
     trials: tuple[TrialResult, ...]
     incidents: tuple[Incident, ...]
     lacking: int  # events that the tracking store lacks; counted up to a thousand
-    error: str = "test error"  # what the trials' errors are, in words
+    error: str  # what the trials' errors are, in words
     adopted: tuple[AdoptedEpochs, ...] = ()
 
 
@@ -238,7 +238,7 @@ class Checked:
     error: str  # which error of a trial counts
     verdict: Verdict
     findings: tuple[Finding, ...]
-    metric: str = "test error"  # what the errors are, in words
+    metric: str  # what the errors are, in words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def rate_by_factor_figure(numbers: RateByFactor, *, title: str = "") -> Figure:
         figure = blank(title, (8.4, 7.0))
         upper, lower = figure.subfigures(2, 1, height_ratios=(1.15, 1.0), squeeze=False)[:, 0]
         _curves(upper, numbers)
-        _maps(lower, numbers.arms)
+        _maps(lower, numbers)
         return figure
 
 
@@ -50,7 +50,7 @@ def _curves(figure: Any, numbers: RateByFactor) -> None:
         _lines(axes_, arms, axis, colors)
         axes_.set_xlabel(label)
         _ticks(axes_, {_number(value) for arm in arms.values() for value in axes(arm).get(axis, ())})
-    by_rate.set_ylabel("final test error (%)")
+    by_rate.set_ylabel(f"final {numbers.label} (%)")
     figure.legend(handles=_legend(colors), loc="outside upper left", ncols=len(colors), frameon=False)
 
 
@@ -87,8 +87,9 @@ def _lines(axes_: Axes, arms: Mapping[str, Grid], axis: str, colors: Mapping[str
     axes_.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
 
 
-def _maps(figure: Any, arms: Mapping[str, Grid]) -> None:
+def _maps(figure: Any, numbers: RateByFactor) -> None:
     """A heat map for each arm, on one colour scale; an arm without a factor is one row."""
+    arms = numbers.arms
     panels = figure.subplots(1, len(arms), squeeze=False)[0]
     every = np.concatenate([table.errors.mean(axis=1) for table in arms.values()])
     scale, colormap = Normalize(every.min(), every.max()), mpl.colormaps["viridis"]
@@ -112,7 +113,7 @@ def _maps(figure: Any, arms: Mapping[str, Grid]) -> None:
             spine.set_visible(False)
     panels[0].set_ylabel("decay factor")
     bar = figure.colorbar(image, ax=list(panels), fraction=0.03, pad=0.02)
-    bar.set_label("final test error (%)", color=LIGHT.text)
+    bar.set_label(f"final {numbers.label} (%)", color=LIGHT.text)
     bar.outline.set_visible(False)
 
 
@@ -144,7 +145,7 @@ def last_decay_figure(numbers: LastDecay, *, title: str = "") -> Figure:
         )
         axes_.plot(epochs, means, color=LIGHT.abel, linewidth=2.2, marker="o", markersize=6, zorder=4)
         axes_.set_xlabel("epoch of the last decay")
-        axes_.set_ylabel("final test error (%)")
+        axes_.set_ylabel(f"final {numbers.label} (%)")
         axes_.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes_.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
         handles = [

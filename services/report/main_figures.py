@@ -73,7 +73,7 @@ def exhibit(frames: Frames, guessing: float | None = None) -> Exhibit | None:
     """The figure that the sweep requests; None if it requests none or lacks the trials for it.
 
     Args:
-        guessing: the test error of guessing, in percent, assigned to diverged trials; None if unknown.
+        guessing: the error of guessing, in percent, assigned to diverged trials; None if unknown.
     """
     match frames.spec.get("figure"):
         case "decay_time":
@@ -122,12 +122,12 @@ def _decay_time(numbers: DecayTime) -> Exhibit:
     if numbers.paired is not None:
         pair = numbers.paired
         moment = f"decaying after epoch {pair.earlier} instead of {pair.later}"
-        tiles.append((signed(pair.cost), f"points of test error (95 % interval) for {moment}"))
+        tiles.append((signed(pair.cost), f"points of {numbers.label} (95 % interval) for {moment}"))
     if numbers.abel:
-        tiles.append((mean_percent(numbers.abel.values()), "minimum test error with ABEL (95 % interval)"))
+        tiles.append((mean_percent(numbers.abel.values()), f"minimum {numbers.label} with ABEL (95 % interval)"))
     return Exhibit(
         file="decay_time.png",
-        heading="Minimum test error by decay epoch",
+        heading=f"Minimum {numbers.label} by decay epoch",
         caption="Each trial decays its rate once, after the epoch on the horizontal axis; its error is the minimum over its "
         "epochs. Grey: the norm that ABEL monitors, in runs without decay. Red: ABEL's decays.",
         draw=partial(decay_time_figure, numbers),
@@ -166,7 +166,7 @@ def _rate_by_factor(numbers: RateByFactor) -> Exhibit:
     alone = "Each schedule against one of the two, the other being fixed; means with 95 % intervals over seeds."
     return Exhibit(
         file="rate_by_factor.png",
-        heading="Final test error by learning rate and decay factor",
+        heading=f"Final {numbers.label} by learning rate and decay factor",
         caption=alone if numbers.by_factor else together,
         draw=partial(rate_by_factor_figure, numbers),
         findings=tuple(rate_by_factor_findings(numbers)),
@@ -176,7 +176,7 @@ def _rate_by_factor(numbers: RateByFactor) -> Exhibit:
 def _last_decay(numbers: LastDecay) -> Exhibit:
     return Exhibit(
         file="last_decay_epoch.png",
-        heading="Final test error by the epoch of ABEL's last decay",
+        heading=f"Final {numbers.label} by the epoch of ABEL's last decay",
         caption="ABEL's decays before the last one are identical; each ring is a seed.",
         draw=partial(last_decay_figure, numbers),
         findings=tuple(last_decay_findings(numbers)),

@@ -32,4 +32,4 @@ def device_memory() -> int | None:
 
 def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
     size = int(getattr(leaf.dtype, "itemsize", 8))  # a PRNG key has none; it is small
-    return math.prod(leaf.shape) * size
+    return size * int(math.prod(leaf.shape))

@@ -137,7 +137,7 @@ class Halving(Part):
     )
     error: Literal["minimum", "last"] = Field(
         default="minimum",
-        description="Test error that ranks the settings, averaged over seeds: minimum so far, or last.",
+        description="Error that ranks the settings, averaged over seeds: minimum so far, or last.",
     )
 
 
@@ -164,7 +164,7 @@ class Arm(Part):
         default="", description="Row of the table to which the arm belongs; claims are tested row by row."
     )
     reported: Annotated[float, Field(ge=0, le=100)] | None = Field(
-        default=None, description="Final test error in the paper, in percent, shown beside the one found here."
+        default=None, description="Final error in the paper, in percent, shown beside the one found here."
     )
 
 
@@ -188,7 +188,7 @@ class Check(Part):
 
     error: Statistic = Field(
         default="minimum",
-        description="Test error of a trial: its minimum, its last (final), or the one at the lowest training loss (selected).",
+        description="Error of a trial: its minimum, its last (final), or the one at the lowest training loss (selected).",
     )
     margins: Annotated[dict[Measure, Annotated[float, Field(gt=0)]], AfterValidator(_margins)] = Field(
         default={},
@@ -212,7 +212,7 @@ class Claims(Part):
         "it decays too often; layers: a few hold half of the norm.",
     )
     margin: Annotated[float, Field(gt=0)] = Field(
-        default=0.2, description="Largest difference in points of test error that counts as none; 0.2 in the paper."
+        default=0.2, description="Largest difference in points of error that counts as none; 0.2 in the paper."
     )
 
 
@@ -231,8 +231,8 @@ class Document(Part):
     )
     figure: Figure | None = Field(
         default=None,
-        description="The figure in the report: test error against the decay epoch, squared norm by rate, terms of the "
-        "weight-norm equation, test error by rate and decay factor, test error against the epoch of ABEL's last decay, final "
+        description="The figure in the report: error against the decay epoch, squared norm by rate, terms of the "
+        "weight-norm equation, error by rate and decay factor, error against the epoch of ABEL's last decay, final "
         "errors beside the paper's, norm, error and rate by epoch, or the norms of the layers.",
     )
     program: Annotated[dict[str, JsonValue], SchemaAs(programs.program_shape)] = Field(

@@ -1,4 +1,4 @@
-"""A sweep's results as needed for the paper's claims: each arm's grid for any test error, and where the norm bounced."""
+"""A sweep's results as needed for the paper's claims: each arm's grid for any error, and where the norm bounced."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -9,6 +9,7 @@ import pandas as pd
 
 from abel.curves import bounces
 from sweeps.results import baseline
+from sweeps.results.claims.layers import LayerNorms, layer_norms
 from sweeps.results.claims.norm_curves import LEAST_RISE, base_rates
 from sweeps.results.frames import Frames
 from sweeps.results.grids import Grid
@@ -34,7 +35,7 @@ class Evidence:
     """A sweep, with everything derived from it.
 
     Args:
-        guessing: the test error of guessing, in percent, assigned to diverged trials; None if unknown.
+        guessing: the error of guessing, in percent, assigned to diverged trials; None if unknown.
     """
 
     frames: Frames
@@ -116,6 +117,11 @@ class Evidence:
     def base_rates(self) -> dict[str, float]:
         """The base rate of each trial, by trial id."""
         return base_rates(self.frames)
+
+    @cached_property
+    def layers(self) -> LayerNorms | None:
+        """The norms of the largest layers; None if they are unknown."""
+        return layer_norms(self.frames)
 
     @cached_property
     def norms(self) -> pd.DataFrame:

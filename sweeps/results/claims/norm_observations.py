@@ -12,7 +12,7 @@ import pandas as pd
 
 from abel.curves import Bounce, bounces
 from sweeps.results.claims.evidence import COLLAPSE, Evidence
-from sweeps.results.claims.layers import TOP, LayerNorms, layer_norms
+from sweeps.results.claims.layers import TOP, LayerNorms
 from sweeps.results.claims.observations import Seen, points_text
 from sweeps.results.claims.trial_rows import (
     SCALE,
@@ -150,7 +150,7 @@ def change_of_share(evidence: Evidence, margin: float) -> Seen:
 
 
 def _layers(evidence: Evidence) -> LayerNorms:
-    numbers = layer_norms(evidence.frames)
+    numbers = evidence.layers
     if numbers is None or numbers.layers <= TOP:
         raise ValueError(f"needs finished trials of a network of more than {TOP} layers, one for each seed")
     return numbers

@@ -2,7 +2,7 @@
 
 A rule is a bound on one number with its 95 % interval over seeds. The claim *held* if the whole interval satisfies the bound,
 and *did not hold* if the whole interval violates it. Otherwise the sweep *cannot tell*, and more seeds would help. If a rule
-bounds several numbers, the deciding one is shown. `margin` is the difference in points of test error that counts as none: 0.2
+bounds several numbers, the deciding one is shown. `margin` is the difference in points of error that counts as none: 0.2
 in the paper, more for small networks and few seeds. The intervals are not corrected for multiple comparisons. An arm's best
 setting is corrected for its choice (`sweeps/results/comparison.py`).
 

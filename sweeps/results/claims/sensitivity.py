@@ -1,11 +1,11 @@
 """The numbers of the robustness experiments: rate by decay factor (paper, figure 3), and the last decay (figure S1).
 
-Errors are final test errors in percent, of every arm at its best setting and over its grid.
+Errors are final errors in percent, of every arm at its best setting and over its grid.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,11 +26,13 @@ class RateByFactor:
     Args:
         arms: over both; an arm without a factor varies only its rate. If rate and factor vary one at a time, over rates alone.
         abel: ABEL's arm.
+        label: the name in words of the errors.
         by_factor: over factors alone, if rate and factor vary one at a time; else empty.
     """
 
     arms: Mapping[str, Grid]
     abel: str
+    label: str
     by_factor: Mapping[str, Grid] = field(default_factory=dict)
 
     @property
@@ -46,10 +48,12 @@ class LastDecay:
     Args:
         table: errors and decays, one setting per epoch, in ascending order.
         reference: index of the epoch nearest to 85 % of training.
+        label: the name in words of the errors.
     """
 
     table: Grid
     reference: int
+    label: str
 
     @property
     def epochs(self) -> list[float]:
@@ -73,7 +77,7 @@ def rates_by_factors(evidence: Evidence) -> RateByFactor:
     varied = set(axes(first)) == most and all({RATE} <= set(axes(other)) <= most for other in others)
     if "abel" not in named or not varied or not all(set(axes(one)) == {FACTOR} for one in by_factor.values()):
         raise ValueError("needs an arm of kind abel that varies rate and factor, and other arms that vary nothing else")
-    return RateByFactor(arms=arms, abel=named["abel"], by_factor=by_factor)
+    return RateByFactor(arms=arms, abel=named["abel"], label=evidence.frames.metric.error_label, by_factor=by_factor)
 
 
 def last_decays(evidence: Evidence) -> LastDecay:
@@ -89,15 +93,16 @@ def last_decays(evidence: Evidence) -> LastDecay:
     order = np.argsort(np.array(epochs, float))
     ordered = table.of_settings(order.tolist())
     wanted = 0.85 * float(evidence.frames.trials["epochs"].max())
-    places = LastDecay(table=ordered, reference=0).epochs
-    return LastDecay(table=ordered, reference=min(range(len(places)), key=lambda place: abs(places[place] - wanted)))
+    numbers = LastDecay(table=ordered, reference=0, label=evidence.frames.metric.error_label)
+    far = np.abs(np.array(numbers.epochs) - wanted)
+    return replace(numbers, reference=int(far.argmin()))
 
 
 def rate_by_factor_findings(numbers: RateByFactor) -> Iterator[str]:
     """Yield sentences about each arm, then about ABEL compared with each other arm, for each grid."""
     rows = [comparisons(arms, numbers.abel) if numbers.abel in arms else [] for arms in numbers.grids]
     for arms, own in zip(numbers.grids, rows, strict=True):
-        yield from _grid_findings(arms, numbers.abel, own)
+        yield from _grid_findings(arms, numbers, own)
     if sum(map(len, rows)) > 1:
         yield (
             "Intervals are at 95 %; d is Cohen's d for paired differences with Hedges' correction; p is corrected for all "
@@ -106,11 +111,12 @@ def rate_by_factor_findings(numbers: RateByFactor) -> Iterator[str]:
         )
 
 
-def _grid_findings(arms: Mapping[str, Grid], abel: str, rows: Sequence[Row]) -> Iterator[str]:
+def _grid_findings(arms: Mapping[str, Grid], numbers: RateByFactor, rows: Sequence[Row]) -> Iterator[str]:
+    abel, label = numbers.abel, numbers.label
     for arm, table in arms.items():
         found = measures(table)
         yield (
-            f"{arm} is best at {in_words(dict(best_setting(table)))}, with {percent(found['best'])} final test error; its mean "
+            f"{arm} is best at {in_words(dict(best_setting(table)))}, with {percent(found['best'])} final {label}; its mean "
             f"over the grid is {percent(found['mean'])}, its worst {percent(found['worst'])}."
         )
     for arm in dict.fromkeys(row.second for row in rows):
@@ -126,9 +132,9 @@ def last_decay_findings(numbers: LastDecay) -> Iterator[str]:
     found, reference = measures(numbers.table), numbers.reference
     apart = np.abs(means - means[reference])
     yield (
-        f"With its last decay after epoch {epochs[reference]:g}, the nearest to 85 % of training, ABEL's final test error is "
-        f"{means[reference]:.1f} %; for epochs {epochs[0]:g} to {epochs[-1]:g} it differs from that by {apart.max():.1f} points "
-        f"at most. Without the contribution of noise, the spread is {bounded(found['spread'])} points."
+        f"With its last decay after epoch {epochs[reference]:g}, the nearest to 85 % of training, ABEL's final {numbers.label} "
+        f"is {means[reference]:.1f} %; for epochs {epochs[0]:g} to {epochs[-1]:g} it differs from that by {apart.max():.1f} "
+        f"points at most. Without the contribution of noise, the spread is {bounded(found['spread'])} points."
     )
     decays = numbers.table.decays.mean(axis=1)
     yield f"It decays {decays.min():.1f} to {decays.max():.1f} times per trial, including the last decay."

@@ -1,6 +1,7 @@
 """Tests for `sensitivity.py` and its figures in `services/report/`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -16,6 +17,7 @@ from sweeps.results.claims.evidence import FACTOR, LAST, RATE, Evidence
 from sweeps.results.claims.paper import evaluate_claims
 from sweeps.results.claims.sensitivity import last_decays, rates_by_factors
 from sweeps.results.frames import CURVE_COLUMNS, Frames
+from workers.contracts import Metric
 
 RATES, FACTORS = (0.01, 0.1, 1.0), (0.5, 0.1)
 LEVELS = {"abel": 20.0, "step": 22.0, "cosine": 21.0}
@@ -155,6 +157,16 @@ def test_findings_of_rate_by_factor() -> None:
     assert (second.split()[0], third.split()[0]) == ("step", "cosine")
     assert against[0].startswith("abel minus step, in points, paired by seed: at its own best -2.1 (-2.")
     assert "Benjamini and Yekutieli" in how
+
+
+@pytest.mark.parametrize(("figure", "rows"), [("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())])
+def test_errors_are_called_by_the_metric(figure: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    accuracy = Metric(name="accuracy", label="accuracy", unit="%", higher_is_better=True)
+    shown = exhibit(replace(frames(rows, figure), metric=accuracy))
+    assert shown is not None and shown.heading.startswith("Final 100 - accuracy by")
+    assert "final 100 - accuracy" in shown.findings[0]
+    axes_labels = {panel.get_ylabel() for panel in shown.draw().axes}
+    assert "final 100 - accuracy (%)" in axes_labels and not any("test error" in label for label in axes_labels)
 
 
 def test_findings_of_last_decay() -> None:
