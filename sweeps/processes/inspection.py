@@ -48,7 +48,7 @@ def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:
     for program in map(program_from_dict, question["programs"]):
         with blamed(*variants_of(program)):
             training = program.task.build(program, load)
-            check_state(program, training)
+            check_state(training)
             found.append(identify(program, training).to_dict())
     return found
 

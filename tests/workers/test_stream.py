@@ -129,6 +129,13 @@ def test_test_images_come_once_each_in_order_from_the_centre(jpeg_set):
     np.testing.assert_array_equal(found[2][0][2], part)
 
 
+def test_images_are_decoded_by_as_many_threads_as_compute(monkeypatch):
+    monkeypatch.setenv("NPROC", "3")
+    assert batches.decoding_threads() == 3
+    monkeypatch.delenv("NPROC")
+    assert batches.decoding_threads() == len(os.sched_getaffinity(0))
+
+
 def test_batches_are_the_same_at_any_number_of_threads_and_from_any_step(jpeg_set, monkeypatch):
     found = SMALL.load(jpeg_set)
     expected = bits(drawn(found, range(64)))
