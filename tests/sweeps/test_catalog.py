@@ -1,6 +1,6 @@
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -9,6 +9,7 @@ from abel.schedules import Abel, Constant, DecayAt
 from sweeps import catalog
 from sweeps.errors import Faults
 from sweeps.forecast.plan import forecast, wall_seconds
+from sweeps.spec.sections import Claim, Figure
 from sweeps.spec.sweep import json_schema, load_spec, parse_document, parse_spec
 from sweeps.spec.yaml import load_yaml
 from workers.config import to_dict
@@ -299,6 +300,26 @@ def test_the_template_says_its_defaults(schema):
     again = parse_document({key: given[key] for key in ("name", "program", "epochs", "seeds", "arms")})
     spec = parse_spec(catalog.template())
     assert (again.resources, again.limits) == (spec.resources, spec.limits)
+
+
+def test_the_template_s_examples_of_a_program_and_an_arm_can_be_said():
+    text = re.sub(r"(?m)^  (model|data): {kind: (vgg5|digits).*\n", "", catalog.template())
+    fields = "model|data|l2_on|label_smoothing|precision|micro_batches|program|row|reported"
+    spec = parse_spec(re.sub(rf"(?m)^( +)# ({fields}):", r"\1\2:", text))
+    program = spec.expand()[0].program
+    assert (program.model.remat, program.data.stream, program.data.side) == (True, True, 224)
+    assert (program.precision, program.micro_batches, program.l2_on, program.label_smoothing) == (
+        "bfloat16",
+        4,
+        "kernels",
+        0.1,
+    )
+    assert {trial.program.l2 for trial in spec.expand() if trial.arm == "abel"} == {0.0}
+    assert (spec.arms["abel"].row, spec.arms["abel"].reported) == ("without L2", 3.8)
+
+
+def test_the_template_names_every_figure_and_claim():
+    assert all(name in catalog.template() for name in (*get_args(Figure), *get_args(Claim)))
 
 
 def test_what_the_template_comments_out_can_be_said():
