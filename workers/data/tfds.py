@@ -36,9 +36,9 @@ class Tfds:
     kind: Literal["tfds"] = "tfds"
     name: str = "cifar10"  # as TensorFlow Datasets spells it, with "/config" where it has one
     subset: int | None = None  # use only the first `subset` training images; null for all
-    test_subset: int | None = None
-    train_split: str = "train"
-    test_split: str = "test"
+    test_subset: int | None = None  # use only the first `test_subset` test images; null for all
+    train_split: str = "train"  # the split to train on
+    test_split: str = "test"  # the split to evaluate on
     shrink: int = 1  # divide each side by this: every pixel is the mean of a `shrink` x `shrink` block
     stream: bool | None = added(None)  # read images while training; null: if their sizes vary or they take over 2 GiB
     side: int = added(_SIDE)  # pixels: streamed images are cropped at random and resized to this
