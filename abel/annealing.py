@@ -20,7 +20,7 @@ __all__ = ["Annealed", "Cosine", "InverseSqrt", "Linear", "OneCycle", "WarmupSta
 class Annealed(Timed):
     """A schedule with a new rate at every step, up to the end of training after `epochs`; then the last one."""
 
-    epochs: int
+    epochs: int  # length of the schedule, usually that of training
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,8 +81,8 @@ class WarmupStableDecay(Annealed):
     [[1.0, 1.0], [1.0, 0.5]]
     """
 
-    cooldown_epochs: int
-    cooldown: Literal["linear", "1-sqrt", "cosine"] = "1-sqrt"
+    cooldown_epochs: int  # length of the cooldown
+    cooldown: Literal["linear", "1-sqrt", "cosine"] = "1-sqrt"  # its shape
     kind: Literal["wsd"] = "wsd"
 
     def __post_init__(self) -> None:
@@ -141,7 +141,7 @@ class OneCycle(Annealed):
         final_div_factor: the first rate over the last one.
     """
 
-    peak_share: float = 0.3
+    peak_share: float = 0.3  # share of training before the highest rate
     div_factor: float = 25.0
     final_div_factor: float = 1e4
     kind: Literal["one_cycle"] = "one_cycle"

@@ -64,7 +64,7 @@ class Simple(Timed, Decaying):
     [0.5, 0.5]
     """
 
-    last_decay_epoch: float
+    last_decay_epoch: float  # the epoch after which it decays, rounded up; usually 85 % of training
     kind: Literal["simple"] = "simple"
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class DecayAt(Timed, Decaying):
     State(epoch=1, decays=1, event=<Event.MILESTONE: 8>)
     """
 
-    decay_epoch: int
+    decay_epoch: int  # the epoch after which it decays
     kind: Literal["decay_at"] = "decay_at"
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class DecayAt(Timed, Decaying):
 class Milestones(Timed):
     """A schedule that acts after each of the listed epochs."""
 
-    decay_epochs: tuple[int, ...]
+    decay_epochs: tuple[int, ...]  # the epochs after which it acts
 
     def __post_init__(self) -> None:
         super().__post_init__()

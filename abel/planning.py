@@ -42,8 +42,8 @@ def counters(state: ScheduleState) -> tuple[int, int, Event]:
 class Planned:
     """Base class of all schedules: base rate, warm-up and `plan`."""
 
-    learning_rate: float
-    warmup_epochs: int = 0
+    learning_rate: float  # base rate, reached at the end of the warm-up
+    warmup_epochs: int = 0  # length of the linear warm-up
 
     def __post_init__(self) -> None:
         self._set("learning_rate", checks.learning_rate("learning_rate", self.learning_rate))
@@ -81,7 +81,7 @@ class Planned:
 class Decaying(Planned):
     """A schedule that multiplies its rate by `decay_factor` at each decay."""
 
-    decay_factor: float
+    decay_factor: float  # of each decay
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -61,7 +61,8 @@ class ArmPlan:
 class Plan:
     """The forecast cost of a sweep. Epochs are ranges (low, high), as forks may depend on training.
 
-    ``epochs_known`` counts the naive epochs that are recorded already; if there are none, ``reason`` says why.
+    ``epochs_known`` counts the naive epochs that are recorded already; if there are none, ``reason`` says why. ``data`` says
+    which data set is missing here, if one is; what is recorded already is then unknown.
     ``epochs_remaining`` counts the shared epochs left to train. ``seconds`` forecasts their wall time, including
     ``start_seconds`` before training starts; ``basis`` says what it is based on.
     """
@@ -79,6 +80,7 @@ class Plan:
     seconds: tuple[float, float] | None
     start_seconds: float
     basis: str
+    data: str | None = None
     notes: tuple[str, ...] = ()  # what is valid but probably not intended
 
 
@@ -147,7 +149,7 @@ class SweepDetail:
     trials: tuple[TrialResult, ...]
     incidents: tuple[Incident, ...]
     lacking: int  # events that the tracking store lacks; counted up to a thousand
-    error: str = "test error"  # what the trials' errors are, in words
+    error: str  # what the trials' errors are, in words
     adopted: tuple[AdoptedEpochs, ...] = ()
 
 
@@ -236,7 +238,7 @@ class Checked:
     error: str  # which error of a trial counts
     verdict: Verdict
     findings: tuple[Finding, ...]
-    metric: str = "test error"  # what the errors are, in words
+    metric: str  # what the errors are, in words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ MOST_MODULES = 16  # in one folder
 ALIKE = ("main", "upgrade", "init", "total")
 
 # Who may look at environment variables. Setting one, or handing all of them to a child process, is not looking.
-ENVIRONMENT_READERS = ("services/settings.py", "workers/trajectory.py")
+ENVIRONMENT_READERS = ("services/settings.py", "workers/trajectory.py", "workers/data/batches.py")
 LOOKS = ("get", "items", "keys", "pop", "values")
 
 

@@ -44,7 +44,7 @@ class Program:
     optimizer: Optimizer = field(metadata={"group": plugins.OPTIMIZERS})
     l2: float = 0.0  # 0.5 * l2 * sum(w**2) over parameters is added to the loss
     l2_on: Literal["all", "kernels"] = added("all")  # parameters in that sum; kernels have two or more dimensions
-    batch_size: int
+    batch_size: int  # of the first epoch, over all devices of a worker; a schedule may grow it
     clip: float | None = None  # maximum global norm of a gradient, including the penalty's part
 
     def __post_init__(self) -> None:

@@ -70,6 +70,11 @@ class Metric:
         return f"{best if statistic == 'minimum' else statistic}_{self.name}"
 
     @property
+    def label_with_unit(self) -> str:
+        """The name in words with the unit, such as "test error (%)"."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
     def worst_error(self) -> float | None:
         """What a diverged trial counts as, in percent of the range; None if unknown."""
         return None if self.worst is None else self.error(self.worst)

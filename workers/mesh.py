@@ -5,10 +5,13 @@ A worker with one device has no mesh; all functions here then return what they a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -59,3 +62,23 @@ def _sharding(*axes: str | None) -> NamedSharding:
     found = mesh()
     assert found is not None
     return NamedSharding(found, PartitionSpec(*axes))  # type: ignore[no-untyped-call]
+
+
+def state_bytes(init: Callable[[jax.Array], Any]) -> int:
+    """Return the bytes of the state that `init` creates from a key, without computing it; 0 if it cannot be traced."""
+    try:
+        leaves = jax.tree.leaves(jax.eval_shape(init, jax.random.key(0)))
+    except jax.errors.JAXTypeError:  # a task may create its state outside JAX
+        return 0
+    return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves if not _is_key(leaf))
+
+
+def device_memory() -> int | None:
+    """Return the memory of one device in bytes; None for processors, which have the machine's, or if it is unknown."""
+    device = jax.devices()[0]
+    limit: int | None = None if device.platform == "cpu" else (device.memory_stats() or {}).get("bytes_limit")
+    return limit
+
+
+def _is_key(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))

@@ -73,8 +73,10 @@ def plan_facts(result: Plan) -> RenderableType:
     shared = f"{span(*result.epochs_shared)}{saved}"
     table.add_row("[bold]all arms[/]", f"{result.trials}", f"{result.epochs_naive:,}", shared)
     reason = f": {result.reason}" if result.reason else ""
+    known = "unknown without the data" if result.data else f"{result.epochs_known:,} of {result.epochs_naive:,}{reason}"
     figures = {
-        "recorded already": f"{result.epochs_known:,} of {result.epochs_naive:,}{reason}",
+        **({"data": f"missing: {result.data}"} if result.data else {}),
+        "recorded already": known,
         "left to train": f"{span(*result.epochs_remaining)} epochs",
         "time": _forecast(result),
     }

@@ -114,7 +114,7 @@ def tracked(results: Sequence[Tracked]) -> RenderableType:
     return Group(*lines)
 
 
-def arms_table(summaries: Sequence[ArmSummary], error: str = "test error") -> RenderableType:
+def arms_table(summaries: Sequence[ArmSummary], error: str) -> RenderableType:
     """One line per arm, at the best setting of its grid; ``error`` is what the errors are, in words."""
     caption = f"{error[:1].upper()}{error[1:]} in %, mean over seeds (± standard deviation)."
     columns = ("arm", "trials", "best at", "min error", "final error", "decays after")

@@ -26,10 +26,7 @@ def training_curves_figure(frames: Frames, *, title: str = "") -> Figure:
     colors = _colors(_lines(frames))
     metrics = (
         ("weight_norm_sq", "squared weight norm"),
-        (
-            frames.metric.name,
-            f"{frames.metric.label} ({frames.metric.unit})" if frames.metric.unit else frames.metric.label,
-        ),
+        (frames.metric.name, frames.metric.label_with_unit),
         ("learning_rate_first", "learning rate"),
     )
     with themed():

@@ -24,7 +24,7 @@ MANY_GROUPS = 60  # with more groups than this, each arm is drawn as a range
 
 
 def decay_time_figure(numbers: DecayTime, *, title: str = "") -> Figure:
-    """Minimum test error against decay epoch, the fixed rate's norm behind it, ABEL's decays (paper, figure S6)."""
+    """Minimum error against decay epoch, the fixed rate's norm behind it, ABEL's decays (paper, figure S6)."""
     with themed():
         figure, axes = canvas(title, (8.4, 5.2))
         behind = axes.twinx()
@@ -33,7 +33,7 @@ def decay_time_figure(numbers: DecayTime, *, title: str = "") -> Figure:
         handles = [*_errors(axes, numbers), *_levels(axes, numbers)]
         handles += [*_norm(behind, numbers), *_decays(axes, numbers)]
         axes.set_xlabel("decay epoch (the rate is lower from the next epoch on)")
-        axes.set_ylabel("minimum test error (%)", color=LIGHT.error)
+        axes.set_ylabel(f"minimum {numbers.label} (%)", color=LIGHT.error)
         axes.set_xlim(0, max(numbers.grid["decay_epoch"].max(), *numbers.norm.index, 1) + 1)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         axes.grid(axis="y", color=LIGHT.rule, linewidth=0.7)

@@ -22,7 +22,7 @@ def unheard(shown: Frames, guessing: float | None = None) -> Iterator[str]:
     """Which trials are left out of means, and which count as guessing.
 
     Args:
-        guessing: the test error of guessing, in percent; None if unknown.
+        guessing: the error of guessing, in percent; None if unknown.
     """
     diverged = list(shown.trials.loc[shown.trials["outcome"] == "diverged", "name"])
     if diverged:
@@ -55,7 +55,7 @@ def _cost_of_early_decay(numbers: DecayTime) -> str:
     early, late = pair.means
     return (
         f"Decaying after epoch {pair.earlier} instead of after epoch {pair.later}, the grid's first at or after ABEL's own "
-        f"first decays, changes the minimum test error by {signed(pair.cost)} points: {early:.1f} % against {late:.1f} %, "
+        f"first decays, changes the minimum {numbers.label} by {signed(pair.cost)} points: {early:.1f} % against {late:.1f} %, "
         f"paired over {counted(len(pair.errors), 'seed')}."
     )
 
@@ -88,7 +88,7 @@ def _abel(numbers: DecayTime) -> str:
     when = f"decays by itself after epoch {listed(own)}{by_seed}" if own else "does not decay by itself"
     some = f", in {len(own)} of {len(numbers.abel)} seeds," if 0 < len(own) < len(numbers.abel) else ""
     never = f"; without any decay it is {mean_percent(numbers.constant.values())}" if numbers.constant else ""
-    return f"ABEL {when}{some} and reaches a minimum test error of {mean_percent(numbers.abel.values())}{never}."
+    return f"ABEL {when}{some} and reaches a minimum {numbers.label} of {mean_percent(numbers.abel.values())}{never}."
 
 
 def unfinished(row: SweepRow, shown: Frames) -> str:

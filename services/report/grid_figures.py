@@ -24,21 +24,34 @@ NUMBERED = 90  # a heat map with more cells than this shows no numbers
 
 
 def rate_by_factor_figure(numbers: RateByFactor, *, title: str = "") -> Figure:
-    """Top: every arm by rate and by factor, averaged over the other. Bottom: each arm over both (paper, figure 3)."""
+    """Every arm by rate and by factor, averaged over the other; below, each arm over both (paper, figure 3).
+
+    If rate and factor vary one at a time, there is nothing to average, and the lower part is left out.
+    """
     with themed():
+        if numbers.by_factor:
+            figure = blank(title, (8.4, 3.9))
+            _curves(figure.subfigures(1, 1), numbers)
+            return figure
         figure = blank(title, (8.4, 7.0))
         upper, lower = figure.subfigures(2, 1, height_ratios=(1.15, 1.0), squeeze=False)[:, 0]
-        by_rate, by_factor = upper.subplots(1, 2, sharey=True, width_ratios=(1.6, 1.0))
-        colors = _colors(numbers)
-        by_rate.set_xscale("log")
-        for axes_, axis, label in ((by_rate, RATE, "learning rate"), (by_factor, FACTOR, "decay factor")):
-            _lines(axes_, numbers.arms, axis, colors)
-            axes_.set_xlabel(label)
-            _ticks(axes_, {_number(value) for arm in numbers.arms.values() for value in axes(arm).get(axis, ())})
-        by_rate.set_ylabel("final test error (%)")
-        upper.legend(handles=_legend(colors), loc="outside upper left", ncols=len(colors), frameon=False)
-        _maps(lower, numbers.arms)
+        _curves(upper, numbers)
+        _maps(lower, numbers)
         return figure
+
+
+def _curves(figure: Any, numbers: RateByFactor) -> None:
+    """Every arm against the rate, and against the factor."""
+    by_rate, by_factor = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 1.0))
+    colors = _colors(numbers)
+    by_rate.set_xscale("log")
+    sides = (by_rate, numbers.arms, RATE, "learning rate"), (by_factor, numbers.grids[-1], FACTOR, "decay factor")
+    for axes_, arms, axis, label in sides:
+        _lines(axes_, arms, axis, colors)
+        axes_.set_xlabel(label)
+        _ticks(axes_, {_number(value) for arm in arms.values() for value in axes(arm).get(axis, ())})
+    by_rate.set_ylabel(f"final {numbers.label} (%)")
+    figure.legend(handles=_legend(colors), loc="outside upper left", ncols=len(colors), frameon=False)
 
 
 def _colors(numbers: RateByFactor) -> dict[str, tuple[str, str]]:
@@ -74,8 +87,9 @@ def _lines(axes_: Axes, arms: Mapping[str, Grid], axis: str, colors: Mapping[str
     axes_.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
 
 
-def _maps(figure: Any, arms: Mapping[str, Grid]) -> None:
+def _maps(figure: Any, numbers: RateByFactor) -> None:
     """A heat map for each arm, on one colour scale; an arm without a factor is one row."""
+    arms = numbers.arms
     panels = figure.subplots(1, len(arms), squeeze=False)[0]
     every = np.concatenate([table.errors.mean(axis=1) for table in arms.values()])
     scale, colormap = Normalize(every.min(), every.max()), mpl.colormaps["viridis"]
@@ -99,7 +113,7 @@ def _maps(figure: Any, arms: Mapping[str, Grid]) -> None:
             spine.set_visible(False)
     panels[0].set_ylabel("decay factor")
     bar = figure.colorbar(image, ax=list(panels), fraction=0.03, pad=0.02)
-    bar.set_label("final test error (%)", color=LIGHT.text)
+    bar.set_label(f"final {numbers.label} (%)", color=LIGHT.text)
     bar.outline.set_visible(False)
 
 
@@ -131,7 +145,7 @@ def last_decay_figure(numbers: LastDecay, *, title: str = "") -> Figure:
         )
         axes_.plot(epochs, means, color=LIGHT.abel, linewidth=2.2, marker="o", markersize=6, zorder=4)
         axes_.set_xlabel("epoch of the last decay")
-        axes_.set_ylabel("final test error (%)")
+        axes_.set_ylabel(f"final {numbers.label} (%)")
         axes_.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes_.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
         handles = [

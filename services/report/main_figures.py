@@ -38,7 +38,7 @@ _NEEDS = {
     "decay_time": "one decay_at arm whose grid varies only schedule.decay_epoch, and at most one constant and one abel arm",
     "norm_curves": "at most one constant and one abel trial for each rate and seed",
     "rate_by_factor": "one abel arm whose grid varies rate and decay factor, and at most one arm of each other schedule, "
-    "which varies its rate and optionally its factor",
+    "which varies its rate and optionally its factor; or abel arms that vary one of the two each, and other arms likewise",
     "last_decay_epoch": "one abel arm whose grid varies only schedule.last_decay_epoch",
     "table": "any arm",
     "training_curves": "at most 8 arms and settings, and at most 4 rows",
@@ -73,7 +73,7 @@ def exhibit(frames: Frames, guessing: float | None = None) -> Exhibit | None:
     """The figure that the sweep requests; None if it requests none or lacks the trials for it.
 
     Args:
-        guessing: the test error of guessing, in percent, assigned to diverged trials; None if unknown.
+        guessing: the error of guessing, in percent, assigned to diverged trials; None if unknown.
     """
     match frames.spec.get("figure"):
         case "decay_time":
@@ -122,12 +122,12 @@ def _decay_time(numbers: DecayTime) -> Exhibit:
     if numbers.paired is not None:
         pair = numbers.paired
         moment = f"decaying after epoch {pair.earlier} instead of {pair.later}"
-        tiles.append((signed(pair.cost), f"points of test error (95 % interval) for {moment}"))
+        tiles.append((signed(pair.cost), f"points of {numbers.label} (95 % interval) for {moment}"))
     if numbers.abel:
-        tiles.append((mean_percent(numbers.abel.values()), "minimum test error with ABEL (95 % interval)"))
+        tiles.append((mean_percent(numbers.abel.values()), f"minimum {numbers.label} with ABEL (95 % interval)"))
     return Exhibit(
         file="decay_time.png",
-        heading="Minimum test error by decay epoch",
+        heading=f"Minimum {numbers.label} by decay epoch",
         caption="Each trial decays its rate once, after the epoch on the horizontal axis; its error is the minimum over its "
         "epochs. Grey: the norm that ABEL monitors, in runs without decay. Red: ABEL's decays.",
         draw=partial(decay_time_figure, numbers),
@@ -159,11 +159,15 @@ def _norm_equation(courses: Sequence[NormCourse]) -> Exhibit:
 
 
 def _rate_by_factor(numbers: RateByFactor) -> Exhibit:
+    together = (
+        "Top: each schedule against one of the two, averaged over the other (over the logarithm of the rate), with "
+        "95 % intervals over seeds. Bottom: each schedule over both; means over seeds, on one colour scale."
+    )
+    alone = "Each schedule against one of the two, the other being fixed; means with 95 % intervals over seeds."
     return Exhibit(
         file="rate_by_factor.png",
-        heading="Final test error by learning rate and decay factor",
-        caption="Top: each schedule against one of the two, averaged over the other (over the logarithm of the rate), with "
-        "95 % intervals over seeds. Bottom: each schedule over both; means over seeds, on one colour scale.",
+        heading=f"Final {numbers.label} by learning rate and decay factor",
+        caption=alone if numbers.by_factor else together,
         draw=partial(rate_by_factor_figure, numbers),
         findings=tuple(rate_by_factor_findings(numbers)),
     )
@@ -172,7 +176,7 @@ def _rate_by_factor(numbers: RateByFactor) -> Exhibit:
 def _last_decay(numbers: LastDecay) -> Exhibit:
     return Exhibit(
         file="last_decay_epoch.png",
-        heading="Final test error by the epoch of ABEL's last decay",
+        heading=f"Final {numbers.label} by the epoch of ABEL's last decay",
         caption="ABEL's decays before the last one are identical; each ring is a seed.",
         draw=partial(last_decay_figure, numbers),
         findings=tuple(last_decay_findings(numbers)),

@@ -57,7 +57,7 @@ class ReportedSweep:
     Args:
         row: its row in the ledger.
         label: its name, with the first letters of its id if the name alone is ambiguous.
-        guessing: the test error of guessing, in percent; None if unknown.
+        guessing: the error of guessing, in percent; None if unknown.
         frames: its trials and curves.
         main: its main figure, if any.
         told: its evidence on the paper's claims.
@@ -255,8 +255,7 @@ def _robust(shown: Frames, arms: Sequence[Robustness], guess: float | None) -> I
 
 def _curves(shown: Frames) -> Iterator[tuple[str, Figure, str]]:
     ranges = figures.many(shown)
-    unit = f" ({shown.metric.unit})" if shown.metric.unit else ""
-    own = (shown.metric.label.capitalize(), shown.metric.name, shown.metric.label + unit, False, True)
+    own = (shown.metric.label.capitalize(), shown.metric.name, shown.metric.label_with_unit, False, True)
     for heading, metric, label, log, mean in (PANELS[0], own, *PANELS[1:]):
         caption = "Mean over seeds." if mean else "One line for each trial."
         caption = "Median and 5 % to 95 % range of each arm's trials." if ranges else caption

@@ -27,7 +27,7 @@ from sweeps.spec.sweep import SweepSpec
 
 
 class _Results(NamedTuple):
-    """A sweep's trials, and the test error of guessing on their data set; None if unknown."""
+    """A sweep's trials, and the error of guessing on their data set; None if unknown."""
 
     trials: Sequence[TrialResult]
     guessing: float | None
@@ -177,7 +177,7 @@ def _obstacles(before: Baseline, row: SweepRow) -> list[Finding]:
     asked = _asked(row).check.error
     if before.error != asked:
         why = (
-            f"the baseline has the {before.error} test errors, but the spec's check.error is {asked}; "
+            f"the baseline has the {before.error} errors, but the spec's check.error is {asked}; "
             "`abel baseline save` makes a new one"
         )
         return [Finding(arm="", what="error", verdict=Verdict.CANNOT_TELL, why=why)]

@@ -17,7 +17,7 @@ from sweeps.forecast.seconds import seconds_per_epoch, seconds_to_start
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
-from sweeps.processes.identity import IdentityError, WorkerEnvironment, identities_here, workers_at_once
+from sweeps.processes.identity import DataAbsent, WorkerEnvironment, identities_here, workers_at_once
 from sweeps.spec.expansion import alike
 from sweeps.spec.sweep import SweepSpec
 from workers.config import Program
@@ -27,7 +27,11 @@ START_SECONDS = 15.0  # for Ray, a worker and the compiler, until measured here
 
 
 def plan(settings: Settings, request: Request) -> Plan:
-    """Forecast the sweep's cost in epochs and time, even if its data is missing."""
+    """Forecast the sweep's cost in epochs and time, even if its data is missing.
+
+    Raises:
+        IdentityError, OperationError: it cannot be trained as it is.
+    """
     spec = specs.requested(request)
     with ledgers.opened_if_any(settings) as ledger:
         return _plan(settings, request, spec, ledger)
@@ -36,9 +40,9 @@ def plan(settings: Settings, request: Request) -> Plan:
 def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger | None) -> Plan:
     began = time.monotonic()
     try:
-        known, fault = identities(settings, request, spec), None
-    except IdentityError as error:
-        known, fault = {}, f"the data cannot be read: {error}"
+        known, absent = identities(settings, request, spec), None
+    except DataAbsent as error:
+        known, absent = {}, str(error)
     if known and ledger is not None:
         refuse_damaged(ledger, sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing))
     cost = estimate(spec, known, ledger, sharing=request.sharing)
@@ -60,7 +64,8 @@ def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger 
         epochs_shared=cost.shared_epochs,
         epochs_known=cost.known_epochs,
         epochs_remaining=cost.new_epochs,
-        reason=None if cost.known_epochs else fault or why_nothing(known, ledger),
+        reason=why_nothing(known, ledger) if known and not cost.known_epochs else None,
+        data=absent,
         workers=workers,
         seconds=_seconds(cost, seconds, workers, start) if seconds else None,
         start_seconds=start,
@@ -73,7 +78,8 @@ def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping
     """The identities of the sweep's programs on this machine; reads the data in a process with a worker's environment.
 
     Raises:
-        IdentityError: the data is missing or does not fit.
+        DataAbsent: the data is missing.
+        IdentityError: the data or the model does not fit.
         OperationError: a batch is larger than the data, or grows to a size that cannot be trained.
     """
     accelerated = spec.resources.gpu > 0 or spec.resources.tpu > 0

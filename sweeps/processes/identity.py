@@ -27,6 +27,10 @@ class IdentityError(Exception):
     """A program cannot be trained here: data are missing or do not fit task or model, or resources are missing."""
 
 
+class DataAbsent(IdentityError):
+    """A program's data are not on this machine."""
+
+
 class IdentityLost(Exception):
     """A process that was asked was killed or stopped; the spec itself may be fine."""
 
@@ -75,7 +79,9 @@ def identities_here(
     """Return the identity of each program on this machine.
 
     Raises:
-        IdentityError: a data set is missing, is of the wrong kind, or does not fit the model or batch size; or a plug-in failed.
+        DataAbsent: a data set is missing.
+        IdentityError: a data set is of the wrong kind, or does not fit the model or batch size; the model does not fit into
+            memory; or a plug-in failed.
         IdentityLost: the data inspection process was killed or stopped three times.
     """
     distinct = list(dict.fromkeys(programs))
@@ -132,7 +138,7 @@ def _asked_once(module: str, question: bytes, environment: WorkerEnvironment, wh
             code = process.returncode
             raise IdentityError(f"a worker process must start here, but ended with code {code}: {_end(said)}") from None
     if "fault" in found:
-        raise IdentityError(found["fault"])
+        raise (DataAbsent if found.get("missing") else IdentityError)(found["fault"])
     return found
 
 

@@ -1,8 +1,8 @@
 """The identities of programs, which name the states of their trials: data, code and numerics as a worker here has them.
 
 ``python -m sweeps.processes.inspection [FD]`` reads ``{"programs": [...], "data_dir": folder or null}`` from standard input and
-writes ``{"identities": [...]}``, or ``{"fault": message}``, to a file descriptor, by default standard output. The driver runs it
-in a process with a worker's environment.
+writes ``{"identities": [...]}``, or ``{"fault": message, "missing": whether it is that data are missing}``, to a file descriptor,
+by default standard output. The driver runs it in a process with a worker's environment.
 """
 
 import json
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from sweeps.errors import ConfigError
+from sweeps.processes.fitting import check_state
 from sweeps.spec.programs import program_from_dict
 from workers.config import variants_of
-from workers.data import DataError
+from workers.data import DataError, DataMissing
 from workers.plugins import blamed
 from workers.trajectory import identify
 
@@ -26,7 +27,7 @@ def main(target: IO[str]) -> None:
     try:
         answer: dict[str, Any] = {"identities": _identities(question)}
     except (ConfigError, DataError, ValueError, MemoryError) as error:
-        answer = {"fault": str(error)}
+        answer = {"fault": str(error), "missing": isinstance(error, DataMissing)}
     json.dump(answer, target)
 
 
@@ -46,7 +47,9 @@ def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for program in map(program_from_dict, question["programs"]):
         with blamed(*variants_of(program)):
-            found.append(identify(program, program.task.build(program, load)).to_dict())
+            training = program.task.build(program, load)
+            check_state(training)
+            found.append(identify(program, training).to_dict())
     return found
 
 

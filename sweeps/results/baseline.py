@@ -1,6 +1,6 @@
 """A baseline: the results of a known good sweep, small enough to be stored next to the code and reviewed.
 
-It contains the test error of every trial, because the mean is compared seed by seed if a later run has the same seeds, and
+It contains the error of every trial, because the mean is compared seed by seed if a later run has the same seeds, and
 the measures, for readers. It identifies the spec by a hash of what determines the numbers: program, epochs and arms, but not
 seeds, title or margins.
 """
@@ -37,7 +37,7 @@ class Baseline:
         source: the file, or the id of the sweep, that this was read from.
         sweep: name of the sweep.
         spec: hash of what determines its numbers.
-        error: the test error of a trial: its minimum, its last, or the one at the lowest training loss.
+        error: the error of a trial: its minimum, its last, or the one at the lowest training loss.
     """
 
     source: str

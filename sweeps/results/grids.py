@@ -17,7 +17,7 @@ Setting = tuple[tuple[str, Scalar], ...]
 
 
 class Point(NamedTuple):
-    """One trial's result: grid point, seed, test error in percent, and number of decays."""
+    """One trial's result: grid point, seed, error in percent, and number of decays."""
 
     setting: Setting
     seed: int
@@ -28,7 +28,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """An arm's test errors.
+    """An arm's errors.
 
     Args:
         settings: the points of the grid, in the spec's order.

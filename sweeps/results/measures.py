@@ -1,6 +1,6 @@
 """Measures of how much a schedule's result depends on its hyperparameters: one arm over its grid and seeds.
 
-An arm's trials are a table of test errors, settings down and seeds across (`Grid`). The means of settings over seeds are noisy,
+An arm's trials are a table of errors, settings down and seeds across (`Grid`). The means of settings over seeds are noisy,
 and the largest of noisy means is too large, the smallest too small. So every measure except the mean is computed from means
 that are shrunk until they spread like the true ones (`settled`; constrained empirical Bayes, T. A. Louis, JASA 79, 1984), and
 its interval comes from simultaneous bands for all settings. Seeds are blocks, as a seed's initial weights and data order are

@@ -23,7 +23,7 @@ class Robustness:
     Args:
         arm: its name.
         kind: kind of its schedule.
-        error: the test error of a trial that counts.
+        error: the error of a trial that counts.
         table: the errors, settings down and seeds across.
         measures: measures of the errors, by name.
     """
@@ -33,12 +33,12 @@ class Robustness:
     error: Statistic
     table: Grid
     measures: Mapping[str, Interval]
-    metric: str = "test error"  # what the errors are, in words
+    metric: str  # what the errors are, in words
     row: str = ""  # of the sweep's table, if its arms name rows; only arms of one row are compared
 
     @property
     def in_words(self) -> str:
-        """Which error of a trial counts, such as "minimum test error"."""
+        """Which error of a trial counts, such as "minimum error"."""
         return error_words(self.error, self.metric)
 
     @property
@@ -59,7 +59,7 @@ def robustness(
 
     Args:
         guessing: the error of guessing, in percent, assigned to diverged trials; None if unknown.
-        error: the test error of a trial that counts.
+        error: the error of a trial that counts.
     """
     found, lacking = [], []
     kinds = dict(zip(frames.trials["arm"], frames.trials["kind"], strict=True))

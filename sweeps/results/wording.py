@@ -11,7 +11,7 @@ _ERRORS = {"minimum": "minimum {}", "final": "final {}", "selected": "{} at the 
 
 
 def error_words(statistic: str, metric: str) -> str:
-    """Return which error of a trial counts: "minimum test error"."""
+    """Return which error of a trial counts: "minimum error" where the metric is "error"."""
     return _ERRORS[statistic].format(metric)
 
 

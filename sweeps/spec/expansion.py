@@ -49,6 +49,7 @@ def expand(request: ExpansionRequest, faults: Faults) -> list[Trial]:
         for settings, pair in points.each(most=None if within_limits else 1):
             trials += _trials(arm, settings, pair, request.seeds, len(trials))
     _check_distinct(trials, request.seeds, faults)
+    _check_batches(trials, faults)
     return trials
 
 
@@ -204,3 +205,12 @@ def _check_distinct(trials: Iterable[Trial], seeds: Sequence[int], faults: Fault
     for trial in trials:
         if trial.seed == seeds[0] and (same := first.setdefault(trial.id, trial)) is not trial:
             faults.add(f"arms.{trial.arm}", f"trial {trial.name!r} is the same as {same.name!r}")
+
+
+def _check_batches(trials: Iterable[Trial], faults: Faults) -> None:
+    """Add a fault for each program whose batch cannot be trained on any number of devices."""
+    for program, arm in {trial.program: trial.arm for trial in reversed(list(trials))}.items():
+        try:
+            program.check_batch(program.batch_size, devices=1)
+        except ValueError as error:
+            faults.add(f"arms.{arm}.program", str(error))

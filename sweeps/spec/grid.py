@@ -64,8 +64,8 @@ class Range:
     """From the first to the second number, by step, in exact decimals: integers stay integers, and 0.1 + 2 * 0.1 is 0.3."""
 
     __pydantic_config__ = STRICT
-    range: Ends
-    step: Annotated[Finite, WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
+    range: Ends  # first and last number
+    step: Annotated[Finite, WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]  # between two numbers
 
     def __post_init__(self) -> None:
         low, high = self.range
@@ -90,8 +90,8 @@ class Log:
     """From the first to the second number, evenly spaced in the logarithm, to 6 significant digits."""
 
     __pydantic_config__ = STRICT
-    log: Ends
-    count: Annotated[int, Must("be an integer"), WithJsonSchema({"type": "integer", "minimum": 2})]
+    log: Ends  # first and last number
+    count: Annotated[int, Must("be an integer"), WithJsonSchema({"type": "integer", "minimum": 2})]  # how many numbers
 
     def __post_init__(self) -> None:
         require(0 < self.log[0] < self.log[1], "log", "be positive and increasing", self.log)
@@ -136,7 +136,7 @@ class EvenInterval(Between):
     """Any number between the two ends."""
 
     __pydantic_config__ = STRICT
-    range: Ends
+    range: Ends  # the two ends
 
     def __post_init__(self) -> None:
         require(self.range[0] < self.range[1], "range", "be increasing", self.range)
@@ -157,7 +157,7 @@ class LogInterval(Between):
     """Any number between the two ends, uniform in the logarithm."""
 
     __pydantic_config__ = STRICT
-    log: Ends
+    log: Ends  # the two ends
 
     def __post_init__(self) -> None:
         require(self.log[0] > 0, "log", "be positive and increasing", self.log)

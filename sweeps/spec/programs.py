@@ -32,6 +32,7 @@ _SIZES: Mapping[str, Mapping[str, int]] = {
     "tfds": {"side": MOST_SIDE},
 }
 _NO_SIZE = ("kind", "seed")
+_OF_PIXELS = "workers.data.augment"  # not imported here: it needs JAX, which takes a second
 
 
 def decode_program(given: Any) -> tuple[Program | None, dict[str, str]]:
@@ -151,6 +152,12 @@ def forget() -> None:
     plugins.look_again()
 
 
+def largest(part: type[Any], name: str) -> int:
+    """Return the largest integer that a spec may give to a field of a program or of one of its parts."""
+    most = MOST_PIXELS if part.__module__ == _OF_PIXELS else MOST
+    return _SIZES.get(getattr(part, "kind", ""), {}).get(name, most)
+
+
 def _too_large(program: Program) -> Iterator[tuple[str, str]]:
     """Yield the path of each integer above its bound, with the broken rule."""
     parts = {item.name: getattr(program, item.name) for item in fields(program)}
@@ -164,7 +171,6 @@ def _too_large(program: Program) -> Iterator[tuple[str, str]]:
         value = getattr(owner, name)
         if name in _NO_SIZE or not isinstance(value, int):
             continue
-        bounds = _SIZES.get(getattr(owner, "kind", ""), {})
-        most = bounds.get(name, MOST_PIXELS if path.startswith("augment.") else MOST)
+        most = largest(type(owner), name)
         if value > most:
             yield path, f"must be at most {most:,}, got {value}"

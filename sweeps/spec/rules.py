@@ -13,7 +13,7 @@ NEAR_POINTS = 1.0  # within so many points of the best a setting is near it
 class Measure:
     """What a measure says of an arm; :mod:`sweeps.results.measures` computes it.
 
-    A level is a test error in percent, a difference one in points, a share is of the settings or trials, a count of decays.
+    A level is an error in percent, a difference one in points, a share is of the settings or trials, a count of decays.
     One that praises flatness says nothing of an arm whose settings are equally bad.
     """
 

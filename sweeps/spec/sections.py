@@ -85,6 +85,7 @@ Claim = Literal[
     "no_l2",
     "slow_rate",
     "l2_gap",
+    "small_rate",
     "easy",
     "scale",
     "plateau",
@@ -136,7 +137,7 @@ class Halving(Part):
     )
     error: Literal["minimum", "last"] = Field(
         default="minimum",
-        description="Test error that ranks the settings, averaged over seeds: minimum so far, or last.",
+        description="Error that ranks the settings, averaged over seeds: minimum so far, or last.",
     )
 
 
@@ -163,7 +164,7 @@ class Arm(Part):
         default="", description="Row of the table to which the arm belongs; claims are tested row by row."
     )
     reported: Annotated[float, Field(ge=0, le=100)] | None = Field(
-        default=None, description="Final test error in the paper, in percent, shown beside the one found here."
+        default=None, description="Final error in the paper, in percent, shown beside the one found here."
     )
 
 
@@ -187,7 +188,7 @@ class Check(Part):
 
     error: Statistic = Field(
         default="minimum",
-        description="Test error of a trial: its minimum, its last (final), or the one at the lowest training loss (selected).",
+        description="Error of a trial: its minimum, its last (final), or the one at the lowest training loss (selected).",
     )
     margins: Annotated[dict[Measure, Annotated[float, Field(gt=0)]], AfterValidator(_margins)] = Field(
         default={},
@@ -206,11 +207,12 @@ class Claims(Part):
         min_length=1,
         description="tuned: ABEL is level with step-wise; cosine: it helps only where the norm bounces; decay_time: when to "
         "decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on the rate; bounce: the norm falls and "
-        "rises; no_l2, slow_rate: it does not without L2 or at a small rate; l2_gap: with L2 a schedule gains more; easy: cosine "
-        "gains nothing; scale: of the initial weights; plateau: it decays too often; layers: a few hold half of the norm.",
+        "rises; no_l2, slow_rate: it does not without L2 or at a small rate; l2_gap: with L2 a schedule gains more; "
+        "small_rate: with L2 a small fixed rate loses more; easy: cosine gains nothing; scale: of the initial weights; plateau: "
+        "it decays too often; layers: a few hold half of the norm.",
     )
     margin: Annotated[float, Field(gt=0)] = Field(
-        default=0.2, description="Largest difference in points of test error that counts as none; 0.2 in the paper."
+        default=0.2, description="Largest difference in points of error that counts as none; 0.2 in the paper."
     )
 
 
@@ -229,8 +231,8 @@ class Document(Part):
     )
     figure: Figure | None = Field(
         default=None,
-        description="The figure in the report: test error against the decay epoch, squared norm by rate, terms of the "
-        "weight-norm equation, test error by rate and decay factor, test error against the epoch of ABEL's last decay, final "
+        description="The figure in the report: error against the decay epoch, squared norm by rate, terms of the "
+        "weight-norm equation, error by rate and decay factor, error against the epoch of ABEL's last decay, final "
         "errors beside the paper's, norm, error and rate by epoch, or the norms of the layers.",
     )
     program: Annotated[dict[str, JsonValue], SchemaAs(programs.program_shape)] = Field(

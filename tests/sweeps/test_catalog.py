@@ -1,6 +1,6 @@
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -9,6 +9,7 @@ from abel.schedules import Abel, Constant, DecayAt
 from sweeps import catalog
 from sweeps.errors import Faults
 from sweeps.forecast.plan import forecast, wall_seconds
+from sweeps.spec.sections import Claim, Figure
 from sweeps.spec.sweep import json_schema, load_spec, parse_document, parse_spec
 from sweeps.spec.yaml import load_yaml
 from workers.config import to_dict
@@ -37,17 +38,29 @@ MINIS = [
     "fig-s3",
     "fig-s4",
     "fig-s7",
+    "small-rate",
     "table-1",
     "table-2-vision",
     "table-s2",
 ]
-AT_PAPER_SIZE = ["fig-1", "fig-2", "fig-s10", "fig-s3", "fig-s4", "fig-s5", "fig-s7", "table-s2"]
+AT_PAPER_SIZE = [
+    "fig-1",
+    "fig-2",
+    "fig-s1",
+    "fig-s10",
+    "fig-s3",
+    "fig-s4",
+    "fig-s5",
+    "fig-s7",
+    "small-rate",
+    "table-s2",
+]
 TABLES = ["table-1-cifar10", "table-1-cifar100", "table-1-svhn", "table-2-vision-cifar10", "table-2-vision-cifar100"]
-ON_IMAGENET = ["fig-s13", "fig-s2", "table-1-imagenet", "table-2-vision-imagenet"]
+ON_IMAGENET = ["fig-3", "fig-s13", "fig-s2", "table-1-imagenet", "table-2-vision-imagenet"]
 
 
 def test_names():
-    grids = ["fig-3", "fig-3-cifar10", "fig-s1", "fig-s1-cifar10", "fig-s5-cifar10"]
+    grids = ["fig-3-cifar10", "fig-3-vgg5", "fig-s1-cifar10", "fig-s1-vgg5", "fig-s5-cifar10"]
     others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET]
     assert catalog.names() == sorted([*grids, *others, *(f"{name}-mini" for name in MINIS)])
 
@@ -55,10 +68,25 @@ def test_names():
 @pytest.mark.parametrize("name", ON_IMAGENET)
 def test_the_settings_on_imagenet(name):
     for trial in load_spec(name).expand():
-        program, rates = trial.program, (0.8, 16.0) if trial.program.optimizer.kind == "sgd" else (0.0008,)
+        program, schedule = trial.program, trial.schedule
         assert (program.model.kind, program.label_smoothing, program.l2_on) == ("resnet50", 0.1, "kernels")
-        assert (trial.epochs, program.batch_size, trial.schedule.warmup_epochs) == (90, 2048, 5)
-        assert program.l2 in (0.0, 0.0001) and trial.schedule.learning_rate in rates
+        assert (program.batch_size, schedule.warmup_epochs, program.l2 in (0.0, 0.0001)) == (2048, 5, True)
+        assert (
+            schedule.learning_rate in ((0.8, 16.0) if program.optimizer.kind == "sgd" else (0.0008,)) or name == "fig-3"
+        )
+        assert trial.epochs == (120 if getattr(schedule, "decay_factor", 0.1) == 0.5 else 90)
+        if schedule.kind == "step":
+            assert schedule.decay_epochs == ((30, 60) if trial.epochs == 90 else (40, 80))
+
+
+def test_figure_3_varies_rate_and_factor_one_at_a_time():
+    trials = [trial for trial in load_spec("fig-3").expand() if trial.seed == 0]
+    points = {
+        (trial.schedule.learning_rate, trial.schedule.decay_factor) for trial in trials if trial.arm[:4] == "abel"
+    }
+    assert {0.8, 16.0, 40.0} < {rate for rate, factor in points if factor == 0.1}
+    assert {factor for rate, factor in points if rate == 0.8} == {0.1, 0.2, 0.3, 0.5}
+    assert all(rate == 0.8 or factor == 0.1 for rate, factor in points)
 
 
 @pytest.mark.parametrize("name", [f"{name}-mini" for name in MINIS])
@@ -78,7 +106,8 @@ def test_at_paper_size_the_settings_are_the_paper_s(name):
         if program.model.kind == "wide_resnet":
             svhn = program.data.name == "svhn_cropped"
             assert (program.model.depth, program.model.width) == ((16, 8) if svhn else (28, 10))
-            assert (trial.epochs, program.batch_size) == (160 if svhn else 200, 128)
+            small = name == "small-rate" and trial.schedule.learning_rate == 0.02
+            assert (trial.epochs, program.batch_size) == (160 if svhn else 1000 if small else 200, 128)
 
 
 def test_an_unknown_name():
@@ -191,17 +220,24 @@ def test_the_equation_s_setting_is_that_of_the_decay_times_with_and_without_l2(n
         assert trial.schedule.learning_rate == 0.1
 
 
-def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long():
-    spec = load_spec("fig-s5-cifar10")
-    assert spec.figure == "norm_curves"
-    trials = {trial.arm: trial for trial in spec.expand()}
-    for kind in (Constant, Abel):
-        large, small = (trials[arm] for arm in trials if type(trials[arm].schedule) is kind)
+@pytest.mark.parametrize(
+    ("name", "pairs"),
+    [
+        ("fig-s5-cifar10", [("constant", "constant-small"), ("abel", "abel-small")]),
+        ("small-rate", [("simple", "small"), ("simple-no-l2", "small-no-l2")]),
+        ("small-rate-mini", [("simple", "small"), ("simple-no-l2", "small-no-l2")]),
+    ],
+)
+def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long(name, pairs):
+    trials = {trial.arm: trial for trial in load_spec(name).expand()}
+    assert set(trials) == {arm for pair in pairs for arm in pair}
+    for large, small in ((trials[one], trials[other]) for one, other in pairs):
         assert small.schedule.learning_rate == pytest.approx(large.schedule.learning_rate / 5)
-        assert (large.epochs, small.epochs) == (30, 150)
+        assert small.epochs == 5 * large.epochs
+        assert small.program == large.program
 
 
-@pytest.mark.parametrize("name", ["fig-3", "fig-3-cifar10"])
+@pytest.mark.parametrize("name", ["fig-3-vgg5", "fig-3-cifar10"])
 def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name):
     spec, points = load_spec(name), {}
     assert spec.figure == "rate_by_factor"
@@ -212,7 +248,7 @@ def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name):
     assert points["cosine"] == {(rate, None, seed) for rate, _, seed in points["abel"]}
 
 
-@pytest.mark.parametrize("name", ["fig-s1", "fig-s1-cifar10"])
+@pytest.mark.parametrize("name", ["fig-s1", "fig-s1-vgg5", "fig-s1-cifar10"])
 def test_the_last_decay_is_varied_around_85_percent(name):
     spec = load_spec(name)
     epochs = {trial.schedule.last_decay_epoch for trial in spec.expand()}
@@ -231,14 +267,16 @@ def test_entries_name_the_claims_that_they_test():
         "fig-s4": ["easy"],
         "fig-s5": ["slow_rate"],
         "fig-s7": ["scale"],
+        "small-rate": ["small_rate"],
         "table-s2": ["cosine"],
-        **dict(zip(ON_IMAGENET, (["rate"], ["layers"], ["tuned"], ["l2_gap"]), strict=True)),
+        **dict(zip(ON_IMAGENET, (["decay_factor", "rate"], ["rate"], ["layers"], ["tuned"], ["l2_gap"]), strict=True)),
         **dict.fromkeys(TABLES[:3], ["tuned"]),
         **dict.fromkeys(TABLES[3:], ["l2_gap"]),
         **{f"{name}-mini": tested[f"{name}-mini"].tested for name in MINIS},
-        "fig-3": ["tuned", "cosine", "decay_factor", "rate"],
+        "fig-3-vgg5": ["tuned", "cosine", "decay_factor", "rate"],
         "fig-3-cifar10": ["tuned", "cosine", "decay_factor", "rate"],
         "fig-s1": ["last_decay"],
+        "fig-s1-vgg5": ["last_decay"],
         "fig-s1-cifar10": ["last_decay"],
         **dict.fromkeys(DECAY_TIME, ["decay_time"]),
     }
@@ -248,8 +286,8 @@ def test_entries_name_the_claims_that_they_test():
     assert {tested[name].margin for name in ("fig-3", "fig-s1", "fig-s6a")} == {0.2}
 
 
-def test_figures_s1_and_3_train_the_same_programs():
-    for one, other in (("fig-s1", "fig-3"), ("fig-s1-cifar10", "fig-3-cifar10")):
+def test_small_figures_s1_and_3_train_the_same_programs():
+    for one, other in (("fig-s1-vgg5", "fig-3-vgg5"), ("fig-s1-cifar10", "fig-3-cifar10")):
         assert load_spec(one).expand()[0].program == load_spec(other).expand()[0].program
 
 
@@ -262,6 +300,26 @@ def test_the_template_says_its_defaults(schema):
     again = parse_document({key: given[key] for key in ("name", "program", "epochs", "seeds", "arms")})
     spec = parse_spec(catalog.template())
     assert (again.resources, again.limits) == (spec.resources, spec.limits)
+
+
+def test_the_template_s_examples_of_a_program_and_an_arm_can_be_said():
+    text = re.sub(r"(?m)^  (model|data): {kind: (vgg5|digits).*\n", "", catalog.template())
+    fields = "model|data|l2_on|label_smoothing|precision|micro_batches|program|row|reported"
+    spec = parse_spec(re.sub(rf"(?m)^( +)# ({fields}):", r"\1\2:", text))
+    program = spec.expand()[0].program
+    assert (program.model.remat, program.data.stream, program.data.side) == (True, True, 224)
+    assert (program.precision, program.micro_batches, program.l2_on, program.label_smoothing) == (
+        "bfloat16",
+        4,
+        "kernels",
+        0.1,
+    )
+    assert {trial.program.l2 for trial in spec.expand() if trial.arm == "abel"} == {0.0}
+    assert (spec.arms["abel"].row, spec.arms["abel"].reported) == ("without L2", 3.8)
+
+
+def test_the_template_names_every_figure_and_claim():
+    assert all(name in catalog.template() for name in (*get_args(Figure), *get_args(Claim)))
 
 
 def test_what_the_template_comments_out_can_be_said():

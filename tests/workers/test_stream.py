@@ -129,6 +129,13 @@ def test_test_images_come_once_each_in_order_from_the_centre(jpeg_set):
     np.testing.assert_array_equal(found[2][0][2], part)
 
 
+def test_images_are_decoded_by_as_many_threads_as_compute(monkeypatch):
+    monkeypatch.setenv("NPROC", "3")
+    assert batches.decoding_threads() == 3
+    monkeypatch.delenv("NPROC")
+    assert batches.decoding_threads() == len(os.sched_getaffinity(0))
+
+
 def test_batches_are_the_same_at_any_number_of_threads_and_from_any_step(jpeg_set, monkeypatch):
     found = SMALL.load(jpeg_set)
     expected = bits(drawn(found, range(64)))
@@ -221,10 +228,16 @@ def test_the_first_images_are_decoded_before_training(tfds_writer):
 
 def test_a_label_out_of_range_is_named(tfds_writer):
     folder = write(tfds_writer, [*jpegs(10), jpegs(1)[0] | {"label": 10}], shards=2)
-    found = Tfds(name="odd", side=32).load(folder)
     rule = r"odd-train.array_record-00001-of-00002, record 5: labels must lie in 0..9, got 10 \(is the split labelled"
     with pytest.raises(DataError, match=rule):
-        drawn(found, range(11), 11)
+        Tfds(name="odd", side=32).load(folder)
+
+
+def test_a_label_out_of_range_that_was_not_looked_at_is_named_while_training(tfds_writer):
+    many = [*jpegs(150, sides=(8, 12)), jpegs(1)[0] | {"label": 10}, *jpegs(50, sides=(8, 12))]
+    found = Tfds(name="odd", side=32).load(write(tfds_writer, many))
+    with pytest.raises(DataError, match=r"record 150: labels must lie in 0..9, got 10"):
+        drawn(found, range(201), 201)
 
 
 def test_a_split_without_labels_is_refused_before_training(tfds_writer):
@@ -243,6 +256,18 @@ def test_an_empty_split_is_refused(tfds_writer, streamed):
 def test_a_set_of_one_class_is_refused(tfds_writer):
     with pytest.raises(DataError, match="odd must have at least 2 classes, got 1"):
         Tfds(name="odd").load(write(tfds_writer, jpegs(10, classes=1), classes=1))
+
+
+def test_images_of_one_class_are_refused(tfds_writer):
+    rule = "odd: training images must be of several classes, all 120 are of one"
+    same = [example | {"label": 3} for example in jpegs(120, sides=(8, 12))]
+    with pytest.raises(DataError, match=rule):
+        Tfds(name="odd", side=32).load(write(tfds_writer, same))
+
+
+def test_a_rare_class_is_enough(tfds_writer):
+    rare = [example | {"label": 3 + (at == 1)} for at, example in enumerate(jpegs(250, sides=(8, 12)))]
+    assert Tfds(name="odd", side=32).load(write(tfds_writer, rare)).examples == 250
 
 
 def test_a_missing_shard_is_named(jpeg_set):

@@ -16,6 +16,10 @@ class DataError(ValueError):
     """A data set is missing, not prepared, of the wrong kind or too small; the message says what to do."""
 
 
+class DataMissing(DataError):
+    """A data set is not on this machine, or no directory is given; the message says what to do."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """A decoded image classification set. Images are uint8 (0..255, scaled by 1/255 on the device) or float32."""

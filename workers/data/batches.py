@@ -12,6 +12,7 @@ from contextlib import closing
 from itertools import chain
 from threading import Lock
 
+import jax
 import numpy as np
 
 _AHEAD = 2  # batches that are made before they are asked for
@@ -47,7 +48,10 @@ def in_batches(example: Example, positions: range, batch_size: int, side: int) -
 
 
 def decoding_threads() -> int:
-    """Return the number of threads that decode: one for each core that this process may use."""
+    """Return the number of threads that decode: as many as compute on CPU, where workers share the cores, else one a core."""
+    computing = os.environ.get("NPROC", "")
+    if computing.isdecimal() and jax.default_backend() == "cpu":
+        return max(1, int(computing))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -23,6 +23,7 @@ from workers.data.crops import Crop, Draws
 # Mean and standard deviation of ImageNet, per channel, of pixels scaled to 0..1 (Flax's example).
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
+_LOOKS = 100  # labels that are looked at before training
 _TRANSFORM = ("cubic", crops.AREA, crops.RATIO, crops.COVERED, crops.ATTEMPTS, crops.PADDING)
 
 
@@ -50,10 +51,7 @@ class Records:
         import cv2
 
         example = self.source[index]
-        label = int(example[self.label])
-        if not 0 <= label < self.classes:
-            rule = f"labels must lie in 0..{self.classes - 1}, got {label} (is the split labelled?)"
-            raise DataError(f"{self._place(index)}: {rule}")
+        label = self._label(index, example)
         try:
             # Greys and CMYK become colours; a camera's orientation is ignored, as by TensorFlow.
             flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -63,6 +61,28 @@ class Records:
         if pixels_HWC is None:
             raise DataError(f"{self._place(index)}: the image cannot be decoded; prepare the set again")
         return pixels_HWC, label
+
+    def check_labels(self, *, several: bool) -> None:
+        """Look at labels at even distances, without decoding images.
+
+        Args:
+            several: whether they must be of several classes; if those looked at are not, the others are looked at too.
+
+        Raises:
+            DataError: one is out of range, or all are of one class.
+        """
+        looks = np.linspace(0, self.count - 1, min(_LOOKS, self.count)).astype(int).tolist()
+        found = {self._label(index, self.source[index]) for index in looks}
+        if several and len(found) == 1 and all(self._label(at, self.source[at]) in found for at in range(self.count)):
+            rule = f"training images must be of several classes, all {self.count} are of one"
+            raise DataError(f"{self.name}: {rule}")
+
+    def _label(self, index: int, example: Any) -> int:
+        label = int(example[self.label])
+        if not 0 <= label < self.classes:
+            rule = f"labels must lie in 0..{self.classes - 1}, got {label} (is the split labelled?)"
+            raise DataError(f"{self._place(index)}: {rule}")
+        return label
 
     def files(self) -> list[Path]:
         """Return the shards of the split, in order."""
@@ -138,18 +158,19 @@ class Stream:
 
 
 def open_stream(train: Records, test: Records, side: int, moments: Moments, folder: Path) -> Stream:
-    """Return a set as a stream, after reading the first example of each split.
+    """Return a set as a stream, after decoding the first image of each split and looking at some labels.
 
     Args:
         moments: mean and standard deviation per channel, of pixels scaled to 0..1.
         folder: of the prepared set, with its metadata.
 
     Raises:
-        DataError: a shard is missing, or a first example is of no use.
+        DataError: a shard is missing, a first image is of no use, or so are labels.
     """
     digest = digest_of(train, test, (side, moments), folder)
     for records in (train, test):
         records.read(0)
+        records.check_labels(several=records is train)
     (mean, std), name, classes = moments, train.name, train.classes
     return Stream(name=name, train=train, test=test, classes=classes, side=side, mean=mean, std=std, digest=digest)
 

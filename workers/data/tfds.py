@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from workers.config import added, require
-from workers.data import DataError, Dataset
+from workers.data import DataError, DataMissing, Dataset
 from workers.data.stream import IMAGENET, Records, Stream, open_stream
 
 # Per channel, of pixels scaled to 0..1 (the paper's training code).
@@ -36,9 +36,9 @@ class Tfds:
     kind: Literal["tfds"] = "tfds"
     name: str = "cifar10"  # as TensorFlow Datasets spells it, with "/config" where it has one
     subset: int | None = None  # use only the first `subset` training images; null for all
-    test_subset: int | None = None
-    train_split: str = "train"
-    test_split: str = "test"
+    test_subset: int | None = None  # use only the first `test_subset` test images; null for all
+    train_split: str = "train"  # the split to train on
+    test_split: str = "test"  # the split to evaluate on
     shrink: int = 1  # divide each side by this: every pixel is the mean of a `shrink` x `shrink` block
     stream: bool | None = added(None)  # read images while training; null: if their sizes vary or they take over 2 GiB
     side: int = added(_SIDE)  # pixels: streamed images are cropped at random and resized to this
@@ -103,14 +103,14 @@ def open_prepared(name: str, data_dir: Path | None) -> Any:
     import tensorflow_datasets as tfds  # takes seconds to import
 
     if data_dir is None:
-        raise DataError(f"{name}: a data directory must be given (--data-dir)")
+        raise DataMissing(f"{name}: a data directory must be given (--data-dir)")
     if not Path(data_dir).is_dir():
-        raise DataError(f"{name}: the data directory {data_dir} does not exist")
+        raise DataMissing(f"{name}: the data directory {data_dir} does not exist")
     remedy = f"run `abel data prepare {name} --data-dir {data_dir}`"
     try:
         builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=str(data_dir))
     except tfds.core.DatasetNotFoundError:
-        raise DataError(f"{name} is not prepared in {data_dir}: {remedy}") from None
+        raise DataMissing(f"{name} is not prepared in {data_dir}: {remedy}") from None
     if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
         stored = builder.info.file_format.value
         raise DataError(f"{name} in {data_dir} must be stored as array_record, got {stored}: {remedy}")

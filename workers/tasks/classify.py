@@ -35,7 +35,7 @@ class ClassifyProgram(Program):
 
     model: Model = field(metadata={"group": plugins.MODELS})
     data: Data = field(metadata={"group": plugins.DATA})
-    augment: Augment = Augment()
+    augment: Augment = Augment()  # what is drawn for each training image, anew in every epoch
     label_smoothing: float = added(0.0)  # share of a label that is spread evenly over all classes, in training
     initial_scale: float = added(1.0)  # factor of all initial parameters (sigma_w of the paper's figure S7)
     precision: Literal["float32", "bfloat16"] = added("float32")  # of the network; its weights stay float32

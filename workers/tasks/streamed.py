@@ -8,6 +8,7 @@ Axes: N examples, B batch, H height, W width, C channels, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
@@ -43,9 +44,10 @@ class PixelMoments(NamedTuple):
 
 def check_streamed(augment: Augment) -> None:
     """Raise if a program augments images that are streamed."""
-    if augment != Augment():
+    plain = asdict(Augment())
+    if given := [f"{name}: {value}" for name, value in asdict(augment).items() if value != plain[name]]:
         rule = "augment must be left out for images that are streamed: they are cropped and flipped at random as they are read"
-        raise ValueError(f"{rule}, got {augment}")
+        raise ValueError(f"{rule}, got {', '.join(given)}")
 
 
 def save_every_steps(dataset: Dataset | Stream) -> int | None:

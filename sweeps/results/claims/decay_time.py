@@ -2,7 +2,7 @@
 
 Every trial of a ``decay_at`` arm decays once, at different epochs; a ``constant`` arm shows the norm that ABEL would observe; an
 ``abel`` arm shows when ABEL decays on a bounce. The epoch *after the bounce* depends only on norms: it is the first epoch of
-the grid that is not before the first bounce decay of any seed. Test errors are compared but select nothing.
+the grid that is not before the first bounce decay of any seed. Errors are compared but select nothing.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Paired:
     Args:
         earlier: decay epoch of the first set.
         later: decay epoch of the second.
-        errors: by seed, minimum test error (%) of the first and of the second.
+        errors: by seed, minimum error (%) of the first and of the second.
     """
 
     earlier: int
@@ -33,12 +33,12 @@ class Paired:
 
     @property
     def means(self) -> tuple[float, float]:
-        """Mean minimum test error of the first and of the second set."""
+        """Mean minimum error of the first and of the second set."""
         return self._levels[0].value, self._levels[1].value
 
     @property
     def cost(self) -> Interval:
-        """The first minus the second, in points of test error."""
+        """The first minus the second, in points of error."""
         return difference(*self._levels).value
 
     @property
@@ -49,7 +49,7 @@ class Paired:
 
 @dataclass(frozen=True, kw_only=True)
 class DecayTime:
-    """The numbers of the figure. Errors are minimum test errors in percent; trials without a result are excluded.
+    """The numbers of the figure. Errors are minimum errors in percent; trials without a result are excluded.
 
     Args:
         grid: one row per trial that decays once: ``decay_epoch``, ``seed``, ``error``.
@@ -60,6 +60,7 @@ class DecayTime:
         forced_epochs: by seed, the epochs at which its last decay was due.
         paired: the earliest decay epoch compared with the first one after the bounce; None if there is no such pair.
         no_pair: why there is no pair.
+        label: the name in words of the errors.
     """
 
     grid: pd.DataFrame
@@ -70,6 +71,7 @@ class DecayTime:
     forced_epochs: Mapping[int, tuple[int, ...]]
     paired: Paired | None
     no_pair: str = ""
+    label: str
 
     @property
     def costs(self) -> dict[int, Interval]:
@@ -111,6 +113,7 @@ def decay_time(frames: Frames, guessing: float | None = None) -> DecayTime | Non
         forced_epochs=of_seed(abel, "forced_epochs"),
         paired=paired,
         no_pair=no_pair,
+        label=frames.metric.error_label,
     )
 
 

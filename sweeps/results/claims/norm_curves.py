@@ -64,9 +64,14 @@ class NormCourse:
 
 def by_rate(frames: Frames) -> list[NormCourse] | None:
     """Return the course at each base rate, highest first; None if trials of one rate differ in more than kind and seed."""
-    rates = frames.curve("learning_rate_first").max()
+    return _courses(frames, base_rates(frames))
+
+
+def base_rates(frames: Frames) -> dict[str, float]:
+    """Return the largest learning rate at which each trial begins an epoch, by trial id."""
     # Rates are recorded in float32: 0.1 as 0.10000000149.
-    return _courses(frames, {str(trial): float(f"{rate:.6g}") for trial, rate in rates.items()})
+    largest = frames.curve("learning_rate_first").max()
+    return {str(trial): float(f"{rate:.6g}") for trial, rate in largest.items()}
 
 
 def by_l2(frames: Frames) -> list[NormCourse] | None:

@@ -1,52 +1,56 @@
-"""A sweep's evidence for the paper's claims on the shape of the squared norm, and on what schedules gain from it.
+"""A sweep's evidence for the paper's claims on the shape of the squared norm.
 
 As in `observations`, every function raises `ValueError` with what is missing if there is no deciding number. Rises and falls are
 in percent of the norm.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from abel.curves import Bounce, bounces
 from sweeps.results.claims.evidence import COLLAPSE, Evidence
-from sweeps.results.claims.layers import TOP, LayerNorms, layer_norms
+from sweeps.results.claims.layers import TOP, LayerNorms
 from sweeps.results.claims.observations import Seen, points_text
+from sweeps.results.claims.trial_rows import (
+    SCALE,
+    Row,
+    Rows,
+    final_errors,
+    finished_rows,
+    mean_over_seeds,
+    program_value,
+    rows_by_l2,
+    rows_of_kind,
+    seed_differences,
+    seed_means,
+)
 from sweeps.results.confidence import mean_difference
-from sweeps.results.values import Interval
 from sweeps.results.wording import bounded, signed
 
 FIXED_RATE = ("constant", "step", "abel")  # whose rate does not change before their first decay, in order of preference
-L2, SCALE = "l2", "initial_scale"
-DEFAULTS = {L2: 0.0, SCALE: 1.0}  # of a program
-
-KINDS = ("simple", "cosine")
-
-Row = Mapping[str, Any]  # of `Frames.trials`
-Rows = Sequence[Row]
 
 
 def bounce(evidence: Evidence, margin: float) -> Seen:
     """Return the depth of the norm's bounce, at a fixed rate and before any decay."""
-    rows = _at_fixed_rate([row for row in _finished(evidence) if _value(evidence, row, L2) > 0], "above 0")
+    rows = _at_fixed_rate(rows_by_l2(evidence)[0], "above 0")
     return _depth(evidence, rows)
 
 
 def milestone(evidence: Evidence, margin: float) -> Seen:
     """Return how many epochs after the norm's minimum a step-wise schedule first decays."""
-    rows = [row for row in _of_kind(_finished(evidence), "step") if row["decay_epochs"]]
+    rows = [row for row in rows_of_kind(finished_rows(evidence), "step") if row["decay_epochs"]]
     after = [(row, row["decay_epochs"][0] - _before_decay(evidence, row).minimum) for row in rows]
-    found = _mean(_by_seed(after), "a finished step-wise trial that decays")
+    found = mean_over_seeds(seed_means(after), "a finished step-wise trial that decays")
     return Seen(found, f"the first milestone is {signed(found)} epochs after the norm's minimum")
 
 
 def falls_again(evidence: Evidence, margin: float) -> Seen:
     """Return by how much the norm falls after ABEL's first decay after a bounce, until the next decay."""
     fallen = []
-    for row in _of_kind(_finished(evidence), "abel"):
+    for row in rows_of_kind(finished_rows(evidence), "abel"):
         if row["bounce_epochs"]:
             first = row["bounce_epochs"][0]
             until = min(
@@ -54,70 +58,45 @@ def falls_again(evidence: Evidence, margin: float) -> Seen:
             )
             after = _norms(evidence, row).loc[first:until]
             fallen.append((row, 100 * (1 - after.min() / after.iloc[0])))
-    found = _mean(_by_seed(fallen), "a finished trial of ABEL that decays after a bounce")
+    found = mean_over_seeds(seed_means(fallen), "a finished trial of ABEL that decays after a bounce")
     return Seen(found, f"after its first decay the norm falls by {signed(found)} %")
 
 
 def fall_without_l2(evidence: Evidence, margin: float) -> Seen:
     """Return by how much the norm falls to its minimum, at a fixed rate without L2."""
-    rows = _at_fixed_rate([row for row in _finished(evidence) if not _value(evidence, row, L2)], "of 0")
-    found = _mean(_by_seed([(row, 100 * _before_decay(evidence, row).fall) for row in rows]), "finished trials")
+    rows = _at_fixed_rate(rows_by_l2(evidence)[1], "of 0")
+    found = mean_over_seeds(
+        seed_means([(row, 100 * _before_decay(evidence, row).fall) for row in rows]), "finished trials"
+    )
     return Seen(found, f"the norm falls by {signed(found)} % to its minimum")
 
 
 def decays_without_l2(evidence: Evidence, margin: float) -> Seen:
     """Return how many decays after a bounce ABEL makes without L2."""
-    rows = [row for row in _of_kind(_finished(evidence), "abel") if not _value(evidence, row, L2)]
-    counts = _by_seed([(row, len(row["bounce_epochs"])) for row in rows])
-    found = _mean(counts, "a finished trial of ABEL with an L2 of 0")
+    rows = rows_of_kind(rows_by_l2(evidence)[1], "abel")
+    counts = seed_means([(row, len(row["bounce_epochs"])) for row in rows])
+    found = mean_over_seeds(counts, "a finished trial of ABEL with an L2 of 0")
     return Seen(found, f"ABEL decays {signed(found)} times after a bounce")
 
 
 def bounce_at_slowest(evidence: Evidence, margin: float) -> Seen:
     """Return the depth of the norm's bounce at the lowest of several rates, in the longest trials there."""
-    rates = evidence.frames.curve("learning_rate_first").max()
-    rows = _at_fixed_rate(_finished(evidence), "of any strength")
-    used = {float(f"{rates[row['trial_id']]:.6g}") for row in rows}  # recorded in float32: 0.1 as 0.10000000149
+    rates = evidence.base_rates
+    rows = _at_fixed_rate(finished_rows(evidence), "of any strength")
+    used = {rates[row["trial_id"]] for row in rows}
     if len(used) < 2:
         raise ValueError("needs finished trials at two rates")
-    slow = [row for row in rows if float(f"{rates[row['trial_id']]:.6g}") == min(used)]
+    slow = [row for row in rows if rates[row["trial_id"]] == min(used)]
     longest = max(row["epochs"] for row in slow)
     where = f"at rate {min(used):g} in {longest} epochs "
     return _depth(evidence, [row for row in slow if row["epochs"] == longest], where)
 
 
-def gain(evidence: Evidence, margin: float) -> Seen:
-    """Return what cosine gains over simple decay."""
-    return _gain(_finished(evidence))
-
-
-def gain_without_l2(evidence: Evidence, margin: float) -> Seen:
-    """Return what cosine gains over simple decay without L2."""
-    return _gain([row for row in _finished(evidence) if not _value(evidence, row, L2)])
-
-
-def gain_with_l2(evidence: Evidence, margin: float) -> Seen:
-    """Return by how many points more cosine gains over simple decay with L2 than without."""
-    finished = _finished(evidence)
-    gains = [
-        _apart(
-            *(
-                _errors(_of_kind([row for row in finished if bool(_value(evidence, row, L2)) is has], kind))
-                for kind in KINDS
-            )
-        )
-        for has in (True, False)
-    ]
-    lack = "finished trials of cosine and simple decay, with L2 and without"
-    more, (with_l2, without) = _mean(_apart(*gains), lack), [points_text(_mean(each, lack)) for each in gains]
-    return Seen(more, f"cosine gains {with_l2} with L2 and {without} without: {points_text(more)} more")
-
-
 def norms_by_scale(evidence: Evidence, margin: float) -> Seen:
     """Return the largest difference of the final norm from that at initial scale 1, in percent of it, at larger scales."""
     by_scale: dict[float, dict[int, float]] = defaultdict(dict)
-    for row in _finished(evidence):
-        by_scale[_value(evidence, row, SCALE)][row["seed"]] = float(_norms(evidence, row).iloc[-1])
+    for row in finished_rows(evidence):
+        by_scale[program_value(evidence, row, SCALE)][row["seed"]] = float(_norms(evidence, row).iloc[-1])
     larger = sorted(scale for scale in by_scale if scale > 1)
     if 1 not in by_scale or not larger:
         raise ValueError("needs finished trials at initial scale 1 and at a larger one")
@@ -126,7 +105,7 @@ def norms_by_scale(evidence: Evidence, margin: float) -> Seen:
         seed: max(100 * abs(by_scale[scale].get(seed, norm) / norm - 1) for scale in larger)
         for seed, norm in plain.items()
     }
-    found = _mean(apart, "finished trials at initial scale 1")
+    found = mean_over_seeds(apart, "finished trials at initial scale 1")
     return Seen(found, f"at scales 1 to {larger[-1]:g} the final norm differs by at most {signed(found)} %")
 
 
@@ -139,17 +118,20 @@ def smallest_scale_bounce(evidence: Evidence, margin: float) -> Seen:
 def smallest_scale_error(evidence: Evidence, margin: float) -> Seen:
     """Return how much larger the final error is at the smallest initial scale than at scale 1."""
     smallest, plain = _smallest_scale(evidence)
-    found = _mean(_apart(_errors(smallest), _errors(plain)), "finished trials at both scales with one seed")
+    found = mean_over_seeds(
+        seed_differences(final_errors(smallest), final_errors(plain)), "finished trials at both scales with one seed"
+    )
     return Seen(found, f"compared with scale 1 the final error changes by {points_text(found)}")
 
 
 def extra_decays_of_plateau(evidence: Evidence, margin: float) -> Seen:
     """Return how many more decays a plateau schedule makes than ABEL."""
-    rows = _finished(evidence)
+    rows = finished_rows(evidence)
     plateau, abel = (
-        _by_seed([(row, len(row["decay_epochs"])) for row in _of_kind(rows, kind)]) for kind in ("plateau", "abel")
+        seed_means([(row, len(row["decay_epochs"])) for row in rows_of_kind(rows, kind)])
+        for kind in ("plateau", "abel")
     )
-    found = _mean(_apart(plateau, abel), "finished trials of plateau and ABEL with one seed")
+    found = mean_over_seeds(seed_differences(plateau, abel), "finished trials of plateau and ABEL with one seed")
     means = [float(np.mean(list(counts.values()))) for counts in (plateau, abel)]
     return Seen(found, f"plateau decays {means[0]:.1f} times, ABEL {means[1]:.1f} times: {signed(found)}")
 
@@ -168,59 +150,32 @@ def change_of_share(evidence: Evidence, margin: float) -> Seen:
 
 
 def _layers(evidence: Evidence) -> LayerNorms:
-    numbers = layer_norms(evidence.frames)
+    numbers = evidence.layers
     if numbers is None or numbers.layers <= TOP:
         raise ValueError(f"needs finished trials of a network of more than {TOP} layers, one for each seed")
     return numbers
 
 
-def _gain(rows: Rows) -> Seen:
-    gains = _apart(*(_errors(_of_kind(rows, kind)) for kind in KINDS))
-    found = _mean(gains, "finished trials of cosine and simple decay")
-    return Seen(found, f"cosine gains {points_text(found)} over simple decay")
-
-
-def _apart(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
-    """Return the first minus the second, over their common seeds."""
-    return {seed: first[seed] - second[seed] for seed in first if seed in second}
-
-
-def _errors(rows: Rows) -> dict[int, float]:
-    return _by_seed([(row, row["final_error"]) for row in rows])
-
-
-def _by_seed(numbers: Sequence[tuple[Row, float]]) -> dict[int, float]:
-    """Return the mean of the numbers of each seed."""
-    found: dict[int, list[float]] = defaultdict(list)
-    for row, number in numbers:
-        found[row["seed"]].append(number)
-    return {seed: float(np.mean(each)) for seed, each in found.items()}
-
-
-def _mean(by_seed: Mapping[int, float], lack: str) -> Interval:
-    if not by_seed:
-        raise ValueError(f"needs {lack}")
-    return mean_difference(list(by_seed.values()))
-
-
 def _depth(evidence: Evidence, rows: Rows, where: str = "") -> Seen:
     """Return how deep the bounce is: the smaller of the norm's fall to its minimum and its rise after it."""
     wholes = [(row, _before_decay(evidence, row)) for row in rows]
-    found = _mean(_by_seed([(row, 100 * min(whole.fall, whole.rise)) for row, whole in wholes]), "finished trials")
+    found = mean_over_seeds(
+        seed_means([(row, 100 * min(whole.fall, whole.rise)) for row, whole in wholes]), "finished trials"
+    )
     return Seen(found, f"{where}the norm bounces by {signed(found)} %")
 
 
 def _at_fixed_rate(rows: Rows, strength: str) -> Rows:
     """Return the trials of the first kind of schedule of a fixed rate that there is."""
     for kind in FIXED_RATE:
-        if own := _of_kind(rows, kind):
+        if own := rows_of_kind(rows, kind):
             return own
     raise ValueError(f"needs a finished trial with an L2 {strength} of a constant rate, of steps or of ABEL")
 
 
 def _smallest_scale(evidence: Evidence) -> tuple[Rows, Rows]:
     """Return the finished trials at the smallest initial scale and at scale 1."""
-    scales = [(row, _value(evidence, row, SCALE)) for row in _finished(evidence)]
+    scales = [(row, program_value(evidence, row, SCALE)) for row in finished_rows(evidence)]
     least = min((scale for _, scale in scales), default=1.0)
     plain = [row for row, scale in scales if scale == 1]
     if least >= 1 or not plain:
@@ -239,19 +194,3 @@ def _before_decay(evidence: Evidence, row: Row) -> Bounce:
 
 def _norms(evidence: Evidence, row: Row) -> "pd.Series[float]":
     return cast("pd.Series[float]", evidence.norms[row["trial_id"]].dropna())
-
-
-def _finished(evidence: Evidence) -> Rows:
-    return cast(Rows, evidence.frames.finished.to_dict("records"))
-
-
-def _of_kind(rows: Rows, kind: str) -> Rows:
-    return [row for row in rows if row["kind"] == kind]
-
-
-def _value(evidence: Evidence, row: Row, name: str) -> float:
-    """Return a number of a trial's program: that of its grid, of its arm, of the sweep, or the default."""
-    spec = evidence.frames.spec
-    documents = (spec.get("arms", {}).get(row["arm"], {}).get("program", {}), spec.get("program", {}), DEFAULTS)
-    given = next(document[name] for document in documents if name in document)
-    return float(row["settings"].get(f"program.{name}", given))

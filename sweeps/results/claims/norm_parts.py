@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
-from sweeps.results.claims import norm_observations
+from sweeps.results.claims import gains, norm_observations
 from sweeps.results.claims.layers import TOP
 from sweeps.results.claims.norm_curves import LEAST_RISE
 from sweeps.results.claims.observations import Bound
@@ -70,13 +70,28 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="A complex schedule gains more over simple decay with L2 than without.",
             rule="simple decay's final error minus cosine's is larger with L2",
             bound=above_zero,
-            look=norm_observations.gain_with_l2,
+            look=gains.gain_with_l2,
         ),
         ClaimPart(
             says="Without L2 the schedule makes no difference.",
             rule="without L2 simple decay's and cosine's final errors differ by less than {margin} points",
             bound=within_margin,
-            look=norm_observations.gain_without_l2,
+            look=gains.gain_without_l2,
+        ),
+    ),
+    "small_rate": (
+        ClaimPart(
+            says="With L2 a small fixed rate loses to a large one that decays, however long the training.",
+            rule="at the lowest constant rate, in the longest trials, the final error is more than {margin} points above that "
+            "of simple decay at a larger rate",
+            bound=above_margin,
+            look=gains.small_rate_loss,
+        ),
+        ClaimPart(
+            says="A small fixed rate loses far more with L2 than without.",
+            rule="what it loses to simple decay is more than {margin} points larger with L2",
+            bound=above_margin,
+            look=gains.small_rate_loss_with_l2,
         ),
     ),
     "easy": (
@@ -84,7 +99,7 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="On an easy task cosine is level with simple decay although the norm bounces.",
             rule="their final errors differ by less than {margin} points",
             bound=within_margin,
-            look=norm_observations.gain,
+            look=gains.gain,
         ),
         ClaimPart(
             says="On an easy task the norm still bounces.",

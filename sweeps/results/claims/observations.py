@@ -171,7 +171,7 @@ def last_decay(evidence: Evidence, margin: float) -> Seen:
 
 def factor(evidence: Evidence, margin: float) -> Seen:
     """Return the spread of ABEL's error over the decay factors."""
-    table = evidence.table("abel", "final")
+    table = evidence.table("abel", "final", FACTOR)
     by_factor = along(table, FACTOR)
     spread = measure("spread", by_factor)
     means = zip(by_factor.settings, by_factor.errors.mean(axis=1), strict=True)
@@ -191,7 +191,7 @@ def _joint(table: Grid) -> str:
 
 def more_decays(evidence: Evidence, margin: float) -> Seen:
     """Return how many more decays ABEL makes at the largest factor than at the smallest."""
-    table = evidence.table("abel", "final")
+    table = evidence.table("abel", "final", FACTOR)
     by_factor = along(table, FACTOR)
     factors = [float(str(value)) for ((_, value),) in by_factor.settings]
     most, least = int(np.argmax(factors)), int(np.argmin(factors))
@@ -206,7 +206,7 @@ def growth(other: str) -> Callable[[Evidence, float], Seen]:
     """Return the function for ABEL's mean error above its best rate, minus the same for another schedule."""
 
     def look(evidence: Evidence, margin: float) -> Seen:
-        abel, against = (along(evidence.table(kind, "final"), RATE) for kind in ("abel", other))
+        abel, against = (along(evidence.table(kind, "final", RATE), RATE) for kind in ("abel", other))
         (one, two), apart = compare(abel, against)["area"]
         return Seen(
             apart.value,
@@ -218,7 +218,7 @@ def growth(other: str) -> Callable[[Evidence, float], Seen]:
 
 def extreme(evidence: Evidence, margin: float) -> Seen:
     """Check whether only ABEL trains at the largest rate, each schedule at its best factor."""
-    abel = evidence.table("abel", "final")
+    abel = evidence.table("abel", "final", RATE)
     if abel.guessing is None:
         raise ValueError("needs the error of guessing, which is unknown")
     rate = max(along(abel, RATE).settings, key=lambda setting: float(str(setting[0][1])))[0][1]
@@ -236,7 +236,7 @@ def extreme(evidence: Evidence, margin: float) -> Seen:
 
 def _at_rate(evidence: Evidence, kind: str, rate: Scalar) -> Interval:
     """Return the lowest error at a rate, without bounds if training seeds agree by chance, but with bounds if all guess."""
-    table = at_value(evidence.table(kind, "final"), RATE, rate)
+    table = at_value(evidence.table(kind, "final", RATE), RATE, rate)
     found = measure("best", table)
     trains = table.guessing is not None and found.value < NEAR_CHANCE * table.guessing
     return without_bounds(found.value) if trains and found.high - found.low <= ROUNDING else found

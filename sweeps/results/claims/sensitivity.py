@@ -1,11 +1,11 @@
 """The numbers of the robustness experiments: rate by decay factor (paper, figure 3), and the last decay (figure S1).
 
-Errors are final test errors in percent, of every arm at its best setting and over its grid.
+Errors are final errors in percent, of every arm at its best setting and over its grid.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,10 +21,24 @@ SHOWN = {"best": "at its own best", "mean": "over the grid", "area": "above its 
 
 @dataclass(frozen=True, kw_only=True)
 class RateByFactor:
-    """Arms over rates and factors, ABEL's first; an arm without a factor varies only its rate."""
+    """Arms over rates and factors, ABEL's first.
+
+    Args:
+        arms: over both; an arm without a factor varies only its rate. If rate and factor vary one at a time, over rates alone.
+        abel: ABEL's arm.
+        label: the name in words of the errors.
+        by_factor: over factors alone, if rate and factor vary one at a time; else empty.
+    """
 
     arms: Mapping[str, Grid]
     abel: str
+    label: str
+    by_factor: Mapping[str, Grid] = field(default_factory=dict)
+
+    @property
+    def grids(self) -> tuple[Mapping[str, Grid], ...]:
+        """Arms that can be compared over one grid: those over both axes, or those over each."""
+        return (self.arms, self.by_factor) if self.by_factor else (self.arms,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +48,12 @@ class LastDecay:
     Args:
         table: errors and decays, one setting per epoch, in ascending order.
         reference: index of the epoch nearest to 85 % of training.
+        label: the name in words of the errors.
     """
 
     table: Grid
     reference: int
+    label: str
 
     @property
     def epochs(self) -> list[float]:
@@ -46,17 +62,22 @@ class LastDecay:
 
 
 def rates_by_factors(evidence: Evidence) -> RateByFactor:
-    """Return every arm over rates and factors.
+    """Return every arm over rates and factors, which vary together in one arm of each kind, or one at a time in several.
 
     Raises:
-        ValueError: an arm varies something else, there are two of one kind, or a trial has no result.
+        ValueError: there is no arm of ABEL, an arm varies something else, or a trial has no result.
     """
-    kinds = [kind for kind in dict.fromkeys(evidence.kinds.values()) if kind != "abel"]
-    arms = {evidence.arm(kind): evidence.table(kind, "final") for kind in ("abel", *kinds)}
+    named = {kind: arm for arm, kind in reversed(evidence.kinds.items())}  # the first arm of each kind
+    kinds = sorted(dict.fromkeys(evidence.kinds.values()), key=lambda kind: kind != "abel")
+    arms = {named[kind]: evidence.table(kind, "final", RATE) for kind in kinds}
+    one_at_a_time = [kind for kind in kinds if evidence.parts(kind, FACTOR)]
+    by_factor = {named[kind]: evidence.table(kind, "final", FACTOR) for kind in one_at_a_time}
     first, *others = arms.values()
-    if set(axes(first)) != {RATE, FACTOR} or not all({RATE} <= set(axes(other)) <= {RATE, FACTOR} for other in others):
+    most = {RATE} if by_factor else {RATE, FACTOR}
+    varied = set(axes(first)) == most and all({RATE} <= set(axes(other)) <= most for other in others)
+    if "abel" not in named or not varied or not all(set(axes(one)) == {FACTOR} for one in by_factor.values()):
         raise ValueError("needs an arm of kind abel that varies rate and factor, and other arms that vary nothing else")
-    return RateByFactor(arms=arms, abel=evidence.arm("abel"))
+    return RateByFactor(arms=arms, abel=named["abel"], label=evidence.frames.metric.error_label, by_factor=by_factor)
 
 
 def last_decays(evidence: Evidence) -> LastDecay:
@@ -72,29 +93,37 @@ def last_decays(evidence: Evidence) -> LastDecay:
     order = np.argsort(np.array(epochs, float))
     ordered = table.of_settings(order.tolist())
     wanted = 0.85 * float(evidence.frames.trials["epochs"].max())
-    places = LastDecay(table=ordered, reference=0).epochs
-    return LastDecay(table=ordered, reference=min(range(len(places)), key=lambda place: abs(places[place] - wanted)))
+    numbers = LastDecay(table=ordered, reference=0, label=evidence.frames.metric.error_label)
+    far = np.abs(np.array(numbers.epochs) - wanted)
+    return replace(numbers, reference=int(far.argmin()))
 
 
 def rate_by_factor_findings(numbers: RateByFactor) -> Iterator[str]:
-    """Yield sentences about each arm, then about ABEL compared with each other arm."""
-    for arm, table in numbers.arms.items():
+    """Yield sentences about each arm, then about ABEL compared with each other arm, for each grid."""
+    rows = [comparisons(arms, numbers.abel) if numbers.abel in arms else [] for arms in numbers.grids]
+    for arms, own in zip(numbers.grids, rows, strict=True):
+        yield from _grid_findings(arms, numbers, own)
+    if sum(map(len, rows)) > 1:
+        yield (
+            "Intervals are at 95 %; d is Cohen's d for paired differences with Hedges' correction; p is corrected for all "
+            f"comparisons {'of a grid' if numbers.by_factor else 'made here'}, including worst and spread (Benjamini and "
+            "Yekutieli)."
+        )
+
+
+def _grid_findings(arms: Mapping[str, Grid], numbers: RateByFactor, rows: Sequence[Row]) -> Iterator[str]:
+    abel, label = numbers.abel, numbers.label
+    for arm, table in arms.items():
         found = measures(table)
         yield (
-            f"{arm} is best at {in_words(dict(best_setting(table)))}, with {percent(found['best'])} final test error; its mean "
+            f"{arm} is best at {in_words(dict(best_setting(table)))}, with {percent(found['best'])} final {label}; its mean "
             f"over the grid is {percent(found['mean'])}, its worst {percent(found['worst'])}."
         )
-    rows = comparisons(numbers.arms, numbers.abel)
     for arm in dict.fromkeys(row.second for row in rows):
         told = [
             f"{SHOWN[row.measure]} {_difference(row)}" for row in rows if row.second == arm and row.measure in SHOWN
         ]
-        yield f"{numbers.abel} minus {arm}, in points, paired by seed: {'; '.join(told)}."
-    if len(rows) > 1:
-        yield (
-            "Intervals are at 95 %; d is Cohen's d for paired differences with Hedges' correction; p is corrected for all of "
-            "these comparisons, including worst and spread (Benjamini and Yekutieli)."
-        )
+        yield f"{abel} minus {arm}, in points, paired by seed: {'; '.join(told)}."
 
 
 def last_decay_findings(numbers: LastDecay) -> Iterator[str]:
@@ -103,9 +132,9 @@ def last_decay_findings(numbers: LastDecay) -> Iterator[str]:
     found, reference = measures(numbers.table), numbers.reference
     apart = np.abs(means - means[reference])
     yield (
-        f"With its last decay after epoch {epochs[reference]:g}, the nearest to 85 % of training, ABEL's final test error is "
-        f"{means[reference]:.1f} %; for epochs {epochs[0]:g} to {epochs[-1]:g} it differs from that by {apart.max():.1f} points "
-        f"at most. Without the contribution of noise, the spread is {bounded(found['spread'])} points."
+        f"With its last decay after epoch {epochs[reference]:g}, the nearest to 85 % of training, ABEL's final {numbers.label} "
+        f"is {means[reference]:.1f} %; for epochs {epochs[0]:g} to {epochs[-1]:g} it differs from that by {apart.max():.1f} "
+        f"points at most. Without the contribution of noise, the spread is {bounded(found['spread'])} points."
     )
     decays = numbers.table.decays.mean(axis=1)
     yield f"It decays {decays.min():.1f} to {decays.max():.1f} times per trial, including the last decay."

@@ -72,7 +72,7 @@ TRIAL = TrialResult(
     failure=None,
     attempts=0,
 )
-DETAIL = SweepDetail(sweep=SWEEP, arms=(SUMMARY,), trials=(TRIAL,), incidents=(), lacking=0)
+DETAIL = SweepDetail(sweep=SWEEP, arms=(SUMMARY,), trials=(TRIAL,), incidents=(), lacking=0, error="test error")
 PLAN = Plan(
     name="mine",
     title="A sweep",
@@ -99,7 +99,13 @@ FINDING = Finding(
     limit=1.5,
 )
 CHECKED = Checked(
-    sweep="mine", id="x", baseline="b.json", error="minimum", verdict=Verdict.CANNOT_TELL, findings=(FINDING,)
+    metric="test error",
+    sweep="mine",
+    id="x",
+    baseline="b.json",
+    error="minimum",
+    verdict=Verdict.CANNOT_TELL,
+    findings=(FINDING,),
 )
 POWER = Power(arm=ARM, measure="spread", margin=1.5, rows=((10, 1.75, dict.fromkeys(Verdict, 0.33)),))
 KIND = "a_source_of_a_plug_in_with_a_long_name"
@@ -175,8 +181,8 @@ def test_a_tiny_terminal_is_no_fault(width: int) -> None:
 
 
 def test_a_cancelled_trial_is_not_complete() -> None:
-    assert "6/8 2 cancelled" in drawn(rendering_sweeps.arms_table([SUMMARY]), 120)
-    assert "8/8" in drawn(rendering_sweeps.arms_table([replace(SUMMARY, cancelled=0)]), 120)
+    assert "6/8 2 cancelled" in drawn(rendering_sweeps.arms_table([SUMMARY], "test error"), 120)
+    assert "8/8" in drawn(rendering_sweeps.arms_table([replace(SUMMARY, cancelled=0)], "test error"), 120)
 
 
 def test_a_plan_says_how_long_the_start_takes() -> None:

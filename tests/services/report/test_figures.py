@@ -14,6 +14,7 @@ from sweeps.results.claims.decay_time import DecayTime
 from sweeps.results.frames import CURVE_COLUMNS, Frames
 
 NUMBERS = DecayTime(
+    label="test error",
     grid=pd.DataFrame({"decay_epoch": [2, 2, 10, 10], "seed": [0, 1, 0, 1], "error": [50.0, 54.0, 30.0, 31.0]}),
     norm=pd.DataFrame({0: [9.0, 5.0, 8.0], 1: [10.0, 6.0, 8.5]}, index=[1, 2, 3]),
     constant={0: 40.0, 1: 42.0},
@@ -50,6 +51,7 @@ def test_a_long_title_stays_inside() -> None:
 
 def test_it_is_drawn_without_norm_abel_and_spread_too() -> None:
     bare = DecayTime(
+        label="test error",
         grid=NUMBERS.grid[NUMBERS.grid["seed"] == 0],
         norm=pd.DataFrame(),
         constant={},

@@ -16,7 +16,7 @@ def arm(name: str, errors: Floats, seeds: tuple[int, ...]) -> Robustness:
     """An arm over two rates and two factors."""
     settings = tuple((("rate", rate), ("factor", factor)) for rate, factor in product((0.1, 0.2), (0.1, 0.5)))
     table = Grid(settings=settings, seeds=seeds, errors=errors, decays=np.zeros_like(errors))
-    return Robustness(arm=name, kind=name, error="minimum", table=table, measures=measures(table))
+    return Robustness(arm=name, kind=name, error="minimum", table=table, measures=measures(table), metric="test error")
 
 
 def test_an_arm_that_guessed_everywhere_has_no_f_and_no_p() -> None:

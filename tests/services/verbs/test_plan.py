@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from services.cli.app import app
+from sweeps import catalog
 
 
 def test_the_trials_of_a_sweep_are_compared_by_one_metric(tmp_path: Path, abel_home: Path) -> None:
@@ -29,3 +31,31 @@ def test_the_trials_of_a_sweep_are_compared_by_one_metric(tmp_path: Path, abel_h
         "error: fitted: its trials must be compared by one metric, got explained, recovered; "
         "give each a sweep of its own"
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "l2: 0.01",
+            "l2: 0.01\n  micro_batches: 3",
+            "arms.constant.program: micro_batches must divide batch_size = 16, got 3",
+        ),
+        ("crop: 0", "crop: 9", "augment.crop must be below the image's sides (8, 8), got 9"),
+        (
+            "batch_size: 16",
+            "batch_size: 1298",
+            "program.batch_size: must be at most the 1297 training examples, got 1298",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_one_error_and_no_forecast(
+    tmp_path: Path, abel_home: Path, old: str, new: str, said: str
+) -> None:
+    text = catalog.template()
+    assert old in text
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(text.replace(old, new))
+    done = CliRunner().invoke(app, ["plan", str(spec)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in " ".join(done.stderr.split()) and done.stderr.count("error: ") == 1

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -64,4 +65,18 @@ def test_a_data_set_is_read_once_for_all_programs_over_it(tiny_program, monkeypa
 
 def test_a_fault_is_an_answer(tiny_program):
     program = to_dict(tiny_program) | {"augment": {"crop": 10}}
-    assert "augment.crop must be below the image's sides (8, 16), got 10" in answered(program)["fault"]
+    answer = answered(program)
+    assert "augment.crop must be below the image's sides (8, 16), got 10" in answer["fault"]
+    assert answer["missing"] is False
+
+
+def test_data_that_are_not_here_are_no_fault_of_the_program(tiny_program):
+    answer = answered(to_dict(tiny_program) | {"data": {"kind": "tfds", "name": "cifar10"}})
+    assert answer == {"fault": "cifar10: a data directory must be given (--data-dir)", "missing": True}
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused_before_anything_is_computed(tiny_program):
+    rule = r"program: must have a training state that fits into the [\d.]+ GiB of memory here, got [\d,]+\.\d GiB of weights"
+    assert re.match(
+        rule, answered(to_dict(tiny_program) | {"model": {"kind": "wide_resnet", "depth": 40, "width": 1000}})["fault"]
+    )

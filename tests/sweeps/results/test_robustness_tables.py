@@ -148,7 +148,9 @@ def test_the_mean_over_the_range_is_not_called_a_choice_among_the_settings() -> 
     settings = tuple((("schedule.learning_rate", rate),) for rate in RATES)
     errors = np.array([[10.0, 10], [12, 12], [30, 30]])
     table = Grid(settings=settings, seeds=(0, 1), errors=errors, decays=np.ones((3, 2)))
-    lone = Robustness(arm="abel", kind="abel", error="minimum", table=table, measures=measures(table))
+    lone = Robustness(
+        arm="abel", kind="abel", error="minimum", table=table, measures=measures(table), metric="test error"
+    )
     (sentence,) = robustness_findings([lone])
     # By the trapezoid rule (10 + 2 * 12 + 30) / 4 = 16; at even odds it would be 17.3.
     assert sentence.endswith("; averaged over the grid it is 6.0 (6.0 to 6.0) points above the best.")
@@ -175,7 +177,7 @@ def test_one_seed_cannot_tell_which_spread_is_the_least() -> None:
 def test_arms_of_other_grids_are_not_ranked() -> None:
     abel, step = arms()
     table = Grid(settings=((("a", 1),), (("a", 2),)), seeds=(0, 1), errors=np.eye(2) * 9, decays=np.ones((2, 2)))
-    other = replace(step, table=table, measures=measures(table))
+    other = replace(step, table=table, measures=measures(table), metric="test error")
     assert len(list(robustness_findings([abel, other]))) == 2
 
 
@@ -192,7 +194,7 @@ def test_the_error_that_counts_is_named_and_taken() -> None:
 
 def test_arms_without_a_grid_say_nothing_of_settings() -> None:
     table = Grid(settings=((),), seeds=(0, 1), errors=np.full((1, 2), 89.0), decays=np.ones((1, 2)))
-    lone = Robustness(arm="a", kind="abel", error="minimum", table=table, measures=measures(table))
+    lone = Robustness(arm="a", kind="abel", error="minimum", table=table, measures=measures(table), metric="test error")
     assert list(robustness_findings([lone])) == []
     (hopeless,) = robustness_findings([replace(lone, table=replace(table, guessing=90.0))])
     assert hopeless.startswith("a is near chance") and hopeless.endswith("guessing has 90 %.")
@@ -212,7 +214,9 @@ def test_the_error_is_drawn_along_every_axis() -> None:
 def test_what_is_measured_by_its_logarithm_is_drawn_by_it() -> None:
     settings = tuple((("program.l2", value),) for value in (1e-4, 1e-3, 1e-2))
     table = Grid(settings=settings, seeds=(0, 1), errors=np.ones((3, 2)), decays=np.ones((3, 2)))
-    lone = Robustness(arm="abel", kind="abel", error="minimum", table=table, measures=measures(table))
+    lone = Robustness(
+        arm="abel", kind="abel", error="minimum", table=table, measures=measures(table), metric="test error"
+    )
     assert list(axes_figure([lone]).axes[0].get_xticks()) == pytest.approx([-4, -3, -2])
 
 
@@ -229,7 +233,9 @@ def test_two_axes_are_drawn_in_one_scale() -> None:
 def test_settings_that_were_drawn_are_points() -> None:
     settings = tuple((("a", first), ("b", second)) for first, second in ((1, 0.3), (2, 0.1), (4, 0.2)))
     table = Grid(settings=settings, seeds=(0, 1), errors=np.array([[1.0, 2], [3, 4], [5, 6]]), decays=np.ones((3, 2)))
-    drawn = Robustness(arm="a", kind="abel", error="minimum", table=table, measures=measures(table))
+    drawn = Robustness(
+        arm="a", kind="abel", error="minimum", table=table, measures=measures(table), metric="test error"
+    )
     assert not drawn.whole and arms()[0].whole
     styles = [{line.get_linestyle() for line in axes_figure([one]).axes[0].lines} for one in (drawn, arms()[0])]
     assert "-" not in styles[0] and "-" in styles[1]
@@ -238,7 +244,9 @@ def test_settings_that_were_drawn_are_points() -> None:
 def test_what_no_grid_has_is_a_hole() -> None:
     settings = tuple((("a", first), ("b", second)) for first, second in ((1, 1), (1, 2), (2, 1)))
     table = Grid(settings=settings, seeds=(0, 1), errors=np.ones((3, 2)), decays=np.ones((3, 2)))
-    holed = Robustness(arm="a", kind="abel", error="minimum", table=table, measures=measures(table))
+    holed = Robustness(
+        arm="a", kind="abel", error="minimum", table=table, measures=measures(table), metric="test error"
+    )
     assert sorted(text.get_text() for text in heat_figure([holed]).axes[0].texts) == ["", "1.0", "1.0", "1.0"]
 
 

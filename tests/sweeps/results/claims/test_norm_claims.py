@@ -1,4 +1,4 @@
-"""Tests for `norm_observations.py` and `norm_parts.py`: rules on the norm's shape, kept, broken and left open."""
+"""Tests for `norm_observations.py`, `gains.py` and `norm_parts.py`: rules on the norm, kept, broken and left open."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -77,6 +77,41 @@ def test_a_complex_schedule_gains_more_with_l2(off: float, expected: list[Held])
     by_arm = {"arms": {"cosine": {"program": {"l2": 0.01}}, "simple": {"program": {"l2": 0.01}}}}
     plain = [row | {"settings": {}} for row in rows]
     assert here(plain, "l2_gap", by_arm) == expected, "an arm's own program counts like a grid"
+
+
+def small_and_large(with_l2: float, without: float, rate: float = 0.02) -> list[dict[str, Any]]:
+    """Simple decay at rate 0.1, and a constant rate with these final errors in five times the epochs, with L2 and without."""
+    rows = []
+    for error, l2 in ((with_l2, 0.01), (without, 0.0)):
+        simple = seeds("simple", 20.0, settings={RATE: 0.1, L2: l2})
+        noise = [row | {"final_error": row["final_error"] + 10 * l2 * row["seed"] ** 2} for row in simple]
+        rows += [*noise, *seeds("constant", error, settings={RATE: rate, L2: l2}, epochs=20)]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("with_l2", "without", "expected"),
+    [(27.5, 21.2, [HELD, HELD]), (27.5, 27.0, [HELD, NOT]), (20.5, 20.4, [NOT, NOT]), (27.5, 25.5, [HELD, OPEN])],
+)
+def test_a_small_fixed_rate_loses_more_with_l2(with_l2: float, without: float, expected: list[Held]) -> None:
+    assert here(small_and_large(with_l2, without), "small_rate") == expected
+
+
+def test_the_losses_are_those_of_the_lowest_rate_in_its_longest_trials() -> None:
+    rows = small_and_large(27.5, 21.2)
+    for l2 in (0.01, 0.0):
+        rows += seeds("constant", 20.0, settings={RATE: 0.05, L2: l2}, epochs=20)
+        rows += seeds("constant", 20.0, settings={RATE: 0.02, L2: l2, "x": 1})
+    (first, second) = evaluate_claims(evidence(rows), ["small_rate"], 2.0)
+    assert (first.here, second.here) == (HELD, HELD)
+    assert first.source == "main text" and "+1.2 (+1.2 to +1.2) points without" in second.numbers
+
+
+def test_a_small_rate_needs_a_larger_one_beside_it() -> None:
+    (first, _) = evaluate_claims(evidence(small_and_large(27.5, 21.2, rate=0.1)), ["small_rate"], 2.0)
+    assert first.here is OPEN and "simple decay at a larger one; the lowest constant rate is 0.1" in first.numbers
+    only = [row for row in small_and_large(27.5, 21.2) if row["settings"][L2]]
+    assert here(only, "small_rate") == [HELD, OPEN], "nothing without L2 to compare with"
 
 
 def test_an_easy_task_bounces_and_gains_nothing() -> None:

@@ -1,6 +1,7 @@
 """Tests for `sensitivity.py` and its figures in `services/report/`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -13,8 +14,10 @@ from services.report import themes
 from services.report.main_figures import exhibit, missing
 from services.report.themes import LIGHT
 from sweeps.results.claims.evidence import FACTOR, LAST, RATE, Evidence
+from sweeps.results.claims.paper import evaluate_claims
 from sweeps.results.claims.sensitivity import last_decays, rates_by_factors
 from sweeps.results.frames import CURVE_COLUMNS, Frames
+from workers.contracts import Metric
 
 RATES, FACTORS = (0.01, 0.1, 1.0), (0.5, 0.1)
 LEVELS = {"abel": 20.0, "step": 22.0, "cosine": 21.0}
@@ -49,6 +52,30 @@ def both_axes() -> list[dict[str, Any]]:
     return rows
 
 
+ALONE = {
+    "abel": {"schedule.learning_rate": [0.01, 0.1, 1.0]},
+    "abel-factor": {"schedule.decay_factor": [0.2, 0.3]},
+    "abel-long": {"schedule.decay_factor": [0.5]},
+    "step": {"schedule.learning_rate": [0.01, 0.1, 1.0]},
+    "step-factor": {"schedule.decay_factor": [0.2, 0.3, 0.5]},
+}
+
+
+def one_at_a_time() -> Frames:
+    """Rates at factor 0.1, and factors at rate 0.1, where factor 0.1 is a trial of the rates."""
+    rows, arms = [], {}
+    for arm, grid in ALONE.items():
+        ((axis, values),) = grid.items()
+        kind = arm.partition("-")[0]
+        schedule = {"kind": kind, "learning_rate": 0.1, "decay_factor": 0.1, "warmup_epochs": 5}
+        arms[arm] = {"schedule": schedule, "grid": grid, **({"epochs": 60} if arm == "abel-long" else {})}
+        for value, seed in product(values, range(3)):
+            error = LEVELS[kind] + 3 * value + seed + 0.1 * (seed == 1) * (kind == "step")
+            rows.append(trial(arm, seed, error, {axis: value}, range(int(10 * value))) | {"kind": kind})
+    plain = frames(rows, "rate_by_factor")
+    return Frames(spec=plain.spec | {"arms": arms}, trials=plain.trials, curves=plain.curves)
+
+
 def of_last_decays(epochs: Sequence[int] = (38, 24, 30)) -> list[dict[str, Any]]:
     return [
         trial("abel", seed, 20.0 + seed + (epoch - 30) / 10, {LAST: epoch}, decays=(10, epoch))
@@ -60,6 +87,31 @@ def test_arms_over_rates_and_factors() -> None:
     numbers = rates_by_factors(Evidence(frames=frames(both_axes(), "rate_by_factor")))
     assert list(numbers.arms) == ["abel", "step", "cosine"]
     assert {arm: len(table.settings) for arm, table in numbers.arms.items()} == {"abel": 6, "step": 6, "cosine": 3}
+
+
+def test_rates_and_factors_one_at_a_time() -> None:
+    numbers = rates_by_factors(Evidence(frames=one_at_a_time()))
+    assert [list(arms) for arms in numbers.grids] == [["abel", "step"], ["abel", "step"]]
+    assert [value for ((_, value),) in numbers.arms["abel"].settings] == [0.01, 0.1, 1.0]
+    for table in numbers.by_factor.values():
+        assert [value for ((_, value),) in table.settings] == [0.1, 0.2, 0.3, 0.5], "0.1 is a trial of the rates"
+    found = evaluate_claims(Evidence(frames=one_at_a_time()), ["decay_factor", "rate"], 2.0)
+    told = {one.says: one.numbers for one in found}
+    assert "decays per trial by factor, 0.1: 1.0, 0.2: 2.0, 0.3: 3.0, 0.5: 5.0" in told[found[1].says]
+    assert found[2].numbers.startswith("on average ABEL is")
+
+
+def test_a_figure_of_one_axis_at_a_time_has_findings_for_both_and_no_maps() -> None:
+    shown = exhibit(one_at_a_time())
+    assert shown is not None and "the other being fixed" in shown.caption
+    assert [text.split(",")[0] for text in shown.findings if " is best at " in text] == [
+        "abel is best at learning rate 0.01",
+        "step is best at learning rate 0.01",
+        "abel is best at decay factor 0.1",
+        "step is best at decay factor 0.1",
+    ]
+    figure = shown.draw(title="both")
+    assert [panel.get_xlabel() for panel in figure.axes] == ["learning rate", "decay factor"]
 
 
 def test_last_decays_in_order_with_that_at_85_percent() -> None:
@@ -105,6 +157,16 @@ def test_findings_of_rate_by_factor() -> None:
     assert (second.split()[0], third.split()[0]) == ("step", "cosine")
     assert against[0].startswith("abel minus step, in points, paired by seed: at its own best -2.1 (-2.")
     assert "Benjamini and Yekutieli" in how
+
+
+@pytest.mark.parametrize(("figure", "rows"), [("rate_by_factor", both_axes()), ("last_decay_epoch", of_last_decays())])
+def test_errors_are_called_by_the_metric(figure: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    accuracy = Metric(name="accuracy", label="accuracy", unit="%", higher_is_better=True)
+    shown = exhibit(replace(frames(rows, figure), metric=accuracy))
+    assert shown is not None and shown.heading.startswith("Final 100 - accuracy by")
+    assert "final 100 - accuracy" in shown.findings[0]
+    axes_labels = {panel.get_ylabel() for panel in shown.draw().axes}
+    assert "final 100 - accuracy (%)" in axes_labels and not any("test error" in label for label in axes_labels)
 
 
 def test_findings_of_last_decay() -> None:

@@ -1,0 +1,82 @@
+"""A sweep's evidence for the paper's claims on what schedules gain, with L2 and without.
+
+As in `observations`, every function raises `ValueError` with what is missing if there is no deciding number.
+"""
+
+from collections.abc import Callable, Mapping
+
+from sweeps.results.claims.evidence import Evidence
+from sweeps.results.claims.observations import Seen, points_text
+from sweeps.results.claims.trial_rows import (
+    Rows,
+    final_errors,
+    finished_rows,
+    mean_over_seeds,
+    rows_by_l2,
+    rows_of_kind,
+    seed_differences,
+)
+
+COSINE = "finished trials of cosine and simple decay"
+SMALL = "finished trials of a constant rate and of simple decay at a larger one"
+
+
+def gain(evidence: Evidence, margin: float) -> Seen:
+    """Return what cosine gains over simple decay."""
+    return _gain(finished_rows(evidence))
+
+
+def gain_without_l2(evidence: Evidence, margin: float) -> Seen:
+    """Return what cosine gains over simple decay without L2."""
+    return _gain(rows_by_l2(evidence)[1])
+
+
+def gain_with_l2(evidence: Evidence, margin: float) -> Seen:
+    """Return by how many points more cosine gains over simple decay with L2 than without."""
+    return _more_with_l2(evidence, _gains, "cosine gains", COSINE)
+
+
+def small_rate_loss(evidence: Evidence, margin: float) -> Seen:
+    """Return what the lowest constant rate loses to simple decay at a larger rate, with L2."""
+    found = mean_over_seeds(_small_rate_losses(evidence)(rows_by_l2(evidence)[0]), f"{SMALL}, with L2")
+    return Seen(found, f"with L2 the small rate's final error is {points_text(found)} above that of simple decay")
+
+
+def small_rate_loss_with_l2(evidence: Evidence, margin: float) -> Seen:
+    """Return by how many points more the lowest constant rate loses to simple decay with L2 than without."""
+    return _more_with_l2(evidence, _small_rate_losses(evidence), "the small rate loses", SMALL)
+
+
+def _gain(rows: Rows) -> Seen:
+    found = mean_over_seeds(_gains(rows), COSINE)
+    return Seen(found, f"cosine gains {points_text(found)} over simple decay")
+
+
+def _gains(rows: Rows) -> dict[int, float]:
+    simple, cosine = (final_errors(rows_of_kind(rows, kind)) for kind in ("simple", "cosine"))
+    return seed_differences(simple, cosine)
+
+
+def _small_rate_losses(evidence: Evidence) -> Callable[[Rows], dict[int, float]]:
+    """Return the function for the losses of the lowest constant rate, in its longest trials, by seed."""
+    rates = evidence.base_rates
+
+    def losses(rows: Rows) -> dict[int, float]:
+        constant, simple = (rows_of_kind(rows, kind) for kind in ("constant", "simple"))
+        lowest = min((rates[row["trial_id"]] for row in constant), default=0.0)
+        if any(rates[row["trial_id"]] <= lowest for row in simple):
+            raise ValueError(f"needs {SMALL}; the lowest constant rate is {lowest:g}")
+        slow = [row for row in constant if rates[row["trial_id"]] == lowest]
+        longest = max((row["epochs"] for row in slow), default=0)
+        return seed_differences(final_errors([row for row in slow if row["epochs"] == longest]), final_errors(simple))
+
+    return losses
+
+
+def _more_with_l2(evidence: Evidence, by_seed: Callable[[Rows], Mapping[int, float]], verb: str, lack: str) -> Seen:
+    """Return by how much a number of each seed is larger with L2 than without."""
+    lack = f"{lack}, with L2 and without"
+    with_l2, without = (by_seed(rows) for rows in rows_by_l2(evidence))
+    more = mean_over_seeds(seed_differences(with_l2, without), lack)
+    told = [points_text(mean_over_seeds(each, lack)) for each in (with_l2, without)]
+    return Seen(more, f"{verb} {told[0]} with L2 and {told[1]} without: {points_text(more)} more")

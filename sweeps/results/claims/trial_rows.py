@@ -1,0 +1,73 @@
+"""Finished trials of a sweep as rows, and differences between them by seed."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from sweeps.results.claims.evidence import Evidence
+from sweeps.results.confidence import mean_difference
+from sweeps.results.values import Interval
+
+L2, SCALE = "l2", "initial_scale"
+DEFAULTS = {L2: 0.0, SCALE: 1.0}  # of a program
+
+Row = Mapping[str, Any]  # of `Frames.trials`
+Rows = Sequence[Row]
+
+
+def finished_rows(evidence: Evidence) -> Rows:
+    """Return the trials that finished."""
+    return cast(Rows, evidence.frames.finished.to_dict("records"))
+
+
+def rows_of_kind(rows: Rows, kind: str) -> Rows:
+    """Return the trials with a kind of schedule."""
+    return [row for row in rows if row["kind"] == kind]
+
+
+def rows_by_l2(evidence: Evidence) -> tuple[Rows, Rows]:
+    """Return the finished trials with L2, and those without."""
+    finished = finished_rows(evidence)
+    with_l2, without = (
+        [row for row in finished if bool(program_value(evidence, row, L2)) is has] for has in (True, False)
+    )
+    return with_l2, without
+
+
+def program_value(evidence: Evidence, row: Row, name: str) -> float:
+    """Return a number of a trial's program: that of its grid, of its arm, of the sweep, or the default."""
+    spec = evidence.frames.spec
+    documents = (spec.get("arms", {}).get(row["arm"], {}).get("program", {}), spec.get("program", {}), DEFAULTS)
+    given = next(document[name] for document in documents if name in document)
+    return float(row["settings"].get(f"program.{name}", given))
+
+
+def final_errors(rows: Rows) -> dict[int, float]:
+    """Return the final error of each seed."""
+    return seed_means([(row, row["final_error"]) for row in rows])
+
+
+def seed_means(numbers: Sequence[tuple[Row, float]]) -> dict[int, float]:
+    """Return the mean of the numbers of each seed."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for row, number in numbers:
+        found[row["seed"]].append(number)
+    return {seed: float(np.mean(each)) for seed, each in found.items()}
+
+
+def seed_differences(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+    """Return the first minus the second, over their common seeds."""
+    return {seed: first[seed] - second[seed] for seed in first if seed in second}
+
+
+def mean_over_seeds(by_seed: Mapping[int, float], lack: str) -> Interval:
+    """Return the mean with its interval.
+
+    Raises:
+        ValueError: there is no seed; it says that the sweep needs `lack`.
+    """
+    if not by_seed:
+        raise ValueError(f"needs {lack}")
+    return mean_difference(list(by_seed.values()))
