@@ -61,32 +61,34 @@ class ChannelsLast(nn.Module):
         return x_BCHW.permute(0, 2, 3, 1)
 
 
-def vgg(shape: tuple[int, int, int], classes: int, stages: Sequence[Sequence[tuple[str, int]]]) -> nn.Sequential:
-    """Return convolutions by name and width, a 2x2 pool after each stage while both sides are even, and a dense layer."""
+def vgg(
+    shape: tuple[int, int, int], classes: int, stages: Sequence[Sequence[tuple[str, int]]], pools: Sequence[bool]
+) -> nn.Sequential:
+    """Return convolutions by name and width, a 2x2 pool after the wanted stages where both sides are even, and a dense layer."""
     height, width, channels = shape
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, stage in enumerate(stages):
+    for number, (stage, wanted) in enumerate(zip(stages, pools, strict=True)):
         for name, features in stage:
             parts[name] = nn.Conv2d(channels, features, 3, padding=1)
             parts[f"{name}_relu"] = nn.ReLU()
             channels = features
-        if height % 2 == width % 2 == 0:
+        if wanted and height % 2 == width % 2 == 0:
             parts[f"pool{number}"] = nn.MaxPool2d(2)
             height, width = height // 2, width // 2
     parts |= {"last": ChannelsLast(), "flat": nn.Flatten(), "dense": nn.Linear(height * width * channels, classes)}
     return nn.Sequential(parts)
 
 
-def vgg5(shape: tuple[int, int, int], classes: int, width: int) -> nn.Sequential:
+def vgg5(shape: tuple[int, int, int], classes: int, width: int, pools: Sequence[bool]) -> nn.Sequential:
     stages = [[(f"conv{number}", width * factor)] for number, factor in enumerate((1, 2, 2, 2), start=1)]
-    return vgg(shape, classes, stages)
+    return vgg(shape, classes, stages, pools)
 
 
 def vgg16(shape: tuple[int, int, int], classes: int, width: int) -> nn.Sequential:
     """Configuration D: 2, 2, 3, 3 and 3 convolutions."""
     sizes = enumerate(((2, 1), (2, 2), (3, 4), (3, 8), (3, 8)), start=1)
     stages = [[(f"conv{stage}_{n}", width * factor) for n in range(1, count + 1)] for stage, (count, factor) in sizes]
-    return vgg(shape, classes, stages)
+    return vgg(shape, classes, stages, [True] * 5)
 
 
 def shortcut(x_BCHW: Tensor, like_BCHW: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def build(model: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -
     """Return the network with the fields of one of our models."""
     match model["kind"]:
         case "vgg5":
-            return networks.vgg5(shape, classes, model["width"])
+            return networks.vgg5(shape, classes, model["width"], model["pools"])
         case "vgg16":
             return networks.vgg16(shape, classes, model["width"])
         case "wide_resnet":
