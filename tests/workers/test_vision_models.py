@@ -11,11 +11,11 @@ from jax import lax
 
 from abel import norms
 from workers.data.digits import DigitPairs
-from workers.models import layers
 from workers.models.pyramid_net import PyramidNet
 from workers.models.resnet50 import Resnet50
 from workers.models.vgg16 import Vgg16
 from workers.models.wide_resnet import WideResnet
+from workers.networks import layers
 from workers.optimizers.sgd import Sgd
 from workers.randomness import epoch_key
 from workers.tasks.classify import Classify, ClassifyProgram

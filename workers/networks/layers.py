@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from workers import ops
-from workers.config import require
 
 _ONES = nnx.initializers.ones_init()
 CONV_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -25,14 +24,6 @@ def dense_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32)
     """Draw the kernel of the last layer from the uniform distribution on +-1 / sqrt(classes); `shape` is (inputs, classes)."""
     limit = 1.0 / math.sqrt(shape[-1])
     return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-
-def check_sides(kind: str, shape: tuple[int, int, int], divisor: int) -> None:
-    """Raise if a side of images (height, width, channels) is not divisible, so a strided network would not fit."""
-    height, width, _ = shape
-    if height % divisor or width % divisor:
-        rule = f"the sides of an image must be divisible by {divisor}, got {height} x {width}"
-        raise ValueError(f"model {kind}: {rule}")
 
 
 def convolution(
@@ -107,11 +98,6 @@ def recomputed(block: nnx.Module, remat: bool, *inputs: Any) -> jax.Array:
     """Return a block's output; with `remat` its activations are not kept but computed again in the backward pass."""
     called: Callable[..., jax.Array] = type(block).__call__
     return nnx.remat(called)(block, *inputs) if remat else called(block, *inputs)
-
-
-def check_norm_examples(examples: int | None) -> None:
-    """Raise if a number of images in a group is not possible."""
-    require(examples is None or examples >= 1, "norm_examples", "be at least 1, or null", examples)
 
 
 def strided(
