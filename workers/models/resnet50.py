@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from workers.config import added, require
-from workers.models.fields import check_norm_examples
+from workers.models.fields import Initialisation, check_choice, check_norm_examples
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -29,6 +29,7 @@ class Resnet50:
     width: int = 64
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     stem: bool = True
+    init: Initialisation = added("lecun_normal")  # of the convolutions; the dense layer is LeCun-normal
     norm_examples: int | None = added(None)  # images that share batch statistics in training; null for the whole batch
     remat: bool = added(False)  # compute the activations of each block again in the backward pass, to save memory
 
@@ -36,6 +37,7 @@ class Resnet50:
         require(self.width >= 1, "width", "be at least 1", self.width)
         holds = len(self.blocks) == 4 and all(1 <= count <= 1000 for count in self.blocks)
         require(holds, "blocks", "have four entries from 1 to 1000", self.blocks)
+        check_choice(self.init, "init", Initialisation)
         check_norm_examples(self.norm_examples)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from workers.config import require
+from workers.models.fields import Initialisation, check_choice
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -21,12 +22,12 @@ class Vgg5:
     kind: Literal["vgg5"] = "vgg5"
     width: int = 64
     pools: tuple[bool, bool, bool, bool] = (True, True, True, True)
-    init: Literal["lecun_normal", "he_normal"] = "lecun_normal"  # of the convolutions; the dense layer is LeCun-normal
+    init: Initialisation = "lecun_normal"  # of the convolutions; the dense layer is LeCun-normal
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", "be at least 1", self.width)
         require(len(self.pools) == 4, "pools", "have four entries", self.pools)
-        require(self.init in ("lecun_normal", "he_normal"), "init", "be one of lecun_normal, he_normal", self.init)
+        check_choice(self.init, "init", Initialisation)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
         """Return the network for images of the given shape (height, width, channels)."""

@@ -13,10 +13,10 @@ from flax import nnx
 from workers.networks import layers
 
 if TYPE_CHECKING:
+    from workers.models.fields import Initialisation
     from workers.models.resnet50 import Resnet50
 
 _EXPANSION = 4  # channels after a bottleneck over those inside it
-_INIT = nnx.initializers.lecun_normal()
 
 
 class Resnet50Net(nnx.Module):
@@ -33,7 +33,7 @@ class Resnet50Net(nnx.Module):
             strides=2 if config.stem else 1,
             padding=3 if config.stem else "SAME",
             use_bias=False,
-            kernel_init=_INIT,
+            kernel_init=layers.initialiser(config.init),
             rngs=rngs,
         )
         self.first_norm = layers.batch_norm(config.width, rngs)
@@ -43,7 +43,7 @@ class Resnet50Net(nnx.Module):
                 stride = 2 if stage > 1 and number == 1 else 1
                 inner = config.width * 2 ** (stage - 1)
                 names.append(f"block{stage}_{number}")
-                setattr(self, names[-1], _Bottleneck(channels, inner, stride, rngs))
+                setattr(self, names[-1], _Bottleneck(channels, inner, stride, config.init, rngs))
                 channels = _EXPANSION * inner
         self.names = tuple(names)
         self.dense = nnx.Linear(channels, classes, rngs=rngs)
@@ -62,17 +62,17 @@ class Resnet50Net(nnx.Module):
 class _Bottleneck(nnx.Module):
     """1x1, 3x3 and 1x1 convolutions, each followed by batch norm; the shortcut is projected where its shape differs."""
 
-    def __init__(self, channels: int, inner: int, stride: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, channels: int, inner: int, stride: int, init: Initialisation, rngs: nnx.Rngs) -> None:
         outer = _EXPANSION * inner
-        self.conv1 = layers.convolution(channels, inner, 1, rngs, init=_INIT)
+        self.conv1 = layers.convolution(channels, inner, 1, rngs, init=init)
         self.norm1 = layers.batch_norm(inner, rngs)
-        self.conv2 = layers.convolution(inner, inner, 3, rngs, stride=stride, init=_INIT)
+        self.conv2 = layers.convolution(inner, inner, 3, rngs, stride=stride, init=init)
         self.norm2 = layers.batch_norm(inner, rngs)
-        self.conv3 = layers.convolution(inner, outer, 1, rngs, init=_INIT)
+        self.conv3 = layers.convolution(inner, outer, 1, rngs, init=init)
         self.norm3 = layers.batch_norm(outer, rngs, scale_init=nnx.initializers.zeros_init())
         self.projects = stride > 1 or channels != outer
         if self.projects:
-            self.projection = layers.convolution(channels, outer, 1, rngs, stride=stride, init=_INIT)
+            self.projection = layers.convolution(channels, outer, 1, rngs, stride=stride, init=init)
             self.projection_norm = layers.batch_norm(outer, rngs)
 
     def __call__(self, features_BHWC: jax.Array) -> jax.Array:

@@ -29,6 +29,7 @@ class SmallCnnNet(nnx.Module):
                 features,
                 kernel_size=(3, 3),
                 use_bias=False,
+                kernel_init=layers.initialiser(config.init),
                 conv_general_dilated=ops.conv_general_dilated,
                 rngs=rngs,
             )

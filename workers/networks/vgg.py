@@ -11,11 +11,10 @@ import jax
 from flax import nnx
 
 from workers import ops
+from workers.networks import layers
 
 if TYPE_CHECKING:
     from workers.models.vgg import Vgg5
-
-_INITIALIZERS = {"lecun_normal": nnx.initializers.lecun_normal, "he_normal": nnx.initializers.he_normal}
 
 
 class Vgg5Net(nnx.Module):
@@ -30,7 +29,7 @@ class Vgg5Net(nnx.Module):
                 channels,
                 features,
                 kernel_size=(3, 3),
-                kernel_init=_INITIALIZERS[config.init](),
+                kernel_init=layers.initialiser(config.init),
                 conv_general_dilated=ops.conv_general_dilated,
                 rngs=rngs,
             )

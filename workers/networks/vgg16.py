@@ -11,6 +11,7 @@ import jax
 from flax import nnx
 
 from workers import ops
+from workers.networks import layers
 
 if TYPE_CHECKING:
     from workers.models.vgg16 import Vgg16
@@ -30,7 +31,7 @@ class Vgg16Net(nnx.Module):
                     channels,
                     config.width * factor,
                     kernel_size=(3, 3),
-                    kernel_init=nnx.initializers.he_normal(),
+                    kernel_init=layers.initialiser(config.init),
                     conv_general_dilated=ops.conv_general_dilated,
                     rngs=rngs,
                 )

@@ -24,13 +24,13 @@ class WideResnetNet(nnx.Module):
 
     def __init__(self, config: WideResnet, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
         self.remat = config.remat
-        self.first = layers.convolution(shape[-1], _FIRST, 3, rngs)
+        self.first = layers.convolution(shape[-1], _FIRST, 3, rngs, init=config.init)
         channels, names = _FIRST, []
         for group, group_stride in enumerate(_STRIDES, start=1):
             for number in range(1, (config.depth - 4) // 6 + 1):
                 stride = group_stride if number == 1 else 1
                 features = _FIRST * 2 ** (group - 1) * config.width
-                block = _Block(channels, features, stride, activates_first=group == number == 1, rngs=rngs)
+                block = _Block(config, channels, features, stride, is_first=group == number == 1, rngs=rngs)
                 setattr(self, f"block{group}_{number}", block)
                 names.append(f"block{group}_{number}")
                 channels = features
@@ -49,18 +49,27 @@ class WideResnetNet(nnx.Module):
 
 
 class _Block(nnx.Module):
-    """Batch norm, ReLU, convolution, twice; the first block of all also normalises and activates its shortcut."""
+    """Batch norm, ReLU, convolution, twice.
 
-    def __init__(self, channels: int, features: int, stride: int, *, activates_first: bool, rngs: nnx.Rngs) -> None:
-        self.activates_first = activates_first
+    The shortcut branches off after the first ReLU where it is a convolution, and in the first block of a network whose shortcuts
+    have no parameters; elsewhere before the batch norm.
+    """
+
+    def __init__(
+        self, config: WideResnet, channels: int, features: int, stride: int, *, is_first: bool, rngs: nnx.Rngs
+    ) -> None:
         self.norm1 = layers.batch_norm(channels, rngs)
-        self.conv1 = layers.convolution(channels, features, 3, rngs, stride=stride)
+        self.conv1 = layers.convolution(channels, features, 3, rngs, stride=stride, init=config.init)
         self.norm2 = layers.batch_norm(features, rngs)
-        self.conv2 = layers.convolution(features, features, 3, rngs)
+        self.conv2 = layers.convolution(features, features, 3, rngs, init=config.init)
+        self.projection = layers.projection(config.shortcut, channels, features, rngs, stride=stride, init=config.init)
+        self.branches_late = self.projection is not None or (is_first and config.shortcut == "pool_and_pad")
 
     def __call__(self, features_BHWC: jax.Array) -> jax.Array:
         activated_BHWC = nnx.relu(self.norm1(features_BHWC))
-        shortcut_BHWC = activated_BHWC if self.activates_first else features_BHWC
+        shortcut_BHWC = activated_BHWC if self.branches_late else features_BHWC
         inner_BHWC = nnx.relu(self.norm2(self.conv1(activated_BHWC)))
         output_BHWC = self.conv2(inner_BHWC)
+        if self.projection is not None:
+            return output_BHWC + self.projection(shortcut_BHWC)
         return output_BHWC + layers.padded_shortcut(shortcut_BHWC, output_BHWC)
