@@ -301,8 +301,7 @@ def uninstall(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     from workers import plugins
 
     def take_away() -> None:
-        for module in (plugins, programs):
-            monkeypatch.setattr(module, "entry_points", lambda group: EntryPoints())
+        monkeypatch.setattr(plugins, "entry_points", EntryPoints)
         programs.forget()
 
     yield take_away

@@ -1,8 +1,9 @@
 """A digest of the code that can change the numbers of a training state, and of nothing else.
 
-It covers the modules of a program's variants and what they import inside ``workers``, inside the packages of plug-ins, and of
-the ``abel`` modules in ``COMPUTES``. A module enters without its name, docstrings, comments, and imports for type checkers, so a
-file can be moved and its documentation rewritten. Schedules are left out: they determine only the rates, which are in the key.
+It covers the modules of a program's variants and what they import, at the top or in a function, inside ``workers``, inside the
+packages of plug-ins, and of the ``abel`` modules in ``COMPUTES``. A module enters without its name, docstrings, comments, and
+imports for type checkers, so a file can be moved and its documentation rewritten. Schedules are left out: they determine only
+the rates, which are in the key.
 """
 
 from __future__ import annotations

@@ -19,8 +19,6 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from workers.data import DataError
-
 TASKS = "abel.tasks"
 MODELS = "abel.models"
 DATA = "abel.data"
@@ -39,13 +37,18 @@ class VariantError(ValueError):
 @cache
 def variants(group: str) -> dict[str, type[Any]]:
     """Import and return every variant of a group, sorted by kind."""
-    return {kind: find(group, kind) for kind in sorted(_registered(group))}
+    return {kind: find(group, kind) for kind in kinds(group)}
+
+
+def kinds(group: str) -> list[str]:
+    """Return the kind of every variant of a group, sorted; imports none."""
+    return sorted(_registered()[group])
 
 
 @cache
 def find(group: str, kind: str) -> type[Any]:
     """Return the variant of a group with this kind; imports no other."""
-    registered = _registered(group)
+    registered = _registered()[group]
     if kind not in registered:
         known = ", ".join(sorted(registered)) or "none"
         raise PluginError(f"{kind!r} is not one of {group} (known: {known})")
@@ -66,12 +69,15 @@ def look_again() -> None:
 
 
 @cache
-def _registered(group: str) -> dict[str, list[EntryPoint]]:
-    """Return the entry points of a group by name, one for each class; two for one name are a fault of that name."""
-    found: dict[str, dict[str, EntryPoint]] = {}
-    for entry in entry_points(group=group):
-        found.setdefault(entry.name, {}).setdefault(entry.value, entry)
-    return {name: list(classes.values()) for name, classes in found.items()}
+def _registered() -> dict[str, dict[str, list[EntryPoint]]]:
+    """Return our groups' entry points by group and name, one for each class; two for one name are a fault of that name."""
+    found: dict[str, dict[str, dict[str, EntryPoint]]] = {}
+    installed = entry_points()  # once: each call reads the files of all packages
+    for group in GROUPS.values():
+        names = found.setdefault(group, {})
+        for entry in installed.select(group=group):
+            names.setdefault(entry.name, {}).setdefault(entry.value, entry)
+    return {group: {name: list(classes.values()) for name, classes in names.items()} for group, names in found.items()}
 
 
 def _checked(group: str, entry: EntryPoint, variant: Any) -> type[Any]:
@@ -94,6 +100,8 @@ def blamed(*variants: Any) -> Iterator[None]:
     Raises:
         DataError, ValueError: instead of any other error.
     """
+    from workers.data import DataError  # NumPy, which looking a variant up does not need
+
     try:
         yield
     except (DataError, VariantError):

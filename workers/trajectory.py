@@ -15,12 +15,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from abel.schedules import EpochPlan
 from workers.code import code_digest
 from workers.config import Program, to_dict
 from workers.contracts import Metric, Training
+
+if TYPE_CHECKING:
+    from abel.schedules import EpochPlan
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax")
 # Of the sweeps of version 0.1, which had only one task, and did not record what trials are compared by.
@@ -69,7 +71,7 @@ class Identity:
         return cls(metric=Metric(**metric | {"bounds": tuple(metric["bounds"])}), **values)
 
 
-def child(parent: str, plan: EpochPlan) -> str:
+def child(parent: str, plan: "EpochPlan") -> str:
     """Return the key of the state after one epoch with this plan."""
     return _sha256(bytes.fromhex(parent) + b"|" + plan.token())
 

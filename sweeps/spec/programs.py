@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, field, fields, is_dataclass, make_dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Annotated, Any, get_type_hints
 
 from sweeps.errors import ConfigError, shown
@@ -132,7 +131,7 @@ def installed(group: str) -> tuple[dict[str, type[Any]], dict[str, str]]:
     """Return the variants of a group by kind, and the faults of those that cannot be used."""
     found: dict[str, type[Any]] = {}
     broken: dict[str, str] = {}
-    for kind in sorted(entry_points(group=group).names):
+    for kind in plugins.kinds(group):
         try:
             variant = plugins.find(group, kind)
             Shape(Annotated[Any, Tagged({kind: _program_type(kind, variant) if group == plugins.TASKS else variant})])

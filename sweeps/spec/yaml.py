@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from ruamel.yaml import YAML
@@ -21,6 +21,7 @@ from ruamel.yaml.events import (
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
+    StreamEndEvent,
 )
 
 from sweeps.errors import Faults, SpecError, join
@@ -56,6 +57,22 @@ def load_yaml(text: str, source: str, faults: Faults) -> Any:
         raise SpecError([f"must have at most {MAX_BYTES} bytes, got {size}"], source)
     value = _load_json(text, source) if source.endswith(".json") else _load_yaml(text, source)
     return _plain(value, "", faults)
+
+
+def first_entries(text: str, names: Collection[str]) -> dict[str, Any]:
+    """Return the entries of a YAML mapping up to the last of `names`; what follows is not read.
+
+    Raises:
+        MarkedYAMLError: an entry read on the way cannot be parsed.
+    """
+    events = YAML(typ="safe", pure=True).parse(text)
+    missing, found = set(names), {}
+    while missing and not isinstance(event := next(events), MappingEndEvent | StreamEndEvent):
+        if isinstance(event, ScalarEvent):
+            key, value, _ = _entry(event, events, 1)
+            found[key] = _plain(value, key, Faults())
+            missing.discard(key)
+    return found
 
 
 class _Entry(NamedTuple):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from workers.config import to_dict
-from workers.data import Dataset, augment, autoaugment
+from workers.data import Dataset, augmentation, autoaugment
 from workers.data.augment import Augment
 from workers.data.digits import Digits
 from workers.data.operations import operate
@@ -213,9 +213,9 @@ def test_the_policy_is_the_same_under_jit_and_vmap():
 def test_the_policy_comes_before_the_flip():
     images = jnp.asarray(pictures(32, 32))
     chosen, key = jnp.asarray([4, 4, 7, 2] * 8), jax.random.key(5)
-    found = augment.select(images, chosen, Augment(policy="autoaugment", flip=True, crop=2), key)
+    found = augmentation.select(images, chosen, Augment(policy="autoaugment", flip=True, crop=2), key)
     after = autoaugment.policy(images[chosen], jax.random.fold_in(key, 3))
-    np.testing.assert_array_equal(found, augment.select(after, jnp.arange(32), Augment(flip=True, crop=2), key))
+    np.testing.assert_array_equal(found, augmentation.select(after, jnp.arange(32), Augment(flip=True, crop=2), key))
 
 
 # --- cutout
@@ -224,7 +224,7 @@ def test_the_policy_comes_before_the_flip():
 @pytest.mark.parametrize(("side", "sides"), [(4, (8, 8)), (3, (8, 11)), (8, (8, 8)), (1, (5, 6))])
 def test_cutout_zeroes_one_square_of_the_batch_around_a_uniform_centre(side, sides):
     images = 1 + np.random.default_rng(0).random((3, *sides, 2), np.float32)
-    cut = jax.jit(augment.cut_out, static_argnums=1)
+    cut = jax.jit(augmentation.cut_out, static_argnums=1)
     squares = {}
     for row in range(sides[0]):
         for column in range(sides[1]):
@@ -283,8 +283,8 @@ def former_select(images_NHWC, chosen_B, given, key):
     batch = chosen_B.shape[0]
     crops = jax.random.randint(crop_key, (2, batch, 1), -given.crop, given.crop + 1)
     rolls = jax.random.randint(roll_key, (2, batch, 1), -given.roll, given.roll + 1)
-    rows = augment._source(jnp.arange(height)[None], rolls[0], crops[0], height)
-    columns = augment._source(jnp.arange(width)[None], rolls[1], crops[1], width)
+    rows = augmentation._source(jnp.arange(height)[None], rolls[0], crops[0], height)
+    columns = augmentation._source(jnp.arange(width)[None], rolls[1], crops[1], width)
     flipped = jax.random.bernoulli(flip_key, 0.5, (batch, 1))
     columns = jnp.where(flipped, width - 1 - columns, columns)
     at = (chosen_B[:, None, None], rows[:, :, None], columns[:, None, :])
@@ -299,8 +299,8 @@ def test_a_program_with_neither_is_the_program_from_before(monkeypatch):
     given = replace(PROGRAM.augment, policy="none", cutout=0)
     assert to_dict(given) == {"flip": True, "crop": 2, "roll": 1, "noise": 0.2}
     now, text = epoch(given)
-    monkeypatch.setattr(augment, "select", former_select)
-    monkeypatch.setattr(augment, "cut_out", lambda images, given, key: images)
+    monkeypatch.setattr(augmentation, "select", former_select)
+    monkeypatch.setattr(augmentation, "cut_out", lambda images, given, key: images)
     compiled.train_stretch.clear_cache()
     former, former_text = epoch(PROGRAM.augment)
     compiled.train_stretch.clear_cache()

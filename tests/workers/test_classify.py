@@ -19,7 +19,8 @@ from workers.optimizers.optax_rules import Optax
 from workers.optimizers.schedule_free import ScheduleFree
 from workers.optimizers.sgd import Sgd
 from workers.tasks import compiled
-from workers.tasks.classify import Classify, ClassifyProgram, _place
+from workers.tasks.classification import _place
+from workers.tasks.classify import Classify, ClassifyProgram
 
 DATASET = DigitPairs(train=70, test=30).load(None)
 PLAIN = ClassifyProgram(

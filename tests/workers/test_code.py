@@ -123,6 +123,7 @@ def test_it_is_the_code_that_computes(tiny_program):
     names = set(digests_of(tiny_program))
     assert {"workers.tasks.classify", "workers.update", "workers.randomness", "workers.ops", "abel.norms"} <= names
     assert {"workers.models.small_cnn", "workers.optimizers.sgd", "workers.data.digits"} <= names
+    assert {"workers.networks.small_cnn", "workers.networks.layers", "workers.data.augmentation"} <= names
     assert names.isdisjoint(
         {"workers.cohort", "workers.config", "workers.contracts", "workers.plugins", "abel.schedules"}
     )
@@ -138,3 +139,18 @@ def test_a_program_depends_on_its_own_variants_alone(tiny_program):
     names = set(digests_of(tiny_program))
     assert names.isdisjoint({"workers.models.vgg", "workers.optimizers.adam", "workers.data.tfds"})
     assert code_digest(replace(tiny_program, optimizer=Adam())) != code_digest(tiny_program)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["workers.networks.small_cnn", "workers.networks.layers", "workers.tasks.compiled", "workers.data.augmentation"],
+)
+def test_an_edit_of_what_a_variant_imports_when_it_builds_changes_the_digest(tiny_program, monkeypatch, module):
+    before, parsed = code_digest(tiny_program), code._parsed
+
+    def edited(name):
+        text, *imports = parsed(name)
+        return f"{text} edited" if name == module else text, *imports
+
+    monkeypatch.setattr(code, "_parsed", edited)
+    assert code_digest(tiny_program) != before

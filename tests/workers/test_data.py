@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from workers.data import DataError, augment
+from workers.data import DataError, augmentation
 from workers.data import prepare as preparation
-from workers.data.augment import Augment
+from workers.data.augment import Augment, check_augment
 from workers.data.digits import DigitPairs, Digits
 from workers.data.tfds import Tfds
 
@@ -311,7 +311,7 @@ def test_every_augmented_image_is_a_flip_crop_and_roll_of_its_own():
     ]
     possible = [{by_hand(np.asarray(image), *move).tobytes(): move for move in moves} for image in images]
     chosen = jnp.asarray([0, 1, 2] * 300)
-    select = jax.jit(augment.select, static_argnums=2)
+    select = jax.jit(augmentation.select, static_argnums=2)
     found = np.asarray(select(images, chosen, Augment(flip=True, crop=2, roll=1), jax.random.key(0)))
     seen = [possible[index][image.tobytes()] for index, image in zip(np.asarray(chosen), found, strict=True)]
     assert {move[1] for move in seen} == {(row, column) for row in range(-2, 3) for column in range(-2, 3)}
@@ -320,7 +320,7 @@ def test_every_augmented_image_is_a_flip_crop_and_roll_of_its_own():
 
 def test_half_of_the_images_are_flipped():
     image = RANDOM.normal(size=(1, 3, 4, 1))
-    select = jax.jit(augment.select, static_argnums=2)
+    select = jax.jit(augmentation.select, static_argnums=2)
     found = select(jnp.asarray(image), jnp.zeros(400, int), Augment(flip=True), jax.random.key(0))
     flipped = [bool(np.array_equal(each, jnp.asarray(image)[0, :, ::-1])) for each in found]
     kept = [bool(np.array_equal(each, jnp.asarray(image)[0])) for each in found]
@@ -331,12 +331,12 @@ def test_half_of_the_images_are_flipped():
 def test_without_augmentation_images_are_untouched():
     images = jnp.asarray(RANDOM.normal(size=(4, 3, 3, 1)))
     chosen = jnp.asarray([2, 0, 2])
-    np.testing.assert_array_equal(augment.select(images, chosen, Augment(), jax.random.key(0)), images[chosen])
+    np.testing.assert_array_equal(augmentation.select(images, chosen, Augment(), jax.random.key(0)), images[chosen])
 
 
 def test_a_crop_as_large_as_the_image_is_refused():
     with pytest.raises(ValueError, match=r"augment.crop must be below the image's sides \(8, 4\), got 4"):
-        augment.check_augment(Augment(crop=4), (8, 4, 1), np.dtype(np.uint8))
+        check_augment(Augment(crop=4), (8, 4, 1), np.dtype(np.uint8))
 
 
 def test_the_digits_are_those_of_scikit_learn():

@@ -17,7 +17,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from workers.data import Dataset
 from workers.data.digits import Digits
 from workers.optimizers.sgd import Sgd
-from workers.tasks.classify import Classification, Classify, ClassifyProgram
+from workers.tasks.classification import Classification
+from workers.tasks.classify import Classify, ClassifyProgram
 from workers.tasks.compiled import TrainState
 
 ROOT = Path(__file__).resolve().parents[2]

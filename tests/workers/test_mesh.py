@@ -15,8 +15,8 @@ from flax import nnx
 
 from workers import mesh
 from workers.data.digits import DigitPairs
-from workers.models import layers
 from workers.models.wide_resnet import WideResnet
+from workers.networks import layers
 from workers.optimizers.sgd import Sgd
 from workers.tasks.classify import Classify, ClassifyProgram
 

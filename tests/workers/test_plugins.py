@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
@@ -28,7 +28,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]
 
     def register(*pairs: tuple[str, str]) -> None:
         entries = [EntryPoint(name, value, GROUP) for name, value in pairs]
-        monkeypatch.setattr(plugins, "entry_points", lambda group: entries if group == GROUP else [])
+        monkeypatch.setattr(plugins, "entry_points", lambda: EntryPoints(entries))
         plugins.look_again()
 
     yield register

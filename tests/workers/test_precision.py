@@ -11,12 +11,12 @@ from flax import nnx
 
 from workers.config import to_dict
 from workers.data.digits import DigitPairs
-from workers.models import layers
 from workers.models.pyramid_net import PyramidNet
 from workers.models.resnet50 import Resnet50
 from workers.models.small_cnn import SmallCnn
 from workers.models.vgg import Vgg5
 from workers.models.wide_resnet import WideResnet
+from workers.networks import layers
 from workers.optimizers.sgd import Sgd
 from workers.tasks import compiled
 from workers.tasks.classify import Classify, ClassifyProgram

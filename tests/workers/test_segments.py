@@ -10,7 +10,7 @@ from workers.cohort import train
 from workers.config import Program
 from workers.fold import Member
 from workers.reports import Cohort, Damaged, Ended, Partway, Record, Saved
-from workers.tasks.classify import Classification
+from workers.tasks.classification import Classification
 from workers.workshop import Workshop
 
 EPOCHS, STEPS = 2, 6  # 96 examples in batches of 16

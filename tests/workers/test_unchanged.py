@@ -10,13 +10,14 @@ from workers import update
 from workers.config import to_dict
 from workers.data.augment import Augment
 from workers.data.digits import DigitPairs
-from workers.models import layers
 from workers.models.pyramid_net import PyramidNet
 from workers.models.small_cnn import SmallCnn
 from workers.models.wide_resnet import WideResnet
+from workers.networks import layers
 from workers.optimizers.sgd import Sgd
 from workers.tasks import compiled
-from workers.tasks.classify import Classify, ClassifyProgram, _place
+from workers.tasks.classification import _place
+from workers.tasks.classify import Classify, ClassifyProgram
 
 DATASET = DigitPairs(train=70, test=30).load(None)
 FIELDS = {"task", "model", "data", "augment", "optimizer", "l2", "batch_size", "clip"}

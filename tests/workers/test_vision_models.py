@@ -1,5 +1,6 @@
 """The paper's vision networks: their sizes as published, their parts against plain references, and that they train."""
 
+import math
 from dataclasses import replace
 
 import jax
@@ -7,15 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from flax.traverse_util import flatten_dict
 from jax import lax
 
 from abel import norms
+from workers.config import to_dict
 from workers.data.digits import DigitPairs
-from workers.models import layers
 from workers.models.pyramid_net import PyramidNet
 from workers.models.resnet50 import Resnet50
+from workers.models.small_cnn import SmallCnn
+from workers.models.vgg import Vgg5
 from workers.models.vgg16 import Vgg16
 from workers.models.wide_resnet import WideResnet
+from workers.networks import layers
 from workers.optimizers.sgd import Sgd
 from workers.randomness import epoch_key
 from workers.tasks.classify import Classify, ClassifyProgram
@@ -45,6 +50,8 @@ def parameters(config, shape, classes):
         (Resnet50(), (224, 224, 3), 1000, 25_557_032),
         # Thirteen convolutions of 3x3 with biases, and a dense layer of 512 inputs.
         (Vgg16(), (32, 32, 3), 10, 14_714_688 + 512 * 10 + 10),
+        # The original WRN's shortcuts: 16 * 160 + 160 * 320 + 320 * 640 more than without parameters.
+        (WideResnet(depth=28, width=10, shortcut="convolution"), (32, 32, 3), 10, 36_479_194),
     ],
 )
 def test_networks_have_the_published_numbers_of_parameters(config, shape, classes, count):
@@ -62,6 +69,69 @@ def test_wide_resnets_start_at_the_expected_norm(depth, width, expected):
     # Without optimisation it compiles several times faster.
     leaves = jax.jit(start, compiler_options={"xla_backend_optimization_level": 0})()
     assert norms.total(leaves) == pytest.approx(expected, rel=0.003)
+
+
+@pytest.mark.parametrize(
+    ("init", "expected"),
+    [
+        ("he_normal_fan_out", 2 * 32),  # 2 c_in
+        ("he_normal", 2 * 96),  # 2 c_out
+        ("he_uniform", 2 * 96),
+        ("lecun_normal", 96),
+        ("lecun_uniform", 96),
+        ("glorot_normal", 2 * 32 * 96 / (32 + 96)),
+        ("glorot_uniform", 2 * 32 * 96 / (32 + 96)),
+    ],
+)
+def test_a_convolution_starts_at_the_expected_norm(init, expected):
+    kernel = layers.convolution(32, 96, 3, nnx.Rngs(0), init=init).kernel[...]
+    assert jnp.square(kernel).sum() == pytest.approx(expected, rel=0.03)  # its standard deviation is at most 0.9 %
+
+
+def started(config):
+    """Parameters by path; without optimisation they compile several times faster."""
+
+    def start():
+        model = config.build((16, 16, 3), 10, nnx.Rngs(0))
+        return flatten_dict(nnx.to_pure_dict(nnx.state(model, nnx.Param)), sep="/")
+
+    return jax.jit(start, compiler_options={"xla_backend_optimization_level": 0})()
+
+
+@pytest.mark.parametrize("config", [*SMALL.values(), Vgg5(width=2), SmallCnn(width=2)], ids=lambda config: config.kind)
+def test_the_choice_of_initialisation_is_of_every_convolution(config):
+    he, lecun = (started(replace(config, init=init)) for init in ("he_normal", "lecun_normal"))
+    for path, leaf in he.items():
+        factor = math.sqrt(2) if leaf.ndim == 4 else 1
+        np.testing.assert_allclose(leaf, factor * lecun[path], rtol=1e-5, err_msg=path)
+
+
+@pytest.mark.parametrize(
+    ("config", "path", "former"),
+    [
+        (SMALL["wide_resnet"], "first/kernel", nnx.initializers.variance_scaling(2.0, "fan_out", "normal")),
+        (SMALL["pyramid_net"], "first/kernel", nnx.initializers.variance_scaling(2.0, "fan_out", "normal")),
+        (SMALL["resnet50"], "first/kernel", nnx.initializers.lecun_normal()),
+        (SMALL["vgg16"], "conv1_1/kernel", nnx.initializers.he_normal()),
+        (SmallCnn(width=2), "conv1/kernel", nnx.initializers.lecun_normal()),
+    ],
+)
+def test_without_the_choice_parameters_are_those_from_before(config, path, former):
+    assert not {"init", "shortcut"} & to_dict(config).keys()
+    found = started(config)
+    drawn = former(nnx.Rngs(0).params(), found[path].shape)
+    np.testing.assert_allclose(found[path], drawn, rtol=1e-6)
+    assert not any("projection" in name for name in found) or config.kind == "resnet50"
+
+
+@pytest.mark.parametrize("kind", ["wide_resnet", "pyramid_net"])
+def test_convolutions_as_shortcuts_have_the_stated_parameters_and_keep_the_output(kind):
+    config = replace(SMALL[kind], shortcut="convolution")
+    # Channels of wide_resnet go from 16 to 16, 32 and 64, of which the first needs none; of pyramid_net to 80, 96 and 112.
+    more = {"wide_resnet": 16 * 32 + 32 * 64, "pyramid_net": 16 * 80 + 80 * 96 + 96 * 112}[kind]
+    assert parameters(config, (16, 16, 3), 10) - parameters(SMALL[kind], (16, 16, 3), 10) == more
+    model = nnx.eval_shape(lambda: config.build((16, 16, 3), 10, nnx.Rngs(0)))
+    assert nnx.eval_shape(lambda model: model(jnp.ones((2, 16, 16, 3)), rngs=nnx.Rngs(1)), model).shape == (2, 10)
 
 
 @pytest.mark.parametrize("side", [1, 3, 7])
@@ -86,7 +156,7 @@ def test_a_shortcut_without_parameters_pools_and_pads():
     assert layers.padded_shortcut(images, images) is images
 
 
-def plain_block(params, images, stride):
+def plain_block(params, images, stride, kind):
     """A pre-activation block on a batch, in training, that changes width or not; statistics are those of the batch."""
 
     def normalised(values, part):
@@ -96,21 +166,25 @@ def plain_block(params, images, stride):
     def convolved(values, part, stride):
         return lax.conv_general_dilated(values, part["kernel"], (stride, stride), "SAME", dimension_numbers=NHWC)
 
-    inner = convolved(jnp.maximum(normalised(images, params["norm1"]), 0), params["conv1"], stride)
+    activated = jnp.maximum(normalised(images, params["norm1"]), 0)
+    inner = convolved(activated, params["conv1"], stride)
     inner = convolved(jnp.maximum(normalised(inner, params["norm2"]), 0), params["conv2"], 1)
+    if kind == "convolution":
+        return inner + convolved(activated, params["projection"], stride)
     shortcut = images
     if stride > 1:
         shortcut = lax.reduce_window(images, 0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") / 4
     return inner + jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (0, inner.shape[-1] - images.shape[-1])))
 
 
-def test_a_block_of_a_wide_resnet_is_a_plain_one():
-    model = WideResnet(depth=10, width=2).build((8, 8, 3), 10, nnx.Rngs(0))
+@pytest.mark.parametrize("shortcut", ["pool_and_pad", "convolution"])
+def test_a_block_of_a_wide_resnet_is_a_plain_one(shortcut):
+    model = WideResnet(depth=10, width=2, shortcut=shortcut).build((8, 8, 3), 10, nnx.Rngs(0))
     for name, channels, stride in (("block2_1", 32, 2), ("block3_1", 64, 2)):
         block = getattr(model, name)
         images = jax.random.normal(jax.random.key(1), (4, 8, 8, channels))
         params = nnx.to_pure_dict(nnx.state(block, nnx.Param))
-        np.testing.assert_allclose(block(images), plain_block(params, images, stride), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(block(images), plain_block(params, images, stride, shortcut), rtol=1e-4, atol=1e-4)
 
 
 def test_shake_drop_keeps_or_scales_each_branch_and_evaluates_the_expectation():
@@ -159,6 +233,8 @@ def test_what_a_network_cannot_be_is_refused():
         (lambda: PyramidNet(alpha=float("nan")), "alpha must lie in"),
         (lambda: Resnet50(blocks=(3, 4, 6)), "blocks must have four entries"),
         (lambda: Vgg16(width=0), "width must be at least 1, got 0"),
+        (lambda: Vgg16(init="zeros"), "init must be one of he_normal_fan_out, he_normal, .*, got 'zeros'"),
+        (lambda: WideResnet(shortcut="none"), "shortcut must be one of pool_and_pad, convolution, got 'none'"),
         (lambda: WideResnet(depth=10).build((6, 8, 3), 10, nnx.Rngs(0)), "divisible by 4, got 6 x 8"),
         (lambda: PyramidNet(depth=11).build((6, 8, 3), 10, nnx.Rngs(0)), "divisible by 4, got 6 x 8"),
     ):

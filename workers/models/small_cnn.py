@@ -1,19 +1,15 @@
-"""A small convolutional network with batch norm and dropout, for small images and quick sweeps.
-
-Axes: B batch, H height, W width, C channels, K classes.
-"""
+"""A small convolutional network with batch norm and dropout, for small images and quick sweeps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import jax
-from flax import nnx
+from workers.config import added, require
+from workers.models.fields import Initialisation, check_choice
 
-from workers import ops
-from workers.config import require
-from workers.models import layers
+if TYPE_CHECKING:
+    from flax import nnx
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,49 +19,15 @@ class SmallCnn:
     kind: Literal["small_cnn"] = "small_cnn"
     width: int = 16
     dropout: float = 0.1  # probability of dropping a feature before the dense layer
+    init: Initialisation = added("lecun_normal")  # of the convolutions; the dense layer is LeCun-normal
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", "be at least 1", self.width)
         require(0 <= self.dropout < 1, "dropout", "lie in [0, 1)", self.dropout)
+        check_choice(self.init, "init", Initialisation)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
         """Return the network for images of the given shape (height, width, channels)."""
-        return SmallCnnNet(self, shape, classes, rngs)
+        from workers.networks import small_cnn  # Flax, which reading a spec does not need
 
-
-class SmallCnnNet(nnx.Module):
-    """The network of `SmallCnn`. A pool is skipped if a side is odd."""
-
-    def __init__(self, config: SmallCnn, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
-        height, width, channels = shape
-        pools = []
-        for number, features in enumerate((config.width, 2 * config.width), start=1):
-            convolution = nnx.Conv(
-                channels,
-                features,
-                kernel_size=(3, 3),
-                use_bias=False,
-                conv_general_dilated=ops.conv_general_dilated,
-                rngs=rngs,
-            )
-            setattr(self, f"conv{number}", convolution)
-            setattr(self, f"norm{number}", layers.batch_norm(features, rngs))
-            pools.append(height % 2 == 0 and width % 2 == 0)
-            if pools[-1]:
-                height, width = height // 2, width // 2
-            channels = features
-        self.pools = tuple(pools)
-        self.dropout = nnx.Dropout(config.dropout)
-        self.dense = nnx.Linear(height * width * channels, classes, rngs=rngs)
-
-    def __call__(self, images_BHWC: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Return logits_BK of standardised images; dropout draws from `rngs` in training."""
-        features_BHWC = images_BHWC
-        for number, pooled in enumerate(self.pools, start=1):
-            features_BHWC = getattr(self, f"conv{number}")(features_BHWC)
-            features_BHWC = nnx.relu(getattr(self, f"norm{number}")(features_BHWC))
-            if pooled:
-                features_BHWC = ops.max_pool(features_BHWC)
-        features_BD = self.dropout(features_BHWC.reshape(features_BHWC.shape[0], -1), rngs=rngs)
-        logits_BK: jax.Array = self.dense(features_BD)
-        return logits_BK
+        return small_cnn.SmallCnnNet(self, shape, classes, rngs)

@@ -1,21 +1,18 @@
 """VGG-5: four 3x3 convolutions, each followed by ReLU and 2x2 max-pooling, then one dense layer; no batch norm.
 
-The paper names VGG-5 (supplement, figure S6) but does not describe it; this is our interpretation. Axes: B batch,
-H height, W width, C channels, K classes.
+The paper names VGG-5 (supplement, figure S6) but does not describe it; this is our interpretation.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import jax
-from flax import nnx
-
-from workers import ops
 from workers.config import require
+from workers.models.fields import Initialisation, check_choice
 
-_INITIALIZERS = {"lecun_normal": nnx.initializers.lecun_normal, "he_normal": nnx.initializers.he_normal}
+if TYPE_CHECKING:
+    from flax import nnx
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,50 +22,15 @@ class Vgg5:
     kind: Literal["vgg5"] = "vgg5"
     width: int = 64
     pools: tuple[bool, bool, bool, bool] = (True, True, True, True)
-    init: Literal["lecun_normal", "he_normal"] = "lecun_normal"  # of the convolutions; the dense layer is LeCun-normal
+    init: Initialisation = "lecun_normal"  # of the convolutions; the dense layer is LeCun-normal
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", "be at least 1", self.width)
         require(len(self.pools) == 4, "pools", "have four entries", self.pools)
-        require(self.init in _INITIALIZERS, "init", f"be one of {', '.join(_INITIALIZERS)}", self.init)
+        check_choice(self.init, "init", Initialisation)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
         """Return the network for images of the given shape (height, width, channels)."""
-        return Vgg5Net(self, shape, classes, rngs)
+        from workers.networks import vgg  # Flax, which reading a spec does not need
 
-
-class Vgg5Net(nnx.Module):
-    """The network of `Vgg5`."""
-
-    def __init__(self, config: Vgg5, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
-        height, width, channels = shape
-        widths = (config.width, 2 * config.width, 2 * config.width, 2 * config.width)
-        pools = []
-        for number, (features, wanted) in enumerate(zip(widths, config.pools, strict=True), start=1):
-            convolution = nnx.Conv(
-                channels,
-                features,
-                kernel_size=(3, 3),
-                kernel_init=_INITIALIZERS[config.init](),
-                conv_general_dilated=ops.conv_general_dilated,
-                rngs=rngs,
-            )
-            setattr(self, f"conv{number}", convolution)
-            pools.append(wanted and height % 2 == 0 and width % 2 == 0)
-            if pools[-1]:
-                height, width = height // 2, width // 2
-            channels = features
-        self.pools = tuple(pools)
-        self.dense = nnx.Linear(height * width * channels, classes, rngs=rngs)
-
-    def __call__(self, images_BHWC: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Return logits_BK of standardised images; uses no randomness."""
-        features_BHWC = images_BHWC
-        for number, pooled in enumerate(self.pools, start=1):
-            features_BHWC = getattr(self, f"conv{number}")(features_BHWC)
-            if pooled:
-                features_BHWC = ops.max_pool(features_BHWC)
-            # ReLU commutes with the maximum, and after the pool it processes a quarter of the values.
-            features_BHWC = nnx.relu(features_BHWC)
-        logits_BK: jax.Array = self.dense(features_BHWC.reshape(features_BHWC.shape[0], -1))
-        return logits_BK
+        return vgg.Vgg5Net(self, shape, classes, rngs)

@@ -1,21 +1,19 @@
 """VGG-16 for small images (Simonyan and Zisserman, arXiv 1409.1556, configuration D): thirteen convolutions, no batch norm.
 
 The paper says only that its VGG-16 has no batch norm; head and initialisation are our choice: one dense layer, as usual for
-CIFAR, and He-normal convolutions, as deep plain networks need. Axes: B batch, H height, W width, C channels, K classes.
+CIFAR, and He-normal convolutions by default, as deep plain networks need.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import jax
-from flax import nnx
+from workers.config import added, require
+from workers.models.fields import Initialisation, check_choice
 
-from workers import ops
-from workers.config import require
-
-_STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))  # convolutions before each pool, and channels over the width
+if TYPE_CHECKING:
+    from flax import nnx
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,48 +22,14 @@ class Vgg16:
 
     kind: Literal["vgg16"] = "vgg16"
     width: int = 64
+    init: Initialisation = added("he_normal")  # of the convolutions; the dense layer is LeCun-normal
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", "be at least 1", self.width)
+        check_choice(self.init, "init", Initialisation)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
         """Return the network for images of the given shape (height, width, channels)."""
-        return Vgg16Net(self, shape, classes, rngs)
+        from workers.networks import vgg16  # Flax, which reading a spec does not need
 
-
-class Vgg16Net(nnx.Module):
-    """The network of `Vgg16`."""
-
-    def __init__(self, config: Vgg16, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
-        height, width, channels = shape
-        names, pools = [], []
-        for stage, (count, factor) in enumerate(_STAGES, start=1):
-            for number in range(1, count + 1):
-                convolution = nnx.Conv(
-                    channels,
-                    config.width * factor,
-                    kernel_size=(3, 3),
-                    kernel_init=nnx.initializers.he_normal(),
-                    conv_general_dilated=ops.conv_general_dilated,
-                    rngs=rngs,
-                )
-                setattr(self, f"conv{stage}_{number}", convolution)
-                names.append(f"conv{stage}_{number}")
-                channels = config.width * factor
-            if height % 2 == 0 and width % 2 == 0:
-                pools.append(names[-1])
-                height, width = height // 2, width // 2
-        self.names, self.pools = tuple(names), frozenset(pools)
-        self.dense = nnx.Linear(height * width * channels, classes, rngs=rngs)
-
-    def __call__(self, images_BHWC: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Return logits_BK of standardised images; uses no randomness."""
-        features_BHWC = images_BHWC
-        for name in self.names:
-            features_BHWC = getattr(self, name)(features_BHWC)
-            if name in self.pools:
-                features_BHWC = ops.max_pool(features_BHWC)
-            # ReLU commutes with the maximum, and after the pool it processes a quarter of the values.
-            features_BHWC = nnx.relu(features_BHWC)
-        logits_BK: jax.Array = self.dense(features_BHWC.reshape(features_BHWC.shape[0], -1))
-        return logits_BK
+        return vgg16.Vgg16Net(self, shape, classes, rngs)

@@ -1,22 +1,19 @@
 """Wide residual networks (Zagoruyko and Komodakis, arXiv 1605.07146), as in the training code that the paper builds on.
 
-The paper's WRN 28-10 (CIFAR) is depth 28 and width 10, WRN 16-8 (SVHN) depth 16 and width 8. Shortcuts have no parameters:
-they average-pool and pad with zeros. Axes: B batch, H height, W width, C channels, K classes.
+The paper's WRN 28-10 (CIFAR) is depth 28 and width 10, WRN 16-8 (SVHN) depth 16 and width 8. Its shortcuts have no
+parameters: they average-pool and pad with zeros. Those of the original WRN are 1x1 convolutions of the activated input.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import jax
-from flax import nnx
+from typing import TYPE_CHECKING, Literal
 
 from workers.config import added, require
-from workers.models import layers
+from workers.models.fields import Initialisation, Shortcut, check_choice, check_norm_examples, check_sides
 
-_FIRST = 16  # channels of the first convolution
-_STRIDES = (1, 2, 2)  # of the three groups
+if TYPE_CHECKING:
+    from flax import nnx
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,62 +23,21 @@ class WideResnet:
     kind: Literal["wide_resnet"] = "wide_resnet"
     depth: int = 28
     width: int = 10
+    init: Initialisation = added("he_normal_fan_out")  # of the convolutions
+    shortcut: Shortcut = added("pool_and_pad")  # where the shape changes: without parameters, or a 1x1 convolution
     norm_examples: int | None = added(None)  # images that share batch statistics in training; null for the whole batch
     remat: bool = added(False)  # compute the activations of each block again in the backward pass, to save memory
 
     def __post_init__(self) -> None:
         require(self.depth >= 10 and self.depth % 6 == 4, "depth", "be 10, 16, 22, 28 or so on, 6 n + 4", self.depth)
         require(self.width >= 1, "width", "be at least 1", self.width)
-        layers.check_norm_examples(self.norm_examples)
+        check_choice(self.init, "init", Initialisation)
+        check_choice(self.shortcut, "shortcut", Shortcut)
+        check_norm_examples(self.norm_examples)
 
     def build(self, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> nnx.Module:
         """Return the network for images of the given shape (height, width, channels)."""
-        layers.check_sides(self.kind, shape, 4)
-        return layers.in_groups(WideResnetNet(self, shape, classes, rngs), self.norm_examples)
+        from workers.networks import layers, wide_resnet  # Flax, which reading a spec does not need
 
-
-class WideResnetNet(nnx.Module):
-    """The network of `WideResnet`."""
-
-    def __init__(self, config: WideResnet, shape: tuple[int, int, int], classes: int, rngs: nnx.Rngs) -> None:
-        self.remat = config.remat
-        self.first = layers.convolution(shape[-1], _FIRST, 3, rngs)
-        channels, names = _FIRST, []
-        for group, group_stride in enumerate(_STRIDES, start=1):
-            for number in range(1, (config.depth - 4) // 6 + 1):
-                stride = group_stride if number == 1 else 1
-                features = _FIRST * 2 ** (group - 1) * config.width
-                block = _Block(channels, features, stride, activates_first=group == number == 1, rngs=rngs)
-                setattr(self, f"block{group}_{number}", block)
-                names.append(f"block{group}_{number}")
-                channels = features
-        self.names = tuple(names)
-        self.norm = layers.batch_norm(channels, rngs)
-        self.dense = nnx.Linear(channels, classes, kernel_init=layers.dense_init, rngs=rngs)
-
-    def __call__(self, images_BHWC: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Return logits_BK of standardised images; uses no randomness."""
-        features_BHWC = self.first(images_BHWC)
-        for name in self.names:
-            features_BHWC = layers.recomputed(getattr(self, name), self.remat, features_BHWC)
-        pooled_BC = nnx.relu(self.norm(features_BHWC)).mean((1, 2))
-        logits_BK: jax.Array = self.dense(pooled_BC)
-        return logits_BK
-
-
-class _Block(nnx.Module):
-    """Batch norm, ReLU, convolution, twice; the first block of all also normalises and activates its shortcut."""
-
-    def __init__(self, channels: int, features: int, stride: int, *, activates_first: bool, rngs: nnx.Rngs) -> None:
-        self.activates_first = activates_first
-        self.norm1 = layers.batch_norm(channels, rngs)
-        self.conv1 = layers.convolution(channels, features, 3, rngs, stride=stride)
-        self.norm2 = layers.batch_norm(features, rngs)
-        self.conv2 = layers.convolution(features, features, 3, rngs)
-
-    def __call__(self, features_BHWC: jax.Array) -> jax.Array:
-        activated_BHWC = nnx.relu(self.norm1(features_BHWC))
-        shortcut_BHWC = activated_BHWC if self.activates_first else features_BHWC
-        inner_BHWC = nnx.relu(self.norm2(self.conv1(activated_BHWC)))
-        output_BHWC = self.conv2(inner_BHWC)
-        return output_BHWC + layers.padded_shortcut(shortcut_BHWC, output_BHWC)
+        check_sides(self.kind, shape, 4)
+        return layers.in_groups(wide_resnet.WideResnetNet(self, shape, classes, rngs), self.norm_examples)

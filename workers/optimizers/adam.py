@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import optax
+from typing import TYPE_CHECKING, Any, Literal
 
 from workers.optimizers import rules
+
+if TYPE_CHECKING:
+    import optax
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import optax
+from typing import TYPE_CHECKING, Any, Literal
 
 from workers.optimizers import rules
+
+if TYPE_CHECKING:
+    import optax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,4 +20,6 @@ class Adamw(rules.DecayedMoments):
 
     def transform(self, hyper: Mapping[str, Any]) -> optax.GradientTransformation:
         """Return the update rule without the learning rate."""
+        import optax
+
         return optax.chain(rules.adam(hyper), rules.decay(hyper, self.decay_on))

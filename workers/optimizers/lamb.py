@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import optax
+from typing import TYPE_CHECKING, Any, Literal
 
 from workers.optimizers import rules
+
+if TYPE_CHECKING:
+    import optax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,5 +21,7 @@ class Lamb(rules.DecayedMoments):
 
     def transform(self, hyper: Mapping[str, Any]) -> optax.GradientTransformation:
         """Return the update rule without the learning rate."""
+        import optax
+
         decayed = optax.chain(rules.adam(hyper), rules.decay(hyper, self.decay_on))
         return optax.chain(decayed, optax.scale_by_trust_ratio())

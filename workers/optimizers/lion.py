@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import optax
+from typing import TYPE_CHECKING, Any, Literal
 
 from workers.config import require
 from workers.optimizers import rules
+
+if TYPE_CHECKING:
+    import optax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,4 +28,6 @@ class Lion(rules.Decayed):
 
     def transform(self, hyper: Mapping[str, Any]) -> optax.GradientTransformation:
         """Return the update rule without the learning rate."""
+        import optax
+
         return optax.chain(optax.scale_by_lion(b1=hyper["b1"], b2=hyper["b2"]), rules.decay(hyper, self.decay_on))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import jax
-import optax
-
-from workers import update
 from workers.config import require
+
+if TYPE_CHECKING:
+    import optax
 
 BLANK = 0.5  # instead of a number that is an argument of the compiled epoch
 
@@ -67,13 +66,21 @@ class DecayedMoments(Decayed, Moments):
 
 def adam(hyper: Mapping[str, Any]) -> optax.GradientTransformation:
     """Return Adam's rule without the learning rate."""
+    import optax
+
     return optax.scale_by_adam(b1=hyper["b1"], b2=hyper["b2"], eps=hyper["eps"])
 
 
 def decay(hyper: Mapping[str, Any], decay_on: Literal["all", "kernels"]) -> optax.GradientTransformation:
     """Return the rule that adds the weight decay to a step."""
+    import optax
+
     return optax.add_decayed_weights(hyper["weight_decay"], _kernels if decay_on == "kernels" else None)
 
 
 def _kernels(params: Any) -> Any:
+    import jax
+
+    from workers import update
+
     return jax.tree.map(update.is_kernel, params)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
-
-import optax
-import optax.contrib
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from workers.config import require
 from workers.optimizers.rules import OptimizerRule
+
+if TYPE_CHECKING:
+    import optax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class ScheduleFree(OptimizerRule):
 
     def transform(self, hyper: Mapping[str, Any]) -> optax.GradientTransformation:
         """Return the update rule; the learning rate is one of its numbers, as the average is weighted by its square."""
+        import optax.contrib
+
         rate, decay = hyper.get("learning_rate", 0.0), hyper["weight_decay"]
         if self.base == "sgd":
             iterate = optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate))
@@ -50,4 +52,6 @@ class ScheduleFree(OptimizerRule):
 
     def evaluated(self, params: Any, slots: Any) -> Any:
         """Return the average of the iterates."""
+        import optax.contrib
+
         return optax.contrib.schedule_free_eval_params(slots, params)

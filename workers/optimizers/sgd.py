@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import optax
+from typing import TYPE_CHECKING, Any, Literal
 
 from workers.config import require
 from workers.optimizers.rules import OptimizerRule
+
+if TYPE_CHECKING:
+    import optax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,4 +26,6 @@ class Sgd(OptimizerRule):
 
     def transform(self, hyper: Mapping[str, Any]) -> optax.GradientTransformation:
         """Return the update rule without the learning rate."""
+        import optax
+
         return optax.trace(decay=hyper["momentum"], nesterov=self.nesterov)

@@ -1,1 +1,4 @@
-"""Kinds of training: `classify`, with its compiled functions in `compiled` and the norm's equation in `equation`."""
+"""Kinds of training: `classify`, trained by `classification`, with compiled functions in `compiled` and the norm's in `equation`.
+
+A task imports JAX when it is bound to its data: a spec is read without it.
+"""

@@ -21,7 +21,7 @@ from jax import lax
 from abel import norms
 from workers import mesh, update
 from workers.contracts import Model, Optimizer
-from workers.data import augment
+from workers.data import augmentation
 from workers.data.augment import Augment
 from workers.tasks import equation, gradient
 from workers.tasks.equation import Equation
@@ -140,11 +140,11 @@ def train_stretch(
         chosen_B = mesh.split(chosen_B)
         step_key = jax.random.fold_in(steps_key, number)
         pixels_key, noise_key, model_key = jax.random.split(step_key, 3)
-        pixels_BHWC = augment.select(data.train_images, chosen_B, recipe.augment, pixels_key)
+        pixels_BHWC = augmentation.select(data.train_images, chosen_B, recipe.augment, pixels_key)
         images_BHWC = standardised(pixels_BHWC, data.mean, data.std)
         if recipe.augment.noise:
             images_BHWC += recipe.augment.noise * jax.random.normal(noise_key, images_BHWC.shape)
-        images_BHWC = mesh.split(augment.cut_out(images_BHWC, recipe.augment, step_key))
+        images_BHWC = mesh.split(augmentation.cut_out(images_BHWC, recipe.augment, step_key))
         labels_B = data.train_labels[chosen_B]
         return mesh.everywhere(trained_step(recipe, state, hyper, images_BHWC, labels_B, learning_rate, model_key))
 

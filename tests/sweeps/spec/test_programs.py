@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import ClassVar, Literal
 
 import pytest
@@ -45,14 +45,10 @@ class Odd:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Our variants, with `mine` and with one that cannot be imported among the models."""
-    ours, load = programs.entry_points, EntryPoint.load
+    ours, load = [each for group in plugins.GROUPS.values() for each in entry_points(group=group)], EntryPoint.load
     added = [EntryPoint(kind, f"{kind}_package:Net", plugins.MODELS) for kind in ("mine", "odd", "broken")]
 
-    def entry_points(group: str) -> EntryPoints:
-        return EntryPoints([*ours(group=group), *(added if group == plugins.MODELS else ())])
-
-    for module in (programs, plugins):
-        monkeypatch.setattr(module, "entry_points", entry_points)
+    monkeypatch.setattr(plugins, "entry_points", lambda: EntryPoints([*ours, *added]))
     monkeypatch.setattr(EntryPoint, "load", lambda self: {"mine": Mine, "odd": Odd}.get(self.name) or load(self))
     programs.forget()
     yield
@@ -205,15 +201,11 @@ class Listed:
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Our tasks, and some of a package with mistakes."""
-    ours, load = programs.entry_points, EntryPoint.load
+    ours, load = [each for group in plugins.GROUPS.values() for each in entry_points(group=group)], EntryPoint.load
     theirs = {"strange": Strange, "unknown": Unknown, "listed": Listed}
     added = [EntryPoint(kind, f"package:{kind}", plugins.TASKS) for kind in theirs]
 
-    def entry_points(group: str) -> EntryPoints:
-        return EntryPoints([*ours(group=group), *(added if group == plugins.TASKS else ())])
-
-    for module in (programs, plugins):
-        monkeypatch.setattr(module, "entry_points", entry_points)
+    monkeypatch.setattr(plugins, "entry_points", lambda: EntryPoints([*ours, *added]))
     monkeypatch.setattr(EntryPoint, "load", lambda self: theirs.get(self.name) or load(self))
     programs.forget()
     yield

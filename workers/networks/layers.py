@@ -1,13 +1,13 @@
-"""Parts that several networks share: strided convolutions, shortcuts without parameters, and the paper's initialisers.
+"""Parts that several networks share: strided convolutions, shortcuts, and initialisers.
 
-The initialisers and the shortcut are those of the training code that the paper builds on (flax_models/cifar).
+Defaults are those of the training code that the paper builds on (flax_models/cifar).
 Axes: B batch, H height, W width, C channels, O channels out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,24 +15,29 @@ import jax.numpy as jnp
 from flax import nnx
 
 from workers import ops
-from workers.config import require
+from workers.models.fields import Initialisation, Shortcut
 
 _ONES = nnx.initializers.ones_init()
-CONV_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+_INITIALISERS: Mapping[Initialisation, nnx.Initializer] = {
+    "he_normal_fan_out": nnx.initializers.variance_scaling(2.0, "fan_out", "normal"),
+    "he_normal": nnx.initializers.he_normal(),
+    "he_uniform": nnx.initializers.he_uniform(),
+    "lecun_normal": nnx.initializers.lecun_normal(),
+    "lecun_uniform": nnx.initializers.lecun_uniform(),
+    "glorot_normal": nnx.initializers.glorot_normal(),
+    "glorot_uniform": nnx.initializers.glorot_uniform(),
+}
+
+
+def initialiser(name: Initialisation) -> nnx.Initializer:
+    """Return the initial distribution of a kernel, by the value of a model's field `init`."""
+    return _INITIALISERS[name]
 
 
 def dense_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     """Draw the kernel of the last layer from the uniform distribution on +-1 / sqrt(classes); `shape` is (inputs, classes)."""
     limit = 1.0 / math.sqrt(shape[-1])
     return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-
-def check_sides(kind: str, shape: tuple[int, int, int], divisor: int) -> None:
-    """Raise if a side of images (height, width, channels) is not divisible, so a strided network would not fit."""
-    height, width, _ = shape
-    if height % divisor or width % divisor:
-        rule = f"the sides of an image must be divisible by {divisor}, got {height} x {width}"
-        raise ValueError(f"model {kind}: {rule}")
 
 
 def convolution(
@@ -42,7 +47,7 @@ def convolution(
     rngs: nnx.Rngs,
     *,
     stride: int = 1,
-    init: nnx.Initializer = CONV_INIT,
+    init: Initialisation = "he_normal_fan_out",
 ) -> nnx.Conv:
     """Return a convolution with a square kernel of odd side, without bias, zero padded to the input's size over the stride."""
     return nnx.Conv(
@@ -51,7 +56,7 @@ def convolution(
         kernel_size=(side, side),
         strides=stride,
         use_bias=False,
-        kernel_init=init,
+        kernel_init=initialiser(init),
         conv_general_dilated=strided if stride > 1 else ops.conv_general_dilated,
         rngs=rngs,
     )
@@ -109,11 +114,6 @@ def recomputed(block: nnx.Module, remat: bool, *inputs: Any) -> jax.Array:
     return nnx.remat(called)(block, *inputs) if remat else called(block, *inputs)
 
 
-def check_norm_examples(examples: int | None) -> None:
-    """Raise if a number of images in a group is not possible."""
-    require(examples is None or examples >= 1, "norm_examples", "be at least 1, or null", examples)
-
-
 def strided(
     images_BHWC: jax.Array, kernel_hwCO: jax.Array, window_strides: Sequence[int], padding: Any, **options: Any
 ) -> jax.Array:
@@ -143,6 +143,15 @@ def padded_shortcut(images_BHWC: jax.Array, like_BHWO: jax.Array) -> jax.Array:
         windows = images_BHWC.reshape(batch, height // stride, stride, width // stride, stride, channels)
         images_BHWC = windows.mean((2, 4))
     return jnp.pad(images_BHWC, ((0, 0), (0, 0), (0, 0), (0, more))) if more else images_BHWC
+
+
+def projection(
+    kind: Shortcut, features_in: int, features_out: int, rngs: nnx.Rngs, *, stride: int, init: Initialisation
+) -> nnx.Conv | None:
+    """Return the 1x1 convolution of a shortcut; None where it has no parameters, or the shape stays."""
+    if kind == "pool_and_pad" or (features_in == features_out and stride == 1):
+        return None
+    return convolution(features_in, features_out, 1, rngs, stride=stride, init=init)
 
 
 class ShakeDrop(nnx.Module):
