@@ -8,11 +8,13 @@
 | `ABEL_DATA_DIR`, else `TFDS_DATA_DIR` | directory of prepared TFDS data sets | none |
 | `ABEL_CACHE_DIR` | directory of compiled programs, which several homes may share | `<home>/cache` |
 | `ABEL_RAY_ADDRESS` | Ray cluster to join | none: start a local one |
+| `ABEL_RAY_LABELS` | labels, as `name=value,name=value`, that a worker's node in the cluster must have | none |
 | `ABEL_NOTIFY_URL` | receives a JSON notice when a sweep finishes, fails or regresses; may hold a secret | none |
 | `ABEL_NOTIFY_COMMAND` | shell command that receives the same notice on its standard input | none |
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +40,9 @@ MLFLOW_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
 )
+
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LABEL = re.compile(rf"([A-Za-z0-9.-]{{1,253}}/)?{_LABEL_VALUE.pattern}")
 
 
 class SettingsError(ValueError):
@@ -81,6 +86,7 @@ class Settings:
     data_dir: CheckedSetting[Path | None] = CheckedSetting(None)
     cache_dir: CheckedSetting[Path | None] = CheckedSetting(None)
     notify_url: CheckedSetting[str | None] = CheckedSetting(None)
+    ray_labels: CheckedSetting[Mapping[str, str] | None] = CheckedSetting(None)
     ray_address: str | None = None
     notify_command: str | None = None
 
@@ -108,6 +114,7 @@ class Settings:
             data_dir=_tried(lambda: _path(variable, data) if data else None),
             cache_dir=_tried(lambda: _directory("ABEL_CACHE_DIR", cache) if cache else None),
             ray_address=given.get("ABEL_RAY_ADDRESS", "").strip() or None,
+            ray_labels=_tried(lambda: _labels("ABEL_RAY_LABELS", given.get("ABEL_RAY_LABELS", ""))),
             notify_url=_tried(lambda: _webhook("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL"))),
             notify_command=given.get("ABEL_NOTIFY_COMMAND", "").strip() or None,
         )
@@ -226,6 +233,14 @@ def _tracking(name: str, uri: str) -> str:
     if not _parsed(name, uri).host:
         raise SettingsError(f"{name}: must name a host, as in http://127.0.0.1:5000, got {_shown(uri)}")
     return uri.rstrip("/")
+
+
+def _labels(name: str, text: str) -> Mapping[str, str]:
+    pairs = [pair.strip().split("=") for pair in text.split(",") if pair.strip()]
+    for pair in pairs:
+        if len(pair) != 2 or not _LABEL.fullmatch(pair[0].strip()) or not _LABEL_VALUE.fullmatch(pair[1].strip()):
+            raise SettingsError(f"{name}: must be Ray labels, as in pool=train,ray.io/zone=b, got {'='.join(pair)!r}")
+    return {label.strip(): value.strip() for label, value in pairs}
 
 
 def _webhook(name: str, url: str | None) -> str | None:
