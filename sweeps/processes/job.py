@@ -52,8 +52,13 @@ class Options:
     @property
     def environment(self) -> WorkerEnvironment:
         """Environment of each worker process."""
-        gpus = math.ceil(self.gpu) or None
-        return WorkerEnvironment(threads=self.threads, cache=self.cache, gpu=self.is_accelerated, gpus=gpus)
+        return WorkerEnvironment(
+            threads=self.threads,
+            cache=self.cache,
+            gpu=self.is_accelerated,
+            gpus=math.ceil(self.gpu) or None,
+            tpus=math.ceil(self.tpu) or None,
+        )
 
     @property
     def is_accelerated(self) -> bool:

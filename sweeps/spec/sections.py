@@ -20,6 +20,7 @@ from sweeps.spec.shapes import STRICT, SchemaAs, shape_of
 MAX_EPOCHS = 1_000_000
 MAX_TRIALS = 100_000
 MAX_SEED = 2**32 - 1
+TPU_CHIPS = (0, 1, 2, 4, 8)
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
 _Item = TypeVar("_Item", int, str)
@@ -63,6 +64,18 @@ def _resource(value: str) -> str:
     if value.lower() in ("cpu", "gpu", "tpu", "memory", "object_store_memory"):
         raise ValueError("must not be a resource that Ray has by itself")
     return _name(value)
+
+
+def _gpus(value: float) -> float:
+    if value > 1 and not value.is_integer():
+        raise ValueError("must be a whole number above 1, as only a single GPU can be divided")
+    return value
+
+
+def _chips(value: float) -> float:
+    if value not in TPU_CHIPS:
+        raise ValueError("must be 1, 2, 4 or 8 chips, which Ray can give a worker, or 0 for none")
+    return value
 
 
 def _measure(value: str) -> str:
@@ -186,8 +199,8 @@ class Resources(Part):
     """Resources that one worker holds while it trains."""
 
     cpu: Annotated[float, Field(gt=0, le=1024)] = Field(default=1, description="Processor cores.")
-    gpu: Amount = Field(default=0, description="GPUs; may be a fraction.")
-    tpu: Amount = Field(default=0, description="TPU chips.")
+    gpu: Annotated[Amount, AfterValidator(_gpus)] = Field(default=0, description="GPUs; may be a fraction of one.")
+    tpu: Annotated[Amount, AfterValidator(_chips)] = Field(default=0, description="TPU chips: 1, 2, 4 or 8.")
     custom: dict[ResourceName, Annotated[float, Field(gt=0, le=1024)]] = Field(
         default={}, description="Resources that the nodes of a Ray cluster were started with, by name."
     )

@@ -260,6 +260,15 @@ def test_every_fault_is_told_with_its_path():
             {"resources": {"cpus": 1}},
             "resources.cpus: unknown key, did you mean 'cpu'? (known: cpu, gpu, tpu, custom, accelerator)",
         ),
+        (
+            {"resources": {"gpu": 1.5}},
+            "resources.gpu: must be a whole number above 1, as only a single GPU can be divided",
+        ),
+        (
+            {"resources": {"tpu": 3}},
+            "resources.tpu: must be 1, 2, 4 or 8 chips, which Ray can give a worker, or 0 for none, got 3",
+        ),
+        ({"resources": {"tpu": 0.5}}, "resources.tpu: must be 1, 2, 4 or 8 chips"),
         ({"resources": {"custom": {"slot": 0}}}, "resources.custom.slot: must be above 0, got 0"),
         (
             {"resources": {"custom": {"GPU": 1}}},
