@@ -9,11 +9,13 @@
 | `ABEL_DATA_DIR`, else `TFDS_DATA_DIR` | directory of prepared TFDS data sets | none |
 | `ABEL_CACHE_DIR` | directory of compiled programs, which several homes may share | `<home>/cache` |
 | `ABEL_RAY_ADDRESS` | Ray cluster to join | none: start a local one |
+| `ABEL_RAY_LABELS` | labels, as `name=value,name=value`, that a worker's node in the cluster must have | none |
 | `ABEL_NOTIFY_URL` | receives a JSON notice when a sweep finishes, fails or regresses; may hold a secret | none |
 | `ABEL_NOTIFY_COMMAND` | shell command that receives the same notice on its standard input | none |
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,6 +42,9 @@ MLFLOW_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
 )
+
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LABEL = re.compile(rf"([A-Za-z0-9.-]{{1,253}}/)?{_LABEL_VALUE.pattern}")
 
 
 class SettingsError(ValueError):
@@ -84,6 +89,7 @@ class Settings:
     cache_dir: CheckedSetting[Path | None] = CheckedSetting(None)
     store_place: CheckedSetting[str | Path | None] = CheckedSetting(None)
     notify_url: CheckedSetting[str | None] = CheckedSetting(None)
+    ray_labels: CheckedSetting[Mapping[str, str] | None] = CheckedSetting(None)
     ray_address: str | None = None
     notify_command: str | None = None
 
@@ -112,6 +118,7 @@ class Settings:
             cache_dir=_tried(lambda: _directory("ABEL_CACHE_DIR", cache) if cache else None),
             store_place=_tried(lambda: _store("ABEL_STORE", given.get("ABEL_STORE"))),
             ray_address=given.get("ABEL_RAY_ADDRESS", "").strip() or None,
+            ray_labels=_tried(lambda: _labels("ABEL_RAY_LABELS", given.get("ABEL_RAY_LABELS", ""))),
             notify_url=_tried(lambda: _webhook("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL"))),
             notify_command=given.get("ABEL_NOTIFY_COMMAND", "").strip() or None,
         )
@@ -252,6 +259,14 @@ def _store(name: str, where: str | None) -> str | Path | None:
     if parts.username or parts.port or parts.query:
         raise SettingsError(f"{name}: {rule}, without credentials, port and query, got {_shown(where)}")
     return where.rstrip("/")
+
+
+def _labels(name: str, text: str) -> Mapping[str, str]:
+    pairs = [pair.strip().split("=") for pair in text.split(",") if pair.strip()]
+    for pair in pairs:
+        if len(pair) != 2 or not _LABEL.fullmatch(pair[0].strip()) or not _LABEL_VALUE.fullmatch(pair[1].strip()):
+            raise SettingsError(f"{name}: must be Ray labels, as in pool=train,ray.io/zone=b, got {'='.join(pair)!r}")
+    return {label.strip(): value.strip() for label, value in pairs}
 
 
 def _webhook(name: str, url: str | None) -> str | None:

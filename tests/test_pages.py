@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 from services import serving
 from services.cli.app import app
 from services.settings import Settings
-from services.verbs import plan, specs, ui
 from services.verbs import run as runs
+from services.verbs import specs, ui
+from services.verbs.running import placing
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.run.frontier import Frontier
@@ -146,7 +147,7 @@ def reader(trained: Trained, tmp_path: Path, empty_store: Path, monkeypatch: pyt
     monkeypatch.delenv("ABEL_HOME")
     shutil.copytree(home, ".abel")
     shutil.copy(empty_store, ".abel/mlflow.db")
-    run, look, requested = runs.run, plan.identities, specs.requested
+    run, look, requested = runs.run, placing.place, specs.requested
 
     def small_run(settings: Settings, request: Any, **how: Any) -> Any:
         spec = sweeps[Path(request.spec).stem]
@@ -155,12 +156,14 @@ def reader(trained: Trained, tmp_path: Path, empty_store: Path, monkeypatch: pyt
             patch.setattr(specs, "requested", lambda _: spec)
             return run(settings, request, **how)
 
-    def known(settings: Settings, request: Any, spec: SweepSpec) -> Any:
+    def known(settings: Settings, request: Any, spec: SweepSpec, **how: Any) -> Any:
         programs = {trial.program for trial in spec.expand()}
-        return identities if programs <= identities.keys() else look(settings, request, spec)
+        if not programs <= identities.keys():
+            return look(settings, request, spec, **how)
+        return placing.Placement(identities=identities, options=placing.options(settings, request, spec))
 
     monkeypatch.setattr(runs, "run", small_run)
-    monkeypatch.setattr(plan, "identities", known)
+    monkeypatch.setattr(placing, "place", known)
     monkeypatch.setattr(serving, "serve", lambda *_: 0)  # until Ctrl-C
     monkeypatch.setattr(ui, "_ensure_free", lambda _: None)
     yield Reader(monkeypatch)

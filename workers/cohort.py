@@ -34,6 +34,10 @@ class WorkerMismatch(Exception):
     """This worker would not train the states that the keys name: its data, code, libraries or processor differ."""
 
 
+class OtherDevice(WorkerMismatch):
+    """This worker's processor or accelerator is of another kind; a worker on another machine may train the states."""
+
+
 def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
     """Train a cohort from its latest intact checkpoint; see the module docstring.
 
@@ -231,6 +235,5 @@ def _trials(group: Sequence[Pair]) -> tuple[str, ...]:
 
 def _refuse_other_numerics(cohort: Cohort, ours: Identity) -> None:
     if why := cohort.identity.why_not(ours):
-        raise WorkerMismatch(
-            "this worker must compute the states that the sweep's keys name, but differs in " + "; ".join(why)
-        )
+        kind = OtherDevice if any(part.startswith("device: ") for part in why) else WorkerMismatch
+        raise kind("this worker must compute the states that the sweep's keys name, but differs in " + "; ".join(why))

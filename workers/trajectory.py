@@ -94,7 +94,7 @@ def numerics() -> Mapping[str, str]:
     import jax
 
     device = jax.devices()[0]
-    kind = _processor() if device.platform == "cpu" else device.device_kind
+    kind = processor() if device.platform == "cpu" else device.device_kind
     return {
         **{name: importlib.metadata.version(name) for name in LIBRARIES},
         "device": f"{device.platform}: {kind}",
@@ -108,8 +108,8 @@ def numerics() -> Mapping[str, str]:
     }
 
 
-def _processor() -> str:
-    """Return the CPU model and a digest of its instruction set, for which XLA compiles."""
+def processor() -> str:
+    """Return this machine's CPU model and a digest of its instruction set, for which XLA compiles."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -73,12 +73,14 @@ class _Adoption:
         self._settings, self._ledger, self._row = settings, ledger, row
         self._checkpoints = open_checkpoints(settings.checkpoints, settings.store)
         numerics = row.identities[0].numerics
-        threads, devices = numerics.get("threads", ""), numerics.get("devices", "")
+        threads, device = numerics.get("threads", ""), numerics.get("device", "cpu")
+        devices = int(numerics["devices"]) if numerics.get("devices", "").isdecimal() else None
         self._environment = WorkerEnvironment(
             threads=int(threads) if threads.isdecimal() else 1,
             cache=settings.cache,
-            gpu=not numerics.get("device", "cpu").startswith("cpu"),
-            gpus=int(devices) if devices.isdecimal() else None,
+            gpu=not device.startswith("cpu"),
+            gpus=None if device.startswith("tpu") else devices,
+            tpus=devices if device.startswith("tpu") else None,
         )
 
     def result(self, replays: int) -> Adopted:

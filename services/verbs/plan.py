@@ -1,6 +1,5 @@
 """The verb `plan`: forecast what a sweep costs on this machine. Starts and writes nothing."""
 
-import math
 import time
 from collections.abc import Mapping
 
@@ -9,20 +8,21 @@ from services.errors import OperationError
 from services.schemas import ArmPlan, Plan, Request
 from services.settings import Settings
 from services.verbs import specs
+from services.verbs.running import placing
 from services.wording import duration
-from sweeps.forecast.batches import check_grown
 from sweeps.forecast.plan import Forecast, wall_seconds
 from sweeps.forecast.recorded import estimate, why_nothing
 from sweeps.forecast.seconds import seconds_per_epoch, seconds_to_start
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
-from sweeps.processes.identity import DataAbsent, WorkerEnvironment, identities_here, workers_at_once
+from sweeps.processes.identity import DataAbsent
 from sweeps.spec.expansion import alike
 from sweeps.spec.sweep import SweepSpec
 from workers.config import Program
 from workers.trajectory import Identity
 
+PATIENCE_SECONDS = 60.0  # with a Ray cluster that has no free worker
 START_SECONDS = 15.0  # for Ray, a worker and the compiler, until measured here
 
 
@@ -31,6 +31,7 @@ def plan(settings: Settings, request: Request) -> Plan:
 
     Raises:
         IdentityError, OperationError: it cannot be trained as it is.
+        ClusterAway: the Ray cluster cannot be joined.
     """
     spec = specs.requested(request)
     with ledgers.opened_if_any(settings) as ledger:
@@ -39,15 +40,18 @@ def plan(settings: Settings, request: Request) -> Plan:
 
 def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger | None) -> Plan:
     began = time.monotonic()
+    known: Mapping[Program, Identity] = {}
+    placement, absent = None, None
     try:
-        known, absent = identities(settings, request, spec), None
+        placement = placing.place(settings, request, spec, patience_seconds=PATIENCE_SECONDS)
+        known = placement.identities
     except DataAbsent as error:
-        known, absent = {}, str(error)
+        absent = str(error)
     if known and ledger is not None:
         refuse_damaged(ledger, sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing))
     cost = estimate(spec, known, ledger, sharing=request.sharing)
     looked = time.monotonic() - began  # a run does this too
-    workers = request.workers or workers_at_once(request.threads, spec.resources.cpu)
+    workers = placement.workers if placement else placing.options(settings, request, spec).slots
     measured = seconds_per_epoch(ledger, spec.expand()) if ledger else None
     seconds = measured or spec.epoch_seconds
     started = seconds_to_start(ledger, seconds or 0.0) if ledger else None
@@ -70,34 +74,8 @@ def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger 
         seconds=_seconds(cost, seconds, workers, start) if seconds else None,
         start_seconds=start,
         basis=_basis(spec, measured),
-        notes=alike(spec.expand()),
+        notes=(*alike(spec.expand()), *((placement.note,) if placement and placement.note else ())),
     )
-
-
-def identities(settings: Settings, request: Request, spec: SweepSpec) -> Mapping[Program, Identity]:
-    """The identities of the sweep's programs on this machine; reads the data in a process with a worker's environment.
-
-    Raises:
-        DataAbsent: the data is missing.
-        IdentityError: the data or the model does not fit.
-        OperationError: a batch is larger than the data, or grows to a size that cannot be trained.
-    """
-    accelerated = spec.resources.gpu > 0 or spec.resources.tpu > 0
-    gpus = math.ceil(spec.resources.gpu) or None
-    environment = WorkerEnvironment(threads=request.threads, cache=settings.cache, gpu=accelerated, gpus=gpus)
-    found = identities_here([trial.program for trial in spec.expand()], environment, settings.data_dir)
-    for program, identity in found.items():
-        if program.batch_size > identity.examples:
-            rule = f"must be at most the {identity.examples} training examples"
-            raise OperationError(f"{spec.name}: program.batch_size: {rule}, got {program.batch_size}")
-    try:
-        check_grown(spec.expand(), found)
-    except ValueError as error:
-        raise OperationError(f"{spec.name}: {error}") from None
-    if len(names := {identity.metric.name for identity in found.values()}) > 1:
-        rule = "its trials must be compared by one metric"
-        raise OperationError(f"{spec.name}: {rule}, got {', '.join(sorted(names))}; give each a sweep of its own")
-    return found
 
 
 def refuse_damaged(ledger: Ledger, sweep_id: str) -> None:

@@ -11,8 +11,7 @@ from services.schemas import Request, RunResult
 from services.settings import Settings
 from services.signals import Stop
 from services.upkeep import Mended, Repaired
-from services.verbs.plan import identities
-from services.verbs.running import execution
+from services.verbs.running import execution, placing
 from services.verbs.running.watching import View
 from sweeps.ledger import copies, database
 from sweeps.ledger.database import LedgerDamaged
@@ -99,7 +98,7 @@ def train_missing(settings: Settings, request: Request, sweep_id: str, *, view: 
     """
     with ledgers.found(settings, sweep_id) as (ledger, row):
         spec, request = _as_it_was(row, ledger.trials(row.id))
-    known = identities(settings, request, spec)
+    known = placing.place(settings, request, spec).identities
     if sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing) != row.id:
         differs = sorted({why for ours in row.identities for other in known.values() for why in ours.why_not(other)})
         raise OperationError(

@@ -22,6 +22,11 @@ LOOK_SECONDS = 0.5
 LOOKS_STOPPED = 60  # polls, not seconds: Ctrl-Z stops this process as well, and `fg` continues both
 SAID_BYTES = 2000
 
+# How libtpu is told that a process has a part of its machine's chips, as Ray does for a worker (jax#14977).
+TPU_BOUNDS: Mapping[int, Mapping[str, str]] = {
+    chips: {"TPU_CHIPS_PER_HOST_BOUNDS": f"1,{chips},1", "TPU_HOST_BOUNDS": "1,1,1"} for chips in (1, 2)
+}
+
 
 class IdentityError(Exception):
     """A program cannot be trained here: data are missing or do not fit task or model, or resources are missing."""
@@ -43,6 +48,7 @@ class WorkerEnvironment:
     cache: Path
     gpu: bool = False
     gpus: int | None = None  # number of GPUs that a worker has; None for all of its machine
+    tpus: int | None = None  # the same for TPU chips
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables to add for a worker."""
@@ -56,12 +62,19 @@ class WorkerEnvironment:
         return variables if self.gpu else variables | {"JAX_PLATFORMS": "cpu"}
 
     def visible(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return the variable that shows a process as many GPUs as Ray shows a worker, whose number is in the state keys."""
-        if not self.gpus:
-            return {}
-        shown = environ.get("CUDA_VISIBLE_DEVICES")
-        known = shown.split(",") if shown is not None else [str(number) for number in range(self.gpus)]
-        return {"CUDA_VISIBLE_DEVICES": ",".join(known[: self.gpus])}
+        """Return the variables that show a process as many devices as Ray shows a worker, whose number is in the state keys."""
+        return _first("CUDA_VISIBLE_DEVICES", self.gpus, environ) | (
+            _first("TPU_VISIBLE_CHIPS", self.tpus, environ) | dict(TPU_BOUNDS.get(self.tpus or 0, {}))
+        )
+
+
+def _first(name: str, devices: int | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable for the first so many of the visible devices."""
+    if not devices:
+        return {}
+    shown = environ.get(name)
+    known = shown.split(",") if shown is not None else [str(number) for number in range(devices)]
+    return {name: ",".join(known[:devices])}
 
 
 def workers_at_once(threads: int, cpu: float) -> int:

@@ -23,12 +23,15 @@ from workers.trajectory import identify
 
 def main(target: IO[str]) -> None:
     """Answer one question from standard input."""
-    question = json.load(sys.stdin)
+    json.dump(answer(json.load(sys.stdin)), target)
+
+
+def answer(question: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer to a question."""
     try:
-        answer: dict[str, Any] = {"identities": _identities(question)}
+        return {"identities": _identities(question)}
     except (ConfigError, DataError, ValueError, MemoryError) as error:
-        answer = {"fault": str(error), "missing": isinstance(error, DataMissing)}
-    json.dump(answer, target)
+        return {"fault": str(error), "missing": isinstance(error, DataMissing)}
 
 
 def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Messages between a command and its driver: the job, its progress and its outcome. Does not need Ray."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.ledger.records import SweepStatus
@@ -9,6 +10,8 @@ from sweeps.processes.identity import WorkerEnvironment, workers_at_once
 from sweeps.spec.trial import Trial
 from workers.config import Program
 from workers.trajectory import Identity
+
+ACCELERATOR_LABEL = "ray.io/accelerator-type"  # set by Ray, where it detects an accelerator
 
 
 class DriverLost(Exception):
@@ -23,6 +26,9 @@ class ClusterAway(DriverLost):
 class Options:
     """How a sweep is executed. Never affects results, except ``threads``, which is part of the state keys, and
     ``allow_nondeterminism``: if a replayed epoch differs from its record, the record is kept and training continues.
+
+    Workers run only on nodes with all ``labels``. On a cluster, ``kind`` is the processor or accelerator of these nodes, and
+    ``avoid`` has the Ray ids of nodes known to be of another kind. ``custom`` has amounts of the cluster's own resources.
     """
 
     checkpoints: Path  # their folder, or its cache if they lie in a store
@@ -35,6 +41,10 @@ class Options:
     cpu: float = 1
     gpu: float = 0
     tpu: float = 0
+    custom: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    kind: str | None = None
+    avoid: tuple[str, ...] = ()
     address: str | None = None
     save_every_seconds: float = 120.0
     report_every_seconds: float = 2.0
@@ -43,12 +53,28 @@ class Options:
     @property
     def environment(self) -> WorkerEnvironment:
         """Environment of each worker process."""
-        return WorkerEnvironment(threads=self.threads, cache=self.cache, gpu=self.gpu > 0 or self.tpu > 0)
+        return WorkerEnvironment(
+            threads=self.threads,
+            cache=self.cache,
+            gpu=self.is_accelerated,
+            gpus=math.ceil(self.gpu) or None,
+            tpus=math.ceil(self.tpu) or None,
+        )
 
     @property
-    def resources(self) -> Mapping[str, float]:
-        """Resources that a worker takes on its node."""
-        return {"cpu": self.cpu, "gpu": self.gpu, "tpu": self.tpu}
+    def is_accelerated(self) -> bool:
+        """Whether a worker computes on an accelerator."""
+        return self.gpu > 0 or self.tpu > 0
+
+    @property
+    def demand(self) -> Mapping[str, float]:
+        """Resources that a worker takes on its node, by Ray's names."""
+        wanted = {"CPU": self.cpu, "GPU": self.gpu, "TPU": self.tpu, **self.custom}
+        return {name: amount for name, amount in wanted.items() if amount}
+
+    def path_of(self, name: str) -> str:
+        """Return the path in a spec's resources of one with this name in Ray."""
+        return f"custom.{name}" if name in self.custom else name.lower()
 
     @property
     def slots(self) -> int:

@@ -26,7 +26,8 @@ from sweeps.processes.identity import IdentityError
 from sweeps.processes.job import ClusterAway, DriverLost, Options, Outcome, Progress
 from sweeps.run.failures import FailureClass, classify
 from sweeps.run.frontier import Frontier
-from sweeps.run.ray_cluster import first_line, has_room, ray_cluster, room
+from sweeps.run.placement.pinning import WorkerNodes
+from sweeps.run.ray_cluster import first_line, ray_cluster
 from sweeps.run.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
 from sweeps.spec.trial import Trial
@@ -62,7 +63,7 @@ def run_sweep(
     Raises:
         DriverLost: Ray raised an exception.
         ClusterAway: the cluster at the address cannot be joined.
-        IdentityError: the address is malformed, or the cluster lacks the resources.
+        IdentityError: the address is malformed, or this machine lacks the resources.
         LedgerAway: the ledger's server became unreachable. The sweep was drained and its invocation still holds it; once the
             ledger is back, another invocation continues.
     """
@@ -73,9 +74,11 @@ def run_sweep(
         allow_nondeterminism=options.allow_nondeterminism,
     )
     staged: set[int] = set()
-    announce = _announcer(frontier, trials, options, staged, forecast, on_progress, began)
+    nodes = WorkerNodes(options)
+    announce = _announcer(frontier, trials, nodes, staged, forecast, on_progress, began)
     look = partial(_heed_cancellations, ledger, sweep_id, frontier)
-    sweep = Shared(frontier, WorkerSettings.of(options), stop, announce, look, staged=staged)
+    most = options.workers if options.address else None
+    sweep = Shared(frontier, WorkerSettings.of(options), stop, announce, look, nodes, most, staged=staged)
     with leases.kept(lambda: ledger.renew_lease(sweep_id, invocation), sweep.end):
         try:
             frontier.open(trials, identities, _seldom(announce))
@@ -137,12 +140,14 @@ def _end(ledger: Ledger, sweep_id: str, invocation: int, sweep: Shared, seconds:
 
 
 def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
-    resources = {"CPU": options.cpu, "GPU": options.gpu} | ({"TPU": options.tpu} if options.tpu else {})
+    demand = options.demand
 
     def bundle(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         # With one bundle both strategies are equivalent, but Tune reuses a process only for an equal one. So a cohort that
         # runs alone gets a fresh process.
-        return tune.PlacementGroupFactory([resources], strategy="STRICT_PACK" if config["alone"] else "PACK")
+        strategy = "STRICT_PACK" if config["alone"] else "PACK"
+        where = {"bundle_label_selector": [config["nodes"]]} if config["nodes"] else {}
+        return tune.PlacementGroupFactory([demand], strategy=strategy, **where)
 
     tuner = tune.Tuner(
         tune.with_resources(CohortTrainable, bundle),
@@ -157,7 +162,7 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
             verbose=0,
         ),
     )
-    sweep.workforce.expect(room(options))
+    sweep.workforce.expect(sweep.nodes.room)
     with sweep.losses.heard():
         tuner.fit()
 
@@ -204,7 +209,7 @@ def _seldom(act: Callable[[], None]) -> Callable[[], None]:
 def _announcer(
     frontier: Frontier,
     trials: Sequence[Trial],
-    options: Options,
+    nodes: WorkerNodes,
     staged: Set[int],
     forecast: tuple[int, int],
     on_progress: Callable[[Progress], None],
@@ -230,7 +235,7 @@ def _announcer(
                 stopped=statuses.count(TrialStatus.STOPPED),
                 running=running,
                 waiting=waiting,
-                room=running > 0 or waiting == 0 or has_room(options),
+                room=running > 0 or waiting == 0 or nodes.has_room,
                 joined=ray.is_initialized(),
                 trained=frontier.trained,
                 replayed=frontier.replayed,

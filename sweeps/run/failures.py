@@ -25,7 +25,7 @@ class FailureClass(StrEnum):
 
     USER = "user"  # the program itself: a retry would fail again
     OUT_OF_MEMORY = "out_of_memory"
-    INFRASTRUCTURE = "infrastructure"  # the machine, the network, Ray
+    INFRASTRUCTURE = "infrastructure"  # the machine, which may be of another kind, the network, Ray
     PREEMPTED = "preempted"  # the machine was taken away, with or without notice
     NO_SPACE = "no_space"  # the disk is full, and nothing else is wrong
 
@@ -41,7 +41,7 @@ def classify(error: BaseException) -> FailureClass:
     raised = next(link for link in chain if not _wraps(link))
     if getattr(raised, "preempted", False):
         return FailureClass.PREEMPTED
-    if isinstance(raised, OSError) or _is_from_ray(raised):
+    if isinstance(raised, OSError) or _is_from_ray(raised) or "OtherDevice" in _names(raised):
         return FailureClass.INFRASTRUCTURE
     return FailureClass.USER
 

@@ -16,6 +16,7 @@ from ray._private import ray_constants
 from sweeps.processes.identity import IdentityError
 from sweeps.processes.janitor import cleaned
 from sweeps.processes.job import ClusterAway, Options
+from sweeps.run.placement.nodes import living_nodes, refuse_if_none_fits
 
 TUNE_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # disables Tune's tables
@@ -51,6 +52,10 @@ def ray_cluster(options: Options, leave: Callable[[], None]) -> Iterator[Path]:
 
     Args:
         leave: called before the cluster is left.
+
+    Raises:
+        ClusterAway: the cluster at the address cannot be joined.
+        IdentityError: the address is malformed, or this machine is too small for a worker.
     """
     os.environ.update(TUNE_ENVIRONMENT | os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -61,7 +66,8 @@ def ray_cluster(options: Options, leave: Callable[[], None]) -> Iterator[Path]:
             # Workers import from the directory in which Ray is started: a user's own `workers/` must not shadow ours.
             with chdir(directory):
                 _start(options, directory / "r")
-            _refuse_missing_resources(options)
+            if options.address is None:
+                refuse_if_none_fits(options, living_nodes())
             yield directory
         finally:
             leave()
@@ -119,30 +125,6 @@ def _on_loopback() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = usual
         for name in LOCAL_ENVIRONMENT:
             del os.environ[name]
-
-
-def _refuse_missing_resources(options: Options) -> None:
-    """Raise if no node is large enough for a worker, as its cohort would wait forever."""
-    nodes = _nodes()
-    for name, wanted in options.resources.items():
-        if wanted > (most := max((node.get(name.upper(), 0) for node in nodes), default=0)):
-            raise IdentityError(f"resources.{name}: must be at most the {most:g} that Ray offers here, got {wanted:g}")
-
-
-def room(options: Options) -> int:
-    """How many workers the cluster can hold at once."""
-    wanted = {name.upper(): amount for name, amount in options.resources.items() if amount}
-    return sum(int(min(node.get(name, 0) / amount for name, amount in wanted.items())) for node in _nodes())
-
-
-def has_room(options: Options) -> bool:
-    """Whether any node, busy or not, is large enough for a worker; nodes may be lost and join while a sweep runs."""
-    return not ray.is_initialized() or room(options) > 0
-
-
-def _nodes() -> list[Mapping[str, float]]:
-    """Return the total resources of each node that Ray considers alive."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def first_line(error: BaseException) -> str:

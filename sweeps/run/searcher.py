@@ -19,6 +19,7 @@ from sweeps.ledger.leases import Fenced
 from sweeps.run.failures import FailureClass, classify
 from sweeps.run.frontier import Frontier
 from sweeps.run.losses import UNHEARD, Losses, Workforce
+from sweeps.run.placement.pinning import WorkerNodes
 from sweeps.run.trainable import WorkerSettings
 
 FINISHED: str = Searcher.FINISHED
@@ -36,6 +37,8 @@ class Shared:
     told: threading.Event  # set when the sweep is asked to stop
     announce: Callable[[], None]
     look: Callable[[], None]
+    nodes: WorkerNodes
+    most_workers: int | None = None  # on a cluster, which may have room for more
     cohort_of: dict[str, int] = field(default_factory=dict)
     staged: set[int] = field(default_factory=set)  # cohorts that Tune holds ready for the next free worker
     losses: Losses = field(default_factory=Losses)
@@ -83,15 +86,21 @@ class CohortSearcher(Searcher):  # type: ignore[misc]
         sweep = self._sweep
         if sweep.stopping:
             return FINISHED
+        if sweep.most_workers and sweep.frontier.running >= sweep.most_workers:
+            return None
         taken = sweep.frontier.take()
         if taken is None:
             return None if sweep.frontier.running or sweep.frontier.waiting else FINISHED
         number, cohort = taken
         sweep.cohort_of[trial_id] = number
         sweep.staged.add(number)
-        alone, lingers = sweep.frontier.is_alone(number), sweep.workforce.is_starting
-        cohort_ref = ray.put(cohort)
-        return {"cohort": cohort_ref, "settings": sweep.settings, "alone": alone, "lingers": lingers}
+        return {
+            "cohort": ray.put(cohort),
+            "settings": sweep.settings,
+            "alone": sweep.frontier.is_alone(number),
+            "nodes": sweep.nodes.selector,
+            "lingers": sweep.workforce.is_starting,
+        }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Do nothing: the callback has written the results to the ledger."""
@@ -126,6 +135,8 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         with self._guard(), self._timed():
             self._sweep.first_report_at = self._sweep.first_report_at or time.monotonic()
             self._sweep.frontier.hear(number, result["reports"])
+            if foreign := result.get("foreign_node"):
+                self._sweep.nodes.avoid(foreign)
             if (failure := result.get("failure")) and self._sweep.frontier.is_wanted(number):
                 self._fail(number, FailureClass(result["failure_class"]), failure)
 
@@ -159,6 +170,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
             with self._guard():
                 self._speak()
                 self._sweep.losses.look()
+                self._sweep.nodes.look()
                 self._sweep.look()
                 self._sweep.announce()
             self._announced_at = time.monotonic()

@@ -22,7 +22,7 @@ from sweeps.files import OWNER_ONLY
 from sweeps.processes.job import Options
 from sweeps.processes.memory import GIB, in_use
 from sweeps.run.failures import FailureClass, classify
-from workers.cohort import WorkerMismatch, train
+from workers.cohort import OtherDevice, WorkerMismatch, train
 from workers.reports import Cohort, Forked, Report
 from workers.workshop import Workshop
 
@@ -141,4 +141,6 @@ def _failure(error: Exception) -> dict[str, Any]:
     if kind is FailureClass.OUT_OF_MEMORY:
         line += f" ({in_use()}; the worker has {psutil.Process().memory_info().rss / GIB:.1f} GiB)"
         line += LESS_MEMORY if "RESOURCE_EXHAUSTED" in str(error) else ""
-    return {"failure": "\n".join([line, *more, traceback.format_exc()]), "failure_class": kind}
+    failure = {"failure": "\n".join([line, *more, traceback.format_exc()]), "failure_class": kind}
+    foreign = {"foreign_node": ray.get_runtime_context().get_node_id()} if isinstance(error, OtherDevice) else {}
+    return failure | foreign

@@ -20,9 +20,11 @@ from sweeps.spec.shapes import STRICT, SchemaAs, shape_of
 MAX_EPOCHS = 1_000_000
 MAX_TRIALS = 100_000
 MAX_SEED = 2**32 - 1
+TPU_CHIPS = (0, 1, 2, 4, 8)
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
 _Item = TypeVar("_Item", int, str)
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -52,6 +54,30 @@ def _distinct(value: list[_Item]) -> list[_Item]:
     return value
 
 
+def _accelerator(value: str) -> str:
+    if len(value) > 63 or not _LABEL.fullmatch(value):
+        raise ValueError("must be a Ray label, 1 to 63 of A-Z a-z 0-9 . _ -, the first and last a letter or digit")
+    return value
+
+
+def _resource(value: str) -> str:
+    if value.lower() in ("cpu", "gpu", "tpu", "memory", "object_store_memory"):
+        raise ValueError("must not be a resource that Ray has by itself")
+    return _name(value)
+
+
+def _gpus(value: float) -> float:
+    if value > 1 and not value.is_integer():
+        raise ValueError("must be a whole number above 1, as only a single GPU can be divided")
+    return value
+
+
+def _chips(value: float) -> float:
+    if value not in TPU_CHIPS:
+        raise ValueError("must be 1, 2, 4 or 8 chips, which Ray can give a worker, or 0 for none")
+    return value
+
+
 def _measure(value: str) -> str:
     if value.rpartition(".")[2] not in rules.MEASURES:
         raise ValueError(f"must be a measure, or ARM.measure: one of {', '.join(rules.MEASURES)}")
@@ -73,6 +99,8 @@ def _rule_text(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 Measure = Annotated[str, AfterValidator(_measure)]
 RuleText = Annotated[str, AfterValidator(_rule_text)]
+Accelerator = Annotated[str, AfterValidator(_accelerator)]
+ResourceName = Annotated[str, AfterValidator(_resource)]
 Statistic = Literal["minimum", "final", "selected"]
 Claim = Literal[
     "tuned",
@@ -172,8 +200,14 @@ class Resources(Part):
     """Resources that one worker holds while it trains."""
 
     cpu: Annotated[float, Field(gt=0, le=1024)] = Field(default=1, description="Processor cores.")
-    gpu: Amount = Field(default=0, description="GPUs; may be a fraction.")
-    tpu: Amount = Field(default=0, description="TPU chips.")
+    gpu: Annotated[Amount, AfterValidator(_gpus)] = Field(default=0, description="GPUs; may be a fraction of one.")
+    tpu: Annotated[Amount, AfterValidator(_chips)] = Field(default=0, description="TPU chips: 1, 2, 4 or 8.")
+    custom: dict[ResourceName, Annotated[float, Field(gt=0, le=1024)]] = Field(
+        default={}, description="Resources that the nodes of a Ray cluster were started with, by name."
+    )
+    accelerator: Accelerator | None = Field(
+        default=None, description="Type of accelerator, such as A100, as the nodes of the Ray cluster are labelled."
+    )
 
 
 class Limits(Part):

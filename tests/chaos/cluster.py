@@ -3,12 +3,13 @@
 A namespace stands for a machine's network, a pair of virtual devices for the cable between two of them.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,16 @@ class Node:
 
 
 @contextmanager
-def node(cluster: str | None = None, *, cpus: int, network: Network = HERE, **environment: str) -> Iterator[Node]:
+def node(
+    cluster: str | None = None,
+    *,
+    cpus: int,
+    gpus: int = 0,
+    network: Network = HERE,
+    resources: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
+    **environment: str,
+) -> Iterator[Node]:
     """A node of the cluster at this address, or the head of a new one; what is left of it in the end is ended by pid."""
     directory = Path(tempfile.mkdtemp(prefix="abel-node-"))
     joining = ("--head", "--port=0", "--include-dashboard=false") if cluster is None else (f"--address={cluster}",)
@@ -117,7 +127,10 @@ def node(cluster: str | None = None, *, cpus: int, network: Network = HERE, **en
         *(*network.entry, sys.executable, "-m", "ray.scripts.scripts", "start", *joining),
         *(f"--node-ip-address={network.address}", f"--num-cpus={cpus}", f"--temp-dir={directory}"),
         *("--dashboard-agent-listen-port=0", "--object-store-memory=80000000", "--disable-usage-stats"),
+        f"--num-gpus={gpus}",
+        f"--resources={json.dumps(dict(resources or {}))}",
     ]
+    environment |= {"RAY_OVERRIDE_LABELS": json.dumps(dict(labels))} if labels else {}
     with cleaned(directory):
         log = directory / "start.log"
         with log.open("wb") as file:

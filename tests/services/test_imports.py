@@ -11,7 +11,8 @@ import pytest
 
 from services.schemas import Request
 from services.settings import Settings
-from services.verbs import plan, specs
+from services.verbs import specs
+from services.verbs.running import placing
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 
@@ -75,7 +76,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     spec = specs.requested(request)
     with closing(Ledger.open(settings.ledger_url)) as ledger:
-        identities = plan.identities(settings, request, spec)
+        identities = placing.place(settings, request, spec).identities
         sweep = ledger.create_sweep(spec.name, spec.to_dict(), spec.expand(), identities)
         ledger.end_invocation(sweep, ledger.begin_invocation(sweep), SweepStatus.FINISHED)
     return folder

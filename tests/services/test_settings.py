@@ -97,6 +97,8 @@ def test_a_ledger_may_be_on_a_server() -> None:
         ),
         ({"ABEL_LEDGER": "sqlite:///file:x?mode=memory&uri=true"}, "ABEL_LEDGER: must name a file"),
         ({"ABEL_LEDGER": "sqlite:///a%00b"}, "ABEL_LEDGER: must not contain a NUL character"),
+        ({"ABEL_RAY_LABELS": "pool=train, A100"}, "ABEL_RAY_LABELS: must be Ray labels, .*got 'A100'"),
+        ({"ABEL_RAY_LABELS": "pool=a b"}, "ABEL_RAY_LABELS: must be Ray labels, .*got 'pool=a b'"),
         (
             {"ABEL_NOTIFY_URL": "https://u:1/secret@h"},
             "ABEL_NOTIFY_URL: must percent-encode the characters .*got 'https://…'",
@@ -113,7 +115,15 @@ def test_a_ledger_may_be_on_a_server() -> None:
 def test_what_must_not_be_is_refused_with_its_name_rule_and_value(environ: dict[str, str], message: str) -> None:
     settings = Settings.from_env(environ)
     with pytest.raises(SettingsError, match=message):
-        settings.check("home", "ledger_url", "tracking_uri", "data_dir", "cache_dir", "notify_url", "store")
+        settings.check(
+            *("home", "ledger_url", "tracking_uri", "data_dir", "cache_dir", "notify_url", "store", "ray_labels")
+        )
+
+
+def test_labels_of_nodes_are_pairs() -> None:
+    given = {"ABEL_RAY_LABELS": "pool=train, ray.io/accelerator-type=A100,"}
+    assert Settings.from_env(given).ray_labels == {"pool": "train", "ray.io/accelerator-type": "A100"}
+    assert not Settings.from_env({}).ray_labels
 
 
 def test_a_wrong_variable_matters_only_where_it_is_used(tmp_path: Path) -> None:

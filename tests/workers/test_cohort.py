@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from abel.schedules import SCHEDULES, Abel
-from workers.cohort import WorkerMismatch, train
+from workers.cohort import OtherDevice, WorkerMismatch, train
 from workers.config import Program, to_dict
 from workers.fold import Member
 from workers.reports import Cohort, Damaged, Ended, Forked, Record, Saved
@@ -337,7 +337,14 @@ def test_a_cohort_that_had_diverged_when_its_worker_was_lost_ends_so(workshop, t
 
 def test_a_worker_that_computes_something_else_refuses(cohort, workshop):
     foreign = replace(cohort.identity, numerics={**cohort.identity.numerics, "threads": "64"})
-    with pytest.raises(WorkerMismatch, match="threads: 64, 1"):
+    with pytest.raises(WorkerMismatch, match="threads: 64, 1") as info:
+        next(iter(train(replace(cohort, identity=foreign), workshop)))
+    assert not isinstance(info.value, OtherDevice)
+
+
+def test_a_worker_on_another_device_says_so(cohort, workshop):
+    foreign = replace(cohort.identity, numerics={**cohort.identity.numerics, "device": "gpu: A100"})
+    with pytest.raises(OtherDevice, match="device: gpu: A100, cpu: "):
         next(iter(train(replace(cohort, identity=foreign), workshop)))
 
 

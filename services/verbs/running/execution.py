@@ -1,6 +1,5 @@
 """The verb ``run``: check everything before anything starts; then a driver trains and a projector uploads."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 
 from services import ledgers
@@ -9,7 +8,7 @@ from services.settings import Settings
 from services.signals import Stop
 from services.tracking.projector import projecting
 from services.verbs import plan
-from services.verbs.running import preflight
+from services.verbs.running import placing, preflight
 from services.verbs.running.attempts import Attempts, Need, needed, result
 from services.verbs.running.watching import View
 from sweeps.files import private
@@ -18,11 +17,9 @@ from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.processes.janitor import clean_leftovers
-from sweeps.processes.job import Job, Options
+from sweeps.processes.job import Job
 from sweeps.spec.sweep import SweepSpec
 from sweeps.urls import sqlite_file
-from workers.config import Program
-from workers.trajectory import Identity
 
 
 def execute(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
@@ -32,12 +29,7 @@ def execute(settings: Settings, request: Request, spec: SweepSpec, *, view: View
         SettingsError: a setting that is used only later is invalid.
     """
     settings.check(
-        "home",
-        "ledger_url",
-        "store",
-        "data_dir",
-        "cache_dir",
-        "notify_url",
+        *("home", "ledger_url", "store", "data_dir", "cache_dir", "notify_url", "ray_labels"),
         *(("tracking_uri",) if request.tracking else ()),
     )
     with private():
@@ -48,8 +40,13 @@ def _run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, s
     preflight.check_home(settings.home)
     view.note(f"{spec.name}: reading its data and earlier results")
     clean_leftovers()
+    if settings.ray_address is not None:
+        view.note(f"waiting for a free worker of the Ray cluster at {settings.ray_address}, which reads the data")
     with ledgers.opened_if_any(settings) as known:
-        identities = plan.identities(settings, request, spec)
+        placement = placing.place(settings, request, spec)
+        identities = placement.identities
+        if placement.note is not None:
+            view.note(placement.note)
         sweep_id = sweep_identity(spec.name, spec.expand(), identities, sharing=request.sharing)
         if known is not None:
             plan.refuse_damaged(known, sweep_id)
@@ -68,44 +65,18 @@ def _run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, s
             sharing=request.sharing,
             forecast=asdict(cost),
         )
-        job = _job(settings, request, spec, sweep_id, identities, cost.new_epochs)
+        job = Job(
+            ledger_url=settings.ledger_url,
+            sweep_id=sweep_id,
+            trials=spec.expand(),
+            identities=identities,
+            options=placement.options,
+            forecast=cost.new_epochs,
+        )
         with Attempts(settings, request, job, ledger, view, stop) as attempts:
             while (need := attempts.attempt()) is not Need.NOTHING:
                 attempts.wait_for(need)
             return attempts.result()
-
-
-def _job(
-    settings: Settings,
-    request: Request,
-    spec: SweepSpec,
-    sweep_id: str,
-    identities: Mapping[Program, Identity],
-    forecast: tuple[int, int],
-) -> Job:
-    options = Options(
-        checkpoints=settings.checkpoints,
-        store=settings.store,
-        cache=settings.cache,
-        data_dir=settings.data_dir,
-        address=settings.ray_address,
-        sharing=request.sharing,
-        workers=request.workers,
-        threads=request.threads,
-        allow_nondeterminism=request.allow_nondeterminism,
-        save_every_seconds=request.save_every_seconds,
-        cpu=spec.resources.cpu,
-        gpu=spec.resources.gpu,
-        tpu=spec.resources.tpu,
-    )
-    return Job(
-        ledger_url=settings.ledger_url,
-        sweep_id=sweep_id,
-        trials=spec.expand(),
-        identities=identities,
-        options=options,
-        forecast=forecast,
-    )
 
 
 def _is_finished(ledger: Ledger, sweep_id: str) -> bool:

@@ -8,7 +8,7 @@ from sweeps.ledger.database import LedgerDamaged, LedgerError
 from sweeps.ledger.ledger import Ledger
 from sweeps.processes.job import Progress
 
-NO_NODE = "no node of the Ray cluster is large enough for a worker; waiting for one to join"
+NO_NODE = "no node of the Ray cluster can hold a worker; waiting for one to join"
 NODE_JOINED = "a node has joined; continuing"
 
 

@@ -26,7 +26,7 @@ from services.verbs import plan as plans
 from services.verbs import run as runs
 from services.verbs import specs
 from services.verbs import status as standing
-from services.verbs.running import attempts, driver_restarts
+from services.verbs.running import attempts, driver_restarts, placing
 from services.verbs.ui import ui
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.entries import Batch
@@ -167,7 +167,7 @@ def identify(
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plans, "identities_here", identify)
+    monkeypatch.setattr(placing, "identities_here", identify)
     (tmp_path / "spec.yaml").write_text(SPEC)
     return Settings.from_env({"ABEL_HOME": str(tmp_path / "home")})
 
@@ -236,7 +236,7 @@ def on_devices(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
         parts = {"devices": str(devices), "xla_flags": f"--count={devices}"}
         return {one: replace(kept, numerics=parts | kept.numerics) for one, kept in identify(*given).items()}
 
-    monkeypatch.setattr(plans, "identities_here", found)
+    monkeypatch.setattr(placing, "identities_here", found)
 
 
 def test_an_unfinished_sweep_is_not_continued_on_another_number_of_devices(

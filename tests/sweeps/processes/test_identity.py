@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from services.cli.app import app
 from sweeps.processes import identity
 from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identities_here
+from sweeps.processes.job import Options
 from sweeps.spec.programs import forget, program_from_dict
 from workers.config import Program, to_dict
 
@@ -150,3 +151,17 @@ def test_a_plug_in_that_fails_is_named(odd, tmp_path, deed, said):
 )
 def test_a_process_that_is_asked_sees_as_many_gpus_as_a_worker(tmp_path, gpus, environ, expected):
     assert WorkerEnvironment(threads=1, cache=tmp_path, gpu=True, gpus=gpus).visible(environ) == expected
+
+
+@pytest.mark.parametrize(
+    ("tpus", "environ", "expected"),
+    [
+        (4, {}, {"TPU_VISIBLE_CHIPS": "0,1,2,3"}),
+        (4, {"TPU_VISIBLE_CHIPS": "4,5,6,7,8"}, {"TPU_VISIBLE_CHIPS": "4,5,6,7"}),
+        (2, {}, {"TPU_VISIBLE_CHIPS": "0,1", "TPU_CHIPS_PER_HOST_BOUNDS": "1,2,1", "TPU_HOST_BOUNDS": "1,1,1"}),
+    ],
+)
+def test_a_process_that_is_asked_sees_as_many_tpu_chips_as_a_worker(tmp_path, tpus, environ, expected):
+    options = Options(checkpoints=tmp_path, cache=tmp_path, tpu=tpus)
+    assert options.environment.visible(environ) == expected
+    assert "JAX_PLATFORMS" not in options.environment.variables()

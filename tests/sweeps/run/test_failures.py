@@ -5,6 +5,7 @@ import pytest
 from ray import exceptions
 
 from sweeps.run.failures import FailureClass, classify
+from workers.cohort import OtherDevice, WorkerMismatch
 
 
 def caught(raising):
@@ -61,6 +62,11 @@ def test_a_worker_that_the_memory_monitor_killed_before_its_actor_began_is_out_o
 )
 def test_machine_network_and_ray_are_infrastructure(error):
     assert classify(error) is FailureClass.INFRASTRUCTURE
+
+
+def test_a_worker_on_another_kind_of_machine_is_infrastructure_and_any_other_mismatch_the_users():
+    assert classify(OtherDevice("device: cpu: a, cpu: b")) is FailureClass.INFRASTRUCTURE
+    assert classify(WorkerMismatch("code: a, b")) is FailureClass.USER
 
 
 def test_a_node_that_was_taken_away_is_a_preemption():

@@ -256,7 +256,29 @@ def test_every_fault_is_told_with_its_path():
         ({"figure": "decay"}, "figure: must be 'decay_time', 'norm_curves', 'norm_equation', "),
         ({"resources": {"gpu": 10**6}}, "resources.gpu: must be at most 1024, got 1000000"),
         ({"resources": {"cpu": float("nan")}}, "resources.cpu: must be finite, got NaN"),
-        ({"resources": {"cpus": 1}}, "resources.cpus: unknown key, did you mean 'cpu'? (known: cpu, gpu, tpu)"),
+        (
+            {"resources": {"cpus": 1}},
+            "resources.cpus: unknown key, did you mean 'cpu'? (known: cpu, gpu, tpu, custom, accelerator)",
+        ),
+        (
+            {"resources": {"gpu": 1.5}},
+            "resources.gpu: must be a whole number above 1, as only a single GPU can be divided",
+        ),
+        (
+            {"resources": {"tpu": 3}},
+            "resources.tpu: must be 1, 2, 4 or 8 chips, which Ray can give a worker, or 0 for none, got 3",
+        ),
+        ({"resources": {"tpu": 0.5}}, "resources.tpu: must be 1, 2, 4 or 8 chips"),
+        ({"resources": {"custom": {"slot": 0}}}, "resources.custom.slot: must be above 0, got 0"),
+        (
+            {"resources": {"custom": {"GPU": 1}}},
+            "resources.custom.GPU: must not be a resource that Ray has by itself, got 'GPU'",
+        ),
+        (
+            {"resources": {"accelerator": "A 100"}},
+            "resources.accelerator: must be a Ray label, 1 to 63 of A-Z a-z 0-9 . _ -, the first and last a letter or "
+            "digit, got 'A 100'",
+        ),
         ({"limits": {"trials": 10**9}}, "limits.trials: must be at most 100000, got 1000000000"),
         ({"title": "a\u202eb"}, "title: must not contain the character U+202E, got 'a\\u202eb'"),
         ({"title": "a\nb"}, "title: must be one line, got 'a\\nb'"),

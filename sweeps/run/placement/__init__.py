@@ -1,0 +1,1 @@
+"""Where workers run on a Ray cluster: nodes of one kind, as states are only shared between equal processors or accelerators."""
