@@ -151,7 +151,7 @@ def forget() -> None:
     plugins.look_again()
 
 
-def largest(part: type[Any], name: str) -> int:
+def most_allowed(part: type[Any], name: str) -> int:
     """Return the largest integer that a spec may give to a field of a program or of one of its parts."""
     most = MOST_PIXELS if part.__module__ == _OF_PIXELS else MOST
     return _SIZES.get(getattr(part, "kind", ""), {}).get(name, most)
@@ -170,6 +170,6 @@ def _too_large(program: Program) -> Iterator[tuple[str, str]]:
         value = getattr(owner, name)
         if name in _NO_SIZE or not isinstance(value, int):
             continue
-        most = largest(type(owner), name)
+        most = most_allowed(type(owner), name)
         if value > most:
             yield path, f"must be at most {most:,}, got {value}"

@@ -15,7 +15,7 @@ from pydantic_core import core_schema
 from abel.schedules import SCHEDULES
 from sweeps.spec import sections
 from sweeps.spec.grid import FORMS
-from sweeps.spec.programs import KINDS, largest
+from sweeps.spec.programs import KINDS, most_allowed
 from sweeps.spec.shapes import shape_of
 
 
@@ -44,7 +44,7 @@ class _ForEditors(GenerateJsonSchema):
             if numeric := {"integer", "number"} & _types(shape):
                 shape |= _bounds(cls, name, sample)
                 if "integer" in numeric and cls not in SCHEDULES.values():
-                    shape.setdefault("maximum", largest(cls, name))
+                    shape.setdefault("maximum", most_allowed(cls, name))
         return found
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
