@@ -45,6 +45,12 @@ def version(connection: Connection) -> str | None:
     return found
 
 
+def load() -> None:
+    """Import Alembic. Call this before a transaction that may upgrade: on a busy machine the import outlasts others' wait."""
+    import alembic.command
+    import alembic.config  # noqa: F401
+
+
 def settle(connection: Connection) -> None:
     """Upgrade the ledger to this program's version, or create one in an empty database, in the caller's transaction.
 

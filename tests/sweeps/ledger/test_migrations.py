@@ -229,6 +229,32 @@ def test_processes_that_upgrade_a_ledger_at_once_do_not_clash(old):
         assert len(ledger.sweeps()) == 1
 
 
+LOOKING = """
+import sqlite3, sys
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.repair import repair_ledger
+
+class Look:
+    loads = 0
+
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "alembic":
+            self.loads += 1
+            sqlite3.connect(sys.argv[1], timeout=0).execute("BEGIN IMMEDIATE").connection.close()
+
+sys.meta_path.insert(0, look := Look())
+url = f"sqlite:///{sys.argv[1]}"
+Ledger.open(url).close() if sys.argv[2] == "open" else repair_ledger(url, lambda key: True, dry_run=True)
+print(look.loads > 0)
+"""
+
+
+@pytest.mark.parametrize("way", ["open", "repair"])
+def test_alembic_is_not_loaded_while_the_ledger_is_locked(old, way):
+    done = subprocess.run([sys.executable, "-c", LOOKING, old, way], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 @pytest.mark.databases
 @pytest.mark.parametrize("value", ["4", "99"])
 def test_a_version_that_this_program_does_not_know_is_refused(database, value):
