@@ -327,7 +327,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
         ("sweeps/spec/grid.py", "from sweeps.ledger.ledger import Ledger", "sweeps.spec must not import sweeps.ledger"),
         ("services/report/page.py", "from services import cli", "services.report must not import services.cli"),
         ("sweeps/forecast/plan.py", "__import__('httpx')", "httpx comes in at no door yet"),
-        ("workers/deep/down/model.py", "import orbax.checkpoint", "orbax comes in at workers/checkpoints.py"),
+        ("workers/deep/down/model.py", "import orbax.checkpoint", "orbax comes in at workers/checkpoints/local.py"),
         (
             "sweeps/spec/sweep.py",
             "import os\nhome = os.environ['HOME']",

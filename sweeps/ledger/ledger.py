@@ -53,7 +53,7 @@ class Ledger(Driving):
                 if found is None and is_file and not inspect(connection).get_table_names():
                     raise Damage("its file holds no table")
             if found != str(tables.SCHEMA_VERSION):
-                migrations.load()
+                migrations.import_alembic()
                 with ledger._write() as connection:
                     migrations.settle(connection)
         except LedgerError:

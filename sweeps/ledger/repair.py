@@ -65,7 +65,7 @@ def repair_ledger(
     try:
         with database.refusals_told(engine.url, "repaired"):
             database.check_file(engine, indexes=True)
-            migrations.load()
+            migrations.import_alembic()
             with database.writer(engine) as connection, connection.begin() as transaction:
                 if sqlite_file(url) is None or inspect(connection).get_table_names():
                     with suppress(Damage):  # of its version, which the repair restores

@@ -45,7 +45,7 @@ def version(connection: Connection) -> str | None:
     return found
 
 
-def load() -> None:
+def import_alembic() -> None:
     """Import Alembic. Call this before a transaction that may upgrade: on a busy machine the import outlasts others' wait."""
     import alembic.command
     import alembic.config  # noqa: F401
