@@ -39,6 +39,9 @@ os.environ.update(
     }
 )
 
+# Else each process of the run would compile our modules again, which takes up to a tenth of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # What one process of the run has compiled, the others take from here. A test that compares what two of them compile makes
 # its own. An entry that is being written, or was when its writer was killed, is compiled again.
 if "PYTEST_XDIST_WORKER" not in os.environ:

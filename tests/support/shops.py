@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bitwise import bits
+
 from abel.schedules import Observation, replay
 from sweeps.ledger.ledger import Ledger
 from sweeps.run.frontier import Frontier
@@ -16,8 +18,6 @@ from workers.cohort import train
 from workers.config import Program
 from workers.trajectory import Identity
 from workers.workshop import Workshop
-
-MOVING = ("seconds", "examples_per_second")
 
 Curves = Mapping[str, Sequence[Mapping[str, str]]]  # by trial, an epoch's metrics bit for bit
 Decision = tuple[str, int, int]  # trial, epoch, event
@@ -68,10 +68,7 @@ class Shop:
     def curves(self, sweep_id: str) -> Curves:
         """Every trial's records bit for bit, but for measured times."""
         return {
-            row.name: [
-                {name: value.hex() for name, value in state.metrics.items() if name not in MOVING}
-                for state in self.ledger.curve(row.head)
-            ]
+            row.name: [bits(state.metrics) for state in self.ledger.curve(row.head)]
             for row in self.ledger.trials(sweep_id)
         }
 

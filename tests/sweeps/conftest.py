@@ -10,8 +10,6 @@ from shops import Shop
 from sweeps.spec.sweep import SweepSpec, parse_document
 from workers.config import Program, to_dict
 
-MOVING = ("seconds", "examples_per_second")
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("databases"):

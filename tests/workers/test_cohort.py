@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitwise import bits, bits_of
 
 from abel.schedules import SCHEDULES, Abel
 from workers.cohort import OtherDevice, WorkerMismatch, train
@@ -66,12 +67,6 @@ def records(reports, *, replay=False):
     return [report for report in reports if isinstance(report, Record) and report.replay == replay]
 
 
-def bits(record):
-    """A record's metrics but for measured times; NaN equals NaN in hex."""
-    times = {"seconds", "examples_per_second"}
-    return {name: value.hex() for name, value in record.metrics.items() if name not in times}
-
-
 def follow(cohort, workshop):
     """Train a cohort and, like a driver, every cohort that parts from it: (epoch records by key, curve by trial)."""
     by_key, curves, pending = {}, {}, [cohort]
@@ -81,7 +76,7 @@ def follow(cohort, workshop):
         for report in train(here, workshop):
             match report:
                 case Record(replay=True):
-                    assert bits(report) == bits(by_key[report.key])
+                    assert bits(report.metrics) == bits(by_key[report.key].metrics)
                 case Record():
                     assert report.key not in by_key
                     by_key[report.key] = report
@@ -111,7 +106,7 @@ def test_sharing_is_invisible_in_the_records(cohort, workshop, tmp_path):
     for member in MEMBERS:
         alone = Workshop(checkpoints=tmp_path / member.trial, data_dir=None)
         for record in records(train(replace(cohort, members=(member,)), alone)):
-            assert bits(record) == bits(by_key[record.key])
+            assert bits(record.metrics) == bits(by_key[record.key].metrics)
 
 
 def test_members_whose_schedule_is_finished_end_and_the_others_go_on(cohort, workshop):
@@ -163,7 +158,7 @@ def test_a_salt_keeps_states_apart_but_not_the_numbers(cohort, workshop):
     one = replace(cohort, members=MEMBERS[:1])
     ours, salted = records(train(one, workshop)), records(train(replace(one, salt="x"), workshop))
     assert {record.key for record in ours}.isdisjoint(record.key for record in salted)
-    assert [bits(record) for record in ours] == [bits(record) for record in salted]
+    assert bits_of(ours) == bits_of(salted)
 
 
 def test_closing_saves_and_another_workshop_goes_on_without_a_replay(cohort, workshop, tmp_path):
@@ -174,7 +169,7 @@ def test_closing_saves_and_another_workshop_goes_on_without_a_replay(cohort, wor
     rest = replace(one, observations=tuple(record.observation for record in begun))
     again = list(train(rest, workshop))
     assert records(again, replay=True) == []
-    assert [bits(record) for record in [*begun, *records(again)]] == [bits(record) for record in whole]
+    assert bits_of([*begun, *records(again)]) == bits_of(whole)
 
 
 def test_a_lost_checkpoint_costs_replays_that_equal_the_records(cohort, workshop, tmp_path):
@@ -182,8 +177,8 @@ def test_a_lost_checkpoint_costs_replays_that_equal_the_records(cohort, workshop
     whole = records(train(one, workshop))
     late = replace(one, observations=tuple(record.observation for record in whole[:3]))
     reports = list(train(late, Workshop(checkpoints=tmp_path / "empty", data_dir=None)))
-    assert [bits(record) for record in records(reports, replay=True)] == [bits(record) for record in whole[:3]]
-    assert [bits(record) for record in records(reports)] == [bits(record) for record in whole[3:]]
+    assert bits_of(records(reports, replay=True)) == bits_of(whole[:3])
+    assert bits_of(records(reports)) == bits_of(whole[3:])
 
 
 def test_a_worker_that_contradicts_the_history_stops_and_saves_nothing(cohort, workshop, tmp_path):
@@ -251,7 +246,7 @@ def test_a_workshop_that_is_leaving_saves_after_its_epoch_and_the_next_one_goes_
     rest = replace(one, observations=tuple(record.observation for record in records(begun)))
     again = list(train(rest, Workshop(checkpoints=tmp_path / "checkpoints", data_dir=None)))
     assert records(again, replay=True) == []
-    assert [bits(record) for record in [*records(begun), *records(again)]] == [bits(record) for record in whole]
+    assert bits_of([*records(begun), *records(again)]) == bits_of(whole)
 
 
 def test_a_workshop_that_is_leaving_while_it_replays_leaves_the_rest_to_the_next(cohort, workshop, tmp_path):
@@ -266,7 +261,7 @@ def test_a_workshop_that_is_leaving_while_it_replays_leaves_the_rest_to_the_next
     assert [(record.epoch, record.replay) for record in begun] == [(1, True), (2, True)]
     again = list(train(late, Workshop(checkpoints=tmp_path / "checkpoints", data_dir=None)))
     assert [record.epoch for record in records(again, replay=True)] == [3, 4]
-    assert [bits(record) for record in records(again)] == [bits(record) for record in whole[4:]]
+    assert bits_of(records(again)) == bits_of(whole[4:])
 
 
 KILLED = """
@@ -307,7 +302,7 @@ def test_after_a_kill_only_the_epochs_since_the_last_checkpoint_are_trained_agai
     late = replace(one, observations=tuple(record.observation for record in whole[:died_after]))
     reports = list(train(late, Workshop(checkpoints=tmp_path / "killed", data_dir=None)))
     assert [record.epoch for record in records(reports, replay=True)] == list(range(last + 1, died_after + 1))
-    assert [bits(record) for record in records(reports)] == [bits(record) for record in whole[died_after:]]
+    assert bits_of(records(reports)) == bits_of(whole[died_after:])
 
 
 def test_divergence_is_an_outcome(workshop, tiny_program):
@@ -349,7 +344,7 @@ def test_a_worker_on_another_device_says_so(cohort, workshop):
 
 
 def _train(cohort, directory):
-    return [bits(record) for record in records(train(cohort, Workshop(checkpoints=directory, data_dir=None)))]
+    return bits_of(records(train(cohort, Workshop(checkpoints=directory, data_dir=None))))
 
 
 def test_a_child_trained_by_another_process_than_its_parent_is_the_same(cohort, workshop, tmp_path, monkeypatch):

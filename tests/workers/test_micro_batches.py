@@ -5,20 +5,19 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from epochs import SMALL, build, epoch
 
 from workers.config import to_dict
-from workers.data.digits import DigitPairs
 from workers.models.small_cnn import SmallCnn
 from workers.models.vgg import Vgg5
 from workers.models.wide_resnet import WideResnet
 from workers.optimizers.sgd import Sgd
 from workers.tasks.classify import Classify, ClassifyProgram
 
-DATASET = DigitPairs(train=70, test=30).load(None)
 PROGRAM = ClassifyProgram(
     task=Classify(),
     model=Vgg5(width=2),
-    data=DigitPairs(train=70, test=30),
+    data=SMALL,
     optimizer=Sgd(momentum=0.9),
     l2=0.01,
     batch_size=16,
@@ -27,21 +26,10 @@ PROGRAM = ClassifyProgram(
 NORMED = replace(PROGRAM, model=WideResnet(depth=10, width=1, norm_examples=4))
 
 
-def build(program):
-    return program.task.build(program, lambda data: DATASET)
-
-
-def epoch(program):
-    training = build(program)
-    rates = np.full(4, 0.05, np.float32)
-    state = training.init(jax.random.key(0))
-    state, sums = training.advance(state, training.hyper, rates, jax.random.key(7), 16, (0, len(rates)))
-    return jax.device_get((state, sums))
-
-
 @pytest.mark.parametrize(("program", "parts"), [(PROGRAM, 8), (NORMED, 2)], ids=["vgg5", "wide_resnet"])
 def test_an_epoch_in_parts_is_that_of_whole_batches(program, parts):
-    (state, sums), (in_parts, sums_of_parts) = epoch(program), epoch(replace(program, micro_batches=parts))
+    _, state, sums = epoch(program)
+    _, in_parts, sums_of_parts = epoch(replace(program, micro_batches=parts))
     np.testing.assert_array_equal(sums_of_parts.errors, sums.errors)
     for name in ("loss", "grad_norm_sq"):
         np.testing.assert_allclose(getattr(sums_of_parts, name), getattr(sums, name), rtol=2e-3)

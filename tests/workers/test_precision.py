@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from epochs import SMALL, build, epoch
 from flax import nnx
 
 from workers.config import to_dict
-from workers.data.digits import DigitPairs
 from workers.models.pyramid_net import PyramidNet
 from workers.models.resnet50 import Resnet50
 from workers.models.small_cnn import SmallCnn
@@ -21,11 +21,10 @@ from workers.optimizers.sgd import Sgd
 from workers.tasks import compiled
 from workers.tasks.classify import Classify, ClassifyProgram
 
-DATASET = DigitPairs(train=70, test=30).load(None)
 PROGRAM = ClassifyProgram(
     task=Classify(),
     model=SmallCnn(width=2, dropout=0.3),
-    data=DigitPairs(train=70, test=30),
+    data=SMALL,
     optimizer=Sgd(momentum=0.9),
     l2=0.01,
     batch_size=16,
@@ -40,18 +39,6 @@ NETWORKS = {
     "pyramid_net": PyramidNet(depth=11, alpha=12),
     "resnet50": Resnet50(width=2, blocks=(1, 1, 1, 1)),
 }
-
-
-def build(program):
-    return program.task.build(program, lambda data: DATASET)
-
-
-def epoch(program):
-    training = build(program)
-    rates = np.full(4, 0.05, np.float32)
-    state = training.init(jax.random.key(0))
-    state, sums = training.advance(state, training.hyper, rates, jax.random.key(7), 16, (0, len(rates)))
-    return training, state, sums
 
 
 def test_weights_slots_and_statistics_stay_float32_and_an_epoch_is_close_to_that_of_float32():

@@ -4,6 +4,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from bitwise import bits_of
 
 from abel.schedules import Constant, GrowBatch
 from workers.cohort import train
@@ -34,16 +35,6 @@ def cohort_of(program, workshop, schedule=None):
 
 def kinds(reports):
     return [type(report) for report in reports]
-
-
-def bits(reports):
-    """The metrics of all records, but for measured times."""
-    times = {"seconds", "examples_per_second"}
-    return [
-        {name: value.hex() for name, value in report.metrics.items() if name not in times}
-        for report in reports
-        if isinstance(report, Record)
-    ]
 
 
 @pytest.fixture
@@ -101,18 +92,18 @@ def test_the_terms_of_the_norm_s_equation_are_summed_over_the_stretches(long, ti
 @pytest.mark.parametrize(("epoch", "step"), [(1, 2), (1, 4), (2, 2)])
 def test_a_worker_that_leaves_goes_on_at_the_very_next_step(long, tmp_path, stretches, epoch, step):
     undisturbed = at(tmp_path / "undisturbed")
-    expected = bits(train(cohort_of(long, undisturbed), undisturbed))
+    expected = bits_of(train(cohort_of(long, undisturbed), undisturbed))
     workshop, left = at(tmp_path / "left"), []
     for report in train(cohort_of(long, workshop), workshop):
         left.append(report)
         if isinstance(report, Partway) and (report.epoch, report.step) == (epoch, step):
             workshop.leaving.set()
-    assert len(bits(left)) == epoch - 1
+    assert len(bits_of(left)) == epoch - 1
     stretches.clear()
     again = at(tmp_path / "left")
     seen = tuple(report.observation for report in left if isinstance(report, Record))
     reports = list(train(replace(cohort_of(long, again), observations=seen), again))
-    assert bits(reports) == expected[epoch - 1 :]
+    assert bits_of(reports) == expected[epoch - 1 :]
     assert stretches[0] == (step, step + 2)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from bitwise import bits_of
 
 from abel.schedules import Constant
 from sweeps.spec.programs import program_from_dict
@@ -47,16 +48,6 @@ def cohort_of(program, workshop, **fields):
     return Cohort(program=program, identity=identity, seed=3, epochs=EPOCHS, members=(member,), **fields)
 
 
-def bits(reports):
-    """The metrics of all records, but for measured times."""
-    times = {"seconds", "examples_per_second"}
-    return [
-        {name: value.hex() for name, value in report.metrics.items() if name not in times}
-        for report in reports
-        if isinstance(report, Record)
-    ]
-
-
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The digests of the training batches that were read, in order."""
@@ -73,7 +64,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_worker_that_leaves_goes_on_at_the_very_next_batch(program, jpeg_set, tmp_path, seen):
     undisturbed = at(tmp_path / "undisturbed", jpeg_set)
-    expected = bits(train(cohort_of(program, undisturbed), undisturbed))
+    expected = bits_of(train(cohort_of(program, undisturbed), undisturbed))
     expected_batches = list(seen)
     assert len(set(expected_batches)) == EPOCHS * STEPS
     for epoch, step in [(1, 3), (2, 1)]:
@@ -87,13 +78,13 @@ def test_a_worker_that_leaves_goes_on_at_the_very_next_batch(program, jpeg_set, 
         again = at(tmp_path / f"left-{epoch}", jpeg_set)
         observed = tuple(report.observation for report in left if isinstance(report, Record))
         reports = list(train(cohort_of(program, again, observations=observed), again))
-        assert bits(left) + bits(reports) == expected
+        assert bits_of(left) + bits_of(reports) == expected
         assert seen == expected_batches
 
 
 def test_a_worker_that_is_killed_goes_on_from_what_was_saved(program, jpeg_set, tmp_path, seen):
     undisturbed = at(tmp_path / "undisturbed", jpeg_set)
-    expected = bits(train(cohort_of(program, undisturbed), undisturbed))
+    expected = bits_of(train(cohort_of(program, undisturbed), undisturbed))
     expected_batches = list(seen)
     workshop = at(tmp_path / "killed", jpeg_set, save_every_seconds=0.0)
     with closing(train(cohort_of(program, workshop), workshop)) as reports:
@@ -107,7 +98,7 @@ def test_a_worker_that_is_killed_goes_on_from_what_was_saved(program, jpeg_set, 
             to.write_bytes(file.read_bytes())
     seen.clear()
     again = at(copied, jpeg_set)
-    assert bits(train(cohort_of(program, again), again)) == expected
+    assert bits_of(train(cohort_of(program, again), again)) == expected
     assert seen == expected_batches[3:]
 
 
@@ -116,7 +107,7 @@ def test_records_are_the_same_however_an_epoch_is_cut(program, jpeg_set, tmp_pat
     for every in (1, 3, None):
         cut = replace(program, task=replace(program.task, save_every_steps=every, dynamics=True))
         workshop = at(tmp_path / str(every), jpeg_set)
-        found.append(bits(train(cohort_of(cut, workshop), workshop)))
+        found.append(bits_of(train(cohort_of(cut, workshop), workshop)))
     assert found[0] == found[1] == found[2]
     assert "dynamics/growth" in found[0][0]
 
@@ -192,7 +183,7 @@ def test_a_small_resnet_trains_with_the_same_bits_at_any_number_of_threads(progr
     for threads in (1, 2):
         monkeypatch.setattr(batches, "decoding_threads", lambda threads=threads: threads)
         workshop = at(tmp_path / str(threads), jpeg_set)
-        found.append(bits(train(cohort_of(small, workshop), workshop)))
+        found.append(bits_of(train(cohort_of(small, workshop), workshop)))
     assert len(found[0]) == EPOCHS
     assert found[0] == found[1]
 

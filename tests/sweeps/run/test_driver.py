@@ -15,6 +15,7 @@ from sweeps.processes.identity import IdentityError, WorkerEnvironment
 from sweeps.processes.job import ClusterAway, Options
 from sweeps.run import driver
 from sweeps.run.driver import run_sweep
+from sweeps.run.failures import FailureClass
 from sweeps.run.frontier import Frontier
 from sweeps.spec.sweep import SweepSpec
 
@@ -22,13 +23,13 @@ from sweeps.spec.sweep import SweepSpec
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")]
 
 CONSTANT = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
-LONG = {"epochs": 1200, "arms": {"c": {"schedule": {"kind": "constant", "learning_rate": 0.01}}}}
+LONG = {"epochs": 800, "arms": {"c": {"schedule": {"kind": "constant", "learning_rate": 0.01}}}}
 # The first report of a long sweep then leaves most of it to be trained, however fast the machine.
 OFTEN = {"report_every_seconds": 0.1}
 
 
-def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=None, cache=None, workers=2, **options):
-    """Run a sweep through Ray with the numerics of this process; on two actors and with its compiled programs unless told."""
+def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=None, cache=None, workers=1, **options):
+    """Run a sweep through Ray with the numerics of this process; on one actor and with its compiled programs unless told."""
     trials, identities, sweep_id = shop.enter(spec, sharing=sharing)
     settings = Options(
         checkpoints=shop.directory / "checkpoints",
@@ -64,9 +65,17 @@ def workers_of(shop, sweep_id):
     return {state.key: state.worker for state in states}, {state.key: state.parent for state in states}
 
 
+def training(shop):
+    """A process that trains one of the trials under way."""
+    (sweep,) = shop.ledger.sweeps()
+    heads = [row.head for row in shop.ledger.trials(sweep.id) if row.head and not row.status.final]
+    (last, *_) = shop.ledger.states(heads).values()
+    return int(last.worker.rpartition(":")[2])
+
+
 def test_sharing_through_ray_is_invisible_and_costs_the_distinct_trajectories(shop, another_shop, spec_of):
     seen = []
-    sweep_id, outcome = drive(shop, spec_of(), on_progress=seen.append)
+    sweep_id, outcome = drive(shop, spec_of(), on_progress=seen.append, workers=2)
     assert [row.error for row in shop.ledger.trials(sweep_id) if row.error] == []
     alone, _ = another_shop.run(spec_of(), sharing=False)
     assert shop.curves(sweep_id) == another_shop.curves(alone)
@@ -80,18 +89,10 @@ def test_sharing_through_ray_is_invisible_and_costs_the_distinct_trajectories(sh
     assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 0, 0)
 
 
-def test_temporary_files_may_go_too_deep_for_a_socket(shop, spec_of, tmp_path, monkeypatch):
-    deep = tmp_path / ("deep" * 20)
-    deep.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    _, outcome = drive(shop, spec_of(seeds=[0], epochs=1, arms={"constant": CONSTANT}))
-    assert outcome.status is SweepStatus.FINISHED
-
-
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_ledger_on_postgresql_gets_the_same_records_through_ray(shop, another_shop, spec_of):
     spec = spec_of(seeds=[0])
-    sweep_id, outcome = drive(shop, spec, workers=1)
+    sweep_id, outcome = drive(shop, spec)
     whole, frontier = another_shop.run(spec)
     assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, frontier.trained, 0)
     assert shop.curves(sweep_id) == another_shop.curves(whole)
@@ -99,7 +100,7 @@ def test_a_ledger_on_postgresql_gets_the_same_records_through_ray(shop, another_
 
 
 def test_forks_that_come_out_of_the_data_are_invisible_through_ray(shop, another_shop, bouncing_spec):
-    sweep_id, outcome = drive(shop, bouncing_spec)
+    sweep_id, outcome = drive(shop, bouncing_spec, workers=2)
     alone, _ = another_shop.run(bouncing_spec, sharing=False)
     assert shop.curves(sweep_id) == another_shop.curves(alone)
     assert shop.decisions(sweep_id) == shop.by_algorithm_1(sweep_id) == another_shop.decisions(alone)
@@ -119,7 +120,7 @@ def test_a_child_trained_by_another_process_than_its_parent_is_the_same(shop, an
 
 
 def test_no_sharing_through_ray_gives_the_same_records(shop, another_shop, spec_of):
-    sweep_id, outcome = drive(shop, spec_of(seeds=[0]), sharing=False, workers=1)
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0]), sharing=False)
     shared, _ = another_shop.run(spec_of(seeds=[0]))
     assert outcome.trained == 10 * 5
     assert shop.curves(sweep_id) == another_shop.curves(shared)
@@ -148,17 +149,33 @@ def test_a_killed_worker_is_replaced_and_the_records_are_the_same(shop, long_cur
 
     def kill_one(progress):
         if progress.trained and not killed:
-            sweep = shop.ledger.sweeps()[-1]
-            heads = [row.head for row in shop.ledger.trials(sweep.id) if row.head and not row.status.final]
-            (last, *_) = shop.ledger.states(heads).values()
-            killed.append(last.worker)
-            os.kill(int(last.worker.rpartition(":")[2]), signal.SIGKILL)
+            killed.append(training(shop))
+            os.kill(killed[0], signal.SIGKILL)
 
-    sweep_id, outcome = drive(shop, spec_of(seeds=[0, 1], **LONG), on_progress=kill_one, **OFTEN)
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0, 1], **LONG), on_progress=kill_one, workers=2, **OFTEN)
     assert killed
     assert outcome.status is SweepStatus.FINISHED
     (lost,) = (event.payload["text"] for event in shop.ledger.events(sweep_id, limit=10**6) if event.kind == "incident")
     assert "a worker was lost" in lost
+    assert shop.curves(sweep_id) == long_curves
+
+
+def test_a_worker_that_leaves_in_a_sweep_costs_nothing_but_its_process(shop, long_curves, spec_of):
+    """Its cohort goes on elsewhere, without a retry spent, and no other cohort is handed to a process that ends."""
+    told = []
+
+    def tell_one(progress):
+        if progress.trained and not told:
+            told.append(training(shop))
+            os.kill(told[0], signal.SIGTERM)
+
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0, 1], **LONG), on_progress=tell_one, workers=2, **OFTEN)
+    assert told
+    assert (outcome.status, outcome.replayed) == (SweepStatus.FINISHED, 0)
+    events = shop.ledger.events(sweep_id, limit=10**6)
+    incidents = [event.payload for event in events if event.kind == "incident"]
+    assert [(incident["class"], incident["again"]) for incident in incidents] == [(FailureClass.PREEMPTED, True)]
+    assert {(row.attempts, row.failure) for row in shop.ledger.trials(sweep_id)} == {(0, None)}
     assert shop.curves(sweep_id) == long_curves
 
 
@@ -173,7 +190,7 @@ def test_a_killed_worker_is_replaced_where_a_cohort_takes_less_time_than_a_start
             os.kill(int(killed[0].rpartition(":")[2]), signal.SIGKILL)
 
     many = {"epochs": 2, "seeds": list(range(250)), "arms": {"c": CONSTANT}}
-    sweep_id, outcome = drive(shop, spec_of(**many), on_progress=kill_one, **OFTEN)
+    sweep_id, outcome = drive(shop, spec_of(**many), on_progress=kill_one, workers=2, **OFTEN)
     assert outcome.status is SweepStatus.FINISHED
     workers = Counter(workers_of(shop, sweep_id)[0].values())
     del workers[killed[0]]
@@ -189,7 +206,7 @@ def test_trials_cancelled_while_they_run_end_and_the_others_are_as_they_would_be
             asked.extend(row.id for row in shop.ledger.trials(sweep.id) if row.seed == 0)
             assert shop.ledger.cancel_trials(sweep.id, asked) == len(asked)
 
-    sweep_id, outcome = drive(shop, spec_of(seeds=[0, 1], **LONG), on_progress=cancel_one, **OFTEN)
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0, 1], **LONG), on_progress=cancel_one, workers=2, **OFTEN)
     assert outcome.status is SweepStatus.CANCELLED
     cancelled, finished = shop.ledger.trials(sweep_id)
     assert (cancelled.status, finished.status) == (TrialStatus.CANCELLED, TrialStatus.FINISHED)
@@ -199,7 +216,7 @@ def test_trials_cancelled_while_they_run_end_and_the_others_are_as_they_would_be
 
 
 def test_a_worker_that_raises_fails_its_trials_with_the_reason(shop, spec_of):
-    sweep_id, outcome = drive(shop, spec_of(seeds=[0]), threads=2, workers=1)
+    sweep_id, outcome = drive(shop, spec_of(seeds=[0]), threads=2)
     assert outcome.status is SweepStatus.FAILED
     rows = shop.ledger.trials(sweep_id)
     assert {row.status for row in rows} == {TrialStatus.FAILED}
@@ -218,7 +235,7 @@ def test_a_ledger_that_fails_drains_the_sweep_and_leaves_no_hole(shop, another_s
         return commit(self, sweep_id, invocation, batch)
 
     monkeypatch.setattr(type(shop.ledger), "commit", full)
-    sweep_id, outcome = drive(shop, spec_of(epochs=20))
+    sweep_id, outcome = drive(shop, spec_of(epochs=20), workers=2)
     assert outcome.status is SweepStatus.NO_SPACE
     assert "No space left" in outcome.error
     monkeypatch.undo()
@@ -230,14 +247,16 @@ def test_a_ledger_that_fails_drains_the_sweep_and_leaves_no_hole(shop, another_s
     assert shop.decisions(sweep_id) == another_shop.decisions(whole)
 
 
-def test_a_cluster_of_the_environment_and_packages_where_one_stands_are_none_of_its_business(
-    shop, spec_of, tmp_path, monkeypatch
-):
+def test_what_is_around_it_is_none_of_its_business(shop, spec_of, tmp_path, monkeypatch):
+    """Packages where one stands, a cluster of the environment, and temporary files that go too deep for a socket."""
     for package in ("abel", "workers", "sweeps"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise ImportError('a package of the user, not ours')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
     sweep_id, outcome = drive(shop, spec_of(seeds=[0], arms={"constant": CONSTANT}))
     assert [row.error for row in shop.ledger.trials(sweep_id) if row.error] == []
     assert outcome.status is SweepStatus.FINISHED

@@ -2,22 +2,21 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import ray
+from bitwise import bits, bits_of
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
 from abel.schedules import Constant
-from sweeps.ledger.records import SweepStatus
 from sweeps.processes.job import Options
-from sweeps.run.driver import run_sweep
 from sweeps.run.failures import FailureClass
 from sweeps.run.ray_cluster import ray_cluster
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
@@ -31,14 +30,15 @@ from workers.workshop import Workshop
 # Ray starts its helpers by fork and exec; in the product no JAX backend runs beside the driver, here the oracle's does.
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")]
 
-MOVING = ("seconds", "examples_per_second")
 GRACE_SECONDS = 30  # what a cloud gives between its notice and the end
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[None]:
-    options = Options(checkpoints=tmp_path / "checkpoints", cache=Path(os.environ["ABEL_CACHE_DIR"]), workers=1)
-    with ray_cluster(options, leave=lambda: None):
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A local Ray with room for one worker."""
+    cache = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    options = Options(checkpoints=tmp_path_factory.mktemp("checkpoints"), cache=cache, workers=1)
+    with patch.dict(os.environ), ray_cluster(options, leave=lambda: None):
         yield
 
 
@@ -65,10 +65,6 @@ def worker(cluster: None, tmp_path: Path, cohort: Cohort) -> ActorHandle:
     )
 
 
-def bits(record):
-    return {name: value.hex() for name, value in record.metrics.items() if name not in MOVING}
-
-
 def records(reports):
     return [report for report in reports if isinstance(report, Record)]
 
@@ -91,12 +87,12 @@ def test_a_worker_that_is_told_to_leave_ends_its_epoch_saves_and_says_so_and_end
     assert checkpoints.intact(last.key)
     alone = Workshop(checkpoints=tmp_path / "alone", data_dir=None)
     undisturbed = records(islice(train(cohort, alone), len(trained) + 1))
-    assert [bits(record) for record in trained] == [bits(record) for record in undisturbed[:-1]]
+    assert bits_of(trained) == bits_of(undisturbed[:-1])
 
     told = replace(cohort, observations=tuple(record.observation for record in trained))
     following = next(train(told, Workshop(checkpoints=tmp_path / "checkpoints", data_dir=None)))
     assert not following.replay
-    assert bits(following) == bits(undisturbed[-1])
+    assert bits(following.metrics) == bits(undisturbed[-1].metrics)
 
     with pytest.raises(RayActorError):
         ray.get(worker.train.remote(), timeout=60)
@@ -119,38 +115,3 @@ def test_what_a_program_raises_is_an_answer_with_its_class(worker, cohort):
     result = ray.get(worker.train.remote(), timeout=60)
     assert (result["done"], result["failure_class"]) == (True, FailureClass.USER)
     assert result["failure"].startswith("WorkerMismatch: ")
-
-
-def test_a_worker_that_leaves_in_a_sweep_costs_nothing_but_its_process(shop, another_shop, spec_of):
-    """Its cohort goes on elsewhere, without a retry spent, and no other cohort is handed to a process that ends."""
-    arms = {"c": {"schedule": {"kind": "constant", "learning_rate": 0.01}}}
-    spec, told = spec_of(epochs=1200, arms=arms), []
-
-    def tell_one(progress):
-        if progress.trained and not told:
-            heads = [row.head for row in shop.ledger.trials(sweep_id) if row.head and not row.status.final]
-            (last, *_) = shop.ledger.states(heads).values()
-            told.append(int(last.worker.rpartition(":")[2]))
-            os.kill(told[0], signal.SIGTERM)
-
-    trials, identities, sweep_id = shop.enter(spec)
-    options = Options(
-        checkpoints=shop.directory / "checkpoints",
-        cache=Path(os.environ["ABEL_CACHE_DIR"]),
-        workers=2,
-        report_every_seconds=0.1,
-    )
-    outcome = run_sweep(
-        *(shop.ledger, sweep_id, shop.ledger.begin_invocation(sweep_id), trials, identities, options),
-        forecast=(1, 1),
-        on_progress=tell_one,
-        stop=threading.Event(),
-    )
-    assert told
-    assert (outcome.status, outcome.replayed) == (SweepStatus.FINISHED, 0)
-    events = shop.ledger.events(sweep_id, limit=10**6)
-    incidents = [event.payload for event in events if event.kind == "incident"]
-    assert [(incident["class"], incident["again"]) for incident in incidents] == [(FailureClass.PREEMPTED, True)]
-    assert {(row.attempts, row.failure) for row in shop.ledger.trials(sweep_id)} == {(0, None)}
-    whole, _ = another_shop.run(spec)
-    assert shop.curves(sweep_id) == another_shop.curves(whole)
