@@ -9,6 +9,7 @@
 | `ABEL_CACHE_DIR` | directory of compiled programs, which several homes may share | `<home>/cache` |
 | `ABEL_RAY_ADDRESS` | Ray cluster to join | none: start a local one |
 | `ABEL_RAY_LABELS` | labels, as `name=value,name=value`, that a worker's node in the cluster must have | none |
+| `ABEL_COHORTS_PER_TUNER` | cohorts after which a run starts a new Ray Tune experiment, to free its memory | 5000 |
 | `ABEL_NOTIFY_URL` | receives a JSON notice when a sweep finishes, fails or regresses; may hold a secret | none |
 | `ABEL_NOTIFY_COMMAND` | shell command that receives the same notice on its standard input | none |
 """
@@ -40,6 +41,8 @@ MLFLOW_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
 )
+
+COHORTS_PER_TUNER = 5000
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL = re.compile(rf"([A-Za-z0-9.-]{{1,253}}/)?{_LABEL_VALUE.pattern}")
@@ -87,6 +90,7 @@ class Settings:
     cache_dir: CheckedSetting[Path | None] = CheckedSetting(None)
     notify_url: CheckedSetting[str | None] = CheckedSetting(None)
     ray_labels: CheckedSetting[Mapping[str, str] | None] = CheckedSetting(None)
+    cohorts_per_tuner: CheckedSetting[int] = CheckedSetting(COHORTS_PER_TUNER)
     ray_address: str | None = None
     notify_command: str | None = None
 
@@ -115,6 +119,7 @@ class Settings:
             cache_dir=_tried(lambda: _directory("ABEL_CACHE_DIR", cache) if cache else None),
             ray_address=given.get("ABEL_RAY_ADDRESS", "").strip() or None,
             ray_labels=_tried(lambda: _labels("ABEL_RAY_LABELS", given.get("ABEL_RAY_LABELS", ""))),
+            cohorts_per_tuner=_tried(lambda: _count("ABEL_COHORTS_PER_TUNER", given, COHORTS_PER_TUNER)),
             notify_url=_tried(lambda: _webhook("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL"))),
             notify_command=given.get("ABEL_NOTIFY_COMMAND", "").strip() or None,
         )
@@ -233,6 +238,13 @@ def _tracking(name: str, uri: str) -> str:
     if not _parsed(name, uri).host:
         raise SettingsError(f"{name}: must name a host, as in http://127.0.0.1:5000, got {_shown(uri)}")
     return uri.rstrip("/")
+
+
+def _count(name: str, given: Mapping[str, str], default: int) -> int:
+    text = given.get(name, str(default)).strip()
+    if not text.isdecimal() or not 1 <= int(text) <= 10**9:
+        raise SettingsError(f"{name}: must be a whole number from 1 to 1000000000, got {text!r}")
+    return int(text)
 
 
 def _labels(name: str, text: str) -> Mapping[str, str]:
