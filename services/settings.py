@@ -10,12 +10,12 @@
 | `ABEL_CACHE_DIR` | directory of compiled programs, which several homes may share | `<home>/cache` |
 | `ABEL_RAY_ADDRESS` | Ray cluster to join | none: start a local one |
 | `ABEL_RAY_LABELS` | labels, as `name=value,name=value`, that a worker's node in the cluster must have | none |
+| `ABEL_COHORTS_PER_TUNER` | cohorts after which a run starts a new Ray Tune experiment, to free its memory | 5000 |
 | `ABEL_NOTIFY_URL` | receives a JSON notice when a sweep finishes, fails or regresses; may hold a secret | none |
 | `ABEL_NOTIFY_COMMAND` | shell command that receives the same notice on its standard input | none |
 """
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,11 +23,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from sweeps.files import PathFault, make_private, resolve
-from sweeps.urls import URL, WEB, backend, is_sqlite, of_sqlite, origin, parse, without_credentials
+from services.variables import (
+    SettingsError,
+    count_of,
+    directory_of,
+    labels_of,
+    ledger_url_of,
+    path_of,
+    store_of,
+    tracking_uri_of,
+    webhook_of,
+)
+from sweeps.files import make_private
+from sweeps.urls import of_sqlite
 
-OBJECT_STORES = ("s3", "gs")
-TRACKING_BACKENDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
+__all__ = ["SettingsError", "Settings"]
 
 # MLflow's client retries a request for minutes inside one call, and sends usage statistics. We retry ourselves, where it
 # can be reported and stopped. The job runner of its server is an attack surface that nothing here needs.
@@ -43,13 +53,7 @@ MLFLOW_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_LABEL = re.compile(rf"([A-Za-z0-9.-]{{1,253}}/)?{_LABEL_VALUE.pattern}")
-
-
-class SettingsError(ValueError):
-    """An environment variable has an invalid value."""
-
+COHORTS_PER_TUNER = 5000
 
 Value = TypeVar("Value")
 
@@ -90,6 +94,7 @@ class Settings:
     store_place: CheckedSetting[str | Path | None] = CheckedSetting(None)
     notify_url: CheckedSetting[str | None] = CheckedSetting(None)
     ray_labels: CheckedSetting[Mapping[str, str] | None] = CheckedSetting(None)
+    cohorts_per_tuner: CheckedSetting[int] = CheckedSetting(COHORTS_PER_TUNER)
     ray_address: str | None = None
     notify_command: str | None = None
 
@@ -108,18 +113,21 @@ class Settings:
         variable, data = _first(given, "ABEL_DATA_DIR", "TFDS_DATA_DIR")
         if data_dir is not None:
             variable, data = "--data-dir", str(data_dir)
-        home = _tried(lambda: _directory("ABEL_HOME", given.get("ABEL_HOME") or ".abel"))
+        home = _tried(lambda: directory_of("ABEL_HOME", given.get("ABEL_HOME") or ".abel"))
         cache = given.get("ABEL_CACHE_DIR")
         return cls(
             home=home,
-            ledger_url=_tried(lambda: _ledger("ABEL_LEDGER", given.get("ABEL_LEDGER") or _below(home, "ledger.db"))),
-            tracking_uri=_tried(lambda: _tracking(name, uri or _below(home, "mlflow.db"))),
-            data_dir=_tried(lambda: _path(variable, data) if data else None),
-            cache_dir=_tried(lambda: _directory("ABEL_CACHE_DIR", cache) if cache else None),
-            store_place=_tried(lambda: _store("ABEL_STORE", given.get("ABEL_STORE"))),
+            ledger_url=_tried(
+                lambda: ledger_url_of("ABEL_LEDGER", given.get("ABEL_LEDGER") or _below(home, "ledger.db"))
+            ),
+            tracking_uri=_tried(lambda: tracking_uri_of(name, uri or _below(home, "mlflow.db"))),
+            data_dir=_tried(lambda: path_of(variable, data) if data else None),
+            cache_dir=_tried(lambda: directory_of("ABEL_CACHE_DIR", cache) if cache else None),
+            store_place=_tried(lambda: store_of("ABEL_STORE", given.get("ABEL_STORE"))),
             ray_address=given.get("ABEL_RAY_ADDRESS", "").strip() or None,
-            ray_labels=_tried(lambda: _labels("ABEL_RAY_LABELS", given.get("ABEL_RAY_LABELS", ""))),
-            notify_url=_tried(lambda: _webhook("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL"))),
+            ray_labels=_tried(lambda: labels_of("ABEL_RAY_LABELS", given.get("ABEL_RAY_LABELS", ""))),
+            cohorts_per_tuner=_tried(lambda: count_of("ABEL_COHORTS_PER_TUNER", given, COHORTS_PER_TUNER)),
+            notify_url=_tried(lambda: webhook_of("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL"))),
             notify_command=given.get("ABEL_NOTIFY_COMMAND", "").strip() or None,
         )
 
@@ -201,97 +209,7 @@ def _first(given: Mapping[str, str], *names: str) -> tuple[str, str | None]:
     return next(((name, given[name]) for name in names if name in given), (names[0], None))
 
 
-def _path(name: str, text: str) -> Path:
-    try:
-        return resolve(text)
-    except PathFault as error:
-        raise SettingsError(f"{name}: {error}") from None
-
-
-def _directory(name: str, text: str) -> Path:
-    path = _path(name, text)
-    if path.exists() and not path.is_dir():
-        raise SettingsError(f"{name}: must be a directory, got the file {path}")
-    return path
-
-
 def _below(home: Path | SettingsError, name: str) -> str:
     if isinstance(home, SettingsError):
         raise home
     return of_sqlite(home / name)
-
-
-def _ledger(name: str, url: str) -> str:
-    url = url.strip()
-    if is_sqlite(url):
-        return str(_file_url(name, url))
-    rule = "must be an sqlite:///<path> or postgresql://<host>/<database> URL"
-    if backend(url) != "postgresql" or _parsed(name, url).drivername not in ("postgresql", "postgresql+psycopg"):
-        raise SettingsError(f"{name}: {rule}, got {_shown(url)}")
-    if not _parsed(name, url).database:
-        raise SettingsError(f"{name}: must name a database, as in postgresql://host/ledger, got {_shown(url)}")
-    return url
-
-
-def _tracking(name: str, uri: str) -> str:
-    uri = uri.strip()
-    kind = backend(uri)
-    if kind not in TRACKING_BACKENDS:
-        rule = "must be a database (sqlite:///, postgresql://, mysql://, mssql://) or an MLflow server (http(s)://)"
-        hint = "; MLflow no longer supports file stores: use `mlflow migrate-filestore`" if kind == "file" else ""
-        raise SettingsError(f"{name}: {rule}, got {_shown(uri)}{hint}")
-    if kind == "sqlite":
-        # Name the driver: for a plain `sqlite:///`, MLflow creates a folder without unquoting the path.
-        return str(_file_url(name, uri).set(drivername="sqlite+pysqlite"))
-    if not _parsed(name, uri).host:
-        raise SettingsError(f"{name}: must name a host, as in http://127.0.0.1:5000, got {_shown(uri)}")
-    return uri.rstrip("/")
-
-
-def _store(name: str, where: str | None) -> str | Path | None:
-    where = (where or "").strip()
-    if not backend(where):
-        return _directory(name, where) if where else None
-    parts = _parsed(name, where)
-    rule = "must be a folder or a URL as s3://bucket/prefix or gs://bucket/prefix"
-    if backend(where) not in OBJECT_STORES or not parts.host:
-        raise SettingsError(f"{name}: {rule}, got {_shown(where)}")
-    if parts.username or parts.port or parts.query:
-        raise SettingsError(f"{name}: {rule}, without credentials, port and query, got {_shown(where)}")
-    return where.rstrip("/")
-
-
-def _labels(name: str, text: str) -> Mapping[str, str]:
-    pairs = [pair.strip().split("=") for pair in text.split(",") if pair.strip()]
-    for pair in pairs:
-        if len(pair) != 2 or not _LABEL.fullmatch(pair[0].strip()) or not _LABEL_VALUE.fullmatch(pair[1].strip()):
-            raise SettingsError(f"{name}: must be Ray labels, as in pool=train,ray.io/zone=b, got {'='.join(pair)!r}")
-    return {label.strip(): value.strip() for label, value in pairs}
-
-
-def _webhook(name: str, url: str | None) -> str | None:
-    if url is None:
-        return None
-    url = url.strip()
-    if backend(url) not in WEB or not _parsed(name, url).host:
-        raise SettingsError(f"{name}: must be an http:// or https:// URL with a host, got {origin(url)!r}")
-    return url
-
-
-def _parsed(name: str, url: str) -> URL:
-    try:
-        return parse(url)
-    except ValueError as error:
-        raise SettingsError(f"{name}: {error}, got {_shown(url)}") from None
-
-
-def _file_url(name: str, url: str) -> URL:
-    parts = _parsed(name, url)
-    file = parts.database or ""
-    if parts.host or parts.username or not file or file.startswith((":memory:", "file:")):
-        raise SettingsError(f"{name}: must name a file, as in sqlite:///runs.db, got {_shown(url)}")
-    return parts.set(database=str(_path(name, file)))
-
-
-def _shown(url: str) -> str:
-    return repr(without_credentials(url))

@@ -49,6 +49,7 @@ class Options:
     save_every_seconds: float = 120.0
     report_every_seconds: float = 2.0
     allow_nondeterminism: bool = False
+    cohorts_per_tuner: int = 5000  # Ray Tune keeps about 46 kB of every trial until its tuner ends
 
     @property
     def environment(self) -> WorkerEnvironment:

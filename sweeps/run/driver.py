@@ -4,6 +4,7 @@ Tune only executes. Its experiment state is neither read nor kept: after any los
 """
 
 import math
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -140,8 +141,18 @@ def _end(ledger: Ledger, sweep_id: str, invocation: int, sweep: Shared, seconds:
 
 
 def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
-    demand = options.demand
+    """Train the waiting cohorts with one tuner after another; each hands on the cohorts in training to the next."""
+    with sweep.losses.heard():
+        while sweep.frontier.waiting and not sweep.stopping:
+            sweep.begin_tuner(options.cohorts_per_tuner)
+            _tuner(sweep, options.demand, name, directory).fit()
+            if sweep.is_handing_on and not sweep.stopping:
+                sweep.frontier.settle_saved(open_checkpoints(options.checkpoints, options.store).__contains__)
+                sweep.frontier.take_back()
+                shutil.rmtree(directory / "tune", ignore_errors=True)
 
+
+def _tuner(sweep: Shared, demand: Mapping[str, float], name: str, directory: Path) -> tune.Tuner:
     def bundle(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         # With one bundle both strategies are equivalent, but Tune reuses a process only for an equal one. So a cohort that
         # runs alone gets a fresh process.
@@ -149,7 +160,7 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
         where = {"bundle_label_selector": [config["nodes"]]} if config["nodes"] else {}
         return tune.PlacementGroupFactory([demand], strategy=strategy, **where)
 
-    tuner = tune.Tuner(
+    return tune.Tuner(
         tune.with_resources(CohortTrainable, bundle),
         tune_config=tune.TuneConfig(search_alg=CohortSearcher(sweep), num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
@@ -162,9 +173,6 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
             verbose=0,
         ),
     )
-    sweep.workforce.expect(sweep.nodes.room)
-    with sweep.losses.heard():
-        tuner.fit()
 
 
 @contextmanager

@@ -206,6 +206,12 @@ class Frontier:
         """Whether a cohort in training still has a trial to train for."""
         return number in self._running
 
+    def take_back(self) -> None:
+        """Put the cohorts in training back in the backlog: their workers have stopped and saved, and none has failed."""
+        while self._running:
+            _, branch = self._running.popitem()
+            self._walk.push(branch)
+
     def settle_saved(self, saved: Callable[[str], bool]) -> None:
         """Make records final whose checkpoints were saved by workers on exit, after the last report."""
         gathered = Gathered()

@@ -30,6 +30,10 @@ TUNE_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
+# Cohorts that wait for a worker at once. On a cluster so many workers start together; each waiting one costs Ray memory and
+# messages all the time.
+PENDING = 8
+
 # Only for a local cluster: its processes communicate on the loopback interface, and its metrics are not used.
 LOCAL_ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's setting to prevent other machines from joining
@@ -57,7 +61,8 @@ def ray_cluster(options: Options, leave: Callable[[], None]) -> Iterator[Path]:
         ClusterAway: the cluster at the address cannot be joined.
         IdentityError: the address is malformed, or this machine is too small for a worker.
     """
-    os.environ.update(TUNE_ENVIRONMENT | os.environ)
+    pending = {"TUNE_MAX_PENDING_TRIALS_PG": str(PENDING if options.address else 1)}
+    os.environ.update(TUNE_ENVIRONMENT | pending | os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # "Trials did not complete": they were retried
     directory = Path(tempfile.mkdtemp(prefix="abel-ray-", dir=_short_place()))

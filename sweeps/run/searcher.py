@@ -39,6 +39,7 @@ class Shared:
     look: Callable[[], None]
     nodes: WorkerNodes
     most_workers: int | None = None  # on a cluster, which may have room for more
+    left: int = 1  # cohorts that this tuner may still be given
     cohort_of: dict[str, int] = field(default_factory=dict)
     staged: set[int] = field(default_factory=set)  # cohorts that Tune holds ready for the next free worker
     losses: Losses = field(default_factory=Losses)
@@ -63,6 +64,18 @@ class Shared:
         """Whether no more cohorts are handed out, on request or because of an error not caused by a trial."""
         return self.told.is_set() or self.error is not None
 
+    def begin_tuner(self, cohorts: int) -> None:
+        """Prepare for a tuner that may be given so many cohorts; its workers are new processes."""
+        self.left, self.workforce = cohorts, Workforce()
+        self.cohort_of.clear()
+        self.staged.clear()
+        self.workforce.expect(self.nodes.room)
+
+    @property
+    def is_handing_on(self) -> bool:
+        """Whether another tuner is to take over all cohorts in training."""
+        return self.left <= 0
+
     @property
     def is_short_of_workers(self) -> bool:
         """Whether there is work for a worker that is about to start, which may run beside others."""
@@ -84,7 +97,7 @@ class CohortSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the configuration of the next cohort."""
         sweep = self._sweep
-        if sweep.stopping:
+        if sweep.stopping or sweep.is_handing_on:
             return FINISHED
         if sweep.most_workers and sweep.frontier.running >= sweep.most_workers:
             return None
@@ -92,6 +105,7 @@ class CohortSearcher(Searcher):  # type: ignore[misc]
         if taken is None:
             return None if sweep.frontier.running or sweep.frontier.waiting else FINISHED
         number, cohort = taken
+        sweep.left -= 1
         sweep.cohort_of[trial_id] = number
         sweep.staged.add(number)
         return {
@@ -145,7 +159,8 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         self._last_word.pop(trial, None)
         number = self._sweep.cohort_of[trial.trial_id]
         with self._guard(), self._timed():
-            if not self._sweep.stopping and self._sweep.frontier.is_wanted(number):
+            leaving = self._sweep.stopping or self._sweep.is_handing_on
+            if not leaving and self._sweep.frontier.is_wanted(number):
                 self._fail(number, FailureClass.INFRASTRUCTURE, "a worker ended without a result")
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
@@ -205,18 +220,18 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
 
 
 class DrainStopper(tune.Stopper):  # type: ignore[misc]
-    """Ends each trial at its next report once the sweep is stopping, so no trained epoch is lost."""
+    """Ends each trial at its next report once the sweep is stopping or changes its tuner, so no trained epoch is lost."""
 
     def __init__(self, sweep: Shared) -> None:
         self._sweep = sweep
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether this trial ends with this report: the sweep is stopping, or the cohort has no trials left to train.
+        """Whether this trial ends with this report: all do, or the cohort has no trials left to train.
 
         While another worker starts, an idle one keeps its Tune trial.
         """
         sweep = self._sweep
-        if sweep.stopping:
+        if sweep.stopping or sweep.is_handing_on:
             return True
         wanted = sweep.frontier.is_wanted(sweep.cohort_of[trial_id])
         if result.get("idle"):

@@ -98,6 +98,7 @@ def test_a_ledger_may_be_on_a_server() -> None:
         ({"ABEL_LEDGER": "sqlite:///file:x?mode=memory&uri=true"}, "ABEL_LEDGER: must name a file"),
         ({"ABEL_LEDGER": "sqlite:///a%00b"}, "ABEL_LEDGER: must not contain a NUL character"),
         ({"ABEL_RAY_LABELS": "pool=train, A100"}, "ABEL_RAY_LABELS: must be Ray labels, .*got 'A100'"),
+        ({"ABEL_COHORTS_PER_TUNER": "0"}, "ABEL_COHORTS_PER_TUNER: must be a whole number from 1 .* got '0'"),
         ({"ABEL_RAY_LABELS": "pool=a b"}, "ABEL_RAY_LABELS: must be Ray labels, .*got 'pool=a b'"),
         (
             {"ABEL_NOTIFY_URL": "https://u:1/secret@h"},
@@ -116,7 +117,8 @@ def test_what_must_not_be_is_refused_with_its_name_rule_and_value(environ: dict[
     settings = Settings.from_env(environ)
     with pytest.raises(SettingsError, match=message):
         settings.check(
-            *("home", "ledger_url", "tracking_uri", "data_dir", "cache_dir", "notify_url", "store", "ray_labels")
+            *("home", "ledger_url", "tracking_uri", "data_dir", "cache_dir", "notify_url", "store", "ray_labels"),
+            "cohorts_per_tuner",
         )
 
 

@@ -29,7 +29,7 @@ def execute(settings: Settings, request: Request, spec: SweepSpec, *, view: View
         SettingsError: a setting that is used only later is invalid.
     """
     settings.check(
-        *("home", "ledger_url", "store", "data_dir", "cache_dir", "notify_url", "ray_labels"),
+        *("home", "ledger_url", "store", "data_dir", "cache_dir", "notify_url", "ray_labels", "cohorts_per_tuner"),
         *(("tracking_uri",) if request.tracking else ()),
     )
     with private():

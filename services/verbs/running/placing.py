@@ -66,6 +66,7 @@ def options(settings: Settings, request: Request, spec: SweepSpec) -> Options:
         gpu=resources.gpu,
         tpu=resources.tpu,
         custom=resources.custom,
+        cohorts_per_tuner=settings.cohorts_per_tuner,
         labels={**(settings.ray_labels or {}), **named},
     )
 

@@ -89,6 +89,24 @@ def test_sharing_through_ray_is_invisible_and_costs_the_distinct_trajectories(sh
     assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 0, 0)
 
 
+def test_a_tuner_hands_on_its_cohorts_to_the_next_and_nothing_is_trained_twice(shop, another_shop, spec_of):
+    tuners, usual = [], driver._tuner
+
+    def counted(*given):
+        tuners.append(given)
+        return usual(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "_tuner", counted)
+        sweep_id, outcome = drive(shop, spec_of(seeds=[0]), cohorts_per_tuner=5)
+    assert len(tuners) > 1
+    assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 28, 0)
+    one, _ = another_shop.run(spec_of(seeds=[0]))
+    assert shop.curves(sweep_id) == another_shop.curves(one)
+    assert shop.decisions(sweep_id) == another_shop.decisions(one)
+    assert shop.ledger.events_of(sweep_id, "incident") == []
+
+
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_ledger_on_postgresql_gets_the_same_records_through_ray(shop, another_shop, spec_of):
     spec = spec_of(seeds=[0])
