@@ -48,6 +48,24 @@ def test_sharing_is_invisible_in_every_record(shop, another_shop, spec_of):
     assert frontier.replayed == 0
 
 
+def test_cohorts_that_are_taken_back_go_on_where_their_workers_saved(shop, another_shop, spec_of):
+    sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
+    turns = 0
+    while taken := frontier.take():
+        number, cohort = taken
+        reports = train(cohort, shop.workshop)
+        frontier.hear(number, [next(reports)])
+        reports.close()  # as a worker does that is stopped: it saves
+        frontier.settle_saved(shop.workshop.checkpoints.__contains__)
+        frontier.take_back()
+        turns += 1
+    assert (frontier.running, frontier.waiting, frontier.replayed) == (0, 0, 0)
+    assert turns >= frontier.trained == 28
+    whole, _ = another_shop.run(spec_of(seeds=[0]))
+    assert shop.curves(sweep_id) == another_shop.curves(whole)
+    assert events(shop, sweep_id, "incident") == []
+
+
 def test_sharing_is_invisible_where_abel_bounces(shop, another_shop, bouncing_spec):
     shared, frontier = shop.run(bouncing_spec)
     alone, _ = another_shop.run(bouncing_spec, sharing=False)
