@@ -45,10 +45,9 @@ def test_a_backup_goes_on_and_lost_records_are_trained_again(abel_home, tiny_pro
     document = {"name": "recovered", "program": to_dict(tiny_program), "epochs": 120, "seeds": [0], "arms": arms}
     spec = tmp_path / "recovered.json"
     spec.write_text(json.dumps(document))
-    abel = [sys.executable, "-m", "services.cli"]
-    run = [*abel, "run", str(spec), "--no-tracking", "--save-every", "0.5", "--workers", "1"]
+    run = ["run", str(spec), "--no-tracking", "--save-every", "0.5", "--workers", "1"]
 
-    running = start(run)
+    running = start([sys.executable, "-m", "services.cli", *run])
     running.wait_for(lambda: under_way(abel_home))
     made = asked("backup", str(tmp_path / "copies"), "--json")
     assert made.exit_code == 0, made.output
@@ -59,13 +58,14 @@ def test_a_backup_goes_on_and_lost_records_are_trained_again(abel_home, tiny_pro
         file.unlink()
     shutil.copy(Path(json.loads(made.stdout)["file"]), abel_home / "ledger.db")
     assert len(recorded(abel_home)) < len(expected)
-    start(run).wait_for_end()
+    resumed = asked(*run)
+    assert resumed.exit_code == 0, resumed.output
     assert recorded(abel_home) == expected
 
     with closing(sqlite3.connect(abel_home / "ledger.db")) as ledger, ledger:
         assert ledger.execute("DELETE FROM states WHERE epoch = 90").rowcount
         assert ledger.execute("UPDATE states SET metrics = '{}' WHERE epoch = 20").rowcount
-    start(run).wait_for_end(2)
-    repaired = start([*abel, "repair", "--json"])
-    repaired.wait_for_end()
+    assert asked(*run).exit_code == 2
+    repaired = asked("repair", "--json")
+    assert repaired.exit_code == 0, repaired.output
     assert recorded(abel_home) == expected

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bitwise import bits
 from typer.testing import CliRunner
 
 from services.cli.app import app
@@ -16,7 +17,6 @@ from workers.config import Program, to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-MOVING = ("seconds", "examples_per_second")
 # Python runs this at the start of every process. The driver kills the command and itself when it has decided at a rung and nobody
 # knows, or when the ledger knows and no more.
 KILLER = """
@@ -41,6 +41,7 @@ if "sweeps.run.driver_process" in sys.orig_argv:
 
 @pytest.fixture
 def file(tmp_path: Path, tiny_program: Program) -> Path:
+    # On as many test images no two settings err alike: a rung decides between them.
     program = to_dict(tiny_program) | {"data": {"kind": "digit_pairs", "train": 256, "test": 1000}, "clip": None}
     drawn = {
         "schedule": {"kind": "decay_at", "decay_factor": 0.1},
@@ -55,11 +56,12 @@ def file(tmp_path: Path, tiny_program: Program) -> Path:
     return path
 
 
-def run(moment, place, *arguments, **environment):
+def killed_at(moment, place, *arguments):
+    """The command, whose driver kills both at a moment."""
     (place / "sitecustomize.py").write_text(KILLER)
     return subprocess.run(
         [sys.executable, "-m", "services.cli", "run", *map(str, arguments)],
-        env=os.environ | {"KILL_AT": moment, "PYTHONPATH": str(place)} | environment,
+        env=os.environ | {"KILL_AT": moment, "PYTHONPATH": str(place)},
         capture_output=True,
         text=True,
         timeout=400,
@@ -80,31 +82,26 @@ def told(home):
         ledger.close()
 
 
-def bits(metrics):
-    return {name: value.hex() for name, value in metrics.items() if name not in MOVING}
-
-
-def abel(*arguments):
-    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160"})
+def abel(*arguments, **environment):
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160"} | environment)
 
 
 def test_what_was_killed_at_a_rung_ends_as_what_was_not_and_every_command_tells_of_it(
     file, tmp_path, abel_home, own_directories, reap
 ):
     for moment in ("decided", "committed"):
-        killed = run(moment, tmp_path, file, "--no-tracking", "--workers", "1")
+        killed = killed_at(moment, tmp_path, file, "--no-tracking", "--workers", "1")
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         reap()
     planned = json.loads(abel("plan", str(file), "--json").stdout)
     assert planned["trials"] == 14
     assert planned["epochs_naive"] == 70
     low, high = planned["epochs_shared"]
-    done = run("never", tmp_path, file, "--json")
-    assert done.returncode == 0, done.stderr
-    alone = run(
-        "never", tmp_path, file, "--no-sharing", "--workers", "1", "--no-tracking", ABEL_HOME=str(own_directories / "b")
-    )
-    assert alone.returncode == 0, alone.stderr
+    done = abel("run", str(file), "--json")
+    assert done.exit_code == 0, done.output
+    others = {"ABEL_HOME": str(own_directories / "b")}
+    alone = abel("run", str(file), "--no-sharing", "--workers", "1", "--no-tracking", **others)
+    assert alone.exit_code == 0, alone.output
     found = told(abel_home)
     assert found == told(own_directories / "b")
     ends = [(status, epoch) for status, epoch, _ in found.values()]

@@ -11,18 +11,10 @@ from typing import Any
 
 import pytest
 
+from workers.config import Program, to_dict
+
 COMMAND = [sys.executable, "-m", "services.cli"]
-SPEC = """
-name: tiny
-program:
-  model: {kind: vgg5, width: 2, pools: [true, false, false, false]}
-  data: {kind: digits, test: 1600}
-  batch_size: 64
-epochs: 2
-seeds: [0]
-arms:
-  constant: {schedule: {kind: constant, learning_rate: 0.1}}
-"""
+ARMS = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}
 FULL = "cannot be written: No space left on device"
 
 
@@ -86,15 +78,21 @@ def test_characters_that_the_output_lacks_are_replaced() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_run_that_nobody_sees_finishes_and_tells(
-    tmp_path: Path, gone: int, full: FileIO, monkeypatch: pytest.MonkeyPatch, reap: Callable[[], list[str]]
+    tmp_path: Path,
+    gone: int,
+    full: FileIO,
+    monkeypatch: pytest.MonkeyPatch,
+    reap: Callable[[], list[str]],
+    tiny_program: Program,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("spec.yaml").write_text(SPEC)
+    document = {"name": "tiny", "program": to_dict(tiny_program), "epochs": 2, "seeds": [0], "arms": ARMS}
+    Path("spec.json").write_text(json.dumps(document))
     told = {"ABEL_NOTIFY_COMMAND": "cat > notice; echo told >&2", "PYTHONIOENCODING": "ascii"}
-    done = abel("run", "spec.yaml", "--workers", "1", stdout=gone, stderr=full, env=os.environ | told)
+    done = abel("run", "spec.json", "--workers", "1", stdout=gone, stderr=full, env=os.environ | told)
     assert done.returncode == 0
     assert json.loads(Path("notice").read_text())["event"] == "finished"
     status = json.loads(abel("status", "tiny", "--json").stdout)
     assert (status["sweep"]["status"], status["lacking"]) == ("finished", 0)
-    again = abel("run", "spec.yaml", "--json", stdout=full)
+    again = abel("run", "spec.json", "--json", stdout=full)
     assert (again.returncode, b"Traceback" in again.stderr) == (0, False)
