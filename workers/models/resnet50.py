@@ -12,6 +12,7 @@ from typing import Literal
 import jax
 from flax import nnx
 
+from workers import ops
 from workers.config import added, require
 from workers.models import layers
 
@@ -62,6 +63,7 @@ class Resnet50Net(nnx.Module):
             padding=3 if config.stem else "SAME",
             use_bias=False,
             kernel_init=_INIT,
+            conv_general_dilated=layers.strided if config.stem else ops.conv_general_dilated,
             rngs=rngs,
         )
         self.first_norm = layers.batch_norm(config.width, rngs)
