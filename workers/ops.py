@@ -6,8 +6,9 @@ TPU XLA's is fastest. Axes: B batch, H height, W width, C channels in, O channel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -141,9 +142,88 @@ def _chunks(images_BHWC: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     batch, height, width, channels = images_BHWC.shape
     rows, columns, channels_in, channels_out = shape
     wide = columns * channels_in + rows * channels_out if _splits(shape) else rows * columns * channels_in
-    limit = max(1, _CACHE_BYTES // (height * width * wide * images_BHWC.dtype.itemsize))
+    return _parts(images_BHWC, height * width * wide)
+
+
+def _parts(images_BHWC: jax.Array, copied: int) -> jax.Array:
+    """Split the batch into equal parts that fit in the cache when every image is copied to so many numbers."""
+    batch, *rest = images_BHWC.shape
+    limit = max(1, _CACHE_BYTES // (copied * images_BHWC.dtype.itemsize))
     size = next(size for size in range(min(limit, batch), 0, -1) if batch % size == 0)
-    return images_BHWC.reshape(batch // size, size, height, width, channels)
+    return images_BHWC.reshape(batch // size, size, *rest)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv_strided(images_BHWC: jax.Array, kernel_hwCO: jax.Array, stride: int, before: int) -> jax.Array:
+    """Convolution whose stride divides the sides, as matrix products over copies of the pixels in each window.
+
+    The first window begins `before` pixels outside the image, and pixels outside are 0. A side of the result is the image's over
+    the stride.
+    """
+    channels_out = kernel_hwCO.shape[-1]
+    chunks = _window_chunks(images_BHWC, kernel_hwCO.shape, stride)
+
+    def product(chunk: jax.Array) -> jax.Array:
+        return _copied(chunk, kernel_hwCO.shape, stride, before) @ kernel_hwCO.reshape(-1, channels_out)
+
+    outputs = product(chunks[0])[None] if len(chunks) == 1 else lax.map(product, chunks)
+    return outputs.reshape(images_BHWC.shape[0], *outputs.shape[2:])
+
+
+def _conv_strided_forward(
+    images_BHWC: jax.Array, kernel_hwCO: jax.Array, stride: int, before: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return conv_strided(images_BHWC, kernel_hwCO, stride, before), (images_BHWC, kernel_hwCO)
+
+
+def _conv_strided_backward(
+    stride: int, before: int, saved: tuple[jax.Array, jax.Array], gradient_BhwO: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    images_BHWC, kernel_hwCO = saved
+    shape = kernel_hwCO.shape
+    chunks = _window_chunks(images_BHWC, shape, stride)
+    gradients = gradient_BhwO.reshape(*chunks.shape[:2], *gradient_BhwO.shape[1:])
+
+    def both(chunk: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+        copies, transposed = jax.vjp(lambda images: _copied(images, shape, stride, before), chunk)
+        (of_images,) = transposed(gradient @ kernel_hwCO.reshape(-1, shape[-1]).T)
+        return of_images, (copies.reshape(-1, copies.shape[-1]).T @ gradient.reshape(-1, shape[-1])).reshape(shape)
+
+    if len(chunks) == 1:
+        return both(chunks[0], gradients[0])
+
+    def add(total: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        of_images, of_kernel = both(*pair)
+        return total + of_kernel, of_images
+
+    start = jnp.zeros(shape, jnp.promote_types(images_BHWC.dtype, jnp.float32))
+    total, of_images = lax.scan(add, start, (chunks, gradients))
+    return of_images.reshape(images_BHWC.shape), total.astype(images_BHWC.dtype)
+
+
+conv_strided.defvjp(_conv_strided_forward, _conv_strided_backward)
+
+
+def _window_chunks(images_BHWC: jax.Array, shape: tuple[int, ...], stride: int) -> jax.Array:
+    _, height, width, _ = images_BHWC.shape
+    return _parts(images_BHWC, height // stride * (width // stride) * math.prod(shape[:3]))
+
+
+def _copied(images_BHWC: jax.Array, shape: tuple[int, ...], stride: int, before: int) -> jax.Array:
+    """Concatenate the pixels of every window as channels: [B, H / stride, W / stride, h * w * C]."""
+    batch, height, width, channels = images_BHWC.shape
+    ends = [
+        (side // stride + (taps - 1) // stride) * stride for side, taps in zip((height, width), shape[:2], strict=True)
+    ]
+    padding = [(before, end - side - before) for end, side in zip(ends, (height, width), strict=True)]
+    padded = jnp.pad(images_BHWC, ((0, 0), *padding, (0, 0)))
+    # [B, row, row % stride, column, column % stride, C]: a strided slice is then a plain one, and so is its derivative.
+    phases = padded.reshape(batch, ends[0] // stride, stride, ends[1] // stride, stride, channels)
+    rows, columns = (
+        [(slice(tap // stride, tap // stride + side // stride), tap % stride) for tap in range(taps)]
+        for side, taps in zip((height, width), shape[:2], strict=True)
+    )
+    return jnp.concatenate([phases[:, h, i, w, j] for h, i in rows for w, j in columns], axis=3)
 
 
 @jax.custom_vjp

@@ -14,9 +14,9 @@ def page(results: Mapping[str, Any]) -> str:
     machine = [f"- {name}: {value}" for name, value in results["machine"].items()]
     parts = results["parts"]
     blocks = [
-        "# Measurements on one accelerator"
+        "# Measurements on one GPU"
         if results["device"] == "gpu"
-        else "# Measurements at small size on the CPU",
+        else "# A trial on the CPU: its figures say only that the parts run",
         "\n".join([f"- command: `{results['command']}`", f"- started: {results['started']}", *machine]),
         _rates(parts.get("rates", {})),
         _steps(parts),

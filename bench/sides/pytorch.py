@@ -46,7 +46,9 @@ def training_round(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = native(training.build(asdict(program.model), workload.shape, workload.classes))
     network = network.to(device=device, memory_format=layout).train()
-    called = torch.compile(network) if compiled else network
+    # On the CPU without code generation, which takes minutes of a C++ compiler.
+    backend = "inductor" if device == "cuda" else "aot_eager"
+    called = torch.compile(network, backend=backend) if compiled else network
     batches = _batches(workload, device, layout)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=1e-3, momentum=program.optimizer.momentum, nesterov=program.optimizer.nesterov

@@ -60,6 +60,34 @@ def test_convolution_and_its_gradients_of_bfloat16_are_those_of_float32_rounded(
         np.testing.assert_allclose(ours.astype(np.float32), theirs, rtol=0.015)
 
 
+# The pads of XLA's "SAME", of a stem, and of a stride that is not 2; whole and in chunks.
+@pytest.mark.parametrize(
+    ("images", "side", "stride", "pads", "chunked"),
+    [
+        ((3, 8, 12, 5), 3, 2, (0, 1), False),
+        ((3, 8, 12, 5), 7, 2, (3, 2), False),
+        ((3, 9, 6, 5), 5, 3, (1, 1), False),
+        ((3, 8, 12, 5), 1, 2, (0, -1), False),
+        ((256, 16, 16, 8), 3, 2, (0, 1), True),
+    ],
+)
+def test_strided_convolution_and_its_gradients_are_xlas(images, side, stride, pads, chunked):
+    def ours(x, w):
+        return ops.conv_strided(x, w, stride, pads[0])
+
+    def theirs(x, w):
+        return lax.conv_general_dilated(
+            x, w, (stride, stride), (pads, pads), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    batch, height, width, channels = images
+    kernel = (side, side, channels, 4)
+    assert (len(ops._window_chunks(jnp.zeros(images), kernel, stride)) > 1) == chunked
+    given = normal(2, batch, height // stride, width // stride, 4), normal(0, *images), normal(1, *kernel)
+    for found, expected in zip(with_gradients(ours, *given), with_gradients(theirs, *given), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
 def test_chunks_keep_their_copies_in_the_cache():
     shape = (3, 3, 32, 8)
     chunks = ops._chunks(jnp.zeros((64, 16, 16, 32)), shape)

@@ -136,15 +136,17 @@ def test_convolutions_as_shortcuts_have_the_stated_parameters_and_keep_the_outpu
 
 @pytest.mark.parametrize("side", [1, 3, 7])
 @pytest.mark.parametrize("shape", [(8, 8), (7, 9), (6, 5)])
-@pytest.mark.parametrize("strides", [(2, 2), (3, 2)])
-def test_strided_convolutions_are_xla_s(side, shape, strides):
+@pytest.mark.parametrize("strides", [(2, 2), (3, 2), (4, 4)])
+@pytest.mark.parametrize("stem", [False, True])
+def test_strided_convolutions_are_xla_s(side, shape, strides, stem):
+    padding = [(side // 2, side // 2)] * 2 if stem else "SAME"
     images, kernel = (
         jax.random.normal(key, size)
         for key, size in zip(jax.random.split(jax.random.key(0)), [(2, *shape, 3), (side, side, 3, 4)], strict=True)
     )
     numbers = lax.conv_dimension_numbers(images.shape, kernel.shape, NHWC)
-    ours = layers.strided(images, kernel, strides, "SAME", dimension_numbers=numbers)
-    theirs = lax.conv_general_dilated(images, kernel, strides, "SAME", dimension_numbers=numbers)
+    ours = layers.strided(images, kernel, strides, padding, dimension_numbers=numbers)
+    theirs = lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=numbers)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 

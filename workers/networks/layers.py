@@ -117,22 +117,19 @@ def recomputed(block: nnx.Module, remat: bool, *inputs: Any) -> jax.Array:
 def strided(
     images_BHWC: jax.Array, kernel_hwCO: jax.Array, window_strides: Sequence[int], padding: Any, **options: Any
 ) -> jax.Array:
-    """Apply a strided convolution. On CPU, computing all positions and keeping some is faster than XLA's."""
-    if jax.default_backend() != "cpu" or padding != "SAME":
+    """Apply a strided convolution with a square kernel; on CPU, matrix products over the windows are faster than XLA's."""
+    stride, side = window_strides[0], kernel_hwCO.shape[0]
+    # "SAME" pads side - stride pixels, the end first.
+    before = max(side - stride, 0) // 2 if padding == "SAME" else side // 2
+    fits = padding in ("SAME", [(before, before)] * 2) and side % 2 == 1 and set(window_strides) == {stride}
+    if jax.default_backend() != "cpu" or not fits or any(length % stride for length in images_BHWC.shape[1:3]):
         output: jax.Array = ops.conv_general_dilated(images_BHWC, kernel_hwCO, window_strides, padding, **options)
         return output
-    sides = zip(images_BHWC.shape[1:3], kernel_hwCO.shape[:2], window_strides, strict=True)
-    rows, columns = (slice(_first(size, side, stride), None, stride) for size, side, stride in sides)
-    if kernel_hwCO.shape[:2] == (1, 1):
-        images_BHWC, rows, columns = images_BHWC[:, rows, columns], slice(None), slice(None)
-    everywhere = ops.conv_general_dilated(images_BHWC, kernel_hwCO, (1, 1), padding, **options)
-    return everywhere[:, rows, columns]
-
-
-def _first(size: int, side: int, stride: int) -> int:
-    """Return the centre of the first window along an axis; XLA's "SAME" pads the end first."""
-    padded = max((-(-size // stride) - 1) * stride + side - size, 0)
-    return side // 2 - padded // 2
+    if side == 1:
+        kept = images_BHWC[:, ::stride, ::stride]
+        return ops.conv_general_dilated(kept, kernel_hwCO, (1, 1), "SAME", **options)
+    windows: jax.Array = ops.conv_strided(images_BHWC, kernel_hwCO, stride, before)
+    return windows
 
 
 def padded_shortcut(images_BHWC: jax.Array, like_BHWO: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import jax
 from flax import nnx
 
+from workers import ops
 from workers.networks import layers
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Resnet50Net(nnx.Module):
             padding=3 if config.stem else "SAME",
             use_bias=False,
             kernel_init=layers.initialiser(config.init),
+            conv_general_dilated=layers.strided if config.stem else ops.conv_general_dilated,
             rngs=rngs,
         )
         self.first_norm = layers.batch_norm(config.width, rngs)
