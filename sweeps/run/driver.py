@@ -3,6 +3,7 @@
 Tune only executes. Its experiment state is neither read nor kept: after any loss a new Tuner starts from the ledger.
 """
 
+import gc
 import math
 import shutil
 import threading
@@ -150,6 +151,7 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
                 sweep.frontier.settle_saved(open_checkpoints(options.checkpoints, options.store).__contains__)
                 sweep.frontier.take_back()
                 shutil.rmtree(directory / "tune", ignore_errors=True)
+                gc.collect()  # the old tuner, whose parts refer to each other
 
 
 def _tuner(sweep: Shared, demand: Mapping[str, float], name: str, directory: Path) -> tune.Tuner:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
@@ -20,7 +19,7 @@ from sweeps.run.failures import FailureClass, classify
 from sweeps.run.frontier import Frontier
 from sweeps.run.losses import UNHEARD, Losses, Workforce
 from sweeps.run.placement.pinning import WorkerNodes
-from sweeps.run.trainable import WorkerSettings
+from sweeps.run.trainable import Payload, WorkerSettings
 
 FINISHED: str = Searcher.FINISHED
 LOOK_SECONDS = 0.5
@@ -109,7 +108,7 @@ class CohortSearcher(Searcher):  # type: ignore[misc]
         sweep.cohort_of[trial_id] = number
         sweep.staged.add(number)
         return {
-            "cohort": ray.put(cohort),
+            "cohort": Payload.of(cohort),
             "settings": sweep.settings,
             "alone": sweep.frontier.is_alone(number),
             "nodes": sweep.nodes.selector,

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import ray
 from ray import tune
+from ray._private.worker import global_worker
 
 from sweeps.files import OWNER_ONLY
 from sweeps.processes.job import Options
@@ -55,6 +56,34 @@ class WorkerSettings:
             report_every_seconds=options.report_every_seconds,
             allow_nondeterminism=options.allow_nondeterminism,
         )
+
+
+class Payload:
+    """A cohort in Ray's object store, for the configuration of a Tune trial.
+
+    Tune also pickles configurations into its own files, and Ray never frees an object whose reference was pickled outside of its
+    own messages. There a payload leaves its reference out.
+    """
+
+    def __init__(self, reference: "ray.ObjectRef | None") -> None:
+        self._reference = reference
+
+    @classmethod
+    def of(cls, cohort: Cohort) -> "Payload":
+        """Put a cohort in the object store."""
+        return cls(ray.put(cohort))
+
+    def get(self) -> Cohort:
+        """Return the cohort."""
+        cohort: Cohort = ray.get(self._reference)
+        return cohort
+
+    def __deepcopy__(self, memo: object) -> "Payload":
+        return self
+
+    def __reduce__(self) -> tuple[type["Payload"], tuple["ray.ObjectRef | None"]]:
+        context = global_worker.get_serialization_context()
+        return Payload, (self._reference if context.is_in_band_serialization() else None,)
 
 
 class CohortTrainable(tune.Trainable):  # type: ignore[misc]
@@ -116,7 +145,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _begin(self, config: dict[str, Any]) -> None:
         try:
-            cohort: Cohort = ray.get(config["cohort"])
+            cohort = config["cohort"].get()
         except Exception as error:
             self._reports = _unreadable(error)
         else:

@@ -1,6 +1,7 @@
 """A worker as Ray runs it: a process of its own that a signal reaches."""
 
 import os
+import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from abel.schedules import Constant
 from sweeps.processes.job import Options
 from sweeps.run.failures import FailureClass
 from sweeps.run.ray_cluster import ray_cluster
-from sweeps.run.trainable import CohortTrainable, WorkerSettings
+from sweeps.run.trainable import CohortTrainable, Payload, WorkerSettings
 from workers.checkpoints import Checkpoints
 from workers.cohort import train
 from workers.config import Program
@@ -61,7 +62,7 @@ def worker(cluster: None, tmp_path: Path, cohort: Cohort) -> ActorHandle:
         allow_nondeterminism=False,
     )
     return ray.remote(CohortTrainable).remote(
-        config={"cohort": ray.put(cohort), "settings": settings, "lingers": False}
+        config={"cohort": Payload.of(cohort), "settings": settings, "lingers": False}
     )
 
 
@@ -110,8 +111,22 @@ def test_a_worker_that_was_told_to_leave_takes_no_cohort_up(worker, tmp_path):
 def test_what_a_program_raises_is_an_answer_with_its_class(worker, cohort):
     foreign = replace(cohort.identity, numerics={**cohort.identity.numerics, "threads": "64"})
     settings = ray.get(worker.__ray_call__.remote(lambda self: self.config["settings"]))
-    config = {"cohort": ray.put(replace(cohort, identity=foreign)), "settings": settings, "lingers": False}
+    config = {"cohort": Payload.of(replace(cohort, identity=foreign)), "settings": settings, "lingers": False}
     assert ray.get(worker.reset.remote(config))
     result = ray.get(worker.train.remote(), timeout=60)
     assert (result["done"], result["failure_class"]) == (True, FailureClass.USER)
     assert result["failure"].startswith("WorkerMismatch: ")
+
+
+def test_a_cohort_that_tune_pickles_into_a_file_is_freed(worker, cohort):
+    def held():
+        return len(ray._private.worker.global_worker.core_worker.get_all_reference_counts())
+
+    before, payload = held(), Payload.of(cohort)
+    assert held() == before + 1
+    left_out = pickle.loads(pickle.dumps(payload))
+    assert ray.get(worker.__ray_call__.remote(lambda _, sent: sent.get(), payload), timeout=60) == cohort
+    del payload
+    assert held() <= before
+    with pytest.raises(ValueError, match="object refs"):
+        left_out.get()
