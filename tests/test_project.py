@@ -87,6 +87,15 @@ def test_every_plugin_of_ours_is_where_its_entry_point_says() -> None:
             assert re.search(rf"^class {name}\b", source, re.MULTILINE), f"{group}: {kind} = {target}"
 
 
+def test_no_file_has_the_marks_of_an_unfinished_merge() -> None:
+    folders = ("abel", "bench", "docker", "docs", "services", "sweeps", "tests", "workers")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*")] + list(ROOT.iterdir())
+    texts = [path for path in files if path.suffix in (".md", ".py", ".yaml", ".yml", ".sh", ".toml", ".html")]
+    marks = ("<" * 7 + " ", ">" * 7 + " ")
+    assert len(texts) > 500
+    assert [path for path in texts if any(line.startswith(marks) for line in path.read_text().splitlines())] == []
+
+
 def test_the_readme_starts_with_the_demo_and_a_run() -> None:
     typed = [words(command) for command in commands(README)]
     assert ["make", "demo"] in typed
