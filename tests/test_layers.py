@@ -23,6 +23,7 @@ ROOMS = {
     ),
     "services": (
         *(
+            "variables",
             "settings",
             "errors",
             "refusals",

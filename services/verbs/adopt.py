@@ -19,7 +19,7 @@ from sweeps.ledger.repair_sweeps import SpecDiffers, spec_as_entered
 from sweeps.processes.identity import IdentityError, IdentityLost, WorkerEnvironment, identities_here
 from sweeps.spec.programs import program_from_dict
 from sweeps.spec.sweep import SpecError
-from workers.checkpoints import open_checkpoints
+from workers.checkpoints import StoreError, open_checkpoints
 from workers.config import Program
 from workers.reports import Record
 from workers.trajectory import Identity
@@ -158,6 +158,8 @@ class _Adoption:
         """Give checkpoints their second names; return the epoch of each by it."""
         try:
             return {one.planned.key: one.state.epoch for one in epochs if self._checkpoints.adopt(*one.pair)}
+        except StoreError:
+            raise
         except OSError as error:
             raise OperationError(f"{self._settings.checkpoints}: must be writable: {error.strerror or error}") from None
 

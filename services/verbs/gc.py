@@ -30,6 +30,8 @@ def collect(settings: Settings, *, dry_run: bool) -> Collected:
         claimed = ledger.checkpoints()
         sizes, drafts = checkpoints.sizes(split=True), checkpoints.drafts()
         fates = _fates(ledger, checkpoints, sizes)
+        if settings.store_place is not None:
+            fates = {key: Fate.FOREIGN if fate is Fate.STRANGE else fate for key, fate in fates.items()}
         gone = [key for key, fate in fates.items() if not fate.kept]
         if not dry_run:
             ledger.prune_checkpoints([*gone, *(claimed - sizes.keys())])

@@ -28,11 +28,12 @@ class Fate(StrEnum):
     WAYPOINT = "behind a later one of each trial"
     DAMAGED = "damaged"
     STRANGE = "of no sweep"
+    FOREIGN = "of no sweep of this ledger, in a store that others may use"
 
     @property
     def kept(self) -> bool:
         """Whether the checkpoint is kept."""
-        return self in (Fate.RUNNING, Fate.LAST, Fate.FORK, Fate.ADOPTED)
+        return self in (Fate.RUNNING, Fate.LAST, Fate.FORK, Fate.ADOPTED, Fate.FOREIGN)
 
 
 @dataclass(frozen=True, kw_only=True)

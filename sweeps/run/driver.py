@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
@@ -33,7 +33,7 @@ from sweeps.run.ray_cluster import first_line, ray_cluster
 from sweeps.run.searcher import CohortSearcher, DrainStopper, LedgerCallback, Shared
 from sweeps.run.trainable import CohortTrainable, WorkerSettings
 from sweeps.spec.trial import Trial
-from workers.checkpoints import open_checkpoints
+from workers.checkpoints import StoreError, open_checkpoints
 from workers.config import Program
 from workers.trajectory import Identity
 
@@ -89,7 +89,7 @@ def run_sweep(
             if frontier.waiting and not stop.is_set():
                 _train(sweep, options, sweep_id, lost, began)
             if sweep.failure is not FailureClass.NO_SPACE:
-                frontier.settle_saved(open_checkpoints(options.checkpoints, options.store).__contains__)
+                _settle_saved(frontier, options)
         except LedgerError as error:
             sweep.end(error)
     seconds = {
@@ -110,6 +110,12 @@ def run_sweep(
         seconds=seconds,
         error=sweep.error,
     )
+
+
+def _settle_saved(frontier: Frontier, options: Options) -> None:
+    """Record checkpoints whose workers could not tell of them. If their store is away, the next run finds them."""
+    with suppress(StoreError):
+        frontier.settle_saved(open_checkpoints(options.checkpoints, options.store).__contains__)
 
 
 def _heed_cancellations(ledger: Ledger, sweep_id: str, frontier: Frontier) -> None:
@@ -148,7 +154,7 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
             sweep.begin_tuner(options.cohorts_per_tuner)
             _tuner(sweep, options.demand, name, directory).fit()
             if sweep.is_handing_on and not sweep.stopping:
-                sweep.frontier.settle_saved(open_checkpoints(options.checkpoints, options.store).__contains__)
+                _settle_saved(sweep.frontier, options)
                 sweep.frontier.take_back()
                 shutil.rmtree(directory / "tune", ignore_errors=True)
                 gc.collect()  # the old tuner, whose parts refer to each other

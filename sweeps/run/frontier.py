@@ -207,7 +207,10 @@ class Frontier:
         return number in self._running
 
     def take_back(self) -> None:
-        """Put the cohorts in training back in the backlog: their workers have stopped and saved, and none has failed."""
+        """Put the cohorts in training back in the backlog: their workers have stopped, and none has failed.
+
+        One that could not save in the seconds that Tune grants is trained again from its last checkpoint.
+        """
         while self._running:
             _, branch = self._running.popitem()
             self._walk.push(branch)

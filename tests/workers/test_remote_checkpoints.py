@@ -13,6 +13,7 @@ from object_stores import ObjectServer, object_server
 
 from workers.checkpoints import CheckpointDamaged, StoreError, open_checkpoints, remote
 from workers.checkpoints.local import MANIFEST
+from workers.checkpoints.packing import pack
 from workers.checkpoints.remote import RemoteCheckpoints
 from workers.checkpoints.stores import ObjectStore
 
@@ -178,6 +179,48 @@ def test_the_mark_of_a_process_that_died_is_no_checkpoint_and_gives_way(machine,
     assert same(machine("two").restore(KEY, like=STATE))
 
 
+def test_the_mark_of_another_process_is_neither_listed_nor_removed(machine, objects):
+    put(objects, f"ab/{KEY}.tar", b"removed 0123")
+    one = machine("one")
+    assert one.sizes() == {}
+    one.discard(KEY)
+    assert name_of(objects) == f"ab/{KEY}.tar"
+
+
+def test_a_process_held_up_for_long_leaves_its_mark_to_others(machine, objects, monkeypatch):
+    monkeypatch.setattr(remote, "DELETE_SECONDS", 0.0)
+    one = machine("one")
+    one.save(KEY, 3, STATE)
+    one.discard(KEY)
+    (mark,) = objects.all()
+    assert mark.size < remote.MARK_BYTES
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "state/../../outside"])
+def test_an_archive_that_leads_out_of_its_folder_is_damaged(machine, objects, tmp_path, name):
+    put(objects, f"ab/{KEY}.tar", pack({name: b"harm", MANIFEST: b"{}"}))
+    with pytest.raises(CheckpointDamaged, match="must hold files below its folder, got"):
+        machine("one").restore(KEY, like=STATE)
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_a_look_at_an_object_leaves_the_cache_alone(machine, tmp_path):
+    one = machine("one")
+    one.save(KEY, 3, STATE)
+    manifest = tmp_path / "one" / "ab" / KEY / MANIFEST
+    before = manifest.stat()
+    assert one.intact(KEY)
+    assert not one.intact(OTHER)
+    assert manifest.stat().st_ino == before.st_ino
+
+
+def test_a_machine_that_may_not_write_the_cache_keeps_its_copies_elsewhere(url, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    one = RemoteCheckpoints(url, tmp_path / "file" / "cache")
+    one.save(KEY, 3, STATE)
+    assert same(one.restore(KEY, like=STATE))
+
+
 def test_a_damaged_copy_is_replaced_from_the_store(machine, tmp_path):
     one = machine("one")
     one.save(KEY, 3, STATE)
@@ -189,6 +232,7 @@ def test_a_damaged_copy_is_replaced_from_the_store(machine, tmp_path):
 
 def test_copies_unused_for_long_make_room(url, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "USED_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "TRIM_SECONDS", 0.0)
     state = {"weights": np.random.default_rng(0).normal(size=1000).astype(np.float32)}
     one = RemoteCheckpoints(url, tmp_path / "cache", cache_bytes=16_000)
     keys = [f"{which:02}" * 32 for which in range(5)]
@@ -215,9 +259,10 @@ def test_a_store_that_refuses_is_one_line(server, url, tmp_path):
     if server.url.startswith("gs"):
         pytest.skip("the stand-in has no buckets that could be missing")
     checkpoints = open_checkpoints(tmp_path, "s3://no-such-bucket/prefix")
-    with pytest.raises(StoreError, match=r"^s3://no-such-bucket/prefix/checkpoints: .*NoSuchBucket") as caught:
-        checkpoints.sizes()
-    assert "\n" not in str(caught.value)
+    for act in (checkpoints.sizes, lambda: checkpoints.save(KEY, 3, STATE), checkpoints._objects.check_writable):
+        with pytest.raises(StoreError, match=r"^s3://no-such-bucket/prefix/checkpoints: .*NoSuchBucket") as caught:
+            act()
+        assert "\n" not in str(caught.value)
 
 
 def test_a_folder_needs_no_store(tmp_path):

@@ -115,7 +115,7 @@ class Checkpoints:
         files = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
         if MANIFEST not in files:
             raise FileNotFoundError(place)
-        _matched(key, files[MANIFEST], _hashed(files), place)
+        check_files(key, files, place)
         return files
 
     def take(self, key: str, files: Mapping[str, bytes]) -> None:
@@ -128,7 +128,7 @@ class Checkpoints:
             CheckpointDamaged: the files do not match the manifest, or it is another checkpoint's; nothing is stored.
         """
         place = self._place(key)
-        _matched(key, files.get(MANIFEST, b""), _hashed(files), place)
+        check_files(key, files, place)
         with _written(place, self._directory) as draft:
             for name, content in files.items():
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)
@@ -268,8 +268,15 @@ def _digests(directory: Path) -> dict[str, str]:
     }
 
 
-def _hashed(files: Mapping[str, bytes]) -> dict[str, str]:
-    return {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files, key=Path) if name != MANIFEST}
+def check_files(key: str, files: Mapping[str, bytes], place: Path) -> None:
+    """Check the files of a checkpoint by their relative paths; ``place`` names it in errors.
+
+    Raises:
+        CheckpointDamaged: they do not match their manifest, or it is another checkpoint's.
+    """
+    names = sorted((name for name in files if name != MANIFEST), key=Path)
+    digests = {name: hashlib.sha256(files[name]).hexdigest() for name in names}
+    _matched(key, files.get(MANIFEST, b""), digests, place)
 
 
 def _sync(*paths: Path) -> None:

@@ -8,6 +8,7 @@ import io
 import tarfile
 import time
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 
 from workers.checkpoints.local import CheckpointDamaged
 
@@ -28,7 +29,7 @@ def unpack(content: bytes, where: str) -> Mapping[str, bytes]:
     """Return the files in an object by their relative paths; ``where`` names it in errors.
 
     Raises:
-        CheckpointDamaged: its digest does not match.
+        CheckpointDamaged: its digest does not match, or it holds what no checkpoint does, such as a path out of its folder.
     """
     header, _, archive = content.partition(b"\n")
     if header + b"\n" != _header(archive):
@@ -36,8 +37,10 @@ def unpack(content: bytes, where: str) -> Mapping[str, bytes]:
     files: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for member in tar:
-            if (file := tar.extractfile(member)) is not None:
-                files[member.name] = file.read()
+            path, file = PurePosixPath(member.name), tar.extractfile(member)
+            if file is None or not member.isreg() or path.is_absolute() or ".." in path.parts:
+                raise CheckpointDamaged(f"checkpoint {where}: must hold files below its folder, got {member.name!r}")
+            files[member.name] = file.read()
     return files
 
 

@@ -8,22 +8,28 @@ still the version that was read or listed, and the mark is deleted. A mark count
 until it is gone, and replaces it if its process died.
 """
 
+import math
 import os
+import shutil
+import tempfile
 import time
 import uuid
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from workers.checkpoints.local import MANIFEST, CheckpointDamaged, Checkpoints
+from workers.checkpoints.local import MANIFEST, CheckpointDamaged, Checkpoints, check_files
 from workers.checkpoints.packing import pack, unpack
 from workers.checkpoints.stores import ObjectStore, Stored
 
 CACHE_BYTES = 10 * 10**9
 USED_SECONDS = 600.0  # a copy used within this time stays in the cache, as a process may be reading it
 MARK_BYTES = 100  # an archive has more than 1,000
-MARK_SECONDS = 20.0  # the process that wrote a mark deletes it at once; after this time it is dead
+MARK_SECONDS = 300.0  # the process that wrote a mark deletes it at once; after this time it is dead
+DELETE_SECONDS = 60.0  # a process that is held up for longer leaves its mark to others
+TRIM_SECONDS = 60.0  # between looks at the size of the cache
 
 
 class RemoteCheckpoints(Checkpoints):
@@ -38,8 +44,9 @@ class RemoteCheckpoints(Checkpoints):
     """
 
     def __init__(self, url: str, cache: Path, *, cache_bytes: int = CACHE_BYTES) -> None:
+        cache = self._usable(cache)
         super().__init__(cache)
-        self._copies = Checkpoints(cache)
+        self._copies, self._trimmed_at = Checkpoints(cache), -math.inf
         self._objects = ObjectStore(f"{url.rstrip('/')}/checkpoints")
         self._cache_bytes = cache_bytes
         # The versions that were found damaged or listed: a discard must not remove what was saved since.
@@ -52,13 +59,7 @@ class RemoteCheckpoints(Checkpoints):
         """Save a pytree of arrays under a state key; an existing checkpoint is kept."""
         if key in self:
             return
-        while True:
-            if not self._copies.intact(key):
-                self._copies.discard(key)
-                self._copies.save(key, epoch, state)
-            with suppress(FileNotFoundError, CheckpointDamaged):  # another process removed the copy meanwhile
-                self._upload(key, self._copies.read(key))
-                break
+        self._upload(key, self._saved(key, epoch, state))
         self._trim()
 
     def restore(self, key: str, like: Any) -> Any:
@@ -69,7 +70,11 @@ class RemoteCheckpoints(Checkpoints):
             CheckpointDamaged: the object does not match its digest or manifest; nothing was restored.
         """
         self._fetch(key)
-        return self._copies.restore(key, like)
+        try:
+            return self._copies.restore(key, like)
+        except FileNotFoundError:  # another process removed the copy meanwhile
+            self._fetch(key)
+            return self._copies.restore(key, like)
 
     def adopt(self, old: str, new: str) -> bool:
         """Store the state under ``old`` under ``new`` too; return False if it is not there intact.
@@ -93,24 +98,29 @@ class RemoteCheckpoints(Checkpoints):
         """Remove a checkpoint, so its state can be saved again, but not a version saved since it was read or listed."""
         self._copies.discard(key)
         seen, found = self._seen.pop(key, None), self._objects.head(_name(key))
+        if not _is_checkpoint(found):
+            return  # none, or the mark of another process
         # Lists of Google Cloud Storage lack the generation that a condition needs, so the version comes from this answer.
-        if found is None or (seen is not None and seen.etag != found.etag):
+        if seen is not None and seen.etag != found.etag:
             return
-        if self._objects.replace(found, f"removed {uuid.uuid4().hex}".encode()):
+        began = time.monotonic()
+        marked = self._objects.replace(found, f"removed {uuid.uuid4().hex}".encode())
+        if marked and time.monotonic() - began < DELETE_SECONDS:
             self._objects.delete(_name(key))
 
     def intact(self, key: str) -> bool:
         """Whether an object with this key exists and verifies; reads all of it."""
-        self._copies.discard(key)
         try:
-            self._fetch(key)
+            self._read(key)
         except (FileNotFoundError, CheckpointDamaged):
             return False
         return True
 
     def sizes(self, *, split: bool = False) -> dict[str, int]:
         """Return the size in bytes of every object, intact or not, by key; ``split`` changes nothing, as none is shared."""
-        found = {Path(stored.name).stem: stored for stored in self._objects.all()}
+        found = {
+            Path(one.name).stem: one for one in self._objects.all() if one.name.endswith(".tar") and _is_checkpoint(one)
+        }
         self._seen.update(found)
         return {key: stored.size for key, stored in found.items()}
 
@@ -121,13 +131,27 @@ class RemoteCheckpoints(Checkpoints):
                 os.utime(self._copies.path(key) / MANIFEST)
             return
         self._copies.discard(key)
+        self._copies.take(key, self._read(key))
+        self._trim()
+
+    def _read(self, key: str) -> Mapping[str, bytes]:
+        """Return the verified files of an object."""
         stored, content = self._objects.read(_name(key))
         if not _is_checkpoint(stored):
             raise FileNotFoundError(stored.name)
         self._seen[key] = stored
-        self._copies.take(key, unpack(content, f"{self._objects.url}/{stored.name}"))
-        del self._seen[key]
-        self._trim()
+        files = unpack(content, f"{self._objects.url}/{stored.name}")
+        check_files(key, files, self._copies.path(key))
+        return files
+
+    def _saved(self, key: str, epoch: int, state: Any) -> Mapping[str, bytes]:
+        """Save a state in the cache and return its files, however often another process removes them meanwhile."""
+        while True:
+            if not self._copies.intact(key):
+                self._copies.discard(key)
+                self._copies.save(key, epoch, state)
+            with suppress(FileNotFoundError, CheckpointDamaged):
+                return self._copies.read(key)
 
     def _upload(self, key: str, files: Mapping[str, bytes]) -> None:
         name, content = _name(key), pack(files)
@@ -142,8 +166,20 @@ class RemoteCheckpoints(Checkpoints):
                 return
             time.sleep(0.2)
 
+    def _usable(self, cache: Path) -> Path:
+        """Return the cache, or on a machine where this process may not make it a folder of its own."""
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            cache = Path(tempfile.mkdtemp(prefix="abel-checkpoints-"))
+            weakref.finalize(self, shutil.rmtree, cache, ignore_errors=True)
+        return cache
+
     def _trim(self) -> None:
-        """Remove the copies used longest ago, beyond the size of the cache."""
+        """Remove the copies used longest ago, beyond the size of the cache; now and then, as it looks at every file."""
+        if time.monotonic() - self._trimmed_at < TRIM_SECONDS:
+            return
+        self._trimmed_at = time.monotonic()
         used: dict[str, float] = {}
         sizes = self._copies.sizes()
         for key in sizes:
@@ -161,5 +197,5 @@ def _name(key: str) -> str:
     return f"{key[:2]}/{key}.tar"
 
 
-def _is_checkpoint(stored: Stored | None) -> bool:
+def _is_checkpoint(stored: Stored | None) -> TypeGuard[Stored]:
     return stored is not None and stored.size > MARK_BYTES

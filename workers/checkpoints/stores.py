@@ -9,7 +9,7 @@ import mimetypes
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -62,11 +62,9 @@ class ObjectStore:
 
     def head(self, name: str) -> Stored | None:
         """Return the present version of an object, or None."""
-        with _reported(self.url):
-            try:
-                return Stored.of(obstore.head(self._store, name))
-            except FileNotFoundError:
-                return None
+        with suppress(FileNotFoundError), _reported(self.url, passing=FileNotFoundError):
+            return Stored.of(obstore.head(self._store, name))
+        return None
 
     def read(self, name: str) -> tuple[Stored, bytes]:
         """Return an object and its content.
@@ -74,19 +72,17 @@ class ObjectStore:
         Raises:
             FileNotFoundError: there is none.
         """
-        with _reported(self.url):
+        with _reported(self.url, passing=FileNotFoundError):
             found = obstore.get(self._store, name)
             return Stored.of(found.meta), bytes(found.bytes())
 
     def create(self, name: str, content: bytes) -> bool:
         """Write an object if there is none; return whether this call wrote it."""
-        with _reported(self.url):
-            try:
-                # A multipart upload would not be conditional.
-                obstore.put(self._store, name, content, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                return False
-        return True
+        with suppress(AlreadyExistsError), _reported(self.url, passing=AlreadyExistsError):
+            # A multipart upload would not be conditional.
+            obstore.put(self._store, name, content, mode="create", use_multipart=False)
+            return True
+        return False
 
     def replace(self, old: Stored, content: bytes) -> Stored | None:
         """Write an object in place of one version of it; return the new version, or None if another took its place."""
@@ -95,12 +91,11 @@ class ObjectStore:
             version["e_tag"] = old.etag
         if old.generation is not None:
             version["version"] = old.generation
-        with _reported(self.url):
-            try:
-                new = obstore.put(self._store, old.name, content, mode=version, use_multipart=False)
-            except (PreconditionError, FileNotFoundError):
-                return None
-        return Stored(name=old.name, size=len(content), etag=new["e_tag"], generation=new["version"])
+        lost = (PreconditionError, FileNotFoundError)
+        with suppress(*lost), _reported(self.url, passing=lost):
+            new = obstore.put(self._store, old.name, content, mode=version, use_multipart=False)
+            return Stored(name=old.name, size=len(content), etag=new["e_tag"], generation=new["version"])
+        return None
 
     def upload(self, file: Path) -> None:
         """Write a file as the object of its name, whatever was there, with the media type of its suffix."""
@@ -115,7 +110,7 @@ class ObjectStore:
 
     def check_writable(self) -> None:
         """Write an object and delete it."""
-        name = f"probe-{uuid.uuid4().hex}"
+        name = f"probes/{uuid.uuid4().hex}"
         self.create(name, b"")
         self.delete(name)
 
@@ -127,12 +122,13 @@ class ObjectStore:
 
 
 @contextmanager
-def _reported(url: str) -> Iterator[None]:
+def _reported(url: str, passing: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Raise what fails as a StoreError, except for answers that the caller expects."""
     try:
         yield
-    except FileNotFoundError:
+    except passing:
         raise
-    except (BaseError, ValueError) as error:
+    except (BaseError, FileNotFoundError, ValueError) as error:  # a missing bucket is a missing file
         raise StoreError(f"{url}: {_words(str(error))}") from None
 
 

@@ -121,7 +121,8 @@ def strided(
     stride, side = window_strides[0], kernel_hwCO.shape[0]
     # "SAME" pads side - stride pixels, the end first.
     before = max(side - stride, 0) // 2 if padding == "SAME" else side // 2
-    fits = padding in ("SAME", [(before, before)] * 2) and side % 2 == 1 and set(window_strides) == {stride}
+    plain = set(options.get("rhs_dilation") or (1,)) == {1} and options.get("precision") is None
+    fits = padding in ("SAME", [(before, before)] * 2) and side % 2 == 1 and set(window_strides) == {stride} and plain
     if jax.default_backend() != "cpu" or not fits or any(length % stride for length in images_BHWC.shape[1:3]):
         output: jax.Array = ops.conv_general_dilated(images_BHWC, kernel_hwCO, window_strides, padding, **options)
         return output

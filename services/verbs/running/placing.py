@@ -67,7 +67,7 @@ def options(settings: Settings, request: Request, spec: SweepSpec) -> Options:
         tpu=resources.tpu,
         custom=resources.custom,
         cohorts_per_tuner=settings.cohorts_per_tuner,
-        labels={**(settings.ray_labels or {}), **named},
+        labels={**(settings.ray_labels or {} if settings.ray_address else {}), **named},
     )
 
 

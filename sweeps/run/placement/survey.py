@@ -61,12 +61,13 @@ def pin(options: Options, kind: str, nodes: Sequence[ClusterNode], kinds: Mappin
     """Return options that keep workers to nodes of a kind: by its label where nodes have one, else by avoiding the others.
 
     Args:
-        kinds: the kind of each node that is large enough, by id.
+        kinds: the kind of each node that is large enough, by id, as far as it is known; a node of unknown kind is avoided.
     """
     marked = {ACCELERATOR_LABEL: kind}
     if options.is_accelerated and all(node.has(marked) for node in nodes if kinds.get(node.id) == kind):
         return replace(options, kind=kind, labels={**options.labels, **marked})
-    return replace(options, kind=kind, avoid=tuple(id for id, other in kinds.items() if other != kind))
+    others = (node.id for node in nodes if node.slots(options) and kinds.get(node.id) != kind)
+    return replace(options, kind=kind, avoid=tuple(others))
 
 
 def _kinds(nodes: Sequence[ClusterNode], options: Options) -> Mapping[str, str]:

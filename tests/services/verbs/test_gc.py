@@ -7,6 +7,7 @@ import pytest
 
 from services.settings import Settings
 from services.verbs import gc
+from sweeps.ledger.retention import Fate
 
 
 @pytest.fixture
@@ -39,3 +40,11 @@ def test_a_place_whose_manifest_is_gone_goes_as_well(settings: Settings, story) 
     settings = replace(settings, ledger_url=str(story.ledger._engine.url))
     assert gc.collect(settings, dry_run=False).freed == 700
     assert list((settings.checkpoints / "ab").iterdir()) == []
+
+
+def test_in_a_store_what_other_ledgers_may_know_stays(settings: Settings, story, tmp_path: Path) -> None:
+    settings = replace(settings, store_place=tmp_path / "shared", ledger_url=str(story.ledger._engine.url))
+    weigh(settings, "ab" * 32, 700)
+    collected = gc.collect(settings, dry_run=False)
+    assert [(group.what, group.kept, group.bytes) for group in collected.groups] == [(str(Fate.FOREIGN), True, 700)]
+    assert list((tmp_path / "shared" / "checkpoints" / "ab").iterdir()) != []
