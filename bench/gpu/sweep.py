@@ -15,8 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-PLACES = (ROOT / "shared/data/tfds", ROOT.parent / "shared/data/tfds")  # of prepared data sets
+VARIABLES = ("ABEL_DATA_DIR", "TFDS_DATA_DIR")  # name a folder of prepared data sets
 ABEL = [sys.executable, "-c", "from services.cli.app import main; main()"]
 
 
@@ -61,9 +60,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("gpu", "cpu"), required=True)
     device = parser.parse_args().device
-    data_dir = next((place for place in PLACES if (place / "cifar10").is_dir()), None)
+    named = [Path(os.environ[name]) for name in VARIABLES if os.environ.get(name)]
+    data_dir = next((place for place in named if (place / "cifar10").is_dir()), None)
     if data_dir is None:
-        print(json.dumps({"skipped": f"no prepared cifar10 in {' or '.join(map(str, PLACES))}"}))
+        print(json.dumps({"skipped": f"{VARIABLES[0]} must name a folder with a prepared cifar10"}))
         return
     try:
         spec = document(device)

@@ -1,7 +1,7 @@
 """The identities of programs, which name the states of their trials: data, code and numerics as a worker here has them.
 
 ``python -m sweeps.processes.inspection [FD]`` reads ``{"programs": [...], "data_dir": folder or null}`` from standard input and
-writes ``{"identities": [...]}``, or ``{"fault": message, "missing": whether it is that data are missing}``, to a file descriptor,
+writes ``{"identities": [...]}``, or ``{"fault": message, "missing": whether data are missing}``, to a file descriptor,
 by default standard output. The driver runs it in a process with a worker's environment.
 """
 

@@ -39,7 +39,7 @@ class _ForEditors(GenerateJsonSchema):
         found["description"] = (cls.__doc__ or "").partition("\n\n")[0]
         told, sample = _told(cls), _sample(cls)
         for name, shape in found["properties"].items():
-            if text := "Which of them it is." if name == "kind" else told.get(name):
+            if text := "Its name." if name == "kind" else told.get(name):
                 shape.setdefault("description", text)
             if numeric := {"integer", "number"} & _types(shape):
                 shape |= _bounds(cls, name, sample)

@@ -3,7 +3,7 @@
 ``python -m sweeps.run.placement.survey [FD]`` reads ``{"options": {...}, "programs": [...], "data_dir": folder or null,
 "patience_seconds": seconds or null}`` from standard input. It writes ``{"identities": [...], "slots": {kind: workers at once},
 "options": {...}}``, with options that are limited to one kind, to a file descriptor, by default standard output; or
-``{"fault": message, "missing": whether it is that data are missing}``; or ``{"away": message}`` if the cluster cannot be joined.
+``{"fault": message, "missing": whether data are missing}``; or ``{"away": message}`` if the cluster cannot be joined.
 """
 
 import json
