@@ -64,6 +64,11 @@ def test_accelerators_are_chosen_by_label_and_processors_by_avoiding_the_others(
     assert selector(only) == {"pool": "x"}
 
 
+def test_a_node_that_did_not_tell_its_processor_is_avoided() -> None:
+    nodes = [machine("a", CPU=1), machine("b", CPU=1), machine("c", CPU=0.5)]
+    assert selector(pin(options(), "this CPU", nodes, {"a": "this CPU"})) == {NODE_LABEL: "!in(b)"}
+
+
 def test_options_survive_the_way_to_the_survey() -> None:
     given = options(gpu=0.5, custom={"slot": 1}, labels={"pool": "x"}, avoid=("a", "b"), data_dir=Path("/data"))
     assert options_from_dict(options_to_dict(given)) == given

@@ -1,0 +1,31 @@
+"""What is known of a sweep's execution without asking a cluster."""
+
+from pathlib import Path
+
+import pytest
+
+from services.schemas import Request
+from services.settings import Settings
+from services.verbs.running import placing
+from sweeps.processes.job import ACCELERATOR_LABEL
+from sweeps.spec.sweep import SweepSpec, load_spec
+
+
+@pytest.fixture
+def spec() -> SweepSpec:
+    return load_spec("fig-s6a-digits")
+
+
+def test_labels_choose_nodes_of_a_cluster_and_not_this_machine(spec: SweepSpec, tmp_path: Path) -> None:
+    given = {"ABEL_HOME": str(tmp_path), "ABEL_RAY_LABELS": "pool=train"}
+    here = Settings.from_env(given)
+    there = Settings.from_env(given | {"ABEL_RAY_ADDRESS": "head:6379"})
+    assert placing.options(here, Request(spec="fig-s6a-digits"), spec).labels == {}
+    assert placing.options(there, Request(spec="fig-s6a-digits"), spec).labels == {"pool": "train"}
+
+
+def test_workers_find_the_object_store(spec: SweepSpec, tmp_path: Path) -> None:
+    settings = Settings.from_env({"ABEL_HOME": str(tmp_path), "ABEL_STORE": "s3://lab/sweeps"})
+    options = placing.options(settings, Request(spec="fig-s6a-digits"), spec)
+    assert (options.store, options.checkpoints) == ("s3://lab/sweeps", settings.cache / "checkpoints")
+    assert ACCELERATOR_LABEL not in options.labels
