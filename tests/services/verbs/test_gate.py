@@ -157,7 +157,7 @@ def test_another_error_cannot_be_compared(baseline):
     done = check(rewritten(baseline, other))
     assert done.exit_code == 3
     assert "by minimum test error" in " ".join(done.output.split())
-    assert "has the minimum test errors, but the spec's check.error is final" in " ".join(done.output.split())
+    assert "has the minimum errors, but the spec's check.error is final" in " ".join(done.output.split())
 
 
 def test_another_spec_cannot_be_compared(baseline, tmp_path):
