@@ -199,6 +199,7 @@ def test_a_worker_whose_memory_is_short_answers_with_figures(tmp_path, monkeypat
     monkeypatch.setattr(ray, "get", lambda cohort: cohort)
     settings = WorkerSettings(
         checkpoints=tmp_path,
+        store=None,
         data_dir=None,
         save_every_seconds=1.0,
         report_every_seconds=1.0,

@@ -56,6 +56,7 @@ def worker(cluster: None, tmp_path: Path, cohort: Cohort) -> ActorHandle:
     """An actor that would answer after minutes only, and saves after every epoch."""
     settings = WorkerSettings(
         checkpoints=tmp_path / "checkpoints",
+        store=None,
         data_dir=None,
         save_every_seconds=0.0,
         report_every_seconds=600.0,
