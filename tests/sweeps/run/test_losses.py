@@ -17,7 +17,7 @@ from sweeps.processes import memory
 from sweeps.run import losses, trainable
 from sweeps.run.failures import FailureClass
 from sweeps.run.losses import Loss, Losses, WorkerLost, Workforce
-from sweeps.run.trainable import CohortTrainable, WorkerSettings
+from sweeps.run.trainable import CohortTrainable, Payload, WorkerSettings
 
 MONITOR = """
 OOM kill reason: Memory usage 5984366592B exceeded threshold of 5686112256B (22.5% of 25325268992B limit)
@@ -205,7 +205,7 @@ def test_a_worker_whose_memory_is_short_answers_with_figures(tmp_path, monkeypat
         report_every_seconds=1.0,
         allow_nondeterminism=False,
     )
-    answer = CohortTrainable(config={"cohort": None, "settings": settings, "lingers": False}).step()
+    answer = CohortTrainable(config={"cohort": Payload(None), "settings": settings, "lingers": False}).step()
     assert (answer["failure_class"], answer["done"]) == (FailureClass.OUT_OF_MEMORY, True)
     first, second, *_ = answer["failure"].splitlines()
     figures = r"\(memory in use: \d+\.\d GiB of \d+\.\d GiB; the worker has \d+\.\d GiB\)"
