@@ -12,7 +12,6 @@ from contextlib import closing
 from itertools import chain
 from threading import Lock
 
-import jax
 import numpy as np
 
 _AHEAD = 2  # batches that are made before they are asked for
@@ -49,6 +48,8 @@ def in_batches(example: Example, positions: range, batch_size: int, side: int) -
 
 def decoding_threads() -> int:
     """Return the number of threads that decode: as many as compute on CPU, where workers share the cores, else one a core."""
+    import jax  # here, because reading a spec does without
+
     computing = os.environ.get("NPROC", "")
     if computing.isdecimal() and jax.default_backend() == "cpu":
         return max(1, int(computing))
