@@ -81,7 +81,10 @@ def test_a_program_is_the_one_that_workers_read():
         ),
         ({"model": {"kind": "vgg5", "pools": [True]}}, ["model.pools: must have four entries, got [true]"]),
         ({"model": {"kind": "vgg5", "pools": [1, True, True, True]}}, ["model.pools[0]: must be true or false, got 1"]),
-        ({"model": {"kind": "vgg5", "init": "he"}}, ["model.init: must be one of he_normal_fan_out, he_normal, he_uniform,"]),
+        (
+            {"model": {"kind": "vgg5", "init": "he"}},
+            ["model.init: must be one of he_normal_fan_out, he_normal, he_uniform,"],
+        ),
         ({"augment": {"flip": "yes"}}, ["augment.flip: must be true or false, got 'yes'"]),
         ({"clip": "5"}, ["clip: must be a number, got '5'"]),
         ({"l2": float("nan")}, ["l2: must be finite and at least 0, got NaN"]),
