@@ -207,7 +207,7 @@ def test_a_killed_worker_is_replaced_where_a_cohort_takes_less_time_than_a_start
             killed.extend(state.worker for state in shop.ledger.states(heads).values())
             os.kill(int(killed[0].rpartition(":")[2]), signal.SIGKILL)
 
-    many = {"epochs": 2, "seeds": list(range(250)), "arms": {"c": CONSTANT}}
+    many = {"epochs": 2, "seeds": list(range(500)), "arms": {"c": CONSTANT}}
     sweep_id, outcome = drive(shop, spec_of(**many), on_progress=kill_one, workers=2, **OFTEN)
     assert outcome.status is SweepStatus.FINISHED
     workers = Counter(workers_of(shop, sweep_id)[0].values())
