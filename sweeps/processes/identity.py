@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.5
 LOOKS_STOPPED = 60  # polls, not seconds: Ctrl-Z stops this process as well, and `fg` continues both
 SAID_BYTES = 2000
 
-# How libtpu is told that a process has a part of its machine's chips, as Ray does for a worker (jax#14977).
+# Variables that limit libtpu to some of a machine's chips; Ray sets the same ones for its workers (jax#14977).
 TPU_BOUNDS: Mapping[int, Mapping[str, str]] = {
     chips: {"TPU_CHIPS_PER_HOST_BOUNDS": f"1,{chips},1", "TPU_HOST_BOUNDS": "1,1,1"} for chips in (1, 2)
 }

@@ -81,7 +81,7 @@ class GoogleObjects(BaseHTTPRequestHandler):
     lock = threading.Lock()
 
     def do_PUT(self) -> None:
-        """Write an object, unless it has another generation than the header names; 0 means that there is none."""
+        """Write an object if its generation is the one in the header; generation 0 stands for a name not yet taken."""
         content = self.rfile.read(int(self.headers["Content-Length"]))
         wanted = self.headers.get("x-goog-if-generation-match")
         with self.lock:

@@ -70,14 +70,14 @@ class ObjectStore:
         """Return an object and its content.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: no object has this name.
         """
         with _reported(self.url, passing=FileNotFoundError):
             found = obstore.get(self._store, name)
             return Stored.of(found.meta), bytes(found.bytes())
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write an object if there is none; return whether this call wrote it."""
+        """Write an object unless the name is taken; return whether this call wrote it."""
         with suppress(AlreadyExistsError), _reported(self.url, passing=AlreadyExistsError):
             # A multipart upload would not be conditional.
             obstore.put(self._store, name, content, mode="create", use_multipart=False)
