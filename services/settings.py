@@ -11,6 +11,7 @@
 | `ABEL_RAY_ADDRESS` | Ray cluster to join | none: start a local one |
 | `ABEL_RAY_LABELS` | labels, as `name=value,name=value`, that a worker's node in the cluster must have | none |
 | `ABEL_COHORTS_PER_TUNER` | cohorts after which a run starts a new Ray Tune experiment, to free its memory | 5000 |
+| `ABEL_TOKEN` | token for the service that `--server` or `ABEL_SERVER` names | the one in `<home>/token` |
 | `ABEL_NOTIFY_URL` | receives a JSON notice when a sweep finishes, fails or regresses; may hold a secret | none |
 | `ABEL_NOTIFY_COMMAND` | shell command that receives the same notice on its standard input | none |
 """
@@ -97,6 +98,7 @@ class Settings:
     cohorts_per_tuner: CheckedSetting[int] = CheckedSetting(COHORTS_PER_TUNER)
     ray_address: str | None = None
     notify_command: str | None = None
+    token: str | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, data_dir: Path | None = None) -> "Settings":
@@ -129,6 +131,7 @@ class Settings:
             cohorts_per_tuner=_tried(lambda: count_of("ABEL_COHORTS_PER_TUNER", given, COHORTS_PER_TUNER)),
             notify_url=_tried(lambda: webhook_of("ABEL_NOTIFY_URL", given.get("ABEL_NOTIFY_URL"))),
             notify_command=given.get("ABEL_NOTIFY_COMMAND", "").strip() or None,
+            token=given.get("ABEL_TOKEN", "").strip() or None,
         )
 
     def check(self, *names: str) -> None:

@@ -26,6 +26,7 @@ from services.cli.options import (
     NoSharing,
     OneTrial,
     Seeds,
+    Server,
     Spec,
     Sweep,
     SweepsOfOneProgram,
@@ -38,6 +39,7 @@ from services.cli.options import (
     settings_of,
     show,
 )
+from services.cli.service import remote, serve
 from services.schemas import UI_PORT, Request
 
 EXIT_CODES = {"finished": 0, "nothing to do": 0, "cancelled": 0, "failed": 1, "no_space": 1, "interrupted": INTERRUPTED}
@@ -77,6 +79,7 @@ app = typer.Typer(
 )
 app.add_typer(data.data_app, name="data")
 app.add_typer(gate.baseline_app, name="baseline")
+app.add_typer(serve.token_app, name="token")
 
 Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
 
@@ -140,6 +143,7 @@ def run(
 def status(
     sweep: AnySweep = None,
     trials: Annotated[bool, typer.Option("--trials", help="List the sweep's trials by name.")] = False,
+    server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the sweeps of this ABEL_HOME, or one sweep with its arms or trials.
@@ -152,6 +156,9 @@ def status(
 
     if sweep is None and trials:
         raise typer.BadParameter("needs a SWEEP", param_hint="--trials")
+    if server is not None:
+        remote.remote_status(server, sweep, trials, as_json)
+        return
     if sweep is None:
         show(verb.sweeps(settings_of()), rendering_sweeps.overview_table, as_json)
     else:
@@ -160,11 +167,16 @@ def status(
 
 
 @app.command()
-def cancel(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJson = False) -> None:
+def cancel(
+    sweep: Sweep, arm: Arm = None, trial: OneTrial = None, server: Server = None, as_json: AsJson = False
+) -> None:
     """Cancel a sweep, an arm or a trial; recorded epochs are kept. Works from any terminal while the sweep runs.
 
     Example: abel cancel fig-s6a-digits --arm constant
     """
+    if server is not None and (arm, trial) == (None, None):
+        remote.remote_cancel(server, sweep, as_json)
+        return
     from services.verbs import control
 
     show(control.cancel(settings_of(), sweep, arm, trial), rendering.cancelled, as_json, done=True)
@@ -194,65 +206,33 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: ABEL_HOME/reports/SWEEP).")] = None,
     export: Annotated[Export | None, typer.Option(help="Also write trials, curves and measures as tables.")] = None,
     ui_url: UiUrl = None,
+    server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Write an HTML report of one sweep, or of several compared, and its figures as PNG.
 
     Example: abel report fig-s6a-digits --out figures --export csv
     """
+    if server is not None and len(sweeps) == 1:
+        remote.remote_report(server, sweeps[0], out, as_json)
+        return
     from services.verbs import report as verb
 
     show(verb.report(settings_of(), sweeps, out, export, ui_url), rendering.report_files, as_json, done=True)
 
 
+for command in (remote.submit, remote.watch, remote.logs, remote.pause, remote.resume, remote.extend):
+    app.command()(command)
+app.command("list")(remote.list_submissions)
+app.command("serve")(serve.start_service)
 app.command()(gate.check)
 app.command()(ledger.backup)
 app.command()(ledger.repair)
 app.command()(ledger.adopt)
 
 
-@app.command()
-def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Remove checkpoints that no sweep needs. Every sweep can still be resumed and extended.
-
-    It keeps the last checkpoint of every trial, the forks that unfinished trials start from, and all checkpoints of
-    running sweeps.
-
-    Example: abel gc --dry-run
-    """
-    from services.verbs import gc as verb
-
-    show(verb.collect(settings_of(), dry_run=dry_run), rendering.collected, as_json, done=True)
-
-
-@app.command()
-def track(
-    sweep: AnySweep = None,
-    every: Annotated[bool, typer.Option("--all", help="Upload every sweep of this ABEL_HOME.")] = False,
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Upload everything again from the ledger, whatever the store reports.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Upload a sweep to the tracking store, e.g. after an outage. Trains nothing.
-
-    Runs upload by themselves. --rebuild recreates the MLflow runs from the ledger, in an empty store or one that lost
-    runs; existing runs are kept and not duplicated.
-
-    Exit code: 0 the store has everything, 1 it is unreachable or refuses, 2 bad input.
-
-    Example: abel track fig-s6a-digits
-    """
-    from services.verbs import track as verb
-
-    if (sweep is None) != every:
-        raise typer.BadParameter("give either a SWEEP or --all", param_hint="SWEEP")
-    done = verb.track(settings_of(), sweep, rebuild=rebuild, say=complain)
-    show(done, rendering_sweeps.tracked, as_json, done=True)
-    raise typer.Exit(int(any(result.error for result in done)))
+app.command()(ledger.gc)
+app.command()(ledger.track)
 
 
 @app.command()

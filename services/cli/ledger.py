@@ -1,4 +1,4 @@
-"""The commands ``abel backup``, ``abel repair`` and ``abel adopt``."""
+"""The commands that keep a home in order: ``abel backup``, ``repair``, ``adopt``, ``gc`` and ``track``."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services import streams
-from services.cli import rendering_ledger
+from services.cli import rendering, rendering_ledger, rendering_sweeps
 from services.cli.group import INTERRUPTED
-from services.cli.options import AnySweep, AsJson, DataDir, carry_out, settings_of, show
+from services.cli.options import AnySweep, AsJson, DataDir, carry_out, complain, settings_of, show
 from services.schemas import Request
 from services.upkeep import Repaired, Retrained
 
@@ -108,6 +108,48 @@ def adopt(
         streams.console().print("No sweep was run here yet.")
     streams.forgive()
     raise typer.Exit(0 if all(one.outcome in ADOPTED for one in done) else BAD_END)
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove checkpoints that no sweep needs. Every sweep can still be resumed and extended.
+
+    It keeps the last checkpoint of every trial, the forks that unfinished trials start from, and all checkpoints of
+    running sweeps.
+
+    Example: abel gc --dry-run
+    """
+    from services.verbs import gc as verb
+
+    show(verb.collect(settings_of(), dry_run=dry_run), rendering.collected, as_json, done=True)
+
+
+def track(
+    sweep: AnySweep = None,
+    every: Annotated[bool, typer.Option("--all", help="Upload every sweep of this ABEL_HOME.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Upload everything again from the ledger, whatever the store reports.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a sweep to the tracking store, e.g. after an outage. Trains nothing.
+
+    Runs upload by themselves. --rebuild recreates the MLflow runs from the ledger, in an empty store or one that lost
+    runs; existing runs are kept and not duplicated.
+
+    Exit code: 0 the store has everything, 1 it is unreachable or refuses, 2 bad input.
+
+    Example: abel track fig-s6a-digits
+    """
+    from services.verbs import track as verb
+
+    if (sweep is None) != every:
+        raise typer.BadParameter("give either a SWEEP or --all", param_hint="SWEEP")
+    done = verb.track(settings_of(), sweep, rebuild=rebuild, say=complain)
+    show(done, rendering_sweeps.tracked, as_json, done=True)
+    raise typer.Exit(int(any(result.error for result in done)))
 
 
 def _trained(settings: "Settings", lacking: Mapping[str, str], *, quiet: bool) -> Iterator[Retrained]:

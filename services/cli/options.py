@@ -84,6 +84,17 @@ AnySweep = Annotated[
         autocompletion=completion.sweep_names,
     ),
 ]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        envvar="ABEL_SERVER",
+        show_envvar=False,
+        parser=_web_address,
+        help="Ask the service at this address (default: ABEL_SERVER) instead of working here.",
+    ),
+]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
 
 

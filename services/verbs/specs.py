@@ -68,10 +68,21 @@ def schema() -> dict[str, Any]:
 
 def validate(spec_name: str) -> Validation:
     """Check a spec."""
-    from sweeps.spec.expansion import alike
     from sweeps.spec.sweep import load_spec
 
-    spec = load_spec(spec_name)
+    return _counted(load_spec(spec_name))
+
+
+def validation(document: Any) -> Validation:
+    """Check a spec given as a document of JSON types."""
+    from sweeps.spec.sweep import parse_document
+
+    return _counted(parse_document(document))
+
+
+def _counted(spec: "SweepSpec") -> Validation:
+    from sweeps.spec.expansion import alike
+
     trials = spec.expand()
     return Validation(
         name=spec.name,

@@ -10,7 +10,7 @@ sweep's ``holds`` counts its rows in the other tables, an event refers to the pr
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # SQLite autoincrements only columns of type INTEGER, which hold 64 bits there anyway.
 Wide = BigInteger().with_variant(Integer, "sqlite")
@@ -134,4 +134,60 @@ tracking = Table(
     Column("target", String, primary_key=True),
     Column("event_id", Wide, nullable=False),
     _digest(),
+)
+
+# The service's: sweeps that people asked for, who they are, and what they did.
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False, index=True),
+    Column("idempotency", String),  # the client's key for this request; with the same one it is entered once
+    Column("body", String, nullable=False),  # digest of the request, to tell another one under the same key
+    Column("name", String, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("wanted", String, nullable=False),
+    Column("outcome", String),  # how it ended; null while it may still run
+    Column("error", Text),
+    Column("sweep_id", String),  # known once a worker's node was asked what it computes with
+    Column("workers", Integer),  # at most so many at once, as granted at the last launch
+    Column("launches", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),  # launches in a row that ended without an outcome
+    Column("launched_ms", Wide),  # until the process that was started takes it
+    # As of a sweep: the process that carries it out, and until when.
+    Column("holder", String),
+    Column("lease_until_ms", Wide, nullable=False, server_default="0"),
+    Column("created_ms", Wide, nullable=False),
+    Column("changed_ms", Wide, nullable=False),
+    _digest(),
+    Index("submissions_by_key", "owner", "idempotency", unique=True),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("secret", String, nullable=False),  # SHA-256 of the secret part
+    Column("scopes", String, nullable=False),
+    Column("created_ms", Wide, nullable=False),
+    Column("expires_ms", Wide),
+    Column("revoked_ms", Wide),
+    _digest(),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Wide, primary_key=True, autoincrement=True),
+    Column("at_ms", Wide, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("detail", Text, nullable=False, server_default=""),
+    _digest(),
+    sqlite_autoincrement=True,
 )

@@ -1,5 +1,6 @@
 """The verb ``run``: check everything before anything starts; then a driver trains and a projector uploads."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 from services import ledgers
@@ -22,8 +23,19 @@ from sweeps.spec.sweep import SweepSpec
 from sweeps.urls import sqlite_file
 
 
-def execute(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
+def execute(
+    settings: Settings,
+    request: Request,
+    spec: SweepSpec,
+    *,
+    view: View,
+    stop: Stop,
+    identified: Callable[[str], None] = lambda sweep_id: None,
+) -> RunResult:
     """Run a sweep, or resume it, until it finishes or ``stop`` is set.
+
+    Args:
+        identified: called with the sweep's id as soon as it is known.
 
     Raises:
         SettingsError: a setting that is used only later is invalid.
@@ -33,10 +45,18 @@ def execute(settings: Settings, request: Request, spec: SweepSpec, *, view: View
         *(("tracking_uri",) if request.tracking else ()),
     )
     with private():
-        return _run(settings, request, spec, view=view, stop=stop)
+        return _run(settings, request, spec, view=view, stop=stop, identified=identified)
 
 
-def _run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, stop: Stop) -> RunResult:
+def _run(
+    settings: Settings,
+    request: Request,
+    spec: SweepSpec,
+    *,
+    view: View,
+    stop: Stop,
+    identified: Callable[[str], None],
+) -> RunResult:
     preflight.check_home(settings.home)
     view.note(f"{spec.name}: reading its data and earlier results")
     clean_leftovers()
@@ -48,6 +68,7 @@ def _run(settings: Settings, request: Request, spec: SweepSpec, *, view: View, s
         if placement.note is not None:
             view.note(placement.note)
         sweep_id = sweep_identity(spec.name, spec.expand(), identities, sharing=request.sharing)
+        identified(sweep_id)
         if known is not None:
             plan.refuse_damaged(known, sweep_id)
             plan.refuse_other_devices(known, spec.name, sweep_id, identities)

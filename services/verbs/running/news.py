@@ -65,11 +65,12 @@ class News:
         while rows := self.ledger.events(self.sweep_id, self._after, PAGE):
             for row in rows:
                 self._after = row.id
-                yield from self._tell(row.kind, row.payload)
+                yield from self.tell(row.kind, row.payload)
             if len(rows) < PAGE:
                 return
 
-    def _tell(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Item]:
+    def tell(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Item]:
+        """Yield an event in words, unless it is no news."""
         match kind:
             case "schedule":
                 new = [f"{deed} at {payload['epoch']}" for flag, deed in DEEDS.items() if payload["event"] & flag]

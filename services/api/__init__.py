@@ -1,0 +1,1 @@
+"""The service over HTTP: a thin skin over :mod:`services.server.desk`."""

@@ -1,0 +1,78 @@
+"""The service's application: routes, who may use them, and what it tells machines about its health."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from services.api.guard import Guard
+from services.api.health import health_router
+from services.api.problems import TITLES, Problem, answer_problem
+from services.api.routes import sweeps_router
+from services.server.desk import Desk
+from services.server.jobs import JobPlace
+from services.server.reports import Reports
+from services.settings import Settings
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.submissions.tokens import Tokens
+
+ABOUT = """Submit sweeps, watch them, and stop them. Every request needs `Authorization: Bearer <token>`; `abel token` makes
+tokens. Refusals are problem documents (RFC 9457), with a pointer at each faulty field."""
+# No page of this service is framed, and none loads anything from elsewhere.
+SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def build(settings: Settings, ledger: Ledger, jobs: JobPlace, *, hosts: Sequence[str] = ("*",)) -> FastAPI:
+    """Return the application over an open ledger.
+
+    Args:
+        hosts: names by which browsers and clients may call the service.
+    """
+    desk, guard = Desk(settings, ledger, jobs), Guard(Tokens.of(ledger))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = FastAPI(title="abel", version="1", description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(sweeps_router(desk, guard, Reports(settings, ledger)))
+    app.include_router(health_router(ledger, guard))
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_exception_handler(Problem, answer_problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _broken)
+
+    @app.middleware("http")
+    async def add_headers(request: Request, call_next):  # type: ignore[no-untyped-def]
+        response = await call_next(request)
+        for name, value in SAFE.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return app
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """Faults of a path or a query; what was given is not repeated, as it may be anything."""
+    assert isinstance(error, RequestValidationError)
+    told = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
+    return Problem(422, told[0] if told else "invalid", faults=told).response()
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = TITLES.get(error.status_code, str(error.detail))
+    return Problem(error.status_code, detail, headers=error.headers).response()
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    return Problem(500, f"{type(error).__name__}; the service's log has more").response()

@@ -1,0 +1,124 @@
+"""Bodies of requests: JSON of limited size and depth, read before anything in it is believed, then checked field by field."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from services.api.problems import Problem
+from services.server.values import Asked
+from sweeps.errors import Faults, SpecError, shown
+from sweeps.spec import yaml
+
+READ_SECONDS = 10.0  # a body that takes longer is given up
+MAX_BYTES = yaml.MAX_BYTES
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SubmitBody(_Body):
+    """A sweep to run: a spec, as JSON or as YAML text, and how to run it."""
+
+    spec: dict[str, JsonValue] | str = Field(description="The spec: an object, or YAML text.")
+    sharing: bool = Field(default=True, description="Train shared prefixes once.")
+    workers: int | None = Field(default=None, ge=1, le=10_000, description="Workers at once, at most.")
+    threads: int = Field(default=1, ge=1, le=1024, description="Threads of a worker; results on CPU depend on it.")
+    tracking: bool = Field(default=True, description="Upload to the tracking store.")
+    allow_nondeterminism: bool = Field(default=False, description="Go on if a replayed epoch differs from its record.")
+    save_every_seconds: float = Field(default=120.0, ge=0, le=86_400, allow_inf_nan=False)
+    hours: float | None = Field(
+        default=None, gt=0, le=10**6, allow_inf_nan=False, description="Accelerator-hours that the sweep may use."
+    )
+    priority: int = Field(default=0, ge=-100, le=100, description="Higher ones start first.")
+
+
+class ExtendBody(_Body):
+    """What to change of a submission's spec."""
+
+    seeds: list[int] | None = Field(default=None, min_length=1, max_length=10_000)
+    epochs: int | None = Field(default=None, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _some(self) -> "ExtendBody":
+        if self.seeds is None and self.epochs is None:
+            raise ValueError("must have seeds or epochs")
+        return self
+
+
+async def read_json(request: Request) -> Any:
+    """Read the body of a request as JSON.
+
+    Raises:
+        Problem: it is no JSON, too large, too deep, compressed, or does not arrive.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise Problem(415, f"content-type: must be application/json, got {media[:60] or 'none'!r}")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Problem(415, "content-encoding: must be none")
+    try:
+        raw = await asyncio.wait_for(_received(request), READ_SECONDS)
+    except TimeoutError:
+        raise Problem(408, f"the body must arrive within {READ_SECONDS:g} s") from None
+    faults = Faults()
+    try:
+        document = yaml.load_yaml(raw.decode(), "request.json", faults)
+        faults.raise_if_any("request")
+    except UnicodeDecodeError as error:
+        raise Problem(400, f"the body must be UTF-8, the byte at {error.start} is not") from None
+    except SpecError as error:
+        raise Problem(400, str(error), faults=error.told) from None
+    return document
+
+
+async def _received(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BYTES:
+            raise Problem(413, f"the body must have at most {MAX_BYTES:,} bytes", headers={"Connection": "close"})
+        parts.append(part)
+    return b"".join(parts)
+
+
+def decoded(model: type[_Body], document: Any) -> Any:
+    """Return a body as its model.
+
+    Raises:
+        Problem: it has faults; each has its pointer.
+    """
+    if not isinstance(document, Mapping):
+        raise Problem(422, f"the body must be an object, got {shown(document)}")
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        told = [f"{_path(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_url=False)]
+        raise Problem(422, f"the request has {len(told)} fault(s)", faults=told, body=document) from None
+
+
+def asked_of(document: Any) -> Asked:
+    """Return a request to submit a sweep, with its spec read and checked.
+
+    Raises:
+        Problem: it or its spec has faults; each has its pointer.
+    """
+    from sweeps.spec.sweep import parse_document, parse_spec
+
+    body = decoded(SubmitBody, document)
+    try:
+        spec = parse_spec(body.spec, "spec") if isinstance(body.spec, str) else parse_document(body.spec, "spec")
+    except SpecError as error:
+        inner = body.spec if isinstance(body.spec, dict) else None
+        raise Problem(422, str(error.told[0]), faults=error.told, body=inner, at="/spec") from None
+    values = {name: value for name, value in body if name != "spec"}
+    return Asked(spec=spec.to_dict(), **values)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """A path as specs write it; of a choice between types, pydantic adds the type's name, which is no field."""
+    named = [part for part in location if not (isinstance(part, str) and ("[" in part or part == "str"))]
+    return ".".join(map(str, named)) or "body"

@@ -1,0 +1,75 @@
+"""Who is asking: tokens, what they allow, and how often."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from fastapi import Request
+
+from services.api.problems import Problem
+from sweeps.ledger.holding import now_ms
+from sweeps.ledger.submissions.rows import Token
+from sweeps.ledger.submissions.tokens import SCOPES, Tokens
+
+RATE, BURST = 50.0, 200.0  # requests a second of one token, and at once
+WRONG_RATE, WRONG_BURST = 1.0, 20.0  # of one address without a valid token
+MOST_KNOWN = 10_000  # tokens and addresses that are counted
+
+
+class Allowance:
+    """A bucket for each name that holds up to ``burst`` requests and fills by ``rate`` a second."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str) -> bool:
+        """Take one request out of a name's bucket; False if it is empty."""
+        now = self._clock()
+        left, since = self._left.pop(name, (self._burst, now))
+        left = min(self._burst, left + (now - since) * self._rate)
+        self._left[name] = (left - 1 if left >= 1 else left, now)
+        while len(self._left) > MOST_KNOWN:
+            self._left.popitem(last=False)
+        return left >= 1
+
+
+class Guard:
+    """Checks the token of every request."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._calls, self._misses = Allowance(RATE, BURST), Allowance(WRONG_RATE, WRONG_BURST)
+
+    def actor(self, request: Request, scope: str) -> Token:
+        """Return the token of a request that allows ``scope``.
+
+        Raises:
+            Problem: 401 none, unknown, expired or revoked; 403 it does not allow this; 429 too often.
+        """
+        token = self._token(request)
+        if not self._calls.take(token.id):
+            raise Problem(429, f"at most {RATE:g} requests a second", headers={"Retry-After": "1"})
+        if max(SCOPES.index(one) for one in token.scopes) < SCOPES.index(scope):
+            self._tokens.note(token.owner, "refused", request.url.path[:200], f"token {token.id} lacks {scope}")
+            raise Problem(403, f"scope: must be {scope}, got {' '.join(token.scopes)}")
+        return token
+
+    def _token(self, request: Request) -> Token:
+        kind, _, text = request.headers.get("authorization", "").partition(" ")
+        found = self._tokens.known(text.strip()) if kind.lower() == "bearer" else None
+        if found is not None and found.revoked_ms is None and (found.expires_ms is None or found.expires_ms > now_ms()):
+            return found
+        address = request.client.host if request.client else ""
+        if not self._misses.take(address):
+            raise Problem(429, "too many requests without a valid token", headers={"Retry-After": "10"})
+        if found is not None:
+            self._tokens.note(found.owner, "refused", request.url.path[:200], f"token {found.id} expired or revoked")
+        raise Problem(401, _why(found, bool(text)), headers={"WWW-Authenticate": 'Bearer realm="abel"'})
+
+
+def _why(found: Token | None, given: bool) -> str:
+    """Why a token is refused: whoever holds its secret may know that it expired; nobody else learns that it exists."""
+    if found is None:
+        return "Authorization: must be `Bearer <token>` with a valid token, got " + ("another" if given else "none")
+    return f"token {found.id}: {'was revoked' if found.revoked_ms is not None else 'has expired'}"

@@ -1,0 +1,48 @@
+"""What machines ask: is the service alive, can it work, and how much does it do."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from services.api.guard import Guard
+from services.api.problems import Problem
+from services.server.reconciling import phase_of
+from sweeps.ledger.database import LedgerError
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.rows import Phase
+
+
+def health_router(ledger: Ledger, guard: Guard) -> APIRouter:
+    """The routes of health, readiness and metrics. The first two need no token and say nothing but yes or no."""
+    router = APIRouter(include_in_schema=False)
+    queue = Submissions.of(ledger)
+
+    @router.get("/healthz")
+    def healthz() -> Response:
+        """Whether the process answers."""
+        return Response("ok\n", media_type="text/plain")
+
+    @router.get("/readyz")
+    def readyz() -> Response:
+        """Whether the ledger answers."""
+        try:
+            queue.open_ones()
+        except LedgerError:
+            raise Problem(503, "the ledger is away", headers={"Retry-After": "5"}) from None
+        return Response("ready\n", media_type="text/plain")
+
+    @router.get("/metrics")
+    def metrics(request: Request) -> Response:
+        """Counts of open submissions by phase and owner, for Prometheus; needs the scope `read`."""
+        guard.actor(request, "read")
+        registry = CollectorRegistry()
+        shown = Gauge("abel_submissions", "Submissions without an outcome", ["phase"], registry=registry)
+        failing = Gauge("abel_submissions_failing", "Submissions whose last start came to nothing", registry=registry)
+        ones = queue.open_ones()
+        phases = [phase_of(one) for one in ones]
+        for phase in list(Phase)[:5]:
+            shown.labels(phase).set(phases.count(phase))
+        failing.set(sum(one.failures > 1 for one in ones))
+        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+    return router

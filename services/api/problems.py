@@ -1,0 +1,106 @@
+"""Refusals as problem documents (RFC 9457): what, why, and for a request's body a pointer at each fault."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi import Request, Response
+
+from services.encoding import to_json
+
+MEDIA = "application/problem+json"
+TITLES = {
+    400: "The request cannot be read",
+    401: "A token is needed",
+    403: "The token does not allow this",
+    404: "There is no such thing",
+    405: "Not with this method",
+    408: "The request did not arrive in time",
+    409: "The key was used for another request",
+    413: "The request is too large",
+    415: "The request must be JSON",
+    422: "The request has faults",
+    429: "Too many requests",
+    500: "The service has a bug",
+    503: "Something that the service needs is away",
+}
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+
+
+class Problem(Exception):
+    """A refusal, with the faults of the request's body as "path: rule" below the pointer ``at``."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        faults: Iterable[str] = (),
+        body: Any = None,
+        at: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, headers
+        self.errors = [_error(fault, body, at) for fault in faults]
+
+    def response(self) -> Response:
+        """The refusal as an answer."""
+        document: dict[str, Any] = {
+            "type": "about:blank",
+            "title": TITLES.get(self.status, "Refused"),
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = self.errors
+        return Response(to_json(document, ascii_only=True), self.status, self.headers, MEDIA)
+
+
+async def answer_problem(_: Request, error: Exception) -> Response:
+    """The answer to a refusal."""
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+def _error(fault: str, body: Any, at: str) -> dict[str, str]:
+    path, colon, rule = fault.partition(": ")
+    if not colon or " " in path:
+        return {"pointer": at, "detail": fault}
+    return {"pointer": at + pointer(path, body), "detail": rule}
+
+
+def pointer(path: str, document: Any) -> str:
+    """Return the JSON pointer of a path such as ``arms.abel.grid.schedule.decay_epoch[2]`` into a document.
+
+    A key may itself contain dots, as those of a grid do: the longest key that is there is taken. The rest of a path that
+    leads nowhere, as of a missing field, is split at its dots.
+    """
+    left, found = path, ""
+    while left:
+        key = _longest(left, document)
+        if key is None:
+            match = _STEP.match(left)
+            if match is None:
+                break
+            key, left = match[1] or match[2], left[match.end() :]
+        else:
+            left = left[len(key) :].removeprefix(".")
+        found += "/" + key.replace("~", "~0").replace("/", "~1")
+        document = _below(document, key)
+    return found
+
+
+def _longest(path: str, document: Any) -> str | None:
+    if not isinstance(document, Mapping):
+        return None
+    keys = (key for key in document if path == key or path.startswith((f"{key}.", f"{key}[")))
+    return max(keys, key=len, default=None)
+
+
+def _below(document: Any, key: str) -> Any:
+    if isinstance(document, Mapping):
+        return document.get(key)
+    if isinstance(document, list) and key.isdigit() and int(key) < len(document):
+        return document[int(key)]
+    return None

@@ -1,0 +1,213 @@
+"""The routes of version 1 of the API: submissions and what may be asked of them."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from services.api import bodies, events
+from services.api.guard import Guard
+from services.api.problems import MEDIA, Problem
+from services.encoding import to_json
+from services.errors import OperationError
+from services.schemas import SweepDetail, Validation
+from services.server.desk import Desk, NotThere, TooMany
+from services.server.reports import Reports
+from services.server.values import Submitted, SubmittedDetail, SubmittedPage
+from sweeps.ledger.database import LedgerAway, LedgerError
+from sweeps.ledger.submissions.queue import OtherRequest
+from sweeps.ledger.submissions.rows import Token
+
+KEY = r"^[\x21-\x7e]{1,128}$"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+Id = Annotated[
+    str, Path(pattern=NAME, max_length=128, description="Id or name of a submission.", examples=["3f9c0d2a"])
+]
+Cursor = Annotated[str | None, Query(max_length=64, description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Submissions on a page.")]
+OfName = Annotated[str | None, Query(pattern=NAME, max_length=128, description="Only those of this name.")]
+
+_PROBLEM = {"content": {MEDIA: {"schema": {"type": "object"}}}}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, **_PROBLEM}
+    for status, text in {
+        401: "No valid token.",
+        403: "The token does not allow this.",
+        429: "Too many requests.",
+        503: "The ledger is away.",
+    }.items()
+}
+UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such submission.", **_PROBLEM}}
+FAULTY: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, **_PROBLEM}
+    for status, text in {
+        400: "Not JSON.",
+        408: "The body did not arrive in time.",
+        409: "The idempotency key was used for another request.",
+        413: "The body is too large.",
+        415: "The body is not JSON.",
+        422: "Faults, each with a pointer to its field.",
+    }.items()
+}
+
+
+def answered(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer in JSON; what JSON cannot represent is null."""
+    return Response(to_json(value, ascii_only=True), status, headers, "application/json")
+
+
+def called(verb: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a verb of the desk; its refusals become problems."""
+    try:
+        return verb(*arguments)
+    except NotThere as error:
+        raise Problem(404, str(error)) from None
+    except TooMany as error:
+        raise Problem(429, str(error), headers={"Retry-After": "60"}) from None
+    except OtherRequest as error:
+        raise Problem(409, str(error)) from None
+    except LedgerAway as error:
+        raise Problem(503, str(error), headers={"Retry-After": "5"}) from None
+    except (OperationError, LedgerError) as error:
+        raise Problem(422, str(error), faults=[str(error)]) from None
+
+
+def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
+    """The routes of submissions."""
+    router = APIRouter(prefix="/v1", responses=REFUSALS)
+
+    def allowed(scope: str) -> Callable[[Request], Token]:
+        def check(request: Request) -> Token:
+            return guard.actor(request, scope)
+
+        return check
+
+    Reader = Annotated[Token, Depends(allowed("read"))]
+    Submitter = Annotated[Token, Depends(allowed("submit"))]
+
+    @router.post(
+        "/sweeps",
+        status_code=201,
+        response_model=Submitted,
+        responses={200: {"model": Submitted, "description": "Entered before, under the same key."}, **FAULTY},
+        openapi_extra=_body(bodies.SubmitBody),
+    )
+    async def submit(request: Request, actor: Submitter) -> Response:
+        """Submit a sweep. With an `Idempotency-Key`, the same request again returns the same submission."""
+        key = _key(request)
+        asked = await run_in_threadpool(bodies.asked_of, await bodies.read_json(request))
+        shown, new = await run_in_threadpool(called, desk.submit, actor, asked, key)
+        return answered(shown, 201 if new else 200, {"Location": f"/v1/sweeps/{shown.id}"})
+
+    @router.post("/validate", response_model=Validation, responses=FAULTY, openapi_extra=_body(bodies.SubmitBody))
+    async def validate(request: Request, actor: Reader) -> Response:
+        """Check a spec without submitting it."""
+        from services.verbs import specs
+
+        asked = await run_in_threadpool(bodies.asked_of, await bodies.read_json(request))
+        return answered(await run_in_threadpool(specs.validation, asked.spec))
+
+    @router.get("/sweeps", response_model=SubmittedPage, responses={422: FAULTY[422]})
+    def sweeps(actor: Reader, cursor: Cursor = None, limit: Limit = 50, name: OfName = None) -> Response:
+        """List submissions, newest first: your own, or everybody's with the scope `admin`."""
+        return answered(called(lambda: desk.listed(actor, cursor=cursor, limit=limit, name=name)))
+
+    @router.get("/sweeps/{id}", response_model=SubmittedDetail, responses={**UNKNOWN, 422: FAULTY[422]})
+    def sweep(id: Id, actor: Reader) -> Response:
+        """Show a submission with its spec and, once it runs, the sweep's arms and trials."""
+        return answered(called(desk.detail, actor, id))
+
+    @router.get("/sweeps/{id}/status", response_model=SweepDetail | None, responses={**UNKNOWN, 422: FAULTY[422]})
+    def status(id: Id, actor: Reader) -> Response:
+        """Show a submission's sweep as `abel status --json` does; null before it is known."""
+        return answered(called(lambda: desk.sweep_detail(desk.named(actor, id))))
+
+    @router.get(
+        "/sweeps/{id}/log",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}, **UNKNOWN, 422: FAULTY[422]},
+    )
+    def log(id: Id, actor: Reader) -> Response:
+        """Return the end of what the last process of a submission printed."""
+        return Response(called(desk.output, actor, id), media_type="text/plain; charset=utf-8")
+
+    for action in ("pause", "resume", "cancel"):
+        verb = getattr(desk, action)
+        router.post(
+            f"/sweeps/{{id}}/{action}", response_model=Submitted, responses={**UNKNOWN, 422: FAULTY[422]}, name=action
+        )(_commanding(verb, Submitter))
+
+    @router.post(
+        "/sweeps/{id}/extend",
+        status_code=201,
+        response_model=Submitted,
+        responses={200: {"model": Submitted, "description": "Entered before."}, **UNKNOWN, **FAULTY},
+        openapi_extra=_body(bodies.ExtendBody),
+    )
+    async def extend(request: Request, id: Id, actor: Submitter) -> Response:
+        """Submit a submission's spec again with other seeds or epochs; nothing recorded is trained again."""
+        changes = bodies.decoded(bodies.ExtendBody, await bodies.read_json(request)).model_dump(exclude_none=True)
+        one = await run_in_threadpool(called, desk.named, actor, id)
+        checked = await run_in_threadpool(bodies.asked_of, {"spec": {**one.spec, **changes}})
+        shown, new = await run_in_threadpool(called, desk.extend, actor, id, checked.spec, _key(request))
+        return answered(shown, 201 if new else 200, {"Location": f"/v1/sweeps/{shown.id}"})
+
+    @router.get(
+        "/sweeps/{id}/events",
+        response_class=Response,
+        responses={200: {"content": {"text/event-stream": {}}}, **UNKNOWN, 422: FAULTY[422]},
+    )
+    async def follow(
+        request: Request, id: Id, actor: Reader, after: Annotated[int, Query(ge=0, le=2**53)] = 0
+    ) -> Response:
+        """Follow a submission by server-sent events; ids are the ledger's, so `Last-Event-ID` continues without loss."""
+        one = await run_in_threadpool(called, desk.named, actor, id)
+        return events.stream(request, desk, actor, one.id, events.last_id(request, after))
+
+    @router.get(
+        "/sweeps/{id}/report",
+        response_class=Response,
+        responses={200: {"content": {"text/html": {}}}, **UNKNOWN, 422: FAULTY[422]},
+    )
+    def report(id: Id, actor: Reader) -> Response:
+        """Return the sweep's report as one HTML page, drawn again if anything has happened since."""
+        page = called(lambda: reports.page(desk.sweep_of(desk.named(actor, id))))
+        return Response(page, media_type="text/html", headers={"Content-Security-Policy": "sandbox allow-scripts"})
+
+    return router
+
+
+def _commanding(verb: Callable[[Token, str], Submitted], Submitter: Any) -> Callable[..., Response]:
+    def command(id: Id, actor: Submitter) -> Response:
+        return answered(called(verb, actor, id))
+
+    command.__doc__ = verb.__doc__
+    return command
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not re.fullmatch(KEY, key):
+        raise Problem(
+            422, "Idempotency-Key: must be 1 to 128 printable ASCII characters", faults=["Idempotency-Key: bad"]
+        )
+    return key
+
+
+def _body(model: type[Any]) -> dict[str, Any]:
+    """The body in the OpenAPI document; it is read by hand, to refuse what JSON libraries accept."""
+    schema = model.model_json_schema()
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string", "pattern": KEY},
+            }
+        ],
+    }

@@ -1,0 +1,139 @@
+"""The service as a process: the API, and the loop that starts and stops jobs, until a signal ends it."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+
+from services import ledgers
+from services.api.app import build
+from services.errors import OperationError
+from services.server.jobs import JobPlace, LocalJobs
+from services.server.reconciling import Reconciler
+from services.server.shares import ServiceLimits
+from services.settings import Settings
+from sweeps.files import OWNER_ONLY
+from sweeps.ledger.holding import now_ms
+from sweeps.ledger.submissions.rows import Token
+from sweeps.ledger.submissions.tokens import Tokens
+
+LOCAL = "local"  # the owner of the token that a service makes for its own machine
+MOST_CONNECTIONS = 512
+DRAIN_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """Where and how to serve.
+
+    Args:
+        host: the address to listen on; another than loopback needs tokens in the ledger.
+        port: 0 for any free one.
+        hosts: names by which the service may be called.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8900
+    hosts: Sequence[str] = ("*",)
+    limits: ServiceLimits = field(default_factory=ServiceLimits)
+
+
+def run_service(settings: Settings, serving: Serving, say: Callable[[str], None], jobs: JobPlace | None = None) -> None:
+    """Serve until SIGINT or SIGTERM. Jobs go on without the service, and the next one finds them.
+
+    Raises:
+        OperationError: the address is taken, or not allowed without tokens.
+    """
+    settings.check("home", "ledger_url", "store", "tracking_uri", "data_dir", "cache_dir")
+    os.umask(OWNER_ONLY)
+    with ledgers.opened(settings.prepare()) as ledger:
+        tokens = Tokens.of(ledger)
+        _check_host(serving.host, tokens)
+        place = jobs or LocalJobs(settings.logs)
+        listening = _listening(serving)
+        if is_loopback(serving.host):
+            say(f"token for this machine: {local_token(settings, tokens)}")
+        app = build(settings, ledger, place, hosts=_names(serving))
+        reconciler = Reconciler(ledger, place, serving.limits, say)
+        stop = threading.Event()
+        loop = threading.Thread(target=reconciler.run, args=(stop,), name="reconciler", daemon=True)
+        loop.start()
+        host, port = listening.getsockname()[:2]
+        say(f"serving at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops it; sweeps go on)")
+        try:
+            uvicorn.Server(_config(app)).run(sockets=[listening])
+        finally:
+            stop.set()
+            loop.join(DRAIN_SECONDS)
+
+
+def _config(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_level="warning",
+        access_log=False,  # the audit log has what people did; query strings need not be kept
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        h11_max_incomplete_event_size=32 * 1024,
+    )
+
+
+def _listening(serving: Serving) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
+        return socket.create_server((serving.host, serving.port), family=family, backlog=256)
+    except OSError as error:
+        rule = f"must be a free address of this machine, got {serving.host}:{serving.port}"
+        raise OperationError(f"--host, --port: {rule} ({os.strerror(error.errno or 0)})") from None
+
+
+def _check_host(host: str, tokens: Tokens) -> None:
+    if not is_loopback(host) and not any(_is_valid(one) and one.owner != LOCAL for one in tokens.all()):
+        rule = "must be a loopback address as long as there are no tokens"
+        raise OperationError(f"--host: {rule} (`abel token create OWNER` makes one), got {host}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _names(serving: Serving) -> Sequence[str]:
+    """The names by which the service may be called: on loopback only those, so that no web page's host name leads here."""
+    if is_loopback(serving.host) and tuple(serving.hosts) == ("*",):
+        return ("127.0.0.1", "localhost", "[::1]", "::1", serving.host)
+    return serving.hosts
+
+
+def token_file(settings: Settings) -> Path:
+    """The file with the token of this machine's own service."""
+    return settings.home / "token"
+
+
+def local_token(settings: Settings, tokens: Tokens) -> Path:
+    """Make a token for this machine unless its file has a valid one; return the file, which only its owner can read."""
+    file = token_file(settings)
+    try:
+        known = tokens.known(file.read_text().strip())
+    except FileNotFoundError:
+        known = None
+    if known is None or not _is_valid(known):
+        _, text = tokens.make(LOCAL, ["read", "submit", "admin"])
+        file.unlink(missing_ok=True)
+        with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as made:
+            made.write(text + "\n")
+    return file
+
+
+def _is_valid(token: Token) -> bool:
+    return token.revoked_ms is None and (token.expires_ms is None or token.expires_ms > now_ms())

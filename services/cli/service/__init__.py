@@ -1,0 +1,1 @@
+"""The commands of the service: run one, and use one that somebody else runs."""

@@ -1,0 +1,201 @@
+"""What people may ask of the service, and what it answers; who they are was checked before.
+
+Everybody sees and commands their own submissions; those of others do not exist for them. An ``admin`` sees all.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from services.errors import OperationError
+from services.schemas import SweepDetail
+from services.server.jobs import JobPlace
+from services.server.reconciling import phase_of
+from services.server.values import Asked, Happening, Submitted, SubmittedDetail, SubmittedPage
+from services.settings import Settings
+from services.verbs import status
+from sweeps.ledger.database import LedgerAway, LedgerError
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepRow
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.rows import Submission, Token, Wanted
+from sweeps.ledger.submissions.tokens import Tokens
+
+MOST_OPEN = 1000  # submissions of one owner that have no outcome yet
+PAGE = 200
+SWEEPS_KNOWN = 64  # whose trials' names are remembered
+
+
+class NotThere(OperationError):
+    """There is no such submission for this person."""
+
+
+class TooMany(OperationError):
+    """The owner has too many open submissions."""
+
+
+class Desk:
+    """The verbs of the service over one ledger."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, jobs: JobPlace) -> None:
+        self._settings, self._ledger, self._jobs = settings, ledger, jobs
+        self._queue, self._tokens = Submissions.of(ledger), Tokens.of(ledger)
+        self._trial_names = lru_cache(SWEEPS_KNOWN)(self._read_names)
+
+    def submit(self, actor: Token, asked: Asked, key: str | None = None) -> tuple[Submitted, bool]:
+        """Enter a request; return the submission, and whether it is new.
+
+        Raises:
+            OtherRequest: the idempotency key was used for another request.
+            TooMany: the owner has too many open submissions.
+        """
+        name = str(asked.spec["name"])
+        if self._queue.count_open(actor.owner) >= MOST_OPEN:
+            raise TooMany(f"submissions: must be at most {MOST_OPEN:,} without an outcome, got as many already")
+        one, new = self._queue.submit(
+            *(actor.owner, name, asked.spec, asked.options), priority=asked.priority, idempotency=key
+        )
+        if new:
+            self._tokens.note(actor.owner, "submit", one.id, name)
+        return self._shown(one), new
+
+    def listed(
+        self, actor: Token, *, cursor: str | None = None, limit: int = 50, name: str | None = None
+    ) -> SubmittedPage:
+        """Return the actor's submissions, newest first; an admin's are everybody's.
+
+        Raises:
+            OperationError: the cursor is not one that a page gave.
+        """
+        found = self._queue.page(_owner(actor), before=_before(cursor), limit=limit + 1, name=name)
+        sweeps = {row.id: row for row in self._ledger.intact_sweeps()}
+        items = tuple(self._shown(one, sweeps) for one in found[:limit])
+        more = f"{found[limit - 1].created_ms}-{found[limit - 1].id}" if len(found) > limit else None
+        return SubmittedPage(items=items, next=more)
+
+    def named(self, actor: Token, id_or_name: str) -> Submission:
+        """Return one of the actor's submissions, by id, or the newest one of a name.
+
+        Raises:
+            NotThere: there is none.
+        """
+        try:
+            one = self._queue.submission(id_or_name)
+        except LedgerAway:
+            raise
+        except LedgerError:
+            found = self._queue.page(_owner(actor), limit=1, name=id_or_name)
+        else:
+            found = [one] if _owner(actor) in (None, one.owner) else []
+        if not found:
+            raise NotThere(f"submission {id_or_name[:60]!r}: must be the id or name of one of {actor.owner}'s")
+        return found[0]
+
+    def detail(self, actor: Token, id: str) -> SubmittedDetail:
+        """Return a submission with its spec, arms and trials."""
+        one = self.named(actor, id)
+        return SubmittedDetail(
+            submission=self._shown(one), spec=one.spec, options=one.options, detail=self.sweep_detail(one)
+        )
+
+    def sweep_detail(self, one: Submission) -> SweepDetail | None:
+        """Return a submission's sweep with its arms and trials; None if it has none yet."""
+        sweep = self.sweep_of(one)
+        return None if sweep is None else status.detail(self._settings, self._ledger, sweep)
+
+    def sweep_of(self, one: Submission) -> SweepRow | None:
+        """Return the ledger's row of a submission's sweep; None if it has none yet."""
+        if one.sweep_id is None:
+            return None
+        return next((row for row in self._ledger.intact_sweeps() if row.id == one.sweep_id), None)
+
+    def pause(self, actor: Token, id: str) -> Submitted:
+        """Let the running epochs finish and save them; nothing is started until it is resumed."""
+        return self._want(actor, id, Wanted.PAUSED, "pause")
+
+    def resume(self, actor: Token, id: str) -> Submitted:
+        """Go on with a paused submission."""
+        return self._want(actor, id, Wanted.RUNNING, "resume")
+
+    def cancel(self, actor: Token, id: str) -> Submitted:
+        """End a submission for good; recorded epochs are kept."""
+        return self._want(actor, id, Wanted.CANCELLED, "cancel")
+
+    def extend(
+        self, actor: Token, id: str, changes: Mapping[str, Any], key: str | None = None
+    ) -> tuple[Submitted, bool]:
+        """Submit the spec of a submission again with other seeds or epochs; what is recorded is not trained again."""
+        one = self.named(actor, id)
+        known = {name: value for name, value in one.options.items() if name in Asked.__dataclass_fields__}
+        return self.submit(actor, Asked(spec={**one.spec, **changes}, priority=one.priority, **known), key)
+
+    def events(self, one: Submission, after: int, limit: int = PAGE) -> list[Happening]:
+        """Return what happened in a submission's sweep after an event, in order."""
+        if one.sweep_id is None:
+            return []
+        rows = self._ledger.events(one.sweep_id, after, limit)
+        names = self._trial_names(one.sweep_id) if rows else {}
+        return [
+            Happening(
+                id=row.id,
+                kind=row.kind,
+                at_ms=row.at_ms,
+                trial=names.get(row.payload.get("trial", "")),
+                payload=row.payload,
+            )
+            for row in rows
+        ]
+
+    def progress(self, actor: Token, id: str, after: int) -> tuple[Submitted, list[Happening]]:
+        """Return a submission, and what happened in its sweep after an event."""
+        one = self.named(actor, id)
+        return self._shown(one), self.events(one, after)
+
+    def output(self, actor: Token, id: str) -> str:
+        """Return the end of what a submission's last process printed."""
+        one = self.named(actor, id)
+        return self._jobs.output(one.id, one.launches) if one.launches else ""
+
+    def _read_names(self, sweep_id: str) -> Mapping[str, str]:
+        """The names of a sweep's trials by id; they never change."""
+        return {trial.id: trial.name for trial in self._ledger.trials(sweep_id)}
+
+    def _want(self, actor: Token, id: str, wanted: Wanted, action: str) -> Submitted:
+        one = self.named(actor, id)
+        changed = self._queue.want(one.id, wanted) if one.wanted is not wanted or one.error else one
+        if one.outcome is None:
+            self._tokens.note(actor.owner, action, one.id, one.name)
+        return self._shown(changed)
+
+    def _shown(self, one: Submission, sweeps: Mapping[str, SweepRow] | None = None) -> Submitted:
+        sweep = self.sweep_of(one) if sweeps is None else sweeps.get(one.sweep_id or "")
+        overview = None if sweep is None else status.overview(self._ledger, sweep)
+        return Submitted(
+            id=one.id,
+            owner=one.owner,
+            name=one.name,
+            title=str(one.spec.get("title", "")),
+            phase=phase_of(one),
+            wanted=one.wanted,
+            priority=one.priority,
+            created_ms=one.created_ms,
+            sweep_id=one.sweep_id,
+            workers=one.workers,
+            launches=one.launches,
+            why=one.error,
+            sweep=overview,
+        )
+
+
+def _owner(actor: Token) -> str | None:
+    """Whose submissions an actor sees; None for everybody's."""
+    return None if "admin" in actor.scopes else actor.owner
+
+
+def _before(cursor: str | None) -> tuple[int, str] | None:
+    if cursor is None:
+        return None
+    created, _, id = cursor.partition("-")
+    if not (created.isascii() and created.isdigit() and len(created) < 16 and id.isalnum()):
+        raise OperationError(f"cursor: must be one that a page gave, got {cursor[:60]!r}")
+    return int(created), id

@@ -1,0 +1,180 @@
+"""The process of one launch: ``python -m services.server.job SUBMISSION LAUNCH``, both made by the service.
+
+It takes the submission, reads its spec from the ledger, and runs the sweep as ``abel run`` does. While it runs it renews its
+lease and looks at what is wanted; told to pause it drains, told to cancel it cancels the sweep's trials. It leaves without an
+outcome when it must stop or something else is missing; then the service starts another.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from services import ledgers, signals
+from services.refusals import INPUT_ERRORS, MACHINE_ERRORS
+from services.schemas import Request, RunResult
+from services.server.reconciling import is_shared
+from services.settings import Settings
+from sweeps.ledger import leases
+from sweeps.ledger.database import LedgerAway, LedgerError
+from sweeps.ledger.leases import Fenced, SweepBusy
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepStatus
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
+from sweeps.processes.job import Progress
+
+LOOK_SECONDS = 1.0
+OPTIONS = ("sharing", "workers", "threads", "tracking", "allow_nondeterminism", "save_every_seconds")
+# Another try may succeed: the machine, the cluster or the ledger is not there, or another process runs the sweep.
+PASSING = (*MACHINE_ERRORS, LedgerAway, SweepBusy, Fenced, ConnectionError)
+
+
+class LogView:
+    """A view that prints lines with the time in UTC; progress when it changed, at most every few seconds."""
+
+    def __init__(self, trained: threading.Event) -> None:
+        self._trained, self._shown_at, self._covered = trained, 0.0, -1
+
+    def note(self, text: str) -> None:
+        """Print the text."""
+        with suppress(OSError):
+            print(time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime()) + text, flush=True)
+
+    def news(self, trial: str, text: str) -> None:
+        """Print what happened."""
+        self.note(f"{trial}: {text}")
+
+    def show(self, progress: Progress) -> None:
+        """Print how far the sweep is."""
+        if progress.trained:
+            self._trained.set()
+        if progress.covered != self._covered and time.monotonic() - self._shown_at >= 5:
+            self._covered, self._shown_at = progress.covered, time.monotonic()
+            self.note(f"{progress.covered:,} of {progress.total:,} epochs; {progress.running} trials are running")
+
+
+class Assignment:
+    """One launch of one submission, while this process carries it out."""
+
+    def __init__(self, ledger: Ledger, id: str, number: int, stop: signals.Stop) -> None:
+        self._queue, self._ledger = Submissions.of(ledger), ledger
+        self._id, self._number, self._stop = id, number, stop
+        self._sweep_id: str | None = None
+        self._cancelled = False
+        self.trained = threading.Event()
+        self.taken = self._queue.take(id, number)
+
+    def identified(self, sweep_id: str) -> None:
+        """Record which sweep the submission turned out to be."""
+        self._sweep_id = sweep_id
+        self._queue.renew(self._id, self._number, sweep_id=sweep_id)
+
+    def watch(self, ended: threading.Event) -> None:
+        """Until ``ended``: renew the lease, and do what is wanted of the sweep."""
+        while not ended.wait(LOOK_SECONDS):
+            try:
+                done = {"failures": 0, "error": None} if self.trained.is_set() else {}
+                self._obey(self._queue.renew(self._id, self._number, **done))
+            except Fenced:
+                self._stop.set()
+                return
+            except LedgerError:
+                continue  # it is away; the sweep's own fence protects the records
+
+    def _obey(self, now: Submission) -> None:
+        if now.wanted is Wanted.PAUSED:
+            self._stop.set()
+        if now.wanted is not Wanted.CANCELLED or self._cancelled:
+            return
+        if self._sweep_id is None or is_shared(now, self._queue.open_ones()):
+            self._stop.set()
+        else:
+            trials = self._ledger.trials(self._sweep_id)
+            self._ledger.cancel_trials(self._sweep_id, [trial.id for trial in trials])
+        self._cancelled = True
+
+    def release(self, outcome: Phase | None, error: str | None) -> None:
+        """Give the submission back, with its outcome if there is one."""
+        changes: dict[str, Any] = {"outcome": outcome, "error": error} if outcome or error else {}
+        self._queue.release(self._id, self._number, **changes)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one launch; return the exit code."""
+    id, number = arguments or sys.argv[1:]
+    settings = Settings.from_env()
+    settings.lend_home()
+    with signals.on_signals(partial(print, flush=True)) as stop, ledgers.opened(settings.prepare()) as ledger:
+        try:
+            assignment = Assignment(ledger, id, int(number), stop)
+        except Fenced as error:
+            print(error, flush=True)
+            return 0
+        return _carry_out(settings, assignment, stop)
+
+
+def _carry_out(settings: Settings, assignment: Assignment, stop: signals.Stop) -> int:
+    ended = threading.Event()
+    watching = threading.Thread(target=assignment.watch, args=(ended,), name="submission", daemon=True)
+    watching.start()
+    outcome: Phase | None = None
+    error: str | None = None
+    try:
+        outcome, error = _outcome(_run(settings, assignment, stop))
+    except PASSING as fault:
+        error = str(fault)
+    except INPUT_ERRORS as fault:
+        outcome, error = Phase.REFUSED, str(fault)
+    except KeyboardInterrupt:
+        error = None
+    except Exception as fault:
+        error = f"{type(fault).__name__}: {fault}"
+        raise
+    finally:
+        ended.set()
+        watching.join(leases.RENEW_SECONDS)
+        print(f"ended: {outcome or 'without an outcome'}{f': {error}' if error else ''}", flush=True)
+        assignment.release(outcome, error)
+    return 0
+
+
+def _run(settings: Settings, assignment: Assignment, stop: signals.Stop) -> RunResult:
+    from services.verbs.running import execution
+    from sweeps.spec.sweep import parse_document
+
+    one = assignment.taken
+    if one.wanted is not Wanted.RUNNING:
+        raise KeyboardInterrupt
+    given = {name: one.options[name] for name in OPTIONS if one.options.get(name) is not None}
+    request = replace(Request(spec=one.name), **given)
+    if one.workers is not None:
+        request = replace(request, workers=one.workers)
+    return execution.execute(
+        settings,
+        request,
+        parse_document(one.spec, one.name),
+        view=LogView(assignment.trained),
+        stop=stop,
+        identified=assignment.identified,
+    )
+
+
+def _outcome(result: RunResult) -> tuple[Phase | None, str | None]:
+    """The submission's outcome after an invocation, and why; none if the sweep should go on."""
+    match result.outcome:
+        case "nothing to do" | SweepStatus.FINISHED:
+            return Phase.FINISHED, None
+        case SweepStatus.FAILED:
+            return Phase.FAILED, result.error or f"{result.detail.sweep.failed} trials failed"
+        case SweepStatus.CANCELLED:
+            return Phase.CANCELLED, None
+    return None, result.error
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

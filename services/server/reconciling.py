@@ -1,0 +1,162 @@
+"""The loop that makes true what is wanted: a sweep that is wanted running and has no process gets one.
+
+It has no memory: what it decides follows from the ledger's rows and the clock. So it may be killed at any instant, and two of
+them do no harm: a launch is counted before it happens, the process takes its submission by that number, and the fences of
+the submission and of the sweep let one write.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from services.server.jobs import JobPlace, JobsAway, JobState
+from services.server.shares import ServiceLimits, to_launch
+from sweeps.ledger.database import LedgerError
+from sweeps.ledger.holding import now_ms
+from sweeps.ledger.leases import is_held
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepRow
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
+
+TICK_SECONDS = 1.0
+START_SECONDS = 60.0  # a job that has not taken its submission by then is lost
+STOP_SECONDS = 120.0  # a job that does not drain by then is told again, by its place
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 300.0  # after launches in a row that came to nothing
+MOST_FAILURES = 6
+HOUR_SECONDS = 3600.0
+
+
+@dataclass
+class Reconciler:
+    """One loop over the open submissions of a ledger."""
+
+    ledger: Ledger
+    jobs: JobPlace
+    limits: ServiceLimits = field(default_factory=ServiceLimits)
+    say: Callable[[str], None] = lambda text: None
+
+    def __post_init__(self) -> None:
+        self._queue = Submissions.of(self.ledger)
+
+    def run(self, stop: threading.Event) -> None:
+        """Repeat until ``stop`` is set. An unreachable ledger or cluster is told once and tried again."""
+        told = ""
+        while not stop.wait(TICK_SECONDS):
+            try:
+                self.tick()
+                told = ""
+            except (LedgerError, JobsAway) as error:
+                if str(error) != told:
+                    self.say(told := str(error))
+
+    def tick(self) -> None:
+        """Look at every open submission once, and do the next thing for it."""
+        waiting, running = [], []
+        sweeps = {row.id: row for row in self.ledger.intact_sweeps()}
+        ones = self._queue.open_ones()
+        for one in ones:
+            match phase_of(one):
+                case Phase.RUNNING:
+                    running.append(one)
+                case Phase.STOPPING:
+                    self._hurry(one)
+                    running.append(one)
+                case Phase.STARTING if not self._is_lost(one):
+                    running.append(one)
+                case _ if one.wanted is Wanted.CANCELLED:
+                    self._cancel(one, ones)
+                case _ if one.wanted is Wanted.RUNNING and self._may_start(one, sweeps):
+                    waiting.append(one)
+        used = self._used({one.owner for one in (*waiting, *running)}, sweeps)
+        waiting = [one for one in waiting if not self._ends_over_budget(one, used, sweeps)]
+        for one in running:
+            self._ends_over_budget(one, used, sweeps)
+        for one, workers in to_launch(waiting, running, self.limits):
+            self._launch(one, workers)
+
+    def _launch(self, one: Submission, workers: int | None) -> None:
+        number = self._queue.count_launch(one, workers)
+        if number is not None:
+            self.jobs.launch(one.id, number)
+
+    def _is_lost(self, one: Submission) -> bool:
+        return self.jobs.observe(one.id, one.launches) is JobState.ENDED
+
+    def _hurry(self, one: Submission) -> None:
+        if now_ms() - one.changed_ms > STOP_SECONDS * 1000:
+            with suppress(JobsAway):
+                self.jobs.stop(one.id, one.launches)
+
+    def _may_start(self, one: Submission, sweeps: Mapping[str, SweepRow]) -> bool:
+        if one.failures >= MOST_FAILURES:
+            text = f"It was started {one.failures} times in a row and ended each time before it trained anything"
+            self._queue.settle(one.id, Phase.FAILED, text + (f"; the last time: {one.error}" if one.error else "."))
+            return False
+        # Another submission, or a command, may be running the same sweep.
+        row = sweeps.get(one.sweep_id or "")
+        return now_ms() >= next_start_ms(one) and not (row is not None and is_held(row))
+
+    def _cancel(self, one: Submission, ones: Sequence[Submission]) -> None:
+        """End a submission that no process carries out, and its trials, unless another submission wants them."""
+        if one.sweep_id is not None and not is_shared(one, ones):
+            trials = self.ledger.trials(one.sweep_id)
+            self.ledger.cancel_trials(one.sweep_id, [trial.id for trial in trials])
+        self._queue.settle(one.id, Phase.CANCELLED)
+
+    # Budgets
+
+    def _used(self, owners: set[str], sweeps: Mapping[str, SweepRow]) -> dict[str, float]:
+        """The accelerator-hours that each owner's sweeps have used."""
+        if self.limits.owner_hours is None:
+            return {}
+        return {
+            owner: sum(hours_of(self.ledger, sweeps[id]) for id in self._queue.sweeps_of(owner) if id in sweeps)
+            for owner in owners
+        }
+
+    def _ends_over_budget(self, one: Submission, used: Mapping[str, float], sweeps: Mapping[str, SweepRow]) -> bool:
+        text = None
+        if self.limits.owner_hours is not None and used[one.owner] >= self.limits.owner_hours:
+            text = f"{one.owner} has used {used[one.owner]:.2f} of {self.limits.owner_hours:g} accelerator-hours"
+        own, row = one.options.get("hours"), sweeps.get(one.sweep_id or "")
+        if own is not None and row is not None and (spent := hours_of(self.ledger, row)) >= own:
+            text = f"the sweep has used {spent:.2f} of its {own:g} accelerator-hours"
+        if text is not None and one.wanted is Wanted.RUNNING:
+            self._queue.want(one.id, Wanted.PAUSED, f"over budget: {text}")
+        return text is not None
+
+
+def phase_of(one: Submission) -> Phase:
+    """Where a submission is, from its row and the clock."""
+    if one.outcome is not None:
+        return Phase(one.outcome)
+    wanted = one.wanted is Wanted.RUNNING
+    if one.is_held:
+        return Phase.RUNNING if wanted else Phase.STOPPING
+    if one.launched_ms is not None and now_ms() - one.launched_ms < START_SECONDS * 1000:
+        return Phase.STARTING if wanted else Phase.STOPPING
+    return Phase.PAUSED if one.wanted is Wanted.PAUSED else Phase.QUEUED
+
+
+def next_start_ms(one: Submission) -> int:
+    """When a submission may be started again (ms since 1970): later the more launches in a row came to nothing."""
+    if not one.failures:
+        return 0
+    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (one.failures - 1))
+    return one.changed_ms + round(pause * 1000)
+
+
+def hours_of(ledger: Ledger, sweep: SweepRow) -> float:
+    """The accelerator-hours that a sweep has used; workers without an accelerator use none."""
+    resources = sweep.spec.get("resources") or {}
+    accelerators = float(resources.get("gpu") or 0) + float(resources.get("tpu") or 0)
+    return accelerators * ledger.work(sweep.id).seconds_training / HOUR_SECONDS if accelerators else 0.0
+
+
+def is_shared(one: Submission, ones: Sequence[Submission]) -> bool:
+    """Whether another open submission that is not being cancelled refers to the same sweep."""
+    return any(
+        other.sweep_id == one.sweep_id and other.id != one.id and other.wanted is not Wanted.CANCELLED for other in ones
+    )

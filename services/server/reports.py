@@ -1,0 +1,68 @@
+"""Reports for the service: drawn by `abel report` in a process of its own, one at a time, and kept until more happens."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from services.errors import OperationError
+from services.settings import Settings
+from sweeps.files import private
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepRow
+from sweeps.ledger.submissions.queue import Submissions
+
+DRAW_SECONDS = 300.0
+
+
+class Reports:
+    """The reports of one home's sweeps."""
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._settings, self._ledger = settings, ledger
+        self._drawing = threading.Lock()
+
+    def page(self, sweep: SweepRow | None) -> str:
+        """Return a sweep's report as HTML.
+
+        Raises:
+            OperationError: there is no sweep yet, or the report cannot be drawn.
+        """
+        if sweep is None:
+            raise OperationError("report: must be of a sweep that has started, and this one has not")
+        place = self._settings.reports / "service" / sweep.id
+        mark = str(Submissions.of(self._ledger).last_event(sweep.id))
+        with self._drawing:
+            if not _is_of(place, mark):
+                self._draw(sweep, place, mark)
+            return (place / "report.html").read_text(encoding="utf-8")
+
+    def _draw(self, sweep: SweepRow, place: Path, mark: str) -> None:
+        with private():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=f".{sweep.id}-", dir=place.parent))
+        command = [sys.executable, "-P", "-m", "services.cli", "report", sweep.id, "--out", str(draft)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=DRAW_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            raise OperationError(
+                f"report: must be drawn within {DRAW_SECONDS:g} s; `abel report` has no limit"
+            ) from None
+        if done.returncode:
+            raise OperationError(f"report: cannot be drawn: {done.stderr.strip()[-300:]}")
+        (draft / "mark").write_text(mark)
+        _replace(draft, place)
+
+
+def _is_of(place: Path, mark: str) -> bool:
+    try:
+        return (place / "mark").read_text() == mark
+    except OSError:
+        return False
+
+
+def _replace(draft: Path, place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    draft.rename(place)

@@ -1,0 +1,211 @@
+"""The queue of submissions: what was asked for, what is wanted of it now, and which process carries it out.
+
+A launch has a number. The process that it starts takes the submission by that number, renews its lease, and reads at each
+renewal what is wanted. So a process that was started twice, or that hung beyond its lease, finds another number and ends.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from sweeps.ledger import leases, tables
+from sweeps.ledger.database import LedgerError, upsert
+from sweeps.ledger.driving import Driving
+from sweeps.ledger.holding import now_ms
+from sweeps.ledger.integrity import held_by, intact_rows
+from sweeps.ledger.leases import Fenced, Holder
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import encode, storable
+from sweeps.ledger.sealing import change_rows, seal
+from sweeps.ledger.submissions.rows import Submission, Wanted
+
+AT = tables.submissions.c
+
+
+class OtherRequest(LedgerError):
+    """The idempotency key was used for another request."""
+
+
+class Submissions(Driving):
+    """The submissions in a ledger; every method is one short transaction."""
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> "Submissions":
+        """Return the submissions of an open ledger, whose connections they share."""
+        return cls(ledger._engine)
+
+    # What people ask for
+
+    def submit(
+        self,
+        owner: str,
+        name: str,
+        spec: Mapping[str, Any],
+        options: Mapping[str, Any],
+        *,
+        priority: int = 0,
+        idempotency: str | None = None,
+    ) -> tuple[Submission, bool]:
+        """Enter a request; return it, and whether it is new: with a known idempotency key, the earlier one is returned.
+
+        Raises:
+            OtherRequest: the key was used for another request.
+        """
+        request = encode([name, spec, options, priority], sort_keys=True)
+        body, now = hashlib.sha256(request.encode()).hexdigest(), now_ms()
+        row = {
+            "id": secrets.token_hex(8),
+            "owner": owner,
+            "idempotency": idempotency,
+            "body": body,
+            "name": name,
+            "spec": encode(spec, sort_keys=False),
+            "options": encode(options),
+            "priority": priority,
+            "wanted": Wanted.RUNNING,
+            "created_ms": now,
+            "changed_ms": now,
+        }
+        with self._write() as connection:
+            entry = upsert(connection, tables.submissions).values(seal(tables.submissions, row))
+            made = connection.scalar(entry.on_conflict_do_nothing().returning(AT.id))
+            which = (AT.id == made) if made else (AT.owner == owner) & (AT.idempotency == idempotency)
+            (found,) = _rows(connection, which)
+        if found.body != body:
+            raise OtherRequest(f"idempotency key {idempotency!r}: was used for another request (submission {found.id})")
+        return found, made is not None
+
+    def submission(self, id: str) -> Submission:
+        """Return a submission.
+
+        Raises:
+            LedgerError: there is none with this id.
+        """
+        with self._read() as connection:
+            found = _rows(connection, AT.id == id)
+        if not found:
+            raise LedgerError(f"submission {id!r}: must be one of this service")
+        return found[0]
+
+    def page(
+        self, owner: str | None, *, before: tuple[int, str] | None = None, limit: int = 50, name: str | None = None
+    ) -> list[Submission]:
+        """Return submissions, newest first, of one owner or of all; ``before`` is the last one's (created_ms, id)."""
+        query = select(tables.submissions).order_by(AT.created_ms.desc(), AT.id.desc()).limit(limit)
+        if owner is not None:
+            query = query.where(AT.owner == owner)
+        if name is not None:
+            query = query.where(AT.name == name)
+        if before is not None:
+            created, id = before
+            query = query.where((AT.created_ms < created) | ((AT.created_ms == created) & (AT.id < id)))
+        with self._read() as connection:
+            return intact_rows(connection, tables.submissions, query, Submission.read)
+
+    def want(self, id: str, wanted: Wanted, why: str | None = None) -> Submission:
+        """Change what is wanted of a submission, and why; one that has an outcome keeps it. Return it as it is then."""
+        which = (AT.id == id) & AT.outcome.is_(None)
+        return self._change(which, {"wanted": wanted, "error": why and storable(why), "failures": 0}, id)
+
+    # What the service does about it
+
+    def open_ones(self) -> list[Submission]:
+        """Return the submissions without an outcome, oldest first."""
+        query = select(tables.submissions).where(AT.outcome.is_(None)).order_by(AT.created_ms, AT.id)
+        with self._read() as connection:
+            return intact_rows(connection, tables.submissions, query, Submission.read)
+
+    def count_open(self, owner: str) -> int:
+        """Return the number of an owner's submissions without an outcome."""
+        query = select(func.count()).where(AT.owner == owner, AT.outcome.is_(None))
+        with self._read() as connection:
+            return connection.scalar(query) or 0
+
+    def last_event(self, sweep_id: str) -> int:
+        """Return the id of the sweep's last event; 0 if nothing has happened."""
+        with self._read() as connection:
+            return int(held_by(connection, sweep_id)["last_event"])
+
+    def sweeps_of(self, owner: str) -> set[str]:
+        """Return the ids of the sweeps that an owner's submissions ran."""
+        with self._read() as connection:
+            query = select(AT.sweep_id).where(AT.owner == owner, AT.sweep_id.is_not(None)).distinct()
+            return set(connection.scalars(query))
+
+    def count_launch(self, one: Submission, workers: int | None) -> int | None:
+        """Record, before it happens, that a process is started for a submission; return the launch's number.
+
+        None if somebody else launched it meanwhile, or it is no longer wanted.
+        """
+        which = (AT.id == one.id) & (AT.launches == one.launches) & (AT.wanted == Wanted.RUNNING) & AT.outcome.is_(None)
+        again = {
+            "launches": one.launches + 1,
+            "failures": one.failures + 1,
+            "launched_ms": now_ms(),
+            "workers": workers,
+        }
+        with self._write() as connection:
+            if not change_rows(connection, tables.submissions, which, again):
+                return None
+        return one.launches + 1
+
+    def settle(self, id: str, outcome: str, error: str | None = None) -> Submission:
+        """Give a submission that no process carries out its outcome, unless it has one."""
+        which = (AT.id == id) & AT.outcome.is_(None)
+        return self._change(which, {"outcome": outcome, "error": error and storable(error)}, id)
+
+    # What the process does that carries it out
+
+    def take(self, id: str, launch: int) -> Submission:
+        """Take the lease of a submission for this process.
+
+        Raises:
+            Fenced: it was launched again, another process has it, or it has an outcome.
+        """
+        here = str(Holder.here())
+        with self._write() as connection:
+            found = _rows(connection, AT.id == id)
+            free = found and found[0].outcome is None and (found[0].holder == here or not found[0].is_held)
+            if not free or found[0].launches != launch:
+                raise Fenced(f"submission {id}: another process carries it out, or it has ended; this one stops")
+            lease = {"holder": here, "lease_until_ms": _until(), "launched_ms": None, "changed_ms": now_ms()}
+            change_rows(connection, tables.submissions, AT.id == id, lease)
+            return _rows(connection, AT.id == id)[0]
+
+    def renew(self, id: str, launch: int, **changes: Any) -> Submission:
+        """Renew the lease, write what is given, and return the submission as it is then.
+
+        Raises:
+            Fenced: another launch has it.
+        """
+        held = (AT.id == id) & (AT.launches == launch) & (AT.holder == str(Holder.here()))
+        with self._write() as connection:
+            if not change_rows(connection, tables.submissions, held, {"lease_until_ms": _until(), **changes}):
+                raise Fenced(f"submission {id}: another process carries it out; this one stops")
+            return _rows(connection, AT.id == id)[0]
+
+    def release(self, id: str, launch: int, **changes: Any) -> None:
+        """Give the lease back, with the outcome if there is one, unless another launch has it."""
+        held = (AT.id == id) & (AT.launches == launch) & (AT.holder == str(Holder.here()))
+        with self._write() as connection:
+            freed = {"holder": None, "lease_until_ms": 0, "changed_ms": now_ms(), **changes}
+            change_rows(connection, tables.submissions, held, freed)
+
+    def _change(self, which: Any, how: Mapping[str, Any], id: str) -> Submission:
+        with self._write() as connection:
+            change_rows(connection, tables.submissions, which, {**how, "changed_ms": now_ms()})
+            found = _rows(connection, AT.id == id)
+        if not found:
+            raise LedgerError(f"submission {id!r}: must be one of this service")
+        return found[0]
+
+
+def _rows(connection: Connection, which: Any) -> Sequence[Submission]:
+    return intact_rows(connection, tables.submissions, select(tables.submissions).where(which), Submission.read)
+
+
+def _until() -> int:
+    return now_ms() + round(leases.LEASE_SECONDS * 1000)

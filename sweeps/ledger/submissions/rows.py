@@ -1,0 +1,111 @@
+"""Submissions and tokens as frozen dataclasses, with JSON columns decoded."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from sweeps.ledger import leases
+
+
+class Wanted(StrEnum):
+    """What a submission's owner wants of it."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+class Phase(StrEnum):
+    """Where a submission is: the first five may change, the others are outcomes."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"  # on the way to being paused or cancelled
+    PAUSED = "paused"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"  # its data, its resources or its settings are not there
+    OVER_BUDGET = "over budget"  # its owner has used the accelerator-hours allowed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A sweep that somebody asked for. ``options`` are fields of a request, such as its priority over results.
+
+    ``sweep_id`` is known once a driver has asked a worker's node what it computes with; before that, no key is known.
+    """
+
+    id: str
+    owner: str
+    idempotency: str | None
+    body: str
+    name: str
+    spec: Mapping[str, Any]
+    options: Mapping[str, Any]
+    priority: int
+    wanted: Wanted
+    outcome: str | None
+    error: str | None
+    sweep_id: str | None
+    workers: int | None
+    launches: int
+    failures: int
+    launched_ms: int | None
+    holder: str | None
+    lease_until_ms: int
+    created_ms: int
+    changed_ms: int
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process carries it out now; see :func:`sweeps.ledger.leases.is_held`."""
+        return leases.is_held(self)
+
+    @classmethod
+    def read(cls, row: Any) -> "Submission":
+        """Decode a row of the table."""
+        values = dict(row._mapping)
+        texts = {name: json.loads(values[name]) for name in ("spec", "options")}
+        return cls(**{field.name: values[field.name] for field in fields(cls)} | texts | {"wanted": Wanted(row.wanted)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A token without its secret, of which only a digest exists."""
+
+    id: str
+    owner: str
+    scopes: tuple[str, ...]
+    created_ms: int
+    expires_ms: int | None
+    revoked_ms: int | None
+
+    @classmethod
+    def read(cls, row: Any) -> "Token":
+        """Decode a row of the table."""
+        values = dict(row._mapping)
+        return cls(
+            **{field.name: values[field.name] for field in fields(cls)} | {"scopes": tuple(row.scopes.split(" "))}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRow:
+    """One entry of the audit log: who did what to what, and when (ms since 1970)."""
+
+    id: int
+    at_ms: int
+    actor: str
+    action: str
+    target: str
+    detail: str
+
+    @classmethod
+    def read(cls, row: Any) -> "AuditRow":
+        """Decode a row of the table."""
+        values = dict(row._mapping)
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
