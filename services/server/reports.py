@@ -1,5 +1,6 @@
 """Reports for the service: drawn by `abel report` in a process of its own, one at a time, and kept until more happens."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from sweeps.ledger.records import SweepRow
 from sweeps.ledger.submissions.queue import Submissions
 
 DRAW_SECONDS = 300.0
+HERE = {"ABEL_SERVER": ""}  # else the command would ask the service for the report
 
 
 class Reports:
@@ -37,7 +39,7 @@ class Reports:
         with self._drawing:
             if not _is_of(place, mark):
                 self._draw(sweep, place, mark)
-            return (place / "report.html").read_text(encoding="utf-8")
+            return (place / "index.html").read_text(encoding="utf-8")
 
     def _draw(self, sweep: SweepRow, place: Path, mark: str) -> None:
         with private():
@@ -45,7 +47,9 @@ class Reports:
             draft = Path(tempfile.mkdtemp(prefix=f".{sweep.id}-", dir=place.parent))
         command = [sys.executable, "-P", "-m", "services.cli", "report", sweep.id, "--out", str(draft)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=DRAW_SECONDS, check=False)
+            done = subprocess.run(
+                command, env=os.environ | HERE, capture_output=True, text=True, timeout=DRAW_SECONDS, check=False
+            )
         except subprocess.TimeoutExpired:
             raise OperationError(
                 f"report: must be drawn within {DRAW_SECONDS:g} s; `abel report` has no limit"

@@ -193,7 +193,7 @@ def remote_report(server: str, sweep: str, out: Path | None, as_json: bool) -> N
     folder = (out or Path(f"{sweep}-report")).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (file := folder / "report.html").write_text(page, encoding="utf-8")
+        (file := folder / "index.html").write_text(page, encoding="utf-8")
     except OSError as error:
         raise OperationError(f"--out: {folder} cannot be written: {error.strerror}") from None
     show(ReportFiles(files=(file,), findings=(), note=None), rendering.report_files, as_json, done=True)

@@ -1,0 +1,118 @@
+"""Who may ask: every rung of the ladder, on every route."""
+
+import statistics
+import time
+
+import pytest
+import requests
+
+from services.api.guard import Allowance
+from sweeps.ledger.holding import now_ms
+
+ROUTES = [
+    ("GET", "/v1/sweeps", "read"),
+    ("GET", "/v1/sweeps/{id}", "read"),
+    ("GET", "/v1/sweeps/{id}/status", "read"),
+    ("GET", "/v1/sweeps/{id}/log", "read"),
+    ("GET", "/v1/sweeps/{id}/events", "read"),
+    ("GET", "/v1/sweeps/{id}/report", "read"),
+    ("POST", "/v1/validate", "read"),
+    ("POST", "/v1/sweeps", "submit"),
+    ("POST", "/v1/sweeps/{id}/pause", "submit"),
+    ("POST", "/v1/sweeps/{id}/resume", "submit"),
+    ("POST", "/v1/sweeps/{id}/cancel", "submit"),
+    ("POST", "/v1/sweeps/{id}/extend", "submit"),
+    ("GET", "/metrics", "read"),
+]
+
+
+def test_the_list_above_has_every_route(api):
+    document = requests.get(f"{api.url}/openapi.json", timeout=10).json()
+    described = {
+        (method.upper(), path)
+        for path, methods in document["paths"].items()
+        for method in methods
+        if path != "/metrics"
+    }
+    assert described == {(method, path) for method, path, _ in ROUTES if path != "/metrics"}
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), ROUTES)
+def test_each_route_refuses_every_token_but_the_right_one(api, method, path, scope):
+    path = path.format(id=(id := api.submit("owner")))
+    revoked, shown = api.tokens.make("owner", ["admin"])
+    api.tokens.revoke(revoked.id)
+    wrong = {
+        "none": {},
+        "empty": {"Authorization": "Bearer "},
+        "basic": {"Authorization": "Basic YTpi"},
+        "unknown": {"Authorization": "Bearer abel_000000000000_" + "a" * 43},
+        "expired": {"Authorization": f"Bearer {api.token('owner', 'admin', expires_ms=now_ms() - 1)}"},
+        "revoked": {"Authorization": f"Bearer {shown}"},
+    }
+    for name, headers in wrong.items():
+        answer = api.ask(method, path, {}, of=None, **headers)
+        assert answer.status_code in (401, 429), name
+        assert answer.headers["content-type"] == "application/problem+json"
+        if answer.status_code == 401:
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+    if id in path:
+        stranger = api.ask(method, path, {"seeds": [5]}, of="stranger")
+        unknown = api.ask(method, path.replace(id, "0" * 16), {"seeds": [5]}, of="stranger")
+        assert stranger.status_code == 404
+        assert stranger.text == unknown.text.replace("0" * 16, id)  # whether it exists cannot be told
+
+
+def test_an_admin_sees_and_commands_everybodys(api):
+    id = api.submit("owner")
+    admin = {"of": None, "Authorization": f"Bearer {api.token('root', 'admin')}"}
+    assert api.ask("POST", f"/v1/sweeps/{id}/pause", **admin).json()["wanted"] == "paused"
+    owners = {one["owner"] for one in api.ask("GET", "/v1/sweeps", **admin).json()["items"]}
+    assert "owner" in owners
+    assert {one["owner"] for one in api.ask("GET", "/v1/sweeps", of="owner").json()["items"]} == {"owner"}
+
+
+def test_commands_and_refusals_are_in_the_audit_log_and_no_token_is(api):
+    id = api.submit("careful")
+    api.ask("POST", f"/v1/sweeps/{id}/cancel", of="careful")
+    reading = api.token("careful", "read")
+    api.ask("POST", "/v1/sweeps", {}, of=None, Authorization=f"Bearer {reading}")
+    entries = [(one.action, one.target) for one in api.tokens.audit() if one.actor == "careful"]
+    assert entries == [("refused", "/v1/sweeps"), ("cancel", id), ("submit", id)]
+    kept = str(api.tokens.audit(1000))
+    assert not any(token.rpartition("_")[2] in kept for token in (reading, *api.known.values()))
+
+
+def test_a_wrong_secret_takes_as_long_as_an_unknown_id(api):
+    _, shown = api.tokens.make("ada", ["read"])
+    wrong_secret, unknown = shown[:-4] + "AAAA", "abel_000000000000_" + "a" * 43
+    times: dict[str, list[float]] = {wrong_secret: [], unknown: []}
+    for _ in range(200):
+        for text, spent in times.items():
+            began = time.perf_counter()
+            assert api.tokens.known(text) is None
+            spent.append(time.perf_counter() - began)
+    first, second = (statistics.median(spent) for spent in times.values())
+    assert max(first, second) < 2 * min(first, second)
+
+
+def test_another_host_name_is_refused(api):
+    assert api.ask("GET", "/v1/sweeps", Host="evil.example").status_code == 400
+
+
+def test_health_needs_no_token_and_metrics_count_what_is_open(api):
+    assert requests.get(f"{api.url}/healthz", timeout=10).text == "ok\n"
+    assert requests.get(f"{api.url}/readyz", timeout=10).text == "ready\n"
+    api.submit("ada")
+    shown = api.ask("GET", "/metrics").text
+    assert 'abel_submissions{phase="queued"}' in shown
+    assert "abel_submissions_failing 0.0" in shown
+
+
+def test_an_allowance_is_used_up_and_comes_back():
+    now = [0.0]
+    allowance = Allowance(rate=2, burst=3, clock=lambda: now[0])
+    assert [allowance.take("a") for _ in range(4)] == [True, True, True, False]
+    assert allowance.take("b")
+    now[0] = 0.5
+    assert [allowance.take("a") for _ in range(2)] == [True, False]

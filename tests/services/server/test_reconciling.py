@@ -1,0 +1,238 @@
+"""The loop that keeps submissions running: over a real ledger, with jobs that only say that they were started."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from stories import Story
+
+from services.server import reconciling
+from services.server.jobs import JobState
+from services.server.reconciling import Reconciler, phase_of
+from services.server.shares import ServiceLimits
+from sweeps.ledger import leases
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
+
+
+@dataclass
+class Noted:
+    """A place that notes what it was told; this test's process plays the jobs."""
+
+    launched: list[tuple[str, int]] = field(default_factory=list)
+    stopped: list[tuple[str, int]] = field(default_factory=list)
+    ended: set[tuple[str, int]] = field(default_factory=set)
+
+    def launch(self, id: str, number: int) -> None:
+        self.launched.append((id, number))
+
+    def observe(self, id: str, number: int) -> JobState:
+        return JobState.ENDED if (id, number) in self.ended else JobState.UNKNOWN
+
+    def stop(self, id: str, number: int) -> None:
+        self.stopped.append((id, number))
+
+    def output(self, id: str, number: int) -> str:
+        return ""
+
+
+@dataclass
+class Clock:
+    """A clock that tests set forward."""
+
+    ahead_ms: int = 0
+
+    def wait(self, seconds: float) -> None:
+        self.ahead_ms += round(seconds * 1000)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made, now, lease_now = Clock(), reconciling.now_ms, leases._now_ms
+    monkeypatch.setattr(reconciling, "now_ms", lambda: now() + made.ahead_ms)
+    monkeypatch.setattr(leases, "_now_ms", lambda: lease_now() + made.ahead_ms)
+    return made
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def queue(ledger: Ledger) -> Submissions:
+    return Submissions.of(ledger)
+
+
+@pytest.fixture
+def jobs() -> Noted:
+    return Noted()
+
+
+@pytest.fixture
+def loop(ledger: Ledger, jobs: Noted) -> Reconciler:
+    return Reconciler(ledger, jobs)
+
+
+@pytest.fixture
+def submit(queue: Submissions) -> Callable[..., Submission]:
+    return lambda owner="ada", **options: queue.submit(owner, "tiny", {"name": "tiny"}, options)[0]
+
+
+def test_what_is_wanted_is_started_once_and_taken(loop, jobs, queue, submit):
+    one = submit()
+    loop.tick()
+    loop.tick()
+    assert jobs.launched == [(one.id, 1)]
+    assert phase_of(queue.submission(one.id)) is Phase.STARTING
+    queue.take(one.id, 1)
+    loop.tick()
+    assert phase_of(queue.submission(one.id)) is Phase.RUNNING
+    assert len(jobs.launched) == 1
+
+
+def test_a_job_whose_lease_runs_out_is_followed_by_another(loop, jobs, queue, submit, clock):
+    one = submit()
+    loop.tick()
+    queue.take(one.id, 1)
+    queue.renew(one.id, 1, failures=0)  # it has trained something
+    clock.wait(leases.LEASE_SECONDS - 1)
+    loop.tick()
+    assert len(jobs.launched) == 1
+    clock.wait(2)
+    loop.tick()
+    assert jobs.launched == [(one.id, 1), (one.id, 2)]
+
+
+def test_a_job_that_never_comes_is_followed_after_a_minute_and_one_that_ended_at_once(loop, jobs, submit, clock):
+    one = submit()
+    loop.tick()
+    clock.wait(reconciling.START_SECONDS - 1)
+    loop.tick()
+    assert len(jobs.launched) == 1
+    clock.wait(2)
+    loop.tick()
+    assert jobs.launched[-1] == (one.id, 2)
+    jobs.ended.add((one.id, 2))
+    clock.wait(20)  # the pause after two starts that came to nothing
+    loop.tick()
+    assert jobs.launched[-1] == (one.id, 3)
+
+
+def test_starts_that_come_to_nothing_are_further_and_further_apart_and_then_it_has_failed(
+    loop, jobs, queue, submit, clock
+):
+    one = submit()
+    gaps = []
+    while queue.submission(one.id).outcome is None and clock.ahead_ms < 4_000_000:
+        before, at = len(jobs.launched), clock.ahead_ms
+        while len(jobs.launched) == before and queue.submission(one.id).outcome is None:
+            clock.wait(1)
+            loop.tick()
+        gaps.append(clock.ahead_ms - at)
+        queue.take(one.id, len(jobs.launched)) if queue.submission(one.id).outcome is None else None
+        queue.release(one.id, len(jobs.launched), error="no such bucket")
+    ended = queue.submission(one.id)
+    assert (ended.outcome, len(jobs.launched)) == (Phase.FAILED, reconciling.MOST_FAILURES)
+    assert ended.error.startswith("It was started 6 times in a row")
+    assert "no such bucket" in ended.error
+    assert gaps[1:5] == sorted(gaps[1:5])
+
+
+def test_a_paused_one_is_left_alone_until_it_is_resumed(loop, jobs, queue, submit):
+    one = submit()
+    queue.want(one.id, Wanted.PAUSED)
+    loop.tick()
+    assert (jobs.launched, phase_of(queue.submission(one.id))) == ([], Phase.PAUSED)
+    queue.want(one.id, Wanted.RUNNING)
+    loop.tick()
+    assert jobs.launched == [(one.id, 1)]
+
+
+def test_a_cancelled_one_ends_once_nothing_carries_it_out(loop, queue, submit):
+    one, other = submit(), submit()
+    loop.tick()
+    queue.take(one.id, 1)
+    for each in (one, other):
+        queue.want(each.id, Wanted.CANCELLED)
+    loop.tick()
+    assert phase_of(queue.submission(one.id)) is Phase.STOPPING
+    queue.release(one.id, 1)
+    loop.tick()
+    assert queue.submission(one.id).outcome == "cancelled"
+
+
+def test_one_that_does_not_drain_is_told_by_its_place(loop, jobs, queue, submit, clock, monkeypatch):
+    one = submit()
+    loop.tick()
+    queue.take(one.id, 1)
+    queue.want(one.id, Wanted.PAUSED)
+    monkeypatch.setattr(leases, "_now_ms", lambda: 0)  # it renews its lease
+    loop.tick()
+    assert jobs.stopped == []
+    clock.wait(reconciling.STOP_SECONDS + 1)
+    loop.tick()
+    assert jobs.stopped == [(one.id, 1)]
+
+
+def test_only_so_many_run_at_once_and_the_next_follows(ledger, jobs, queue, submit):
+    loop = Reconciler(ledger, jobs, ServiceLimits(sweeps=1))
+    first, second = submit(), submit()
+    loop.tick()
+    loop.tick()
+    assert jobs.launched == [(first.id, 1)]
+    queue.take(first.id, 1)
+    queue.release(first.id, 1, outcome="finished")
+    loop.tick()
+    assert jobs.launched == [(first.id, 1), (second.id, 1)]
+
+
+def test_over_its_budget_a_sweep_is_paused_and_says_so(ledger, jobs, queue, submit, monkeypatch):
+    monkeypatch.setattr(reconciling, "hours_of", lambda ledger, sweep: 2.5)
+    monkeypatch.setattr(ledger, "intact_sweeps", lambda: [Row()])
+    loop = Reconciler(ledger, jobs, ServiceLimits(owner_hours=2))
+    one = submit()
+    loop.tick()
+    queue.take(one.id, 1)
+    queue.renew(one.id, 1, sweep_id="abc")
+    loop.tick()
+    now = queue.submission(one.id)
+    assert (now.wanted, now.error) == (Wanted.PAUSED, "over budget: ada has used 2.50 of 2 accelerator-hours")
+    later = submit()
+    loop.tick()
+    assert queue.submission(later.id).wanted is Wanted.PAUSED  # and nothing else of this owner's starts
+    assert len(jobs.launched) == 1
+
+
+def test_a_sweep_has_a_budget_of_its_own(ledger, jobs, queue, submit, monkeypatch):
+    monkeypatch.setattr(reconciling, "hours_of", lambda ledger, sweep: 0.75)
+    monkeypatch.setattr(ledger, "intact_sweeps", lambda: [Row()])
+    loop, one = Reconciler(ledger, jobs), submit(hours=0.5)
+    loop.tick()
+    queue.take(one.id, 1)
+    queue.renew(one.id, 1, sweep_id="abc")
+    loop.tick()
+    assert queue.submission(one.id).error == "over budget: the sweep has used 0.75 of its 0.5 accelerator-hours"
+
+
+@dataclass
+class Row:
+    """The row of a sweep that nobody runs."""
+
+    id: str = "abc"
+    holder: str | None = None
+    lease_until_ms: int = 0
+
+
+def test_hours_count_accelerators_only(story: Story) -> None:
+    story.begin().tell().end()
+    ledger, sweep = story.ledger, story.ledger.sweeps()[-1]
+    spent = ledger.work(sweep.id).seconds_training
+    assert spent > 0
+    assert reconciling.hours_of(ledger, sweep) == 0.0
+    on_gpus = replace(sweep, spec={**sweep.spec, "resources": {"gpu": 2}})
+    assert reconciling.hours_of(ledger, on_gpus) == pytest.approx(2 * spent / 3600)

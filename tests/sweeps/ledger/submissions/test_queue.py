@@ -1,0 +1,100 @@
+"""The queue of submissions: once a key, one process a launch, and what is wanted."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sweeps.ledger import leases
+from sweeps.ledger.leases import Fenced
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.submissions.queue import OtherRequest, Submissions
+from sweeps.ledger.submissions.rows import Submission, Wanted
+
+SPEC = {"name": "tiny", "epochs": 3}
+
+
+@pytest.fixture
+def queue(database: str) -> Iterator[Submissions]:
+    ledger = Ledger.open(database)
+    yield Submissions.of(ledger)
+    ledger.close()
+
+
+@pytest.fixture
+def submit(queue: Submissions) -> Callable[..., Submission]:
+    return lambda owner="ada", **more: queue.submit(owner, "tiny", SPEC, {"workers": 2}, **more)[0]
+
+
+@pytest.mark.databases
+def test_a_key_makes_one_submission_of_an_owner_and_no_other_request(queue):
+    first, new = queue.submit("ada", "tiny", SPEC, {}, idempotency="k")
+    again, newer = queue.submit("ada", "tiny", SPEC, {}, idempotency="k")
+    assert (new, newer, again) == (True, False, first)
+    assert queue.submit("bob", "tiny", SPEC, {}, idempotency="k")[1]
+    with pytest.raises(OtherRequest, match=f"'k': was used for another request \\(submission {first.id}\\)"):
+        queue.submit("ada", "tiny", SPEC | {"epochs": 4}, {}, idempotency="k")
+
+
+@pytest.mark.databases
+def test_of_many_at_once_with_one_key_one_is_new(queue):
+    made = []
+    threads = [
+        threading.Thread(target=lambda: made.append(queue.submit("ada", "tiny", SPEC, {}, idempotency="k")))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({one.id for one, _ in made}) == 1
+    assert sum(new for _, new in made) == 1
+
+
+def test_pages_are_newest_first_and_continue_where_the_last_one_ended(queue, submit):
+    ids = [submit().id for _ in range(5)]
+    submit("bob")
+    seen, before = [], None
+    while page := queue.page("ada", before=before, limit=2):
+        seen += [one.id for one in page]
+        before = (page[-1].created_ms, page[-1].id)
+    assert sorted(seen) == sorted(ids)
+    assert len(queue.page(None, limit=50)) == 6
+    assert queue.page("ada", name="other") == []
+
+
+@pytest.mark.databases
+def test_a_launch_is_counted_once_and_only_for_what_is_wanted(queue, submit):
+    one = submit()
+    assert queue.count_launch(one, 2) == 1
+    assert queue.count_launch(one, 2) is None  # another loop saw the same row
+    queue.want(one.id, Wanted.PAUSED)
+    assert queue.count_launch(queue.submission(one.id), 2) is None
+
+
+@pytest.mark.databases
+def test_one_process_takes_a_launch_and_an_older_one_writes_nothing(queue, submit, monkeypatch):
+    one = submit()
+    number = queue.count_launch(one, None)
+    with pytest.raises(Fenced):
+        queue.take(one.id, number + 1)
+    assert queue.take(one.id, number).is_held
+    assert queue.renew(one.id, number, sweep_id="abc").sweep_id == "abc"
+    newer = queue.count_launch(queue.submission(one.id), None)
+    with pytest.raises(Fenced):
+        queue.renew(one.id, number)
+    queue.release(one.id, number, outcome="finished")
+    assert queue.submission(one.id).outcome is None
+    monkeypatch.setattr(leases.Holder, "here", classmethod(lambda cls: leases.Holder("other", "-", 1, 1, 1)))
+    with pytest.raises(Fenced):  # this process still holds the lease
+        queue.take(one.id, newer)
+
+
+def test_what_has_an_outcome_keeps_it(queue, submit):
+    one = submit()
+    queue.settle(one.id, "cancelled")
+    assert queue.want(one.id, Wanted.RUNNING).outcome == "cancelled"
+    assert queue.settle(one.id, "failed").outcome == "cancelled"
+    assert queue.open_ones() == []
+    with pytest.raises(Fenced):
+        queue.take(one.id, 0)
