@@ -68,7 +68,7 @@ def salvage(ledger: Path, target: Path) -> dict[str, int]:
         version = migrations.version_of(columns)
         _make_empty(target, version)
         with closing(sqlite3.connect(target)) as copy, copy:
-            for table in TABLES:
+            for table in (table for table in TABLES if _columns(copy, table)):
                 known = [name for name in _columns(copy, table) if name in columns[table]]
                 copy.execute(f"DELETE FROM {table}")
                 for row in _rows(source, table, known):

@@ -23,6 +23,7 @@ from sweeps.ledger.repair_sweeps import BACK, BrokenSweep, restored
 from sweeps.ledger.sealing import Damage, is_intact, on_conflict, seal
 from sweeps.urls import sqlite_file
 
+SERVICE = (tables.submissions, tables.tokens, tables.audit)
 CONTENT = (tables.trials, tables.states, tables.checkpoints, tables.events, tables.invocations, tables.tracking)
 
 
@@ -109,6 +110,9 @@ class LedgerRepair:
         self._checkpoints(gone[tables.checkpoints.name])
         if count := len(gone[tables.states.name]):
             self._tell(f"{count} records of epochs", "removed; affected trials will be retrained", True)
+        for table in SERVICE:
+            if lost := self._remove_damaged(table):
+                self._tell(f"{len(lost)} of the service's {table.name}", "removed; nothing restores them", False)
         if not self.done and (count := len(broken) + sum(map(len, gone.values()))):
             self._tell(f"{count} damaged row{'s' * (count != 1)} that nothing refers to", "removed", True)
         return self.done

@@ -166,8 +166,10 @@ def test_order_and_evaluation_are_those_of_a_resident_set(program, jpeg_set):
 
 
 @pytest.mark.slow
-def test_a_small_resnet_trains_with_the_same_bits_at_any_number_of_threads(program, jpeg_set, tmp_path, monkeypatch):
-    model = {"kind": "resnet50", "width": 8, "stem": False}
+def test_a_residual_network_trains_with_the_same_bits_at_any_number_of_threads(
+    program, jpeg_set, tmp_path, monkeypatch
+):
+    model = {"kind": "wide_resnet", "depth": 10, "width": 1}
     small = program_from_dict(
         {
             "model": model,

@@ -18,6 +18,7 @@ from sweeps.ledger.tables import SCHEMA_VERSION, meta, metadata
 VERSION_TABLE = "ledger_revision"  # MLflow, which may share the database, uses Alembic's default name
 FIRST_LEASED = 2  # the version since which a sweep has a lease
 FIRST_SEALED = 3  # the version since which every row has a digest
+FIRST_SERVED = 4  # the version since which there are submissions
 NUMBER = re.compile("[1-9][0-9]{0,5}")
 
 
@@ -39,8 +40,9 @@ def version(connection: Connection) -> str | None:
         raise Damage("its schema version is missing")
     if "digest" in row:
         check_row(meta, row)
-    sealed, found = "digest" in row, str(row["value"])
-    if not NUMBER.fullmatch(found) or sealed is not (int(found) >= FIRST_SEALED):
+    found = str(row["value"])
+    has = {FIRST_SEALED: "digest" in row, FIRST_SERVED: inspected.has_table(tables.submissions.name)}
+    if not NUMBER.fullmatch(found) or any(there is not (int(found) >= first) for first, there in has.items()):
         raise Damage(f"its schema version must be a number that matches its tables, got {found[:20]!r}")
     return found
 
@@ -92,6 +94,8 @@ def _fence(connection: Connection, where: str, found: str) -> None:
 
 def version_of(columns: Mapping[str, Collection[str]]) -> int:
     """Return the version of a ledger, inferred from the columns of its tables as far as they can be read."""
+    if columns[tables.submissions.name]:
+        return FIRST_SERVED
     if any("digest" in names for names in columns.values()):
         return FIRST_SEALED
     leased = "holder" in columns[tables.sweeps.name] or "pruned_ms" in columns[tables.checkpoints.name]

@@ -72,11 +72,12 @@ class Tokens(Driving):
         with self._read() as connection:
             query = select(tables.tokens).where(tables.tokens.c.id == id)
             row = connection.execute(query).one_or_none()
+            if row is not None:
+                check_row(tables.tokens, row._mapping)
         # An unknown id costs the same comparison as a wrong secret, so the time an answer takes tells nothing.
         kept = row._mapping["secret"] if row is not None else _hashed("")
         if not hmac.compare_digest(kept, _hashed(secret)) or row is None:
             return None
-        check_row(tables.tokens, row._mapping)
         return Token.read(row)
 
     def revoke(self, id: str) -> None:

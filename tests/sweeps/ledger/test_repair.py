@@ -19,6 +19,8 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.repair import repair_ledger
 from sweeps.ledger.sealing import change_rows, digest
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.tokens import Tokens
 from sweeps.run.report_handler import Nondeterministic
 from sweeps.spec.sweep import SweepSpec
 from sweeps.urls import of_sqlite
@@ -86,6 +88,9 @@ def answers(shop, sweep_id):
 @pytest.mark.databases
 def test_rows_have_the_same_digests_whatever_keeps_them(trained):
     shop, _, sweep_id = trained
+    Submissions.of(shop.ledger).submit("ada", "tiny", {"name": "tiny"}, {"hours": 0.5})
+    tokens = Tokens.of(shop.ledger)
+    tokens.note("ada", "submit", tokens.make("ada", ["read"])[0].id)
     with shop.ledger._read() as connection:
         for table in tables.metadata.sorted_tables:
             rows = connection.execute(select(table)).mappings().all()
@@ -95,6 +100,26 @@ def test_rows_have_the_same_digests_whatever_keeps_them(trained):
                 given = json.loads(json.dumps(dict(row)))
                 assert row["digest"] == digest(table, given)
     shop.ledger.verify(sweep_id)
+
+
+@pytest.mark.databases
+def test_a_damaged_submission_is_refused_and_a_repair_removes_it(trained):
+    shop, _, _ = trained
+    queue, tokens = Submissions.of(shop.ledger), Tokens.of(shop.ledger)
+    kept, lost = (queue.submit("ada", name, {"name": name}, {})[0] for name in ("kept", "lost"))
+    token, text = tokens.make("ada", ["read"])
+    spoil(shop, update(tables.submissions).where(tables.submissions.c.id == lost.id).values(owner="bob"))
+    spoil(shop, update(tables.tokens).values(scopes="admin"))
+    with pytest.raises(LedgerDamaged):
+        queue.open_ones()
+    with pytest.raises(LedgerDamaged):
+        tokens.known(text)
+    assert [(item.what, item.restored) for item in mend(shop)] == [
+        ("1 of the service's submissions", False),
+        ("1 of the service's tokens", False),
+    ]
+    assert [one.id for one in queue.open_ones()] == [kept.id]
+    assert tokens.known(text) is None and token not in tokens.all()
 
 
 @pytest.mark.databases
