@@ -10,6 +10,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from services.api.guard import Guard
 from services.api.health import health_router
+from services.api.pages import pages_router
 from services.api.problems import TITLES, Problem, answer_problem
 from services.api.routes import sweeps_router
 from services.server.desk import Desk
@@ -45,6 +46,7 @@ def build(settings: Settings, ledger: Ledger, jobs: JobPlace, *, hosts: Sequence
     app = FastAPI(title="abel", version="1", description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(sweeps_router(desk, guard, Reports(settings, ledger)))
     app.include_router(health_router(ledger, guard))
+    app.include_router(pages_router())
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(RequestValidationError, _invalid)

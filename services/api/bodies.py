@@ -112,10 +112,19 @@ def asked_of(document: Any) -> Asked:
     try:
         spec = parse_spec(body.spec, "spec") if isinstance(body.spec, str) else parse_document(body.spec, "spec")
     except SpecError as error:
-        inner = body.spec if isinstance(body.spec, dict) else None
-        raise Problem(422, str(error.told[0]), faults=error.told, body=inner, at="/spec") from None
+        text = body.spec if isinstance(body.spec, str) else None
+        inner, lines = (body.spec, {}) if text is None else (_document(text), yaml.lines_of(text))
+        raise Problem(422, error.told[0], faults=error.told, body=inner, at="/spec", lines=lines) from None
     values = {name: value for name, value in body if name != "spec"}
     return Asked(spec=spec.to_dict(), **values)
+
+
+def _document(text: str) -> Any:
+    """A spec's text as JSON types, for the pointers into it; None if it cannot be parsed."""
+    try:
+        return yaml.load_yaml(text, "spec", Faults())
+    except SpecError:
+        return None
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -38,14 +38,15 @@ class Problem(Exception):
         faults: Iterable[str] = (),
         body: Any = None,
         at: str = "",
+        lines: Mapping[tuple[str, ...], int] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers = status, detail, headers
-        self.errors = [_error(fault, body, at) for fault in faults]
+        self.errors = [_error(fault, body, at, lines or {}) for fault in faults]
 
     def response(self) -> Response:
-        """The refusal as an answer."""
+        """The refusal as an answer; a fault of a spec given as text has its line."""
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": TITLES.get(self.status, "Refused"),
@@ -63,11 +64,19 @@ async def answer_problem(_: Request, error: Exception) -> Response:
     return error.response()
 
 
-def _error(fault: str, body: Any, at: str) -> dict[str, str]:
+def _error(fault: str, body: Any, at: str, lines: Mapping[tuple[str, ...], int]) -> dict[str, Any]:
     path, colon, rule = fault.partition(": ")
     if not colon or " " in path:
         return {"pointer": at, "detail": fault}
-    return {"pointer": at + pointer(path, body), "detail": rule}
+    below = pointer(path, body)
+    line = _line(below, lines)
+    return {"pointer": at + below, "detail": rule} | ({} if line is None else {"line": line})
+
+
+def _line(below: str, lines: Mapping[tuple[str, ...], int]) -> int | None:
+    """The line of a pointer's field, or of the nearest field around it that is there."""
+    parts = tuple(part.replace("~1", "/").replace("~0", "~") for part in below.split("/")[1:])
+    return next((lines[parts[:end]] for end in range(len(parts), 0, -1) if parts[:end] in lines), None)
 
 
 def pointer(path: str, document: Any) -> str:

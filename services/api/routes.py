@@ -13,6 +13,7 @@ from services.api.problems import MEDIA, Problem
 from services.encoding import to_json
 from services.errors import OperationError
 from services.schemas import SweepDetail, Validation
+from services.server.curves import Stretch, SweepCurves
 from services.server.desk import Desk, NotThere, TooMany
 from services.server.reports import Reports
 from services.server.values import Submitted, SubmittedDetail, SubmittedPage
@@ -166,6 +167,16 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
         """Follow a submission by server-sent events; ids are the ledger's, so `Last-Event-ID` continues without loss."""
         one = await run_in_threadpool(called, desk.named, actor, id)
         return events.stream(request, desk, actor, one.id, events.last_id(request, after))
+
+    @router.get("/sweeps/{id}/curves", response_model=SweepCurves | None, responses={**UNKNOWN, 422: FAULTY[422]})
+    def curves(id: Id, actor: Reader, best: Annotated[int, Query(ge=1, le=200)] = 20) -> Response:
+        """Return the curves of the best settings, with their spread over seeds; null before the sweep is known."""
+        return answered(called(desk.curves, actor, id, best))
+
+    @router.get("/sweeps/{id}/tree", response_model=tuple[Stretch, ...], responses={**UNKNOWN, 422: FAULTY[422]})
+    def tree(id: Id, actor: Reader) -> Response:
+        """Return which epochs the sweep's trials have in common."""
+        return answered(called(desk.tree, actor, id))
 
     @router.get(
         "/sweeps/{id}/report",

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.errors import OperationError
 from services.schemas import SweepDetail
+from services.server.curves import Stretch, SweepCurves, curves_of, tree_of
 from services.server.jobs import JobPlace
 from services.server.reconciling import phase_of
 from services.server.values import Asked, Happening, Submitted, SubmittedDetail, SubmittedPage
@@ -108,6 +109,16 @@ class Desk:
         if one.sweep_id is None:
             return None
         return next((row for row in self._ledger.intact_sweeps() if row.id == one.sweep_id), None)
+
+    def curves(self, actor: Token, id: str, best: int) -> SweepCurves | None:
+        """Return the curves of the best settings of a submission's sweep; None if it has none yet."""
+        sweep = self.sweep_of(self.named(actor, id))
+        return None if sweep is None else curves_of(self._ledger, sweep, best)
+
+    def tree(self, actor: Token, id: str) -> tuple[Stretch, ...]:
+        """Return which epochs the trials of a submission's sweep have in common."""
+        sweep = self.sweep_of(self.named(actor, id))
+        return () if sweep is None else tree_of(self._ledger, sweep)
 
     def pause(self, actor: Token, id: str) -> Submitted:
         """Let the running epochs finish and save them; nothing is started until it is resumed."""

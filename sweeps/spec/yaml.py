@@ -59,6 +59,27 @@ def load_yaml(text: str, source: str, faults: Faults) -> Any:
     return _plain(value, "", faults)
 
 
+def lines_of(text: str) -> dict[tuple[str, ...], int]:
+    """Return the line (from 1) of every key in a YAML text, by its path; nothing if the text cannot be parsed."""
+    found: dict[tuple[str, ...], int] = {}
+
+    def note(value: Any, path: tuple[str, ...]) -> None:
+        if isinstance(value, _Mapping):
+            for key, item, line in value:
+                if line is not None:
+                    found.setdefault((*path, key), line)
+                note(item, (*path, key))
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                note(item, (*path, str(index)))
+
+    try:
+        note(_load_yaml(text, "spec"), ())
+    except SpecError:
+        return {}
+    return found
+
+
 def first_entries(text: str, names: Collection[str]) -> dict[str, Any]:
     """Return the entries of a YAML mapping up to the last of `names`; what follows is not read.
 

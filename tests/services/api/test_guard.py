@@ -16,6 +16,8 @@ ROUTES = [
     ("GET", "/v1/sweeps/{id}/log", "read"),
     ("GET", "/v1/sweeps/{id}/events", "read"),
     ("GET", "/v1/sweeps/{id}/report", "read"),
+    ("GET", "/v1/sweeps/{id}/curves", "read"),
+    ("GET", "/v1/sweeps/{id}/tree", "read"),
     ("POST", "/v1/validate", "read"),
     ("POST", "/v1/sweeps", "submit"),
     ("POST", "/v1/sweeps/{id}/pause", "submit"),
