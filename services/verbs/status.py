@@ -58,10 +58,11 @@ def _overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> Sw
 
 def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
     """A sweep with its arms and its trials."""
-    from sweeps.results.summary import results, summarise  # the spec reader, which the list of sweeps does not need
+    # The spec reader, which the list of sweeps does not need.
+    from sweeps.results.summary import results_at_hand, summarise
 
     trials = ledger.trials(sweep.id)
-    found = tuple(results(ledger, sweep, trials))
+    found = tuple(results_at_hand(ledger, sweep, trials))
     return SweepDetail(
         sweep=_overview(ledger, sweep, trials),
         arms=summarise(trials, found),

@@ -29,6 +29,7 @@ from sweeps.ledger import copies as ledger_copies
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.leases import SweepBusy
 from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.tables import SCHEMA_VERSION
 from sweeps.processes.identity import IdentityLost
 from sweeps.spec.sweep import SpecError, load_spec
 
@@ -365,7 +366,7 @@ def test_a_dry_run_leaves_an_older_ledger_as_it_is_and_a_repair_keeps_it(
     assert (len(dry["mended"]) > 0, version(file)) == (True, "2")
     done = json.loads(abel("repair", "--json").stdout)
     assert done["mended"] == dry["mended"]
-    assert (version(Path(done["kept"])), version(file)) == ("2", "3")
+    assert (version(Path(done["kept"])), version(file)) == ("2", str(SCHEMA_VERSION))
     assert "intact" in abel("repair").stdout
 
 
@@ -382,7 +383,7 @@ def test_pages_that_are_gone_from_an_older_ledger_cost_what_was_on_them(
     asked_to_train(monkeypatch)
     done = abel("repair", "--json")
     told = json.loads(done.stdout)
-    assert (done.exit_code, version(file)) == (1, "3")
+    assert (done.exit_code, version(file)) == (1, str(SCHEMA_VERSION))
     assert "2 sweeps, 4 trials" in told["mended"][0]["how"]
     assert "no such column" not in done.output
     assert {item["sweep"] for item in told["trained"]} == {"tiny", "longer"}
