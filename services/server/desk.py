@@ -180,7 +180,8 @@ class Desk:
 
     def _shown(self, one: Submission, sweeps: Mapping[str, SweepRow] | None = None) -> Submitted:
         sweep = self.sweep_of(one) if sweeps is None else sweeps.get(one.sweep_id or "")
-        overview = None if sweep is None else status.overview(self._ledger, sweep)
+        trials = [] if sweep is None else self._ledger.trials(sweep.id)
+        errors = [one.result.minimum for one in trials if one.result is not None and one.result.minimum is not None]
         return Submitted(
             id=one.id,
             owner=one.owner,
@@ -194,7 +195,9 @@ class Desk:
             workers=one.workers,
             launches=one.launches,
             why=one.error,
-            sweep=overview,
+            sweep=None if sweep is None else status.overview(self._ledger, sweep, trials),
+            best=min(errors, default=None),
+            unit="%" if sweep is None else sweep.metric.unit,
         )
 
 

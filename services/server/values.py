@@ -43,6 +43,7 @@ class Submitted:
         workers: the most workers at once, as granted at the last start; None for as many as the cluster has.
         launches: how often a process was started for it.
         why: what it waits for, or why it ended.
+        best: the lowest error of any trial so far, in ``unit``.
     """
 
     id: str
@@ -58,6 +59,8 @@ class Submitted:
     launches: int
     why: str | None
     sweep: SweepOverview | None = None
+    best: float | None = None
+    unit: str = "%"
 
 
 @dataclass(frozen=True, kw_only=True)

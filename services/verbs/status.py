@@ -28,9 +28,9 @@ def status(settings: Settings, sweep: str) -> SweepDetail:
         return detail(settings, ledger, row)
 
 
-def overview(ledger: Ledger, sweep: SweepRow) -> SweepOverview:
-    """A sweep in figures."""
-    return _overview(ledger, sweep, ledger.trials(sweep.id))
+def overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow] | None = None) -> SweepOverview:
+    """A sweep in figures; its trials are read unless they are given."""
+    return _overview(ledger, sweep, ledger.trials(sweep.id) if trials is None else trials)
 
 
 def _overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> SweepOverview:
@@ -58,10 +58,11 @@ def _overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> Sw
 
 def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
     """A sweep with its arms and its trials."""
-    from sweeps.results.summary import results, summarise  # the spec reader, which the list of sweeps does not need
+    # The spec reader, which the list of sweeps does not need.
+    from sweeps.results.summary import results_at_hand, summarise
 
     trials = ledger.trials(sweep.id)
-    found = tuple(results(ledger, sweep, trials))
+    found = tuple(results_at_hand(ledger, sweep, trials))
     return SweepDetail(
         sweep=_overview(ledger, sweep, trials),
         arms=summarise(trials, found),

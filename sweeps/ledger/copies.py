@@ -77,8 +77,9 @@ def salvage(ledger: Path, target: Path) -> dict[str, int]:
                         copy.execute(f"INSERT INTO {table} ({', '.join(known)}) VALUES ({marks})", row)
                         found[table] += 1
             if version < tables.SCHEMA_VERSION:  # in later versions a repair restores this row itself
-                row = ("schema_version", str(version))
-                copy.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", row)
+                entry = migrations.version_row(version)
+                names, marks = ", ".join(entry), ", ".join("?" * len(entry))
+                copy.execute(f"INSERT OR REPLACE INTO meta ({names}) VALUES ({marks})", list(entry.values()))
             _keep_numbers(source, copy)
     if not any(found.values()):
         raise LedgerDamaged(f"ledger {ledger}: is damaged: no row can be read; restore a backup")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.ledger import tables
 from sweeps.ledger.holding import now_ms
-from sweeps.ledger.records import TrialStatus, encode, storable
+from sweeps.ledger.records import CurveResult, TrialStatus, encode, storable
 from sweeps.ledger.sealing import seal
 from workers.config import to_dict
 
@@ -25,13 +25,14 @@ if TYPE_CHECKING:  # a reader of the ledger, such as `abel status`, needs no spe
 class Batch:
     """What one report of a worker adds to the ledger, in one transaction.
 
-    ``heads`` moves trials along their paths: trial id to (state key, epoch). ``final`` is the last epoch of a trial whose
-    record is covered by a checkpoint. ``failures`` maps trials to the class of their failure and the number of attempts
-    since. ``events`` are (kind, payload) pairs.
+    ``heads`` moves trials along their paths: trial id to (state key, epoch); ``results`` says what their curves come to there.
+    ``final`` is the last epoch of a trial whose record is covered by a checkpoint. ``failures`` maps trials to the class of their
+    failure and the number of attempts since. ``events`` are (kind, payload) pairs.
     """
 
     records: Sequence[Record] = ()
     heads: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    results: Mapping[str, CurveResult] = field(default_factory=dict)
     final: Mapping[str, int] = field(default_factory=dict)
     checkpoints: Sequence[tuple[str, int]] = ()
     failures: Mapping[str, tuple[str, int]] = field(default_factory=dict)
@@ -46,7 +47,9 @@ def moved(batch: Batch) -> dict[str, dict[str, Any]]:
     """Return the changes of a batch to each trial's row."""
     moved: dict[str, dict[str, Any]] = defaultdict(dict)
     for trial, (key, epoch) in batch.heads.items():
+        result = batch.results.get(trial)
         moved[trial] |= {"head": key, "epoch": epoch, "status": TrialStatus.RUNNING}
+        moved[trial] |= {"result": result and result.to_text()}
     for trial, epoch in batch.final.items():
         moved[trial] |= {"final_epoch": epoch}
     for trial, (failure, attempts) in batch.failures.items():

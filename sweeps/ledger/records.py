@@ -1,8 +1,9 @@
 """The ledger's rows as frozen dataclasses, with JSON columns decoded."""
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -81,8 +82,48 @@ class SweepRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurveResult:
+    """What a trial's curve comes to: errors in percent, and the epochs after which its schedule decayed the rate.
+
+    ``minimum`` is the lowest finite error, ``final`` the last one, and ``selected`` the one at the epoch with the lowest finite
+    training loss, which is ``lowest_loss``. A value is None if no epoch has one.
+    """
+
+    minimum: float | None = None
+    final: float | None = None
+    selected: float | None = None
+    lowest_loss: float | None = None
+    decays: tuple[int, ...] = ()
+
+    def after(self, epoch: int, error: float, train_loss: float, *, decayed: bool) -> "CurveResult":
+        """Return the result after another epoch."""
+        is_lower = math.isfinite(error) and (self.minimum is None or error < self.minimum)
+        fits_better = math.isfinite(train_loss) and (self.lowest_loss is None or train_loss < self.lowest_loss)
+        return CurveResult(
+            minimum=error if is_lower else self.minimum,
+            final=error,
+            selected=error if fits_better else self.selected,
+            lowest_loss=train_loss if fits_better else self.lowest_loss,
+            decays=(*self.decays, epoch) if decayed else self.decays,
+        )
+
+    def to_text(self) -> str:
+        """Encode it for a column."""
+        return encode(vars(self))
+
+    @classmethod
+    def read(cls, text: str) -> "CurveResult":
+        """Decode it."""
+        values = cls(**json.loads(text))
+        return replace(values, decays=tuple(values.decays))
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialRow:
-    """A trial and its progress: ``epoch`` epochs are recorded, the last one under the key ``head``."""
+    """A trial and its progress: ``epoch`` epochs are recorded, the last one under the key ``head``.
+
+    ``result`` is None before the first epoch, and where an older version recorded the trial; its curve tells it then.
+    """
 
     id: str
     sweep_id: str
@@ -102,12 +143,14 @@ class TrialRow:
     failure: str | None = None
     attempts: int = 0
     cancel_asked_ms: int | None = None
+    result: CurveResult | None = None
 
     @classmethod
     def read(cls, row: Any) -> "TrialRow":
         """Decode a row of the table."""
         texts = {name: json.loads(row._mapping[name]) for name in ("settings", "program", "schedule")}
-        return cls(**_given(row) | texts | {"status": TrialStatus(row.status)})
+        result = None if row.result is None else CurveResult.read(row.result)
+        return cls(**_given(row) | texts | {"status": TrialStatus(row.status), "result": result})
 
 
 @dataclass(frozen=True, kw_only=True)

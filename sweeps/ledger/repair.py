@@ -204,11 +204,11 @@ def _refuse_unknown(wanted: str | None, sweeps: Mapping[str, str]) -> None:
 
 def settle_version(connection: Connection) -> bool:
     """Restore the schema version if its row is damaged and the tables have this program's columns; return whether it was."""
-    row = connection.execute(select(tables.meta).where(tables.meta.c.name == "schema_version")).mappings().first()
-    if row is not None and is_intact(tables.meta, row):
+    found = connection.execute(select(tables.meta).where(tables.meta.c.name == "schema_version")).mappings().first()
+    if found is not None and is_intact(tables.meta, found):
         return False
     for table in tables.metadata.sorted_tables:
         connection.execute(select(table).limit(1))
-    version = seal(tables.meta, {"name": "schema_version", "value": str(tables.SCHEMA_VERSION)})
-    connection.execute(on_conflict(upsert(connection, tables.meta), tables.meta), version)
+    row = migrations.version_row(tables.SCHEMA_VERSION)
+    connection.execute(on_conflict(upsert(connection, tables.meta), tables.meta), row)
     return True

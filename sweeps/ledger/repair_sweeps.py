@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
+from abel.schedules import DECAYS
 from sweeps.errors import ConfigError
 from sweeps.ledger import leases, tables
 from sweeps.ledger.entries import sweep_identity, trial_row
 from sweeps.ledger.holding import held, holdings
-from sweeps.ledger.records import StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, encode
+from sweeps.ledger.records import CurveResult, StateRow, SweepRow, SweepStatus, TrialRow, TrialStatus, encode
 from sweeps.ledger.sealing import change_rows, digest, seal
 from sweeps.spec.ordering import in_order
 from sweeps.spec.schedules import schedule_from_dict
@@ -198,8 +199,8 @@ class BrokenSweep:
         for trial in map(TrialRow.read, rows.all()):
             if self._is_sound(trial, links):
                 continue
-            head, epoch = self._reached(trial)
-            new: dict[str, Any] = {"head": head, "epoch": epoch}
+            new = self._reached(trial)
+            epoch = new["epoch"]
             # Cancelled and failed trials stay so; `abel retry` and the next run resume them.
             again = trial.status not in (TrialStatus.CANCELLED, TrialStatus.FAILED) and epoch < trial.epoch
             if again:
@@ -228,34 +229,42 @@ class BrokenSweep:
             key, epoch = links[key][0], epoch - 1
         return epoch == 0 and key in self.row.roots(trial)
 
-    def _reached(self, trial: TrialRow) -> tuple[str | None, int]:
-        """Return the last state of a trial's path that is recorded without a gap from epoch 1 on, and its epoch."""
+    def _reached(self, trial: TrialRow) -> dict[str, Any]:
+        """Return the place in a trial's row of the last state that is recorded without a gap from epoch 1 on."""
+        place: dict[str, Any] = {"head": None, "epoch": 0, "result": None}
         identity = next((one for one in self.row.identities if one.program == trial.program), None)
-        head, reached = None, 0
         try:
             schedule = schedule_from_dict(trial.schedule)
         except ConfigError:
-            return head, reached
+            return place
         if identity is None:
-            return head, reached
-        key = identity.root(trial.seed, "" if self.row.sharing else trial.id)
-        state = schedule.init()
+            return place
+        key, state, result = (
+            identity.root(trial.seed, "" if self.row.sharing else trial.id),
+            schedule.init(),
+            CurveResult(),
+        )
         for epoch in range(1, trial.epoch + 1):
             before, key = key, plan_epoch(schedule, state, epoch, key, identity).key
             found = self._state(key)
             if found is None:
                 break
-            if (found.parent, found.epoch) != (before, epoch):  # damaged before its digest was computed
-                change_rows(
-                    self.connection, tables.states, tables.states.c.key == key, {"parent": before, "epoch": epoch}
-                )
-                self.told.append((f"trial {trial.name!r}: the parent of epoch {epoch}", "restored from its path", True))
-            head, reached = key, epoch
-            seen = observation(found.metrics)
+            self._lead(trial, found, before, epoch)
+            seen, error = observation(found.metrics), self.row.metric.error_of(found.metrics)
+            state = updated(schedule, state, seen)
+            decayed = not diverged(seen) and bool(state.event & DECAYS)
+            result = result.after(epoch, error, seen.train_loss, decayed=decayed)
+            place = {"head": key, "epoch": epoch, "result": result.to_text()}
             if diverged(seen):
                 break
-            state = updated(schedule, state, seen)
-        return head, reached
+        return place
+
+    def _lead(self, trial: TrialRow, found: StateRow, before: str, epoch: int) -> None:
+        """Restore the parent and the epoch of a state, which may have been damaged before its digest was computed."""
+        if (found.parent, found.epoch) != (before, epoch):
+            changed = {"parent": before, "epoch": epoch}
+            change_rows(self.connection, tables.states, tables.states.c.key == found.key, changed)
+            self.told.append((f"trial {trial.name!r}: the parent of epoch {epoch}", "restored from its path", True))
 
     def _state(self, key: str) -> StateRow | None:
         row = self.connection.execute(select(tables.states).where(tables.states.c.key == key)).first()

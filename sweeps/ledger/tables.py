@@ -10,7 +10,7 @@ sweep's ``holds`` counts its rows in the other tables, an event refers to the pr
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # SQLite autoincrements only columns of type INTEGER, which hold 64 bits there anyway.
 Wide = BigInteger().with_variant(Integer, "sqlite")
@@ -71,6 +71,7 @@ trials = Table(
     Column("failure", String),  # the class of the last failure
     Column("attempts", Integer, nullable=False, server_default="0"),  # number of retries after a failure
     Column("cancel_asked_ms", Wide),
+    Column("result", Text),  # what its curve came to up to `head`; null where only the curve tells
     _digest(),
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from abel.schedules import DECAYS, Event
 from sweeps.ledger.queries import Reading
-from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
+from sweeps.ledger.records import CurveResult, StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
 from sweeps.spec.schedules import schedule_from_dict
 from workers.contracts import Metric
@@ -29,10 +29,25 @@ def results(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> Ite
     return (trial_result(trial, curve, sweep.metric) for trial, curve in zip(trials, curves, strict=True))
 
 
+def results_at_hand(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> list[TrialResult]:
+    """Return the result of each trial from its row; only the curves of rows without one are read."""
+    others = results(ledger, sweep, [trial for trial in trials if trial.result is None and trial.epoch])
+    return [
+        next(others) if trial.result is None and trial.epoch else _told(trial, trial.result or CurveResult())
+        for trial in trials
+    ]
+
+
 def trial_result(trial: TrialRow, curve: Sequence[StateRow], metric: Metric) -> TrialResult:
     """Reduce a trial and its recorded epochs to its result."""
-    errors = [metric.error_of(state.metrics) for state in curve]
-    chosen = selected(curve)
+    found, decays = CurveResult(), set(decay_epochs(trial.schedule, curve))
+    for state in curve:
+        error, loss = metric.error_of(state.metrics), state.metrics["train_loss"]
+        found = found.after(state.epoch, error, loss, decayed=state.epoch in decays)
+    return _told(trial, found)
+
+
+def _told(trial: TrialRow, found: CurveResult) -> TrialResult:
     return TrialResult(
         name=trial.name,
         arm=trial.arm,
@@ -41,10 +56,10 @@ def trial_result(trial: TrialRow, curve: Sequence[StateRow], metric: Metric) -> 
         status=trial.status,
         epoch=trial.epoch,
         epochs=trial.epochs,
-        minimum_error=min(filter(math.isfinite, errors), default=None),
-        final_error=errors[-1] if errors else None,
-        selected_error=None if chosen is None else metric.error_of(chosen.metrics),
-        decays=decay_epochs(trial.schedule, curve),
+        minimum_error=found.minimum,
+        final_error=found.final,
+        selected_error=found.selected,
+        decays=found.decays,
         error=trial.error,
         failure=trial.failure,
         attempts=trial.attempts,

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from abel.schedules import Event
+from abel.schedules import DECAYS, Event
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import TrialStatus
+from sweeps.ledger.records import CurveResult, TrialStatus
 from sweeps.run.branches import Branch
 from sweeps.run.failures import FailureClass
 from sweeps.run.provisional import Provisional
@@ -21,6 +21,7 @@ class Gathered:
 
     records: list[Record] = field(default_factory=list)
     heads: dict[str, tuple[str, int]] = field(default_factory=dict)
+    results: dict[str, CurveResult] = field(default_factory=dict)
     final: dict[str, int] = field(default_factory=dict)
     checkpoints: list[tuple[str, int]] = field(default_factory=list)
     failures: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -44,10 +45,12 @@ class TrialProgress:
 
     def __init__(self, ledger: Ledger, sweep_id: str, invocation: int) -> None:
         self._ledger, self._sweep_id, self.invocation = ledger, sweep_id, invocation
+        self._metric = ledger.sweep(sweep_id).metric
         self.rows = {row.id: row for row in ledger.trials(sweep_id)}
         self.status = {row.id: row.status for row in self.rows.values()}
         self._epochs = {row.id: row.epoch for row in self.rows.values()}
         self._final = {row.id: row.final_epoch for row in self.rows.values()}
+        self._results = dict.fromkeys(self.rows, CurveResult())  # each trial starts at the root of its path
         self._attempts = {row.id: row.attempts for row in self.rows.values()}
         self._provisional = Provisional()
         self.is_behind = False  # whether the ledger lacks a batch that memory has, as a commit failed
@@ -61,7 +64,7 @@ class TrialProgress:
 
     def step(self, branch: Branch, key: str, metrics: Mapping[str, float], gathered: Gathered) -> None:
         """Move a branch over one recorded epoch, and gather what is new for its trials."""
-        seen, epoch = observation(metrics), branch.cohort.epoch + 1
+        seen, error, epoch = observation(metrics), self._metric.error_of(metrics), branch.cohort.epoch + 1
         branch.cohort = replace(branch.cohort, observations=(*branch.cohort.observations, seen))
         branch.key = key
         branch.states = [updated(member.schedule, state, seen) for member, state in branch.pairs]
@@ -69,11 +72,14 @@ class TrialProgress:
             trial = member.trial
             if self.status[trial].final:
                 continue  # cancelled
+            happened = not diverged(seen) and state.event
+            self._results[trial] = self._results[trial].after(
+                epoch, error, seen.train_loss, decayed=bool(happened & DECAYS)
+            )
             if epoch > self._epochs[trial]:
-                gathered.heads[trial] = (key, epoch)
+                gathered.heads[trial], gathered.results[trial] = (key, epoch), self._results[trial]
                 self._epochs[trial] = epoch
             if epoch > self._final[trial]:
-                happened = not diverged(seen) and state.event
                 self._provisional.add(trial, key, self._turn(branch, member, state, metrics) if happened else None)
 
     def settle(self, trials: Iterable[str], gathered: Gathered) -> None:

@@ -10,6 +10,7 @@ from bitwise import bits
 
 from abel.schedules import Observation, replay
 from sweeps.ledger.ledger import Ledger
+from sweeps.results.summary import results, results_at_hand
 from sweeps.run.frontier import Frontier
 from sweeps.spec.schedules import schedule_from_dict
 from sweeps.spec.sweep import SweepSpec
@@ -66,11 +67,11 @@ class Shop:
         return sweep_id, frontier
 
     def curves(self, sweep_id: str) -> Curves:
-        """Every trial's records bit for bit, but for measured times."""
-        return {
-            row.name: [bits(state.metrics) for state in self.ledger.curve(row.head)]
-            for row in self.ledger.trials(sweep_id)
-        }
+        """Every trial's records bit for bit, but for measured times; what the trials' rows say of them must be right."""
+        sweep, rows = self.ledger.sweep(sweep_id), self.ledger.trials(sweep_id)
+        assert all((row.result is None) == (row.epoch == 0) for row in rows)
+        assert results_at_hand(self.ledger, sweep, rows) == list(results(self.ledger, sweep, rows))
+        return {row.name: [bits(state.metrics) for state in self.ledger.curve(row.head)] for row in rows}
 
     def decisions(self, sweep_id: str) -> list[Decision]:
         """What every schedule did when, whatever order cohorts came in."""

@@ -251,7 +251,7 @@ def submissions_table(ones: "list[Submitted]") -> RenderableType:
         return Group(Text("Nothing was submitted yet."), next_steps("abel submit NAME"))
     several = len({one.owner for one in ones}) > 1
     table = Fitted(
-        ("sweep", "id", *(("owner",) if several else ()), "status", "trials", "epochs", "why"), free=("why",)
+        ("sweep", "id", *(("owner",) if several else ()), "status", "best", "trials", "epochs", "why"), free=("why",)
     )
     for one in ones:
         sweep = one.sweep
@@ -260,6 +260,7 @@ def submissions_table(ones: "list[Submitted]") -> RenderableType:
             one.id,
             *((Text(one.owner),) if several else ()),
             Text(one.phase, style=PHASE_STYLES.get(one.phase, "")),
+            "" if one.best is None else f"{one.best:.2f} {one.unit}",
             f"{sweep.ended}/{sweep.trials}" if sweep else "",
             f"{sweep.covered}/{sweep.total}" if sweep else "",
             Text(one.why or ""),

@@ -18,7 +18,8 @@ from sweeps.ledger.tables import SCHEMA_VERSION, meta, metadata
 VERSION_TABLE = "ledger_revision"  # MLflow, which may share the database, uses Alembic's default name
 FIRST_LEASED = 2  # the version since which a sweep has a lease
 FIRST_SEALED = 3  # the version since which every row has a digest
-FIRST_SERVED = 4  # the version since which there are submissions
+FIRST_WITH_RESULTS = 4  # the version since which a trial's row has what its curve comes to
+FIRST_SERVED = 5  # the version since which there are submissions
 NUMBER = re.compile("[1-9][0-9]{0,5}")
 
 
@@ -72,8 +73,7 @@ def settle(connection: Connection) -> None:
         if found is not None and int(found) >= FIRST_LEASED:
             _fence(connection, where, found)
         _upgrade(connection, found or "base", SCHEMA_VERSION)
-        row = seal(meta, {"name": "schema_version", "value": str(SCHEMA_VERSION)})
-        connection.execute(on_conflict(database.upsert(connection, meta), meta), row)
+        connection.execute(on_conflict(database.upsert(connection, meta), meta), version_row(SCHEMA_VERSION))
 
 
 def _fence(connection: Connection, where: str, found: str) -> None:
@@ -96,10 +96,18 @@ def version_of(columns: Mapping[str, Collection[str]]) -> int:
     """Return the version of a ledger, inferred from the columns of its tables as far as they can be read."""
     if columns[tables.submissions.name]:
         return FIRST_SERVED
+    if "result" in columns[tables.trials.name]:
+        return FIRST_WITH_RESULTS
     if any("digest" in names for names in columns.values()):
         return FIRST_SEALED
     leased = "holder" in columns[tables.sweeps.name] or "pruned_ms" in columns[tables.checkpoints.name]
     return FIRST_LEASED if leased else 1
+
+
+def version_row(version: int) -> dict[str, str]:
+    """Return the row of ``meta`` that holds a version."""
+    row = {"name": "schema_version", "value": str(version)}
+    return seal(meta, row) if version >= FIRST_SEALED else row
 
 
 def create(connection: Connection, version: int) -> None:

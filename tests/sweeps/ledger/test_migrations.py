@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, Table, inspect, select, text
+from sqlalchemy import MetaData, Table, inspect, select, text, update
 
 from sweeps.ledger import migrations, tables
 from sweeps.ledger.database import LedgerDamaged, LedgerError
@@ -131,12 +131,36 @@ def test_what_version_2_wrote_gets_its_digests(database, tmp_path):
 
 
 @pytest.mark.databases
+def test_what_version_3_wrote_is_sealed_again_but_for_damaged_trials(database, tmp_path):
+    written_by_version_2(database, tmp_path / "2.db")
+    engine = database_of(database)
+    with closing(engine.connect().execution_options(abel_write=True)) as connection, connection.begin():
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "3")
+        row = migrations.version_row(3)
+        connection.execute(update(tables.meta).where(tables.meta.c.name == "schema_version").values(row))
+        connection.execute(text("UPDATE trials SET epoch = 1 WHERE name = (SELECT min(name) FROM trials)"))
+    engine.dispose()
+    with closing(Ledger.open(database)) as ledger:
+        assert differences(ledger) == []
+        with ledger._read() as connection:
+            rows = connection.execute(select(tables.trials)).mappings().all()
+        assert {row["result"] for row in rows} == {None}
+        harmed = min(row["name"] for row in rows)
+        assert {row["name"] for row in rows if not is_intact(tables.trials, row)} == {harmed}
+        assert repair_ledger(database, lambda key: False, dry_run=False)
+        for sweep in ledger.sweeps():
+            ledger.verify(sweep.id)
+
+
+@pytest.mark.databases
 def test_a_ledger_is_not_upgraded_while_an_older_program_runs_a_sweep(database, tmp_path):
     until, here = time.time_ns() // 1_000_000 + 60_000, Holder.here()
     lease = f"UPDATE sweeps SET invocation = 2, holder = '{here}', lease_until_ms = {until} WHERE name = 'longer'"
     written_by_version_2(database, tmp_path / "2.db", lease)
-    busy = rf"from schema version 2 to {tables.SCHEMA_VERSION}; sweep 'longer': is being run by process"
-    with pytest.raises(SweepBusy, match=busy):
+    with pytest.raises(SweepBusy, match=r"from schema version 2 to \d+; sweep 'longer': is being run by process"):
         Ledger.open(database)
     engine = database_of(database)
     with closing(engine.connect().execution_options(abel_write=True)) as connection, connection.begin():
@@ -261,7 +285,7 @@ def test_alembic_is_not_loaded_while_the_ledger_is_locked(old, way):
 def test_a_version_that_this_program_does_not_know_is_refused(database, value):
     set_version(Ledger.open(database), value)
     with pytest.raises(
-        LedgerError, match=rf"schema version must be {tables.SCHEMA_VERSION} or an older one, got {value}$"
+        LedgerError, match=f"schema version must be {tables.SCHEMA_VERSION} or an older one, got {value}$"
     ):
         Ledger.open(database)
 

@@ -16,7 +16,7 @@ from sweeps.results.claims.layers import layer_norms
 from sweeps.results.frames import CURVES, Frames, joined
 from sweeps.results.load import load
 from sweeps.results.robustness_tables import robustness
-from sweeps.results.summary import results, trial_result
+from sweeps.results.summary import results, results_at_hand, trial_result
 from workers.trajectory import TEST_ERROR
 
 
@@ -64,6 +64,7 @@ def test_norms_of_layers_are_not_read_for_nothing(told: Story) -> None:
 def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Story) -> None:
     rows, sweep = told.ledger.trials(told.sweep_id), told.ledger.sweep(told.sweep_id)
     found = list(results(told.ledger, sweep, rows))
+    assert found == results_at_hand(told.ledger, sweep, rows)  # read from the curves, as no row has its result
     assert found == [trial_result(row, told.ledger.curve(row.head), TEST_ERROR) for row in rows]
     for name in ("minimum_error", "final_error", "selected_error"):
         assert list(frames(told).trials[name]) == [getattr(one, name) for one in found]

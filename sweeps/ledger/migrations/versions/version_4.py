@@ -1,61 +1,30 @@
-"""Tables of the service: submissions, tokens and the audit log."""
+"""What the curve of a trial comes to, in the trial's row."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, Integer, String, Text
+from sqlalchemy import Column, Connection, MetaData, Table, Text, bindparam, select, update
+
+from sweeps.ledger import sealing
 
 revision = "4"
 down_revision = "3"
 
-Wide = BigInteger().with_variant(Integer, "sqlite")
+PAGE = 1000
 
 
 def upgrade() -> None:
-    """Add the tables."""
-    op.create_table(
-        "submissions",
-        Column("id", String, primary_key=True),
-        Column("owner", String, nullable=False),
-        Column("idempotency", String),
-        Column("body", String, nullable=False),
-        Column("name", String, nullable=False),
-        Column("spec", Text, nullable=False),
-        Column("options", Text, nullable=False),
-        Column("priority", Integer, nullable=False, server_default="0"),
-        Column("wanted", String, nullable=False),
-        Column("outcome", String),
-        Column("error", Text),
-        Column("sweep_id", String),
-        Column("workers", Integer),
-        Column("launches", Integer, nullable=False, server_default="0"),
-        Column("failures", Integer, nullable=False, server_default="0"),
-        Column("launched_ms", Wide),
-        Column("holder", String),
-        Column("lease_until_ms", Wide, nullable=False, server_default="0"),
-        Column("created_ms", Wide, nullable=False),
-        Column("changed_ms", Wide, nullable=False),
-        Column("digest", String, nullable=False, server_default=""),
-    )
-    op.create_index("ix_submissions_owner", "submissions", ["owner"])
-    op.create_index("submissions_by_key", "submissions", ["owner", "idempotency"], unique=True)
-    op.create_table(
-        "tokens",
-        Column("id", String, primary_key=True),
-        Column("owner", String, nullable=False),
-        Column("secret", String, nullable=False),
-        Column("scopes", String, nullable=False),
-        Column("created_ms", Wide, nullable=False),
-        Column("expires_ms", Wide),
-        Column("revoked_ms", Wide),
-        Column("digest", String, nullable=False, server_default=""),
-    )
-    op.create_table(
-        "audit",
-        Column("id", Wide, primary_key=True, autoincrement=True),
-        Column("at_ms", Wide, nullable=False),
-        Column("actor", String, nullable=False),
-        Column("action", String, nullable=False),
-        Column("target", String, nullable=False),
-        Column("detail", Text, nullable=False, server_default=""),
-        Column("digest", String, nullable=False, server_default=""),
-        sqlite_autoincrement=True,
-    )
+    """Add the column, empty, and seal the rows again; those that were damaged before stay so."""
+    connection = op.get_bind()
+    before = Table("trials", MetaData(), autoload_with=connection)
+    op.add_column("trials", Column("result", Text))
+    _seal_again(connection, before, Table("trials", MetaData(), autoload_with=connection))
+
+
+def _seal_again(connection: Connection, before: Table, trials: Table) -> None:
+    statement = update(trials).where(trials.c.id == bindparam("trial")).values(digest=bindparam("sealed"))
+    keys = connection.scalars(select(trials.c.id).order_by(trials.c.id)).all()
+    for start in range(0, len(keys), PAGE):
+        rows = connection.execute(select(trials).where(trials.c.id.in_(keys[start : start + PAGE]))).mappings().all()
+        intact = [row for row in rows if sealing.is_intact(before, row)]
+        if intact:
+            sealed = [{"trial": row["id"], "sealed": sealing.digest(trials, row)} for row in intact]
+            connection.execute(statement, sealed)
