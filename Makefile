@@ -27,9 +27,9 @@ demo: install  ## run the decay-time sweep on digit pairs and draw its figure (a
 	$(BIN)/abel run fig-s6a-digits
 	$(BIN)/abel report fig-s6a-digits
 
-# Three at a time, file by file: many tests wait for a process to start, to end or to be missed.
+# Four at a time, file by file: many tests wait for a process to start, to end or to be missed.
 test: install  ## run the tests; ARGS="-k norms -x" goes to pytest
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 docs: install  ## build the documentation into site/, warnings are errors; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict

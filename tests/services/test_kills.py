@@ -25,7 +25,7 @@ from workers.workshop import Workshop
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SEED = 20210323
-MOMENTS = int(os.environ.get("CHAOS_MOMENTS", "2"))
+MOMENTS = int(os.environ.get("CHAOS_MOMENTS", "1"))
 
 # Python runs this at the start of every process. The driver kills itself at one moment: before a commit ends, or before a report
 # is taken in; the first time with the command, or alone.

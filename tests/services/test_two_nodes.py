@@ -138,6 +138,7 @@ def test_a_sweep_waits_when_the_last_node_is_killed_and_goes_on_when_another_joi
     assert NODE_JOINED in run.said
 
 
+@pytest.mark.chaos
 def test_a_node_whose_network_is_cut_for_30_s_goes_on_soon_after_it(expected: Curves, start: Any, cable: Cable) -> None:
     with node(cpus=0, network=cable.near) as head, node(head.cluster, cpus=2, network=cable.far) as far:
         run = start(head, cable.near)
@@ -150,6 +151,7 @@ def test_a_node_whose_network_is_cut_for_30_s_goes_on_soon_after_it(expected: Cu
         run.assert_ends_like(expected)
 
 
+@pytest.mark.chaos
 def test_a_node_given_up_during_a_cut_writes_nothing_when_it_comes_back(
     expected: Curves, start: Any, cable: Cable
 ) -> None:

@@ -110,7 +110,7 @@ def test_after_a_collection_a_longer_sweep_trains_its_new_epochs_alone(shop, ano
     assert shop.curves(longer) == another_shop.curves(whole)
 
 
-@pytest.mark.parametrize("most", [5, 23, 60])
+@pytest.mark.parametrize("most", [5, 23])
 def test_after_a_collection_an_interrupted_sweep_goes_on(shop, another_shop, spec_of, settings, most):
     sweep_id, begun = run(shop, spec_of(), most=most)
     needed = {row.head for row in shop.ledger.trials(sweep_id) if not row.status.final} - {None}
