@@ -45,11 +45,20 @@ def stream(request: Request, desk: Desk, actor: Token, id: str, after: int) -> S
 
 async def _events(request: Request, desk: Desk, actor: Token, id: str, after: int) -> AsyncIterator[str]:
     shown: Submitted | None = None
+    mark: tuple[object, ...] = ()
     began = beat = time.monotonic()
     while not await request.is_disconnected() and time.monotonic() - began < MOST_SECONDS:
         try:
+            before, mark = mark, await run_in_threadpool(desk.mark, id)
+            if mark == before:
+                if time.monotonic() - beat > BEAT_SECONDS:
+                    beat = time.monotonic()
+                    yield ": still here\n\n"
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
             now, new = await run_in_threadpool(desk.progress, actor, id, after)
         except LedgerError:
+            mark = ()
             await asyncio.sleep(LOOK_SECONDS)  # it is away; nothing is lost, as events are read by their ids
             continue
         for event in new:
@@ -60,11 +69,8 @@ async def _events(request: Request, desk: Desk, actor: Token, id: str, after: in
             shown = now
             if now.phase in ENDED:
                 return
-        if not new:
-            if time.monotonic() - beat > BEAT_SECONDS:
-                beat = time.monotonic()
-                yield ": still here\n\n"
-            await asyncio.sleep(LOOK_SECONDS)
+        if new:
+            mark = ()  # there may be more of them
 
 
 def _event(event: Happening) -> str:

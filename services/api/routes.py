@@ -15,7 +15,7 @@ from services.errors import OperationError
 from services.schemas import SweepDetail, Validation
 from services.server.curves import Stretch, SweepCurves
 from services.server.desk import Desk, NotThere, TooMany
-from services.server.reports import Reports
+from services.server.reports import Busy, Reports
 from services.server.values import Submitted, SubmittedDetail, SubmittedPage
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.submissions.queue import OtherRequest
@@ -68,6 +68,8 @@ def called(verb: Callable[..., Any], *arguments: Any) -> Any:
         raise Problem(404, str(error)) from None
     except TooMany as error:
         raise Problem(429, str(error), headers={"Retry-After": "60"}) from None
+    except Busy as error:
+        raise Problem(503, str(error), headers={"Retry-After": "30"}) from None
     except OtherRequest as error:
         raise Problem(409, str(error)) from None
     except LedgerAway as error:

@@ -49,8 +49,7 @@ class Client:
     def __init__(self, url: str, token: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._url, self._patience = url.rstrip("/"), patience_seconds
         self._session = requests.Session()
-        self._session.trust_env = False  # a .netrc would replace the token
-        self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.auth = _Bearer(token)  # a header alone would be replaced by an entry of .netrc
 
     def submit(
         self, spec: Mapping[str, Any] | str, *, key: str | None = None, **options: Any
@@ -188,6 +187,17 @@ class Client:
         if not answer.ok or answer.is_redirect:
             _refuse(answer, origin(self._url))
         return answer
+
+
+class _Bearer(requests.auth.AuthBase):  # type: ignore[misc]
+    """Adds the token to a request."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
 
 
 def _refuse(answer: requests.Response, where: str) -> None:

@@ -3,6 +3,7 @@
 Everybody sees and commands their own submissions; those of others do not exist for them. An ``admin`` sees all.
 """
 
+import threading
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -40,6 +41,8 @@ class Desk:
 
     def __init__(self, settings: Settings, ledger: Ledger, jobs: JobPlace) -> None:
         self._settings, self._ledger, self._jobs = settings, ledger, jobs
+        # SQLite lets its writers sleep in turns that grow, so that one in a hundred would wait for seconds.
+        self._writing = threading.Lock()
         self._queue, self._tokens = Submissions.of(ledger), Tokens.of(ledger)
         self._trial_names = lru_cache(SWEEPS_KNOWN)(self._read_names)
 
@@ -53,11 +56,12 @@ class Desk:
         name = str(asked.spec["name"])
         if self._queue.count_open(actor.owner) >= MOST_OPEN:
             raise TooMany(f"submissions: must be at most {MOST_OPEN:,} without an outcome, got as many already")
-        one, new = self._queue.submit(
-            *(actor.owner, name, asked.spec, asked.options), priority=asked.priority, idempotency=key
-        )
-        if new:
-            self._tokens.note(actor.owner, "submit", one.id, name)
+        with self._writing:
+            one, new = self._queue.submit(
+                *(actor.owner, name, asked.spec, asked.options), priority=asked.priority, idempotency=key
+            )
+            if new:
+                self._tokens.note(actor.owner, "submit", one.id, name)
         return self._shown(one), new
 
     def listed(
@@ -157,6 +161,13 @@ class Desk:
             for row in rows
         ]
 
+    def mark(self, id: str) -> tuple[object, ...]:
+        """Return what changes whenever there is something new to tell of a submission; cheap enough to ask every second."""
+        one = self._queue.submission(id)
+        sweep = self.sweep_of(one)
+        last = 0 if sweep is None else self._queue.last_event(sweep.id)
+        return phase_of(one), one.wanted, one.error, one.sweep_id, one.launches, last
+
     def progress(self, actor: Token, id: str, after: int) -> tuple[Submitted, list[Happening]]:
         """Return a submission, and what happened in its sweep after an event."""
         one = self.named(actor, id)
@@ -173,9 +184,10 @@ class Desk:
 
     def _want(self, actor: Token, id: str, wanted: Wanted, action: str) -> Submitted:
         one = self.named(actor, id)
-        changed = self._queue.want(one.id, wanted) if one.wanted is not wanted or one.error else one
-        if one.outcome is None:
-            self._tokens.note(actor.owner, action, one.id, one.name)
+        with self._writing:
+            changed = self._queue.want(one.id, wanted) if one.wanted is not wanted or one.error else one
+            if one.outcome is None:
+                self._tokens.note(actor.owner, action, one.id, one.name)
         return self._shown(changed)
 
     def _shown(self, one: Submission, sweeps: Mapping[str, SweepRow] | None = None) -> Submitted:

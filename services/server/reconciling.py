@@ -6,6 +6,7 @@ the submission and of the sweep let one write.
 """
 
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class Reconciler:
         self._queue = Submissions.of(self.ledger)
 
     def run(self, stop: threading.Event) -> None:
-        """Repeat until ``stop`` is set. An unreachable ledger or cluster is told once and tried again."""
+        """Repeat until ``stop`` is set. An unreachable ledger or cluster, or a bug, is told once and the loop goes on."""
         told = ""
         while not stop.wait(TICK_SECONDS):
             try:
@@ -50,6 +51,10 @@ class Reconciler:
             except (LedgerError, JobsAway) as error:
                 if str(error) != told:
                     self.say(told := str(error))
+            except Exception as error:
+                if repr(error) != told:
+                    told = repr(error)
+                    self.say(f"the loop of the service has a bug, and goes on:\n{traceback.format_exc()}")
 
     def tick(self) -> None:
         """Look at every open submission once, and do the next thing for it."""

@@ -16,7 +16,12 @@ from sweeps.ledger.records import SweepRow
 from sweeps.ledger.submissions.queue import Submissions
 
 DRAW_SECONDS = 300.0
+WAIT_SECONDS = 30.0  # for others' reports; a waiting request holds one of the service's threads
 HERE = {"ABEL_SERVER": ""}  # else the command would ask the service for the report
+
+
+class Busy(OperationError):
+    """The service has enough to do; the same request may succeed later."""
 
 
 class Reports:
@@ -31,15 +36,20 @@ class Reports:
 
         Raises:
             OperationError: there is no sweep yet, or the report cannot be drawn.
+            Busy: other reports are being drawn.
         """
         if sweep is None:
             raise OperationError("report: must be of a sweep that has started, and this one has not")
         place = self._settings.reports / "service" / sweep.id
         mark = str(Submissions.of(self._ledger).last_event(sweep.id))
-        with self._drawing:
+        if not self._drawing.acquire(timeout=WAIT_SECONDS):
+            raise Busy("report: others are being drawn; ask again later")
+        try:
             if not _is_of(place, mark):
                 self._draw(sweep, place, mark)
             return (place / "index.html").read_text(encoding="utf-8")
+        finally:
+            self._drawing.release()
 
     def _draw(self, sweep: SweepRow, place: Path, mark: str) -> None:
         with private():

@@ -139,7 +139,7 @@ def test_of_two_kinds_of_node_the_one_with_the_most_slots_is_used_unless_another
     planned = json.loads(by_processor.command("plan", str(by_processor.spec), "--json").stdout)
     assert planned["workers"] == 2
     (note,) = planned["notes"]
-    assert f"{processor()} (2), Another CPU" in note
+    assert f"{processor()} (2 workers), Another CPU" in note
 
     # No GPU is here: what these workers see instead are the two processors.
     majority = Place(tmp_path, head, {"gpu": 1})

@@ -25,6 +25,7 @@ SAVES = """
 import os, signal, sys, time, warnings
 from pathlib import Path
 import numpy as np
+import orbax.checkpoint  # once, and not in every child
 from workers.checkpoints import Checkpoints
 
 directory, key, *deaths = sys.argv[1:]
