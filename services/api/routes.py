@@ -14,6 +14,7 @@ from services.encoding import to_json
 from services.errors import OperationError
 from services.schemas import SweepDetail, Validation
 from services.server.desk import Desk, NotThere, TooMany
+from services.server.jobs import JobsAway
 from services.server.reports import Reports
 from services.server.values import Submitted, SubmittedDetail, SubmittedPage
 from sweeps.ledger.database import LedgerAway, LedgerError
@@ -37,7 +38,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         401: "No valid token.",
         403: "The token does not allow this.",
         429: "Too many requests.",
-        503: "The ledger is away.",
+        503: "The ledger or the place for jobs is away.",
     }.items()
 }
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such submission.", **_PROBLEM}}
@@ -69,7 +70,7 @@ def called(verb: Callable[..., Any], *arguments: Any) -> Any:
         raise Problem(429, str(error), headers={"Retry-After": "60"}) from None
     except OtherRequest as error:
         raise Problem(409, str(error)) from None
-    except LedgerAway as error:
+    except (LedgerAway, JobsAway) as error:
         raise Problem(503, str(error), headers={"Retry-After": "5"}) from None
     except (OperationError, LedgerError) as error:
         raise Problem(422, str(error), faults=[str(error)]) from None

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from desks import SPEC, Api, NoJobs, serving
@@ -19,7 +20,7 @@ from sweeps.ledger.submissions.tokens import Tokens
 
 
 @pytest.fixture
-def api(story: Story, tmp_path) -> Iterator[Api]:
+def api(story: Story, tmp_path: Path) -> Iterator[Api]:
     settings = Settings.from_env({"ABEL_HOME": str(tmp_path)})
     jobs = NoJobs()
     with serving(build(settings, story.ledger, jobs)) as url:
