@@ -54,6 +54,14 @@ def start_service(
         float | None,
         typer.Option(min=0.0, envvar="ABEL_SERVE_OWNER_HOURS", help="Accelerator-hours that one owner may use."),
     ] = None,
+    make_token: Annotated[
+        bool,
+        typer.Option(
+            "--make-token",
+            envvar="ABEL_SERVE_MAKE_TOKEN",
+            help="Write a token into this ABEL_HOME, as on loopback, also on another address.",
+        ),
+    ] = False,
     ray_jobs: Annotated[
         str | None,
         typer.Option(envvar="ABEL_SERVE_RAY_JOBS", help="Dashboard of a Ray cluster that runs the sweeps' drivers."),
@@ -77,7 +85,7 @@ def start_service(
     limits = ServiceLimits(
         sweeps=sweeps, owner_sweeps=owner_sweeps, owner_workers=owner_workers, owner_hours=owner_hours
     )
-    serving = verb.Serving(host=host, port=port, hosts=tuple(name or ["*"]), limits=limits)
+    serving = verb.Serving(host=host, port=port, hosts=tuple(name or ["*"]), limits=limits, makes_token=make_token)
     jobs = None if ray_jobs is None else RayJobs(ray_jobs, ray_token_file)
     verb.run_service(settings_of(), serving, complain, jobs)
 
