@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 UV ?= uv
 ARGS ?=
+LOCK = $(UV) pip compile $(UPGRADE) --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+LOCK_IMAGE = $(LOCK) --constraint requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_31
 # Options for the installation of PyTorch, for example the index of its CPU build.
 TORCH_ARGS ?=
 
@@ -54,8 +56,12 @@ bench: $(TORCH)  ## time the training step against PyTorch, and what a sweep add
 	@set -e; for script in $(sort $(wildcard bench/*.py)); do echo "== $$script"; $(BENCH_VENV)/bin/python $$script $(ARGS); done
 
 lock:  ## choose versions again (needs uv); UPGRADE=--upgrade takes the newest
-	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
-		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra dev --universal --python-version 3.11 --output-file requirements.lock
+	@# The images: what builds and what runs, and what an accelerator adds, in the same versions.
+	$(LOCK_IMAGE) docker/locks/build.in --output-file docker/locks/build.lock
+	$(LOCK_IMAGE) pyproject.toml docker/locks/cluster.in --output-file docker/locks/runtime.lock
+	$(LOCK_IMAGE) docker/locks/cuda.in --output-file docker/locks/cuda.lock
+	$(LOCK_IMAGE) docker/locks/tpu.in --output-file docker/locks/tpu.lock
 
 install: $(INSTALLED)  ## install into .venv without running anything
 

@@ -15,6 +15,7 @@ from services.errors import OperationError
 from services.schemas import SweepDetail, Validation
 from services.server.curves import Stretch, SweepCurves
 from services.server.desk import Desk, NotThere, TooMany
+from services.server.jobs import JobsAway
 from services.server.reports import Busy, Reports
 from services.server.values import Submitted, SubmittedDetail, SubmittedPage
 from sweeps.ledger.database import LedgerAway, LedgerError
@@ -38,7 +39,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         401: "No valid token.",
         403: "The token does not allow this.",
         429: "Too many requests.",
-        503: "The ledger is away.",
+        503: "The ledger or the place for jobs is away.",
     }.items()
 }
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such submission.", **_PROBLEM}}
@@ -72,7 +73,7 @@ def called(verb: Callable[..., Any], *arguments: Any) -> Any:
         raise Problem(503, str(error), headers={"Retry-After": "30"}) from None
     except OtherRequest as error:
         raise Problem(409, str(error)) from None
-    except LedgerAway as error:
+    except (LedgerAway, JobsAway) as error:
         raise Problem(503, str(error), headers={"Retry-After": "5"}) from None
     except (OperationError, LedgerError) as error:
         raise Problem(422, str(error), faults=[str(error)]) from None

@@ -35,12 +35,14 @@ class Serving:
         host: the address to listen on; another than loopback needs tokens in the ledger.
         port: 0 for any free one.
         hosts: names by which the service may be called.
+        makes_token: make a token for whoever can read this home, as on loopback, also if others can connect.
     """
 
     host: str = "127.0.0.1"
     port: int = 8900
     hosts: Sequence[str] = ("*",)
     limits: ServiceLimits = field(default_factory=ServiceLimits)
+    makes_token: bool = False
 
 
 def run_service(settings: Settings, serving: Serving, say: Callable[[str], None], jobs: JobPlace | None = None) -> None:
@@ -53,10 +55,12 @@ def run_service(settings: Settings, serving: Serving, say: Callable[[str], None]
     os.umask(OWNER_ONLY)
     with ledgers.opened(settings.prepare()) as ledger:
         tokens = Tokens.of(ledger)
-        _check_host(serving.host, tokens)
+        makes_token = serving.makes_token or is_loopback(serving.host)
+        if not makes_token:
+            _check_host(serving.host, tokens)
         place = jobs or LocalJobs(settings.logs)
         listening = _listening(serving)
-        if is_loopback(serving.host):
+        if makes_token:
             say(f"token for this machine: {local_token(settings, tokens)}")
         app = build(settings, ledger, place, hosts=_names(serving))
         reconciler = Reconciler(ledger, place, serving.limits, say)
@@ -95,9 +99,9 @@ def _listening(serving: Serving) -> socket.socket:
 
 
 def _check_host(host: str, tokens: Tokens) -> None:
-    if not is_loopback(host) and not any(_is_valid(one) and one.owner != LOCAL for one in tokens.all()):
+    if not any(_is_valid(one) and one.owner != LOCAL for one in tokens.all()):
         rule = "must be a loopback address as long as there are no tokens"
-        raise OperationError(f"--host: {rule} (`abel token create OWNER` makes one), got {host}")
+        raise OperationError(f"--host: {rule} (`abel token create OWNER` or --make-token makes one), got {host}")
 
 
 def is_loopback(host: str) -> bool:

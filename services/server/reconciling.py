@@ -82,6 +82,7 @@ class Reconciler:
             self._launch(one, workers)
 
     def _launch(self, one: Submission, workers: int | None) -> None:
+        self.jobs.observe(one.id, one.launches)  # a place that is away is told before the launch counts as one
         number = self._queue.count_launch(one, workers)
         if number is not None:
             self.jobs.launch(one.id, number)

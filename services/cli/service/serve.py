@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,22 +54,40 @@ def start_service(
         float | None,
         typer.Option(min=0.0, envvar="ABEL_SERVE_OWNER_HOURS", help="Accelerator-hours that one owner may use."),
     ] = None,
+    make_token: Annotated[
+        bool,
+        typer.Option(
+            "--make-token",
+            envvar="ABEL_SERVE_MAKE_TOKEN",
+            help="Write a token into this ABEL_HOME, as on loopback, also on another address.",
+        ),
+    ] = False,
+    ray_jobs: Annotated[
+        str | None,
+        typer.Option(envvar="ABEL_SERVE_RAY_JOBS", help="Dashboard of a Ray cluster that runs the sweeps' drivers."),
+    ] = None,
+    ray_token_file: Annotated[
+        Path | None, typer.Option(envvar="RAY_AUTH_TOKEN_PATH", help="File with the token of that cluster.")
+    ] = None,
 ) -> None:
     """Serve this ABEL_HOME over HTTP: submit sweeps, watch them, and stop them.
 
     Submitted sweeps run in processes of their own. They go on while the service is stopped or replaced, and the service
-    starts them again when they, their machine or their Ray cluster were lost.
+    starts them again when they, their machine or their Ray cluster were lost. With --ray-jobs the processes are jobs of
+    a Ray cluster, whose head needs this service's settings; the ledger is then on PostgreSQL.
 
     Example: abel serve --port 8901
     """
     from services.api import serve as verb
+    from services.server.ray_jobs import RayJobs
     from services.server.shares import ServiceLimits
 
     limits = ServiceLimits(
         sweeps=sweeps, owner_sweeps=owner_sweeps, owner_workers=owner_workers, owner_hours=owner_hours
     )
-    serving = verb.Serving(host=host, port=port, hosts=tuple(name or ["*"]), limits=limits)
-    verb.run_service(settings_of(), serving, complain)
+    serving = verb.Serving(host=host, port=port, hosts=tuple(name or ["*"]), limits=limits, makes_token=make_token)
+    jobs = None if ray_jobs is None else RayJobs(ray_jobs, ray_token_file)
+    verb.run_service(settings_of(), serving, complain, jobs)
 
 
 @token_app.command("create")

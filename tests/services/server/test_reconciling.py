@@ -8,7 +8,7 @@ import pytest
 from stories import Story
 
 from services.server import reconciling
-from services.server.jobs import JobState
+from services.server.jobs import JobsAway, JobState
 from services.server.reconciling import Reconciler, phase_of
 from services.server.shares import ServiceLimits
 from sweeps.ledger import leases
@@ -24,11 +24,14 @@ class Noted:
     launched: list[tuple[str, int]] = field(default_factory=list)
     stopped: list[tuple[str, int]] = field(default_factory=list)
     ended: set[tuple[str, int]] = field(default_factory=set)
+    away: bool = False
 
     def launch(self, id: str, number: int) -> None:
         self.launched.append((id, number))
 
     def observe(self, id: str, number: int) -> JobState:
+        if self.away:
+            raise JobsAway("the place is away")
         return JobState.ENDED if (id, number) in self.ended else JobState.UNKNOWN
 
     def stop(self, id: str, number: int) -> None:
@@ -141,6 +144,18 @@ def test_starts_that_come_to_nothing_are_further_and_further_apart_and_then_it_h
     assert ended.error.startswith("It was started 6 times in a row")
     assert "no such bucket" in ended.error
     assert gaps[1:5] == sorted(gaps[1:5])
+
+
+def test_a_place_that_is_away_costs_no_start(loop, jobs, queue, submit):
+    one = submit()
+    jobs.away = True
+    for _ in range(reconciling.MOST_FAILURES + 1):
+        with pytest.raises(JobsAway):
+            loop.tick()
+    assert (queue.submission(one.id).launches, queue.submission(one.id).failures) == (0, 0)
+    jobs.away = False
+    loop.tick()
+    assert jobs.launched == [(one.id, 1)]
 
 
 def test_a_paused_one_is_left_alone_until_it_is_resumed(loop, jobs, queue, submit):

@@ -1,0 +1,228 @@
+"""The Kubernetes manifests: they fit their schemas, run nobody as root, hold no secret, and refer to what is there.
+
+`raycluster.json` is the schema of RayCluster `ray.io/v1` in KubeRay 1.7 (Apache-2.0), without descriptions and status.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from manifests import Manifest, files, pods, rendered
+from pages import ROOT
+
+FOLDER = ROOT / "docker" / "kubernetes"
+BUILDS = {"base": FOLDER / "base", "tpu": FOLDER / "overlays" / "tpu", "gpu": FOLDER / "overlays" / "gpu"}
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+# Made by whoever deploys, by the commands of docs/how-to/deploy.md.
+SECRETS = {"abel-ray-token", "abel-ledger", "abel-mlflow", "abel-store"}
+
+
+@pytest.fixture(params=list(BUILDS))
+def build(request: pytest.FixtureRequest) -> list[Manifest]:
+    return rendered(BUILDS[request.param])
+
+
+def of_kind(build: list[Manifest], kind: str) -> list[Manifest]:
+    return [one for one in build if one["kind"] == kind]
+
+
+def walk(value: Any) -> Iterator[Any]:
+    yield value
+    match value:
+        case Mapping():
+            for below in value.values():
+                yield from walk(below)
+        case list():
+            for below in value:
+                yield from walk(below)
+
+
+def matches(labels: Mapping[str, str], selector: Mapping[str, Any]) -> bool:
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+
+
+def pod_labels(build: list[Manifest]) -> list[Mapping[str, str]]:
+    """The labels of every pod, with those that KubeRay adds."""
+    found = [one["spec"]["template"]["metadata"]["labels"] for one in of_kind(build, "Deployment")]
+    (cluster,) = of_kind(build, "RayCluster")
+    groups = [("head", cluster["spec"]["headGroupSpec"])]
+    groups += [("worker", group) for group in cluster["spec"]["workerGroupSpecs"]]
+    for node, group in groups:
+        made = {"ray.io/cluster": cluster["metadata"]["name"], "ray.io/node-type": node}
+        found.append(group["template"]["metadata"]["labels"] | made)
+    return found
+
+
+def test_the_ray_cluster_fits_kuberays_schema(build):
+    schema = json.loads(Path(__file__).with_name("raycluster.json").read_text())
+    (cluster,) = of_kind(build, "RayCluster")
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(cluster)] == []
+    cluster["spec"]["workerGroupSpecs"][0]["replicas"] = "two"
+    (error,) = Draft202012Validator(schema).iter_errors(cluster)
+    assert list(error.path) == ["spec", "workerGroupSpecs", 0, "replicas"]
+
+
+def test_the_cluster_asks_for_a_token_and_the_installed_ray(build):
+    (cluster,) = of_kind(build, "RayCluster")
+    assert cluster["spec"]["authOptions"] == {"mode": "token", "secretName": "abel-ray-token"}
+    assert f"\nray=={cluster['spec']['rayVersion']} " in (ROOT / "docker" / "locks" / "runtime.lock").read_text()
+    assert cluster["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_every_file_is_used():
+    for folder in BUILDS.values():
+        there = {path.name for path in folder.iterdir() if path.is_file()}
+        assert there == files(folder) | {"kustomization.yaml"}
+
+
+def test_nothing_has_the_name_of_another_thing(build):
+    names = [(one["apiVersion"], one["kind"], one["metadata"]["name"]) for one in build]
+    assert len(names) == len(set(names))
+    wide = {"Namespace", "ClusterQueue", "ResourceFlavor"}
+    assert all(one["metadata"].get("namespace") == (None if one["kind"] in wide else "abel") for one in build)
+
+
+def test_no_container_is_root_or_may_become_it(build):
+    for name, pod in pods(build):
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["runAsUser"] >= 10_000, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in (*pod["containers"], *pod.get("initContainers", ())):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+
+
+def test_no_pod_has_a_token_of_the_api_server(build):
+    accounts = {one["metadata"]["name"] for one in of_kind(build, "ServiceAccount")}
+    for name, pod in pods(build):
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["serviceAccountName"] in accounts, name
+
+
+def test_images_are_of_this_version(build):
+    images = {container["image"] for _, pod in pods(build) for container in pod["containers"]}
+    targets = re.findall(r"^FROM \S+ AS (\w+)$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+    assert images <= {f"abel-sweeps-{target}:{VERSION}" for target in targets}
+
+
+def test_secrets_are_named_and_not_contained(build):
+    assert of_kind(build, "Secret") == []
+    keys = {"secretRef": "name", "secret": "secretName", "secretKeyRef": "name", "authOptions": "secretName"}
+    named = {
+        below[key]
+        for value in walk(build)
+        if isinstance(value, Mapping)
+        for word, key in keys.items()
+        if isinstance(below := value.get(word), Mapping)
+    }
+    assert named == SECRETS
+    page = (ROOT / "docs" / "how-to" / "deploy.md").read_text()
+    assert all(f"create secret generic {name} " in page for name in named)
+    assert not re.search(r"(password|secret|token)\s*[:=]\s*['\"]?[A-Za-z0-9+/]{12,}", yaml.safe_dump(build), re.I)
+    assert not re.search(r"://[^/\s]*:[^/\s]*@", yaml.safe_dump(build))
+
+
+def test_mounts_claims_and_maps_are_there(build):
+    claims = {one["metadata"]["name"] for one in of_kind(build, "PersistentVolumeClaim")}
+    maps = {one["metadata"]["name"] for one in of_kind(build, "ConfigMap")}
+    for name, pod in pods(build):
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        claimed = [volume["persistentVolumeClaim"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
+        assert {claim["claimName"] for claim in claimed} <= claims, name
+        for container in pod["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} == volumes, name
+            references = [source["configMapRef"]["name"] for source in container["envFrom"] if "configMapRef" in source]
+            assert set(references) <= maps, name
+
+
+def test_selectors_select_pods(build):
+    labels = pod_labels(build)
+    for one in (*of_kind(build, "PodDisruptionBudget"), *of_kind(build, "Deployment")):
+        assert any(matches(pod, one["spec"]["selector"]) for pod in labels), one["metadata"]["name"]
+    for one in of_kind(build, "Service"):
+        assert any(matches(pod, {"matchLabels": one["spec"]["selector"]}) for pod in labels), one["metadata"]["name"]
+    for one in of_kind(build, "NetworkPolicy"):
+        chosen = [
+            value["podSelector"] for value in walk(one["spec"]) if isinstance(value, Mapping) and "podSelector" in value
+        ]
+        assert all(any(matches(pod, selector) for pod in labels) for selector in chosen), one["metadata"]["name"]
+
+
+def test_all_that_is_not_allowed_is_denied(build):
+    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(build, "NetworkPolicy")}
+    assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    opened = {
+        (name, port["port"])
+        for name, spec in policies.items()
+        for rule in spec.get("ingress", ())
+        for port in rule.get("ports", ())
+    }
+    assert opened == {("allow-ray", 8265), ("allow-service", 8900), ("allow-mlflow", 5000)}
+    # A rule without `from` would let anybody in.
+    assert all(rule["from"] for spec in policies.values() for rule in spec.get("ingress", ()))
+
+
+def test_the_queue_covers_what_pods_ask_for(build):
+    (queue,) = of_kind(build, "ClusterQueue")
+    groups = queue["spec"]["resourceGroups"]
+    covered = {resource for group in groups for resource in group["coveredResources"]}
+    flavors = {one["metadata"]["name"] for one in of_kind(build, "ResourceFlavor")}
+    assert {flavor["name"] for group in groups for flavor in group["flavors"]} == flavors
+    asked = {
+        resource
+        for name, pod in pods(build)
+        for container in pod["containers"]
+        for resource in container["resources"]["requests"]
+    }
+    assert asked == covered
+    (local,) = of_kind(build, "LocalQueue")
+    (cluster,) = of_kind(build, "RayCluster")
+    assert cluster["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == local["metadata"]["name"]
+    assert local["spec"]["clusterQueue"] == queue["metadata"]["name"]
+
+
+def test_the_tpu_overlay_has_both_generations():
+    (cluster,) = of_kind(rendered(BUILDS["tpu"]), "RayCluster")
+    groups = {group["groupName"]: group["template"]["spec"] for group in cluster["spec"]["workerGroupSpecs"]}
+    kinds = {name: pod["nodeSelector"] for name, pod in groups.items() if "nodeSelector" in pod}
+    kind, topology = "cloud.google.com/gke-tpu-accelerator", "cloud.google.com/gke-tpu-topology"
+    assert kinds == {
+        "tpu-v5e": {kind: "tpu-v5-lite-podslice", topology: "2x2"},
+        "tpu-v6e": {kind: "tpu-v6e-slice", topology: "2x2"},
+    }
+    for name in kinds:
+        (container,) = groups[name]["containers"]
+        resources = container["resources"]
+        assert resources["limits"]["google.com/tpu"] == resources["requests"]["google.com/tpu"] == "4"
+
+
+def test_the_service_is_called_by_its_names(build):
+    (service,) = (pod for name, pod in pods(build) if name == "abel-service")
+    (container,) = service["containers"]
+    given = {one["name"]: one["value"] for one in container["env"]}
+    (cluster,) = of_kind(build, "RayCluster")
+    assert given["ABEL_SERVE_RAY_JOBS"] == f"http://{cluster['metadata']['name']}-head-svc:8265"
+    probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")]
+    hosts = [header["value"] for probe in probes for header in probe["httpHeaders"]]
+    assert len(hosts) == 3 and set(hosts) <= set(given["ABEL_SERVE_NAMES"].split())
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.mark.parametrize("name", list(BUILDS))
+def test_kubectl_prints_the_same(name):
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(BUILDS[name])], capture_output=True, text=True, timeout=60, check=True
+    )
+    key = lambda one: (one["kind"], one["metadata"]["name"])  # noqa: E731
+    assert sorted(yaml.safe_load_all(done.stdout), key=key) == sorted(rendered(BUILDS[name]), key=key)

@@ -1,0 +1,233 @@
+"""Jobs on a Ray cluster, against a server that answers as the Jobs API of Ray's dashboard does, token and all."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from desks import Api, NoJobs, serving
+from stories import Story
+
+from services.api.app import build
+from services.errors import OperationError
+from services.server.jobs import LOG_BYTES, JobsAway, JobState
+from services.server.ray_jobs import RayJobs
+from services.settings import Settings
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.tokens import Tokens
+
+TOKEN = "a-token-of-the-cluster"
+ID = "0123456789abcdef"
+
+
+@dataclass
+class Head:
+    """What a Ray head knows of its jobs, and what it was asked."""
+
+    url: str = ""
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    printed: str = ""
+    broken: int | None = None
+    text: str = "Traceback (most recent call last):\nRuntimeError: no agent"
+
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        self.asked.append((method, path))
+        if self.broken is not None:
+            return self.broken, self.text
+        parts = path.removeprefix("/api/jobs/").split("/")
+        match method, parts:
+            case "POST", [""]:
+                return self._submit(body)
+            case "GET", [name] if name in self.jobs:
+                return 200, self.jobs[name]
+            case "GET", [name, "logs"] if name in self.jobs:
+                return 200, {"logs": self.printed}
+            case "POST", [name, "stop"] if name in self.jobs:
+                self.jobs[name]["status"] = "STOPPED"
+                return 200, {"stopped": True}
+        return 404, f"Job {parts[0]} does not exist"
+
+    def _submit(self, body: Any) -> tuple[int, Any]:
+        name = body["submission_id"]
+        if name in self.jobs:
+            return 500, f"Traceback (most recent call last):\nValueError: Job with submission_id {name} already exists"
+        self.jobs[name] = {"type": "SUBMISSION", "status": "PENDING"} | body
+        return 200, {"job_id": name, "submission_id": name}
+
+
+@pytest.fixture
+def head() -> Iterator[Head]:
+    made = Head()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+        def _answer(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")
+            match self.headers.get("Authorization"):
+                case None:
+                    status, answer = 401, "Unauthorized: Missing authentication token"
+                case given if given != f"Bearer {TOKEN}":
+                    status, answer = 403, "Forbidden: Invalid authentication token"
+                case _:
+                    status, answer = made.answer(self.command, self.path, body)
+            content = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = _answer  # noqa: N815
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    made.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    return file
+
+
+@pytest.fixture
+def place(head: Head, token_file: Path) -> RayJobs:
+    return RayJobs(head.url + "/", token_file)
+
+
+def test_a_launch_is_a_job_with_a_fixed_command(head, place):
+    place.launch(ID, 3)
+    (job,) = head.jobs.values()
+    assert job["submission_id"] == f"{ID}-3"
+    assert job["entrypoint"] == f"python -P -m services.server.job {ID} 3"
+    assert job["runtime_env"] == {"env_vars": {"ABEL_RAY_ADDRESS": "auto"}}
+
+
+def test_nothing_of_an_id_reaches_the_shell(head, place):
+    place.launch("$(id);", 1)
+    (job,) = head.jobs.values()
+    assert job["entrypoint"] == "python -P -m services.server.job '$(id);' 1"
+
+
+def test_a_second_launch_of_a_number_starts_nothing(head, place):
+    place.launch(ID, 1)
+    place.launch(ID, 1)
+    place.launch(ID, 2)
+    assert [path for method, path in head.asked if method == "POST"] == ["/api/jobs/", "/api/jobs/"]
+    assert list(head.jobs) == [f"{ID}-1", f"{ID}-2"]
+
+
+def test_two_services_that_launch_at_once_start_one_job(head, place, monkeypatch):
+    answer = head.answer
+
+    def late(method: str, path: str, body: Any) -> tuple[int, Any]:
+        if method == "POST":
+            head.jobs[f"{ID}-1"] = {"status": "PENDING"}  # the other service was faster
+        return answer(method, path, body)
+
+    monkeypatch.setattr(head, "answer", late)
+    place.launch(ID, 1)
+    assert place.observe(ID, 1) is JobState.ALIVE
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("PENDING", JobState.ALIVE),
+        ("RUNNING", JobState.ALIVE),
+        ("STOPPED", JobState.ENDED),
+        ("SUCCEEDED", JobState.ENDED),
+        ("FAILED", JobState.ENDED),
+    ],
+)
+def test_the_state_of_a_job(head, place, status, state):
+    head.jobs[f"{ID}-1"] = {"status": status}
+    assert place.observe(ID, 1) is state
+
+
+def test_a_head_that_was_replaced_knows_no_job(place):
+    assert place.observe(ID, 1) is JobState.UNKNOWN
+    assert place.output(ID, 1) == ""
+    place.stop(ID, 1)
+
+
+def test_a_job_is_stopped_and_its_output_ends_with_the_last_lines(head, place):
+    place.launch(ID, 1)
+    head.printed = "first\n" + "x" * LOG_BYTES + "last"
+    place.stop(ID, 1)
+    assert place.observe(ID, 1) is JobState.ENDED
+    shown = place.output(ID, 1)
+    assert shown.endswith("xlast") and len(shown) == LOG_BYTES
+
+
+def test_a_new_token_is_read_without_a_restart(place, token_file):
+    token_file.write_text("old")
+    with pytest.raises(JobsAway, match=r"refuses the token in .*token \(403\)"):
+        place.observe(ID, 1)
+    token_file.write_text(TOKEN)
+    assert place.observe(ID, 1) is JobState.UNKNOWN
+
+
+def test_without_a_token_the_head_refuses(head):
+    with pytest.raises(JobsAway, match=r"refuses the token in no file \(401\)"):
+        RayJobs(head.url, None).launch(ID, 1)
+
+
+def test_a_token_file_that_is_missing_is_named(place, token_file):
+    token_file.unlink()
+    with pytest.raises(JobsAway, match=r"the Ray token in .*token cannot be read \(FileNotFoundError\)"):
+        place.launch(ID, 1)
+
+
+@pytest.mark.parametrize(("status", "shown"), [(500, "answers 500: RuntimeError: no agent"), (302, "answers 302")])
+def test_a_head_that_fails_is_away(head, place, status, shown):
+    head.broken = status
+    for act in (place.launch, place.observe, place.stop, place.output):
+        with pytest.raises(JobsAway, match=shown):
+            act(ID, 1)
+
+
+def test_another_server_at_the_address_is_told(head, place):
+    head.broken, head.text = 200, "<html>"
+    with pytest.raises(JobsAway, match="does not answer as Ray's Jobs API does"):
+        place.observe(ID, 1)
+
+
+def test_a_head_that_is_down_is_away(token_file, free_port):
+    place = RayJobs(f"http://127.0.0.1:{free_port()}", token_file)
+    with pytest.raises(JobsAway, match=r"http://127.0.0.1:\d+ does not answer \(ConnectionError\)"):
+        place.launch(ID, 1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ray-head:8265", "ray://head:10001", "http://", "http://me:pass@head:8265", "http://head:99999", "http://h?a=b"],
+)
+def test_a_url_that_is_no_dashboard_is_refused(url):
+    with pytest.raises(OperationError, match="--ray-jobs: must be the address of a Ray dashboard") as error:
+        RayJobs(url, None)
+    assert "pass" not in str(error.value)
+
+
+def test_the_service_says_that_the_cluster_is_away(head, place, story: Story, tmp_path):
+    settings = Settings.from_env({"ABEL_HOME": str(tmp_path)})
+    with serving(build(settings, story.ledger, place)) as url:
+        api = Api(url, story.ledger, Tokens.of(story.ledger), Submissions.of(story.ledger), NoJobs())
+        one = api.submit()
+        api.queue.count_launch(api.queue.submission(one), None)
+        head.broken = 500
+        log = api.ask("GET", f"/v1/sweeps/{one}/log")
+        assert (log.status_code, log.headers["Retry-After"]) == (503, "5")
+        assert "answers 500" in log.json()["detail"]
