@@ -34,7 +34,7 @@ class JointStep:
 
     program: Program
     name: Literal["init", "advance", "trace", "evaluate"]  # to trace is to advance without computing anything
-    key: np.ndarray  # the words of the key
+    key: np.ndarray | None = None  # the words of the key; None to trace, where any will do
     state: Tree | None = None  # of arrays of the host; None for the state that the peer has
     stretch: tuple[np.ndarray, int, tuple[int, int]] | None = None  # learning rates, batch size, stretch
 
@@ -98,7 +98,7 @@ class _Led:
         arguments = (learning_rates, batch_size, stretch)
         if _is_traced(state):
             # The peers trace too, because what a training keeps, such as data on its devices, may be placed by a trace.
-            self._tell("trace", key, stretch=arguments)
+            self._tell("trace", None, stretch=arguments)
             return self.training.advance(state, hyper, learning_rates, key, batch_size, stretch)
         self._tell("advance", key, state=self._unheld(state), stretch=arguments)
         self.leader.held, sums = self.training.advance(state, hyper, learning_rates, key, batch_size, stretch)
@@ -109,10 +109,9 @@ class _Led:
         self.leader.held = state
         return self.training.evaluate(state, key)
 
-    def _tell(self, name: Any, key: jax.Array, **arguments: Any) -> None:
-        self.leader.tell(
-            JointStep(program=self.program, name=name, key=np.asarray(jax.random.key_data(key)), **arguments)
-        )
+    def _tell(self, name: Any, key: jax.Array | None, **arguments: Any) -> None:
+        words = None if key is None else np.asarray(jax.random.key_data(key))
+        self.leader.tell(JointStep(program=self.program, name=name, key=words, **arguments))
 
     def _unheld(self, state: Tree) -> Tree | None:
         return None if state is self.leader.held else jax.device_get(state)
@@ -123,23 +122,24 @@ class Follower:
 
     def __init__(self, training: Callable[[Program], Training]) -> None:
         self._training = training
-        self._held: Tree | None = None
+        self.held: Tree | None = None
 
     def take(self, step: JointStep) -> None:
         """Take a step; nothing is returned, as the leader has the same result."""
-        training, key = self._training(step.program), jax.random.wrap_key_data(jnp.asarray(step.key))
+        training = self._training(step.program)
+        key = jax.random.key(0) if step.key is None else jax.random.wrap_key_data(jnp.asarray(step.key))
         if step.state is not None:
-            self._held = jax.tree.map(jax.device_put, step.state)  # like those of a restored checkpoint
+            self.held = jax.tree.map(jax.device_put, step.state)  # like those of a restored checkpoint
         match step.name:
             case "init":
-                self._held = training.init(key)
+                self.held = training.init(key)
             case "advance":
-                self._held, sums = _advanced(training, step, key, self._held)
+                self.held, sums = _advanced(training, step, key, self.held)
                 jax.block_until_ready(sums)  # type: ignore[no-untyped-call]
             case "trace":
-                jax.eval_shape(partial(_advanced, training, step, key), self._held)
+                jax.eval_shape(partial(_advanced, training, step, key), self.held)
             case "evaluate":
-                jax.block_until_ready(training.evaluate(self._held, key))  # type: ignore[no-untyped-call]
+                jax.block_until_ready(training.evaluate(self.held, key))  # type: ignore[no-untyped-call]
 
 
 def _advanced(training: Training, step: JointStep, key: jax.Array, state: Tree) -> tuple[Tree, Tree]:
