@@ -1,8 +1,12 @@
 """How processes become one gang. Afterwards `jax.devices` returns the devices of all of them, in the order of their ranks."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import jax
+from jax._src.lib import _jax  # type: ignore[attr-defined]
 
 # A process that is frozen or unreachable ends the others after this time; of one that dies their sockets tell at once.
 HEARTBEAT_SECONDS = 10
@@ -20,11 +24,16 @@ def coordinator_at(address: str) -> str:
         return f"{address}:{probe.getsockname()[1]}"
 
 
-def join_gang(coordinator: str, hosts: int, rank: int) -> None:
+def join_gang(coordinator: str, hosts: int, rank: int, address: str) -> None:
     """Make this process one of a gang; all have to call this, before JAX computes anything.
 
+    XLA ends the process if not all have called within ``JOIN_SECONDS``.
+
+    Args:
+        address: of this host, where the others reach it.
+
     Raises:
-        NotJoined: not all have called within ``JOIN_SECONDS``.
+        NotJoined: the processes cannot tell each other of their devices.
     """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]
     # It would take SIGTERM for itself.
@@ -37,6 +46,18 @@ def join_gang(coordinator: str, hosts: int, rank: int) -> None:
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=HEARTBEAT_SECONDS,
         )
-        jax.devices()  # here, because each process waits in this call for all others
+        with _gloo_at(address):
+            jax.devices()  # here, because each process waits in this call for all others
     except jax.errors.JaxRuntimeError as error:
         raise NotJoined(f"process {rank} of {hosts} cannot join the gang at {coordinator}: {error}") from error
+
+
+@contextmanager
+def _gloo_at(address: str) -> Iterator[None]:
+    """Make gloo listen at an address, for which JAX has no setting: it would be that of the host's name, often loopback."""
+    usual = _jax.make_gloo_tcp_collectives
+    _jax.make_gloo_tcp_collectives = partial(usual, hostname=address)
+    try:
+        yield
+    finally:
+        _jax.make_gloo_tcp_collectives = usual

@@ -59,7 +59,7 @@ class Peer:
 
     def join(self, coordinator: str, hosts: int, rank: int) -> None:
         """Join the gang."""
-        membership.join_gang(coordinator, hosts, rank)
+        membership.join_gang(coordinator, hosts, rank, ray.util.get_node_ip_address())
         signal.signal(signal.SIGTERM, lambda *_: self._workshop.leaving.set())
 
     def identity(self, program: Program) -> tuple[Identity, str]:
@@ -94,9 +94,10 @@ class Gang:
         hosts = group.bundle_count
         self._peers = [_started(group, rank, checkpoints, data_dir) for rank in range(1, hosts)]
         ray.get([peer.__ray_ready__.remote() for peer in self._peers])
-        coordinator = membership.coordinator_at(ray.util.get_node_ip_address())
+        address = ray.util.get_node_ip_address()
+        coordinator = membership.coordinator_at(address)
         joined = [peer.join.remote(coordinator, hosts, rank) for rank, peer in enumerate(self._peers, start=1)]
-        membership.join_gang(coordinator, hosts, 0)
+        membership.join_gang(coordinator, hosts, 0, address)
         ray.get(joined)
         threading.Thread(target=self._watch, daemon=True).start()
 
