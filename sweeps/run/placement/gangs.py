@@ -13,7 +13,7 @@ from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -30,6 +30,7 @@ from workers.workshop import Workshop
 
 # After a peer is lost, a computation that waits for it ends with an error within milliseconds, unless the network is down.
 GRACE_SECONDS = 10.0
+LOSS_SECONDS = 3.0  # until Ray tells of a process that is gone
 
 
 class PeerLost(ConnectionError):
@@ -117,9 +118,11 @@ class Gang:
 
     def explained(self, error: Exception) -> Exception:
         """Return why a peer ended, if that may have caused an error of this process; else the error."""
+        found = error
         if XLA_ERRORS & {kind.__name__ for kind in type(error).__mro__} and "RESOURCE_EXHAUSTED" not in str(error):
             self._is_broken.wait(GRACE_SECONDS)
-        return self._why or error
+            found = self._why or error
+        return found.cause if isinstance(found, RayTaskError) else found
 
     def end(self) -> None:
         """End the peers."""
@@ -132,18 +135,30 @@ class Gang:
 
     def _watch(self) -> None:
         """Wait for the peers to have taken each step; end this process some time after one of them could not."""
-        try:
-            while True:
-                if any(ray.get(self._told.get())):
+        while self._why is None:
+            told = self._told.get()
+            try:
+                if any(ray.get(told)):
                     self._leave()
-        except RayActorError as error:
-            self._why = PeerLost(error)
-        except Exception as error:
-            self._why = error
+            except Exception as error:
+                self._why = _loss_among(told) or error
         self._is_broken.set()
         self.end()  # so that nothing here waits for a peer that is out of step
         threading.Event().wait(GRACE_SECONDS)
         os._exit(1)
+
+
+def _loss_among(told: list[ray.ObjectRef]) -> PeerLost | None:
+    """Return the loss of a peer among the answers to a step, which also causes errors in the other peers."""
+    answered, _ = ray.wait(told, num_returns=len(told), timeout=LOSS_SECONDS)
+    for answer in answered:
+        try:
+            ray.get(answer)
+        except RayActorError as error:
+            return PeerLost(error)
+        except Exception:
+            continue
+    return None
 
 
 def _started(group: PlacementGroup, rank: int, checkpoints: Path, data_dir: Path | None) -> ActorHandle:
