@@ -55,7 +55,7 @@ DOORS = {
     "numpy": ("*",),
     "obstore": ("workers/checkpoints/stores.py",),
     "optax": ("abel/transform.py", "abel/optimizers.py", "workers/*"),
-    "orbax": ("workers/checkpoints/local.py",),
+    "orbax": ("workers/checkpoints/arrays.py",),
     "pandas": ("services/*", "sweeps/results/*"),
     "psutil": ("sweeps/*", "services/*"),
     "prometheus_client": ("services/api/health.py",),
@@ -337,7 +337,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
         ("sweeps/spec/grid.py", "from sweeps.ledger.ledger import Ledger", "sweeps.spec must not import sweeps.ledger"),
         ("services/report/page.py", "from services import cli", "services.report must not import services.cli"),
         ("sweeps/forecast/plan.py", "__import__('httpx')", "httpx comes in at no door yet"),
-        ("workers/deep/down/model.py", "import orbax.checkpoint", "orbax comes in at workers/checkpoints/local.py"),
+        ("workers/deep/down/model.py", "import orbax.checkpoint", "orbax comes in at workers/checkpoints/arrays.py"),
         (
             "sweeps/spec/sweep.py",
             "import os\nhome = os.environ['HOME']",

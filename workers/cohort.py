@@ -47,7 +47,7 @@ def train(cohort: Cohort, workshop: Workshop) -> Generator[Report, None, None]:
     if workshop.leaving.is_set():
         return
     training = workshop.training(cohort.program)
-    _refuse_other_numerics(cohort, workshop.identity(cohort.program))
+    refuse_other_numerics(cohort.identity, workshop.identity(cohort.program))
     if cohort.observations and diverged(cohort.observations[-1]):  # its worker was lost before it reported this
         yield Ended(trials=tuple(member.trial for member in cohort.members), epoch=cohort.epoch, diverged=True)
         return
@@ -233,7 +233,12 @@ def _trials(group: Sequence[Pair]) -> tuple[str, ...]:
     return tuple(member.trial for member, _ in group)
 
 
-def _refuse_other_numerics(cohort: Cohort, ours: Identity) -> None:
-    if why := cohort.identity.why_not(ours):
+def refuse_other_numerics(wanted: Identity, ours: Identity) -> None:
+    """Raise unless a process with the identity ``ours`` computes the states that a sweep's keys name.
+
+    Raises:
+        WorkerMismatch: it differs in data, code, libraries or settings; `OtherDevice` if also in its processor or accelerator.
+    """
+    if why := wanted.why_not(ours):
         kind = OtherDevice if any(part.startswith("device: ") for part in why) else WorkerMismatch
         raise kind("this worker must compute the states that the sweep's keys name, but differs in " + "; ".join(why))

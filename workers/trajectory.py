@@ -12,7 +12,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,13 @@ class Identity:
         parts |= {"data": (self.data[:12], other.data[:12]), "code": (self.code[:12], other.code[:12])}
         parts["program"] = (json.dumps(self.program, sort_keys=True), json.dumps(other.program, sort_keys=True))
         return [f"{name}: {ours}, {theirs}" for name, (ours, theirs) in parts.items() if ours != theirs]
+
+    def over(self, hosts: int) -> "Identity":
+        """Return the identity in a gang of so many processes, each with the devices of this one."""
+        if hosts == 1:
+            return self
+        devices = hosts * int(self.numerics["devices"])
+        return replace(self, numerics={**self.numerics, "devices": str(devices), "hosts": str(hosts)})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the identity as JSON types."""
@@ -105,6 +112,7 @@ def numerics() -> Mapping[str, str]:
         "random": f"{jax.config.values['jax_default_prng_impl']}"
         + ("" if jax.config.values["jax_threefry_partitionable"] else ", not partitionable"),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        **({"hosts": str(jax.process_count())} if jax.process_count() > 1 else {}),
     }
 
 

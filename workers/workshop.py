@@ -1,6 +1,7 @@
 """What a worker process keeps between cohorts, so it neither reads data nor compiles twice."""
 
 import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ class Workshop:
         store: str | None = None,
         save_every_seconds: float = 120.0,
         allow_nondeterminism: bool = False,
+        led: Callable[[Program, Training], Training] | None = None,
     ) -> None:
+        """``led`` turns a program's training by this process into that of its gang; None for a process that trains alone."""
         self.checkpoints = open_checkpoints(checkpoints, store)
         self.save_every_seconds = save_every_seconds
         self.allow_nondeterminism = allow_nondeterminism
@@ -32,9 +35,11 @@ class Workshop:
         self.identity = cache(self._identify)
         self._load = cache(self._loaded)
         self._data_dir = data_dir
+        self._led = led
 
     def _build(self, program: Program) -> Training:
-        return program.task.build(program, self._load)
+        alone = program.task.build(program, self._load)
+        return alone if self._led is None else self._led(program, alone)
 
     def _loaded(self, data: Any) -> Any:
         return data.load(self._data_dir)

@@ -98,7 +98,8 @@ def identities_here(
         IdentityLost: the data inspection process was killed or stopped three times.
     """
     distinct = list(dict.fromkeys(programs))
-    question = {"programs": [to_dict(program) for program in distinct], "data_dir": data_dir and str(data_dir)}
+    given = [to_dict(program) for program in distinct]
+    question = {"programs": given, "data_dir": data_dir and str(data_dir), "hosts": 1}
     answer = ask_worker("sweeps.processes.inspection", question, environment, "the data inspection process")
     return {program: Identity.from_dict(values) for program, values in zip(distinct, answer["identities"], strict=True)}
 

@@ -1,8 +1,8 @@
 """The identities of programs, which name the states of their trials: data, code and numerics as a worker here has them.
 
-``python -m sweeps.processes.inspection [FD]`` reads ``{"programs": [...], "data_dir": folder or null}`` from standard input and
-writes ``{"identities": [...]}``, or ``{"fault": message, "missing": whether data are missing}``, to a file descriptor,
-by default standard output. The driver runs it in a process with a worker's environment.
+``python -m sweeps.processes.inspection [FD]`` reads ``{"programs": [...], "data_dir": folder or null, "hosts": number}`` from
+standard input, with the hosts of a worker. It writes ``{"identities": [...]}``, or ``{"fault": message, "missing": whether data
+are missing}``, to a file descriptor, by default standard output. The driver runs it in a process with a worker's environment.
 """
 
 import json
@@ -52,7 +52,9 @@ def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:
         with blamed(*variants_of(program)):
             training = program.task.build(program, load)
             check_state(training)
-            found.append(identify(program, training).to_dict())
+            identity = identify(program, training).over(question["hosts"])
+            program.check_batch(program.batch_size, int(identity.numerics["devices"]))
+            found.append(identity.to_dict())
     return found
 
 

@@ -29,6 +29,7 @@ class Options:
 
     Workers run only on nodes with all ``labels``. On a cluster, ``kind`` is the processor or accelerator of these nodes, and
     ``avoid`` has the Ray ids of nodes known to be of another kind. ``custom`` has amounts of the cluster's own resources.
+    A worker is a gang of ``hosts`` processes, each with all these resources on a node of its own.
     """
 
     checkpoints: Path  # their folder, or its cache if they lie in a store
@@ -41,6 +42,7 @@ class Options:
     cpu: float = 1
     gpu: float = 0
     tpu: float = 0
+    hosts: int = 1
     custom: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     kind: str | None = None
@@ -69,7 +71,7 @@ class Options:
 
     @property
     def demand(self) -> Mapping[str, float]:
-        """Resources that a worker takes on its node, by Ray's names."""
+        """Resources that a worker takes on each of its nodes, by Ray's names."""
         wanted = {"CPU": self.cpu, "GPU": self.gpu, "TPU": self.tpu, **self.custom}
         return {name: amount for name, amount in wanted.items() if amount}
 

@@ -38,6 +38,7 @@ def survey_cluster(programs: Sequence[Program], options: Options, *, patience_se
         "options": options_to_dict(options),
         "programs": [to_dict(program) for program in distinct],
         "data_dir": options.data_dir and str(options.data_dir),
+        "hosts": options.hosts,
         "patience_seconds": patience_seconds,
     }
     answer = ask_worker("sweeps.run.placement.survey", question, options.environment, "the survey of the Ray cluster")

@@ -152,7 +152,7 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
     with sweep.losses.heard():
         while sweep.frontier.waiting and not sweep.stopping:
             sweep.begin_tuner(options.cohorts_per_tuner)
-            _tuner(sweep, options.demand, name, directory).fit()
+            _tuner(sweep, options, name, directory).fit()
             if sweep.is_handing_on and not sweep.stopping:
                 _settle_saved(sweep.frontier, options)
                 sweep.frontier.take_back()
@@ -160,13 +160,14 @@ def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
                 gc.collect()  # the old tuner, whose parts refer to each other
 
 
-def _tuner(sweep: Shared, demand: Mapping[str, float], name: str, directory: Path) -> tune.Tuner:
+def _tuner(sweep: Shared, options: Options, name: str, directory: Path) -> tune.Tuner:
     def bundle(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         # With one bundle both strategies are equivalent, but Tune reuses a process only for an equal one. So a cohort that
         # runs alone gets a fresh process.
-        strategy = "STRICT_PACK" if config["alone"] else "PACK"
-        where = {"bundle_label_selector": [config["nodes"]]} if config["nodes"] else {}
-        return tune.PlacementGroupFactory([demand], strategy=strategy, **where)
+        # A gang ends with any failure of its cohort, whose next processes are fresh anyway.
+        strategy = "STRICT_SPREAD" if options.hosts > 1 else "STRICT_PACK" if config["alone"] else "PACK"
+        where = {"bundle_label_selector": [config["nodes"]] * options.hosts} if config["nodes"] else {}
+        return tune.PlacementGroupFactory([options.demand] * options.hosts, strategy=strategy, **where)
 
     return tune.Tuner(
         tune.with_resources(CohortTrainable, bundle),

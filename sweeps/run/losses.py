@@ -61,10 +61,7 @@ class Loss:
             return f"out of memory: the kernel killed the worker; {self.memory}"
         if self.failure is FailureClass.OUT_OF_MEMORY and (figures := memory_figures(text, self.actor)):
             return f"out of memory: {figures}"
-        lines = text.splitlines() or [type(self.error).__name__]
-        # Ray's first line only says that the worker died.
-        why = next((line for line in lines if "because" in line), lines[0])
-        return f"a worker was lost: {why.strip().partition('. ')[0]}"
+        return f"a worker was lost: {why_lost(self.error)}"
 
 
 @dataclass
@@ -164,6 +161,13 @@ class _Actors(RayActorManager):  # type: ignore[misc]
     def _ray_id(self, tracked_actor: TrackedActor) -> str:
         held = self._live_actors_to_ray_actors_resources.get(tracked_actor)
         return held[0]._actor_id.hex() if held else ""
+
+
+def why_lost(error: BaseException) -> str:
+    """Return the line of Ray's error for a lost process that gives the reason; its first only says that the process died."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    why = next((line for line in lines if "because" in line), lines[0])
+    return why.strip().partition(". ")[0]
 
 
 def memory_figures(text: str, actor: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The Ray side of a worker: one Tune trial is one cohort, trained by :func:`workers.cohort.train`.
+"""The Ray side of a worker: one Tune trial is one cohort, trained by :func:`workers.cohort.train`; alone, or as a gang's leader.
 
 A report carries every epoch since the last one. Failures in training are returned (``failure`` and its class) instead of raised,
 as Tune keeps only a flag of an exception. SIGTERM means that the machine is being taken away: the current epoch is finished, its
@@ -23,6 +23,7 @@ from sweeps.files import OWNER_ONLY
 from sweeps.processes.job import Options
 from sweeps.processes.memory import GIB, in_use
 from sweeps.run.failures import FailureClass, classify
+from sweeps.run.placement.gangs import Gang, OtherPeer
 from workers.cohort import OtherDevice, WorkerMismatch, train
 from workers.reports import Cohort, Forked, Report
 from workers.workshop import Workshop
@@ -44,6 +45,7 @@ class WorkerSettings:
     save_every_seconds: float
     report_every_seconds: float
     allow_nondeterminism: bool
+    hosts: int = 1
 
     @classmethod
     def of(cls, options: Options) -> "WorkerSettings":
@@ -55,6 +57,7 @@ class WorkerSettings:
             save_every_seconds=options.save_every_seconds,
             report_every_seconds=options.report_every_seconds,
             allow_nondeterminism=options.allow_nondeterminism,
+            hosts=options.hosts,
         )
 
 
@@ -95,15 +98,17 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         """Open the workshop, which keeps compiled epochs and data between cohorts."""
         os.umask(OWNER_ONLY)  # on another node the driver's umask is not inherited
         settings: WorkerSettings = config["settings"]
+        self._gang = Gang(settings.checkpoints, settings.data_dir, self._leave) if settings.hosts > 1 else None
         self._workshop = Workshop(
             checkpoints=settings.checkpoints,
             store=settings.store,
             data_dir=settings.data_dir,
             save_every_seconds=settings.save_every_seconds,
             allow_nondeterminism=settings.allow_nondeterminism,
+            led=self._gang.led if self._gang else None,
         )
         self._report_every_seconds = settings.report_every_seconds
-        self._preempted = False
+        self._ends = False
         signal.signal(signal.SIGTERM, self._leave)  # replaces Ray's handler, which ends the process at once
         self._begin(config)
 
@@ -115,7 +120,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train for a short time, at least one epoch."""
-        if self._preempted:
+        if self._ends:
             ray.actor.exit_actor()  # not earlier: Tune would give the next cohort to a process that it considers idle
         if self._is_done:
             time.sleep(LINGER_SECONDS)
@@ -128,9 +133,9 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
                 if isinstance(report, Forked) or time.monotonic() >= until:  # siblings may find a free worker
                     return {"reports": reports, "done": False}
         except Exception as error:
-            return {"reports": reports, "done": True} | _failure(error)
-        self._preempted = self._workshop.leaving.is_set()
-        if self._preempted:
+            return {"reports": reports} | self._failed(error)
+        self._ends = self._workshop.leaving.is_set()
+        if self._ends:
             taken = {"failure": PREEMPTED, "failure_class": FailureClass.PREEMPTED}
             return {"reports": reports, "preempted": True, "done": False} | taken
         self._is_done = True
@@ -139,6 +144,15 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     def cleanup(self) -> None:
         """Save the current state, if training was stopped early."""
         self._reports.close()
+        if self._gang is not None:
+            self._gang.end()
+
+    def _failed(self, error: Exception) -> dict[str, Any]:
+        """Return the result for an error. It also ends a gang, whose processes may be at different steps."""
+        if self._gang is None:
+            return {"done": True} | _failure(error)
+        self._ends = True
+        return {"done": False} | _failure(self._gang.explained(error))
 
     def _leave(self, *_: object) -> None:
         self._workshop.leaving.set()
@@ -171,5 +185,7 @@ def _failure(error: Exception) -> dict[str, Any]:
         line += f" ({in_use()}; the worker has {psutil.Process().memory_info().rss / GIB:.1f} GiB)"
         line += LESS_MEMORY if "RESOURCE_EXHAUSTED" in str(error) else ""
     failure = {"failure": "\n".join([line, *more, traceback.format_exc()]), "failure_class": kind}
-    foreign = {"foreign_node": ray.get_runtime_context().get_node_id()} if isinstance(error, OtherDevice) else {}
-    return failure | foreign
+    if not isinstance(error, OtherDevice):
+        return failure
+    node = error.node if isinstance(error, OtherPeer) else ray.get_runtime_context().get_node_id()
+    return failure | {"foreign_node": node}

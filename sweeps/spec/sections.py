@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo
 
 from sweeps.errors import Faults
 from sweeps.spec import programs, rules, schedules
@@ -20,7 +20,6 @@ from sweeps.spec.shapes import STRICT, SchemaAs, shape_of
 MAX_EPOCHS = 1_000_000
 MAX_TRIALS = 100_000
 MAX_SEED = 2**32 - 1
-TPU_CHIPS = (0, 1, 2, 4, 8)
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
 _Item = TypeVar("_Item", int, str)
@@ -73,8 +72,14 @@ def _gpus(value: float) -> float:
 
 
 def _chips(value: float) -> float:
-    if value not in TPU_CHIPS:
+    if value not in (0, 1, 2, 4, 8):
         raise ValueError("must be 1, 2, 4 or 8 chips, which Ray can give a worker, or 0 for none")
+    return value
+
+
+def _hosts(value: int, info: ValidationInfo) -> int:
+    if value > 1 and info.data.get("tpu"):
+        raise ValueError("must be 1 with tpu, as a worker on TPU chips has those of one host")
     return value
 
 
@@ -197,11 +202,14 @@ class Arm(Part):
 
 
 class Resources(Part):
-    """Resources that one worker holds while it trains."""
+    """Resources that one worker holds while it trains; with several hosts, on each of them."""
 
     cpu: Annotated[float, Field(gt=0, le=1024)] = Field(default=1, description="Processor cores.")
     gpu: Annotated[Amount, AfterValidator(_gpus)] = Field(default=0, description="GPUs; may be a fraction of one.")
     tpu: Annotated[Amount, AfterValidator(_chips)] = Field(default=0, description="TPU chips: 1, 2, 4 or 8.")
+    hosts: Annotated[int, Field(ge=1, le=1024), AfterValidator(_hosts)] = Field(
+        default=1, description="Nodes of a Ray cluster that one worker spans, each with all these resources."
+    )
     custom: dict[ResourceName, Annotated[float, Field(gt=0, le=1024)]] = Field(
         default={}, description="Resources that the nodes of a Ray cluster were started with, by name."
     )

@@ -143,7 +143,7 @@ def test_of_two_kinds_of_node_the_one_with_the_most_slots_is_used_unless_another
 
     # No GPU is here: what these workers see instead are the two processors.
     majority = Place(tmp_path, head, {"gpu": 1})
-    assert "A100 (2), H100 (1); only A100 is used" in _finished(majority.run())
+    assert "A100 (2 workers), H100 (1 workers); only A100 is used" in _finished(majority.run())
     assert majority.device(expected) == f"cpu: {processor()}"
 
     named = Place(tmp_path, head, {"gpu": 1, "accelerator": "H100"})

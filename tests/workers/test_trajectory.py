@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 
 from abel.schedules import EpochPlan
-from workers.trajectory import Identity, child
+from workers.trajectory import Identity, child, numerics
 
 IDENTITY = Identity(
     program={"kind": "p"}, data="d" * 64, examples=100, numerics={"jax": "1", "threads": "1"}, code="c" * 64
@@ -22,6 +22,17 @@ def test_a_root_changes_with_every_part_of_the_identity_and_with_the_seed():
     roots = {identity.root(0) for identity in [IDENTITY, *others]} | {IDENTITY.root(1), IDENTITY.root(0, "salt")}
     assert len(roots) == len(others) + 3
     assert IDENTITY.root(0) == replace(IDENTITY).root(0)
+
+
+def test_a_gang_has_keys_of_its_own_and_a_worker_of_one_host_those_of_the_identity_alone():
+    one = replace(IDENTITY, numerics={"jax": "1", "devices": "4"})
+    assert one.over(1) is one
+    assert one.over(2).numerics == {"jax": "1", "devices": "8", "hosts": "2"}
+    assert len({one.root(0), one.over(2).root(0), replace(one, numerics={"jax": "1", "devices": "8"}).root(0)}) == 3
+    assert numerics().keys() == {
+        *("jax", "jaxlib", "flax", "optax", "device", "devices", "threads"),
+        *("dtype", "matmul_precision", "random", "xla_flags"),
+    }
 
 
 def test_a_child_changes_with_rates_batch_size_and_parent_alone():

@@ -1,6 +1,7 @@
 """Checkpoints: training states by key, each verified by a sha256 manifest whenever it is restored.
 
 local    in a folder
+arrays   their arrays, written by orbax
 remote   in an object store, with a folder as cache in front of it
 stores   the objects under one URL: ``s3://``, ``gs://``
 """

@@ -13,14 +13,8 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-
-if TYPE_CHECKING:
-    import orbax.checkpoint as ocp
+from typing import Any
 
 MANIFEST = "manifest.json"
 STATE = "state"
@@ -42,13 +36,6 @@ class Checkpoints:
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
 
-    @cached_property
-    def _orbax(self) -> "ocp.PyTreeCheckpointer":
-        # On first use: it starts JAX's threads, and a driver, which only lists checkpoints, forks Ray's processes.
-        import orbax.checkpoint as ocp
-
-        return ocp.PyTreeCheckpointer()
-
     def __contains__(self, key: str) -> bool:
         return (self._place(key) / MANIFEST).exists()
 
@@ -57,8 +44,12 @@ class Checkpoints:
         place = self._place(key)
         if key in self:
             return
+        from workers.checkpoints.arrays import (
+            write_arrays,  # here, as a driver, which only lists, forks Ray's processes
+        )
+
         with _written(place, self._directory) as draft:
-            self._orbax.save(draft / STATE, _as_list(state))
+            write_arrays(draft / STATE, state)
             (draft / MANIFEST).write_bytes(_manifest(key, epoch, _digests(draft)))
 
     def restore(self, key: str, like: Any) -> Any:
@@ -68,13 +59,11 @@ class Checkpoints:
             FileNotFoundError: there is no checkpoint with this key.
             CheckpointDamaged: the checkpoint does not match its manifest; nothing was restored.
         """
-        import jax  # here, because commands that only list checkpoints do without
+        from workers.checkpoints.arrays import read_arrays
 
         place = self._place(key)
         _verify(key, place)
-        # Arrays restored by orbax are committed to a device, which would trigger a second compilation of the epoch.
-        leaves = [jax.device_put(np.asarray(leaf)) for leaf in self._orbax.restore(place / STATE)]
-        return _like(like, leaves, place)
+        return _like(like, read_arrays(place / STATE), place)
 
     def adopt(self, old: str, new: str) -> bool:
         """Store the state under ``old`` under ``new`` too, in the same files; return False if it is not there intact.
@@ -215,13 +204,6 @@ def _size(directory: Path, *, split: bool = False) -> int:
         for found in (path.lstat() for path in directory.rglob("*") if not path.is_dir()):
             size += found.st_size // (found.st_nlink if split else 1)
     return size
-
-
-def _as_list(state: Any) -> list[np.ndarray]:
-    import jax
-
-    # Leaves are stored by position: their names and nesting belong to the task, and `like` restores them.
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
 
 def _like(like: Any, leaves: list[Any], place: Path) -> Any:

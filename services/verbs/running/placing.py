@@ -65,6 +65,7 @@ def options(settings: Settings, request: Request, spec: SweepSpec) -> Options:
         cpu=resources.cpu,
         gpu=resources.gpu,
         tpu=resources.tpu,
+        hosts=resources.hosts,
         custom=resources.custom,
         cohorts_per_tuner=settings.cohorts_per_tuner,
         labels={**(settings.ray_labels or {} if settings.ray_address else {}), **named},
@@ -81,10 +82,14 @@ def place(settings: Settings, request: Request, spec: SweepSpec, *, patience_sec
         DataAbsent: the data is missing.
         IdentityError: the data or the model does not fit, or no node of the Ray cluster is large enough.
         ClusterAway: the Ray cluster cannot be joined.
-        OperationError: a batch is larger than the data, or grows to a size that cannot be trained.
+        OperationError: a batch is larger than the data, or grows to a size that cannot be trained; or a worker spans several
+            hosts, and there is no cluster.
     """
     chosen, programs = options(settings, request, spec), [trial.program for trial in spec.expand()]
     if chosen.address is None:
+        if chosen.hosts > 1:
+            rule = "must be 1 without a Ray cluster, whose address is in ABEL_RAY_ADDRESS"
+            raise OperationError(f"{spec.name}: resources.hosts: {rule}, got {chosen.hosts}")
         known = identities_here(programs, chosen.environment, chosen.data_dir)
         found = Placement(identities=known, options=chosen)
     else:

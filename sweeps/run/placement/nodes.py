@@ -23,7 +23,7 @@ class ClusterNode:
     labels: Mapping[str, str]
 
     def slots(self, options: Options) -> int:
-        """Return how many of a sweep's workers fit on this node at once, whatever else it does."""
+        """Return how many of a sweep's workers, or processes of its gangs, fit on this node at once, whatever else it does."""
         if not self.has(options.labels):
             return 0
         return int(min(self.resources.get(name, 0) / amount for name, amount in options.demand.items()))
@@ -49,6 +49,15 @@ def living_nodes() -> list[ClusterNode]:
     ]
 
 
+def workers_on(nodes: Sequence[ClusterNode], options: Options) -> int:
+    """Return how many of a sweep's workers fit on these nodes at once; the processes of one gang are on different nodes."""
+    slots = [node.slots(options) for node in nodes]
+    workers = sum(slots) // options.hosts
+    while sum(min(there, workers) for there in slots) < workers * options.hosts:
+        workers -= 1
+    return workers
+
+
 def selector(options: Options) -> dict[str, str]:
     """Return Ray's label selector for the nodes that a sweep's workers may use.
 
@@ -59,10 +68,10 @@ def selector(options: Options) -> dict[str, str]:
 
 
 def refuse_if_none_fits(options: Options, nodes: Sequence[ClusterNode]) -> None:
-    """Raise unless a node is large enough for a worker, as its cohort would wait forever.
+    """Raise unless a worker fits on the nodes, as its cohort would wait forever.
 
     Raises:
-        IdentityError: no node has the labels or enough of a resource, or none has enough of all resources.
+        IdentityError: no node has the labels or enough of a resource, or none has enough of all resources, or too few have.
     """
     labelled = [node for node in nodes if node.has(options.labels)]
     if not labelled:
@@ -75,3 +84,6 @@ def refuse_if_none_fits(options: Options, nodes: Sequence[ClusterNode]) -> None:
     if not any(node.slots(options) for node in labelled):
         wanted = ", ".join(f"{options.path_of(name)} {amount:g}" for name, amount in options.demand.items())
         raise IdentityError(f"resources: must fit on one node of the Ray cluster, got {wanted}")
+    if (large := sum(node.slots(options) > 0 for node in labelled)) < options.hosts:
+        rule = f"must be at most the {large} nodes of the Ray cluster that are large enough"
+        raise IdentityError(f"resources.hosts: {rule}, got {options.hosts}")

@@ -6,7 +6,7 @@ import ray
 
 from sweeps.processes.job import Options
 from sweeps.run.placement import probes
-from sweeps.run.placement.nodes import NODE_LABEL, ClusterNode, living_nodes, selector
+from sweeps.run.placement.nodes import NODE_LABEL, ClusterNode, living_nodes, selector, workers_on
 
 
 class WorkerNodes:
@@ -23,7 +23,7 @@ class WorkerNodes:
     @property
     def room(self) -> int:
         """How many workers these nodes can hold at once, whatever else they do; at most as many as the sweep may have."""
-        fitting = sum(node.slots(self._options) for node in living_nodes() if node.id not in self._options.avoid)
+        fitting = workers_on([node for node in living_nodes() if node.id not in self._options.avoid], self._options)
         return min(fitting, self._options.workers or fitting)
 
     @property

@@ -1,8 +1,8 @@
 """The survey of a Ray cluster before a sweep: which kinds of node can hold its workers, and which of them to use.
 
-``python -m sweeps.run.placement.survey [FD]`` reads ``{"options": {...}, "programs": [...], "data_dir": folder or null,
-"patience_seconds": seconds or null}`` from standard input. It writes ``{"identities": [...], "slots": {kind: workers at once},
-"options": {...}}``, with options that are limited to one kind, to a file descriptor, by default standard output; or
+``python -m sweeps.run.placement.survey [FD]`` reads ``{"options": {...}, "programs": [...], "data_dir": folder or null, "hosts":
+number, "patience_seconds": seconds or null}`` from standard input. It writes ``{"identities": [...], "slots": {kind: workers at
+once}, "options": {...}}``, with options that are limited to one kind, to a file descriptor, by default standard output; or
 ``{"fault": message, "missing": whether data are missing}``; or ``{"away": message}`` if the cluster cannot be joined.
 """
 
@@ -19,7 +19,7 @@ from sweeps.processes.identity import DataAbsent, IdentityError
 from sweeps.processes.job import ACCELERATOR_LABEL, ClusterAway, Options
 from sweeps.processes.surveying import options_from_dict, options_to_dict
 from sweeps.run.placement import probes
-from sweeps.run.placement.nodes import NODE_LABEL, ClusterNode, living_nodes, refuse_if_none_fits, selector
+from sweeps.run.placement.nodes import NODE_LABEL, ClusterNode, living_nodes, refuse_if_none_fits, selector, workers_on
 from sweeps.run.ray_cluster import first_line, ray_cluster
 
 PROBE_SECONDS = 60.0  # a node that does not tell its processor within this time is not used
@@ -48,11 +48,14 @@ def surveyed(options: Options, question: Mapping[str, Any]) -> Mapping[str, Any]
     nodes = living_nodes()
     refuse_if_none_fits(options, nodes)
     kinds = _kinds([node for node in nodes if node.slots(options)], options)
-    slots: Counter[str] = Counter()
-    for node in nodes:
-        if node.id in kinds:
-            slots[kinds[node.id]] += node.slots(options)
-    (kind, _), *_ = sorted(slots.items(), key=lambda one: (-one[1], one[0]))
+    slots = {
+        kind: workers_on([node for node in nodes if kinds.get(node.id) == kind], options) for kind in kinds.values()
+    }
+    (kind, most), *_ = sorted(slots.items(), key=lambda one: (-one[1], one[0]))
+    if not most:
+        found = ", ".join(f"{count} of {kind}" for kind, count in sorted(Counter(kinds.values()).items()))
+        rule = f"must be at most the nodes of one kind, which are {found}"
+        raise IdentityError(f"resources.hosts: {rule}, got {options.hosts}")
     pinned = pin(options, kind, nodes, kinds)
     return {**_asked(pinned, question), "slots": slots, "options": options_to_dict(pinned)}
 

@@ -22,7 +22,7 @@ def here(program):
 
 def answered(program, **environment):
     """The answer of another process."""
-    question = json.dumps({"programs": [program], "data_dir": None})
+    question = json.dumps({"programs": [program], "data_dir": None, "hosts": 1})
     command = [sys.executable, "-m", "sweeps.processes.inspection"]
     done = subprocess.run(
         command, input=question, capture_output=True, text=True, check=True, env=os.environ | environment
@@ -52,11 +52,21 @@ def test_settings_that_change_bits_change_the_keys(tiny_program, environment, wh
     assert ours.why_not(Identity.from_dict(values)) == [what]
 
 
+def test_a_worker_of_several_hosts_has_the_devices_of_all(tiny_program):
+    def asked(hosts):
+        return inspection.answer({"programs": [to_dict(tiny_program)], "data_dir": None, "hosts": hosts})
+
+    (values,) = asked(2)["identities"]
+    assert here(tiny_program).over(2).why_not(Identity.from_dict(values)) == []
+    rule = "batch_size = 16 must be divisible by the number of devices of a worker, got 32 devices"
+    assert rule in asked(32)["fault"]
+
+
 def test_a_data_set_is_read_once_for_all_programs_over_it(tiny_program, monkeypatch):
     loads, load = [], type(tiny_program.data).load
     monkeypatch.setattr(type(tiny_program.data), "load", lambda self, path: loads.append(self) or load(self, path))
     programs = [to_dict(replace(tiny_program, l2=l2)) for l2 in (0.0, 0.1, 0.2)]
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"programs": programs, "data_dir": None})))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"programs": programs, "data_dir": None, "hosts": 1})))
     answer = io.StringIO()
     inspection.main(answer)
     assert len(json.loads(answer.getvalue())["identities"]) == 3

@@ -258,7 +258,7 @@ def test_every_fault_is_told_with_its_path():
         ({"resources": {"cpu": float("nan")}}, "resources.cpu: must be finite, got NaN"),
         (
             {"resources": {"cpus": 1}},
-            "resources.cpus: unknown key, did you mean 'cpu'? (known: cpu, gpu, tpu, custom, accelerator)",
+            "resources.cpus: unknown key, did you mean 'cpu'? (known: cpu, gpu, tpu, hosts, custom, accelerator)",
         ),
         (
             {"resources": {"gpu": 1.5}},
@@ -269,6 +269,11 @@ def test_every_fault_is_told_with_its_path():
             "resources.tpu: must be 1, 2, 4 or 8 chips, which Ray can give a worker, or 0 for none, got 3",
         ),
         ({"resources": {"tpu": 0.5}}, "resources.tpu: must be 1, 2, 4 or 8 chips"),
+        ({"resources": {"hosts": 0}}, "resources.hosts: must be at least 1, got 0"),
+        (
+            {"resources": {"tpu": 4, "hosts": 2}},
+            "resources.hosts: must be 1 with tpu, as a worker on TPU chips has those of one host, got 2",
+        ),
         ({"resources": {"custom": {"slot": 0}}}, "resources.custom.slot: must be above 0, got 0"),
         (
             {"resources": {"custom": {"GPU": 1}}},

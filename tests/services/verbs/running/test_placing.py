@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from services.errors import OperationError
 from services.schemas import Request
 from services.settings import Settings
 from services.verbs.running import placing
@@ -29,3 +30,11 @@ def test_workers_find_the_object_store(spec: SweepSpec, tmp_path: Path) -> None:
     options = placing.options(settings, Request(spec="fig-s6a-digits"), spec)
     assert (options.store, options.checkpoints) == ("s3://lab/sweeps", settings.cache / "checkpoints")
     assert ACCELERATOR_LABEL not in options.labels
+
+
+def test_a_worker_of_several_hosts_needs_a_cluster(spec: SweepSpec, tmp_path: Path) -> None:
+    wide = spec.model_copy(update={"resources": spec.resources.model_copy(update={"hosts": 2})})
+    settings = Settings.from_env({"ABEL_HOME": str(tmp_path)})
+    rule = "resources.hosts: must be 1 without a Ray cluster, whose address is in ABEL_RAY_ADDRESS, got 2"
+    with pytest.raises(OperationError, match=rule):
+        placing.place(settings, Request(spec="fig-s6a-digits"), wide)

@@ -9,7 +9,7 @@ import pytest
 from sweeps.processes.identity import IdentityError
 from sweeps.processes.job import ACCELERATOR_LABEL, Options
 from sweeps.processes.surveying import options_from_dict, options_to_dict
-from sweeps.run.placement.nodes import NODE_LABEL, ClusterNode, refuse_if_none_fits, selector
+from sweeps.run.placement.nodes import NODE_LABEL, ClusterNode, refuse_if_none_fits, selector, workers_on
 from sweeps.run.placement.survey import pin
 
 
@@ -30,6 +30,15 @@ def test_slots_are_limited_by_the_scarcest_resource() -> None:
     assert there.slots(options(labels={"pool": "train"})) == 0
 
 
+@pytest.mark.parametrize(
+    ("slots", "hosts", "workers"),
+    [((3, 1), 1, 4), ((3, 1), 2, 1), ((3, 3), 2, 3), ((2, 1, 1), 2, 2), ((5, 1, 1), 2, 2), ((4, 4), 3, 0), ((), 2, 0)],
+)
+def test_processes_of_a_gang_are_on_different_nodes(slots: tuple[int, ...], hosts: int, workers: int) -> None:
+    nodes = [machine(str(number), CPU=count) for number, count in enumerate(slots)]
+    assert workers_on(nodes, options(hosts=hosts)) == workers
+
+
 def test_an_accelerator_is_known_by_the_label_or_the_resource_that_ray_gives_it() -> None:
     assert machine(labels={ACCELERATOR_LABEL: "A100"}, GPU=1).accelerator == "A100"
     assert machine(**{"GPU": 1, "accelerator_type:H100": 1}).accelerator == "H100"
@@ -42,6 +51,10 @@ def test_an_accelerator_is_known_by_the_label_or_the_resource_that_ray_gives_it(
         (options(cpu=9), "resources.cpu: must be at most the 8 that Ray offers here, got 9"),
         (options(custom={"slot": 1}), "resources.custom.slot: must be at most the 0 that Ray offers here, got 1"),
         (options(cpu=8, gpu=1), "resources: must fit on one node of the Ray cluster, got cpu 8, gpu 1"),
+        (
+            options(cpu=2, hosts=2),
+            "resources.hosts: must be at most the 1 nodes of the Ray cluster that are large enough, got 2",
+        ),
         (options(labels={"pool": "x"}), "Ray cluster: must have a node with the labels pool=x, got 2 nodes without"),
     ],
 )
