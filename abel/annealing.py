@@ -5,13 +5,14 @@ its rivals, not only than the paper's.
 """
 
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal
 
 from abel import checks, rates
 from abel.baselines import Timed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["Annealed", "Cosine", "InverseSqrt", "Linear", "OneCycle", "WarmupStableDecay"]
 
@@ -43,7 +44,7 @@ class Cosine(Annealed):
 
     kind: Literal["cosine"] = "cosine"
 
-    def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shape(self, position: "NDArray[np.float64]") -> "NDArray[np.float64]":
         return rates.warmup(position, self.warmup_epochs) * rates.cosine(position, self.warmup_epochs, self.epochs)
 
 
@@ -63,7 +64,7 @@ class Linear(Annealed):
 
     kind: Literal["linear"] = "linear"
 
-    def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shape(self, position: "NDArray[np.float64]") -> "NDArray[np.float64]":
         return rates.warmup(position, self.warmup_epochs) * rates.linear(position, self.warmup_epochs, self.epochs)
 
 
@@ -93,7 +94,7 @@ class WarmupStableDecay(Annealed):
             rule = f"must be <= epochs - warmup_epochs, {self.epochs - self.warmup_epochs}"
             raise ValueError(f"cooldown_epochs {rule}, got {self.cooldown_epochs}")
 
-    def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shape(self, position: "NDArray[np.float64]") -> "NDArray[np.float64]":
         start = self.epochs - self.cooldown_epochs
         return rates.warmup(position, self.warmup_epochs) * rates.COOLDOWNS[self.cooldown](position, start, self.epochs)
 
@@ -118,7 +119,9 @@ class InverseSqrt(Annealed):
         super().__post_init__()
         checks.whole("warmup_epochs", self.warmup_epochs, at_least=1)
 
-    def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shape(self, position: "NDArray[np.float64]") -> "NDArray[np.float64]":
+        import numpy as np
+
         time = np.minimum(position, self.epochs)
         return rates.warmup(time, self.warmup_epochs) * rates.inverse_sqrt(time, self.warmup_epochs)
 
@@ -154,6 +157,6 @@ class OneCycle(Annealed):
         self._set("div_factor", checks.at_least_one("div_factor", self.div_factor))
         self._set("final_div_factor", checks.at_least_one("final_div_factor", self.final_div_factor))
 
-    def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shape(self, position: "NDArray[np.float64]") -> "NDArray[np.float64]":
         peak, first = self.peak_share * self.epochs, 1.0 / self.div_factor
         return rates.one_cycle(position, peak, self.epochs, first, first / self.final_div_factor)

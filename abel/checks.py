@@ -9,11 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-import numpy as np
-
 T = TypeVar("T")
 
-_F32 = np.finfo(np.float32)
+_SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # normal numbers of float32
 
 
 def _fault(name: str, rule: str, value: object) -> ValueError:
@@ -28,8 +26,14 @@ def plain(value: Any) -> Any:
     """Return the element of a zero-dimensional array, and anything else unchanged."""
     if type(value) in (int, float, bool, str):  # the array check below takes microseconds
         return value
-    is_array = (isinstance(value, np.ndarray | np.generic) or _is_jax(value)) and not _is_traced(value)
-    return value.item() if is_array and np.ndim(value) == 0 else value
+    is_array = (_is_numpy(value) or _is_jax(value)) and not _is_traced(value)
+    return value.item() if is_array and value.ndim == 0 else value
+
+
+def _is_numpy(value: Any) -> bool:
+    """Whether this is an array or a scalar of NumPy, which then is imported: without it, commands start faster."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray | numpy.generic)
 
 
 def _is_jax(value: Any) -> bool:
@@ -68,8 +72,8 @@ def learning_rate(name: str, value: Any) -> float:
     rate = _real(value)
     if not 0 < rate < math.inf:
         raise _fault(name, "be finite and > 0", value)
-    if not float(_F32.tiny) <= rate <= float(_F32.max):
-        raise _fault(name, f"lie in the range of float32, {_F32.tiny} to {_F32.max}", value)
+    if not _SMALLEST <= rate <= _LARGEST:
+        raise _fault(name, f"lie in the range of float32, {_SMALLEST} to {_LARGEST}", value)
     return rate
 
 

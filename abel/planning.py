@@ -1,13 +1,14 @@
 """Base classes of all schedules: counters, base rate with warm-up, and the plan of an epoch."""
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from abel import checks, rates
 from abel.plans import EpochPlan, Event, ScheduleState
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class State(NamedTuple):
@@ -58,7 +59,7 @@ class Planned:
     def _batch_size(self, decays: int, examples: int, batch_size: int) -> int:
         return batch_size
 
-    def _shape(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _shape(self, position: "NDArray[np.float64]") -> "NDArray[np.float64]":
         return rates.warmup(position, self.warmup_epochs)
 
     def _checked(self, state: Any) -> ScheduleState:

@@ -1,12 +1,13 @@
 """Types exchanged between a schedule and a training loop: plans, observations and events."""
 
 from enum import IntFlag
-from typing import Any, Final, NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from abel import bounce
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["DECAYS", "EpochPlan", "Event", "Observation", "Schedule", "ScheduleState"]
 
@@ -44,18 +45,21 @@ class Observation(NamedTuple):
 class EpochPlan(NamedTuple):
     """How to train one epoch: a learning rate for every step, and the batch size."""
 
-    learning_rates: NDArray[np.float32]  # f32[steps]
+    learning_rates: "NDArray[np.float32]"  # f32[steps]
     batch_size: int
 
     def token(self) -> bytes:
         """Return bytes that are equal exactly for plans that train identically.
 
+        >>> import numpy as np
         >>> plan = EpochPlan(np.full(2, 0.5, np.float32), batch_size=16)
         >>> plan.token() == EpochPlan(np.array([0.5, 0.5], np.float32), batch_size=16).token()
         True
         >>> plan.token() == plan._replace(batch_size=32).token()
         False
         """
+        import numpy as np
+
         return np.asarray(self.learning_rates).astype("<f4").tobytes() + int(self.batch_size).to_bytes(8, "little")
 
 

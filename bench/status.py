@@ -59,7 +59,7 @@ def curve(root, trial, epochs):
     parent = root
     for epoch in range(1, epochs + 1):
         key = sha256(f"{trial}/{epoch}".encode()).hexdigest()
-        error = 10 + 80 / epoch + (hash((trial, epoch)) % 1000) / 1000
+        error = 10 + 80 / epoch + int(key[:4], 16) / 65536
         metrics = {"train_loss": error / 22, "test_error": error, "weight_norm_sq": 100.0 + epoch, "seconds": 0.6}
         yield Record(key=key, parent=parent, epoch=epoch, metrics=metrics, finished_at_ms=epoch)
         parent = key

@@ -192,8 +192,8 @@ class Desk:
 
     def _shown(self, one: Submission, sweeps: Mapping[str, SweepRow] | None = None) -> Submitted:
         sweep = self.sweep_of(one) if sweeps is None else sweeps.get(one.sweep_id or "")
-        trials = [] if sweep is None else self._ledger.trials(sweep.id)
-        errors = [one.result.minimum for one in trials if one.result is not None and one.result.minimum is not None]
+        places = [] if sweep is None else self._ledger.places(sweep.id)
+        errors = [place.minimum for place in places if place.minimum is not None]
         return Submitted(
             id=one.id,
             owner=one.owner,
@@ -207,7 +207,7 @@ class Desk:
             workers=one.workers,
             launches=one.launches,
             why=one.error,
-            sweep=None if sweep is None else status.overview(self._ledger, sweep, trials),
+            sweep=None if sweep is None else status.overview(self._ledger, sweep, places),
             best=min(errors, default=None),
             unit="%" if sweep is None else sweep.metric.unit,
         )

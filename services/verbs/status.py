@@ -10,7 +10,7 @@ from services.settings import Settings
 from sweeps.ledger import leases
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import ADOPTED, Ledger
-from sweeps.ledger.records import EventRow, SweepRow, SweepStatus, TrialRow, TrialStatus
+from sweeps.ledger.records import EventRow, Place, SweepRow, SweepStatus, TrialStatus
 
 STOPPED = "stopped"  # marked as running, but without a process: it was killed, or the machine went down
 
@@ -28,29 +28,29 @@ def status(settings: Settings, sweep: str) -> SweepDetail:
         return detail(settings, ledger, row)
 
 
-def overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow] | None = None) -> SweepOverview:
-    """A sweep in figures; its trials are read unless they are given."""
-    return _overview(ledger, sweep, ledger.trials(sweep.id) if trials is None else trials)
+def overview(ledger: Ledger, sweep: SweepRow, places: Sequence[Place] | None = None) -> SweepOverview:
+    """A sweep in figures; where its trials are is read unless it is given."""
+    return _overview(ledger, sweep, ledger.places(sweep.id) if places is None else places)
 
 
-def _overview(ledger: Ledger, sweep: SweepRow, trials: Sequence[TrialRow]) -> SweepOverview:
+def _overview(ledger: Ledger, sweep: SweepRow, places: Sequence[Place]) -> SweepOverview:
     work = ledger.work(sweep.id)
     alive = sweep.status is not SweepStatus.RUNNING or leases.is_held(sweep)
-    statuses = [trial.status for trial in trials]
+    statuses = [place.status for place in places]
     return SweepOverview(
         id=sweep.id,
         name=sweep.name,
         status=sweep.status if alive else STOPPED,
         sharing=sweep.sharing,
         created_ms=sweep.created_ms,
-        trials=len(trials),
+        trials=len(places),
         ended=sum(status.final for status in statuses),
         diverged=statuses.count(TrialStatus.DIVERGED),
         failed=statuses.count(TrialStatus.FAILED),
         cancelled=statuses.count(TrialStatus.CANCELLED),
         stopped=statuses.count(TrialStatus.STOPPED),
-        covered=sum(trial.epoch for trial in trials),
-        total=sum(trial.epochs for trial in trials),
+        covered=sum(place.epoch for place in places),
+        total=sum(place.epochs for place in places),
         trained=work.trained,
         replayed=work.replayed,
     )
@@ -64,7 +64,7 @@ def detail(settings: Settings, ledger: Ledger, sweep: SweepRow) -> SweepDetail:
     trials = ledger.trials(sweep.id)
     found = tuple(results_at_hand(ledger, sweep, trials))
     return SweepDetail(
-        sweep=_overview(ledger, sweep, trials),
+        sweep=_overview(ledger, sweep, [Place.of(trial) for trial in trials]),
         arms=summarise(trials, found),
         trials=found,
         incidents=_incidents(ledger, sweep.id, {trial.id: trial.name for trial in trials}),

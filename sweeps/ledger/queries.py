@@ -1,20 +1,23 @@
 """Reads of a ledger: sweeps, trials, states, checkpoints, events and totals of work, as frozen rows."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, select, true
 
 from sweeps.ledger import database, tables
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.integrity import about, expect, held_by, intact_rows, linked, sweep_rows, unbroken
-from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus, Work
+from sweeps.ledger.records import EventRow, Place, StateRow, SweepRow, TrialRow, TrialStatus, Work
 from sweeps.ledger.sealing import Damage, checked
 
 WORK_COLUMNS = (
     *("trained", "replayed", "forks"),
     *("seconds_training", "seconds_saving", "seconds_committing", "seconds_starting"),
 )
+Decoded = TypeVar("Decoded")
+
 OUTCOMES = tuple(status for status in TrialStatus if status.final)
 KEYS_PER_QUERY = 500  # SQLite allows 32,766 variables per statement; small pages keep each read short
 
@@ -90,13 +93,13 @@ class Reading:
 
     def trials(self, sweep_id: str) -> list[TrialRow]:
         """Return the trials of a sweep in the order of its spec."""
-        at = tables.trials.c
-        query = select(tables.trials).where(at.sweep_id == sweep_id).order_by(at.number)
         with self._read() as connection:
-            holds = held_by(connection, sweep_id)
-            rows = intact_rows(connection, tables.trials, query, TrialRow.read)
-            expect(sweep_id, "trials", len(rows), holds["trials"])
-            return rows
+            return _trials(connection, sweep_id, TrialRow.read)
+
+    def places(self, sweep_id: str) -> list[Place]:
+        """Return where each trial of a sweep is, without decoding the rest of its row."""
+        with self._read() as connection:
+            return _trials(connection, sweep_id, Place.read)
 
     def cancellations(self, sweep_id: str) -> list[str]:
         """Return the ids of trials whose cancellation was requested and that have no outcome yet."""
@@ -223,6 +226,14 @@ def pages(keys: list[str]) -> Iterator[list[str]]:
     """Split keys into lists short enough for one statement."""
     for start in range(0, len(keys), KEYS_PER_QUERY):
         yield keys[start : start + KEYS_PER_QUERY]
+
+
+def _trials(connection: Connection, sweep_id: str, read: Callable[[Any], Decoded]) -> list[Decoded]:
+    query = select(tables.trials).where(tables.trials.c.sweep_id == sweep_id).order_by(tables.trials.c.number)
+    holds = held_by(connection, sweep_id)
+    rows = intact_rows(connection, tables.trials, query, read)
+    expect(sweep_id, "trials", len(rows), holds["trials"])
+    return rows
 
 
 def _path(head: str | None, parents: Mapping[str, str]) -> list[str]:

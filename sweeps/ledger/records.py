@@ -3,12 +3,15 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
 
 from workers.contracts import Metric
 from workers.trajectory import Identity
+
+Row = TypeVar("Row")
 
 
 class TrialStatus(StrEnum):
@@ -114,8 +117,8 @@ class CurveResult:
     @classmethod
     def read(cls, text: str) -> "CurveResult":
         """Decode it."""
-        values = cls(**json.loads(text))
-        return replace(values, decays=tuple(values.decays))
+        values = json.loads(text)
+        return cls(**values | {"decays": tuple(values["decays"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,9 +151,33 @@ class TrialRow:
     @classmethod
     def read(cls, row: Any) -> "TrialRow":
         """Decode a row of the table."""
-        texts = {name: json.loads(row._mapping[name]) for name in ("settings", "program", "schedule")}
-        result = None if row.result is None else CurveResult.read(row.result)
-        return cls(**_given(row) | texts | {"status": TrialStatus(row.status), "result": result})
+        values = _given(row)
+        for name in ("settings", "program", "schedule"):
+            values[name] = _decoded(values[name])
+        values["status"] = TrialStatus(values["status"])
+        if values["result"] is not None:
+            values["result"] = CurveResult.read(values["result"])
+        return _filled(cls, values)
+
+
+class Place(NamedTuple):
+    """Where a trial is: ``epoch`` of its ``epochs`` are recorded, the lowest error of these is ``minimum``, if it is kept."""
+
+    status: TrialStatus
+    epoch: int
+    epochs: int
+    minimum: float | None
+
+    @classmethod
+    def read(cls, row: Any) -> "Place":
+        """Decode these columns of a row of the table of trials."""
+        minimum = None if row.result is None else CurveResult.read(row.result).minimum
+        return cls(TrialStatus(row.status), int(row.epoch), int(row.epochs), minimum)
+
+    @classmethod
+    def of(cls, trial: TrialRow) -> "Place":
+        """Return where a trial is."""
+        return cls(trial.status, trial.epoch, trial.epochs, trial.result and trial.result.minimum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +194,7 @@ class StateRow:
     @classmethod
     def read(cls, row: Any) -> "StateRow":
         """Decode a row of the table."""
-        return cls(**_given(row) | {"metrics": json.loads(row.metrics)})
+        return _filled(cls, _given(row) | {"metrics": json.loads(row.metrics)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +211,7 @@ class EventRow:
     @classmethod
     def read(cls, row: Any) -> "EventRow":
         """Decode a row of the table."""
-        return cls(**_given(row) | {"payload": json.loads(row.payload)})
+        return _filled(cls, _given(row) | {"payload": json.loads(row.payload)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,10 +233,24 @@ class Work:
     seconds_wall: float
 
 
+@lru_cache(maxsize=4096)
+def _decoded(text: str) -> Mapping[str, Any]:
+    """Return what many trials of a sweep share, decoded once."""
+    found: Mapping[str, Any] = json.loads(text)
+    return found
+
+
 def _given(row: Any) -> dict[str, Any]:
-    values = dict(row._mapping)
+    values = dict(zip(row._fields, row, strict=True))
     del values["digest"]
     return values
+
+
+def _filled(kind: type[Row], values: Mapping[str, Any]) -> Row:
+    """Return a row with these fields. The constructor of a frozen class takes longer than all else of a read."""
+    row = object.__new__(kind)
+    vars(row).update(values)
+    return row
 
 
 def storable(text: str) -> str:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from sweeps.spec.grid import Axis, Between, LogInterval
 from sweeps.spec.sections import Search
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MOST_VALUES = 2**31  # of an axis with a list of values or a step
 Draws = Iterator[dict[str, Any]]
@@ -37,6 +38,8 @@ def sampled(axes: Mapping[str, Axis], search: Search) -> Draws:
 
 def _random(axes: Mapping[str, Axis], seed: int) -> Draws:
     """Yield independent draws from Ray Tune's domains."""
+    import numpy as np
+
     generator = np.random.default_rng(seed)
     samplers = {name: _sampler(axis, generator) for name, axis in axes.items()}
     while True:
