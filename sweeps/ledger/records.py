@@ -177,7 +177,7 @@ class Place(NamedTuple):
     @classmethod
     def of(cls, trial: TrialRow) -> "Place":
         """Return where a trial is."""
-        return cls(trial.status, trial.epoch, trial.epochs, trial.result and trial.result.minimum)
+        return cls(trial.status, trial.epoch, trial.epochs, None if trial.result is None else trial.result.minimum)
 
 
 @dataclass(frozen=True, kw_only=True)
