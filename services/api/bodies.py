@@ -49,6 +49,14 @@ class ExtendBody(_Body):
         return self
 
 
+class CheckBody(_Body):
+    """A baseline to compare with, and what is allowed."""
+
+    baseline: dict[str, JsonValue] = Field(description="The output of `abel baseline save`.")
+    margins: list[str] = Field(default=[], max_length=100, description="Such as `spread=1.5`.")
+    rules: list[str] = Field(default=[], max_length=100, description="Such as `spread <= 1.5`.")
+
+
 async def read_json(request: Request) -> Any:
     """Read the body of a request as JSON.
 

@@ -12,7 +12,7 @@ from services.api.guard import Guard
 from services.api.problems import MEDIA, Problem
 from services.encoding import to_json
 from services.errors import OperationError
-from services.schemas import SweepDetail, Validation
+from services.schemas import Checked, SweepDetail, Validation
 from services.server.curves import Stretch, SweepCurves
 from services.server.desk import Desk, NotThere, TooMany
 from services.server.jobs import JobsAway
@@ -21,6 +21,7 @@ from services.server.values import Submitted, SubmittedDetail, SubmittedPage
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.submissions.queue import OtherRequest
 from sweeps.ledger.submissions.rows import Token
+from sweeps.results.values import BaselineError
 
 KEY = r"^[\x21-\x7e]{1,128}$"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
@@ -75,7 +76,7 @@ def called(verb: Callable[..., Any], *arguments: Any) -> Any:
         raise Problem(409, str(error)) from None
     except (LedgerAway, JobsAway) as error:
         raise Problem(503, str(error), headers={"Retry-After": "5"}) from None
-    except (OperationError, LedgerError) as error:
+    except (OperationError, BaselineError, LedgerError) as error:
         raise Problem(422, str(error), faults=[str(error)]) from None
 
 
@@ -158,6 +159,18 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
         checked = await run_in_threadpool(bodies.asked_of, {"spec": {**one.spec, **changes}})
         shown, new = await run_in_threadpool(called, desk.extend, actor, id, checked.spec, _key(request))
         return answered(shown, 201 if new else 200, {"Location": f"/v1/sweeps/{shown.id}"})
+
+    @router.post(
+        "/sweeps/{id}/check",
+        response_model=Checked,
+        responses={**UNKNOWN, **FAULTY},
+        openapi_extra=_body(bodies.CheckBody),
+    )
+    async def check(request: Request, id: Id, actor: Reader) -> Response:
+        """Compare a submission's sweep with a baseline, as `abel check` does; bounds of a single seed are null."""
+        body = bodies.decoded(bodies.CheckBody, await bodies.read_json(request))
+        given = (body.baseline, body.margins, body.rules)
+        return answered(await run_in_threadpool(called, desk.check, actor, id, *given))
 
     @router.get(
         "/sweeps/{id}/events",

@@ -16,6 +16,7 @@ from services.cli.options import (
     AsJson,
     DataDir,
     Seeds,
+    Server,
     Sweep,
     Workers,
     carry_out,
@@ -24,6 +25,7 @@ from services.cli.options import (
     settings_of,
     show,
 )
+from services.cli.service import remote
 from services.schemas import Failure, Request
 from sweeps.files import PathFault, named, resolve
 from sweeps.results.values import Verdict
@@ -90,6 +92,7 @@ def check(
     markdown: Annotated[Path | None, typer.Option(help="Append the verdict to this Markdown file.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the findings to this file as JUnit XML.")] = None,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare a sweep with a baseline: did a robustness measure regress beyond its margin?
@@ -116,10 +119,15 @@ def check(
         )
         for wanted in filter(None, (markdown, junit)):
             _must_be_writable(wanted)
+        if server is not None and run:
+            raise typer.BadParameter("does not go with --server; submit the sweep first", param_hint="--run")
         if run:
             gate.foreseen(load_spec(sweep), margins, rules)
             sweep = _ran(settings, Request(spec=sweep, seeds=seeds_of(seeds), workers=workers), as_json)
-        result = gate.check(settings, sweep, before, margins, rules)
+        if server is not None:
+            result = remote.remote_check(server, sweep, baseline, margin, rule)
+        else:
+            result = gate.check(settings, sweep, before, margins, rules)
         notify.tell(settings, partial(notify.of_check, result), complain)
         for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
             if file is not None and (fault := _write(file, text(result), mode)):

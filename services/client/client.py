@@ -10,6 +10,7 @@ while if the service is away; the key makes repeating a submission harmless.
 """
 
 import json
+import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ import requests
 from pydantic import TypeAdapter
 
 from services.errors import OperationError
-from services.schemas import SweepDetail, Validation
+from services.schemas import Checked, SweepDetail, Validation
 from services.server.values import Happening, Submitted, SubmittedDetail, SubmittedPage
 from sweeps.errors import SpecError
 from sweeps.urls import origin
@@ -104,6 +105,15 @@ class Client:
     def report(self, id: str) -> str:
         """Return the sweep's report as HTML."""
         return str(self._get(f"/v1/sweeps/{_quoted(id)}/report").text)
+
+    def check(
+        self, id: str, baseline: Mapping[str, Any], margins: Sequence[str] = (), rules: Sequence[str] = ()
+    ) -> Checked:
+        """Compare a submission's sweep with a baseline, as ``abel check`` does."""
+        body = {"baseline": baseline, "margins": list(margins), "rules": list(rules)}
+        answer = self._ask("POST", f"/v1/sweeps/{_quoted(id)}/check", body, "-")
+        checked: Checked = _adapter(Checked).validate_python(_with_nan(answer.json()))
+        return checked
 
     def pause(self, id: str) -> Submitted:
         """Let the running epochs finish; nothing more starts until it is resumed."""
@@ -238,6 +248,15 @@ def _messages(lines: Iterator[str]) -> Iterator[tuple[str, int, Any]]:
                 if data:
                     yield kind, number, json.loads(data)
                 kind, number, data = "message", 0, ""
+
+
+def _with_nan(value: Any) -> Any:
+    """A document whose lists are numbers and bounds, with NaN for null in them."""
+    if isinstance(value, dict):
+        return {name: _with_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [math.nan if item is None else _with_nan(item) for item in value]
+    return value
 
 
 @cache

@@ -3,13 +3,14 @@
 Everybody sees and commands their own submissions; those of others do not exist for them. An ``admin`` sees all.
 """
 
+import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from services.errors import OperationError
-from services.schemas import SweepDetail
+from services.schemas import Checked, SweepDetail
 from services.server.curves import Stretch, SweepCurves, curves_of, tree_of
 from services.server.jobs import JobPlace
 from services.server.reconciling import phase_of
@@ -123,6 +124,24 @@ class Desk:
         """Return which epochs the trials of a submission's sweep have in common."""
         sweep = self.sweep_of(self.named(actor, id))
         return () if sweep is None else tree_of(self._ledger, sweep)
+
+    def check(
+        self, actor: Token, id: str, baseline: Mapping[str, Any], margins: Sequence[str], rules: Sequence[str]
+    ) -> Checked:
+        """Compare a submission's sweep with a baseline, as `abel check` does.
+
+        Raises:
+            OperationError: it has no sweep yet, or a margin or rule is invalid.
+            BaselineError: the baseline is not one.
+        """
+        from services.verbs import gate  # statistics, which nothing else here needs
+        from sweeps.results.baseline import parse_baseline
+
+        sweep = self.sweep_of(self.named(actor, id))
+        if sweep is None:
+            raise OperationError("check: must be of a sweep that has started, and this one has not")
+        before = parse_baseline(json.dumps(baseline), "in the request")
+        return gate.check(self._settings, sweep.id, before, gate.margins(margins), [gate.rule(text) for text in rules])
 
     def pause(self, actor: Token, id: str) -> Submitted:
         """Let the running epochs finish and save them; nothing is started until it is resumed."""

@@ -26,6 +26,7 @@ from sweeps.spec.sections import MAX_EPOCHS, Statistic
 
 FORMAT = 1
 MAX_BYTES = 2**20
+RULE = "must be the output of `abel baseline save SWEEP`"
 DIGITS = 6
 
 
@@ -158,22 +159,34 @@ def read_baseline(file: Path) -> Baseline:
     Raises:
         BaselineError: the file cannot be read, or is not a baseline.
     """
-    rule, name = "must be the output of `abel baseline save SWEEP`", named(file)
+    name = named(file)
     try:
-        held = _File.model_validate_json(decode_text(read_file(file, MAX_BYTES)))
-        arms = {name: _table(name, arm) for name, arm in held.arms.items()}
+        return replace(parse_baseline(decode_text(read_file(file, MAX_BYTES)), name), source=str(file))
     except PathFault as error:
         raise BaselineError(f"baseline {name}: {error}") from None
     except OSError as error:
         raise BaselineError(f"baseline {name}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise BaselineError(f"baseline {name}: {RULE}; {error}") from None
+
+
+def parse_baseline(text: str, name: str) -> Baseline:
+    """Parse a baseline's JSON; ``name`` says in messages where it comes from.
+
+    Raises:
+        BaselineError: it is not a baseline.
+    """
+    try:
+        held = _File.model_validate_json(text)
+        arms = {name: _table(name, arm) for name, arm in held.arms.items()}
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in fault["loc"]) or "the file"
         got = "" if fault["type"] in ("missing", "json_invalid") else f", got {shown(fault['input'])}"
-        raise BaselineError(f"baseline {name}: {rule}; {place}: {fault['msg']}{got}") from None
+        raise BaselineError(f"baseline {name}: {RULE}; {place}: {fault['msg']}{got}") from None
     except ValueError as error:
-        raise BaselineError(f"baseline {name}: {rule}; {error}") from None
-    return Baseline(source=str(file), sweep=held.sweep, spec=held.spec, error=held.error, arms=arms)
+        raise BaselineError(f"baseline {name}: {RULE}; {error}") from None
+    return Baseline(source=name, sweep=held.sweep, spec=held.spec, error=held.error, arms=arms)
 
 
 def _table(name: str, arm: _Arm) -> Grid:

@@ -1,5 +1,6 @@
 """The commands that use a service: `submit`, `list`, `watch`, `logs`, `pause`, `resume`, `extend`, and others with --server."""
 
+import json
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from services.errors import OperationError
 
 if TYPE_CHECKING:
     from services.client.client import Client
+    from services.schemas import Checked
     from services.server.values import Happening, Submitted
     from sweeps.ledger.records import EventRow
 
@@ -182,6 +184,11 @@ def remote_status(server: str, sweep: str | None, trials: bool, as_json: bool) -
 def remote_cancel(server: str, sweep: str, as_json: bool) -> None:
     """End a submission for good."""
     show(client_of(server).cancel(sweep), _phase_line, as_json, done=True)
+
+
+def remote_check(server: str, sweep: str, baseline: Path, margins: list[str], rules: list[str]) -> "Checked":
+    """Compare a submission's sweep with the baseline in a file, which was read before."""
+    return client_of(server).check(sweep, json.loads(baseline.read_bytes()), margins, rules)
 
 
 def remote_report(server: str, sweep: str, out: Path | None, as_json: bool) -> None:

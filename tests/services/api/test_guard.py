@@ -20,6 +20,7 @@ ROUTES = [
     ("GET", "/v1/sweeps/{id}/tree", "read"),
     ("POST", "/v1/validate", "read"),
     ("POST", "/v1/sweeps", "submit"),
+    ("POST", "/v1/sweeps/{id}/check", "read"),
     ("POST", "/v1/sweeps/{id}/pause", "submit"),
     ("POST", "/v1/sweeps/{id}/resume", "submit"),
     ("POST", "/v1/sweeps/{id}/cancel", "submit"),
@@ -59,8 +60,14 @@ def test_each_route_refuses_every_token_but_the_right_one(api, method, path, sco
         if answer.status_code == 401:
             assert answer.headers["www-authenticate"].startswith("Bearer")
     if id in path:
-        stranger = api.ask(method, path, {"seeds": [5]}, of="stranger")
-        unknown = api.ask(method, path.replace(id, "0" * 16), {"seeds": [5]}, of="stranger")
+        body = {"baseline": {}} if path.endswith("/check") else {"seeds": [5]}
+        stranger = api.ask(method, path, body, of="stranger")
+        unknown = api.ask(
+            method,
+            path.replace(id, "0" * 16),
+            {"baseline": {}} if path.endswith("/check") else {"seeds": [5]},
+            of="stranger",
+        )
         assert stranger.status_code == 404
         assert stranger.text == unknown.text.replace("0" * 16, id)  # whether it exists cannot be told
 

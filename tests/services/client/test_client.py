@@ -1,8 +1,10 @@
 """The client over a real service: what it returns, raises and repeats."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,11 @@ from services.client.client import Client, ServiceAway
 from services.errors import OperationError
 from services.server.values import Happening, Submitted
 from services.settings import Settings
+from services.verbs import gate
 from sweeps.errors import SpecError
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.tokens import Tokens
+from sweeps.results import baseline as baselines
 
 
 @pytest.fixture
@@ -56,6 +60,23 @@ def test_what_it_returns_are_the_services_values(client, api, story, carried_out
     assert detail.sweep.trials == len(detail.trials) == len(story.trials())
     assert next(iter(client.sweeps())).sweep == detail.sweep
     assert client.validate(SPEC).trials == 6
+
+
+def test_a_check_is_that_of_the_command(client, api, story, carried_out, tmp_path):
+    one, _ = client.submit(SPEC)
+    story.begin().tell().end()
+    carried_out(one.id, story.sweep_id)
+    row = story.ledger.sweep(story.sweep_id)
+    arms = {trial.arm: {} for trial in story.trials()}
+    story.ledger.describe_sweep(row.id, {**row.spec, "arms": arms})
+    settings = Settings.from_env({"ABEL_HOME": str(tmp_path), "ABEL_LEDGER": str(story.ledger._engine.url)})
+    saved = gate.save(settings, story.sweep_id)
+    before = baselines.parse_baseline(saved, "here")
+    here = gate.check(settings, story.sweep_id, before, {"spread": 1.5}, [gate.rule("worst <= 1")])
+    there = client.check(one.id, json.loads(saved), ["spread=1.5"], ["worst <= 1"])
+    assert repr(there) == repr(replace(here, baseline="in the request"))
+    with pytest.raises(OperationError, match="baseline in the request: must be the output of"):
+        client.check(one.id, {"arms": 5})
 
 
 def test_events_come_once_each_in_order_and_end_with_the_submission(client, api, story, carried_out):
