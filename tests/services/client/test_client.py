@@ -68,7 +68,7 @@ def test_a_check_is_that_of_the_command(client, api, story, carried_out, tmp_pat
     carried_out(one.id, story.sweep_id)
     row = story.ledger.sweep(story.sweep_id)
     arms = {trial.arm: {} for trial in story.trials()}
-    story.ledger.describe_sweep(row.id, {**row.spec, "arms": arms})
+    story.ledger.describe_sweep(row.id, {**SPEC, **row.spec, "arms": arms})
     settings = Settings.from_env({"ABEL_HOME": str(tmp_path), "ABEL_LEDGER": str(story.ledger._engine.url)})
     saved = gate.save(settings, story.sweep_id)
     before = baselines.parse_baseline(saved, "here")
