@@ -295,6 +295,7 @@ UNREADABLE = {
     "sweep": (SWEEPS, SWEEPS.c.name == "tiny", {"forecast": "{"}),
     "sweep's identities": (SWEEPS, SWEEPS.c.name == "tiny", {"identities": "[{}]"}),
     "trial": (TRIALS, TRIALS.c.number == 1, {"settings": "{"}),
+    "trial's result": (TRIALS, TRIALS.c.number == 1, {"result": '{"minimum": 1}'}),
     "trial's status": (TRIALS, TRIALS.c.number == 1, {"status": "odd"}),
     "state": (tables.states, tables.states.c.epoch == 5, {"metrics": "{"}),
     "event": (EVENTS, EVENTS.c.kind == "schedule", {"payload": "{"}),

@@ -11,7 +11,7 @@ from stories import Story
 
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.ledger.records import CurveResult, SweepStatus, TrialStatus
 from sweeps.results.claims.layers import layer_norms
 from sweeps.results.frames import CURVES, Frames, joined
 from sweeps.results.load import load
@@ -68,6 +68,29 @@ def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Story) -> None:
     assert found == [trial_result(row, told.ledger.curve(row.head), TEST_ERROR) for row in rows]
     for name in ("minimum_error", "final_error", "selected_error"):
         assert list(frames(told).trials[name]) == [getattr(one, name) for one in found]
+
+
+def test_a_row_with_a_result_is_taken_at_its_word_and_the_others_from_their_curves(told: Story) -> None:
+    rows, sweep = told.ledger.trials(told.sweep_id), told.ledger.sweep(told.sweep_id)
+    known = CurveResult(minimum=1.0, final=math.inf, selected=2.0, lowest_loss=0.5, decays=(3, 7))
+    told.ledger.commit(
+        sweep.id,
+        told.resume().invocation,
+        Batch(heads={rows[1].id: (str(rows[1].head), rows[1].epoch)}, results={rows[1].id: known}),
+    )
+    again = told.ledger.trials(told.sweep_id)
+    assert [row.result for row in again[:3]] == [None, known, None]
+    first, second, third = results_at_hand(told.ledger, sweep, again[:3])
+    assert (second.minimum_error, second.final_error, second.selected_error) == (1.0, math.inf, 2.0)
+    assert second.decays == (3, 7)
+    assert [first, third] == list(results(told.ledger, sweep, [again[0], again[2]]))
+
+
+def test_a_value_that_is_not_finite_leaves_minimum_and_selection() -> None:
+    found = CurveResult().after(1, 5.0, 0.3, decayed=False).after(2, math.inf, math.nan, decayed=True)
+    assert found == CurveResult(minimum=5.0, final=math.inf, selected=5.0, lowest_loss=0.3, decays=(2,))
+    assert CurveResult.read(found.to_text()) == found
+    assert CurveResult().after(1, math.nan, math.inf, decayed=False).minimum is None
 
 
 def test_decays_have_their_reasons(told: Story) -> None:
