@@ -17,6 +17,11 @@ class Stop(threading.Event):
         super().__init__()
         self.handler: Callable[[int, FrameType | None], None] | None = None
 
+    @property
+    def is_held(self) -> bool:
+        """Whether signals set it."""
+        return self.handler is not None and signal.getsignal(signal.SIGTERM) is self.handler
+
     def hold(self) -> None:
         """Install the signal handlers."""
         if self.handler is not None:

@@ -1,7 +1,6 @@
 """The service's application: routes, who may use them, and what it tells machines about its health."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +16,7 @@ from services.server.desk import Desk
 from services.server.jobs import JobPlace
 from services.server.reports import Reports
 from services.settings import Settings
+from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.submissions.tokens import Tokens
 
@@ -39,17 +39,14 @@ def build(settings: Settings, ledger: Ledger, jobs: JobPlace, *, hosts: Sequence
     """
     desk, guard = Desk(settings, ledger, jobs), Guard(Tokens.of(ledger))
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-
-    app = FastAPI(title="abel", version="1", description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="abel", version="1", description=ABOUT, docs_url=None, redoc_url=None)
     app.include_router(sweeps_router(desk, guard, Reports(settings, ledger)))
     app.include_router(health_router(ledger, guard))
     app.include_router(pages_router())
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(LedgerError, _away)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _broken)
 
@@ -68,6 +65,10 @@ async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     told = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
     return Problem(422, told[0] if told else "invalid", faults=told).response()
+
+
+async def _away(_: Request, error: Exception) -> Response:
+    return Problem(503, str(error), headers={"Retry-After": "5"}).response()
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ What has no id in the ledger, the submission's phase, is sent as events without 
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from fastapi import Request
@@ -15,13 +16,15 @@ from services.api.problems import Problem
 from services.encoding import to_json
 from services.server.desk import Desk
 from services.server.values import Happening, Submitted
-from sweeps.ledger.database import LedgerError
+from sweeps.ledger.database import LedgerAway
 from sweeps.ledger.submissions.rows import Token
 
 LOOK_SECONDS = 1.0
 BEAT_SECONDS = 15.0  # a comment, so proxies do not close a silent connection
-MOST_SECONDS = 3600.0  # then the client connects again, with a token that is still valid
+MOST_STREAMS = 16  # of one token at once: a service has so many connections for everybody
 ENDED = ("finished", "failed", "cancelled", "refused")
+
+_open: Counter[str] = Counter()  # streams by token
 
 
 def last_id(request: Request, after: int) -> int:
@@ -36,30 +39,43 @@ def last_id(request: Request, after: int) -> int:
 
 def stream(request: Request, desk: Desk, actor: Token, id: str, after: int) -> StreamingResponse:
     """Answer with a submission's events after one, until it ends or the client leaves."""
+    if _open[actor.id] >= MOST_STREAMS:
+        raise Problem(429, f"at most {MOST_STREAMS} streams of a token at once", headers={"Retry-After": "10"})
     return StreamingResponse(
-        _events(request, desk, actor, id, after),
+        _counted(actor.id, _events(request, desk, actor, id, after)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
 
 
+async def _counted(token: str, events: AsyncIterator[str]) -> AsyncIterator[str]:
+    _open[token] += 1
+    try:
+        async for event in events:
+            yield event
+    finally:
+        _open[token] -= 1
+
+
 async def _events(request: Request, desk: Desk, actor: Token, id: str, after: int) -> AsyncIterator[str]:
     shown: Submitted | None = None
     mark: tuple[object, ...] = ()
-    began = beat = time.monotonic()
-    while not await request.is_disconnected() and time.monotonic() - began < MOST_SECONDS:
+    beat = time.monotonic()
+    while not await request.is_disconnected():
         try:
+            if time.monotonic() - beat > BEAT_SECONDS:
+                beat = time.monotonic()
+                yield ": still here\n\n"
+                if not await run_in_threadpool(desk.stands, actor):
+                    return  # revoked or expired; the client's next request is refused
             before, mark = mark, await run_in_threadpool(desk.mark, id)
             if mark == before:
-                if time.monotonic() - beat > BEAT_SECONDS:
-                    beat = time.monotonic()
-                    yield ": still here\n\n"
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
             now, new = await run_in_threadpool(desk.progress, actor, id, after)
-        except LedgerError:
+        except LedgerAway:
             mark = ()
-            await asyncio.sleep(LOOK_SECONDS)  # it is away; nothing is lost, as events are read by their ids
+            await asyncio.sleep(LOOK_SECONDS)  # nothing is lost, as events are read by their ids
             continue
         for event in new:
             after = event.id

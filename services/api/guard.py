@@ -1,5 +1,6 @@
 """Who is asking: tokens, what they allow, and how often."""
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,16 +23,18 @@ class Allowance:
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate, burst, clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._taking = threading.Lock()
 
     def take(self, name: str) -> bool:
         """Take one request out of a name's bucket; False if it is empty."""
-        now = self._clock()
-        left, since = self._left.pop(name, (self._burst, now))
-        left = min(self._burst, left + (now - since) * self._rate)
-        self._left[name] = (left - 1 if left >= 1 else left, now)
-        while len(self._left) > MOST_KNOWN:
-            self._left.popitem(last=False)
-        return left >= 1
+        with self._taking:
+            now = self._clock()
+            left, since = self._left.pop(name, (self._burst, now))
+            left = min(self._burst, left + (now - since) * self._rate)
+            self._left[name] = (left - 1 if left >= 1 else left, now)
+            while len(self._left) > MOST_KNOWN:
+                self._left.popitem(last=False)
+            return left >= 1
 
 
 class Guard:

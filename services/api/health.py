@@ -18,26 +18,26 @@ def health_router(ledger: Ledger, guard: Guard) -> APIRouter:
     queue = Submissions.of(ledger)
 
     @router.get("/healthz")
-    def healthz() -> Response:
-        """Whether the process answers."""
+    async def healthz() -> Response:
+        """Whether the process answers, however many of its threads are busy."""
         return Response("ok\n", media_type="text/plain")
 
     @router.get("/readyz")
     def readyz() -> Response:
         """Whether the ledger answers."""
         try:
-            queue.open_ones()
+            queue.count_open("")
         except LedgerError:
             raise Problem(503, "the ledger is away", headers={"Retry-After": "5"}) from None
         return Response("ready\n", media_type="text/plain")
 
     @router.get("/metrics")
     def metrics(request: Request) -> Response:
-        """Counts of open submissions by phase and owner, for Prometheus; needs the scope `read`."""
-        guard.actor(request, "read")
+        """Counts of open submissions by phase, for Prometheus; needs the scope `admin`."""
+        guard.actor(request, "admin")
         registry = CollectorRegistry()
         shown = Gauge("abel_submissions", "Submissions without an outcome", ["phase"], registry=registry)
-        failing = Gauge("abel_submissions_failing", "Submissions whose last start came to nothing", registry=registry)
+        failing = Gauge("abel_submissions_failing", "Submissions with two lost starts in a row", registry=registry)
         ones = queue.open_ones()
         phases = [phase_of(one) for one in ones]
         for phase in list(Phase)[:5]:

@@ -18,6 +18,7 @@ from services.server.desk import Desk, NotThere, TooMany
 from services.server.jobs import JobsAway
 from services.server.reports import Busy, Reports
 from services.server.values import Submitted, SubmittedDetail, SubmittedPage
+from sweeps.errors import shown as quoted
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.submissions.queue import OtherRequest
 from sweeps.ledger.submissions.rows import Token
@@ -218,9 +219,8 @@ def _commanding(verb: Callable[[Token, str], Submitted], Submitter: Any) -> Call
 def _key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     if key is not None and not re.fullmatch(KEY, key):
-        raise Problem(
-            422, "Idempotency-Key: must be 1 to 128 printable ASCII characters", faults=["Idempotency-Key: bad"]
-        )
+        rule = f"must be 1 to 128 printable ASCII characters, got {quoted(key)}"
+        raise Problem(422, f"Idempotency-Key: {rule}", faults=[f"Idempotency-Key: {rule}"])
     return key
 
 

@@ -5,13 +5,13 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
 
 from services import ledgers
 from services.api.app import build
+from services.api.loopback import is_loopback
 from services.errors import OperationError
 from services.server.jobs import JobPlace, LocalJobs
 from services.server.reconciling import Reconciler
@@ -102,14 +102,6 @@ def _check_host(host: str, tokens: Tokens) -> None:
     if not any(_is_valid(one) and one.owner != LOCAL for one in tokens.all()):
         rule = "must be a loopback address as long as there are no tokens"
         raise OperationError(f"--host: {rule} (`abel token create OWNER` or --make-token makes one), got {host}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _names(serving: Serving) -> Sequence[str]:

@@ -174,7 +174,9 @@ def cancel(
 
     Example: abel cancel fig-s6a-digits --arm constant
     """
-    if server is not None and (arm, trial) == (None, None):
+    if server is not None:
+        if (arm, trial) != (None, None):
+            raise typer.BadParameter("do not go with --server, which cancels whole sweeps", param_hint="--arm, --trial")
         remote.remote_cancel(server, sweep, as_json)
         return
     from services.verbs import control
@@ -213,7 +215,10 @@ def report(
 
     Example: abel report fig-s6a-digits --out figures --export csv
     """
-    if server is not None and len(sweeps) == 1:
+    if server is not None:
+        if len(sweeps) > 1 or export is not None or ui_url is not None:
+            hint = "SWEEP..., --export, --ui-url"
+            raise typer.BadParameter("with --server there is one SWEEP, and only --out", param_hint=hint)
         remote.remote_report(server, sweeps[0], out, as_json)
         return
     from services.verbs import report as verb

@@ -1,12 +1,12 @@
 """A client of the service: `Client(url, token)`, with a method for each of its verbs.
 
     client = Client("http://127.0.0.1:8900", token)
-    one, new = client.submit(spec, seeds=[0, 1, 2])
+    one, new = client.submit(spec, workers=8)
     for event in client.events(one.id):
         ...
 
-What it returns are the service's own values. Requests that change nothing, and submissions with a key, are repeated for a
-while if the service is away; the key makes repeating a submission harmless.
+What it returns are the service's own values. Requests are repeated for a while if the service is away: a submission's key makes
+that harmless, and the other commands may be repeated as they are.
 """
 
 import json
@@ -132,14 +132,14 @@ class Client:
 
         A lost connection is made again, from the last event received.
         """
-        since = time.monotonic()
+        failing: float | None = None  # since when
         while True:
             try:
                 with self._answer(
                     "GET", f"/v1/sweeps/{_quoted(id)}/events", None, {"Last-Event-ID": str(after)}
                 ) as answer:
                     for kind, number, data in _messages(answer.iter_lines(decode_unicode=True)):
-                        since = time.monotonic()
+                        failing = None
                         if kind == "submission":
                             one = _adapter(Submitted).validate_python(data)
                             yield one
@@ -149,7 +149,8 @@ class Client:
                             after = number
                             yield _adapter(Happening).validate_python(data)
             except (requests.RequestException, ServiceAway) as error:
-                if time.monotonic() - since > self._patience:
+                failing = failing or time.monotonic()
+                if time.monotonic() - failing > self._patience:
                     raise ServiceAway(f"service {origin(self._url)}: does not answer: {_short(error)}") from None
             time.sleep(PAUSE_SECONDS)
 

@@ -1,6 +1,6 @@
 """What the web page draws of a sweep: its curves by setting with their spread over seeds, and the tree of what is shared."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS = ("train_loss", "weight_norm_sq", "learning_rate_first")
+_Walk = tuple[TrialRow, Sequence[str]]  # a trial, and the states on its path
+
 MOST_POINTS = 400  # of a curve; more than a page has pixels for
 
 
@@ -102,23 +104,26 @@ def tree_of(ledger: Ledger, sweep: SweepRow) -> tuple[Stretch, ...]:
     """Return what a sweep's trials have in common, each stretch after the one that it follows."""
     trials = [trial for trial in ledger.trials(sweep.id) if trial.head is not None]
     paths = {id: path[1:] for id, path in ledger.paths(sweep.id).items()}  # without the state before the first epoch
-    return tuple(_branches([(trial, paths[trial.id]) for trial in trials], 0, None, []))
+    made: list[Stretch] = []
+    # A list and not a recursion: a sweep may fork a thousand times in a row.
+    left: list[tuple[list[_Walk], int, int | None]] = [([(trial, paths[trial.id]) for trial in trials], 0, None)]
+    while left:
+        group, start, parent = left.pop()
+        for together in _parted(group, start):
+            end = _common(path for _, path in together)
+            ends = tuple(trial.name for trial, path in together if len(path) == end)
+            made.append(Stretch(parent=parent, first=start + 1, last=end, trials=len(together), ends=ends))
+            left.append((together, end, len(made) - 1))
+    return tuple(made)
 
 
-def _branches(
-    trials: Sequence[tuple[TrialRow, Sequence[str]]], start: int, parent: int | None, made: list[Stretch]
-) -> list[Stretch]:
-    """Add the stretches of trials that are together until an epoch."""
-    together: dict[str, list[tuple[TrialRow, Sequence[str]]]] = {}
+def _parted(trials: Sequence[_Walk], start: int) -> Iterable[list[_Walk]]:
+    """Group trials by the state that they reach after so many epochs; those that have ended are left out."""
+    together: dict[str, list[_Walk]] = {}
     for trial, path in trials:
         if len(path) > start:
             together.setdefault(path[start], []).append((trial, path))
-    for group in together.values():
-        end = _common(path for _, path in group)
-        ends = tuple(trial.name for trial, path in group if len(path) == end)
-        made.append(Stretch(parent=parent, first=start + 1, last=end, trials=len(group), ends=ends))
-        _branches(group, end, len(made) - 1, made)
-    return made
+    return together.values()
 
 
 def _common(paths: Iterator[Sequence[str]]) -> int:

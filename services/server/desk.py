@@ -24,7 +24,7 @@ from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Submission, Token, Wanted
 from sweeps.ledger.submissions.tokens import Tokens
 
-MOST_OPEN = 1000  # submissions of one owner that have no outcome yet
+MOST_OPEN = 100  # submissions of one owner that have no outcome yet
 PAGE = 200
 SWEEPS_KNOWN = 64  # whose trials' names are remembered
 
@@ -55,8 +55,8 @@ class Desk:
             TooMany: the owner has too many open submissions.
         """
         name = str(asked.spec["name"])
-        if self._queue.count_open(actor.owner) >= MOST_OPEN:
-            raise TooMany(f"submissions: must be at most {MOST_OPEN:,} without an outcome, got as many already")
+        if not self._queue.has_key(actor.owner, key) and (had := self._queue.count_open(actor.owner)) >= MOST_OPEN:
+            raise TooMany(f"submissions: must be at most {MOST_OPEN} without an outcome, got one more than {had}")
         with self._writing:
             one, new = self._queue.submit(
                 *(actor.owner, name, asked.spec, asked.options), priority=asked.priority, idempotency=key
@@ -80,7 +80,7 @@ class Desk:
         return SubmittedPage(items=items, next=more)
 
     def named(self, actor: Token, id_or_name: str) -> Submission:
-        """Return one of the actor's submissions, by id, or the newest one of a name.
+        """Return a submission by id, or the newest of the actor's own with a name.
 
         Raises:
             NotThere: there is none.
@@ -90,7 +90,7 @@ class Desk:
         except LedgerAway:
             raise
         except LedgerError:
-            found = self._queue.page(_owner(actor), limit=1, name=id_or_name)
+            found = self._queue.page(actor.owner, limit=1, name=id_or_name)
         else:
             found = [one] if _owner(actor) in (None, one.owner) else []
         if not found:
@@ -179,6 +179,10 @@ class Desk:
             )
             for row in rows
         ]
+
+    def stands(self, actor: Token) -> bool:
+        """Whether the actor's token may still be used."""
+        return self._tokens.stands(actor)
 
     def mark(self, id: str) -> tuple[object, ...]:
         """Return what changes whenever there is something new to tell of a submission; cheap enough to ask every second."""

@@ -8,6 +8,7 @@ outcome when it must stop or something else is missing; then the service starts 
 import sys
 import threading
 import time
+from _thread import interrupt_main
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,19 +20,22 @@ from services.refusals import INPUT_ERRORS, MACHINE_ERRORS
 from services.schemas import Request, RunResult
 from services.server.reconciling import is_shared
 from services.settings import Settings
+from services.verbs.running.preflight import PreflightError
 from sweeps.ledger import leases
-from sweeps.ledger.database import LedgerAway, LedgerError
-from sweeps.ledger.leases import Fenced, SweepBusy
+from sweeps.ledger.database import LedgerDamaged, LedgerError
+from sweeps.ledger.leases import Fenced
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import SweepStatus
+from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
+from sweeps.processes.identity import IdentityError
 from sweeps.processes.job import Progress
 
 LOOK_SECONDS = 1.0
 OPTIONS = ("sharing", "workers", "threads", "tracking", "allow_nondeterminism", "save_every_seconds")
-# Another try may succeed: the machine, the cluster or the ledger is not there, or another process runs the sweep.
-PASSING = (*MACHINE_ERRORS, LedgerAway, SweepBusy, Fenced, ConnectionError)
+# Another try may succeed: the machine, the cluster, the disk or the ledger is not there, or another process runs the sweep.
+PASSING = (*MACHINE_ERRORS, LedgerError, PreflightError, ConnectionError)
+PATIENT = 3  # starts in a row that count when it was such a fault: pauses grow to 40 s, and it is never given up
 
 
 class LogView:
@@ -65,21 +69,30 @@ class Assignment:
         self._queue, self._ledger = Submissions.of(ledger), ledger
         self._id, self._number, self._stop = id, number, stop
         self._sweep_id: str | None = None
-        self._cancelled = False
+        self._cancelled = self._cleared = False
         self.trained = threading.Event()
         self.taken = self._queue.take(id, number)
 
     def identified(self, sweep_id: str) -> None:
-        """Record which sweep the submission turned out to be."""
+        """Record which sweep the submission turned out to be. Trials of it that somebody cancelled are wanted again."""
         self._sweep_id = sweep_id
         self._queue.renew(self._id, self._number, sweep_id=sweep_id)
+        row = next((one for one in self._ledger.intact_sweeps() if one.id == sweep_id), None)
+        if row is not None and not leases.is_held(row):
+            places = self._ledger.trials(sweep_id)
+            cancelled = [trial.id for trial in places if trial.status is TrialStatus.CANCELLED]
+            if cancelled:
+                self._ledger.retry_trials(sweep_id, cancelled)
 
     def watch(self, ended: threading.Event) -> None:
         """Until ``ended``: renew the lease, and do what is wanted of the sweep."""
         while not ended.wait(LOOK_SECONDS):
             try:
-                done = {"failures": 0, "error": None} if self.trained.is_set() else {}
-                self._obey(self._queue.renew(self._id, self._number, **done))
+                now = self._queue.renew(self._id, self._number)
+                if self.trained.is_set() and not self._cleared and now.wanted is Wanted.RUNNING:
+                    now = self._queue.renew(self._id, self._number, failures=0, error=None)
+                    self._cleared = True
+                self._obey(now)
             except Fenced:
                 self._stop.set()
                 return
@@ -87,20 +100,23 @@ class Assignment:
                 continue  # it is away; the sweep's own fence protects the records
 
     def _obey(self, now: Submission) -> None:
-        if now.wanted is Wanted.PAUSED:
-            self._stop.set()
-        if now.wanted is not Wanted.CANCELLED or self._cancelled:
+        if now.wanted is Wanted.RUNNING or self._cancelled:
             return
-        if self._sweep_id is None or is_shared(now, self._queue.open_ones()):
+        if not self._stop.is_held:  # nothing is trained yet, and nobody looks at `stop`: it may wait for a free worker
+            interrupt_main()
+        elif now.wanted is Wanted.PAUSED or is_shared(now, self._queue.open_ones()):
             self._stop.set()
         else:
+            assert self._sweep_id is not None
             trials = self._ledger.trials(self._sweep_id)
             self._ledger.cancel_trials(self._sweep_id, [trial.id for trial in trials])
-        self._cancelled = True
+        self._cancelled = now.wanted is Wanted.CANCELLED
 
-    def release(self, outcome: Phase | None, error: str | None) -> None:
-        """Give the submission back, with its outcome if there is one."""
+    def release(self, outcome: Phase | None, error: str | None, *, passing: bool) -> None:
+        """Give the submission back, with its outcome if there is one; a passing fault does not count against it for long."""
         changes: dict[str, Any] = {"outcome": outcome, "error": error} if outcome or error else {}
+        if passing:
+            changes["failures"] = 0 if self.trained.is_set() else min(self.taken.failures, PATIENT)
         self._queue.release(self._id, self._number, **changes)
 
 
@@ -124,22 +140,27 @@ def _carry_out(settings: Settings, assignment: Assignment, stop: signals.Stop) -
     watching.start()
     outcome: Phase | None = None
     error: str | None = None
+    passing = True
     try:
         outcome, error = _outcome(_run(settings, assignment, stop))
+    except LedgerDamaged as fault:
+        outcome, error = Phase.REFUSED, str(fault)
     except PASSING as fault:
         error = str(fault)
     except INPUT_ERRORS as fault:
-        outcome, error = Phase.REFUSED, str(fault)
+        # A sweep that ran before has the data and the nodes it needs somewhere: a cluster may come back node by node.
+        lost = isinstance(fault, IdentityError) and assignment.taken.sweep_id is not None
+        outcome, error = None if lost else Phase.REFUSED, str(fault)
     except KeyboardInterrupt:
         error = None
     except Exception as fault:
-        error = f"{type(fault).__name__}: {fault}"
+        passing, error = False, f"{type(fault).__name__}: {fault}"
         raise
     finally:
         ended.set()
         watching.join(leases.RENEW_SECONDS)
         print(f"ended: {outcome or 'without an outcome'}{f': {error}' if error else ''}", flush=True)
-        assignment.release(outcome, error)
+        assignment.release(outcome, error, passing=passing)
     return 0
 
 

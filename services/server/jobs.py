@@ -59,6 +59,9 @@ class LocalJobs:
 
     def launch(self, id: str, number: int) -> None:
         """Start the process for this launch of a submission, once."""
+        for job, process in list(self._running.items()):
+            if process.poll() is not None and job != (id, number):
+                del self._running[job]  # it has ended, and was waited for by this
         if (id, number) in self._running:
             return
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from services.server.jobs import JobPlace, JobsAway, JobState
 from services.server.shares import ServiceLimits, to_launch
-from sweeps.ledger.database import LedgerError
+from sweeps.ledger.database import LedgerDamaged, LedgerError
 from sweeps.ledger.holding import now_ms
 from sweeps.ledger.leases import is_held
 from sweeps.ledger.ledger import Ledger
@@ -23,7 +23,7 @@ from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
 
 TICK_SECONDS = 1.0
 START_SECONDS = 60.0  # a job that has not taken its submission by then is lost
-STOP_SECONDS = 120.0  # a job that does not drain by then is told again, by its place
+SLOW_START_SECONDS = 600.0  # one whose place says that it is alive
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 300.0  # after launches in a row that came to nothing
 MOST_FAILURES = 6
 HOUR_SECONDS = 3600.0
@@ -62,18 +62,12 @@ class Reconciler:
         sweeps = {row.id: row for row in self.ledger.intact_sweeps()}
         ones = self._queue.open_ones()
         for one in ones:
-            match phase_of(one):
-                case Phase.RUNNING:
-                    running.append(one)
-                case Phase.STOPPING:
-                    self._hurry(one)
-                    running.append(one)
-                case Phase.STARTING if not self._is_lost(one):
-                    running.append(one)
-                case _ if one.wanted is Wanted.CANCELLED:
-                    self._cancel(one, ones)
-                case _ if one.wanted is Wanted.RUNNING and self._may_start(one, sweeps):
-                    waiting.append(one)
+            if self._is_busy(one):
+                running.append(one)
+            elif one.wanted is Wanted.CANCELLED:
+                self._cancel(one, ones, sweeps)
+            elif one.wanted is Wanted.RUNNING and self._may_start(one, sweeps):
+                waiting.append(one)
         used = self._used({one.owner for one in (*waiting, *running)}, sweeps)
         waiting = [one for one in waiting if not self._ends_over_budget(one, used, sweeps)]
         for one in running:
@@ -87,13 +81,16 @@ class Reconciler:
         if number is not None:
             self.jobs.launch(one.id, number)
 
-    def _is_lost(self, one: Submission) -> bool:
-        return self.jobs.observe(one.id, one.launches) is JobState.ENDED
-
-    def _hurry(self, one: Submission) -> None:
-        if now_ms() - one.changed_ms > STOP_SECONDS * 1000:
-            with suppress(JobsAway):
-                self.jobs.stop(one.id, one.launches)
+    def _is_busy(self, one: Submission) -> bool:
+        """Whether a process carries a submission out, or was started and may still take it."""
+        if one.is_held or one.launched_ms is None:
+            return one.is_held
+        match self.jobs.observe(one.id, one.launches):
+            case JobState.ENDED:
+                return False
+            case JobState.ALIVE:  # a busy machine takes its time
+                return now_ms() - one.launched_ms < SLOW_START_SECONDS * 1000
+        return now_ms() - one.launched_ms < START_SECONDS * 1000
 
     def _may_start(self, one: Submission, sweeps: Mapping[str, SweepRow]) -> bool:
         if one.failures >= MOST_FAILURES:
@@ -104,11 +101,13 @@ class Reconciler:
         row = sweeps.get(one.sweep_id or "")
         return now_ms() >= next_start_ms(one) and not (row is not None and is_held(row))
 
-    def _cancel(self, one: Submission, ones: Sequence[Submission]) -> None:
+    def _cancel(self, one: Submission, ones: Sequence[Submission], sweeps: Mapping[str, SweepRow]) -> None:
         """End a submission that no process carries out, and its trials, unless another submission wants them."""
-        if one.sweep_id is not None and not is_shared(one, ones):
-            trials = self.ledger.trials(one.sweep_id)
-            self.ledger.cancel_trials(one.sweep_id, [trial.id for trial in trials])
+        sweep = sweeps.get(one.sweep_id or "")
+        if sweep is not None and not is_shared(one, ones):
+            with suppress(LedgerDamaged):  # `abel repair` tells of it; the other submissions go on
+                trials = self.ledger.trials(sweep.id)
+                self.ledger.cancel_trials(sweep.id, [trial.id for trial in trials])
         self._queue.settle(one.id, Phase.CANCELLED)
 
     # Budgets
@@ -158,7 +157,13 @@ def hours_of(ledger: Ledger, sweep: SweepRow) -> float:
     """The accelerator-hours that a sweep has used; workers without an accelerator use none."""
     resources = sweep.spec.get("resources") or {}
     accelerators = float(resources.get("gpu") or 0) + float(resources.get("tpu") or 0)
-    return accelerators * ledger.work(sweep.id).seconds_training / HOUR_SECONDS if accelerators else 0.0
+    if not accelerators:
+        return 0.0
+    try:
+        seconds = ledger.work(sweep.id).seconds_training
+    except LedgerDamaged:
+        return 0.0  # `abel repair` tells of it; the other submissions go on
+    return accelerators * int(resources.get("hosts") or 1) * seconds / HOUR_SECONDS
 
 
 def is_shared(one: Submission, ones: Sequence[Submission]) -> bool:

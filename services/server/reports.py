@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.errors import OperationError
@@ -16,7 +17,7 @@ from sweeps.ledger.records import SweepRow
 from sweeps.ledger.submissions.queue import Submissions
 
 DRAW_SECONDS = 300.0
-WAIT_SECONDS = 30.0  # for others' reports; a waiting request holds one of the service's threads
+MOST_ASKING = 3  # requests at once: each holds one of the service's threads
 HERE = {"ABEL_SERVER": ""}  # else the command would ask the service for the report
 
 
@@ -29,7 +30,7 @@ class Reports:
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings, self._ledger = settings, ledger
-        self._drawing = threading.Lock()
+        self._drawing, self._asking = threading.Lock(), threading.BoundedSemaphore(MOST_ASKING)
 
     def page(self, sweep: SweepRow | None) -> str:
         """Return a sweep's report as HTML.
@@ -42,14 +43,15 @@ class Reports:
             raise OperationError("report: must be of a sweep that has started, and this one has not")
         place = self._settings.reports / "service" / sweep.id
         mark = str(Submissions.of(self._ledger).last_event(sweep.id))
-        if not self._drawing.acquire(timeout=WAIT_SECONDS):
+        if not self._asking.acquire(blocking=False):
             raise Busy("report: others are being drawn; ask again later")
         try:
-            if not _is_of(place, mark):
-                self._draw(sweep, place, mark)
-            return (place / "index.html").read_text(encoding="utf-8")
+            with self._drawing:
+                if not _is_of(place, mark):
+                    self._draw(sweep, place, mark)
+                return (place / "index.html").read_text(encoding="utf-8")
         finally:
-            self._drawing.release()
+            self._asking.release()
 
     def _draw(self, sweep: SweepRow, place: Path, mark: str) -> None:
         with private():
@@ -57,17 +59,25 @@ class Reports:
             draft = Path(tempfile.mkdtemp(prefix=f".{sweep.id}-", dir=place.parent))
         command = [sys.executable, "-P", "-m", "services.cli", "report", sweep.id, "--out", str(draft)]
         try:
-            done = subprocess.run(
-                command, env=os.environ | HERE, capture_output=True, text=True, timeout=DRAW_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise OperationError(
-                f"report: must be drawn within {DRAW_SECONDS:g} s; `abel report` has no limit"
-            ) from None
-        if done.returncode:
-            raise OperationError(f"report: cannot be drawn: {done.stderr.strip()[-300:]}")
+            _run(command)
+        except OperationError:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
         (draft / "mark").write_text(mark)
         _replace(draft, place)
+
+
+def _run(command: Sequence[str]) -> None:
+    environment = os.environ | HERE
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=DRAW_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        rule = f"must be drawn within {DRAW_SECONDS:g} s; `abel report` has no limit"
+        raise OperationError(f"report: {rule}") from None
+    if done.returncode:
+        raise OperationError(f"report: cannot be drawn: {done.stderr.strip()[-300:]}")
 
 
 def _is_of(place: Path, mark: str) -> bool:

@@ -17,6 +17,9 @@ class Refused extends Error {
   }
 }
 
+/** Whether asking again cannot help. */
+const isFinal = (error) => error instanceof Refused && error.status < 500 && error.status !== 429;
+
 /** Ask the service; throw Refused with its problem document. */
 async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
   const token = sessionStorage.getItem("token");
@@ -88,7 +91,7 @@ async function showList(mine) {
       await fillList(mine, pages);
       alertOf("");
     } catch (error) {
-      if (error instanceof Refused && error.status < 500) throw error;
+      if (isFinal(error)) throw error;
       alertOf(`The service does not answer (${error.message}); trying again.`);
     }
     await pause(LIST_MS);
@@ -286,7 +289,7 @@ async function refresh(id, mine) {
       }
       if (ENDED.includes(one.phase)) return;
     } catch (error) {
-      if (error instanceof Refused && error.status < 500) return alertOf(error.message);
+      if (isFinal(error)) return alertOf(error.message);
     }
     await pause(CURVES_MS);
   }
@@ -340,7 +343,7 @@ async function follow(id, mine) {
         }
       }
     } catch (error) {
-      if (mine !== visit || (error instanceof Refused && error.status < 500)) return;
+      if (mine !== visit || isFinal(error)) return;
     }
     await pause(RETRY_MS);
   }

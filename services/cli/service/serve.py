@@ -94,7 +94,7 @@ def start_service(
 def create_token(
     owner: Annotated[str, typer.Argument(help="Whose token it is; an owner sees only their own sweeps.")],
     scope: Annotated[Scope, typer.Option(help="What it allows; each includes those before it.")] = Scope.SUBMIT,
-    days: Annotated[int | None, typer.Option(min=1, max=36_500, help="Days until it expires (default: never).")] = 90,
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="Days until it expires.")] = 90,
 ) -> None:
     """Print a new token. It is not kept and cannot be shown again.
 
@@ -106,7 +106,7 @@ def create_token(
 
     with ledgers.opened(settings_of().prepare()) as ledger:
         scopes = SCOPES[: SCOPES.index(scope) + 1]
-        made, text = Tokens.of(ledger).make(owner, scopes, None if days is None else now_ms() + days * DAY_MS)
+        made, text = Tokens.of(ledger).make(owner, scopes, now_ms() + days * DAY_MS)
         Tokens.of(ledger).note("console", "token created", made.id, f"{owner}: {' '.join(scopes)}")
     streams.write(text + "\n")
 

@@ -106,8 +106,11 @@ class Submissions(Driving):
             return intact_rows(connection, tables.submissions, query, Submission.read)
 
     def want(self, id: str, wanted: Wanted, why: str | None = None) -> Submission:
-        """Change what is wanted of a submission, and why; one that has an outcome keeps it. Return it as it is then."""
-        which = (AT.id == id) & AT.outcome.is_(None)
+        """Change what is wanted of a submission, and why. Return it as it is then.
+
+        One that has an outcome keeps it, and one that was cancelled stays so.
+        """
+        which = (AT.id == id) & AT.outcome.is_(None) & (AT.wanted != Wanted.CANCELLED)
         return self._change(which, {"wanted": wanted, "error": why and storable(why), "failures": 0}, id)
 
     # What the service does about it
@@ -117,6 +120,12 @@ class Submissions(Driving):
         query = select(tables.submissions).where(AT.outcome.is_(None)).order_by(AT.created_ms, AT.id)
         with self._read() as connection:
             return intact_rows(connection, tables.submissions, query, Submission.read)
+
+    def has_key(self, owner: str, idempotency: str | None) -> bool:
+        """Whether an owner has used an idempotency key."""
+        query = select(AT.id).where(AT.owner == owner, AT.idempotency == idempotency)
+        with self._read() as connection:
+            return idempotency is not None and connection.scalar(query) is not None
 
     def count_open(self, owner: str) -> int:
         """Return the number of an owner's submissions without an outcome."""
@@ -141,12 +150,9 @@ class Submissions(Driving):
         None if somebody else launched it meanwhile, or it is no longer wanted.
         """
         which = (AT.id == one.id) & (AT.launches == one.launches) & (AT.wanted == Wanted.RUNNING) & AT.outcome.is_(None)
-        again = {
-            "launches": one.launches + 1,
-            "failures": one.failures + 1,
-            "launched_ms": now_ms(),
-            "workers": workers,
-        }
+        now = now_ms()
+        counts = {"launches": one.launches + 1, "failures": one.failures + 1}
+        again = {**counts, "workers": workers, "launched_ms": now, "changed_ms": now}
         with self._write() as connection:
             if not change_rows(connection, tables.submissions, which, again):
                 return None
@@ -192,6 +198,7 @@ class Submissions(Driving):
         held = (AT.id == id) & (AT.launches == launch) & (AT.holder == str(Holder.here()))
         with self._write() as connection:
             freed = {"holder": None, "lease_until_ms": 0, "changed_ms": now_ms(), **changes}
+            freed |= {"error": storable(freed["error"])} if freed.get("error") else {}
             change_rows(connection, tables.submissions, held, freed)
 
     def _change(self, which: Any, how: Mapping[str, Any], id: str) -> Submission:

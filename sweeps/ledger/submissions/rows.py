@@ -29,7 +29,6 @@ class Phase(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     REFUSED = "refused"  # its data, its resources or its settings are not there
-    OVER_BUDGET = "over budget"  # its owner has used the accelerator-hours allowed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,9 @@ class Tokens(Driving):
             LedgerError: the owner or a scope is invalid.
         """
         if not OWNER.fullmatch(owner):
-            raise LedgerError(f"owner: must be 1 to 64 letters, digits or ._@- and begin with a letter, got {owner!r}")
+            raise LedgerError(
+                f"owner: must be 1 to 64 letters, digits or ._@- and begin with a letter or digit, got {owner!r}"
+            )
         if not scopes or (wrong := [scope for scope in scopes if scope not in SCOPES]):
             raise LedgerError(
                 f"scopes: must be some of {', '.join(SCOPES)}, got {', '.join(wrong) if scopes else 'none'}"
@@ -68,7 +70,9 @@ class Tokens(Driving):
     def known(self, text: str) -> Token | None:
         """Return the token with this text, whether or not it may still be used; None if there is none."""
         match = FORM.fullmatch(text)
-        id, secret = match.groups() if match else ("", "")
+        if match is None:
+            return None
+        id, secret = match.groups()
         with self._read() as connection:
             query = select(tables.tokens).where(tables.tokens.c.id == id)
             row = connection.execute(query).one_or_none()
@@ -79,6 +83,11 @@ class Tokens(Driving):
         if not hmac.compare_digest(kept, _hashed(secret)) or row is None:
             return None
         return Token.read(row)
+
+    def stands(self, token: Token) -> bool:
+        """Whether a token may still be used."""
+        now = next((one for one in self.all() if one.id == token.id), None)
+        return now is not None and now.revoked_ms is None and (now.expires_ms is None or now.expires_ms > now_ms())
 
     def revoke(self, id: str) -> None:
         """Revoke a token; one that is revoked stays so.

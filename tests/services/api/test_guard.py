@@ -1,13 +1,17 @@
 """Who may ask: every rung of the ladder, on every route."""
 
 import statistics
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
 from services.api.guard import Allowance
+from sweeps.ledger.database import LedgerAway
 from sweeps.ledger.holding import now_ms
+from sweeps.ledger.submissions.tokens import Tokens
 
 ROUTES = [
     ("GET", "/v1/sweeps", "read"),
@@ -25,7 +29,7 @@ ROUTES = [
     ("POST", "/v1/sweeps/{id}/resume", "submit"),
     ("POST", "/v1/sweeps/{id}/cancel", "submit"),
     ("POST", "/v1/sweeps/{id}/extend", "submit"),
-    ("GET", "/metrics", "read"),
+    ("GET", "/metrics", "admin"),
 ]
 
 
@@ -59,6 +63,10 @@ def test_each_route_refuses_every_token_but_the_right_one(api, method, path, sco
         assert answer.headers["content-type"] == "application/problem+json"
         if answer.status_code == 401:
             assert answer.headers["www-authenticate"].startswith("Bearer")
+    if scope != "read":
+        reading = api.token("owner", "read")
+        answer = api.ask(method, path, {}, of=None, Authorization=f"Bearer {reading}")
+        assert (answer.status_code, answer.json()["detail"]) == (403, f"scope: must be {scope}, got read")
     if id in path:
         body = {"baseline": {}} if path.endswith("/check") else {"seeds": [5]}
         stranger = api.ask(method, path, body, of="stranger")
@@ -70,6 +78,21 @@ def test_each_route_refuses_every_token_but_the_right_one(api, method, path, sco
         )
         assert stranger.status_code == 404
         assert stranger.text == unknown.text.replace("0" * 16, id)  # whether it exists cannot be told
+
+
+def test_while_the_ledger_is_away_it_says_so(api, monkeypatch):
+    def away(self, text):
+        raise LedgerAway("ledger postgresql://db: cannot be read: connection refused")
+
+    monkeypatch.setattr(Tokens, "known", away)
+    answer = api.ask("GET", "/v1/sweeps", of=None, Authorization="Bearer abel_x")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def test_a_name_is_that_of_the_actors_own_even_for_an_admin(api):
+    api.submit("owner")
+    admin = {"of": None, "Authorization": f"Bearer {api.token('root', 'admin')}"}
+    assert api.ask("POST", "/v1/sweeps/tiny/cancel", **admin).status_code == 404
 
 
 def test_an_admin_sees_and_commands_everybodys(api):
@@ -113,9 +136,21 @@ def test_health_needs_no_token_and_metrics_count_what_is_open(api):
     assert requests.get(f"{api.url}/healthz", timeout=10).text == "ok\n"
     assert requests.get(f"{api.url}/readyz", timeout=10).text == "ready\n"
     api.submit("ada")
-    shown = api.ask("GET", "/metrics").text
+    admin = {"of": None, "Authorization": f"Bearer {api.token('root', 'admin')}"}
+    shown = api.ask("GET", "/metrics", **admin).text
     assert 'abel_submissions{phase="queued"}' in shown
     assert "abel_submissions_failing 0.0" in shown
+
+
+def test_an_allowance_holds_for_many_threads():
+    allowance, switch = Allowance(rate=0, burst=50), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            taken = sum(pool.map(lambda _: allowance.take("a"), range(20_000)))
+    finally:
+        sys.setswitchinterval(switch)
+    assert taken == 50
 
 
 def test_an_allowance_is_used_up_and_comes_back():

@@ -24,6 +24,7 @@ class Noted:
     launched: list[tuple[str, int]] = field(default_factory=list)
     stopped: list[tuple[str, int]] = field(default_factory=list)
     ended: set[tuple[str, int]] = field(default_factory=set)
+    alive: set[tuple[str, int]] = field(default_factory=set)
     away: bool = False
 
     def launch(self, id: str, number: int) -> None:
@@ -32,7 +33,9 @@ class Noted:
     def observe(self, id: str, number: int) -> JobState:
         if self.away:
             raise JobsAway("the place is away")
-        return JobState.ENDED if (id, number) in self.ended else JobState.UNKNOWN
+        if (id, number) in self.ended:
+            return JobState.ENDED
+        return JobState.ALIVE if (id, number) in self.alive else JobState.UNKNOWN
 
     def stop(self, id: str, number: int) -> None:
         self.stopped.append((id, number))
@@ -181,17 +184,35 @@ def test_a_cancelled_one_ends_once_nothing_carries_it_out(loop, queue, submit):
     assert queue.submission(one.id).outcome == "cancelled"
 
 
-def test_one_that_does_not_drain_is_told_by_its_place(loop, jobs, queue, submit, clock, monkeypatch):
+def test_a_cancelled_one_without_a_sweep_holds_nobody_up(loop, jobs, queue, submit):
     one = submit()
     loop.tick()
     queue.take(one.id, 1)
-    queue.want(one.id, Wanted.PAUSED)
-    monkeypatch.setattr(leases, "_now_ms", lambda: 0)  # it renews its lease
+    queue.renew(one.id, 1, sweep_id="never entered")
+    queue.release(one.id, 1)
+    queue.want(one.id, Wanted.CANCELLED)
+    other = submit("bob")
     loop.tick()
-    assert jobs.stopped == []
-    clock.wait(reconciling.STOP_SECONDS + 1)
+    assert queue.submission(one.id).outcome == "cancelled"
+    assert jobs.launched[-1] == (other.id, 1)
+
+
+def test_what_was_cancelled_stays_so(queue, submit):
+    one = submit()
+    queue.want(one.id, Wanted.CANCELLED)
+    assert queue.want(one.id, Wanted.RUNNING).wanted is Wanted.CANCELLED
+
+
+def test_a_slow_start_that_is_alive_is_waited_for(loop, jobs, submit, clock):
+    one = submit()
     loop.tick()
-    assert jobs.stopped == [(one.id, 1)]
+    jobs.alive.add((one.id, 1))
+    clock.wait(reconciling.SLOW_START_SECONDS - 5)
+    loop.tick()
+    assert len(jobs.launched) == 1
+    clock.wait(10)
+    loop.tick()
+    assert jobs.launched[-1] == (one.id, 2)
 
 
 def test_only_so_many_run_at_once_and_the_next_follows(ledger, jobs, queue, submit):
@@ -251,3 +272,5 @@ def test_hours_count_accelerators_only(story: Story) -> None:
     assert reconciling.hours_of(ledger, sweep) == 0.0
     on_gpus = replace(sweep, spec={**sweep.spec, "resources": {"gpu": 2}})
     assert reconciling.hours_of(ledger, on_gpus) == pytest.approx(2 * spent / 3600)
+    on_hosts = replace(sweep, spec={**sweep.spec, "resources": {"gpu": 2, "hosts": 3}})
+    assert reconciling.hours_of(ledger, on_hosts) == pytest.approx(6 * spent / 3600)

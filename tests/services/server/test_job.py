@@ -1,0 +1,137 @@
+"""One launch of a submission, in this process: its lease, what it obeys, and what it leaves behind."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from stories import Story
+
+from services.server import job
+from services.server.job import Assignment
+from services.signals import Stop
+from sweeps.ledger.leases import Fenced
+from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.rows import Phase, Wanted
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "LOOK_SECONDS", 0.05)
+
+
+@pytest.fixture
+def queue(story: Story) -> Submissions:
+    return Submissions.of(story.ledger)
+
+
+@pytest.fixture
+def launched(queue: Submissions) -> Callable[..., tuple[str, int]]:
+    """A submission that was launched: its id, and the launch's number."""
+
+    def launch(owner: str = "ada") -> tuple[str, int]:
+        one, _ = queue.submit(owner, "fig-s6a-digits", {"name": "fig-s6a-digits"}, {})
+        number = queue.count_launch(one, None)
+        assert number is not None
+        return one.id, number
+
+    return launch
+
+
+class HeldStop(Stop):
+    """As if the sweep had begun, so that signals set it."""
+
+    is_held = True
+
+
+@pytest.fixture
+def stop() -> Stop:
+    return HeldStop()
+
+
+@pytest.fixture
+def watched() -> Iterator[Callable[[Assignment], None]]:
+    """Let an assignment look at what is wanted, until the test ends."""
+    ended, threads = threading.Event(), []
+
+    def watch(assignment: Assignment) -> None:
+        threads.append(threading.Thread(target=assignment.watch, args=(ended,)))
+        threads[-1].start()
+
+    yield watch
+    ended.set()
+    for thread in threads:
+        thread.join()
+
+
+def until(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_told_to_pause_it_stops_and_another_launch_fences_it(story, queue, launched, stop, watched):
+    id, number = launched()
+    watched(Assignment(story.ledger, id, number, stop))
+    queue.want(id, Wanted.PAUSED)
+    until(stop.is_set)
+    queue.want(id, Wanted.RUNNING)
+    queue.count_launch(queue.submission(id), None)
+    with pytest.raises(Fenced):
+        Assignment(story.ledger, id, number, stop)
+
+
+def test_the_reason_of_a_stop_over_budget_stays(story, queue, launched, stop, watched):
+    id, number = launched()
+    assignment = Assignment(story.ledger, id, number, stop)
+    watched(assignment)
+    assignment.trained.set()
+    until(lambda: queue.submission(id).failures == 0)
+    queue.want(id, Wanted.PAUSED, "over budget: ada has used 3 of 2 accelerator-hours")
+    until(stop.is_set)
+    time.sleep(0.3)
+    assignment.release(None, None, passing=True)
+    assert queue.submission(id).error == "over budget: ada has used 3 of 2 accelerator-hours"
+
+
+def test_a_cancelled_sweep_is_wanted_again_by_another_submission_of_it(story, queue, launched, stop):
+    story.begin().tell(upto=10)
+    ledger = story.ledger
+    ledger.end_invocation(story.sweep_id, story.invocation, SweepStatus.INTERRUPTED)
+    ledger.cancel_trials(story.sweep_id, [trial.id for trial in ledger.trials(story.sweep_id)])
+    assert {trial.status for trial in ledger.trials(story.sweep_id)} == {TrialStatus.CANCELLED}
+    Assignment(ledger, *launched("bob"), stop).identified(story.sweep_id)
+    assert {trial.status for trial in ledger.trials(story.sweep_id)} == {TrialStatus.WAITING}
+
+
+def test_what_another_owner_wants_is_not_cancelled(story, queue, launched, stop, watched):
+    story.begin().tell(upto=10)
+    ids = []
+    for owner in ("bob", "ada"):
+        id, number = launched(owner)
+        assignment = Assignment(story.ledger, id, number, stop)
+        assignment.identified(story.sweep_id)
+        ids.append(id)
+    watched(assignment)
+    queue.want(ids[1], Wanted.CANCELLED)
+    until(stop.is_set)
+    assert {trial.cancel_asked_ms for trial in story.ledger.trials(story.sweep_id)} == {None}
+
+
+def test_a_passing_fault_does_not_count_for_long_and_a_crash_does(story, queue, launched, stop):
+    id, number = launched()
+    for _ in range(8):
+        Assignment(story.ledger, id, number, stop).release(None, "the disk is full", passing=True)
+        number = queue.count_launch(queue.submission(id), None)
+    assert queue.submission(id).failures == job.PATIENT + 1
+    Assignment(story.ledger, id, number, stop).release(None, "ValueError: a bug", passing=False)
+    assert (queue.submission(id).failures, queue.submission(id).error) == (job.PATIENT + 1, "ValueError: a bug")
+
+
+def test_an_outcome_ends_it(story, queue, launched, stop):
+    id, number = launched()
+    Assignment(story.ledger, id, number, stop).release(Phase.REFUSED, "no such data\0", passing=True)
+    now = queue.submission(id)
+    assert (now.outcome, now.error, now.is_held) == ("refused", "no such data", False)
