@@ -29,9 +29,9 @@ demo: install  ## run the decay-time sweep on digit pairs and draw its figure (a
 	$(BIN)/abel run fig-s6a-digits
 	$(BIN)/abel report fig-s6a-digits
 
-# Four at a time, file by file: many tests wait for a process to start, to end or to be missed.
+# Three at a time, file by file: many tests wait for a process to start, to end or to be missed.
 test: install  ## run the tests; ARGS="-k norms -x" goes to pytest
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 docs: install  ## build the documentation into site/, warnings are errors; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
@@ -41,7 +41,7 @@ chaos: install  ## kill 100 workers, 25 commands, 30 drivers and parts of Ray, c
 	$(BIN)/python tests/chaos/run.py $(ARGS)
 	CHAOS_SEEDS=3 CHAOS_MOMENTS=5 CHAOS_OUTAGE_SECONDS=60 CHAOS_HARMS=200 CHAOS_FLIPS=300 CHAOS_EDITS=1000 \
 		$(BIN)/python -m pytest $(addprefix tests/,services/test_kills.py services/test_outages.py services/test_integrity.py \
-		services/test_space.py services/test_two_nodes.py services/test_ledger_away.py workers/test_damage.py workers/test_durability.py)
+		services/test_space.py services/server/test_service.py services/test_two_nodes.py services/test_ledger_away.py workers/test_damage.py workers/test_durability.py)
 
 lint: install  ## ruff, ruff format --check, mypy
 	$(BIN)/ruff check .
