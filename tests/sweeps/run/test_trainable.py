@@ -121,13 +121,14 @@ def test_what_a_program_raises_is_an_answer_with_its_class(worker, cohort):
 
 def test_a_cohort_that_tune_pickles_into_a_file_is_freed(worker, cohort):
     def held():
-        return len(ray._private.worker.global_worker.core_worker.get_all_reference_counts())
+        return set(ray._private.worker.global_worker.core_worker.get_all_reference_counts())
 
+    # By name: Ray frees what earlier tests held when it gets to it.
     before, payload = held(), Payload.of(cohort)
-    assert held() == before + 1
+    (ours,) = held() - before
     left_out = pickle.loads(pickle.dumps(payload))
     assert ray.get(worker.__ray_call__.remote(lambda _, sent: sent.get(), payload), timeout=60) == cohort
     del payload
-    assert held() <= before
+    assert ours not in held()
     with pytest.raises(ValueError, match="object refs"):
         left_out.get()
