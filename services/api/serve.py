@@ -17,10 +17,12 @@ from services.server.jobs import JobPlace, LocalJobs
 from services.server.reconciling import Reconciler
 from services.server.shares import ServiceLimits
 from services.settings import Settings
+from sweeps import catalog
 from sweeps.files import OWNER_ONLY
 from sweeps.ledger.holding import now_ms
 from sweeps.ledger.submissions.rows import Token
 from sweeps.ledger.submissions.tokens import Tokens
+from sweeps.spec.sweep import parse_spec
 
 LOCAL = "local"  # the owner of the token that a service makes for its own machine
 MOST_CONNECTIONS = 512
@@ -62,6 +64,7 @@ def run_service(settings: Settings, serving: Serving, say: Callable[[str], None]
         listening = _listening(serving)
         if makes_token:
             say(f"token for this machine: {local_token(settings, tokens)}")
+        parse_spec(catalog.entry(catalog.names()[0]))  # imports what the first submission would wait for
         app = build(settings, ledger, place, hosts=_names(serving))
         reconciler = Reconciler(ledger, place, serving.limits, say)
         stop = threading.Event()
