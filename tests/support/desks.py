@@ -3,13 +3,18 @@
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import requests
 import uvicorn
 
+from services.api.app import build
 from services.server.jobs import JobState
+from services.settings import Settings
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.tokens import Tokens
@@ -109,3 +114,11 @@ class serving:  # noqa: N801 (used as a function)
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()
+
+
+@contextmanager
+def desk_over(ledger: Ledger, home: Path) -> Iterator[Api]:
+    """Serve a ledger; its jobs are only noted."""
+    settings, jobs = Settings.from_env({"ABEL_HOME": str(home)}), NoJobs()
+    with serving(build(settings, ledger, jobs, hosts=("127.0.0.1",))) as url:
+        yield Api(url, ledger, Tokens.of(ledger), Submissions.of(ledger), jobs)

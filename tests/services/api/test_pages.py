@@ -7,15 +7,11 @@ from typing import Any
 
 import pytest
 import requests
-from desks import SPEC, Api, NoJobs, serving
+from desks import SPEC, Api, desk_over
 from playwright.sync_api import Page, expect
 from stories import Story
 
-from services.api.app import build
 from services.server.curves import curves_of, tree_of
-from services.settings import Settings
-from sweeps.ledger.submissions.queue import Submissions
-from sweeps.ledger.submissions.tokens import Tokens
 
 FAULTY = """name: x
 program:
@@ -33,10 +29,8 @@ arms:
 
 @pytest.fixture
 def api(story: Story, tmp_path: Any) -> Iterator[Api]:
-    settings = Settings.from_env({"ABEL_HOME": str(tmp_path)})
-    jobs = NoJobs()
-    with serving(build(settings, story.ledger, jobs)) as url:
-        yield Api(url, story.ledger, Tokens.of(story.ledger), Submissions.of(story.ledger), jobs)
+    with desk_over(story.ledger, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

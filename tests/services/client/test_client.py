@@ -8,27 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from desks import SPEC, Api, NoJobs, serving
+from desks import SPEC, Api, desk_over, serving
 from stories import Story
 
-from services.api.app import build
 from services.client.client import Client, ServiceAway
 from services.errors import OperationError
 from services.server.values import Happening, Submitted
 from services.settings import Settings
 from services.verbs import gate
 from sweeps.errors import SpecError
-from sweeps.ledger.submissions.queue import Submissions
-from sweeps.ledger.submissions.tokens import Tokens
 from sweeps.results import baseline as baselines
 
 
 @pytest.fixture
 def api(story: Story, tmp_path: Path) -> Iterator[Api]:
-    settings = Settings.from_env({"ABEL_HOME": str(tmp_path)})
-    jobs = NoJobs()
-    with serving(build(settings, story.ledger, jobs)) as url:
-        yield Api(url, story.ledger, Tokens.of(story.ledger), Submissions.of(story.ledger), jobs)
+    with desk_over(story.ledger, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
