@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -11,6 +11,9 @@ from services.api.problems import Problem
 from services.server.values import Asked
 from sweeps.errors import Faults, SpecError, shown
 from sweeps.spec import yaml
+
+if TYPE_CHECKING:
+    from sweeps.spec.sweep import SweepSpec
 
 READ_SECONDS = 10.0  # a body that takes longer is given up
 MAX_BYTES = yaml.MAX_BYTES
@@ -114,17 +117,26 @@ def asked_of(document: Any) -> Asked:
     Raises:
         Problem: it or its spec has faults; each has its pointer.
     """
+    body, spec = spec_of(document)
+    return Asked(spec=spec.to_dict(), **{name: value for name, value in body if name != "spec"})
+
+
+def spec_of(document: Any) -> "tuple[SubmitBody, SweepSpec]":
+    """Return a request to submit a sweep, and its spec.
+
+    Raises:
+        Problem: it or its spec has faults; each has its pointer.
+    """
     from sweeps.spec.sweep import parse_document, parse_spec
 
-    body = decoded(SubmitBody, document)
+    body: SubmitBody = decoded(SubmitBody, document)
     try:
         spec = parse_spec(body.spec, "spec") if isinstance(body.spec, str) else parse_document(body.spec, "spec")
     except SpecError as error:
         text = body.spec if isinstance(body.spec, str) else None
         inner, lines = (body.spec, {}) if text is None else (_document(text), yaml.lines_of(text))
         raise Problem(422, error.told[0], faults=error.told, body=inner, at="/spec", lines=lines) from None
-    values = {name: value for name, value in body if name != "spec"}
-    return Asked(spec=spec.to_dict(), **values)
+    return body, spec
 
 
 def _document(text: str) -> Any:

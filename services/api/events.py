@@ -22,7 +22,6 @@ from sweeps.ledger.submissions.rows import Token
 LOOK_SECONDS = 1.0
 BEAT_SECONDS = 15.0  # a comment, so proxies do not close a silent connection
 MOST_STREAMS = 16  # of one token at once: a service has so many connections for everybody
-ENDED = ("finished", "failed", "cancelled", "refused")
 
 _open: Counter[str] = Counter()  # streams by token
 
@@ -83,7 +82,7 @@ async def _events(request: Request, desk: Desk, actor: Token, id: str, after: in
         if now != shown and not new:
             yield f"event: submission\ndata: {_line(now)}\n\n"
             shown = now
-            if now.phase in ENDED:
+            if now.has_ended:
                 return
         if new:
             mark = ()  # there may be more of them

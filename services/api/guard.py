@@ -8,7 +8,6 @@ from collections.abc import Callable
 from fastapi import Request
 
 from services.api.problems import Problem
-from sweeps.ledger.holding import now_ms
 from sweeps.ledger.submissions.rows import Token
 from sweeps.ledger.submissions.tokens import SCOPES, Tokens
 
@@ -61,7 +60,7 @@ class Guard:
     def _token(self, request: Request) -> Token:
         kind, _, text = request.headers.get("authorization", "").partition(" ")
         found = self._tokens.known(text.strip()) if kind.lower() == "bearer" else None
-        if found is not None and found.revoked_ms is None and (found.expires_ms is None or found.expires_ms > now_ms()):
+        if found is not None and found.is_valid:
             return found
         address = request.client.host if request.client else ""
         if not self._misses.take(address):

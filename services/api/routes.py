@@ -34,28 +34,32 @@ Cursor = Annotated[str | None, Query(max_length=64, description="`next` of the p
 Limit = Annotated[int, Query(ge=1, le=200, description="Submissions on a page.")]
 OfName = Annotated[str | None, Query(pattern=NAME, max_length=128, description="Only those of this name.")]
 
-_PROBLEM = {"content": {MEDIA: {"schema": {"type": "object"}}}}
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, **_PROBLEM}
-    for status, text in {
+
+def _problems(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Refusals for the OpenAPI document, by status."""
+    content = {MEDIA: {"schema": {"type": "object"}}}
+    return {status: {"description": text, "content": content} for status, text in texts.items()}
+
+
+REFUSALS = _problems(
+    {
         401: "No valid token.",
         403: "The token does not allow this.",
         429: "Too many requests.",
         503: "The ledger or the place for jobs is away.",
-    }.items()
-}
-UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such submission.", **_PROBLEM}}
-FAULTY: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, **_PROBLEM}
-    for status, text in {
+    }
+)
+UNKNOWN = _problems({404: "No such submission."})
+FAULTY = _problems(
+    {
         400: "Not JSON.",
         408: "The body did not arrive in time.",
         409: "The idempotency key was used for another request.",
         413: "The body is too large.",
         415: "The body is not JSON.",
         422: "Faults, each with a pointer to its field.",
-    }.items()
-}
+    }
+)
 
 
 def answered(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -113,8 +117,8 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
         """Check a spec without submitting it."""
         from services.verbs import specs
 
-        asked = await run_in_threadpool(bodies.asked_of, await bodies.read_json(request))
-        return answered(await run_in_threadpool(specs.validation, asked.spec))
+        _, spec = await run_in_threadpool(bodies.spec_of, await bodies.read_json(request))
+        return answered(await run_in_threadpool(specs.validation, spec))
 
     @router.get("/sweeps", response_model=SubmittedPage, responses={422: FAULTY[422]})
     def sweeps(actor: Reader, cursor: Cursor = None, limit: Limit = 50, name: OfName = None) -> Response:

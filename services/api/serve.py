@@ -19,8 +19,6 @@ from services.server.shares import ServiceLimits
 from services.settings import Settings
 from sweeps import catalog
 from sweeps.files import OWNER_ONLY
-from sweeps.ledger.holding import now_ms
-from sweeps.ledger.submissions.rows import Token
 from sweeps.ledger.submissions.tokens import Tokens
 from sweeps.spec.sweep import parse_spec
 
@@ -102,7 +100,7 @@ def _listening(serving: Serving) -> socket.socket:
 
 
 def _check_host(host: str, tokens: Tokens) -> None:
-    if not any(_is_valid(one) and one.owner != LOCAL for one in tokens.all()):
+    if not any(one.is_valid and one.owner != LOCAL for one in tokens.all()):
         rule = "must be a loopback address as long as there are no tokens"
         raise OperationError(f"--host: {rule} (`abel token create OWNER` or --make-token makes one), got {host}")
 
@@ -126,13 +124,9 @@ def local_token(settings: Settings, tokens: Tokens) -> Path:
         known = tokens.known(file.read_text().strip())
     except FileNotFoundError:
         known = None
-    if known is None or not _is_valid(known):
+    if known is None or not known.is_valid:
         _, text = tokens.make(LOCAL, ["read", "submit", "admin"])
         file.unlink(missing_ok=True)
         with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as made:
             made.write(text + "\n")
     return file
-
-
-def _is_valid(token: Token) -> bool:
-    return token.revoked_ms is None and (token.expires_ms is None or token.expires_ms > now_ms())

@@ -66,17 +66,17 @@ class Client:
             SpecError: the spec has faults.
             OperationError: the service refuses, or is away.
         """
-        answer = self._ask("POST", "/v1/sweeps", {"spec": spec, **options}, key or str(uuid.uuid4()))
+        answer = self._ask("POST", "/v1/sweeps", {"spec": spec, **options}, key=key or str(uuid.uuid4()))
         return _read(Submitted, answer), answer.status_code == 201
 
     def extend(self, id: str, *, key: str | None = None, **changes: Any) -> tuple[Submitted, bool]:
         """Submit a submission's spec again with other ``seeds`` or ``epochs``."""
-        answer = self._ask("POST", f"/v1/sweeps/{_quoted(id)}/extend", changes, key or str(uuid.uuid4()))
+        answer = self._ask("POST", f"/v1/sweeps/{_quoted(id)}/extend", changes, key=key or str(uuid.uuid4()))
         return _read(Submitted, answer), answer.status_code == 201
 
     def validate(self, spec: Mapping[str, Any] | str) -> Validation:
         """Check a spec without submitting it."""
-        return _read(Validation, self._ask("POST", "/v1/validate", {"spec": spec}, "-"))
+        return _read(Validation, self._ask("POST", "/v1/validate", {"spec": spec}))
 
     def sweeps(self, name: str | None = None) -> Iterator[Submitted]:
         """Yield all submissions, newest first, page by page."""
@@ -111,7 +111,7 @@ class Client:
     ) -> Checked:
         """Compare a submission's sweep with a baseline, as ``abel check`` does."""
         body = {"baseline": baseline, "margins": list(margins), "rules": list(rules)}
-        answer = self._ask("POST", f"/v1/sweeps/{_quoted(id)}/check", body, "-")
+        answer = self._ask("POST", f"/v1/sweeps/{_quoted(id)}/check", body)
         checked: Checked = _adapter(Checked).validate_python(_with_nan(answer.json()))
         return checked
 
@@ -130,7 +130,7 @@ class Client:
     def events(self, id: str, after: int = 0) -> Iterator[Submitted | Happening]:
         """Follow a submission until it ends: yield it whenever it changes, and the events of its sweep, each once.
 
-        A lost connection is made again, from the last event received.
+        After a lost connection it connects again and continues after the last event received.
         """
         failing: float | None = None  # since when
         while True:
@@ -143,7 +143,7 @@ class Client:
                         if kind == "submission":
                             one = _adapter(Submitted).validate_python(data)
                             yield one
-                            if one.phase in ("finished", "failed", "cancelled", "refused"):
+                            if one.has_ended:
                                 return
                         else:
                             after = number
@@ -155,19 +155,25 @@ class Client:
             time.sleep(PAUSE_SECONDS)
 
     def _command(self, id: str, action: str) -> Submitted:
-        return _read(Submitted, self._ask("POST", f"/v1/sweeps/{_quoted(id)}/{action}", None, "-"))
+        return _read(Submitted, self._ask("POST", f"/v1/sweeps/{_quoted(id)}/{action}"))
 
     def _get(self, path: str, **query: Any) -> requests.Response:
-        return self._ask("GET", path, None, "-", {name: value for name, value in query.items() if value is not None})
+        return self._ask("GET", path, query={name: value for name, value in query.items() if value is not None})
 
     def _ask(
-        self, method: str, path: str, body: Any, key: str, query: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = None,
+        query: Mapping[str, Any] | None = None,
     ) -> requests.Response:
         """Send a request that may be repeated, until the service answers or patience ends."""
         began = time.monotonic()
         while True:
             try:
-                return self._answer(method, path, body, {"Idempotency-Key": key} if key != "-" else {}, query)
+                return self._answer(method, path, body, {} if key is None else {"Idempotency-Key": key}, query)
             except ServiceAway:
                 if time.monotonic() - began > self._patience:
                     raise

@@ -83,7 +83,7 @@ class Desk:
         """Return a submission by id, or the newest of the actor's own with a name.
 
         Raises:
-            NotThere: there is none.
+            NotThere: this person has no such submission.
         """
         try:
             one = self._queue.submission(id_or_name)
@@ -187,8 +187,7 @@ class Desk:
     def mark(self, id: str) -> tuple[object, ...]:
         """Return what changes whenever there is something new to tell of a submission; cheap enough to ask every second."""
         one = self._queue.submission(id)
-        sweep = self.sweep_of(one)
-        last = 0 if sweep is None else self._queue.last_event(sweep.id)
+        last = 0 if one.sweep_id is None else self._queue.last_event(one.sweep_id)
         return phase_of(one), one.wanted, one.error, one.sweep_id, one.launches, last
 
     def progress(self, actor: Token, id: str, after: int) -> tuple[Submitted, list[Happening]]:

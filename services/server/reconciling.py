@@ -42,7 +42,7 @@ class Reconciler:
         self._queue = Submissions.of(self.ledger)
 
     def run(self, stop: threading.Event) -> None:
-        """Repeat until ``stop`` is set. An unreachable ledger or cluster, or a bug, is told once and the loop goes on."""
+        """Repeat until ``stop`` is set. An unreachable ledger or cluster, or a bug, is reported once and ends nothing."""
         told = ""
         while not stop.wait(TICK_SECONDS):
             try:
@@ -76,7 +76,7 @@ class Reconciler:
             self._launch(one, workers)
 
     def _launch(self, one: Submission, workers: int | None) -> None:
-        self.jobs.observe(one.id, one.launches)  # a place that is away is told before the launch counts as one
+        self.jobs.observe(one.id, one.launches)  # if the place is away, this raises, and no launch is counted
         number = self._queue.count_launch(one, workers)
         if number is not None:
             self.jobs.launch(one.id, number)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.schemas import SweepDetail, SweepOverview
+from sweeps.ledger.submissions.rows import Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,11 @@ class Submitted:
     sweep: SweepOverview | None = None
     best: float | None = None
     unit: str = "%"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has its outcome."""
+        return Phase(self.phase).final
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,17 +70,11 @@ def validate(spec_name: str) -> Validation:
     """Check a spec."""
     from sweeps.spec.sweep import load_spec
 
-    return _counted(load_spec(spec_name))
+    return validation(load_spec(spec_name))
 
 
-def validation(document: Any) -> Validation:
-    """Check a spec given as a document of JSON types."""
-    from sweeps.spec.sweep import parse_document
-
-    return _counted(parse_document(document))
-
-
-def _counted(spec: "SweepSpec") -> Validation:
+def validation(spec: "SweepSpec") -> Validation:
+    """A valid spec, in numbers."""
     from sweeps.spec.expansion import alike
 
     trials = spec.expand()

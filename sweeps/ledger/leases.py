@@ -112,7 +112,7 @@ def taken(row: Mapping[str, Any], invocation: int) -> dict[str, Any]:
     # A process may take over from itself: on a full disk it could not record the end of its last invocation.
     if row["holder"] != here:
         refuse_held(row)
-    return {"invocation": invocation, "holder": here, "lease_until_ms": _until_ms()}
+    return {"invocation": invocation, "holder": here, "lease_until_ms": until_ms()}
 
 
 def renewed(row: Mapping[str, Any], invocation: int) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def renewed(row: Mapping[str, Any], invocation: int) -> dict[str, Any]:
     """
     if row["invocation"] != invocation:
         raise Fenced(f"sweep {row['id']}: another process has taken it over; this one stops and writes nothing more")
-    return {"lease_until_ms": _until_ms()}
+    return {"lease_until_ms": until_ms()}
 
 
 # The changes that release a sweep. The fence stays, so the invocation cannot write afterwards.
@@ -169,7 +169,8 @@ def _born(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
-def _until_ms() -> int:
+def until_ms() -> int:
+    """Return when a lease that is taken or renewed now runs out (ms since 1970)."""
     return _now_ms() + round(LEASE_SECONDS * 1000)
 
 

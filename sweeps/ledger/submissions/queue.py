@@ -82,7 +82,7 @@ class Submissions(Driving):
         """Return a submission.
 
         Raises:
-            LedgerError: there is none with this id.
+            LedgerError: no submission has this id.
         """
         with self._read() as connection:
             found = _rows(connection, AT.id == id)
@@ -177,7 +177,7 @@ class Submissions(Driving):
             free = found and found[0].outcome is None and (found[0].holder == here or not found[0].is_held)
             if not free or found[0].launches != launch:
                 raise Fenced(f"submission {id}: another process carries it out, or it has ended; this one stops")
-            lease = {"holder": here, "lease_until_ms": _until(), "launched_ms": None, "changed_ms": now_ms()}
+            lease = {"holder": here, "lease_until_ms": leases.until_ms(), "launched_ms": None, "changed_ms": now_ms()}
             change_rows(connection, tables.submissions, AT.id == id, lease)
             return _rows(connection, AT.id == id)[0]
 
@@ -189,7 +189,7 @@ class Submissions(Driving):
         """
         held = (AT.id == id) & (AT.launches == launch) & (AT.holder == str(Holder.here()))
         with self._write() as connection:
-            if not change_rows(connection, tables.submissions, held, {"lease_until_ms": _until(), **changes}):
+            if not change_rows(connection, tables.submissions, held, {"lease_until_ms": leases.until_ms(), **changes}):
                 raise Fenced(f"submission {id}: another process carries it out; this one stops")
             return _rows(connection, AT.id == id)[0]
 
@@ -212,7 +212,3 @@ class Submissions(Driving):
 
 def _rows(connection: Connection, which: Any) -> Sequence[Submission]:
     return intact_rows(connection, tables.submissions, select(tables.submissions).where(which), Submission.read)
-
-
-def _until() -> int:
-    return now_ms() + round(leases.LEASE_SECONDS * 1000)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from sweeps.ledger import leases
+from sweeps.ledger.holding import now_ms
 
 
 class Wanted(StrEnum):
@@ -29,6 +30,11 @@ class Phase(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     REFUSED = "refused"  # its data, its resources or its settings are not there
+
+    @property
+    def final(self) -> bool:
+        """Whether it is an outcome."""
+        return self in (Phase.FINISHED, Phase.FAILED, Phase.CANCELLED, Phase.REFUSED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +88,11 @@ class Token:
     created_ms: int
     expires_ms: int | None
     revoked_ms: int | None
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it was not revoked and has not expired."""
+        return self.revoked_ms is None and (self.expires_ms is None or self.expires_ms > now_ms())
 
     @classmethod
     def read(cls, row: Any) -> "Token":

@@ -68,7 +68,7 @@ class Tokens(Driving):
             return intact_rows(connection, tables.tokens, query, Token.read)
 
     def known(self, text: str) -> Token | None:
-        """Return the token with this text, whether or not it may still be used; None if there is none."""
+        """Return the token with this text, even if it has expired or was revoked; None if no token has it."""
         match = FORM.fullmatch(text)
         if match is None:
             return None
@@ -86,14 +86,13 @@ class Tokens(Driving):
 
     def stands(self, token: Token) -> bool:
         """Whether a token may still be used."""
-        now = next((one for one in self.all() if one.id == token.id), None)
-        return now is not None and now.revoked_ms is None and (now.expires_ms is None or now.expires_ms > now_ms())
+        return any(one.is_valid for one in self.all() if one.id == token.id)
 
     def revoke(self, id: str) -> None:
         """Revoke a token; one that is revoked stays so.
 
         Raises:
-            LedgerError: there is none with this id.
+            LedgerError: no token has this id.
         """
         at = tables.tokens.c
         with self._write() as connection:
