@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import os
 import shutil
 import socket
@@ -38,6 +39,9 @@ os.environ.update(
         "RAY_worker_niceness": "0",
     }
 )
+
+# Looking for cycles among a million objects takes up to a tenth of the tests' time.
+gc.set_threshold(100_000, 20, 100)
 
 # Else each process of the run would compile our modules again, which takes up to a tenth of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

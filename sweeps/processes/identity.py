@@ -107,7 +107,7 @@ def identities_here(
 def ask_worker(
     module: str, question: Mapping[str, Any], environment: WorkerEnvironment, process: str
 ) -> Mapping[str, Any]:
-    """Run a module in a process with a worker's environment, and return its answer in JSON to a question in JSON.
+    """Return what a module's ``main`` answers to a question, in JSON both, in a process with a worker's environment.
 
     Args:
         process: what the process is, for messages.
@@ -132,7 +132,7 @@ def _asked_once(module: str, question: bytes, environment: WorkerEnvironment, wh
         asked.write(question)
         asked.seek(0)
         with subprocess.Popen(
-            [sys.executable, "-P", "-m", module, str(answer.fileno())],
+            [sys.executable, "-P", "-m", "sweeps.processes", module, str(answer.fileno())],
             stdin=asked,
             stdout=said,
             stderr=said,

@@ -1,16 +1,13 @@
 """The identities of programs, which name the states of their trials: data, code and numerics as a worker here has them.
 
-``python -m sweeps.processes.inspection [FD]`` reads ``{"programs": [...], "data_dir": folder or null, "hosts": number}`` from
-standard input, with the hosts of a worker. It writes ``{"identities": [...]}``, or ``{"fault": message, "missing": whether data
-are missing}``, to a file descriptor, by default standard output. The driver runs it in a process with a worker's environment.
+The question is ``{"programs": [...], "data_dir": folder or null, "hosts": number}``, with the hosts of a worker. The answer is
+``{"identities": [...]}``, or ``{"fault": message, "missing": whether data are missing}``.
 """
 
-import json
-import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sweeps.errors import ConfigError
 from sweeps.processes.fitting import check_state
@@ -21,12 +18,7 @@ from workers.plugins import blamed
 from workers.trajectory import identify
 
 
-def main(target: IO[str]) -> None:
-    """Answer one question from standard input."""
-    json.dump(answer(json.load(sys.stdin)), target)
-
-
-def answer(question: Mapping[str, Any]) -> dict[str, Any]:
+def main(question: Mapping[str, Any]) -> dict[str, Any]:
     """Return the answer to a question."""
     try:
         return {"identities": _identities(question)}
@@ -56,8 +48,3 @@ def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:
             program.check_batch(program.batch_size, int(identity.numerics["devices"]))
             found.append(identity.to_dict())
     return found
-
-
-if __name__ == "__main__":
-    with open(int(sys.argv[1]) if sys.argv[1:] else sys.stdout.fileno(), "w", encoding="utf-8") as stream:
-        main(stream)

@@ -1,17 +1,15 @@
 """Replays of recorded epochs, which show whether other code still computes the states of their records.
 
-``python -m sweeps.processes.replaying [FD]`` reads ``{"checkpoints": folder, "store": URL or null, "data_dir": folder or null,
-"ways": [...]}`` from standard input and writes ``{"metrics": [...]}`` in the same order, or ``{"fault": message}``, to a file
-descriptor, by default standard output. A way is ``{"program", "seed", "epoch", "parent", "plans"}``: ``plans`` are those of
-consecutive epochs from ``epoch`` on, each ``{"learning_rates", "batch_size"}``; ``parent`` is the key of the checkpoint to start
-from, null for the initialisation. Its metrics are a list, an epoch each, or null if that checkpoint is no state of this code.
+The question is ``{"checkpoints": folder, "store": URL or null, "data_dir": folder or null, "ways": [...]}``. The answer is
+``{"metrics": [...]}`` in the same order, or ``{"fault": message}``. A way is ``{"program", "seed", "epoch", "parent", "plans"}``:
+``plans`` are those of consecutive epochs from ``epoch`` on, each ``{"learning_rates", "batch_size"}``; ``parent`` is the key of
+the checkpoint to start from, null for the initialisation. Its metrics are a list, an epoch each, or null if that checkpoint is
+no state of this code.
 """
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -58,18 +56,11 @@ def replay_way(way: Mapping[str, Any], workshop: Workshop) -> list[dict[str, flo
     return found
 
 
-def main(target: IO[str]) -> None:
-    """Answer one question from standard input."""
-    question = json.load(sys.stdin)
+def main(question: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer to a question."""
     data_dir = None if question["data_dir"] is None else Path(question["data_dir"])
     workshop = Workshop(checkpoints=Path(question["checkpoints"]), store=question["store"], data_dir=data_dir)
     try:
-        answer: dict[str, Any] = {"metrics": [replay_way(way, workshop) for way in question["ways"]]}
+        return {"metrics": [replay_way(way, workshop) for way in question["ways"]]}
     except (ConfigError, ReplayError) as error:
-        answer = {"fault": str(error)}
-    json.dump(answer, target)
-
-
-if __name__ == "__main__":
-    with open(int(sys.argv[1]) if sys.argv[1:] else sys.stdout.fileno(), "w", encoding="utf-8") as stream:
-        main(stream)
+        return {"fault": str(error)}

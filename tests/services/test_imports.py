@@ -50,7 +50,7 @@ WATCHED = f"""
 import atexit, json, sys
 
 started = []
-sys.addaudithook(lambda event, given: event == "subprocess.Popen" and started.append(given[1][3]))
+sys.addaudithook(lambda event, given: event == "subprocess.Popen" and started.append(given[1][4]))
 atexit.register(lambda: print(json.dumps([sorted(sys.modules.keys() & {SLOW!r}), started]), file=sys.stderr))
 from services.cli.app import main
 main()

@@ -1,17 +1,15 @@
 """The survey of a Ray cluster before a sweep: which kinds of node can hold its workers, and which of them to use.
 
-``python -m sweeps.run.placement.survey [FD]`` reads ``{"options": {...}, "programs": [...], "data_dir": folder or null, "hosts":
-number, "patience_seconds": seconds or null}`` from standard input. It writes ``{"identities": [...], "slots": {kind: workers at
-once}, "options": {...}}``, with options that are limited to one kind, to a file descriptor, by default standard output; or
-``{"fault": message, "missing": whether data are missing}``; or ``{"away": message}`` if the cluster cannot be joined.
+The question is ``{"options": {...}, "programs": [...], "data_dir": folder or null, "hosts": number, "patience_seconds": seconds
+or null}``. The answer is ``{"identities": [...], "slots": {kind: workers at once}, "options": {...}}``, with options that are
+limited to one kind; or ``{"fault": message, "missing": whether data are missing}``; or ``{"away": message}`` if the cluster
+cannot be joined.
 """
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import IO, Any
+from typing import Any
 
 import ray
 
@@ -25,18 +23,17 @@ from sweeps.run.ray_cluster import first_line, ray_cluster
 PROBE_SECONDS = 60.0  # a node that does not tell its processor within this time is not used
 
 
-def main(target: IO[str]) -> None:
-    """Answer one question from standard input."""
-    question = json.load(sys.stdin)
-    options = options_from_dict(question.pop("options"))
+def main(question: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the answer to a question."""
+    asked = dict(question)
+    options = options_from_dict(asked.pop("options"))
     try:
         with ray_cluster(options, leave=lambda: None):
-            answer = surveyed(options, question)
+            return surveyed(options, asked)
     except ClusterAway as error:
-        answer = {"away": str(error)}
+        return {"away": str(error)}
     except IdentityError as error:
-        answer = {"fault": str(error), "missing": isinstance(error, DataAbsent)}
-    json.dump(answer, target)
+        return {"fault": str(error), "missing": isinstance(error, DataAbsent)}
 
 
 def surveyed(options: Options, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -116,8 +113,3 @@ def _asked(options: Options, question: Mapping[str, Any]) -> Mapping[str, Any]:
 def _last_line(error: Exception) -> str:
     """Return the last line of an error's text; Ray puts the cause there, below a traceback."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-
-
-if __name__ == "__main__":
-    with open(int(sys.argv[1]) if sys.argv[1:] else sys.stdout.fileno(), "w", encoding="utf-8") as stream:
-        main(stream)

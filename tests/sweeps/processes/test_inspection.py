@@ -1,6 +1,5 @@
 """The process that says what names the states of a program: as a worker of its environment would have it."""
 
-import io
 import json
 import os
 import re
@@ -23,7 +22,7 @@ def here(program):
 def answered(program, **environment):
     """The answer of another process."""
     question = json.dumps({"programs": [program], "data_dir": None, "hosts": 1})
-    command = [sys.executable, "-m", "sweeps.processes.inspection"]
+    command = [sys.executable, "-m", "sweeps.processes", "sweeps.processes.inspection"]
     done = subprocess.run(
         command, input=question, capture_output=True, text=True, check=True, env=os.environ | environment
     )
@@ -54,7 +53,7 @@ def test_settings_that_change_bits_change_the_keys(tiny_program, environment, wh
 
 def test_a_worker_of_several_hosts_has_the_devices_of_all(tiny_program):
     def asked(hosts):
-        return inspection.answer({"programs": [to_dict(tiny_program)], "data_dir": None, "hosts": hosts})
+        return inspection.main({"programs": [to_dict(tiny_program)], "data_dir": None, "hosts": hosts})
 
     (values,) = asked(2)["identities"]
     assert here(tiny_program).over(2).why_not(Identity.from_dict(values)) == []
@@ -66,10 +65,8 @@ def test_a_data_set_is_read_once_for_all_programs_over_it(tiny_program, monkeypa
     loads, load = [], type(tiny_program.data).load
     monkeypatch.setattr(type(tiny_program.data), "load", lambda self, path: loads.append(self) or load(self, path))
     programs = [to_dict(replace(tiny_program, l2=l2)) for l2 in (0.0, 0.1, 0.2)]
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"programs": programs, "data_dir": None, "hosts": 1})))
-    answer = io.StringIO()
-    inspection.main(answer)
-    assert len(json.loads(answer.getvalue())["identities"]) == 3
+    answer = inspection.main({"programs": programs, "data_dir": None, "hosts": 1})
+    assert len(answer["identities"]) == 3
     assert len(loads) == 1
 
 
