@@ -9,6 +9,7 @@ from contextlib import closing
 from services.settings import Settings
 from sweeps.ledger.ledger import Ledger
 from sweeps.results.claims import paper
+from sweeps.results.guessing import guessing_error
 from sweeps.results.load import load
 
 
@@ -18,9 +19,11 @@ def main() -> None:
     settings = Settings.from_env()
     for name in parser.parse_args().sweeps:
         with closing(Ledger.open(settings.ledger_url)) as ledger:
-            frames = load(ledger, ledger.sweep(name))
+            sweep = ledger.sweep(name)
+            frames = load(ledger, sweep)
+            guess = guessing_error(sweep, ledger.trials(sweep.id)[0].program, settings.data_dir)
         print(f"{name}\n\n| the paper | rule | here | the numbers |\n|---|---|---|---|")
-        for told in paper.claims_of(frames):
+        for told in paper.claims_of(frames, guess):
             source = f"{told.source}, {told.row}" if told.row else told.source
             print(f"| {told.says} ({source}) | {told.rule} | {told.here} | {told.numbers} |")
 

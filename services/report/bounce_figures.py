@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from services.report.figures import arm_colors
-from services.report.themes import LIGHT, blank, themed
+from services.report.themes import LIGHT, blank, fitted_legend, themed
 from sweeps.results.frames import Frames
 
 MANY = 40  # with more trials than this, an even selection is drawn
@@ -47,7 +47,7 @@ def bounces_figure(frames: Frames) -> Figure:
         below.axvline(0, color=LIGHT.muted, linewidth=0.8, linestyle=":")
         _labels(above, "epoch", "squared weight norm")
         _labels(below, "epochs since the norm's first minimum", "norm / its minimum")
-        figure.legend(handles=list(_legend(some, colors)), loc="outside upper left", ncols=4, frameon=False)
+        fitted_legend(figure, dict(_legend(some, colors)), "outside upper left")
         return figure
 
 
@@ -80,9 +80,9 @@ def _labels(axes: Axes, across: str, up: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
 
 
-def _legend(trials: pd.DataFrame, colors: Any) -> Iterator[Line2D]:
+def _legend(trials: pd.DataFrame, colors: Any) -> Iterator[tuple[str, Line2D]]:
     for arm in dict.fromkeys(trials["arm"]):
-        yield Line2D([], [], color=colors[arm], linewidth=2, label=arm)
+        yield arm, Line2D([], [], color=colors[arm], linewidth=2)
     for name, marker, label in EVENTS:
         if trials[name].map(bool).any():
-            yield Line2D([], [], color=LIGHT.muted, marker=marker, markerfacecolor="none", linestyle="", label=label)
+            yield label, Line2D([], [], color=LIGHT.muted, marker=marker, markerfacecolor="none", linestyle="")

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from services.report.figures import arm_colors
-from services.report.themes import DASHED, LIGHT, SEQUENCE, blank, themed
+from services.report.themes import DASHED, LIGHT, SEQUENCE, blank, fitted_legend, themed
 from sweeps.results.frames import Frames
 from sweeps.results.wording import setting
 
@@ -45,10 +45,11 @@ def training_curves_figure(frames: Frames, *, title: str = "") -> Figure:
         for axes in grid[-1]:
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        handles = [
-            Line2D([], [], color=color, linewidth=2, label=" ".join(line).strip()) for line, color in colors.items()
-        ]
-        figure.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 4), frameon=False)
+        handles = {
+            " ".join(line).strip(): Line2D([], [], color=color, linewidth=2, **_dashed(color))
+            for line, color in colors.items()
+        }
+        fitted_legend(figure, handles, "outside lower left")
         return figure
 
 
@@ -84,12 +85,15 @@ def _draw(
     for line in dict.fromkeys(line for line, _ in trials):
         curves = table[[trial for other, trial in trials if other == line and trial in table.columns]].dropna(how="all")
         color = colors[line]
-        abel = color == LIGHT.abel  # which equals simple decay where the norm does not bounce: dashes show both
-        style: dict[str, Any] = {"linestyle": DASHED, "zorder": 4} if abel else {}
-        axes.plot(curves.index, curves.mean(axis=1), color=color, linewidth=1.8, **style)
+        axes.plot(curves.index, curves.mean(axis=1), color=color, linewidth=1.8, **_dashed(color))
         if is_norm:
             axes.fill_between(curves.index, curves.min(axis=1), curves.max(axis=1), color=color, alpha=0.2, linewidth=0)
     axes.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
+
+
+def _dashed(color: Any) -> dict[str, Any]:
+    """Return a line's style: ABEL equals simple decay where the norm does not bounce, and dashes show both."""
+    return {"linestyle": DASHED, "zorder": 4} if color == LIGHT.abel else {}
 
 
 def _scale(panels: Any, table: pd.DataFrame, metric: str) -> None:

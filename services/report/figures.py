@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from services.report.themes import DASH_DOTTED, DASHED, DOTTED, LIGHT, SEQUENCE, canvas, themed
+from services.report.themes import DASH_DOTTED, DASHED, DOTTED, LIGHT, SEQUENCE, canvas, fitted_legend, themed
 from sweeps.results.claims.decay_time import DecayTime
 from sweeps.results.confidence import Floats, level
 from sweeps.results.frames import Frames
@@ -37,7 +37,8 @@ def decay_time_figure(numbers: DecayTime, *, title: str = "") -> Figure:
         axes.set_xlim(0, max(numbers.grid["decay_epoch"].max(), *numbers.norm.index, 1) + 1)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         axes.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
-        figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, handlelength=2.2)
+        named = {str(handle.get_label()): handle for handle in handles}
+        fitted_legend(figure, named, "outside lower left", columns=2, handlelength=2.2)
         return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from services.report.figures import bars
-from services.report.themes import DASHED, LIGHT, WHITE, blank, canvas, themed
+from services.report.themes import DASHED, LIGHT, WHITE, blank, canvas, fitted_legend, themed
 from sweeps.results.axes import along, axes, heat
 from sweeps.results.claims.evidence import FACTOR, RATE
 from sweeps.results.claims.sensitivity import LastDecay, RateByFactor
@@ -51,7 +51,7 @@ def _curves(figure: Any, numbers: RateByFactor) -> None:
         axes_.set_xlabel(label)
         _ticks(axes_, {_number(value) for arm in arms.values() for value in axes(arm).get(axis, ())})
     by_rate.set_ylabel(f"final {numbers.label} (%)")
-    figure.legend(handles=_legend(colors), loc="outside upper left", ncols=len(colors), frameon=False)
+    fitted_legend(figure, _legend(colors), "outside upper left", columns=len(colors))
 
 
 def _colors(numbers: RateByFactor) -> dict[str, tuple[str, str]]:
@@ -61,11 +61,11 @@ def _colors(numbers: RateByFactor) -> dict[str, tuple[str, str]]:
     return {arm: (plain.get(arm, LIGHT.abel), MARKS[index % len(MARKS)]) for index, arm in enumerate(numbers.arms)}
 
 
-def _legend(colors: Mapping[str, tuple[str, str]]) -> list[Line2D]:
-    return [
-        Line2D([], [], color=color, marker=mark, linewidth=2, markersize=5, label=arm)
+def _legend(colors: Mapping[str, tuple[str, str]]) -> dict[str, Line2D]:
+    return {
+        arm: Line2D([], [], color=color, marker=mark, linewidth=2, markersize=5)
         for arm, (color, mark) in colors.items()
-    ]
+    }
 
 
 def _lines(axes_: Axes, arms: Mapping[str, Grid], axis: str, colors: Mapping[str, tuple[str, str]]) -> None:
@@ -148,19 +148,12 @@ def last_decay_figure(numbers: LastDecay, *, title: str = "") -> Figure:
         axes_.set_ylabel(f"final {numbers.label} (%)")
         axes_.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes_.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
-        handles = [
-            Line2D(
-                [], [], color=LIGHT.abel, marker="o", markersize=5, linewidth=2, label="ABEL, mean; thin: single seeds"
-            ),
-            Line2D(
-                *([], []),
-                color=LIGHT.muted,
-                linestyle=DASHED,
-                linewidth=1.2,
-                label=f"its mean with the last decay after epoch {epochs[numbers.reference]:g}, 85 % of training",
-            ),
-        ]
-        figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, handlelength=2.4)
+        told = f"its mean with the last decay after epoch {epochs[numbers.reference]:g}, 85 % of training"
+        handles = {
+            "ABEL, mean; thin: single seeds": Line2D([], [], color=LIGHT.abel, marker="o", markersize=5, linewidth=2),
+            told: Line2D([], [], color=LIGHT.muted, linestyle=DASHED, linewidth=1.2),
+        }
+        fitted_legend(figure, handles, "outside lower left", handlelength=2.4)
         return figure
 
 

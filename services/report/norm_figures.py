@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from services.report.themes import DASHED, LIGHT, SEQUENCE, blank, themed
+from services.report.themes import DASHED, LIGHT, SEQUENCE, blank, fitted_legend, themed
 from sweeps.results.claims.layers import LayerNorms
 from sweeps.results.claims.norm_curves import NormCourse
 
@@ -59,8 +59,10 @@ def layers_figure(numbers: LayerNorms, *, title: str = "") -> Figure:
         figure = blank(title, (8.4, 6.4))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.8, 1.0))
         colors = mpl.colormaps["viridis"](np.linspace(*SEQUENCE, numbers.norms.shape[1]))
-        for (layer, norm), color in zip(numbers.norms.items(), colors, strict=True):
-            above.plot(norm.index, norm, color=tuple(color), linewidth=1.6, label=str(layer))
+        lines = {
+            str(layer): above.plot(norm.index, norm, color=tuple(color), linewidth=1.6, label=str(layer))[0]
+            for (layer, norm), color in zip(numbers.norms.items(), colors, strict=True)
+        }
         above.set_ylabel("squared norm of a layer")
         above.set_ylim(bottom=0)
         below.plot(numbers.share.index, numbers.share, color=LIGHT.norm, linewidth=0.9)
@@ -69,7 +71,7 @@ def layers_figure(numbers: LayerNorms, *, title: str = "") -> Figure:
         below.set_ylim(0, 100)
         below.set_xlabel("epoch")
         below.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
-        figure.legend(loc="outside lower left", ncols=4, frameon=False)
+        fitted_legend(figure, lines, "outside lower left")
         return figure
 
 
@@ -137,6 +139,4 @@ def _residual(axes: Axes, course: NormCourse) -> Mapping[str, Any]:
 
 
 def _legend(figure: Figure, handles: Mapping[str, Any]) -> None:
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower left", ncols=3, frameon=False, handlelength=1.8
-    )
+    fitted_legend(figure, handles, "outside lower left", columns=3, handlelength=1.8)

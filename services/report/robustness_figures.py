@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from services.report.figures import arm_colors, bars
-from services.report.themes import DOTTED, LIGHT, SEQUENCE, WHITE, blank, themed
+from services.report.themes import DOTTED, LIGHT, SEQUENCE, WHITE, blank, fitted_legend, themed
 from sweeps.results.axes import Slice, heat, slices
 from sweeps.results.axes import axes as axes_of
 from sweeps.results.frames import Frames
@@ -57,7 +57,7 @@ def axes_figure(arms: Sequence[Robustness]) -> Figure:
             axes.grid(axis="y", color=LIGHT.rule, linewidth=0.7)
             if index % 2 == 0:
                 axes.set_ylabel(f"{arms[0].in_words} (%)")
-        figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=4, frameon=False)
+        fitted_legend(figure, handles, "outside upper left")
         return figure
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from services.report.figures import arm_colors, bars
-from services.report.themes import LIGHT, blank, themed
+from services.report.themes import LIGHT, blank, fitted_legend, themed
 from sweeps.results.claims.schedule_table import TableEntry
 from sweeps.results.confidence import without_bounds
 from sweeps.results.values import Interval
@@ -32,8 +32,8 @@ def table_figure(entries: Sequence[TableEntry], *, title: str = "") -> Figure:
             own.set_xlabel(label)
             _points(own, errors, entries, heights, colors)
         _row_names(axes[0], entries, heights)
-        handles = [Line2D([], [], color=color, marker="o", linestyle="", label=kind) for kind, color in colors.items()]
-        figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), frameon=False)
+        handles = {kind: Line2D([], [], color=color, marker="o", linestyle="") for kind, color in colors.items()}
+        fitted_legend(figure, handles, "outside lower left", columns=len(handles))
         return figure
 
 

@@ -5,13 +5,14 @@ Figures are drawn in the light theme; for dark pages, a drawn SVG is recoloured,
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -104,9 +105,31 @@ def blank(title: str, inches: tuple[float, float]) -> Figure:
     return figure
 
 
+def fitted_legend(
+    figure: Figure,
+    handles: Mapping[str, Artist],
+    place: Literal["outside upper left", "outside lower left"],
+    *,
+    columns: int = 4,
+    handlelength: float = 2.0,
+) -> None:
+    """Draw a legend outside the axes, with at most so many columns: fewer if they are wider than the figure.
+
+    Args:
+        handles: what stands beside each label.
+    """
+    for fewer in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(
+            list(handles.values()), list(handles), loc=place, ncols=fewer, frameon=False, handlelength=handlelength
+        )
+        if legend.get_window_extent().width <= figure.bbox.width or fewer == 1:
+            return
+        legend.remove()
+
+
 @contextmanager
 def themed() -> Iterator[None]:
-    """Matplotlib's settings in the light LIGHT."""
+    """Matplotlib's settings in the light theme."""
     style: dict[Any, Any] = {
         "figure.facecolor": LIGHT.background,
         "axes.facecolor": LIGHT.background,
@@ -116,9 +139,8 @@ def themed() -> Iterator[None]:
         "text.color": LIGHT.text,
         "xtick.color": LIGHT.muted,
         "ytick.color": LIGHT.muted,
-        "font.family": [
-            "DejaVu Sans"
-        ],  # comes with Matplotlib; the default family is searched for ten fonts at every text
+        # Comes with Matplotlib; of the default family, ten fonts are searched for at every text.
+        "font.family": ["DejaVu Sans"],
         "font.size": 10.5,
         "legend.fontsize": 9.5,
         "lines.solid_capstyle": "round",

@@ -88,6 +88,23 @@ def test_curves_have_a_column_for_each_row_and_a_line_for_each_kind() -> None:
     assert error[0].lines[1].get_color() == error[1].lines[0].get_color()
 
 
+def test_a_legend_of_long_names_stays_inside_and_shows_how_abel_is_drawn() -> None:
+    rows = [
+        trial(arm, seed, (90.0, 60.0), {"schedule.learning_rate": rate, "schedule.decay_factor": 0.25})
+        for arm in ("abel", "cosine", "step", "simple")
+        for rate in (0.1, 2.0)
+        for seed in (0, 1)
+    ]
+    drawn = shown(evidence(rows, spec={"figure": "training_curves"}).frames).draw()
+    png(drawn)
+    (legend,) = drawn.legends
+    reach = legend.get_window_extent()
+    assert reach.x0 >= 0 and reach.x1 <= drawn.bbox.x1, "wider than the figure"
+    assert len(legend.texts) == 8
+    dashed = [line.get_color() for line in legend.get_lines() if line.get_linestyle() == "--"]
+    assert dashed == [line.get_color() for line in drawn.axes[0].lines if line.get_linestyle() == "--"] != []
+
+
 def test_curves_of_one_arm_are_told_apart_by_setting() -> None:
     scales: Mapping[float, Any] = {0.1: tuple(norm / 50 for norm in FALL), 1.0: BOUNCE}
     rows = [
