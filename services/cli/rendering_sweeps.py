@@ -73,8 +73,12 @@ def sweep_detail(result: SweepDetail) -> RenderableType:
     ]
     if result.incidents:
         parts.append(incidents_table(result.incidents))
-    if sweep.status in ("interrupted", "stopped", "failed", "no_space"):
+    if sweep.status in ("interrupted", "stopped", "failed", "no_space") and sweep.ended < sweep.trials:
         parts.append(Text("\nRun the same command again to resume it."))
+    if sweep.failed:
+        parts.append(
+            Text(f"\n`abel retry {sweep.name}` lets the next run train failed trials; --json shows their tracebacks.")
+        )
     return Group(*parts)
 
 
@@ -96,6 +100,8 @@ def run_result(result: RunResult, command: str) -> RenderableType:
         parts.append(Text(result.tracking, style="yellow"))
     if result.outcome == "interrupted" or result.error:  # the same command resumes it
         parts.append(next_steps(command, f"abel status {sweep.name}"))
+    elif sweep.failed:
+        parts.append(next_steps(f"abel status {sweep.name} --json", f"abel retry {sweep.name}", command))
     else:
         parts.append(next_steps(f"abel report {sweep.name}", "abel ui", f"abel status {sweep.name}"))
     return Group(*parts)

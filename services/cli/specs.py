@@ -115,7 +115,7 @@ def plan(
     seeds: Seeds = None,
     as_json: AsJson = False,
 ) -> None:
-    """Forecast what a sweep costs, given what earlier runs have recorded. Starts and writes nothing.
+    """Forecast what a sweep costs, given what earlier runs have recorded. Trains and records nothing.
 
     Example: abel plan fig-s6a-cifar10 --data-dir data/tfds
     """

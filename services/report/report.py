@@ -3,7 +3,7 @@
 All numbers come from the ledger. MLflow provides only the page's links to each trial; if it is away, the page has none.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ def write_report(
     out: Path | None = None,
     kind: str | None = None,
     ui_url: str | None = None,
-    runs: Mapping[str, str] | None = None,
+    runs: Callable[[], Mapping[str, str]] = dict,
 ) -> Report:
     """Write the report of sweeps.
 
@@ -86,7 +86,7 @@ def write_report(
         out: folder to write to; by default a folder in the home.
         kind: ``csv`` or ``parquet`` to write the numbers too.
         ui_url: base URL of the page's links to MLflow; by default the tracking server, else ``abel ui``.
-        runs: each trial's address in MLflow below that URL, by trial id.
+        runs: finds each trial's address in MLflow below that URL, by trial id; called when all figures are drawn.
 
     Raises:
         LedgerError: no such sweep.
@@ -113,7 +113,7 @@ def write_report(
         files[-1].write_bytes(themes.png(figure))
     served = is_server(settings.tracking_uri)
     ui_url = ui_url or (without_credentials(settings.tracking_uri) if served else f"http://127.0.0.1:{UI_PORT}")
-    files[0].write_text(document(sweeps, shown, arms, found, robust, ui_url.rstrip("/"), runs or {}), encoding="utf-8")
+    files[0].write_text(document(sweeps, shown, arms, found, robust, ui_url.rstrip("/"), runs), encoding="utf-8")
     if kind is not None:
         files += export(shown, arms, folder, kind)
     return Report(files=tuple(files), findings=tuple(found))
@@ -179,7 +179,7 @@ def document(
     found: Sequence[str],
     robust: Iterable[tuple[str, Figure, str, str]],
     tracking_url: str,
-    runs: Mapping[str, str],
+    runs: Callable[[], Mapping[str, str]],
 ) -> str:
     """The page."""
     alone = len(sweeps) == 1
@@ -211,7 +211,7 @@ def document(
     body += [_section(*panel) for panel in _curves(shown)]
     body += [
         page.section("Arms", sections.arms_section(shown)),
-        page.section("Trials", sections.trials_section(shown, tracking_url, runs)),
+        page.section("Trials", sections.trials_section(shown, tracking_url, runs())),
     ]
     for one in sweeps:
         of = "" if alone else f": {one.label}"

@@ -1,4 +1,4 @@
-"""The verb `plan`: forecast what a sweep costs on this machine. Starts and writes nothing."""
+"""The verb `plan`: forecast what a sweep costs on this machine. Trains and records nothing."""
 
 import time
 from collections.abc import Mapping

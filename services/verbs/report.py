@@ -8,6 +8,7 @@ from services import ledgers
 from services.errors import OperationError
 from services.schemas import ReportFiles
 from services.settings import Settings, SettingsError
+from services.tracking.attaching import Attaching
 from sweeps.files import PathFault, private, resolve
 from sweeps.ledger.records import SweepRow
 from sweeps.urls import sqlite_file
@@ -28,22 +29,22 @@ def report(
     """
     rows = [_row(settings, name) for name in sweeps]  # before Matplotlib is imported: an unknown name fails at once
 
-    from services.report import report as reports
+    tracked = [row.id for row in rows] if _has_store(settings) else []
+    with Attaching(settings, tracked) as attaching:
+        from services.report import report as reports
 
-    tracked = rows if _has_store(settings) else []
-    runs, notes = _runs(settings, tracked)
-    try:
-        with private() if out is None else nullcontext():
-            written = reports.write_report(
-                settings, [row.id for row in rows], out and resolve(out), export, ui_url, runs
-            )
-    except PathFault as error:
-        raise OperationError(f"--out: {error}") from None
-    except OSError as error:
-        elsewhere = "" if out else "; --out writes the report to another folder"
-        raise OperationError(f"{out or settings.reports}: cannot be written: {error.strerror}{elsewhere}") from None
-    if runs:
-        notes += _attach(settings, tracked, written.files)
+        try:
+            with private() if out is None else nullcontext():
+                written = reports.write_report(
+                    settings, [row.id for row in rows], out and resolve(out), export, ui_url, attaching.places
+                )
+        except PathFault as error:
+            raise OperationError(f"--out: {error}") from None
+        except OSError as error:
+            elsewhere = "" if out else "; --out writes the report to another folder"
+            raise OperationError(f"{out or settings.reports}: cannot be written: {error.strerror}{elsewhere}") from None
+        attaching.attach(written.files)
+    notes = list(attaching.notes)
     if settings.store and out is None:
         notes.append(_upload(settings.store, written.files))
     return ReportFiles(files=written.files, findings=written.findings, note=" ".join(notes) or None)
@@ -63,20 +64,6 @@ def _has_store(settings: Settings) -> bool:
     return file is None or file.exists()
 
 
-def _runs(settings: Settings, sweeps: Sequence[SweepRow]) -> tuple[dict[str, str], list[str]]:
-    """Where MLflow shows each trial, and a note if it cannot be read."""
-    found: dict[str, str] = {}
-    if sweeps:
-        from services.tracking import runs
-
-        try:
-            for row in sweeps:
-                found |= runs.places(settings.tracking_uri, row.id)
-        except runs.RunsError as error:
-            return {}, [f"The page has no links to MLflow: {error}"]
-    return found, []
-
-
 def _upload(store: str, files: Sequence[Path]) -> str:
     """Copy a report's files to the object store; return where they are."""
     from workers.checkpoints.stores import ObjectStore
@@ -85,15 +72,3 @@ def _upload(store: str, files: Sequence[Path]) -> str:
     for file in files:
         place.upload(file)
     return f"The files are also at {place.url}."
-
-
-def _attach(settings: Settings, sweeps: Sequence[SweepRow], files: Sequence[Path]) -> list[str]:
-    from services.tracking.store import TrackingError, attach_figure
-
-    try:
-        with private():
-            for row in sweeps:
-                attach_figure(settings, row.id, files)
-    except TrackingError as error:
-        return [f"The files are not attached to the sweep's MLflow run: {error}"]
-    return []
