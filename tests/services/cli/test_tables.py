@@ -187,3 +187,20 @@ def test_a_cancelled_trial_is_not_complete() -> None:
 
 def test_a_plan_says_how_long_the_start_takes() -> None:
     assert "measured here; 20 s to start)" in " ".join(drawn(rendering.plan_facts(PLAN), 120).split())
+
+
+@pytest.mark.parametrize(
+    ("status", "ended", "failed", "told", "not_told"),
+    [
+        ("interrupted", 6, 0, "Run the same command again to resume it.", "retry"),
+        ("failed", 8, 2, "`abel retry mine` lets the next run train failed trials", "same command"),
+        ("failed", 6, 2, "Run the same command again to resume it.", "nothing else"),
+    ],
+)
+def test_a_sweep_that_is_not_done_says_what_to_do(
+    status: str, ended: int, failed: int, told: str, not_told: str
+) -> None:
+    sweep = replace(SWEEP, name="mine", status=status, trials=8, ended=ended, failed=failed)
+    shown = drawn(rendering_sweeps.sweep_detail(replace(DETAIL, sweep=sweep)), 120)
+    assert told in shown
+    assert not_told not in shown
