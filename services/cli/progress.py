@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.wording import duration, span
+from sweeps.results.wording import counted
 
 if TYPE_CHECKING:  # imports JAX, which takes seconds
     from sweeps.processes.job import Progress
@@ -122,7 +123,7 @@ def figures(progress: "Progress", covered_before: int) -> RenderableType:
 
 def summary_line(progress: "Progress", covered_before: int) -> str:
     """The progress as one log line, without times."""
-    cohorts = f"{progress.running} cohorts running, {progress.waiting} ready"
+    cohorts = f"{counted(progress.running, 'cohort')} running, {progress.waiting} ready"
     return f"{_trials(progress)}; {cohorts}; {_epochs(progress, covered_before, '{} epochs trained of {}')}"
 
 

@@ -21,8 +21,8 @@ class PyramidNet:
     """Three groups of (depth - 2) / 9 bottlenecks whose channels grow by `alpha` in equal steps over all of them."""
 
     kind: Literal["pyramid_net"] = "pyramid_net"
-    depth: int = 272
-    alpha: float = 200.0
+    depth: int = 272  # 9 n + 2 layers, in n bottleneck blocks a group
+    alpha: float = 200.0  # channels that all blocks together add
     init: Initialisation = added("he_normal_fan_out")  # of the convolutions
     shortcut: Shortcut = added("pool_and_pad")  # where the shape changes: without parameters, or a 1x1 convolution
     norm_examples: int | None = added(None)  # images that share batch statistics in training; null for the whole batch

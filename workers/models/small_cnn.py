@@ -17,7 +17,7 @@ class SmallCnn:
     """Two 3x3 convolutions (widths w, 2w), each with batch norm, ReLU and a pool, then dropout and one dense layer."""
 
     kind: Literal["small_cnn"] = "small_cnn"
-    width: int = 16
+    width: int = 16  # channels of the first convolution
     dropout: float = 0.1  # probability of dropping a feature before the dense layer
     init: Initialisation = added("lecun_normal")  # of the convolutions; the dense layer is LeCun-normal
 

@@ -20,8 +20,8 @@ class Vgg5:
     """VGG-5 with widths w, 2w, 2w, 2w; a pool is also skipped if a side is odd."""
 
     kind: Literal["vgg5"] = "vgg5"
-    width: int = 64
-    pools: tuple[bool, bool, bool, bool] = (True, True, True, True)
+    width: int = 64  # channels of the first convolution
+    pools: tuple[bool, bool, bool, bool] = (True, True, True, True)  # which convolutions are followed by a pool
     init: Initialisation = "lecun_normal"  # of the convolutions; the dense layer is LeCun-normal
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ class Vgg16:
     """VGG-16 with widths w, 2w, 4w, 8w, 8w; a pool is skipped if a side is odd."""
 
     kind: Literal["vgg16"] = "vgg16"
-    width: int = 64
+    width: int = 64  # channels of the first convolution
     init: Initialisation = added("he_normal")  # of the convolutions; the dense layer is LeCun-normal
 
     def __post_init__(self) -> None:

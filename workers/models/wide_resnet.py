@@ -21,8 +21,8 @@ class WideResnet:
     """Three groups of (depth - 4) / 6 pre-activation blocks with 16, 32 and 64 times `width` channels."""
 
     kind: Literal["wide_resnet"] = "wide_resnet"
-    depth: int = 28
-    width: int = 10
+    depth: int = 28  # 6 n + 4 layers, in n blocks a group
+    width: int = 10  # multiple of 16, 32 and 64 channels
     init: Initialisation = added("he_normal_fan_out")  # of the convolutions
     shortcut: Shortcut = added("pool_and_pad")  # where the shape changes: without parameters, or a 1x1 convolution
     norm_examples: int | None = added(None)  # images that share batch statistics in training; null for the whole batch

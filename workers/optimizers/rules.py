@@ -46,7 +46,7 @@ class Moments(OptimizerRule):
 class Decayed(OptimizerRule):
     """An optimiser with weight decay outside the loss: it adds weight_decay * w to the step, before the learning rate."""
 
-    weight_decay: float = 0.01
+    weight_decay: float = 0.01  # share of a parameter that a step takes away, times the rate
     decay_on: Literal["all", "kernels"] = "all"  # parameters that decay; kernels are those of two or more dimensions
 
     def __post_init__(self) -> None:

@@ -18,8 +18,8 @@ class Sgd(OptimizerRule):
     """Stochastic gradient descent: m = momentum * m + g; the step is m, or g + momentum * m with Nesterov."""
 
     kind: Literal["sgd"] = "sgd"
-    momentum: float = 0.0
-    nesterov: bool = False
+    momentum: float = 0.0  # share of the last step that the next one keeps
+    nesterov: bool = False  # look ahead by the momentum, as the paper does
 
     def __post_init__(self) -> None:
         require(0 <= self.momentum < 1, "momentum", "lie in [0, 1)", self.momentum)

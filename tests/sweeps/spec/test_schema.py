@@ -43,11 +43,10 @@ def test_fields_say_what_they_are(parts: dict[str, dict[str, Any]]) -> None:
     assert parts["Abel"]["epochs_after_last_decay"]["description"].startswith("Number of epochs between that decay and")
     assert parts["Step"]["learning_rate"]["description"] == "Base rate, reached at the end of the warm-up."
     assert parts["Tfds"]["subset"]["description"].startswith("Use only the first subset training images")
-    schedules = [name for name, fields in parts.items() if "learning_rate" in fields]
     silent = [
         f"{name}.{field}"
-        for name in (*schedules, "ClassifyProgram", "Classify", "Augment", "Tfds", "Document", "Arm", "Range", "Log")
-        for field, shape in parts[name].items()
-        if not shape.get("description")
+        for name, fields in parts.items()
+        for field, shape in fields.items()
+        if not shape.get("description") and "$ref" not in shape
     ]
     assert silent == []
