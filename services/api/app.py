@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from services.api.document import DescribedApp
 from services.api.guard import Guard
 from services.api.health import health_router
 from services.api.pages import pages_router
@@ -39,7 +40,14 @@ def build(settings: Settings, ledger: Ledger, jobs: JobPlace, *, hosts: Sequence
     """
     desk, guard = Desk(settings, ledger, jobs), Guard(Tokens.of(ledger))
 
-    app = FastAPI(title="abel", version="1", description=ABOUT, docs_url=None, redoc_url=None)
+    app = DescribedApp(
+        title="abel",
+        version="1",
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.include_router(sweeps_router(desk, guard, Reports(settings, ledger)))
     app.include_router(health_router(ledger, guard))
     app.include_router(pages_router())

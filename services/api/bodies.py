@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic.json_schema import models_json_schema
 
 from services.api.problems import Problem
 from services.server.values import Asked
@@ -45,6 +46,8 @@ class ExtendBody(_Body):
     seeds: list[int] | None = Field(default=None, min_length=1, max_length=10_000)
     epochs: int | None = Field(default=None, ge=1, le=1_000_000)
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["seeds"]}, {"required": ["epochs"]}]})
+
     @model_validator(mode="after")
     def _some(self) -> "ExtendBody":
         if self.seeds is None and self.epochs is None:
@@ -58,6 +61,15 @@ class CheckBody(_Body):
     baseline: dict[str, JsonValue] = Field(description="The output of `abel baseline save`.")
     margins: list[str] = Field(default=[], max_length=100, description="Such as `spread=1.5`.")
     rules: list[str] = Field(default=[], max_length=100, description="Such as `spread <= 1.5`.")
+
+
+def body_schemas(place: str) -> dict[str, Any]:
+    """Return the JSON schema of each body, and of what they refer to at ``place``, by name."""
+    bodies = (SubmitBody, ExtendBody, CheckBody)
+    schemas: dict[str, Any] = models_json_schema([(one, "validation") for one in bodies], ref_template=place)[1][
+        "$defs"
+    ]
+    return schemas
 
 
 async def read_json(request: Request) -> Any:

@@ -45,17 +45,20 @@ class Problem(Exception):
         self.status, self.detail, self.headers = status, detail, headers
         self.errors = [_error(fault, body, at, lines or {}) for fault in faults]
 
-    def response(self) -> Response:
-        """The refusal as an answer; a fault of a spec given as text has its line."""
+    @property
+    def document(self) -> dict[str, Any]:
+        """The refusal as a problem document; a fault of a spec given as text has its line."""
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": TITLES.get(self.status, "Refused"),
             "status": self.status,
             "detail": self.detail,
         }
-        if self.errors:
-            document["errors"] = self.errors
-        return Response(to_json(document, ascii_only=True), self.status, self.headers, MEDIA)
+        return document | ({"errors": self.errors} if self.errors else {})
+
+    def response(self) -> Response:
+        """The refusal as an answer."""
+        return Response(to_json(self.document, ascii_only=True), self.status, self.headers, MEDIA)
 
 
 async def answer_problem(_: Request, error: Exception) -> Response:
