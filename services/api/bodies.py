@@ -87,14 +87,14 @@ async def read_json(request: Request) -> Any:
         raw = await asyncio.wait_for(_received(request), READ_SECONDS)
     except TimeoutError:
         raise Problem(408, f"the body must arrive within {READ_SECONDS:g} s") from None
-    faults = Faults()
+    faults, document = Faults(), None
     try:
         document = yaml.load_yaml(raw.decode(), "request.json", faults)
         faults.raise_if_any("request")
     except UnicodeDecodeError as error:
         raise Problem(400, f"the body must be UTF-8, the byte at {error.start} is not") from None
     except SpecError as error:
-        raise Problem(400, str(error), faults=error.told) from None
+        raise Problem(400, str(error), faults=error.told, body=document) from None
     return document
 
 

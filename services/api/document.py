@@ -14,6 +14,7 @@ from services.encoding import to_json
 # FastAPI's own check of the header would answer without a problem document: this only documents it.
 TOKEN = Depends(HTTPBearer(auto_error=False, scheme_name="token", description="A token of `abel token create`."))
 KEY = r"^[\x21-\x7e]{1,128}$"  # an idempotency key
+EVENTS = "text/event-stream"
 PLACE = "#/components/schemas/{model}"
 
 _FAULT = {
@@ -39,6 +40,15 @@ _PROBLEM = {
     },
     "required": ["type", "title", "status", "detail"],
     "additionalProperties": False,
+}
+_MESSAGE = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
 }
 _NUMBER_OR_NULL = {"anyOf": [{"type": "number"}, {"type": "null"}]}
 
@@ -102,8 +112,8 @@ def gives(text: str, status: int = 200, **examples: Any) -> dict[int | str, dict
 
 def gives_text(text: str, media: str, example: str) -> dict[int | str, dict[str, Any]]:
     """An answer that is no JSON, as a route's response."""
-    content = {media: {"schema": {"type": "string"}, "example": example}}
-    return {200: {"description": text, "content": content}}
+    schema = {"itemSchema": _MESSAGE} if media == EVENTS else {"schema": {"type": "string"}}
+    return {200: {"description": text, "content": {media: {**schema, "example": example}}}}
 
 
 def takes(model: type[Any], *, key: bool = False, **examples: Any) -> dict[str, Any]:

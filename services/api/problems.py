@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from services.encoding import to_json
+from sweeps.errors import on_one_line
 
 MEDIA = "application/problem+json"
 TITLES = {
@@ -97,7 +98,7 @@ def pointer(path: str, document: Any) -> str:
                 break
             key, left = match[1] or match[2], left[match.end() :]
         else:
-            left = left[len(key) :].removeprefix(".")
+            left = left[len(on_one_line(key)) :].removeprefix(".")
         found += "/" + key.replace("~", "~0").replace("/", "~1")
         document = _below(document, key)
     return found
@@ -106,8 +107,12 @@ def pointer(path: str, document: Any) -> str:
 def _longest(path: str, document: Any) -> str | None:
     if not isinstance(document, Mapping):
         return None
-    keys = (key for key in document if path == key or path.startswith((f"{key}.", f"{key}[")))
-    return max(keys, key=len, default=None)
+    names = {key: on_one_line(key) for key in document}  # as faults have them
+    return max((key for key, name in names.items() if name and _leads(path, name)), key=len, default=None)
+
+
+def _leads(path: str, name: str) -> bool:
+    return path == name or path.startswith((f"{name}.", f"{name}["))
 
 
 def _below(document: Any, key: str) -> Any:

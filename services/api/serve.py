@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import uvicorn
@@ -69,12 +70,19 @@ def run_service(settings: Settings, serving: Serving, say: Callable[[str], None]
         loop = threading.Thread(target=reconciler.run, args=(stop,), name="reconciler", daemon=True)
         loop.start()
         host, port = listening.getsockname()[:2]
+        threading.Thread(target=_prepare, name="imports", daemon=True).start()
         say(f"serving at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops it; sweeps go on)")
         try:
             uvicorn.Server(_config(app)).run(sockets=[listening])
         finally:
             stop.set()
             loop.join(DRAIN_SECONDS)
+
+
+def _prepare() -> None:
+    """Import what the first curves and the first check would wait for, for seconds."""
+    for name in ("sweeps.results.load", "services.verbs.gate"):
+        import_module(name)
 
 
 def _config(app: object) -> uvicorn.Config:
