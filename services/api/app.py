@@ -15,6 +15,7 @@ from services.api.problems import TITLES, Problem, answer_problem
 from services.api.routes import sweeps_router
 from services.server.desk import Desk
 from services.server.jobs import JobPlace
+from services.server.links import LinkFinder
 from services.server.reports import Reports
 from services.settings import Settings
 from sweeps.ledger.database import LedgerError
@@ -48,7 +49,7 @@ def build(settings: Settings, ledger: Ledger, jobs: JobPlace, *, hosts: Sequence
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.include_router(sweeps_router(desk, guard, Reports(settings, ledger)))
+    app.include_router(sweeps_router(desk, guard, Reports(settings, ledger), LinkFinder(settings, ledger)))
     app.include_router(health_router(ledger, guard))
     app.include_router(pages_router())
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))

@@ -6,6 +6,7 @@ from typing import Any
 from services.api.events import sent
 from services.schemas import Checked, Incident, SweepDetail, SweepOverview, Validation
 from services.server.curves import SettingCurves, Spread, Stretch, SweepCurves
+from services.server.links import TrackingLinks
 from services.server.values import Happening, Submitted, SubmittedDetail, SubmittedPage
 from sweeps.results.values import ArmSummary, Finding, Interval, TrialResult, Verdict
 
@@ -178,6 +179,10 @@ CURVES = SweepCurves(
 TREE = (
     Stretch(parent=None, first=1, last=2, trials=2, ends=()),
     Stretch(parent=0, first=3, last=6, trials=1, ends=("late-3-s0",)),
+)
+_MLFLOW = "https://mlflow.example.org/#/experiments/1/runs"
+LINKS = TrackingLinks(
+    sweep=f"{_MLFLOW}?compareRunsMode=CHART", trials={_TRIAL.name: f"{_MLFLOW}/0d3c1b5e7f9a4c2e8b6d4f1a2c3e5b7d"}
 )
 LOG = "2026-11-30T00:54:20Z 20 of 24 epochs; 2 trials are running\n"
 REPORT = "<!doctype html><title>When to decay</title>"

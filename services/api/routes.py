@@ -17,6 +17,7 @@ from services.schemas import Checked, SweepDetail, Validation
 from services.server.curves import Stretch, SweepCurves
 from services.server.desk import Desk, NotThere, TooMany
 from services.server.jobs import JobsAway
+from services.server.links import LinkFinder, TrackingLinks
 from services.server.reports import Busy, Reports
 from services.server.values import Submitted, SubmittedDetail, SubmittedPage
 from sweeps.errors import shown as quoted
@@ -30,7 +31,9 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 Id = Annotated[
     str, Path(pattern=NAME, max_length=128, description="Id or name of a submission.", examples=["3f9c0d2a"])
 ]
-PAGED = {"pattern": "^[0-9]{1,15}-[0-9a-z]+$"}  # in the document alone: the desk's refusal says where a cursor comes from
+PAGED = {
+    "pattern": "^[0-9]{1,15}-[0-9a-z]+$"
+}  # in the document alone: the desk's refusal says where a cursor comes from
 Cursor = Annotated[str | None, Query(max_length=64, description="`next` of the page before.", json_schema_extra=PAGED)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Submissions on a page.")]
 OfName = Annotated[str | None, Query(pattern=NAME, max_length=128, description="Only those of this name.")]
@@ -65,7 +68,7 @@ def called(verb: Callable[..., Any], *arguments: Any) -> Any:
         raise Problem(422, str(error), faults=[str(error)]) from None
 
 
-def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
+def sweeps_router(desk: Desk, guard: Guard, reports: Reports, finder: LinkFinder) -> APIRouter:
     """The routes of submissions."""
     router = APIRouter(prefix="/v1", responses=REFUSALS, dependencies=[TOKEN])
 
@@ -207,6 +210,15 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
     def tree(id: Id, actor: Reader) -> Response:
         """Return which epochs the sweep's trials have in common."""
         return answered(called(desk.tree, actor, id))
+
+    @router.get(
+        "/sweeps/{id}/links",
+        response_model=TrackingLinks | None,
+        responses={**gives("The addresses.", known=examples.LINKS, unknown=None), **UNKNOWN},
+    )
+    def links(id: Id, actor: Reader) -> Response:
+        """Return where MLflow shows the sweep and its trials; null before that is known."""
+        return answered(called(lambda: finder.links(desk.sweep_of(desk.named(actor, id)))))
 
     @router.get(
         "/sweeps/{id}/report",

@@ -52,7 +52,7 @@ def run_service(settings: Settings, serving: Serving, say: Callable[[str], None]
     Raises:
         OperationError: the address is taken, or not allowed without tokens.
     """
-    settings.check("home", "ledger_url", "store", "tracking_uri", "data_dir", "cache_dir")
+    settings.check("home", "ledger_url", "store", "tracking_uri", "mlflow_url", "data_dir", "cache_dir")
     os.umask(OWNER_ONLY)
     with ledgers.opened(settings.prepare()) as ledger:
         tokens = Tokens.of(ledger)

@@ -4,10 +4,12 @@
 const $ = (id) => document.getElementById(id);
 const ENDED = ["finished", "failed", "cancelled", "refused"];
 const SECTIONS = ["sign-in", "list", "submit", "sweep"];
-const LIST_MS = 3000, CURVES_MS = 4000, RETRY_MS = 2000, EVENTS_SHOWN = 300;
+const LIST_MS = 3000, CURVES_MS = 4000, RETRY_MS = 2000, EVENTS_SHOWN = 300, TRIALS_SHOWN = 300;
+const LINK_TRIES = 5; // after the end: the service asks MLflow when it is first asked for links
 
 let visit = 0; // counts views, so that an answer for an earlier one is dropped
 let shownCurves = null;
+let links = null; // into MLflow
 
 class Refused extends Error {
   constructor(status, problem) {
@@ -181,7 +183,8 @@ async function showSweep(id, mine) {
   show("sweep");
   $("events").replaceChildren();
   $("log").hidden = true;
-  shownCurves = null;
+  shownCurves = links = null;
+  showLinks();
   $("plots").replaceChildren();
   $("legend").replaceChildren();
   $("tree").replaceChildren();
@@ -228,7 +231,43 @@ async function fillSweep(id, mine) {
     cell(row, `${arm.ended}/${arm.trials}`, "number");
   }
   $("arms").replaceChildren(...arms.rows);
+  fillTrials(detail?.trials ?? []);
   return one;
+}
+
+function fillTrials(trials) {
+  const rows = document.createElement("tbody");
+  for (const trial of trials.slice(0, TRIALS_SHOWN)) {
+    const row = rows.insertRow(), link = row.insertCell().appendChild(document.createElement("a"));
+    link.textContent = trial.name;
+    link.dataset.trial = trial.name;
+    cell(row, trial.status, trial.status);
+    cell(row, `${trial.epoch}/${trial.epochs}`, "number");
+    cell(row, number(trial.minimum_error), "number");
+  }
+  $("trials").replaceChildren(...rows.rows);
+  $("trials-left").textContent = trials.length > TRIALS_SHOWN ? `the first ${TRIALS_SHOWN} of ${trials.length}` : "";
+  showLinks();
+}
+
+/** Lead from the sweep and its trials to where MLflow shows them, as far as that is known. */
+function showLinks() {
+  const point = (link, place) => {
+    if (place) Object.assign(link, { href: place, target: "_blank", rel: "noopener noreferrer" });
+    else link.removeAttribute("href");
+  };
+  point($("tracked"), links?.sweep);
+  $("tracked").hidden = !links;
+  for (const link of $("trials").querySelectorAll("[data-trial]")) point(link, links?.trials[link.dataset.trial]);
+}
+
+/** Ask for the links into MLflow; true if there are some. */
+async function fillLinks(id, mine) {
+  const found = await (await ask(`/v1/sweeps/${id}/links`)).json();
+  if (mine !== visit) return true;
+  if (found) links = found;
+  showLinks();
+  return Boolean(found);
 }
 
 function phase(one) {
@@ -278,7 +317,7 @@ async function toggleLog(id) {
 
 /** Draw the curves again while the sweep runs. */
 async function refresh(id, mine) {
-  let before = "";
+  let before = "", tries = 0;
   while (mine === visit) {
     try {
       const one = await fillSweep(id, mine);
@@ -287,7 +326,8 @@ async function refresh(id, mine) {
         await fillCurves(id, mine);
         before = now;
       }
-      if (ENDED.includes(one.phase)) return;
+      const linked = !one.sweep || (await fillLinks(id, mine));
+      if (ENDED.includes(one.phase) && (linked || ++tries === LINK_TRIES)) return;
     } catch (error) {
       if (isFinal(error)) return alertOf(error.message);
     }

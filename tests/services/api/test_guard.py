@@ -22,6 +22,7 @@ ROUTES = [
     ("GET", "/v1/sweeps/{id}/report", "read"),
     ("GET", "/v1/sweeps/{id}/curves", "read"),
     ("GET", "/v1/sweeps/{id}/tree", "read"),
+    ("GET", "/v1/sweeps/{id}/links", "read"),
     ("POST", "/v1/validate", "read"),
     ("POST", "/v1/sweeps", "submit"),
     ("POST", "/v1/sweeps/{id}/check", "read"),
