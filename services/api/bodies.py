@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 10.0  # a body that takes longer is given up
 MAX_BYTES = yaml.MAX_BYTES
+MAX_TEXT = 32 * 1024  # of a spec as YAML, whose reader takes half a second for it
 
 
 class _Body(BaseModel):
@@ -27,7 +28,9 @@ class _Body(BaseModel):
 class SubmitBody(_Body):
     """A sweep to run: a spec, as JSON or as YAML text, and how to run it."""
 
-    spec: dict[str, JsonValue] | str = Field(description="The spec: an object, or YAML text.")
+    spec: dict[str, JsonValue] | str = Field(
+        description=f"The spec: an object, or YAML text of at most {MAX_TEXT:,} characters."
+    )
     sharing: bool = Field(default=True, description="Train shared prefixes once.")
     workers: int | None = Field(default=None, ge=1, le=10_000, description="Workers at once, at most.")
     threads: int = Field(default=1, ge=1, le=1024, description="Threads of a worker; results on CPU depend on it.")
@@ -139,24 +142,24 @@ def spec_of(document: Any) -> "tuple[SubmitBody, SweepSpec]":
     Raises:
         Problem: it or its spec has faults; each has its pointer.
     """
-    from sweeps.spec.sweep import parse_document, parse_spec
+    from sweeps.spec.sweep import parse_document
 
     body: SubmitBody = decoded(SubmitBody, document)
+    faults, lines = Faults(), dict[tuple[str, ...], int]()
+    inner: Any = None if isinstance(body.spec, str) else body.spec
     try:
-        spec = parse_spec(body.spec, "spec") if isinstance(body.spec, str) else parse_document(body.spec, "spec")
+        if isinstance(body.spec, str):
+            inner, lines = yaml.load_lined(_short_enough(body.spec), "spec", faults)
+        return body, parse_document(inner, "spec", faults)
     except SpecError as error:
-        text = body.spec if isinstance(body.spec, str) else None
-        inner, lines = (body.spec, {}) if text is None else (_document(text), yaml.lines_of(text))
         raise Problem(422, error.told[0], faults=error.told, body=inner, at="/spec", lines=lines) from None
-    return body, spec
 
 
-def _document(text: str) -> Any:
-    """A spec's text as JSON types, for the pointers into it; None if it cannot be parsed."""
-    try:
-        return yaml.load_yaml(text, "spec", Faults())
-    except SpecError:
-        return None
+def _short_enough(text: str) -> str:
+    if len(text) > MAX_TEXT:
+        rule = f"must have at most {MAX_TEXT:,} characters as text, got {len(text):,}; an object may have more"
+        raise Problem(422, f"spec: {rule}", faults=[f"spec: {rule}"])
+    return text
 
 
 def _path(location: tuple[int | str, ...]) -> str:
