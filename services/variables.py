@@ -120,6 +120,15 @@ def page_of(name: str, url: str | None) -> str | None:
     return url.rstrip("/")
 
 
+def collector_of(given: Mapping[str, str], name: str) -> str | None:
+    """Return the URL to which an OTLP exporter sends traces; a variable for traces alone holds all of it."""
+    own = name.replace("OTLP_", "OTLP_TRACES_")
+    if own in given:
+        return page_of(own, given[own])
+    url = page_of(name, given.get(name))
+    return url and f"{url}/v1/traces"
+
+
 def _parsed(name: str, url: str) -> URL:
     try:
         return parse(url)

@@ -1,9 +1,11 @@
 """The service's application: routes, who may use them, and what it tells machines about its health."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -22,6 +24,9 @@ from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.submissions.tokens import Tokens
 
+if TYPE_CHECKING:
+    from services.traces import TracerProvider
+
 ABOUT = """Submit sweeps, watch them, and stop them. Every request needs `Authorization: Bearer <token>`; `abel token` makes
 tokens. Refusals are problem documents (RFC 9457), with a pointer at each faulty field."""
 # No page of this service is framed, and none loads anything from elsewhere.
@@ -33,11 +38,19 @@ SAFE = {
 }
 
 
-def build(settings: Settings, ledger: Ledger, jobs: JobPlace, *, hosts: Sequence[str] = ("*",)) -> FastAPI:
+def build(
+    settings: Settings,
+    ledger: Ledger,
+    jobs: JobPlace,
+    *,
+    hosts: Sequence[str] = ("*",),
+    tracers: "TracerProvider | None" = None,
+) -> FastAPI:
     """Return the application over an open ledger.
 
     Args:
         hosts: names by which browsers and clients may call the service.
+        tracers: where spans of requests go; see :func:`services.traces.traced`.
     """
     desk, guard = Desk(settings, ledger, jobs), Guard(Tokens.of(ledger))
 
@@ -48,6 +61,7 @@ def build(settings: Settings, ledger: Ledger, jobs: JobPlace, *, hosts: Sequence
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
+        telemetry=_telemetry(tracers),
     )
     app.include_router(sweeps_router(desk, guard, Reports(settings, ledger), LinkFinder(settings, ledger)))
     app.include_router(health_router(ledger, guard))
@@ -67,6 +81,13 @@ def build(settings: Settings, ledger: Ledger, jobs: JobPlace, *, hosts: Sequence
         return response
 
     return app
+
+
+def _telemetry(tracers: "TracerProvider | None") -> TelemetryConfig:
+    """FastAPI's own traces: a span for each request, without its headers and its body."""
+    only: TelemetryConfig = {"metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
+    given: TelemetryConfig = {"tracing": False} if tracers is None else {"tracer_provider": tracers}
+    return {**only, **given}
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

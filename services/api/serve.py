@@ -18,6 +18,7 @@ from services.server.jobs import JobPlace, LocalJobs
 from services.server.reconciling import Reconciler
 from services.server.shares import ServiceLimits
 from services.settings import Settings
+from services.traces import traced
 from sweeps import catalog
 from sweeps.files import OWNER_ONLY
 from sweeps.ledger.submissions.tokens import Tokens
@@ -52,9 +53,9 @@ def run_service(settings: Settings, serving: Serving, say: Callable[[str], None]
     Raises:
         OperationError: the address is taken, or not allowed without tokens.
     """
-    settings.check("home", "ledger_url", "store", "tracking_uri", "mlflow_url", "data_dir", "cache_dir")
+    settings.check("home", "ledger_url", "store", "tracking_uri", "mlflow_url", "traces_url", "data_dir", "cache_dir")
     os.umask(OWNER_ONLY)
-    with ledgers.opened(settings.prepare()) as ledger:
+    with ledgers.opened(settings.prepare()) as ledger, traced(settings, say) as tracers:
         tokens = Tokens.of(ledger)
         makes_token = serving.makes_token or is_loopback(serving.host)
         if not makes_token:
@@ -64,7 +65,7 @@ def run_service(settings: Settings, serving: Serving, say: Callable[[str], None]
         if makes_token:
             say(f"token for this machine: {local_token(settings, tokens)}")
         parse_spec(catalog.entry(catalog.names()[0]))  # imports what the first submission would wait for
-        app = build(settings, ledger, place, hosts=_names(serving))
+        app = build(settings, ledger, place, hosts=_names(serving), tracers=tracers)
         reconciler = Reconciler(ledger, place, serving.limits, say)
         stop = threading.Event()
         loop = threading.Thread(target=reconciler.run, args=(stop,), name="reconciler", daemon=True)
