@@ -82,7 +82,7 @@ async def _events(request: Request, desk: Desk, actor: Token, id: str, after: in
         if now != shown and not new:
             yield f"event: submission\ndata: {_line(now)}\n\n"
             shown = now
-            if now.has_ended:
+            if now.ended:
                 return
         if new:
             mark = ()  # there may be more of them

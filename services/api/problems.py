@@ -96,7 +96,7 @@ def pointer(path: str, document: Any) -> str:
             match = _STEP.match(left)
             if match is None:
                 break
-            key, left = match[1] or match[2], left[match.end() :]
+            key, left = match[1] or match[2], left[match.end() :].removeprefix(".")
         else:
             left = left[len(on_one_line(key)) :].removeprefix(".")
         found += "/" + key.replace("~", "~0").replace("/", "~1")

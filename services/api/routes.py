@@ -227,7 +227,7 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports, finder: LinkFinder
     )
     def report(id: Id, actor: Reader) -> Response:
         """Return the sweep's report as one HTML page, drawn again if anything has happened since."""
-        page = called(lambda: reports.page(desk.sweep_of(desk.named(actor, id))))
+        page = called(lambda: reports.page(one := desk.named(actor, id), desk.sweep_of(one)))
         return Response(page, media_type="text/html", headers={"Content-Security-Policy": "sandbox allow-scripts"})
 
     return router

@@ -2,7 +2,6 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const ENDED = ["finished", "failed", "cancelled", "refused"];
 const SECTIONS = ["sign-in", "list", "submit", "sweep"];
 const LIST_MS = 3000, CURVES_MS = 4000, RETRY_MS = 2000, EVENTS_SHOWN = 300, TRIALS_SHOWN = 300;
 const LINK_TRIES = 5; // after the end: the service asks MLflow when it is first asked for links
@@ -275,7 +274,7 @@ function phase(one) {
   $("phase").className = `phase ${one.phase}`;
   $("why").textContent = one.why ?? "";
   $("why").hidden = !one.why;
-  const ended = ENDED.includes(one.phase);
+  const { ended } = one;
   const may = { pause: !ended && one.wanted === "running", resume: !ended && one.wanted === "paused", cancel: !ended && one.wanted !== "cancelled" };
   for (const button of $("commands").querySelectorAll("[data-command]")) button.disabled = !may[button.dataset.command];
   $("show-report").disabled = !one.sweep;
@@ -327,7 +326,7 @@ async function refresh(id, mine) {
         before = now;
       }
       const linked = !one.sweep || (await fillLinks(id, mine));
-      if (ENDED.includes(one.phase) && (linked || ++tries === LINK_TRIES)) return;
+      if (one.ended && (linked || ++tries === LINK_TRIES)) return;
     } catch (error) {
       if (isFinal(error)) return alertOf(error.message);
     }
@@ -376,7 +375,7 @@ async function follow(id, mine) {
         if (mine !== visit) return;
         if (name === "submission") {
           phase(data);
-          if (ENDED.includes(data.phase)) return;
+          if (data.ended) return;
         } else {
           last = event;
           tell(data);
