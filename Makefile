@@ -39,9 +39,9 @@ docs: install  ## build the documentation into site/, warnings are errors; open 
 # Then what else can break: the tracking store, checkpoints and disks, nodes and their network, the ledger's server.
 chaos: install  ## kill 100 workers, 25 commands, 30 drivers and parts of Ray, compare every record, then break all else; ARGS="--seed 7"
 	$(BIN)/python tests/chaos/run.py $(ARGS)
-	CHAOS_SEEDS=3 CHAOS_MOMENTS=5 CHAOS_OUTAGE_SECONDS=60 CHAOS_HARMS=200 CHAOS_FLIPS=300 CHAOS_EDITS=1000 \
+	CHAOS_SEEDS=3 CHAOS_MOMENTS=5 CHAOS_OUTAGE_SECONDS=60 CHAOS_HARMS=200 CHAOS_FLIPS=300 CHAOS_EDITS=1000 CHAOS_SPECS=10000 CHAOS_CASES=100 \
 		$(BIN)/python -m pytest $(addprefix tests/,services/test_kills.py services/test_outages.py services/test_integrity.py \
-		services/test_space.py services/server/test_service.py services/test_two_nodes.py services/test_ledger_away.py workers/test_damage.py workers/test_durability.py)
+		services/test_space.py services/server/test_service.py services/api/test_hostile.py services/test_two_nodes.py services/test_ledger_away.py workers/test_damage.py workers/test_durability.py)
 
 lint: install  ## ruff, ruff format --check, mypy
 	$(BIN)/ruff check .
@@ -56,10 +56,10 @@ bench: $(TORCH)  ## time the training step against PyTorch, and what a sweep add
 	@set -e; for script in $(sort $(wildcard bench/*.py)); do echo "== $$script"; $(BENCH_VENV)/bin/python $$script $(ARGS); done
 
 lock:  ## choose versions again (needs uv); UPGRADE=--upgrade takes the newest
-	$(LOCK) pyproject.toml --extra dev --universal --python-version 3.11 --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra dev --extra traces --universal --python-version 3.11 --output-file requirements.lock
 	@# The images: what builds and what runs, and what an accelerator adds, in the same versions.
 	$(LOCK_IMAGE) docker/locks/build.in --output-file docker/locks/build.lock
-	$(LOCK_IMAGE) pyproject.toml docker/locks/cluster.in --output-file docker/locks/runtime.lock
+	$(LOCK_IMAGE) pyproject.toml --extra traces docker/locks/cluster.in --output-file docker/locks/runtime.lock
 	$(LOCK_IMAGE) docker/locks/cuda.in --output-file docker/locks/cuda.lock
 	$(LOCK_IMAGE) docker/locks/tpu.in --output-file docker/locks/tpu.lock
 

@@ -5,6 +5,7 @@
 | `ABEL_HOME` | directory for everything that runs write | `.abel` |
 | `ABEL_LEDGER` | SQLAlchemy URL of the ledger: SQLite or PostgreSQL | `sqlite:///<home>/ledger.db` |
 | `ABEL_TRACKING_URI`, else `MLFLOW_TRACKING_URI` | MLflow database or server | `sqlite:///<home>/mlflow.db` |
+| `ABEL_MLFLOW_URL` | where browsers reach MLflow's UI, for the links of the service's page | none |
 | `ABEL_STORE` | where checkpoints and reports go: a folder, `s3://bucket/prefix` or `gs://bucket/prefix` | `<home>` |
 | `ABEL_DATA_DIR`, else `TFDS_DATA_DIR` | directory of prepared TFDS data sets | none |
 | `ABEL_CACHE_DIR` | directory of compiled programs, which several homes may share | `<home>/cache` |
@@ -12,6 +13,7 @@
 | `ABEL_RAY_LABELS` | labels, as `name=value,name=value`, that a worker's node in the cluster must have | none |
 | `ABEL_COHORTS_PER_TUNER` | cohorts after which a run starts a new Ray Tune experiment, to free its memory | 5000 |
 | `ABEL_TOKEN` | token for the service that `--server` or `ABEL_SERVER` names | the one in `<home>/token` |
+| `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, else `OTEL_EXPORTER_OTLP_ENDPOINT` | OTLP collector for the service's traces | none |
 | `ABEL_NOTIFY_URL` | receives a JSON notice when a sweep finishes, fails or regresses; may hold a secret | none |
 | `ABEL_NOTIFY_COMMAND` | shell command that receives the same notice on its standard input | none |
 """
@@ -26,10 +28,12 @@ from typing import Generic, TypeVar
 
 from services.variables import (
     SettingsError,
+    collector_of,
     count_of,
     directory_of,
     labels_of,
     ledger_url_of,
+    page_of,
     path_of,
     store_of,
     tracking_uri_of,
@@ -93,6 +97,8 @@ class Settings:
     data_dir: CheckedSetting[Path | None] = CheckedSetting(None)
     cache_dir: CheckedSetting[Path | None] = CheckedSetting(None)
     store_place: CheckedSetting[str | Path | None] = CheckedSetting(None)
+    mlflow_url: CheckedSetting[str | None] = CheckedSetting(None)
+    traces_url: CheckedSetting[str | None] = CheckedSetting(None)
     notify_url: CheckedSetting[str | None] = CheckedSetting(None)
     ray_labels: CheckedSetting[Mapping[str, str] | None] = CheckedSetting(None)
     cohorts_per_tuner: CheckedSetting[int] = CheckedSetting(COHORTS_PER_TUNER)
@@ -123,6 +129,8 @@ class Settings:
                 lambda: ledger_url_of("ABEL_LEDGER", given.get("ABEL_LEDGER") or _below(home, "ledger.db"))
             ),
             tracking_uri=_tried(lambda: tracking_uri_of(name, uri or _below(home, "mlflow.db"))),
+            mlflow_url=_tried(lambda: page_of("ABEL_MLFLOW_URL", given.get("ABEL_MLFLOW_URL"))),
+            traces_url=_tried(lambda: collector_of(given, "OTEL_EXPORTER_OTLP_ENDPOINT")),
             data_dir=_tried(lambda: path_of(variable, data) if data else None),
             cache_dir=_tried(lambda: directory_of("ABEL_CACHE_DIR", cache) if cache else None),
             store_place=_tried(lambda: store_of("ABEL_STORE", given.get("ABEL_STORE"))),

@@ -55,7 +55,7 @@ class Repaired:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """Checkpoints of one kind: what they are, whether they are kept, their number and their size."""
+    """Checkpoints or logs of one kind: what they are, whether they are kept, their number and their size."""
 
     what: str
     kept: bool

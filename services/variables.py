@@ -107,6 +107,28 @@ def webhook_of(name: str, url: str | None) -> str | None:
     return url
 
 
+def page_of(name: str, url: str | None) -> str | None:
+    """Return the URL of a site, without the slash at its end; None if the variable is not set."""
+    if url is None:
+        return None
+    url = url.strip()
+    rule = "must be an http:// or https:// URL with a host"
+    if backend(url) not in WEB or not (parts := _parsed(name, url)).host:
+        raise SettingsError(f"{name}: {rule}, got {_shown(url)}")
+    if parts.username or parts.password or "?" in url or "#" in url:
+        raise SettingsError(f"{name}: {rule}, without user, query and fragment, got {_shown(url)}")
+    return url.rstrip("/")
+
+
+def collector_of(given: Mapping[str, str], name: str) -> str | None:
+    """Return the URL to which an OTLP exporter sends traces; a variable for traces alone holds all of it."""
+    own = name.replace("OTLP_", "OTLP_TRACES_")
+    if own in given:
+        return page_of(own, given[own])
+    url = page_of(name, given.get(name))
+    return url and f"{url}/v1/traces"
+
+
 def _parsed(name: str, url: str) -> URL:
     try:
         return parse(url)

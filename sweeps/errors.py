@@ -86,6 +86,11 @@ def short(text: str) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
+def on_one_line(text: str) -> str:
+    """Return a text as a fault has it: on one line, without control characters."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Return the rule that an unknown name breaks: "unknown key, did you mean 'seeds'? (known: …)"."""
     names = list(known)
@@ -96,6 +101,6 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def _line(fault: str) -> str:
-    """Return a fault on one line, without control characters; a long one is shortened in the middle."""
-    text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in fault)
+    """Return a printable fault; a long one is shortened in the middle."""
+    text = on_one_line(fault)
     return text if len(text) <= _LINE else f"{text[: _LINE * 2 // 3]} … {text[-_LINE // 3 :]}"

@@ -1,12 +1,15 @@
 """The service's application: routes, who may use them, and what it tells machines about its health."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from services.api.document import DescribedApp
 from services.api.guard import Guard
 from services.api.health import health_router
 from services.api.pages import pages_router
@@ -14,11 +17,15 @@ from services.api.problems import TITLES, Problem, answer_problem
 from services.api.routes import sweeps_router
 from services.server.desk import Desk
 from services.server.jobs import JobPlace
+from services.server.links import LinkFinder
 from services.server.reports import Reports
 from services.settings import Settings
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.submissions.tokens import Tokens
+
+if TYPE_CHECKING:
+    from services.traces import TracerProvider
 
 ABOUT = """Submit sweeps, watch them, and stop them. Every request needs `Authorization: Bearer <token>`; `abel token` makes
 tokens. Refusals are problem documents (RFC 9457), with a pointer at each faulty field."""
@@ -31,16 +38,32 @@ SAFE = {
 }
 
 
-def build(settings: Settings, ledger: Ledger, jobs: JobPlace, *, hosts: Sequence[str] = ("*",)) -> FastAPI:
+def build(
+    settings: Settings,
+    ledger: Ledger,
+    jobs: JobPlace,
+    *,
+    hosts: Sequence[str] = ("*",),
+    tracers: "TracerProvider | None" = None,
+) -> FastAPI:
     """Return the application over an open ledger.
 
     Args:
         hosts: names by which browsers and clients may call the service.
+        tracers: where spans of requests go; see :func:`services.traces.traced`.
     """
     desk, guard = Desk(settings, ledger, jobs), Guard(Tokens.of(ledger))
 
-    app = FastAPI(title="abel", version="1", description=ABOUT, docs_url=None, redoc_url=None)
-    app.include_router(sweeps_router(desk, guard, Reports(settings, ledger)))
+    app = DescribedApp(
+        title="abel",
+        version="1",
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+        telemetry=_telemetry(tracers),
+    )
+    app.include_router(sweeps_router(desk, guard, Reports(settings, ledger), LinkFinder(settings, ledger)))
     app.include_router(health_router(ledger, guard))
     app.include_router(pages_router())
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
@@ -58,6 +81,13 @@ def build(settings: Settings, ledger: Ledger, jobs: JobPlace, *, hosts: Sequence
         return response
 
     return app
+
+
+def _telemetry(tracers: "TracerProvider | None") -> TelemetryConfig:
+    """FastAPI's own traces: a span for each request, without its headers and its body."""
+    only: TelemetryConfig = {"metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
+    given: TelemetryConfig = {"tracing": False} if tracers is None else {"tracer_provider": tracers}
+    return {**only, **given}
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic.json_schema import models_json_schema
 
 from services.api.problems import Problem
 from services.server.values import Asked
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 10.0  # a body that takes longer is given up
 MAX_BYTES = yaml.MAX_BYTES
+MAX_TEXT = 32 * 1024  # of a spec as YAML, whose reader takes half a second for it
 
 
 class _Body(BaseModel):
@@ -26,7 +28,9 @@ class _Body(BaseModel):
 class SubmitBody(_Body):
     """A sweep to run: a spec, as JSON or as YAML text, and how to run it."""
 
-    spec: dict[str, JsonValue] | str = Field(description="The spec: an object, or YAML text.")
+    spec: dict[str, JsonValue] | str = Field(
+        description=f"The spec: an object, or YAML text of at most {MAX_TEXT:,} characters."
+    )
     sharing: bool = Field(default=True, description="Train shared prefixes once.")
     workers: int | None = Field(default=None, ge=1, le=10_000, description="Workers at once, at most.")
     threads: int = Field(default=1, ge=1, le=1024, description="Threads of a worker; results on CPU depend on it.")
@@ -45,6 +49,8 @@ class ExtendBody(_Body):
     seeds: list[int] | None = Field(default=None, min_length=1, max_length=10_000)
     epochs: int | None = Field(default=None, ge=1, le=1_000_000)
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["seeds"]}, {"required": ["epochs"]}]})
+
     @model_validator(mode="after")
     def _some(self) -> "ExtendBody":
         if self.seeds is None and self.epochs is None:
@@ -58,6 +64,15 @@ class CheckBody(_Body):
     baseline: dict[str, JsonValue] = Field(description="The output of `abel baseline save`.")
     margins: list[str] = Field(default=[], max_length=100, description="Such as `spread=1.5`.")
     rules: list[str] = Field(default=[], max_length=100, description="Such as `spread <= 1.5`.")
+
+
+def body_schemas(place: str) -> dict[str, Any]:
+    """Return the JSON schema of each body, and of what they refer to at ``place``, by name."""
+    bodies = (SubmitBody, ExtendBody, CheckBody)
+    schemas: dict[str, Any] = models_json_schema([(one, "validation") for one in bodies], ref_template=place)[1][
+        "$defs"
+    ]
+    return schemas
 
 
 async def read_json(request: Request) -> Any:
@@ -75,14 +90,14 @@ async def read_json(request: Request) -> Any:
         raw = await asyncio.wait_for(_received(request), READ_SECONDS)
     except TimeoutError:
         raise Problem(408, f"the body must arrive within {READ_SECONDS:g} s") from None
-    faults = Faults()
+    faults, document = Faults(), None
     try:
         document = yaml.load_yaml(raw.decode(), "request.json", faults)
         faults.raise_if_any("request")
     except UnicodeDecodeError as error:
         raise Problem(400, f"the body must be UTF-8, the byte at {error.start} is not") from None
     except SpecError as error:
-        raise Problem(400, str(error), faults=error.told) from None
+        raise Problem(400, str(error), faults=error.told, body=document) from None
     return document
 
 
@@ -127,24 +142,24 @@ def spec_of(document: Any) -> "tuple[SubmitBody, SweepSpec]":
     Raises:
         Problem: it or its spec has faults; each has its pointer.
     """
-    from sweeps.spec.sweep import parse_document, parse_spec
+    from sweeps.spec.sweep import parse_document
 
     body: SubmitBody = decoded(SubmitBody, document)
+    faults, lines = Faults(), dict[tuple[str, ...], int]()
+    inner: Any = None if isinstance(body.spec, str) else body.spec
     try:
-        spec = parse_spec(body.spec, "spec") if isinstance(body.spec, str) else parse_document(body.spec, "spec")
+        if isinstance(body.spec, str):
+            inner, lines = yaml.load_lined(_short_enough(body.spec), "spec", faults)
+        return body, parse_document(inner, "spec", faults)
     except SpecError as error:
-        text = body.spec if isinstance(body.spec, str) else None
-        inner, lines = (body.spec, {}) if text is None else (_document(text), yaml.lines_of(text))
         raise Problem(422, error.told[0], faults=error.told, body=inner, at="/spec", lines=lines) from None
-    return body, spec
 
 
-def _document(text: str) -> Any:
-    """A spec's text as JSON types, for the pointers into it; None if it cannot be parsed."""
-    try:
-        return yaml.load_yaml(text, "spec", Faults())
-    except SpecError:
-        return None
+def _short_enough(text: str) -> str:
+    if len(text) > MAX_TEXT:
+        rule = f"must have at most {MAX_TEXT:,} characters as text, got {len(text):,}; an object may have more"
+        raise Problem(422, f"spec: {rule}", faults=[f"spec: {rule}"])
+    return text
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -78,17 +78,18 @@ async def _events(request: Request, desk: Desk, actor: Token, id: str, after: in
             continue
         for event in new:
             after = event.id
-            yield _event(event)
+            yield sent(event)
         if now != shown and not new:
             yield f"event: submission\ndata: {_line(now)}\n\n"
             shown = now
-            if now.has_ended:
+            if now.ended:
                 return
         if new:
             mark = ()  # there may be more of them
 
 
-def _event(event: Happening) -> str:
+def sent(event: Happening) -> str:
+    """An event as a message of the stream."""
     return f"id: {event.id}\nevent: {event.kind}\ndata: {_line(event)}\n\n"
 
 

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from services.api.document import REFUSALS, TOKEN, gives_text, refusals
 from services.api.guard import Guard
 from services.api.problems import Problem
 from services.server.reconciling import phase_of
@@ -11,27 +12,34 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Phase
 
+TEXT = "text/plain"
+COUNTS = 'abel_submissions{phase="queued"} 3.0\nabel_submissions_failing 0.0\n'
+
 
 def health_router(ledger: Ledger, guard: Guard) -> APIRouter:
     """The routes of health, readiness and metrics. The first two need no token and say nothing but yes or no."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(default_response_class=Response)
     queue = Submissions.of(ledger)
 
-    @router.get("/healthz")
+    @router.get("/healthz", responses=gives_text("It answers.", TEXT, "ok\n"))
     async def healthz() -> Response:
         """Whether the process answers, however many of its threads are busy."""
-        return Response("ok\n", media_type="text/plain")
+        return Response("ok\n", media_type=TEXT)
 
-    @router.get("/readyz")
+    @router.get("/readyz", responses={**gives_text("The ledger answers.", TEXT, "ready\n"), **refusals(503)})
     def readyz() -> Response:
         """Whether the ledger answers."""
         try:
             queue.count_open("")
         except LedgerError:
             raise Problem(503, "the ledger is away", headers={"Retry-After": "5"}) from None
-        return Response("ready\n", media_type="text/plain")
+        return Response("ready\n", media_type=TEXT)
 
-    @router.get("/metrics")
+    @router.get(
+        "/metrics",
+        responses={**gives_text("The counts.", TEXT, COUNTS), **REFUSALS},
+        dependencies=[TOKEN],
+    )
     def metrics(request: Request) -> Response:
         """Counts of open submissions by phase, for Prometheus; needs the scope `admin`."""
         guard.actor(request, "admin")

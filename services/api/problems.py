@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from services.encoding import to_json
+from sweeps.errors import on_one_line
 
 MEDIA = "application/problem+json"
 TITLES = {
@@ -45,17 +46,20 @@ class Problem(Exception):
         self.status, self.detail, self.headers = status, detail, headers
         self.errors = [_error(fault, body, at, lines or {}) for fault in faults]
 
-    def response(self) -> Response:
-        """The refusal as an answer; a fault of a spec given as text has its line."""
+    @property
+    def document(self) -> dict[str, Any]:
+        """The refusal as a problem document; a fault of a spec given as text has its line."""
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": TITLES.get(self.status, "Refused"),
             "status": self.status,
             "detail": self.detail,
         }
-        if self.errors:
-            document["errors"] = self.errors
-        return Response(to_json(document, ascii_only=True), self.status, self.headers, MEDIA)
+        return document | ({"errors": self.errors} if self.errors else {})
+
+    def response(self) -> Response:
+        """The refusal as an answer."""
+        return Response(to_json(self.document, ascii_only=True), self.status, self.headers, MEDIA)
 
 
 async def answer_problem(_: Request, error: Exception) -> Response:
@@ -92,9 +96,9 @@ def pointer(path: str, document: Any) -> str:
             match = _STEP.match(left)
             if match is None:
                 break
-            key, left = match[1] or match[2], left[match.end() :]
+            key, left = match[1] or match[2], left[match.end() :].removeprefix(".")
         else:
-            left = left[len(key) :].removeprefix(".")
+            left = left[len(on_one_line(key)) :].removeprefix(".")
         found += "/" + key.replace("~", "~0").replace("/", "~1")
         document = _below(document, key)
     return found
@@ -103,8 +107,12 @@ def pointer(path: str, document: Any) -> str:
 def _longest(path: str, document: Any) -> str | None:
     if not isinstance(document, Mapping):
         return None
-    keys = (key for key in document if path == key or path.startswith((f"{key}.", f"{key}[")))
-    return max(keys, key=len, default=None)
+    names = {key: on_one_line(key) for key in document}  # as faults have them
+    return max((key for key, name in names.items() if name and _leads(path, name)), key=len, default=None)
+
+
+def _leads(path: str, name: str) -> bool:
+    return path == name or path.startswith((f"{name}.", f"{name}["))
 
 
 def _below(document: Any, key: str) -> Any:

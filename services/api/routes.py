@@ -7,15 +7,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from services.api import bodies, events
+from services.api import bodies, events, examples
+from services.api.document import KEY, READING, REFUSALS, TOKEN, gives, gives_text, header, refusals, takes
 from services.api.guard import Guard
-from services.api.problems import MEDIA, Problem
+from services.api.problems import Problem
 from services.encoding import to_json
 from services.errors import OperationError
 from services.schemas import Checked, SweepDetail, Validation
 from services.server.curves import Stretch, SweepCurves
 from services.server.desk import Desk, NotThere, TooMany
 from services.server.jobs import JobsAway
+from services.server.links import LinkFinder, TrackingLinks
 from services.server.reports import Busy, Reports
 from services.server.values import Submitted, SubmittedDetail, SubmittedPage
 from sweeps.errors import shown as quoted
@@ -24,42 +26,23 @@ from sweeps.ledger.submissions.queue import OtherRequest
 from sweeps.ledger.submissions.rows import Token
 from sweeps.results.values import BaselineError
 
-KEY = r"^[\x21-\x7e]{1,128}$"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 Id = Annotated[
     str, Path(pattern=NAME, max_length=128, description="Id or name of a submission.", examples=["3f9c0d2a"])
 ]
-Cursor = Annotated[str | None, Query(max_length=64, description="`next` of the page before.")]
+PAGED = {
+    "pattern": "^[0-9]{1,15}-[0-9a-z]+$"
+}  # in the document alone: the desk's refusal says where a cursor comes from
+Cursor = Annotated[str | None, Query(max_length=64, description="`next` of the page before.", json_schema_extra=PAGED)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Submissions on a page.")]
 OfName = Annotated[str | None, Query(pattern=NAME, max_length=128, description="Only those of this name.")]
+SUBMIT = {"spec": examples.SPEC, "workers": 2, "priority": 1}
+EVENT_ID = {"type": "string", "pattern": "^[0-9]{1,18}$"}
 
-
-def _problems(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
-    """Refusals for the OpenAPI document, by status."""
-    content = {MEDIA: {"schema": {"type": "object"}}}
-    return {status: {"description": text, "content": content} for status, text in texts.items()}
-
-
-REFUSALS = _problems(
-    {
-        401: "No valid token.",
-        403: "The token does not allow this.",
-        429: "Too many requests.",
-        503: "The ledger or the place for jobs is away.",
-    }
-)
-UNKNOWN = _problems({404: "No such submission."})
-FAULTY = _problems(
-    {
-        400: "Not JSON.",
-        408: "The body did not arrive in time.",
-        409: "The idempotency key was used for another request.",
-        413: "The body is too large.",
-        415: "The body is not JSON.",
-        422: "Faults, each with a pointer to its field.",
-    }
-)
+UNKNOWN = refusals(404, 422)
+_AGAIN = gives("Entered before, under the same key.", again=examples.SUBMITTED)
+ENTERED = {200: {"model": Submitted, **_AGAIN[200]}, **gives("Entered.", 201, entered=examples.QUEUED)}
 
 
 def answered(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -85,9 +68,9 @@ def called(verb: Callable[..., Any], *arguments: Any) -> Any:
         raise Problem(422, str(error), faults=[str(error)]) from None
 
 
-def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
+def sweeps_router(desk: Desk, guard: Guard, reports: Reports, finder: LinkFinder) -> APIRouter:
     """The routes of submissions."""
-    router = APIRouter(prefix="/v1", responses=REFUSALS)
+    router = APIRouter(prefix="/v1", responses=REFUSALS, dependencies=[TOKEN])
 
     def allowed(scope: str) -> Callable[[Request], Token]:
         def check(request: Request) -> Token:
@@ -102,8 +85,8 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
         "/sweeps",
         status_code=201,
         response_model=Submitted,
-        responses={200: {"model": Submitted, "description": "Entered before, under the same key."}, **FAULTY},
-        openapi_extra=_body(bodies.SubmitBody),
+        responses={**ENTERED, **READING, **refusals(409)},
+        openapi_extra=takes(bodies.SubmitBody, key=True, spec=SUBMIT, yaml={"spec": examples.YAML}),
     )
     async def submit(request: Request, actor: Submitter) -> Response:
         """Submit a sweep. With an `Idempotency-Key`, the same request again returns the same submission."""
@@ -112,7 +95,12 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
         shown, new = await run_in_threadpool(called, desk.submit, actor, asked, key)
         return answered(shown, 201 if new else 200, {"Location": f"/v1/sweeps/{shown.id}"})
 
-    @router.post("/validate", response_model=Validation, responses=FAULTY, openapi_extra=_body(bodies.SubmitBody))
+    @router.post(
+        "/validate",
+        response_model=Validation,
+        responses={**gives("The spec is valid.", valid=examples.VALIDATION), **READING},
+        openapi_extra=takes(bodies.SubmitBody, spec={"spec": examples.SPEC}, yaml={"spec": examples.YAML}),
+    )
     async def validate(request: Request, actor: Reader) -> Response:
         """Check a spec without submitting it."""
         from services.verbs import specs
@@ -120,17 +108,29 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
         _, spec = await run_in_threadpool(bodies.spec_of, await bodies.read_json(request))
         return answered(await run_in_threadpool(specs.validation, spec))
 
-    @router.get("/sweeps", response_model=SubmittedPage, responses={422: FAULTY[422]})
+    @router.get(
+        "/sweeps",
+        response_model=SubmittedPage,
+        responses={**gives("A page of submissions.", page=examples.PAGE), **refusals(422)},
+    )
     def sweeps(actor: Reader, cursor: Cursor = None, limit: Limit = 50, name: OfName = None) -> Response:
         """List submissions, newest first: your own, or everybody's with the scope `admin`."""
         return answered(called(lambda: desk.listed(actor, cursor=cursor, limit=limit, name=name)))
 
-    @router.get("/sweeps/{id}", response_model=SubmittedDetail, responses={**UNKNOWN, 422: FAULTY[422]})
+    @router.get(
+        "/sweeps/{id}",
+        response_model=SubmittedDetail,
+        responses={**gives("The submission.", running=examples.SHOWN), **UNKNOWN},
+    )
     def sweep(id: Id, actor: Reader) -> Response:
         """Show a submission with its spec and, once it runs, the sweep's arms and trials."""
         return answered(called(desk.detail, actor, id))
 
-    @router.get("/sweeps/{id}/status", response_model=SweepDetail | None, responses={**UNKNOWN, 422: FAULTY[422]})
+    @router.get(
+        "/sweeps/{id}/status",
+        response_model=SweepDetail | None,
+        responses={**gives("The sweep.", running=examples.DETAIL, waiting=None), **UNKNOWN},
+    )
     def status(id: Id, actor: Reader) -> Response:
         """Show a submission's sweep as `abel status --json` does; null before it is known."""
         return answered(called(lambda: desk.sweep_detail(desk.named(actor, id))))
@@ -138,7 +138,7 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
     @router.get(
         "/sweeps/{id}/log",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}, **UNKNOWN, 422: FAULTY[422]},
+        responses={**gives_text("The end of the output.", "text/plain", examples.LOG), **UNKNOWN},
     )
     def log(id: Id, actor: Reader) -> Response:
         """Return the end of what the last process of a submission printed."""
@@ -147,15 +147,18 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
     for action in ("pause", "resume", "cancel"):
         verb = getattr(desk, action)
         router.post(
-            f"/sweeps/{{id}}/{action}", response_model=Submitted, responses={**UNKNOWN, 422: FAULTY[422]}, name=action
+            f"/sweeps/{{id}}/{action}",
+            response_model=Submitted,
+            responses={**gives("The submission as it is now.", running=examples.SUBMITTED), **UNKNOWN},
+            name=action,
         )(_commanding(verb, Submitter))
 
     @router.post(
         "/sweeps/{id}/extend",
         status_code=201,
         response_model=Submitted,
-        responses={200: {"model": Submitted, "description": "Entered before."}, **UNKNOWN, **FAULTY},
-        openapi_extra=_body(bodies.ExtendBody),
+        responses={**ENTERED, **UNKNOWN, **READING, **refusals(409)},
+        openapi_extra=takes(bodies.ExtendBody, key=True, seeds={"seeds": [0, 1, 2]}, epochs={"epochs": 12}),
     )
     async def extend(request: Request, id: Id, actor: Submitter) -> Response:
         """Submit a submission's spec again with other seeds or epochs; nothing recorded is trained again."""
@@ -168,8 +171,8 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
     @router.post(
         "/sweeps/{id}/check",
         response_model=Checked,
-        responses={**UNKNOWN, **FAULTY},
-        openapi_extra=_body(bodies.CheckBody),
+        responses={**gives("The verdict.", holds=examples.CHECKED), **UNKNOWN, **READING},
+        openapi_extra=takes(bodies.CheckBody, margin={"baseline": examples.BASELINE, "margins": ["spread=1.5"]}),
     )
     async def check(request: Request, id: Id, actor: Reader) -> Response:
         """Compare a submission's sweep with a baseline, as `abel check` does; bounds of a single seed are null."""
@@ -180,7 +183,8 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
     @router.get(
         "/sweeps/{id}/events",
         response_class=Response,
-        responses={200: {"content": {"text/event-stream": {}}}, **UNKNOWN, 422: FAULTY[422]},
+        responses={**gives_text("Messages, until it ends.", "text/event-stream", examples.STREAM), **UNKNOWN},
+        openapi_extra=header("Last-Event-ID", "Continue after this event.", EVENT_ID, "17"),
     )
     async def follow(
         request: Request, id: Id, actor: Reader, after: Annotated[int, Query(ge=0, le=2**53)] = 0
@@ -189,24 +193,41 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports) -> APIRouter:
         one = await run_in_threadpool(called, desk.named, actor, id)
         return events.stream(request, desk, actor, one.id, events.last_id(request, after))
 
-    @router.get("/sweeps/{id}/curves", response_model=SweepCurves | None, responses={**UNKNOWN, 422: FAULTY[422]})
+    @router.get(
+        "/sweeps/{id}/curves",
+        response_model=SweepCurves | None,
+        responses={**gives("The curves.", running=examples.CURVES, waiting=None), **UNKNOWN},
+    )
     def curves(id: Id, actor: Reader, best: Annotated[int, Query(ge=1, le=200)] = 20) -> Response:
         """Return the curves of the best settings, with their spread over seeds; null before the sweep is known."""
         return answered(called(desk.curves, actor, id, best))
 
-    @router.get("/sweeps/{id}/tree", response_model=tuple[Stretch, ...], responses={**UNKNOWN, 422: FAULTY[422]})
+    @router.get(
+        "/sweeps/{id}/tree",
+        response_model=tuple[Stretch, ...],
+        responses={**gives("Stretches, each after the one that it follows.", running=examples.TREE), **UNKNOWN},
+    )
     def tree(id: Id, actor: Reader) -> Response:
         """Return which epochs the sweep's trials have in common."""
         return answered(called(desk.tree, actor, id))
 
     @router.get(
+        "/sweeps/{id}/links",
+        response_model=TrackingLinks | None,
+        responses={**gives("The addresses.", known=examples.LINKS, unknown=None), **UNKNOWN},
+    )
+    def links(id: Id, actor: Reader) -> Response:
+        """Return where MLflow shows the sweep and its trials; null before that is known."""
+        return answered(called(lambda: finder.links(desk.sweep_of(desk.named(actor, id)))))
+
+    @router.get(
         "/sweeps/{id}/report",
         response_class=Response,
-        responses={200: {"content": {"text/html": {}}}, **UNKNOWN, 422: FAULTY[422]},
+        responses={**gives_text("The report.", "text/html", examples.REPORT), **UNKNOWN},
     )
     def report(id: Id, actor: Reader) -> Response:
         """Return the sweep's report as one HTML page, drawn again if anything has happened since."""
-        page = called(lambda: reports.page(desk.sweep_of(desk.named(actor, id))))
+        page = called(lambda: reports.page(one := desk.named(actor, id), desk.sweep_of(one)))
         return Response(page, media_type="text/html", headers={"Content-Security-Policy": "sandbox allow-scripts"})
 
     return router
@@ -226,19 +247,3 @@ def _key(request: Request) -> str | None:
         rule = f"must be 1 to 128 printable ASCII characters, got {quoted(key)}"
         raise Problem(422, f"Idempotency-Key: {rule}", faults=[f"Idempotency-Key: {rule}"])
     return key
-
-
-def _body(model: type[Any]) -> dict[str, Any]:
-    """The body in the OpenAPI document; it is read by hand, to refuse what JSON libraries accept."""
-    schema = model.model_json_schema()
-    return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "parameters": [
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": False,
-                "schema": {"type": "string", "pattern": KEY},
-            }
-        ],
-    }

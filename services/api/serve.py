@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import uvicorn
@@ -17,6 +18,7 @@ from services.server.jobs import JobPlace, LocalJobs
 from services.server.reconciling import Reconciler
 from services.server.shares import ServiceLimits
 from services.settings import Settings
+from services.traces import traced
 from sweeps import catalog
 from sweeps.files import OWNER_ONLY
 from sweeps.ledger.submissions.tokens import Tokens
@@ -51,9 +53,9 @@ def run_service(settings: Settings, serving: Serving, say: Callable[[str], None]
     Raises:
         OperationError: the address is taken, or not allowed without tokens.
     """
-    settings.check("home", "ledger_url", "store", "tracking_uri", "data_dir", "cache_dir")
+    settings.check("home", "ledger_url", "store", "tracking_uri", "mlflow_url", "traces_url", "data_dir", "cache_dir")
     os.umask(OWNER_ONLY)
-    with ledgers.opened(settings.prepare()) as ledger:
+    with ledgers.opened(settings.prepare()) as ledger, traced(settings, say) as tracers:
         tokens = Tokens.of(ledger)
         makes_token = serving.makes_token or is_loopback(serving.host)
         if not makes_token:
@@ -63,18 +65,25 @@ def run_service(settings: Settings, serving: Serving, say: Callable[[str], None]
         if makes_token:
             say(f"token for this machine: {local_token(settings, tokens)}")
         parse_spec(catalog.entry(catalog.names()[0]))  # imports what the first submission would wait for
-        app = build(settings, ledger, place, hosts=_names(serving))
+        app = build(settings, ledger, place, hosts=_names(serving), tracers=tracers)
         reconciler = Reconciler(ledger, place, serving.limits, say)
         stop = threading.Event()
         loop = threading.Thread(target=reconciler.run, args=(stop,), name="reconciler", daemon=True)
         loop.start()
         host, port = listening.getsockname()[:2]
+        threading.Thread(target=_prepare, name="imports", daemon=True).start()
         say(f"serving at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops it; sweeps go on)")
         try:
             uvicorn.Server(_config(app)).run(sockets=[listening])
         finally:
             stop.set()
             loop.join(DRAIN_SECONDS)
+
+
+def _prepare() -> None:
+    """Import what the first curves and the first check would wait for, for seconds."""
+    for name in ("sweeps.results.load", "services.verbs.gate"):
+        import_module(name)
 
 
 def _config(app: object) -> uvicorn.Config:

@@ -117,7 +117,7 @@ def gc(
     """Remove checkpoints that no sweep needs. Every sweep can still be resumed and extended.
 
     It keeps the last checkpoint of every trial, the forks that unfinished trials start from, and all checkpoints of
-    running sweeps.
+    running sweeps. Logs of processes go after 30 days.
 
     Example: abel gc --dry-run
     """

@@ -143,7 +143,7 @@ class Client:
                         if kind == "submission":
                             one = _adapter(Submitted).validate_python(data)
                             yield one
-                            if one.has_ended:
+                            if one.ended:
                                 return
                         else:
                             after = number

@@ -5,8 +5,9 @@ All numbers come from the ledger. MLflow provides only the page's links to each 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -78,6 +79,7 @@ def write_report(
     kind: str | None = None,
     ui_url: str | None = None,
     runs: Callable[[], Mapping[str, str]] = dict,
+    spec: Mapping[str, Any] | None = None,
 ) -> Report:
     """Write the report of sweeps.
 
@@ -87,12 +89,13 @@ def write_report(
         kind: ``csv`` or ``parquet`` to write the numbers too.
         ui_url: base URL of the page's links to MLflow; by default the tracking server, else ``abel ui``.
         runs: finds each trial's address in MLflow below that URL, by trial id; called when all figures are drawn.
+        spec: what describes the sweeps; by default their own.
 
     Raises:
         LedgerError: no such sweep.
         OperationError: the sweeps train different programs, or there is nothing to show.
     """
-    sweeps = _look(settings, names)
+    sweeps = _look(settings, names, spec)
     shown = sweeps[0].frames if len(sweeps) == 1 else joined({one.label: one.frames for one in sweeps})
     if not (shown.trials["epoch"] > 0).any():
         raise OperationError(f"sweep {sweeps[0].row.name!r}: must have a recorded epoch to be shown, got none yet")
@@ -119,9 +122,10 @@ def write_report(
     return Report(files=tuple(files), findings=tuple(found))
 
 
-def _look(settings: Settings, names: Sequence[str]) -> list[ReportedSweep]:
+def _look(settings: Settings, names: Sequence[str], spec: Mapping[str, Any] | None) -> list[ReportedSweep]:
     with closing(Ledger.open(settings.ledger_url)) as ledger:
-        rows = {row.id: row for row in map(ledger.sweep, names)}
+        found = map(ledger.sweep, names)
+        rows = {row.id: row if spec is None else replace(row, spec=spec) for row in found}
         _one_program(list(rows.values()))
         labels = {row.id: _label(row, list(rows.values()), ledger.sweep(row.name)) for row in rows.values()}
         frames = {row.id: load(ledger, row) for row in rows.values()}

@@ -20,6 +20,7 @@ from services.refusals import INPUT_ERRORS, MACHINE_ERRORS
 from services.schemas import Request, RunResult
 from services.server.reconciling import is_shared
 from services.settings import Settings
+from services.traces import spanned, traced
 from services.verbs.running.preflight import PreflightError
 from sweeps.ledger import leases
 from sweeps.ledger.database import LedgerDamaged, LedgerError
@@ -125,13 +126,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     id, number = arguments or sys.argv[1:]
     settings = Settings.from_env()
     settings.lend_home()
-    with signals.on_signals(partial(print, flush=True)) as stop, ledgers.opened(settings.prepare()) as ledger:
+    say = partial(print, flush=True)
+    with signals.on_signals(say) as stop, ledgers.opened(settings.prepare()) as ledger, traced(settings, say):
         try:
             assignment = Assignment(ledger, id, int(number), stop)
         except Fenced as error:
-            print(error, flush=True)
+            say(error)
             return 0
-        return _carry_out(settings, assignment, stop)
+        with spanned("job", submission=id, launch=int(number)):
+            return _carry_out(settings, assignment, stop)
 
 
 def _carry_out(settings: Settings, assignment: Assignment, stop: signals.Stop) -> int:

@@ -1,6 +1,8 @@
 """Jobs on a Ray cluster, by its Jobs API: the head runs the process of each launch, and the service needs no Ray of its own."""
 
+import json
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +14,8 @@ from services.server.jobs import LOG_BYTES, JobsAway, JobState, job_command
 from sweeps.urls import origin
 
 TIMEOUT_SECONDS = (5.0, 30.0)  # to connect; to answer
+CHUNK_BYTES = 64 * 1024
+KEPT_BYTES = 6 * LOG_BYTES  # of a log as JSON, where a character may be an escape of six
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 
 
@@ -57,8 +61,16 @@ class RayJobs:
 
     def output(self, id: str, number: int) -> str:
         """Return the end of what it printed."""
-        found = self._read("GET", f"{_name(id, number)}/logs")
-        return str((found or {}).get("logs") or "")[-LOG_BYTES:]
+        with self._ask("GET", f"{_name(id, number)}/logs", stream=True) as answer:
+            if answer.status_code == requests.codes.not_found:
+                return ""
+            if answer.status_code != requests.codes.ok:
+                raise self._refusal(answer)
+            try:
+                return _end_of_log(answer.iter_content(CHUNK_BYTES))
+            except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+                where, why = origin(self._url), type(error).__name__
+                raise JobsAway(f"the log of the Ray head at {where} cannot be read ({why})") from None
 
     def _find(self, id: str, number: int) -> dict[str, Any] | None:
         return self._read("GET", _name(id, number))
@@ -78,7 +90,7 @@ class RayJobs:
             raise JobsAway(f"the Ray head at {origin(self._url)} does not answer as Ray's Jobs API does")
         return found
 
-    def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
+    def _ask(self, method: str, path: str, body: Any = None, *, stream: bool = False) -> requests.Response:
         try:
             return self._session.request(
                 method,
@@ -86,6 +98,7 @@ class RayJobs:
                 json=body,
                 headers=self._headers(),
                 timeout=TIMEOUT_SECONDS,
+                stream=stream,
                 allow_redirects=False,  # the token is for this host
             )
         except requests.RequestException as error:
@@ -107,6 +120,24 @@ class RayJobs:
         # A refusal of the head ends with the reason, after a traceback.
         reason = (answer.text.strip().splitlines() or ["without a reason"])[-1][:300]
         return JobsAway(f"the Ray head at {where} answers {code}: {reason}")
+
+
+def _end_of_log(parts: Iterable[bytes]) -> str:
+    """The end of the text in ``{"logs": "…"}``: the head sends all of a log, which may be larger than the memory.
+
+    Raises:
+        ValueError: it is no such document.
+    """
+    size, kept = 0, b""
+    for part in parts:
+        size, kept = size + len(part), (kept + part)[-KEPT_BYTES:]
+    if size == len(kept):
+        return str(json.loads(kept)["logs"] or "")[-LOG_BYTES:]
+    # After the escape of a line break nothing is cut in two. Whatever else the document had is before it.
+    _, found, end = kept.partition(b"\\n")
+    if not found or not end.rstrip().endswith(b'"}'):
+        raise ValueError("no log of lines")
+    return str(json.loads(b'"' + end.rstrip()[:-1]))[-LOG_BYTES:]
 
 
 def _name(id: str, number: int) -> str:

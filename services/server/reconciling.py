@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from services.server.jobs import JobPlace, JobsAway, JobState
 from services.server.shares import ServiceLimits, to_launch
+from services.traces import spanned
 from sweeps.ledger.database import LedgerDamaged, LedgerError
 from sweeps.ledger.holding import now_ms
 from sweeps.ledger.leases import is_held
@@ -46,7 +47,8 @@ class Reconciler:
         told = ""
         while not stop.wait(TICK_SECONDS):
             try:
-                self.tick()
+                with spanned("reconcile"):
+                    self.tick()
                 told = ""
             except (LedgerError, JobsAway) as error:
                 if str(error) != told:
@@ -79,7 +81,8 @@ class Reconciler:
         self.jobs.observe(one.id, one.launches)  # if the place is away, this raises, and no launch is counted
         number = self._queue.count_launch(one, workers)
         if number is not None:
-            self.jobs.launch(one.id, number)
+            with spanned("launch", submission=one.id, launch=number):
+                self.jobs.launch(one.id, number)
 
     def _is_busy(self, one: Submission) -> bool:
         """Whether a process carries a submission out, or was started and may still take it."""

@@ -1,6 +1,7 @@
-"""Reports for the service: drawn by `abel report` in a process of its own, one at a time, and kept until more happens."""
+"""Reports for the service: each drawn as `abel report` does, in a process, one at a time, and kept until more happens."""
 
-import os
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,10 @@ from sweeps.files import private
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
 from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.rows import Submission
 
 DRAW_SECONDS = 300.0
 MOST_ASKING = 3  # requests at once: each holds one of the service's threads
-HERE = {"ABEL_SERVER": ""}  # else the command would ask the service for the report
 
 
 class Busy(OperationError):
@@ -32,8 +33,8 @@ class Reports:
         self._settings, self._ledger = settings, ledger
         self._drawing, self._asking = threading.Lock(), threading.BoundedSemaphore(MOST_ASKING)
 
-    def page(self, sweep: SweepRow | None) -> str:
-        """Return a sweep's report as HTML.
+    def page(self, one: Submission, sweep: SweepRow | None) -> str:
+        """Return the report of a submission's sweep as HTML, in the words of its own spec.
 
         Raises:
             OperationError: there is no sweep yet, or the report cannot be drawn.
@@ -41,23 +42,24 @@ class Reports:
         """
         if sweep is None:
             raise OperationError("report: must be of a sweep that has started, and this one has not")
-        place = self._settings.reports / "service" / sweep.id
+        words = hashlib.sha256(json.dumps(one.spec, sort_keys=True).encode()).hexdigest()[:12]
+        place = self._settings.reports / "service" / f"{sweep.id}-{words}"
         mark = str(Submissions.of(self._ledger).last_event(sweep.id))
         if not self._asking.acquire(blocking=False):
             raise Busy("report: others are being drawn; ask again later")
         try:
             with self._drawing:
                 if not _is_of(place, mark):
-                    self._draw(sweep, place, mark)
+                    self._draw(one, place, mark)
                 return (place / "index.html").read_text(encoding="utf-8")
         finally:
             self._asking.release()
 
-    def _draw(self, sweep: SweepRow, place: Path, mark: str) -> None:
+    def _draw(self, one: Submission, place: Path, mark: str) -> None:
         with private():
             place.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=f".{sweep.id}-", dir=place.parent))
-        command = [sys.executable, "-P", "-m", "services.cli", "report", sweep.id, "--out", str(draft)]
+            draft = Path(tempfile.mkdtemp(prefix=f".{one.id}-", dir=place.parent))
+        command = [sys.executable, "-P", "-m", "services.server.drawing", one.id, str(draft)]
         try:
             _run(command)
         except OperationError:
@@ -68,11 +70,8 @@ class Reports:
 
 
 def _run(command: Sequence[str]) -> None:
-    environment = os.environ | HERE
     try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=DRAW_SECONDS, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DRAW_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         rule = f"must be drawn within {DRAW_SECONDS:g} s; `abel report` has no limit"
         raise OperationError(f"report: {rule}") from None

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.schemas import SweepDetail, SweepOverview
-from sweeps.ledger.submissions.rows import Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +43,7 @@ class Submitted:
         workers: the most workers at once, as granted at the last start; None for as many as the cluster has.
         launches: how often a process was started for it.
         why: what it waits for, or why it ended.
+        ended: whether the phase is an outcome.
         best: the lowest error of any trial so far, in ``unit``.
     """
 
@@ -62,11 +62,7 @@ class Submitted:
     sweep: SweepOverview | None = None
     best: float | None = None
     unit: str = "%"
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it has its outcome."""
-        return Phase(self.phase).final
+    ended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

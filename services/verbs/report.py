@@ -1,8 +1,9 @@
 """The verb `report`: write a page with figures, and attach the files to the sweeps' runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from services import ledgers
 from services.errors import OperationError
@@ -15,12 +16,18 @@ from sweeps.urls import sqlite_file
 
 
 def report(
-    settings: Settings, sweeps: Sequence[str], out: Path | None, export: str | None = None, ui_url: str | None = None
+    settings: Settings,
+    sweeps: Sequence[str],
+    out: Path | None,
+    export: str | None = None,
+    ui_url: str | None = None,
+    spec: Mapping[str, Any] | None = None,
 ) -> ReportFiles:
     """Write a report of sweeps, optionally with their numbers as ``csv`` or ``parquet``, and attach it to their runs.
 
     Args:
         ui_url: base URL of the page's links to MLflow.
+        spec: of the same trials, for its title, claims and figure; by default what the sweeps were last described by.
 
     Raises:
         OperationError: nothing was run here yet, or the report cannot be written.
@@ -36,7 +43,7 @@ def report(
         try:
             with private() if out is None else nullcontext():
                 written = reports.write_report(
-                    settings, [row.id for row in rows], out and resolve(out), export, ui_url, attaching.places
+                    settings, [row.id for row in rows], out and resolve(out), export, ui_url, attaching.places, spec
                 )
         except PathFault as error:
             raise OperationError(f"--out: {error}") from None

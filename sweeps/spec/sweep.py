@@ -91,9 +91,9 @@ def parse_spec(text: str, source: str = "spec") -> SweepSpec:
     return _parse(yaml.load_yaml(text, source, faults), source, faults)
 
 
-def parse_document(document: Any, source: str = "spec") -> SweepSpec:
-    """Parse a spec from a dictionary of JSON types, such as the body of a request."""
-    return _parse(document, source, Faults())
+def parse_document(document: Any, source: str = "spec", faults: Faults | None = None) -> SweepSpec:
+    """Parse a spec from a dictionary of JSON types, such as the body of a request; ``faults`` were found while it was read."""
+    return _parse(document, source, Faults() if faults is None else faults)
 
 
 def json_schema() -> dict[str, Any]:

@@ -59,8 +59,12 @@ def load_yaml(text: str, source: str, faults: Faults) -> Any:
     return _plain(value, "", faults)
 
 
-def lines_of(text: str) -> dict[tuple[str, ...], int]:
-    """Return the line (from 1) of every key in a YAML text, by its path; nothing if the text cannot be parsed."""
+def load_lined(text: str, source: str, faults: Faults) -> tuple[Any, dict[tuple[str, ...], int]]:
+    """Return the document in a YAML text as :func:`load_yaml` does, and the line (from 1) of every key by its path.
+
+    Raises:
+        SpecError: the text cannot be parsed.
+    """
     found: dict[tuple[str, ...], int] = {}
 
     def note(value: Any, path: tuple[str, ...]) -> None:
@@ -73,11 +77,8 @@ def lines_of(text: str) -> dict[tuple[str, ...], int]:
             for index, item in enumerate(value):
                 note(item, (*path, str(index)))
 
-    try:
-        note(_load_yaml(text, "spec"), ())
-    except SpecError:
-        return {}
-    return found
+    note(value := _load_yaml(text.removeprefix("\ufeff"), source), ())
+    return _plain(value, "", faults), found
 
 
 def first_entries(text: str, names: Collection[str]) -> dict[str, Any]:

@@ -104,6 +104,10 @@ def test_a_ledger_may_be_on_a_server() -> None:
             {"ABEL_NOTIFY_URL": "https://u:1/secret@h"},
             "ABEL_NOTIFY_URL: must percent-encode the characters .*got 'https://…'",
         ),
+        ({"ABEL_MLFLOW_URL": "mlflow:5000"}, "ABEL_MLFLOW_URL: must be an http:// or https:// URL with a host, got"),
+        ({"ABEL_MLFLOW_URL": "http://"}, "ABEL_MLFLOW_URL: must be an http:// .*got 'http://'"),
+        ({"ABEL_MLFLOW_URL": "https://me:hush@h"}, "ABEL_MLFLOW_URL: .*without user, query .*got 'https://h'"),
+        ({"ABEL_MLFLOW_URL": "https://h/?token=hush"}, "ABEL_MLFLOW_URL: .*without user, query .*got 'https://h/'"),
         (
             {"ABEL_STORE": "ftp://bucket/sweeps"},
             r"ABEL_STORE: must be a folder or a URL as s3://.*got 'ftp://bucket/sweeps'",
@@ -118,8 +122,13 @@ def test_what_must_not_be_is_refused_with_its_name_rule_and_value(environ: dict[
     with pytest.raises(SettingsError, match=message):
         settings.check(
             *("home", "ledger_url", "tracking_uri", "data_dir", "cache_dir", "notify_url", "store", "ray_labels"),
-            "cohorts_per_tuner",
+            *("cohorts_per_tuner", "mlflow_url"),
         )
+
+
+def test_a_site_has_no_slash_at_its_end() -> None:
+    assert Settings.from_env({"ABEL_MLFLOW_URL": " https://h:5000/mlflow/ "}).mlflow_url == "https://h:5000/mlflow"
+    assert Settings.from_env({}).mlflow_url is None
 
 
 def test_labels_of_nodes_are_pairs() -> None:

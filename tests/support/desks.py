@@ -117,8 +117,8 @@ class serving:  # noqa: N801 (used as a function)
 
 
 @contextmanager
-def desk_over(ledger: Ledger, home: Path) -> Iterator[Api]:
+def desk_over(ledger: Ledger, home: Path, **variables: str) -> Iterator[Api]:
     """Serve a ledger; its jobs are only noted."""
-    settings, jobs = Settings.from_env({"ABEL_HOME": str(home)}), NoJobs()
+    settings, jobs = Settings.from_env({"ABEL_HOME": str(home), **variables}), NoJobs()
     with serving(build(settings, ledger, jobs, hosts=("127.0.0.1",))) as url:
         yield Api(url, ledger, Tokens.of(ledger), Submissions.of(ledger), jobs)

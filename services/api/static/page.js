@@ -2,12 +2,13 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const ENDED = ["finished", "failed", "cancelled", "refused"];
 const SECTIONS = ["sign-in", "list", "submit", "sweep"];
-const LIST_MS = 3000, CURVES_MS = 4000, RETRY_MS = 2000, EVENTS_SHOWN = 300;
+const LIST_MS = 3000, CURVES_MS = 4000, RETRY_MS = 2000, EVENTS_SHOWN = 300, TRIALS_SHOWN = 300;
+const LINK_TRIES = 5; // after the end: the service asks MLflow when it is first asked for links
 
 let visit = 0; // counts views, so that an answer for an earlier one is dropped
 let shownCurves = null;
+let links = null; // into MLflow
 
 class Refused extends Error {
   constructor(status, problem) {
@@ -181,7 +182,8 @@ async function showSweep(id, mine) {
   show("sweep");
   $("events").replaceChildren();
   $("log").hidden = true;
-  shownCurves = null;
+  shownCurves = links = null;
+  showLinks();
   $("plots").replaceChildren();
   $("legend").replaceChildren();
   $("tree").replaceChildren();
@@ -228,7 +230,43 @@ async function fillSweep(id, mine) {
     cell(row, `${arm.ended}/${arm.trials}`, "number");
   }
   $("arms").replaceChildren(...arms.rows);
+  fillTrials(detail?.trials ?? []);
   return one;
+}
+
+function fillTrials(trials) {
+  const rows = document.createElement("tbody");
+  for (const trial of trials.slice(0, TRIALS_SHOWN)) {
+    const row = rows.insertRow(), link = row.insertCell().appendChild(document.createElement("a"));
+    link.textContent = trial.name;
+    link.dataset.trial = trial.name;
+    cell(row, trial.status, trial.status);
+    cell(row, `${trial.epoch}/${trial.epochs}`, "number");
+    cell(row, number(trial.minimum_error), "number");
+  }
+  $("trials").replaceChildren(...rows.rows);
+  $("trials-left").textContent = trials.length > TRIALS_SHOWN ? `the first ${TRIALS_SHOWN} of ${trials.length}` : "";
+  showLinks();
+}
+
+/** Lead from the sweep and its trials to where MLflow shows them, as far as that is known. */
+function showLinks() {
+  const point = (link, place) => {
+    if (place) Object.assign(link, { href: place, target: "_blank", rel: "noopener noreferrer" });
+    else link.removeAttribute("href");
+  };
+  point($("tracked"), links?.sweep);
+  $("tracked").hidden = !links;
+  for (const link of $("trials").querySelectorAll("[data-trial]")) point(link, links?.trials[link.dataset.trial]);
+}
+
+/** Ask for the links into MLflow; true if there are some. */
+async function fillLinks(id, mine) {
+  const found = await (await ask(`/v1/sweeps/${id}/links`)).json();
+  if (mine !== visit) return true;
+  if (found) links = found;
+  showLinks();
+  return Boolean(found);
 }
 
 function phase(one) {
@@ -236,7 +274,7 @@ function phase(one) {
   $("phase").className = `phase ${one.phase}`;
   $("why").textContent = one.why ?? "";
   $("why").hidden = !one.why;
-  const ended = ENDED.includes(one.phase);
+  const { ended } = one;
   const may = { pause: !ended && one.wanted === "running", resume: !ended && one.wanted === "paused", cancel: !ended && one.wanted !== "cancelled" };
   for (const button of $("commands").querySelectorAll("[data-command]")) button.disabled = !may[button.dataset.command];
   $("show-report").disabled = !one.sweep;
@@ -278,7 +316,7 @@ async function toggleLog(id) {
 
 /** Draw the curves again while the sweep runs. */
 async function refresh(id, mine) {
-  let before = "";
+  let before = "", tries = 0;
   while (mine === visit) {
     try {
       const one = await fillSweep(id, mine);
@@ -287,7 +325,8 @@ async function refresh(id, mine) {
         await fillCurves(id, mine);
         before = now;
       }
-      if (ENDED.includes(one.phase)) return;
+      const linked = !one.sweep || (await fillLinks(id, mine));
+      if (one.ended && (linked || ++tries === LINK_TRIES)) return;
     } catch (error) {
       if (isFinal(error)) return alertOf(error.message);
     }
@@ -336,7 +375,7 @@ async function follow(id, mine) {
         if (mine !== visit) return;
         if (name === "submission") {
           phase(data);
-          if (ENDED.includes(data.phase)) return;
+          if (data.ended) return;
         } else {
           last = event;
           tell(data);

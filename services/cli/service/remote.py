@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from services.server.values import Happening, Submitted
     from sweeps.ledger.records import EventRow
 
-EXIT_CODES = {"finished": 0, "cancelled": 0, "failed": 1, "refused": 2}
+BAD_ENDS = {"failed": 1, "refused": 2}  # exit codes; of every other end it is 0
 PHASE_STYLES = {
     **rendering_sweeps.STATUS_STYLES,
     "queued": "dim",
@@ -232,7 +232,7 @@ def _follow(client: "Client", id: str, as_json: bool) -> None:
         show(last, _phase_line, as_json, done=True)
     else:
         show(detail, rendering_sweeps.sweep_detail, as_json, done=True)
-    raise typer.Exit(EXIT_CODES[last.phase])
+    raise typer.Exit(BAD_ENDS.get(last.phase, 0))
 
 
 class _Teller:

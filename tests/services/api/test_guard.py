@@ -22,6 +22,7 @@ ROUTES = [
     ("GET", "/v1/sweeps/{id}/report", "read"),
     ("GET", "/v1/sweeps/{id}/curves", "read"),
     ("GET", "/v1/sweeps/{id}/tree", "read"),
+    ("GET", "/v1/sweeps/{id}/links", "read"),
     ("POST", "/v1/validate", "read"),
     ("POST", "/v1/sweeps", "submit"),
     ("POST", "/v1/sweeps/{id}/check", "read"),
@@ -36,12 +37,13 @@ ROUTES = [
 def test_the_list_above_has_every_route(api):
     document = requests.get(f"{api.url}/openapi.json", timeout=10).json()
     described = {
-        (method.upper(), path)
+        (method.upper(), path): operation.get("security")
         for path, methods in document["paths"].items()
-        for method in methods
-        if path != "/metrics"
+        for method, operation in methods.items()
     }
-    assert described == {(method, path) for method, path, _ in ROUTES if path != "/metrics"}
+    public = {("GET", "/healthz"), ("GET", "/readyz")}
+    assert described.keys() == {(method, path) for method, path, _ in ROUTES} | public
+    assert {route for route, security in described.items() if not security} == public
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), ROUTES)

@@ -12,6 +12,8 @@ from playwright.sync_api import Page, expect
 from stories import Story
 
 from services.server.curves import curves_of, tree_of
+from services.tracking.mirror import Mirror
+from services.tracking.store import Store
 
 FAULTY = """name: x
 program:
@@ -27,9 +29,12 @@ arms:
 """
 
 
+MLFLOW = "https://mlflow.example.org"
+
+
 @pytest.fixture
-def api(story: Story, tmp_path: Any) -> Iterator[Api]:
-    with desk_over(story.ledger, tmp_path) as made:
+def api(story: Story, tmp_path: Any, tracking_uri: str) -> Iterator[Api]:
+    with desk_over(story.ledger, tmp_path, ABEL_MLFLOW_URL=MLFLOW, ABEL_TRACKING_URI=tracking_uri) as made:
         yield made
 
 
@@ -75,6 +80,24 @@ def test_a_sweep_is_followed_from_the_list_to_its_end(api, signed_in, story, run
     expect(page.locator("#facts")).to_contain_text("840 of 840 recorded")
     expect(page.locator("#tree text", has_text="abel seed=1")).to_be_visible()
     expect(page.get_by_role("button", name="Pause")).to_be_disabled()
+
+
+def test_a_sweep_and_its_trials_lead_to_mlflow_once_it_shows_them(
+    api, signed_in, story, running, tracking_uri, tmp_path
+):
+    page = signed_in()
+    page.get_by_role("link", name="fig-s6a-digits").click()
+    page.get_by_text("Trials", exact=True).last.click()
+    expect(page.locator("#trials tr")).to_have_count(21)
+    expect(page.get_by_text("Compare in MLflow")).to_be_hidden()
+    assert page.locator("#trials a").first.get_attribute("href") is None
+    Mirror(story.ledger, story.sweep_id, Store(tracking_uri, tmp_path / "artifacts")).step()
+    page.reload()
+    expect(page.get_by_role("link", name="Compare in MLflow")).to_have_attribute("href", re.compile(f"^{MLFLOW}/#/"))
+    page.get_by_text("Trials", exact=True).last.click()
+    expect(page.locator("#trials a[href]").first).to_have_attribute(
+        "href", re.compile(f"^{MLFLOW}/#/.*/runs/[0-9a-f]+$")
+    )
 
 
 def test_faults_are_shown_at_their_lines_and_a_valid_spec_is_submitted_by_keyboard(api, signed_in):

@@ -172,6 +172,21 @@ def test_a_job_is_stopped_and_its_output_ends_with_the_last_lines(head, place):
     assert shown.endswith("xlast") and len(shown) == LOG_BYTES
 
 
+@pytest.mark.parametrize("line", ["reading its data", 'a "quoted" \\path\\n', "Ünïcode ☃ \x1b[31m"])
+def test_of_a_long_log_the_end_is_kept(head, place, line):
+    place.launch(ID, 1)
+    head.printed = "".join(f"{number} {line}\n" for number in range(120_000))
+    shown = place.output(ID, 1)
+    assert len(shown) == LOG_BYTES and head.printed.endswith(shown)
+
+
+def test_a_log_that_is_none_is_refused_and_one_of_no_job_is_empty(head, place):
+    assert place.output(ID, 1) == ""
+    head.broken, head.text = 200, "x" * (7 * LOG_BYTES)
+    with pytest.raises(JobsAway, match="the log of the Ray head at .* cannot be read"):
+        place.output(ID, 1)
+
+
 def test_a_new_token_is_read_without_a_restart(place, token_file):
     token_file.write_text("old")
     with pytest.raises(JobsAway, match=r"refuses the token in .*token \(403\)"):

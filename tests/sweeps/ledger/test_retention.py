@@ -13,6 +13,7 @@ from services.verbs import gc
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.retention import Fate, fates
 from sweeps.ledger.retention import Path as Way
+from sweeps.ledger.submissions.queue import Submissions
 from workers.checkpoints.local import DRAFT, DRAFT_SECONDS
 
 # The rule, on letters: a way's keys, first epoch first.
@@ -158,6 +159,25 @@ def test_what_belongs_to_no_sweep_goes_and_drafts_once_they_are_old(shop, spec_o
     collected = gc.collect(settings, dry_run=False)
     assert counts(collected) == {Fate.LAST: 2, Fate.STRANGE: 1, gc.DRAFT: 1}
     assert [path.name for path in (settings.checkpoints / "00").iterdir()] == [young.name]
+
+
+def test_logs_go_after_a_month_unless_their_submission_is_open(shop, spec_of, settings):
+    run(shop, spec_of(seeds=[0], arms={"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}))
+    gc.collect(settings, dry_run=False)
+    queue = Submissions.of(shop.ledger)
+    (going, _), (ended, _) = (queue.submit("ada", "x", {"name": "x"}, {"n": number}) for number in range(2))
+    queue.settle(ended.id, "finished")
+    logs = [settings.logs / f"submission-{id}-{number}.log" for id in (going.id, ended.id) for number in (1, 2)]
+    settings.logs.mkdir(exist_ok=True)
+    for log in logs:
+        log.write_text("a line\n")
+    month_ago = time.time() - gc.LOG_SECONDS - 1
+    for log in logs[:3]:
+        os.utime(log, (month_ago, month_ago))
+    told = gc.collect(settings, dry_run=True)
+    assert (counts(told)[gc.LOG], told.freed, len(list(settings.logs.iterdir()))) == (1, 7, 4)
+    gc.collect(settings, dry_run=False)
+    assert [log for log in logs if not log.exists()] == [logs[2]]
 
 
 def test_a_row_whose_files_somebody_removed_is_let_go_and_comes_back_with_them(shop, spec_of, settings):
