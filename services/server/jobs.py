@@ -94,12 +94,22 @@ class LocalJobs:
 
     def output(self, id: str, number: int) -> str:
         """Return the end of what it printed."""
-        try:
-            with self._log(id, number).open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
-                return log.read().decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+        return end_of(self._log(id, number))
 
     def _log(self, id: str, number: int) -> Path:
-        return self._logs / f"submission-{id}-{number}.log"
+        return log_of(self._logs, id, number)
+
+
+def log_of(logs: Path, id: str, number: int) -> Path:
+    """The file with the output of a job of this machine."""
+    return logs / f"submission-{id}-{number}.log"
+
+
+def end_of(log: Path) -> str:
+    """Return the end of a log; nothing if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
