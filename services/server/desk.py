@@ -12,7 +12,7 @@ from typing import Any
 from services.errors import OperationError
 from services.schemas import Checked, SweepDetail
 from services.server.curves import Stretch, SweepCurves, curves_of, tree_of
-from services.server.jobs import JobPlace
+from services.server.jobs import JobPlace, JobsAway, JobState
 from services.server.reconciling import phase_of
 from services.server.showing import happening, shown_submission
 from services.server.values import Asked, Happening, Submitted, SubmittedDetail, SubmittedPage
@@ -22,7 +22,7 @@ from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
 from sweeps.ledger.submissions.queue import Submissions
-from sweeps.ledger.submissions.rows import Submission, Token, Wanted
+from sweeps.ledger.submissions.rows import Phase, Submission, Token, Wanted
 from sweeps.ledger.submissions.tokens import Tokens
 
 MOST_OPEN = 100  # submissions of one owner that have no outcome yet
@@ -216,7 +216,16 @@ class Desk:
 
     def _shown(self, one: Submission, sweeps: Mapping[str, SweepRow] | None = None) -> Submitted:
         sweep = self.sweep_of(one) if sweeps is None else sweeps.get(one.sweep_id or "")
-        return shown_submission(self._ledger, one, sweep)
+        return shown_submission(self._ledger, one, sweep, self._state(one))
+
+    def _state(self, one: Submission) -> JobState:
+        """What the place says of a launch that has not taken its submission yet; asked only if that takes long."""
+        if one.outcome is not None or one.is_held or one.launched_ms is None or phase_of(one) is Phase.STARTING:
+            return JobState.UNKNOWN
+        try:
+            return self._jobs.observe(one.id, one.launches)
+        except JobsAway:
+            return JobState.UNKNOWN
 
 
 def _owner(actor: Token) -> str | None:

@@ -21,6 +21,7 @@ class JobState(Enum):
     """What a place knows of a job."""
 
     ALIVE = "alive"
+    WAITING = "waiting"  # the place starts it once there is room, however long that takes
     ENDED = "ended"
     UNKNOWN = "unknown"  # it was started by another service, or is no longer listed
 
@@ -61,7 +62,7 @@ class LocalJobs:
         """Start the process for this launch of a submission, once."""
         for job, process in list(self._running.items()):
             if process.poll() is not None and job != (id, number):
-                del self._running[job]  # it has ended, and was waited for by this
+                self._running.pop(job, None)  # it has ended, and was waited for by this
         if (id, number) in self._running:
             return
         try:
@@ -83,7 +84,7 @@ class LocalJobs:
             return JobState.UNKNOWN
         if process.poll() is None:
             return JobState.ALIVE
-        del self._running[id, number]
+        self._running.pop((id, number), None)
         return JobState.ENDED
 
     def stop(self, id: str, number: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.server.jobs import JobState
 from services.server.reconciling import phase_of
 from services.server.values import LOCAL, Happening, Submitted
 from services.verbs import status
@@ -14,14 +15,20 @@ from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
 from sweeps.processes.supervisor import START_SECONDS
 
 
-def shown_submission(ledger: Ledger, one: Submission, sweep: SweepRow | None) -> Submitted:
-    """A submission in one line, with its sweep if it has one yet."""
+def shown_submission(
+    ledger: Ledger, one: Submission, sweep: SweepRow | None, state: JobState = JobState.UNKNOWN
+) -> Submitted:
+    """A submission in one line, with its sweep if it has one yet.
+
+    Args:
+        state: what the place of its last launch says, if that has not taken the submission yet.
+    """
     return Submitted(
         id=one.id,
         owner=one.owner,
         name=one.name,
         title=str(one.spec.get("title", "")),
-        phase=phase_of(one),
+        phase=phase_of(one, state),
         wanted=one.wanted,
         priority=one.priority,
         created_ms=one.created_ms,
