@@ -19,6 +19,7 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Submission, Wanted
+from sweeps.ledger.submissions.tokens import Tokens
 
 LOOK_SECONDS = 1.0
 PAGE = 1000
@@ -68,8 +69,7 @@ class Home:
             OperationError, LedgerError: there is no such sweep.
         """
         with ledgers.found(self._settings, id) as (ledger, row):
-            for one in _ones(ledger, row):  # first, as a service would start a sweep again that stops by itself
-                Submissions.of(ledger).want(one.id, Wanted.PAUSED)
+            _want(ledger, row, Wanted.PAUSED, "pause")  # first, as a service starts a sweep again that stops by itself
             ledger.pause_sweep(row.id)
             return shown_sweep(ledger, ledger.sweep(row.id), _ones(ledger, row))
 
@@ -80,9 +80,8 @@ class Home:
             OperationError, LedgerError: there is no such sweep.
         """
         with ledgers.found(self._settings, id) as (ledger, row):
-            for one in (ones := _ones(ledger, row)):
-                Submissions.of(ledger).want(one.id, Wanted.RUNNING)
-            return shown_sweep(ledger, row, _ones(ledger, row)) if ones else None
+            asked = _want(ledger, row, Wanted.RUNNING, "resume")
+            return shown_sweep(ledger, row, _ones(ledger, row)) if asked else None
 
     def events(self, id: str, after: int = 0) -> Iterator[Submitted | Happening]:
         """Follow a sweep until it ends or is left: yield it whenever it changes, and its events, each once.
@@ -113,6 +112,15 @@ class Home:
 
 def _ones(ledger: Ledger, row: SweepRow) -> list[Submission]:
     return [one for one in Submissions.of(ledger).open_ones() if one.sweep_id == row.id]
+
+
+def _want(ledger: Ledger, row: SweepRow, wanted: Wanted, action: str) -> int:
+    """Change what is wanted of a sweep's submissions to a service, which heeds it; return how many there are."""
+    ones = [one for one in _ones(ledger, row) if one.wanted is not Wanted.CANCELLED]
+    for one in ones:
+        Submissions.of(ledger).want(one.id, wanted)
+        Tokens.of(ledger).note("console", action, one.id, one.name)
+    return len(ones)
 
 
 def _mark(ledger: Ledger, sweep_id: str) -> tuple[object, ...]:

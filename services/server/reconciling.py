@@ -77,8 +77,9 @@ class Reconciler:
 
     def _launch(self, one: Submission, workers: int | None) -> None:
         state = self.jobs.observe(one.id, one.launches)  # if the place is away, this raises, and no launch is counted
-        if state is JobState.ALIVE and one.launched_ms is not None:
-            self.jobs.stop(one.id, one.launches)  # it was too slow, and would find that another has its number
+        is_slow = state is JobState.ALIVE and one.launched_ms is not None
+        if is_slow or state is JobState.WAITING:  # as of a job that lost its place: it would find itself replaced
+            self.jobs.stop(one.id, one.launches)
         number = self._queue.count_launch(one, workers)
         if number is not None:
             self.jobs.launch(one.id, number)

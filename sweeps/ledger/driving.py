@@ -84,14 +84,15 @@ class Driving(Reading):
     ) -> SweepStatus:
         """Record how and when the invocation ended, and the time its driver spent on this ledger and on starting Ray.
 
-        Return the status recorded: a sweep that was interrupted because it was paused is paused.
+        Return the status recorded: a sweep that was paused, and has not ended by itself, is paused.
         """
         own = {"seconds_committing": seconds_committing, "seconds_starting": seconds_starting}
         with self._hold(sweep_id) as sweep:
             leases.renewed(sweep.row, invocation)
             _change_invocation(sweep.connection, invocation, own | {"ended_ms": now_ms()})
             end_cancelled(sweep)  # cancelled since the driver last checked
-            was_paused = sweep.row["status"] == SweepStatus.PAUSED and status is SweepStatus.INTERRUPTED
+            goes_on = status in (SweepStatus.INTERRUPTED, SweepStatus.NO_SPACE)
+            was_paused = sweep.row["status"] == SweepStatus.PAUSED and goes_on
             end_sweep(sweep, recorded := SweepStatus.PAUSED if was_paused else status)
             sweep.row |= leases.RELEASED
         return recorded

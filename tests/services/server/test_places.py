@@ -181,6 +181,17 @@ def test_a_job_that_is_too_slow_is_stopped_and_followed(ground, loop, queue, one
 
 
 @pytest.mark.parametrize("ground", [rayjobs], indirect=True)  # jobs of the others begin at once
+def test_a_job_that_lost_its_place_is_called_back_and_followed(ground, loop, queue, one, monkeypatch):
+    loop.tick()
+    queue.take(one.id, 1)
+    queue.release(one.id, 1)
+    now = reconciling.now_ms
+    monkeypatch.setattr(reconciling, "now_ms", lambda: now() + 10_000)
+    loop.tick()
+    assert ground.launched() == [f"{one.id}-2"]
+
+
+@pytest.mark.parametrize("ground", [rayjobs], indirect=True)
 def test_a_job_that_waits_for_room_is_waited_for_and_called_back(ground, loop, queue, one, monkeypatch):
     loop.tick()
     now = reconciling.now_ms

@@ -106,7 +106,7 @@ def test_a_running_sweep_is_paused_by_its_driver(told, another_process):
     asked = abel("pause", told.name)
     assert (asked.exit_code, asked.output.split()) == (0, [told.name, told.sweep_id, "stopping"])
     assert told.ledger.is_paused(told.sweep_id)
-    told.ledger.end_invocation(told.sweep_id, other.invocation, SweepStatus.INTERRUPTED)
+    told.ledger.end_invocation(told.sweep_id, other.invocation, SweepStatus.NO_SPACE)
     assert abel("pause", told.name).output.split()[-1] == "paused"
     assert "abel resume" in abel("status", told.name).output
     with pytest.raises(SweepPaused, match=f"is paused; `abel resume {told.name}` goes on with it"):
@@ -125,6 +125,8 @@ def test_a_submitted_sweep_is_paused_and_resumed_at_its_service(told, api, submi
     assert api.queue.submission(id).wanted is Wanted.PAUSED
     assert abel("resume", told.name).output.split()[-1] == "running"
     assert api.queue.submission(id).wanted is Wanted.RUNNING
+    done = [(entry.actor, entry.action, entry.target) for entry in api.tokens.audit(2)]
+    assert done == [("console", "resume", id), ("console", "pause", id)]
 
 
 def test_logs_are_what_the_driver_or_the_job_printed_last(told, api, submitted, abel_home):
