@@ -70,7 +70,12 @@ DOORS = {
     ),
     "pydantic_core": ("sweeps/spec/shapes.py", "sweeps/spec/schema.py"),
     "ray": ("sweeps/run/*", "sweeps/spec/sampling.py"),
-    "requests": ("services/verbs/notify.py", "services/server/ray_jobs.py", "services/client/*"),
+    "requests": (
+        "services/verbs/notify.py",
+        "services/server/ray_jobs.py",
+        "services/server/kube_*.py",
+        "services/client/*",
+    ),
     "rich": ("services/*",),
     "ruamel": ("sweeps/spec/yaml.py",),
     "starlette": ("services/api/*",),

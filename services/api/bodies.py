@@ -44,10 +44,15 @@ class SubmitBody(_Body):
 
 
 class ExtendBody(_Body):
-    """What to change of a submission's spec."""
+    """What to change of a submission's spec, and of how it is run; the rest stays as it was."""
 
     seeds: list[int] | None = Field(default=None, min_length=1, max_length=10_000)
     epochs: int | None = Field(default=None, ge=1, le=1_000_000)
+    workers: int | None = Field(default=None, ge=1, le=10_000, description="Workers at once, at most.")
+    hours: float | None = Field(
+        default=None, gt=0, le=10**6, allow_inf_nan=False, description="Accelerator-hours that the sweep may use."
+    )
+    priority: int | None = Field(default=None, ge=-100, le=100, description="Higher ones start first.")
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["seeds"]}, {"required": ["epochs"]}]})
 

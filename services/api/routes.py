@@ -161,11 +161,15 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports, finder: LinkFinder
         openapi_extra=takes(bodies.ExtendBody, key=True, seeds={"seeds": [0, 1, 2]}, epochs={"epochs": 12}),
     )
     async def extend(request: Request, id: Id, actor: Submitter) -> Response:
-        """Submit a submission's spec again with other seeds or epochs; nothing recorded is trained again."""
-        changes = bodies.decoded(bodies.ExtendBody, await bodies.read_json(request)).model_dump(exclude_none=True)
+        """Submit a submission's spec again with other seeds or epochs; nothing recorded is trained again.
+
+        `workers`, `hours` and `priority` stay as they were, unless given.
+        """
+        given = bodies.decoded(bodies.ExtendBody, await bodies.read_json(request)).model_dump(exclude_none=True)
+        changes = {name: given.pop(name) for name in ("seeds", "epochs") if name in given}
         one = await run_in_threadpool(called, desk.named, actor, id)
         checked = await run_in_threadpool(bodies.asked_of, {"spec": {**one.spec, **changes}})
-        shown, new = await run_in_threadpool(called, desk.extend, actor, id, checked.spec, _key(request))
+        shown, new = await run_in_threadpool(called, desk.extend, actor, one, checked.spec, given, _key(request))
         return answered(shown, 201 if new else 200, {"Location": f"/v1/sweeps/{shown.id}"})
 
     @router.post(

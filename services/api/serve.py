@@ -17,6 +17,7 @@ from services.errors import OperationError
 from services.server.jobs import JobPlace, LocalJobs
 from services.server.reconciling import Reconciler
 from services.server.shares import ServiceLimits
+from services.server.values import LOCAL
 from services.settings import Settings
 from services.traces import traced
 from sweeps import catalog
@@ -24,7 +25,6 @@ from sweeps.files import OWNER_ONLY
 from sweeps.ledger.submissions.tokens import Tokens
 from sweeps.spec.sweep import parse_spec
 
-LOCAL = "local"  # the owner of the token that a service makes for its own machine
 MOST_CONNECTIONS = 512
 DRAIN_SECONDS = 5
 

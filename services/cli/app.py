@@ -4,9 +4,7 @@ The verbs import JAX, Ray and MLflow, which takes seconds. Each command imports 
 and a mistyped command answer at once.
 """
 
-import shlex
 import signal
-import sys
 from enum import StrEnum
 from gc import set_threshold
 from pathlib import Path
@@ -16,7 +14,7 @@ import typer
 
 from services import streams
 from services.cli import completion, data, gate, ledger, rendering, rendering_sweeps, specs
-from services.cli.group import INTERRUPTED, Commands
+from services.cli.group import Commands
 from services.cli.options import (
     AllowNondeterminism,
     AnySweep,
@@ -35,14 +33,14 @@ from services.cli.options import (
     Workers,
     carry_out,
     complain,
+    run_ended,
     seeds_of,
     settings_of,
     show,
 )
-from services.cli.service import remote, serve
+from services.cli.service import going_on, remote, serve
 from services.schemas import UI_PORT, Request
 
-EXIT_CODES = {"finished": 0, "nothing to do": 0, "cancelled": 0, "failed": 1, "no_space": 1, "interrupted": INTERRUPTED}
 # Commands make many objects, most of them classes, and free few: at Python's 700, looking for cycles takes a tenth of a report.
 OBJECTS_PER_COLLECTION = 100_000
 
@@ -115,7 +113,7 @@ def run(
     terminal do the same; under nohup, the run survives a closed terminal.
 
     Exit code: 0 finished or cancelled, 1 a trial failed, the disk stayed full or drivers were lost repeatedly, 2 bad
-    input, nothing was started, 130 interrupted.
+    input, nothing was started, 130 interrupted or paused.
 
     Example: abel run fig-s6a-digits --seeds 0,1
     """
@@ -129,14 +127,7 @@ def run(
         allow_nondeterminism=allow_nondeterminism,
         save_every_seconds=save_every,
     )
-    result = carry_out(settings_of(data_dir), request, quiet=as_json)
-    show(
-        result,
-        lambda shown: rendering_sweeps.run_result(shown, shlex.join(["abel", *sys.argv[1:]])),
-        as_json,
-        done=True,
-    )
-    raise typer.Exit(EXIT_CODES[result.outcome])
+    run_ended(carry_out(settings_of(data_dir), request, quiet=as_json), as_json=as_json)
 
 
 @app.command()
@@ -226,7 +217,7 @@ def report(
     show(verb.report(settings_of(), sweeps, out, export, ui_url), rendering.report_files, as_json, done=True)
 
 
-for command in (remote.submit, remote.watch, remote.logs, remote.pause, remote.resume, remote.extend):
+for command in (remote.submit, remote.watch, remote.logs, remote.pause, going_on.resume, going_on.extend):
     app.command()(command)
 app.command("list")(remote.list_submissions)
 app.command("serve")(serve.start_service)

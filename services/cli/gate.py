@@ -139,7 +139,7 @@ def check(
 def _ran(settings: "Settings", request: Request, as_json: bool) -> str:
     """Run a sweep; return its id."""
     done = carry_out(settings, request, quiet=True)
-    if done.outcome == "interrupted":
+    if done.outcome in ("interrupted", "paused"):
         fail(Failure(kind="interrupted", message=STOPPED, exit_code=INTERRUPTED), as_json)
         raise typer.Exit(INTERRUPTED)
     return done.detail.sweep.id

@@ -1,21 +1,34 @@
 """What the commands share: options, settings, and how a result is shown."""
 
+import shlex
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 from rich.console import RenderableType
 
 from services import signals, streams
-from services.cli import completion
+from services.cli import completion, rendering_sweeps
+from services.cli.group import INTERRUPTED
 from services.schemas import Request, RunResult
 
 if TYPE_CHECKING:
     from services.settings import Settings  # imports SQLAlchemy, for the URLs
 
 Result = TypeVar("Result")
+# Of a run, by how it ended.
+EXIT_CODES = {
+    "finished": 0,
+    "nothing to do": 0,
+    "cancelled": 0,
+    "failed": 1,
+    "no_space": 1,
+    "interrupted": INTERRUPTED,
+    "paused": INTERRUPTED,
+}
 
 
 def _web_address(text: str) -> str:
@@ -154,6 +167,13 @@ def carry_out(
         raise
     notify.tell(settings, partial(notify.of_run, settings, result), complain)
     return result
+
+
+def run_ended(result: RunResult, *, as_json: bool) -> NoReturn:
+    """Print how a run ended, and exit with its code."""
+    command = shlex.join(["abel", *sys.argv[1:]])
+    show(result, lambda shown: rendering_sweeps.run_result(shown, command), as_json, done=True)
+    raise typer.Exit(EXIT_CODES[result.outcome])
 
 
 def complain(line: str) -> None:

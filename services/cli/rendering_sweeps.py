@@ -24,6 +24,7 @@ STATUS_STYLES = {
     "finished": "green",
     "running": "cyan",
     "interrupted": "yellow",
+    "paused": "yellow",
     "stopped": "yellow",
     "no_space": "red",
     "cancelled": "yellow",
@@ -75,6 +76,8 @@ def sweep_detail(result: SweepDetail) -> RenderableType:
         parts.append(incidents_table(result.incidents))
     if sweep.status in ("interrupted", "stopped", "failed", "no_space") and sweep.ended < sweep.trials:
         parts.append(Text("\nRun the same command again to resume it."))
+    elif sweep.status == "paused":
+        parts.append(next_steps(f"abel resume {sweep.name}"))
     if sweep.failed:
         parts.append(
             Text(f"\n`abel retry {sweep.name}` lets the next run train failed trials; --json shows their tracebacks.")
@@ -100,6 +103,8 @@ def run_result(result: RunResult, command: str) -> RenderableType:
         parts.append(Text(result.tracking, style="yellow"))
     if result.outcome == "interrupted" or result.error:  # the same command resumes it
         parts.append(next_steps(command, f"abel status {sweep.name}"))
+    elif result.outcome == "paused":
+        parts.append(next_steps(f"abel resume {sweep.name}", f"abel status {sweep.name}"))
     elif sweep.failed:
         parts.append(next_steps(f"abel status {sweep.name} --json", f"abel retry {sweep.name}", command))
     else:

@@ -70,7 +70,7 @@ class Client:
         return _read(Submitted, answer), answer.status_code == 201
 
     def extend(self, id: str, *, key: str | None = None, **changes: Any) -> tuple[Submitted, bool]:
-        """Submit a submission's spec again with other ``seeds`` or ``epochs``."""
+        """Submit a submission's spec again with other ``seeds`` or ``epochs``, and ``workers``, ``hours`` or ``priority``."""
         answer = self._ask("POST", f"/v1/sweeps/{_quoted(id)}/extend", changes, key=key or str(uuid.uuid4()))
         return _read(Submitted, answer), answer.status_code == 201
 

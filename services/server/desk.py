@@ -12,8 +12,9 @@ from typing import Any
 from services.errors import OperationError
 from services.schemas import Checked, SweepDetail
 from services.server.curves import Stretch, SweepCurves, curves_of, tree_of
-from services.server.jobs import JobPlace
+from services.server.jobs import JobPlace, JobsAway, JobState
 from services.server.reconciling import phase_of
+from services.server.showing import happening, shown_submission
 from services.server.values import Asked, Happening, Submitted, SubmittedDetail, SubmittedPage
 from services.settings import Settings
 from services.verbs import status
@@ -21,7 +22,7 @@ from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
 from sweeps.ledger.submissions.queue import Submissions
-from sweeps.ledger.submissions.rows import Submission, Token, Wanted
+from sweeps.ledger.submissions.rows import Phase, Submission, Token, Wanted
 from sweeps.ledger.submissions.tokens import Tokens
 
 MOST_OPEN = 100  # submissions of one owner that have no outcome yet
@@ -74,7 +75,8 @@ class Desk:
             OperationError: the cursor is not one that a page gave.
         """
         found = self._queue.page(_owner(actor), before=_before(cursor), limit=limit + 1, name=name)
-        sweeps = {row.id: row for row in self._ledger.intact_sweeps()}
+        known = {one.sweep_id for one in found if one.sweep_id is not None}
+        sweeps = {row.id: row for row in self._ledger.intact_sweeps(known)}
         items = tuple(self._shown(one, sweeps) for one in found[:limit])
         more = f"{found[limit - 1].created_ms}-{found[limit - 1].id}" if len(found) > limit else None
         return SubmittedPage(items=items, next=more)
@@ -113,7 +115,7 @@ class Desk:
         """Return the ledger's row of a submission's sweep; None if it has none yet."""
         if one.sweep_id is None:
             return None
-        return next((row for row in self._ledger.intact_sweeps() if row.id == one.sweep_id), None)
+        return next(iter(self._ledger.intact_sweeps([one.sweep_id])), None)
 
     def curves(self, actor: Token, id: str, best: int) -> SweepCurves | None:
         """Return the curves of the best settings of a submission's sweep; None if it has none yet."""
@@ -156,12 +158,21 @@ class Desk:
         return self._want(actor, id, Wanted.CANCELLED, "cancel")
 
     def extend(
-        self, actor: Token, id: str, changes: Mapping[str, Any], key: str | None = None
+        self,
+        actor: Token,
+        one: Submission,
+        spec: Mapping[str, Any],
+        options: Mapping[str, Any],
+        key: str | None = None,
     ) -> tuple[Submitted, bool]:
-        """Submit the spec of a submission again with other seeds or epochs; what is recorded is not trained again."""
-        one = self.named(actor, id)
+        """Submit a submission again with other seeds or epochs; what is recorded is not trained again.
+
+        Args:
+            spec: the changed spec, checked.
+            options: what to change of its options, its priority included.
+        """
         known = {name: value for name, value in one.options.items() if name in Asked.__dataclass_fields__}
-        return self.submit(actor, Asked(spec={**one.spec, **changes}, priority=one.priority, **known), key)
+        return self.submit(actor, Asked(spec=spec, **{"priority": one.priority, **known, **options}), key)
 
     def events(self, one: Submission, after: int, limit: int = PAGE) -> list[Happening]:
         """Return what happened in a submission's sweep after an event, in order."""
@@ -169,16 +180,7 @@ class Desk:
             return []
         rows = self._ledger.events(one.sweep_id, after, limit)
         names = self._trial_names(one.sweep_id) if rows else {}
-        return [
-            Happening(
-                id=row.id,
-                kind=row.kind,
-                at_ms=row.at_ms,
-                trial=names.get(row.payload.get("trial", "")),
-                payload=row.payload,
-            )
-            for row in rows
-        ]
+        return [happening(row, names) for row in rows]
 
     def stands(self, actor: Token) -> bool:
         """Whether the actor's token may still be used."""
@@ -214,26 +216,16 @@ class Desk:
 
     def _shown(self, one: Submission, sweeps: Mapping[str, SweepRow] | None = None) -> Submitted:
         sweep = self.sweep_of(one) if sweeps is None else sweeps.get(one.sweep_id or "")
-        places = [] if sweep is None else self._ledger.places(sweep.id)
-        errors = [place.minimum for place in places if place.minimum is not None]
-        return Submitted(
-            id=one.id,
-            owner=one.owner,
-            name=one.name,
-            title=str(one.spec.get("title", "")),
-            phase=(phase := phase_of(one)),
-            ended=phase.final,
-            wanted=one.wanted,
-            priority=one.priority,
-            created_ms=one.created_ms,
-            sweep_id=one.sweep_id,
-            workers=one.workers,
-            launches=one.launches,
-            why=one.error,
-            sweep=None if sweep is None else status.overview(self._ledger, sweep, places),
-            best=min(errors, default=None),
-            unit="%" if sweep is None else sweep.metric.unit,
-        )
+        return shown_submission(self._ledger, one, sweep, self._state(one))
+
+    def _state(self, one: Submission) -> JobState:
+        """What the place says of a launch that has not taken its submission yet; asked only if that takes long."""
+        if one.outcome is not None or one.is_held or one.launched_ms is None or phase_of(one) is Phase.STARTING:
+            return JobState.UNKNOWN
+        try:
+            return self._jobs.observe(one.id, one.launches)
+        except JobsAway:
+            return JobState.UNKNOWN
 
 
 def _owner(actor: Token) -> str | None:

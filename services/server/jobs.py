@@ -21,6 +21,7 @@ class JobState(Enum):
     """What a place knows of a job."""
 
     ALIVE = "alive"
+    WAITING = "waiting"  # the place starts it once there is room, however long that takes
     ENDED = "ended"
     UNKNOWN = "unknown"  # it was started by another service, or is no longer listed
 
@@ -61,7 +62,7 @@ class LocalJobs:
         """Start the process for this launch of a submission, once."""
         for job, process in list(self._running.items()):
             if process.poll() is not None and job != (id, number):
-                del self._running[job]  # it has ended, and was waited for by this
+                self._running.pop(job, None)  # it has ended, and was waited for by this
         if (id, number) in self._running:
             return
         try:
@@ -83,7 +84,7 @@ class LocalJobs:
             return JobState.UNKNOWN
         if process.poll() is None:
             return JobState.ALIVE
-        del self._running[id, number]
+        self._running.pop((id, number), None)
         return JobState.ENDED
 
     def stop(self, id: str, number: int) -> None:
@@ -94,12 +95,22 @@ class LocalJobs:
 
     def output(self, id: str, number: int) -> str:
         """Return the end of what it printed."""
-        try:
-            with self._log(id, number).open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
-                return log.read().decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+        return end_of(self._log(id, number))
 
     def _log(self, id: str, number: int) -> Path:
-        return self._logs / f"submission-{id}-{number}.log"
+        return log_of(self._logs, id, number)
+
+
+def log_of(logs: Path, id: str, number: int) -> Path:
+    """The file with the output of a job of this machine."""
+    return logs / f"submission-{id}-{number}.log"
+
+
+def end_of(log: Path) -> str:
+    """Return the end of a log; nothing if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""

@@ -78,22 +78,27 @@ class Reconciler:
             self._launch(one, workers)
 
     def _launch(self, one: Submission, workers: int | None) -> None:
-        self.jobs.observe(one.id, one.launches)  # if the place is away, this raises, and no launch is counted
+        state = self.jobs.observe(one.id, one.launches)  # if the place is away, this raises, and no launch is counted
+        is_slow = state is JobState.ALIVE and one.launched_ms is not None
+        if is_slow or state is JobState.WAITING:  # as of a job that lost its place: it would find itself replaced
+            self.jobs.stop(one.id, one.launches)
         number = self._queue.count_launch(one, workers)
         if number is not None:
             with spanned("launch", submission=one.id, launch=number):
                 self.jobs.launch(one.id, number)
 
     def _is_busy(self, one: Submission) -> bool:
-        """Whether a process carries a submission out, or was started and may still take it."""
+        """Whether a process carries a submission out, or was started and may still take it.
+
+        One that waits for room at its place is called back if its submission is no longer wanted running.
+        """
         if one.is_held or one.launched_ms is None:
             return one.is_held
-        match self.jobs.observe(one.id, one.launches):
-            case JobState.ENDED:
-                return False
-            case JobState.ALIVE:  # a busy machine takes its time
-                return now_ms() - one.launched_ms < SLOW_START_SECONDS * 1000
-        return now_ms() - one.launched_ms < START_SECONDS * 1000
+        state = self.jobs.observe(one.id, one.launches)
+        if one.wanted is not Wanted.RUNNING and state is JobState.WAITING:
+            self.jobs.stop(one.id, one.launches)
+            return False
+        return is_starting(one, state)
 
     def _may_start(self, one: Submission, sweeps: Mapping[str, SweepRow]) -> bool:
         if one.failures >= MOST_FAILURES:
@@ -136,14 +141,28 @@ class Reconciler:
         return text is not None
 
 
-def phase_of(one: Submission) -> Phase:
-    """Where a submission is, from its row and the clock."""
+def is_starting(one: Submission, state: JobState) -> bool:
+    """Whether the process that was started for a submission may still take it, as its place says.
+
+    Args:
+        state: of the last launch, which has not taken the submission yet.
+    """
+    if one.launched_ms is None or state is JobState.ENDED:
+        return False
+    if state is JobState.WAITING:
+        return True
+    patience = SLOW_START_SECONDS if state is JobState.ALIVE else START_SECONDS  # a busy machine takes its time
+    return now_ms() - one.launched_ms < patience * 1000
+
+
+def phase_of(one: Submission, state: JobState = JobState.UNKNOWN) -> Phase:
+    """Where a submission is, from its row, the clock, and what the place of its last launch says."""
     if one.outcome is not None:
         return Phase(one.outcome)
     wanted = one.wanted is Wanted.RUNNING
     if one.is_held:
         return Phase.RUNNING if wanted else Phase.STOPPING
-    if one.launched_ms is not None and now_ms() - one.launched_ms < START_SECONDS * 1000:
+    if is_starting(one, state):
         return Phase.STARTING if wanted else Phase.STOPPING
     return Phase.PAUSED if one.wanted is Wanted.PAUSED else Phase.QUEUED
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from services.schemas import SweepDetail, SweepOverview
 
+LOCAL = "local"  # the owner of what a home does without a service, and of the token that a service makes for its own machine
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -38,7 +40,8 @@ class Submitted:
     """A submission in one line; times are ms since 1970.
 
     Args:
-        phase: queued, starting, running, stopping, paused, finished, failed, cancelled or refused.
+        phase: queued, starting, running, stopping, paused, finished, failed, cancelled or refused; of a sweep that was run
+            without a service also interrupted, stopped (its process was lost) or no_space.
         sweep_id: of the sweep in the ledger; known once a worker's node was asked what it computes with.
         workers: the most workers at once, as granted at the last start; None for as many as the cluster has.
         launches: how often a process was started for it.

@@ -12,6 +12,7 @@ from services.tracking.acts import Change
 from services.tracking.projection import MetricPoint
 from services.tracking.store import Shown, Store
 from services.tracking.trial_records import TrialRecords
+from sweeps.ledger.leases import is_held
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import EventRow, StateRow, SweepStatus, TrialRow, TrialStatus
 from sweeps.results import guessing
@@ -72,7 +73,8 @@ class Mirror:
 
     def running(self) -> bool:
         """Whether the ledger lists the sweep as running, so more events may come."""
-        return self._ledger.sweep(self._sweep.id).status is SweepStatus.RUNNING
+        sweep = self._ledger.sweep(self._sweep.id)
+        return sweep.status is SweepStatus.RUNNING or (sweep.status is SweepStatus.PAUSED and is_held(sweep))
 
     def _connect(self) -> Shown:
         """Read what the store shows already.

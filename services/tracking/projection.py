@@ -32,7 +32,7 @@ NOTES = ("note", "nondeterministic")
 
 # MLflow's colours: diverged and failed trials are red in its list. An unknown status is shown as a failure.
 TRIALS_AS = {"finished": "FINISHED", "cancelled": "KILLED", "stopped": "KILLED"}
-SWEEPS_AS = {"finished": "FINISHED", "interrupted": "KILLED", "cancelled": "KILLED", "no_space": "KILLED"}
+SWEEPS_AS = {"finished": "FINISHED"} | dict.fromkeys(("interrupted", "paused", "cancelled", "no_space"), "KILLED")
 FAILED = "FAILED"
 
 # Which epochs of a trial a tag lists, by the flags of the schedule's event.

@@ -12,15 +12,13 @@ from services.settings import Settings
 from services.signals import Stop
 from services.upkeep import Mended, Repaired
 from services.verbs.running import execution, placing
+from services.verbs.running.again import as_entered, threads_of
 from services.verbs.running.watching import View
 from sweeps.ledger import copies, database
 from sweeps.ledger.database import LedgerDamaged
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import SweepRow, TrialRow
 from sweeps.ledger.repair import repair_ledger
-from sweeps.ledger.repair_sweeps import SpecDiffers, spec_as_entered
-from sweeps.spec.sweep import SweepSpec
 from sweeps.urls import of_sqlite, sqlite_file
 from workers.checkpoints import open_checkpoints
 
@@ -97,7 +95,8 @@ def train_missing(settings: Settings, request: Request, sweep_id: str, *, view: 
         OperationError: this machine or this program would train states that differ from those recorded.
     """
     with ledgers.found(settings, sweep_id) as (ledger, row):
-        spec, request = _as_it_was(row, ledger.trials(row.id))
+        spec = as_entered(row, ledger.trials(row.id))
+    request = Request(spec=row.name, sharing=row.sharing, threads=threads_of(row))
     known = placing.place(settings, request, spec).identities
     if sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing) != row.id:
         differs = sorted({why for ours in row.identities for other in known.values() for why in ours.why_not(other)})
@@ -106,13 +105,3 @@ def train_missing(settings: Settings, request: Request, sweep_id: str, *, view: 
             f"differs ({'; '.join(differs)})"
         )
     return execution.execute(settings, request, spec, view=view, stop=stop)
-
-
-def _as_it_was(row: SweepRow, trials: Sequence[TrialRow]) -> tuple[SweepSpec, Request]:
-    try:
-        spec = spec_as_entered(row, trials)
-    except SpecDiffers as error:
-        raise OperationError(f"sweep {row.name!r}: cannot be trained again: {error}") from None
-    threads = {identity.numerics.get("threads", "1") for identity in row.identities}
-    given = next(iter(threads), "1")
-    return spec, Request(spec=row.name, sharing=row.sharing, threads=int(given) if given.isdecimal() else 1)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from sweeps.ledger import database, leases, tables
 from sweeps.ledger.database import upsert
@@ -37,13 +37,17 @@ class Driving(Reading):
         with self._write() as connection, held(connection, sweep_id) as sweep:
             yield sweep
 
-    def begin_invocation(self, sweep_id: str) -> int:
+    def begin_invocation(self, sweep_id: str, *, resumes: bool = False) -> int:
         """Take the sweep's lease and enter an invocation of ``abel run``; its number fences all its writes.
 
         Failed trials are reset to waiting; other outcomes stay.
 
+        Args:
+            resumes: begin also if the sweep is paused, which ends the pause.
+
         Raises:
             SweepBusy: another process runs the sweep.
+            SweepPaused: it is paused.
         """
         nothing = dict.fromkeys(("trained", "replayed", "forks", "seconds_training", "seconds_saving"), 0)
         row = nothing | {"sweep_id": sweep_id, "started_ms": now_ms()}
@@ -54,6 +58,8 @@ class Driving(Reading):
             assert made is not None
             sweep.count("invocations", 1)
             sweep.row |= leases.taken(sweep.row, int(made[0]))
+            if not resumes:
+                refuse_paused(sweep.row["name"], sweep.row["status"])
             sweep.row |= {"status": SweepStatus.RUNNING, "used_ms": now_ms()}
             change_rows(sweep.connection, tables.trials, failed, AGAIN)
         return int(made[0])
@@ -75,15 +81,21 @@ class Driving(Reading):
         *,
         seconds_committing: float = 0.0,
         seconds_starting: float = 0.0,
-    ) -> None:
-        """Record how and when the invocation ended, and the time its driver spent on this ledger and on starting Ray."""
+    ) -> SweepStatus:
+        """Record how and when the invocation ended, and the time its driver spent on this ledger and on starting Ray.
+
+        Return the status recorded: a sweep that was paused, and has not ended by itself, is paused.
+        """
         own = {"seconds_committing": seconds_committing, "seconds_starting": seconds_starting}
         with self._hold(sweep_id) as sweep:
             leases.renewed(sweep.row, invocation)
             _change_invocation(sweep.connection, invocation, own | {"ended_ms": now_ms()})
             end_cancelled(sweep)  # cancelled since the driver last checked
-            end_sweep(sweep, status)
+            goes_on = status in (SweepStatus.INTERRUPTED, SweepStatus.NO_SPACE)
+            was_paused = sweep.row["status"] == SweepStatus.PAUSED and goes_on
+            end_sweep(sweep, recorded := SweepStatus.PAUSED if was_paused else status)
             sweep.row |= leases.RELEASED
+        return recorded
 
     def commit(self, sweep_id: str, invocation: int, batch: Batch) -> None:
         """Write a batch in one transaction: states (existing ones are kept), checkpoints, trials and events.
@@ -111,6 +123,42 @@ class Driving(Reading):
             for kind, payload in batch.events:
                 sweep.append(kind, payload)
             _change_invocation(connection, invocation, lambda row: spent(row, batch))
+
+    # A pause, which others ask for and the driver heeds
+
+    def pause_sweep(self, sweep_id: str) -> None:
+        """Have the driver of a sweep drain, and let none begin until it is resumed. One without open trials stays as it is."""
+        with self._hold(sweep_id) as sweep:
+            if not has_open_trials(sweep) or sweep.row["status"] == SweepStatus.PAUSED:
+                return
+            if leases.stands(sweep.row["holder"], sweep.row["lease_until_ms"]):
+                sweep.row["status"] = SweepStatus.PAUSED  # its driver records the end
+            else:
+                sweep.row |= leases.RELEASED
+                end_sweep(sweep, SweepStatus.PAUSED)
+
+    def is_paused(self, sweep_id: str) -> bool:
+        """Whether a pause of the sweep was requested; cheap enough to ask at every turn."""
+        with self._read() as connection:
+            query = select(tables.sweeps.c.status).where(tables.sweeps.c.id == sweep_id)
+            return bool(connection.scalar(query) == SweepStatus.PAUSED)
+
+
+def has_open_trials(sweep: HeldSweep) -> bool:
+    """Whether a trial of the sweep has no outcome yet."""
+    at = tables.trials.c
+    left = select(at.id).where(at.sweep_id == sweep.row["id"], at.status.not_in(OUTCOMES)).limit(1)
+    return sweep.connection.scalar(left) is not None
+
+
+def refuse_paused(name: str, status: str) -> None:
+    """Check the status of a sweep that a process is about to run.
+
+    Raises:
+        SweepPaused: it is paused.
+    """
+    if status == SweepStatus.PAUSED:
+        raise leases.SweepPaused(f"sweep {name!r}: is paused; `abel resume {name}` goes on with it")
 
 
 def end_sweep(sweep: HeldSweep, status: SweepStatus) -> None:

@@ -1,7 +1,7 @@
 """Consistency checks between the ledger's rows: none is missing, none was added, and paths reach epoch 1."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -43,10 +43,14 @@ def intact_rows(connection: Connection, table: Table, query: Select[Any], read: 
     return [_decoded(table, row, read) for row in connection.execute(query)]
 
 
-def sweep_rows(connection: Connection) -> tuple[list[SweepRow], dict[str, str]]:
-    """Return the intact sweeps, the most recently run last, and the names of the others by id."""
+def sweep_rows(connection: Connection, ids: Collection[str] | None = None) -> tuple[list[SweepRow], dict[str, str]]:
+    """Return the intact sweeps, the most recently run last, and the names of the others by id; only these ids, if given."""
     listed, intact = register(connection), []
-    for row in connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms, tables.sweeps.c.id)):
+    query = select(tables.sweeps).order_by(tables.sweeps.c.used_ms, tables.sweeps.c.id)
+    if ids is not None:
+        listed = {key: text for key, text in listed.items() if key in ids}
+        query = query.where(tables.sweeps.c.id.in_(ids))
+    for row in connection.execute(query):
         if row.id in listed and is_readable(tables.sweeps, row):
             intact.append(SweepRow.read(row))
         elif row.id not in listed:

@@ -36,6 +36,10 @@ class SweepBusy(LedgerError):
     """Another process is running the sweep."""
 
 
+class SweepPaused(LedgerError):
+    """The sweep is paused, so no process may begin to run it."""
+
+
 class Fenced(LedgerError):
     """Another process has taken the sweep over; this one must not write any more."""
 
@@ -68,9 +72,19 @@ class Holder(NamedTuple):
         return "/".join(map(str, self))
 
     @property
+    def is_here(self) -> bool:
+        """Whether the process is, or was, one of this machine since it started."""
+        return (self.host, self.place) == (socket.gethostname(), _place())
+
+    @property
+    def has_command(self) -> bool:
+        """Whether the process that would replace this one, if it was lost, may still run on this machine."""
+        return self.is_here and psutil.pid_exists(self.command)
+
+    @property
     def is_gone(self) -> bool:
         """Whether the process is known to have ended; never known of processes on other machines."""
-        if (self.host, self.place) != (socket.gethostname(), _place()):
+        if not self.is_here:
             return False
         try:
             return _born(self.pid) != self.born or psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, insert, inspect, select
 
 from sweeps.ledger import database, leases, migrations, tables
 from sweeps.ledger.database import LedgerError, upsert
-from sweeps.ledger.driving import AGAIN, Driving, end_cancelled, end_sweep
+from sweeps.ledger.driving import AGAIN, Driving, end_cancelled, end_sweep, has_open_trials
 from sweeps.ledger.entries import checkpoint_row, state_row, sweep_identity, trial_row
 from sweeps.ledger.holding import HeldSweep, held, now_ms
 from sweeps.ledger.integrity import SWEEPS
@@ -134,8 +134,7 @@ class Ledger(Driving):
             if not leases.stands(sweep.row["holder"], sweep.row["lease_until_ms"]):
                 sweep.row |= leases.RELEASED  # an invocation paused beyond its lease must not resume these trials
                 end_cancelled(sweep)
-                left = select(at.id).where(at.sweep_id == sweep_id, at.status.not_in(OUTCOMES)).limit(1)
-                if asked and sweep.connection.scalar(left) is None:
+                if asked and not has_open_trials(sweep):
                     end_sweep(sweep, SweepStatus.CANCELLED)
         return asked
 
@@ -152,7 +151,7 @@ class Ledger(Driving):
             for page in pages(list(trials)):
                 ended = at.id.in_(page) & at.status.in_((TrialStatus.FAILED, TrialStatus.CANCELLED))
                 retried += len(change_rows(sweep.connection, tables.trials, ended, {**AGAIN, "cancel_asked_ms": None}))
-            if retried:
+            if retried and sweep.row["status"] != SweepStatus.PAUSED:
                 sweep.row["status"] = SweepStatus.INTERRUPTED
         return retried
 

@@ -1,6 +1,6 @@
 """Reads of a ledger: sweeps, trials, states, checkpoints, events and totals of work, as frozen rows."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -67,10 +67,10 @@ class Reading:
                 raise Damage(f"the row of sweep {_named(lost)} is missing or damaged")
             return intact
 
-    def intact_sweeps(self) -> list[SweepRow]:
-        """Return the sweeps whose own rows are intact, the most recently run last."""
+    def intact_sweeps(self, ids: Collection[str] | None = None) -> list[SweepRow]:
+        """Return the sweeps whose own rows are intact, the most recently run last; only those with these ids, if given."""
         with self._read() as connection:
-            return sweep_rows(connection)[0]
+            return sweep_rows(connection, ids)[0]
 
     def sweep(self, id_or_name: str) -> SweepRow:
         """Return the sweep with this id, or the most recently run one with this name.

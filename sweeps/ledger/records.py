@@ -37,6 +37,7 @@ class SweepStatus(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
+    PAUSED = "paused"  # on request: its driver drains, and none starts until it is resumed
     NO_SPACE = "no_space"
     CANCELLED = "cancelled"
     FAILED = "failed"

@@ -87,7 +87,10 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One invocation of a sweep, as sent to a driver; ``forecast`` bounds the epochs still to be trained."""
+    """One invocation of a sweep, as sent to a driver; ``forecast`` bounds the epochs still to be trained.
+
+    With ``resumes`` it begins also if the sweep is paused.
+    """
 
     ledger_url: str
     sweep_id: str
@@ -95,6 +98,7 @@ class Job:
     identities: Mapping[Program, Identity]
     options: Options
     forecast: tuple[int, int]
+    resumes: bool = False
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def run_sweep(
     staged: set[int] = set()
     nodes = WorkerNodes(options)
     announce = _announcer(frontier, trials, nodes, staged, forecast, on_progress, began)
-    look = partial(_heed_cancellations, ledger, sweep_id, frontier)
+    look = partial(_heed_commands, ledger, sweep_id, frontier, stop)
     most = options.workers if options.address else None
     sweep = Shared(frontier, WorkerSettings.of(options), stop, announce, look, nodes, most, staged=staged)
     with leases.kept(lambda: ledger.renew_lease(sweep_id, invocation), sweep.end):
@@ -98,13 +98,12 @@ def run_sweep(
         "ledger": sweep.committing_seconds,
         "wall": time.monotonic() - began,
     }
-    if sweep.away is None:
-        _end(ledger, sweep_id, invocation, sweep, seconds)
+    status = None if sweep.away is not None else _end(ledger, sweep_id, invocation, sweep, seconds)
     announce()
     if sweep.away is not None:
         raise sweep.away
     return Outcome(
-        status=_status(sweep),
+        status=status or _status(sweep),
         trained=frontier.trained,
         replayed=frontier.replayed,
         seconds=seconds,
@@ -118,9 +117,12 @@ def _settle_saved(frontier: Frontier, options: Options) -> None:
         frontier.settle_saved(open_checkpoints(options.checkpoints, options.store).__contains__)
 
 
-def _heed_cancellations(ledger: Ledger, sweep_id: str, frontier: Frontier) -> None:
+def _heed_commands(ledger: Ledger, sweep_id: str, frontier: Frontier, stop: threading.Event) -> None:
+    """Cancel the trials and drain the sweep as other processes ask by the ledger."""
     try:
         asked = ledger.cancellations(sweep_id)
+        if not stop.is_set() and ledger.is_paused(sweep_id):
+            stop.set()
     except LedgerDamaged:
         raise
     except LedgerError:
@@ -136,15 +138,19 @@ def _train(sweep: Shared, options: Options, sweep_id: str, lost: Callable[[str],
         _tune(sweep, options, sweep_id, directory)
 
 
-def _end(ledger: Ledger, sweep_id: str, invocation: int, sweep: Shared, seconds: Mapping[str, float]) -> None:
+def _end(
+    ledger: Ledger, sweep_id: str, invocation: int, sweep: Shared, seconds: Mapping[str, float]
+) -> SweepStatus | None:
+    """Record the end; return the status recorded, None if there is no room to record it."""
     try:
-        ledger.end_invocation(
+        return ledger.end_invocation(
             *(sweep_id, invocation, _status(sweep)),
             seconds_committing=seconds["ledger"],
             seconds_starting=seconds["ray"],
         )
     except LedgerError as error:  # the disk is full: records are kept, and the next run continues from them
         sweep.end(error)
+        return None
 
 
 def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:

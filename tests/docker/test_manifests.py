@@ -1,25 +1,29 @@
 """The Kubernetes manifests: they fit their schemas, run nobody as root, hold no secret, and refer to what is there.
 
-`raycluster.json` is the schema of RayCluster `ray.io/v1` in KubeRay 1.7 (Apache-2.0), without descriptions and status.
+`raycluster.json` and `rayjob.json` are the schemas of `ray.io/v1` in KubeRay 1.7 (Apache-2.0), without descriptions and status;
+what RayJob has of RayCluster is in the latter's.
 """
 
-import json
 import re
 import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from manifests import Manifest, files, pods, rendered
+from manifests import Manifest, files, pods, rendered, schema, submitter
 from pages import ROOT
+
+from services.server.kube_api import ACCOUNT
+from services.server.rayjob_manifests import rayjob, read_manifest
 
 FOLDER = ROOT / "docker" / "kubernetes"
 BUILDS = {"base": FOLDER / "base", "tpu": FOLDER / "overlays" / "tpu", "gpu": FOLDER / "overlays" / "gpu"}
+BUILDS["rayjobs"] = FOLDER / "overlays" / "rayjobs"
+COMPONENT = FOLDER / "components" / "rayjobs"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 # Made by whoever deploys, by the commands of docs/how-to/deploy.md.
 SECRETS = {"abel-ray-token", "abel-ledger", "abel-mlflow", "abel-store"}
@@ -52,6 +56,9 @@ def matches(labels: Mapping[str, str], selector: Mapping[str, Any]) -> bool:
 def pod_labels(build: list[Manifest]) -> list[Mapping[str, str]]:
     """The labels of every pod, with those that KubeRay adds."""
     found = [one["spec"]["template"]["metadata"]["labels"] for one in of_kind(build, "Deployment")]
+    found += [
+        submitter(one)["metadata"]["labels"] for one in of_kind(build, "ConfigMap") if "rayjob.yaml" in one["data"]
+    ]
     (cluster,) = of_kind(build, "RayCluster")
     groups = [("head", cluster["spec"]["headGroupSpec"])]
     groups += [("worker", group) for group in cluster["spec"]["workerGroupSpecs"]]
@@ -61,20 +68,9 @@ def pod_labels(build: list[Manifest]) -> list[Mapping[str, str]]:
     return found
 
 
-def strict(schema: Any) -> Any:
-    """The schema, which also refuses fields that it does not know, as the API server does when told to be strict."""
-    match schema:
-        case {"properties": dict(), **rest} if "additionalProperties" not in rest:
-            return {key: strict(value) for key, value in schema.items()} | {"additionalProperties": False}
-        case dict():
-            return {key: strict(value) for key, value in schema.items()}
-    return schema
-
-
 def test_the_ray_cluster_fits_kuberays_schema(build):
-    schema = json.loads(Path(__file__).with_name("raycluster.json").read_text())
     (cluster,) = of_kind(build, "RayCluster")
-    validator = Draft202012Validator(strict(schema))
+    validator = Draft202012Validator(schema("RayCluster"))
     assert [error.message for error in validator.iter_errors(cluster)] == []
     group = cluster["spec"]["workerGroupSpecs"][0]
     group["replicas"], group["numOfHost"] = "two", 1
@@ -90,7 +86,7 @@ def test_the_cluster_asks_for_a_token_and_the_installed_ray(build):
 
 
 def test_every_file_is_used():
-    for folder in BUILDS.values():
+    for folder in (*BUILDS.values(), COMPONENT):
         there = {path.name for path in folder.iterdir() if path.is_file()}
         assert there == files(folder) | {"kustomization.yaml"}
 
@@ -141,7 +137,7 @@ def test_secrets_are_named_and_not_contained(build):
     assert named == SECRETS
     page = (ROOT / "docs" / "how-to" / "deploy.md").read_text()
     assert all(f"create secret generic {name} " in page for name in named)
-    assert not re.search(r"(password|secret|token)\s*[:=]\s*['\"]?[A-Za-z0-9+/]{12,}", yaml.safe_dump(build), re.I)
+    assert not re.search(r"(password|secret|token) *[:=] *['\"]?[A-Za-z0-9+/]{12,}", yaml.safe_dump(build), re.I)
     assert not re.search(r"://[^/\s]*:[^/\s]*@", yaml.safe_dump(build))
 
 
@@ -154,7 +150,9 @@ def test_mounts_claims_and_maps_are_there(build):
         assert {claim["claimName"] for claim in claimed} <= claims, name
         for container in pod["containers"]:
             assert {mount["name"] for mount in container["volumeMounts"]} == volumes, name
-            references = [source["configMapRef"]["name"] for source in container["envFrom"] if "configMapRef" in source]
+            references = [
+                source["configMapRef"]["name"] for source in container.get("envFrom", ()) if "configMapRef" in source
+            ]
             assert set(references) <= maps, name
 
 
@@ -166,12 +164,14 @@ def test_selectors_select_pods(build):
         assert any(matches(pod, {"matchLabels": one["spec"]["selector"]}) for pod in labels), one["metadata"]["name"]
     for one in of_kind(build, "NetworkPolicy"):
         chosen = [
-            value["podSelector"] for value in walk(one["spec"]) if isinstance(value, Mapping) and "podSelector" in value
+            value["podSelector"]
+            for value in walk(one["spec"])
+            if isinstance(value, Mapping) and "podSelector" in value and value.get("namespaceSelector") != {}
         ]
         assert all(any(matches(pod, selector) for pod in labels) for selector in chosen), one["metadata"]["name"]
 
 
-def test_all_that_is_not_allowed_is_denied(build):
+def test_all_that_is_not_allowed_is_denied(build, request):
     policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(build, "NetworkPolicy")}
     assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     opened = {
@@ -180,7 +180,8 @@ def test_all_that_is_not_allowed_is_denied(build):
         for rule in spec.get("ingress", ())
         for port in rule.get("ports", ())
     }
-    assert opened == {("allow-ray", 8265), ("allow-service", 8900), ("allow-mlflow", 5000)}
+    more = {("allow-ray-jobs", 8265)} if request.node.callspec.params["build"] == "rayjobs" else set()
+    assert opened == {("allow-ray", 8265), ("allow-service", 8900), ("allow-mlflow", 5000)} | more
     # A rule without `from` would let anybody in.
     assert all(rule["from"] for spec in policies.values() for rule in spec.get("ingress", ()))
 
@@ -224,10 +225,47 @@ def test_the_service_is_called_by_its_names(build):
     (container,) = service["containers"]
     given = {one["name"]: one["value"] for one in container["env"]}
     (cluster,) = of_kind(build, "RayCluster")
-    assert given["ABEL_SERVE_RAY_JOBS"] == f"http://{cluster['metadata']['name']}-head-svc:8265"
+    if "ABEL_SERVE_KUBE_RAYJOBS" not in given:
+        assert given["ABEL_SERVE_RAY_JOBS"] == f"http://{cluster['metadata']['name']}-head-svc:8265"
     probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")]
     hosts = [header["value"] for probe in probes for header in probe["httpHeaders"]]
     assert len(hosts) == 3 and set(hosts) <= set(given["ABEL_SERVE_NAMES"].split())
+
+
+def test_rayjobs_of_the_overlay_fit_kuberays_schema(tmp_path):
+    build = rendered(BUILDS["rayjobs"])
+    (config,) = (one for one in of_kind(build, "ConfigMap") if one["metadata"]["name"] == "abel-rayjob")
+    (file := tmp_path / "rayjob.yaml").write_text(config["data"]["rayjob.yaml"])
+    made = rayjob(read_manifest(file), "0123456789abcdef", 12)
+    validator = Draft202012Validator(schema("RayJob"))
+    assert [error.message for error in validator.iter_errors(made)] == []
+    (cluster,) = of_kind(build, "RayCluster")
+    assert made["spec"]["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
+    made["spec"]["deletionStrategy"]["deletionRules"][0]["policy"] = "DeleteAll"
+    made["spec"]["entryPoint"] = "x"
+    assert {tuple(error.path)[:2] for error in validator.iter_errors(made)} == {("spec",), ("spec", "deletionStrategy")}
+
+
+def test_the_service_may_do_with_rayjobs_what_it_does_and_nothing_else():
+    build = rendered(BUILDS["rayjobs"])
+    (role,), (binding,) = of_kind(build, "Role"), of_kind(build, "RoleBinding")
+    allowed = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    jobs = {("rayjobs", verb) for verb in ("create", "get", "delete")}
+    assert allowed == jobs | {("pods", "list"), ("pods/log", "get")}
+    assert [rule["apiGroups"] for rule in role["rules"]] == [["ray.io"], [""], [""]]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "abel-service", "namespace": "abel"}]
+    (service,) = (pod for name, pod in pods(build) if name == "abel-service")
+    (container,) = service["containers"]
+    given = {one["name"]: one["value"] for one in container["env"]}
+    assert "ABEL_SERVE_RAY_JOBS" not in given and given["ABEL_SERVE_KUBE_RAYJOBS"] == role["metadata"]["namespace"]
+    places = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert (places["kube-account"], f"{places['rayjob']}/rayjob.yaml") == (str(ACCOUNT), given["ABEL_SERVE_RAYJOB"])
+    (account,) = (volume["projected"] for volume in service["volumes"] if volume["name"] == "kube-account")
+    assert {path for source in account["sources"] for path in walk(source) if path in ("token", "ca.crt")} == {
+        "token",
+        "ca.crt",
+    }
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")

@@ -1,13 +1,35 @@
 """The Kubernetes manifests as `kubectl kustomize` would print them, for what our overlays use: resources and JSON patches."""
 
+import json
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pages import ROOT
 
 Manifest = dict[str, Any]
+
+
+def schema(kind: str) -> Any:
+    """KubeRay's schema of a RayCluster or RayJob, which also refuses fields that it does not know."""
+    folder = ROOT / "tests" / "docker"
+    cluster, job = (json.loads((folder / f"{name}.json").read_text()) for name in ("raycluster", "rayjob"))
+    of_cluster = cluster["properties"]["spec"]
+    template = of_cluster["properties"]["headGroupSpec"]["properties"]["template"]
+    job["properties"]["spec"]["properties"] |= {"rayClusterSpec": of_cluster, "submitterPodTemplate": template}
+    return strict({"RayCluster": cluster, "RayJob": job}[kind])
+
+
+def strict(found: Any) -> Any:
+    """A schema that refuses unknown fields, as the API server does when told to be strict."""
+    match found:
+        case {"properties": dict(), **rest} if "additionalProperties" not in rest:
+            return {key: strict(value) for key, value in found.items()} | {"additionalProperties": False}
+        case dict():
+            return {key: strict(value) for key, value in found.items()}
+    return found
 
 
 def rendered(folder: Path) -> list[Manifest]:
@@ -16,17 +38,23 @@ def rendered(folder: Path) -> list[Manifest]:
     Raises:
         AssertionError: a file or the target of a patch is missing, or the kustomization has what this does not know.
     """
+    return _with([], folder)
+
+
+def _with(found: list[Manifest], folder: Path) -> list[Manifest]:
+    """What a kustomization makes of objects, if it is a component of theirs."""
     document = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    assert set(document) <= {"apiVersion", "kind", "resources", "patches"}, sorted(document)
-    found: list[Manifest] = []
+    assert set(document) <= {"apiVersion", "kind", "resources", "components", "patches"}, sorted(document)
     for name in document["resources"]:
         place = folder / name
-        found += rendered(place) if place.is_dir() else list(yaml.safe_load_all(place.read_text()))
+        found = found + (rendered(place) if place.is_dir() else list(yaml.safe_load_all(place.read_text())))
+    for name in document.get("components", ()):
+        found = _with(found, folder / name)
     for patch in document.get("patches", ()):
         targets = [one for one in found if _is_target(one, patch["target"])]
         assert len(targets) == 1, f"{folder.name}: {patch['path']}: must have one target, got {len(targets)}"
         for step in yaml.safe_load((folder / patch["path"]).read_text()):
-            _add(targets[0], step)
+            _apply(targets[0], step)
     return found
 
 
@@ -47,6 +75,14 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
                 yield "head", one["spec"]["headGroupSpec"]["template"]["spec"]
                 for group in one["spec"]["workerGroupSpecs"]:
                     yield group["groupName"], group["template"]["spec"]
+            case "ConfigMap" if "rayjob.yaml" in one["data"]:
+                yield "submitter", submitter(one)["spec"]
+
+
+def submitter(config: Manifest) -> Manifest:
+    """The template of the pods that submit the RayJobs of a ConfigMap."""
+    template: Manifest = yaml.safe_load(config["data"]["rayjob.yaml"])["spec"]["submitterPodTemplate"]
+    return template
 
 
 def _is_target(one: Manifest, target: dict[str, str]) -> bool:
@@ -56,10 +92,19 @@ def _is_target(one: Manifest, target: dict[str, str]) -> bool:
     )
 
 
-def _add(one: Manifest, step: dict[str, Any]) -> None:
-    """Add to the end of a list, the only step that our patches take."""
-    assert step["op"] == "add" and step["path"].endswith("/-"), step
+def _apply(one: Manifest, step: dict[str, Any]) -> None:
+    """Add to the end of a list, test a value or replace it: the steps that our patches take."""
     place: Any = one
-    for key in step["path"].split("/")[1:-1]:
+    *way, last = (int(key) if key.isdigit() else key for key in step["path"].split("/")[1:])
+    for key in way:
         place = place[key]
-    place.append(deepcopy(step["value"]))
+    match step["op"]:
+        case "add" if last == "-":
+            place.append(deepcopy(step["value"]))
+        case "test":
+            assert place[last] == step["value"], step
+        case "replace":
+            assert last in place or isinstance(place, list), step
+            place[last] = deepcopy(step["value"])
+        case _:
+            raise AssertionError(step)

@@ -14,6 +14,7 @@ from services.cli.options import AsJson, complain, settings_of, show
 from services.cli.tables import Fitted
 
 if TYPE_CHECKING:
+    from services.server.jobs import JobPlace
     from sweeps.ledger.submissions.rows import AuditRow, Token
 
 DAY_MS = 86_400_000
@@ -69,25 +70,63 @@ def start_service(
     ray_token_file: Annotated[
         Path | None, typer.Option(envvar="RAY_AUTH_TOKEN_PATH", help="File with the token of that cluster.")
     ] = None,
+    kube_rayjobs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMESPACE",
+            envvar="ABEL_SERVE_KUBE_RAYJOBS",
+            help="Run each sweep's driver as a RayJob of KubeRay in this namespace.",
+        ),
+    ] = None,
+    rayjob: Annotated[
+        Path | None,
+        typer.Option(envvar="ABEL_SERVE_RAYJOB", help="RayJob manifest with what all of these have in common."),
+    ] = None,
+    kube_api: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="ABEL_SERVE_KUBE_API",
+            help="Kubernetes API server (default: that of the pod); http:// only for a `kubectl proxy` on this machine.",
+        ),
+    ] = None,
 ) -> None:
     """Serve this ABEL_HOME over HTTP: submit sweeps, watch them, and stop them.
 
     Submitted sweeps run in processes of their own. They go on while the service is stopped or replaced, and the service
     starts them again when they, their machine or their Ray cluster were lost. With --ray-jobs the processes are jobs of
-    a Ray cluster, whose head needs this service's settings; the ledger is then on PostgreSQL.
+    a Ray cluster, whose head needs this service's settings; the ledger is then on PostgreSQL. With --kube-rayjobs they are
+    RayJobs, whose cluster --rayjob names or describes.
 
     Example: abel serve --port 8901
     """
     from services.api import serve as verb
-    from services.server.ray_jobs import RayJobs
     from services.server.shares import ServiceLimits
 
     limits = ServiceLimits(
         sweeps=sweeps, owner_sweeps=owner_sweeps, owner_workers=owner_workers, owner_hours=owner_hours
     )
     serving = verb.Serving(host=host, port=port, hosts=tuple(name or ["*"]), limits=limits, makes_token=make_token)
-    jobs = None if ray_jobs is None else RayJobs(ray_jobs, ray_token_file)
+    jobs = _place(ray_jobs, ray_token_file, kube_rayjobs, rayjob, kube_api)
     verb.run_service(settings_of(), serving, complain, jobs)
+
+
+def _place(
+    ray_jobs: str | None, token_file: Path | None, kube_rayjobs: str | None, rayjob: Path | None, kube_api: str | None
+) -> "JobPlace | None":
+    """Where jobs run; None for this machine."""
+    from services.server.kube_api import INSIDE, KubeApi
+    from services.server.kube_jobs import KubeRayJobs
+    from services.server.ray_jobs import RayJobs
+    from services.server.rayjob_manifests import read_manifest
+
+    if ray_jobs is not None and kube_rayjobs is not None:
+        raise typer.BadParameter("do not go together", param_hint="--ray-jobs, --kube-rayjobs")
+    if (kube_rayjobs is None) != (rayjob is None):
+        raise typer.BadParameter("go together", param_hint="--kube-rayjobs, --rayjob")
+    if kube_rayjobs is not None and rayjob is not None:
+        return KubeRayJobs(KubeApi(kube_api or INSIDE), kube_rayjobs, read_manifest(rayjob))
+    return None if ray_jobs is None else RayJobs(ray_jobs, token_file)
 
 
 @token_app.command("create")

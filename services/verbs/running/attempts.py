@@ -152,6 +152,7 @@ class Attempts:
 
     def _begin(self, invocation: int) -> None:
         self._invocation = invocation
+        self._job = replace(self._job, resumes=False)  # what is paused from now on, no other driver resumes
         self._restarts.tell(invocation)
         if self._request.tracking and self._projector is None:  # not earlier: it exits if no sweep runs
             self._projector = begin(self._settings, self._job.sweep_id)

@@ -14,9 +14,10 @@ from services.verbs.running.attempts import Attempts, Need, needed, result
 from services.verbs.running.watching import View
 from sweeps.files import private
 from sweeps.forecast.recorded import estimate
+from sweeps.ledger.driving import refuse_paused
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import SweepStatus
+from sweeps.ledger.records import SweepRow, SweepStatus
 from sweeps.processes.janitor import clean_leftovers
 from sweeps.processes.job import Job
 from sweeps.spec.sweep import SweepSpec
@@ -31,21 +32,24 @@ def execute(
     view: View,
     stop: Stop,
     identified: Callable[[str], None] = lambda sweep_id: None,
+    resumes: bool = False,
 ) -> RunResult:
     """Run a sweep, or resume it, until it finishes or ``stop`` is set.
 
     Args:
         identified: called with the sweep's id as soon as it is known.
+        resumes: run it also if it is paused.
 
     Raises:
         SettingsError: a setting that is used only later is invalid.
+        SweepPaused: the sweep is paused, and not to be resumed.
     """
     settings.check(
         *("home", "ledger_url", "store", "data_dir", "cache_dir", "notify_url", "ray_labels", "cohorts_per_tuner"),
         *(("tracking_uri",) if request.tracking else ()),
     )
     with private():
-        return _run(settings, request, spec, view=view, stop=stop, identified=identified)
+        return _run(settings, request, spec, view=view, stop=stop, identified=identified, resumes=resumes)
 
 
 def _run(
@@ -56,6 +60,7 @@ def _run(
     view: View,
     stop: Stop,
     identified: Callable[[str], None],
+    resumes: bool,
 ) -> RunResult:
     preflight.check_home(settings.home)
     view.note(f"{spec.name}: reading its data and earlier results")
@@ -72,7 +77,10 @@ def _run(
         if known is not None:
             plan.refuse_damaged(known, sweep_id)
             plan.refuse_other_devices(known, spec.name, sweep_id, identities)
-        if known is not None and _is_finished(known, sweep_id):
+        row = None if known is None else _row(known, sweep_id)
+        if row is not None and not resumes:
+            refuse_paused(row.name, row.status)
+        if known is not None and row is not None and row.status is SweepStatus.FINISHED:
             known.describe_sweep(sweep_id, spec.to_dict())
             return _show_again(settings, request, known, sweep_id, stop)
         if settings.store:
@@ -93,6 +101,7 @@ def _run(
             identities=identities,
             options=placement.options,
             forecast=cost.new_epochs,
+            resumes=resumes,
         )
         with Attempts(settings, request, job, ledger, view, stop) as attempts:
             while (need := attempts.attempt()) is not Need.NOTHING:
@@ -100,8 +109,8 @@ def _run(
             return attempts.result()
 
 
-def _is_finished(ledger: Ledger, sweep_id: str) -> bool:
-    return any(row.id == sweep_id and row.status is SweepStatus.FINISHED for row in ledger.intact_sweeps())
+def _row(ledger: Ledger, sweep_id: str) -> SweepRow | None:
+    return next(iter(ledger.intact_sweeps([sweep_id])), None)
 
 
 def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: str, stop: Stop) -> RunResult:

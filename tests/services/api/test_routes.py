@@ -8,6 +8,8 @@ import pytest
 from desks import SPEC
 
 from services.api.problems import pointer
+from services.server import reconciling
+from services.server.jobs import JobState
 
 
 def test_a_spec_is_submitted_once_a_key(api):
@@ -66,10 +68,39 @@ def test_extend_submits_the_same_spec_with_other_seeds(api):
     more = api.ask("POST", f"/v1/sweeps/{id}/extend", {"seeds": [0, 1, 2]})
     assert more.status_code == 201
     assert api.ask("GET", f"/v1/sweeps/{more.json()['id']}").json()["spec"]["seeds"] == [0, 1, 2]
-    nothing = api.ask("POST", f"/v1/sweeps/{id}/extend", {})
+    nothing = api.ask("POST", f"/v1/sweeps/{id}/extend", {"workers": 2})
     assert nothing.status_code == 422
     short = api.ask("POST", f"/v1/sweeps/{id}/extend", {"epochs": 1})  # a decay would come after the end
     assert (short.status_code, short.json()["errors"][0]["pointer"][:11]) == (422, "/spec/arms/")
+
+
+def test_extend_changes_the_options_that_are_given_and_keeps_the_others(api):
+    body = {"spec": SPEC, "workers": 2, "priority": 3, "threads": 4, "hours": 1.5}
+    id = api.ask("POST", "/v1/sweeps", body).json()["id"]
+    changes = {"epochs": 9, "workers": 5, "priority": -1}
+    more = api.ask("POST", f"/v1/sweeps/{id}/extend", changes).json()
+    detail = api.ask("GET", f"/v1/sweeps/{more['id']}").json()
+    assert (more["priority"], detail["spec"]["epochs"]) == (-1, 9)
+    options = detail["options"]
+    assert {name: options[name] for name in ("workers", "threads", "hours")} == {
+        "workers": 5,
+        "threads": 4,
+        "hours": 1.5,
+    }
+    wrong = api.ask("POST", f"/v1/sweeps/{id}/extend", {"epochs": 9, "priority": 101})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/priority")
+
+
+def test_a_slow_start_is_shown_as_one_as_long_as_its_place_says_so(api, monkeypatch):
+    id = api.submit("slow")
+    api.queue.count_launch(api.queue.submission(id), None)
+    now = reconciling.now_ms
+    monkeypatch.setattr(reconciling, "now_ms", lambda: now() + 90_000)
+    phases = []
+    for state in (JobState.ALIVE, JobState.WAITING, JobState.ENDED, JobState.UNKNOWN):
+        monkeypatch.setattr(api.jobs, "state", state)
+        phases.append(api.ask("GET", f"/v1/sweeps/{id}", of="slow").json()["submission"]["phase"])
+    assert phases == ["starting", "starting", "queued", "queued"]
 
 
 def test_the_log_is_what_the_last_process_printed(api):

@@ -1,0 +1,109 @@
+"""`abel resume` and `abel extend`: at a service, or else here in the foreground, as `abel run` does."""
+
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.options import (
+    AsJson,
+    DataDir,
+    Seeds,
+    Server,
+    Workers,
+    carry_out,
+    run_ended,
+    seeds_of,
+    settings_of,
+    show,
+)
+from services.cli.service.clients import client_of
+from services.cli.service.following import follow
+from services.cli.service.remote import AnySubmission, Follow
+from services.cli.service.rendering_submissions import phase_line, submitted
+from services.schemas import Request
+
+
+def resume(
+    sweep: AnySubmission,
+    server: Server = None,
+    workers: Workers = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a paused or interrupted sweep, as `abel run` does, from its entry in the ledger: no spec is read.
+
+    With --server, or if it was submitted to a service over this ABEL_HOME, the service goes on with it.
+
+    Exit code: that of `abel run`.
+
+    Example: abel resume fig-s6a-digits
+    """
+    if server is not None:
+        _refuse_here_only(workers=workers, data_dir=data_dir)
+        show(client_of(server).resume(sweep), phase_line, as_json, done=True)
+        return
+    from services.server.home import Home
+    from services.verbs.running import again
+
+    settings = settings_of(data_dir)
+    if (one := Home(settings).resume(sweep)) is not None:
+        show(one, phase_line, as_json, done=True)
+        return
+    run_ended(
+        carry_out(settings, Request(spec=sweep, workers=workers), quiet=as_json, verb=again.resume_run), as_json=as_json
+    )
+
+
+def extend(
+    sweep: AnySubmission,
+    server: Server = None,
+    seeds: Seeds = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Length of every trial.")] = None,
+    workers: Workers = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="With --server: higher ones start first (default: as before).")
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="With --server: accelerator-hours that the sweep may use (default: as before)."),
+    ] = None,
+    data_dir: DataDir = None,
+    watch: Follow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a sweep again with other seeds or more epochs; what is recorded is not trained again.
+
+    With --server it is submitted again, else it is run here. Its other options stay as they were, unless given.
+
+    Exit code: 0 submitted; else that of `abel run`, and with --watch that of `abel watch`.
+
+    Example: abel extend fig-s6a-digits --seeds 0,1,2,3
+    """
+    given = {"seeds": list(seeds_of(seeds) or ()) or None, "epochs": epochs}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not changes:
+        raise typer.BadParameter("give --seeds or --epochs", param_hint="--seeds")
+    if server is None:
+        if (priority, hours) != (None, None):
+            raise typer.BadParameter("need --server", param_hint="--priority, --hours")
+        from services.verbs.running import again
+
+        verb = partial(again.extend_run, changes=changes)
+        request = Request(spec=sweep, workers=workers)
+        run_ended(carry_out(settings_of(data_dir), request, quiet=as_json, verb=verb), as_json=as_json)
+    _refuse_here_only(data_dir=data_dir)
+    client = client_of(server)
+    options = {"workers": workers, "priority": priority, "hours": hours}
+    changes |= {name: value for name, value in options.items() if value is not None}
+    one, new = client.extend(sweep, **changes)
+    if watch:
+        follow(client, one.id, as_json)
+    show(one, lambda shown: submitted(shown, new), as_json, done=True)
+
+
+def _refuse_here_only(**given: Any) -> None:
+    """Refuse options that a service does not take."""
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if names:
+        raise typer.BadParameter("does not go with --server", param_hint=", ".join(names))

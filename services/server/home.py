@@ -1,0 +1,130 @@
+"""The sweeps of one home without a service: what :class:`services.client.client.Client` has of it, by the same names and values.
+
+If a service runs over this home too, a sweep that was submitted to it is paused and resumed there.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+
+from services import ledgers
+from services.schemas import SweepDetail
+from services.server.jobs import end_of, log_of
+from services.server.showing import happening, phase_here, shown_sweep
+from services.server.values import Happening, Submitted
+from services.settings import Settings
+from services.verbs import status
+from sweeps.ledger.database import LedgerAway
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepRow
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.rows import Submission, Wanted
+from sweeps.ledger.submissions.tokens import Tokens
+
+LOOK_SECONDS = 1.0
+PAGE = 1000
+# Nothing goes on by itself from here; a paused sweep, and one that waits for room on the disk, may.
+LEFT = ("interrupted", status.STOPPED)
+
+
+class Home:
+    """The sweeps of an ABEL_HOME."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def sweeps(self, name: str | None = None) -> Iterator[Submitted]:
+        """Yield the sweeps that were run here, the most recently run first."""
+        with ledgers.opened_if_any(self._settings) as ledger:
+            if ledger is None:
+                return
+            ones = Submissions.of(ledger).open_ones()
+            for row in reversed(ledger.sweeps()):
+                if name in (None, row.name):
+                    yield shown_sweep(ledger, row, ones)
+
+    def status(self, id: str) -> SweepDetail:
+        """Return a sweep as ``abel status`` shows it.
+
+        Raises:
+            OperationError, LedgerError: there is no such sweep.
+        """
+        return status.status(self._settings, id)
+
+    def log(self, id: str) -> str:
+        """Return the end of what the sweep's last process printed: its driver, or the job of a submission.
+
+        Raises:
+            OperationError, LedgerError: there is no such sweep.
+        """
+        with ledgers.found(self._settings, id) as (ledger, row):
+            jobs = [log_of(self._settings.logs, one.id, one.launches) for one in _ones(ledger, row)]
+        files = [file for file in (self._settings.logs / f"driver-{row.id}.log", *jobs) if file.exists()]
+        return end_of(max(files, key=os.path.getmtime)) if files else ""
+
+    def pause(self, id: str) -> Submitted:
+        """Let a sweep's running epochs finish; nothing more starts until it is resumed.
+
+        Raises:
+            OperationError, LedgerError: there is no such sweep.
+        """
+        with ledgers.found(self._settings, id) as (ledger, row):
+            _want(ledger, row, Wanted.PAUSED, "pause")  # first, as a service starts a sweep again that stops by itself
+            ledger.pause_sweep(row.id)
+            return shown_sweep(ledger, ledger.sweep(row.id), _ones(ledger, row))
+
+    def resume(self, id: str) -> Submitted | None:
+        """Have a service over this home go on with a sweep that was submitted to it; None if there is no such submission.
+
+        Raises:
+            OperationError, LedgerError: there is no such sweep.
+        """
+        with ledgers.found(self._settings, id) as (ledger, row):
+            asked = _want(ledger, row, Wanted.RUNNING, "resume")
+            return shown_sweep(ledger, row, _ones(ledger, row)) if asked else None
+
+    def events(self, id: str, after: int = 0) -> Iterator[Submitted | Happening]:
+        """Follow a sweep until it ends or is left: yield it whenever it changes, and its events, each once.
+
+        Raises:
+            OperationError, LedgerError: there is no such sweep.
+        """
+        with ledgers.found(self._settings, id) as (ledger, row):
+            names = {trial.id: trial.name for trial in ledger.trials(row.id)}
+            mark: tuple[object, ...] = ()
+            while True:
+                try:
+                    new = [happening(event, names) for event in ledger.events(row.id, after, PAGE)]
+                    yield from new
+                    if new:
+                        after, mark = new[-1].id, ()
+                        continue
+                    before, mark = mark, _mark(ledger, row.id)
+                    if mark != before:
+                        now = shown_sweep(ledger, ledger.sweep(row.id), _ones(ledger, row))
+                        yield now
+                        if now.ended or now.phase in LEFT:
+                            return
+                except LedgerAway:
+                    mark = ()  # nothing is lost, as events are read by their ids
+                time.sleep(LOOK_SECONDS)
+
+
+def _ones(ledger: Ledger, row: SweepRow) -> list[Submission]:
+    return [one for one in Submissions.of(ledger).open_ones() if one.sweep_id == row.id]
+
+
+def _want(ledger: Ledger, row: SweepRow, wanted: Wanted, action: str) -> int:
+    """Change what is wanted of a sweep's submissions to a service, which heeds it; return how many there are."""
+    ones = [one for one in _ones(ledger, row) if one.wanted is not Wanted.CANCELLED]
+    for one in ones:
+        Submissions.of(ledger).want(one.id, wanted)
+        Tokens.of(ledger).note("console", action, one.id, one.name)
+    return len(ones)
+
+
+def _mark(ledger: Ledger, sweep_id: str) -> tuple[object, ...]:
+    """What changes whenever there is something new to tell of a sweep; cheap enough to ask every second."""
+    row = ledger.sweep(sweep_id)
+    ones = [(one.id, one.wanted, one.is_held, one.error) for one in _ones(ledger, row)]
+    return phase_here(ledger, row), Submissions.of(ledger).last_event(sweep_id), ones
