@@ -108,7 +108,7 @@ def _longest(path: str, document: Any) -> str | None:
     if not isinstance(document, Mapping):
         return None
     names = {key: on_one_line(key) for key in document}  # as faults have them
-    return max((key for key, name in names.items() if name and _leads(path, name)), key=len, default=None)
+    return max((key for key, name in names.items() if _leads(path, name)), key=len, default=None)
 
 
 def _leads(path: str, name: str) -> bool:

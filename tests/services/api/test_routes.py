@@ -153,6 +153,8 @@ GRID = {"arms": {"abel": {"grid": {"schedule.decay_epoch": [1, 2, 3]}}}}
         ("x/y~z", {"x/y~z": 1}, "/x~1y~0z"),
         ("name.\\x1f.a[0]", {"name": {"\x1f": {"a": [1]}}}, "/name/\x1f/a/0"),
         ("seeds[0]", {}, "/seeds/0"),
+        ("name..a[0]", {"name": {"": {"a": [1]}}}, "/name//a/0"),
+        ("name.[0]", {"name": {"": [1]}}, "/name//0"),
         ("list[1].a.b.c", {"list": [0, {"a.b": {"c": 1}}]}, "/list/1/a.b/c"),
         ("missing.field", {"other": 1}, "/missing/field"),
     ],
