@@ -16,7 +16,7 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.submissions.queue import Submissions
 
 PATIENCE_SECONDS = 240
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.5
 
 
 @dataclass

@@ -9,8 +9,9 @@ import importlib.util
 import os
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,11 @@ from relays import ports_into
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE_PORT, TRACKING_PORT, STORE_PORT = 8900, 5000, 9000
 NODES = 2
+END_SECONDS = 60  # for killed processes
 SLOTS = 2  # workers of a node
 NAMED = 'hostname "$0" && exec "$@"'
-NODE = (
-    'hostname "$0" && mount -t tmpfs tmpfs "$1" && shift && exec "$@"'  # in its own namespaces, where it needs no root
-)
+# In namespaces of its own, where it needs no root.
+NODE = 'hostname "$0" && mount -t tmpfs tmpfs "$1" && shift && exec "$@"'
 
 
 def interpreter_with_jobs() -> Path | None:
@@ -99,17 +100,15 @@ class Site:
         """Kill all processes of a machine, as its loss does: without a word to anybody."""
         while found := list(self._processes(name)):
             for process in found:
-                process.kill()
-            psutil.wait_procs(found, timeout=10)
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            _await_ends(found)
 
     def _processes(self, name: str) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
-            try:
-                dead = process.status() == psutil.STATUS_ZOMBIE
-                if not dead and process.environ().get("ABEL_HOME") == str(self.home(name)):
+            with suppress(psutil.Error):  # gone meanwhile, or another user's
+                if is_alive(process) and process.environ().get("ABEL_HOME") == str(self.home(name)):
                     yield process
-            except psutil.Error:
-                continue  # gone meanwhile, or another user's
 
     def run_postgres(self) -> None:
         """Start PostgreSQL, also after it was killed."""
@@ -120,7 +119,7 @@ class Site:
         server = psutil.Process(int((self.postgres.directory / "data" / "postmaster.pid").read_text().split()[0]))
         under = server.children()
         self.postgres.kill()
-        psutil.wait_procs(under, timeout=30)
+        _await_ends(under)
 
 
 @contextmanager
@@ -149,6 +148,7 @@ def site(directory: Path, tracking_store: Path, start: Callable[..., Any], **env
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_JOB_STOP_WAIT_TIME_S": "120",
+            "RAY_prestart_worker_first_driver": "0",  # each would take seconds, and be used by nobody
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             **objects.environment,
             **environment,
@@ -177,6 +177,21 @@ def site(directory: Path, tracking_store: Path, start: Callable[..., Any], **env
         finally:
             for name in ("service", "head", *map(node_name, range(NODES))):
                 made.kill(name)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process is there; one that ended and that nobody has waited for is not."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _await_ends(processes: Sequence[psutil.Process]) -> None:
+    until = time.monotonic() + END_SECONDS
+    while any(map(is_alive, processes)):
+        assert time.monotonic() < until, processes
+        time.sleep(0.05)
 
 
 def node_name(number: int) -> str:
