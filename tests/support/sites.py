@@ -60,6 +60,7 @@ class Site:
     service: Any = None
     nodes: dict[int, Node] = field(default_factory=dict)
     _open: ExitStack = field(default_factory=ExitStack)
+    _database: ExitStack = field(default_factory=ExitStack)
 
     def home(self, name: str) -> Path:
         """The ABEL_HOME of a machine, by which its processes are known."""
@@ -112,13 +113,14 @@ class Site:
 
     def run_postgres(self) -> None:
         """Start PostgreSQL, also after it was killed."""
-        self._open.enter_context(self.postgres.running())
+        self._database.enter_context(self.postgres.running())
 
     def kill_postgres(self) -> None:
-        """Kill its server and wait until its processes have noticed: else it could not be started again."""
+        """Kill its server and wait until all its processes are gone: else it could not be started again."""
         server = psutil.Process(int((self.postgres.directory / "data" / "postmaster.pid").read_text().split()[0]))
         under = server.children()
         self.postgres.kill()
+        self._database.close()
         _await_ends(under)
 
 
@@ -139,7 +141,8 @@ def site(directory: Path, tracking_store: Path, start: Callable[..., Any], **env
         token.write_text(secrets.token_hex(32))
         token.chmod(0o600)
         parts = open_.enter_context(ExitStack())
-        ledger_url = parts.enter_context(postgres.running()).create()
+        database = parts.enter_context(ExitStack())
+        ledger_url = database.enter_context(postgres.running()).create()
         settings = {
             "ABEL_LEDGER": ledger_url,
             "ABEL_TRACKING_URI": mlflow.url,
@@ -166,6 +169,7 @@ def site(directory: Path, tracking_store: Path, start: Callable[..., Any], **env
             postgres=postgres,
             start=start,
             _open=parts,
+            _database=database,
         )
         made.copies.mkdir(parents=True)
         try:
