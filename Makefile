@@ -9,6 +9,7 @@ TORCH_ARGS ?=
 
 VENV := .venv
 BENCH_VENV := .venv-bench
+JOBS_VENV := .venv-jobs
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check --no-input --progress-bar off
 # Content, not time: a checkout of another commit gives every file a new time.
@@ -17,6 +18,7 @@ PROJECT_ID := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 LOCKED := $(VENV)/.locked-$(LOCK_ID)
 INSTALLED := $(VENV)/.installed-$(LOCK_ID)-$(PROJECT_ID)
 TORCH := $(BENCH_VENV)/.torch-$(LOCK_ID)
+JOBS := $(JOBS_VENV)/.jobs-$(LOCK_ID)-$(shell cksum < docker/locks/runtime.lock | cut -d ' ' -f 1)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -37,11 +39,12 @@ docs: install  ## build the documentation into site/, warnings are errors; open 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
 
 # Then what else can break: the tracking store, checkpoints and disks, nodes and their network, the ledger's server.
-chaos: install  ## kill 100 workers, 25 commands, 30 drivers and parts of Ray, compare every record, then break all else; ARGS="--seed 7"
+chaos: install $(JOBS)  ## kill 100 workers, 25 commands, 30 drivers and parts of Ray, compare every record, then break all else; ARGS="--seed 7"
 	$(BIN)/python tests/chaos/run.py $(ARGS)
 	CHAOS_SEEDS=3 CHAOS_MOMENTS=5 CHAOS_OUTAGE_SECONDS=60 CHAOS_HARMS=200 CHAOS_FLIPS=300 CHAOS_EDITS=1000 CHAOS_SPECS=10000 CHAOS_CASES=100 \
 		$(BIN)/python -m pytest $(addprefix tests/,services/test_kills.py services/test_outages.py services/test_integrity.py \
-		services/test_space.py services/server/test_service.py services/api/test_hostile.py services/test_two_nodes.py services/test_ledger_away.py workers/test_damage.py workers/test_durability.py)
+		services/test_space.py services/server/test_service.py services/api/test_hostile.py services/test_two_nodes.py \
+		services/test_ledger_away.py services/test_whole_cluster.py workers/test_damage.py workers/test_durability.py)
 
 lint: install  ## ruff, ruff format --check, mypy
 	$(BIN)/ruff check .
@@ -66,7 +69,7 @@ lock:  ## choose versions again (needs uv); UPGRADE=--upgrade takes the newest
 install: $(INSTALLED)  ## install into .venv without running anything
 
 clean:  ## remove the virtual environments and caches; .abel/, the results of your runs, stays
-	rm -rf $(VENV) $(BENCH_VENV) build dist site abel_sweeps.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(JOBS_VENV) build dist site abel_sweeps.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(LOCKED):
@@ -83,6 +86,18 @@ $(LOCKED):
 $(INSTALLED): $(LOCKED)
 	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+# A Ray head takes jobs with ray[default], with which every local run would start and open more: a second environment, which also
+# sees the first, with what the images' lock has beyond this one's.
+$(JOBS): $(INSTALLED)
+	@test -x $(JOBS_VENV)/bin/python || $(BIN)/python -m venv --without-pip $(JOBS_VENV)
+	@awk '/^[a-z0-9].*==/ {split($$1, pin, "=="); of_jobs = FNR < NR && !(pin[1] in here); here[pin[1]]} FNR < NR && of_jobs' \
+		requirements.lock docker/locks/runtime.lock > $(JOBS_VENV)/jobs.lock
+	@PIP_PYTHON=$(JOBS_VENV)/bin/python $(BIN)/python $(PIP_INSTALL) --no-deps --require-hashes -r $(JOBS_VENV)/jobs.lock
+	@packages='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+		echo "import site; site.addsitedir('$$($(BIN)/python -c "$$packages")')" > "$$($(JOBS_VENV)/bin/python -c "$$packages")/abel_sweeps_venv.pth"
+	@rm -f $(JOBS_VENV)/.jobs-*
 	@touch $@
 
 # PyTorch is no dependency and its CPU build is not in the default index: a second environment, which also sees the first.

@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import psutil
 from sweeps.processes.janitor import cleaned
 
 START_SECONDS = 60
+PORT, DASHBOARD_PORT = 6379, 8265  # of a head that takes jobs, which is alone in its network
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class Cable:
         _ip(self.far, "link", "set", "far", "up")
 
 
-def no_namespaces() -> str | None:
-    """Why networks of our own cannot be made here, or None where they can."""
+def no_namespaces(make: "Callable[[], AbstractContextManager[object]] | None" = None) -> str | None:
+    """Why networks of our own, by default two with a cable, cannot be made here, or None where they can."""
     try:
-        with cable():
+        with (make or cable)():
             return None
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", None) or error
@@ -65,11 +66,26 @@ def cable() -> Iterator[Cable]:
         near = Network("10.0.0.1", open_.enter_context(_namespace("--user", "--map-root-user")))
         far = Network("10.0.0.2", open_.enter_context(_namespace(entry=near.entry)))
         _ip(near, "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", far.entry[2])
-        for network, device in ((near, "near"), (far, "far")):
-            _ip(network, "address", "add", f"{network.address}/24", "dev", device)
-            _ip(network, "link", "set", device, "up")
-            _ip(network, "link", "set", "lo", "up")
+        _turn_on(near, "near")
+        _turn_on(far, "far")
         yield Cable(near, far)
+
+
+@contextmanager
+def star(count: int) -> Iterator[tuple[Network, ...]]:
+    """A network and so many others, the first one in their middle: all reach each other by the switch in it."""
+    with ExitStack() as open_:
+        middle = Network("10.0.0.1", open_.enter_context(_namespace("--user", "--map-root-user")))
+        _ip(middle, "link", "add", "switch", "type", "bridge")
+        _turn_on(middle, "switch")
+        around = []
+        for number in range(2, count + 2):
+            far = Network(f"10.0.0.{number}", open_.enter_context(_namespace(entry=middle.entry)))
+            _ip(middle, "link", "add", f"port{number}", "type", "veth", "peer", "name", "far", "netns", far.entry[2])
+            _ip(middle, "link", "set", f"port{number}", "master", "switch", "up")
+            _turn_on(far, "far")
+            around.append(far)
+        yield (middle, *around)
 
 
 @contextmanager
@@ -86,6 +102,13 @@ def _namespace(*options: str, entry: tuple[str, ...] = ()) -> Iterator[tuple[str
             yield ("nsenter", "--target", str(holder.pid), "--user", "--net", "--preserve-credentials")
         finally:
             holder.kill()
+
+
+def _turn_on(network: Network, device: str) -> None:
+    """Give a network its address by this device."""
+    _ip(network, "address", "add", f"{network.address}/24", "dev", device)
+    _ip(network, "link", "set", device, "up")
+    _ip(network, "link", "set", "lo", "up")
 
 
 def _ip(network: Network, *arguments: str) -> None:
@@ -118,13 +141,20 @@ def node(
     network: Network = HERE,
     resources: Mapping[str, float] | None = None,
     labels: Mapping[str, str] | None = None,
+    jobs: Path | None = None,
     **environment: str,
 ) -> Iterator[Node]:
-    """A node of the cluster at this address, or the head of a new one; what is left of it in the end is ended by pid."""
+    """A node of the cluster at this address, or the head of a new one; what is left of it in the end is ended by pid.
+
+    A head takes jobs if it is given an interpreter that has Ray's dashboard.
+    """
     directory = Path(tempfile.mkdtemp(prefix="abel-node-"))
     joining = ("--head", "--port=0", "--include-dashboard=false") if cluster is None else (f"--address={cluster}",)
+    if jobs is not None:
+        dashboard = (f"--dashboard-host={network.address}", f"--dashboard-port={DASHBOARD_PORT}")
+        joining = ("--head", f"--port={PORT}", *dashboard)
     command = [
-        *(*network.entry, sys.executable, "-m", "ray.scripts.scripts", "start", *joining),
+        *(*network.entry, str(jobs or sys.executable), "-m", "ray.scripts.scripts", "start", *joining),
         *(f"--node-ip-address={network.address}", f"--num-cpus={cpus}", f"--temp-dir={directory}"),
         *("--dashboard-agent-listen-port=0", "--object-store-memory=80000000", "--disable-usage-stats"),
         f"--num-gpus={gpus}",

@@ -2,7 +2,7 @@
 
 Importing the server takes MLflow seconds. That is done once, in a process that then forks a server for every start:
 
-    python tests/chaos/mlflow_server.py PORT      (a line on its standard input starts a server, whose pid it prints)
+    python tests/chaos/mlflow_server.py HOST PORT      (a line on its standard input starts a server, whose pid it prints)
 """
 
 import ctypes
@@ -20,16 +20,30 @@ from types import TracebackType
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from cluster import HERE, Network
+
 START_SECONDS = 60
 PR_SET_PDEATHSIG = 1  # a server dies with the process that forked it
 
 
 class MlflowServer:
-    """A server on a port of its own, over a database that is there already. It starts with :meth:`start`."""
+    """A server on a port of its own, over a database that is there already. It starts with :meth:`start`.
 
-    def __init__(self, store: str, directory: Path, port: int | None = None) -> None:
+    In another network, ``reached_at`` is the URL by which this process gets there.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        directory: Path,
+        port: int | None = None,
+        *,
+        network: Network = HERE,
+        reached_at: str | None = None,
+    ) -> None:
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{network.address}:{self.port}"
+        self._reached_at = reached_at or self.url
         self.store = store
         self.pid = 0
         self._process: int | None = None
@@ -44,7 +58,7 @@ class MlflowServer:
         }
         self._log = (directory / "server.log").open("ab")
         self._nursery = subprocess.Popen(
-            [sys.executable, __file__, str(self.port)],
+            [*network.entry, sys.executable, __file__, network.address, str(self.port)],
             env=os.environ | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -72,7 +86,7 @@ class MlflowServer:
         self.pid = int(self._nursery.stdout.readline())
         self._process = os.pidfd_open(self.pid)  # a number may come to mean somebody else's process, this does not
         until = time.monotonic() + START_SECONDS
-        while not answers(f"{self.url}/health"):
+        while not answers(f"{self._reached_at}/health"):
             assert time.monotonic() < until, "the server did not start; see server.log"
             time.sleep(0.02)
 
@@ -125,7 +139,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def nurse(port: int) -> None:
+def nurse(host: str, port: int) -> None:
     """Fork a server for every line that comes in."""
     import uvicorn
     from mlflow.server.fastapi_app import app
@@ -136,10 +150,10 @@ def nurse(port: int) -> None:
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+            uvicorn.run(app, host=host, port=port, log_level="warning")
             os._exit(0)
         print(pid, flush=True)
 
 
 if __name__ == "__main__":
-    nurse(int(sys.argv[1]))
+    nurse(sys.argv[1], int(sys.argv[2]))

@@ -1,6 +1,6 @@
 """Object stores to test with: an S3 server, and a small stand-in for Google Cloud Storage. Each runs in a process of its own.
 
-python tests/support/object_stores.py s3|gs PORT
+python tests/support/object_stores.py s3|gs HOST PORT
 """
 
 import hashlib
@@ -12,13 +12,18 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from cluster import Network
 
 BUCKET = "robustness"
 _ACCOUNT = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
@@ -34,12 +39,13 @@ class ObjectServer:
 
 
 @contextmanager
-def object_server(kind: str) -> Iterator[ObjectServer]:
-    """Run a server of a kind, ``s3`` or ``gs``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    here = f"http://127.0.0.1:{port}"
+def object_server(
+    kind: str, *, network: "Network | None" = None, port: int | None = None, reached_at: str | None = None
+) -> Iterator[ObjectServer]:
+    """Run a server of a kind, ``s3`` or ``gs``; in another network, this process gets there by ``reached_at``."""
+    host, entry = (network.address, network.entry) if network else ("127.0.0.1", ())
+    port = port or _free_port()
+    here = f"http://{host}:{port}"
     environments = {
         "s3": {
             "AWS_ACCESS_KEY_ID": "tester",
@@ -49,22 +55,32 @@ def object_server(kind: str) -> Iterator[ObjectServer]:
         },
         "gs": {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(_ACCOUNT | {"gcs_base_url": here})},
     }
-    with subprocess.Popen([sys.executable, __file__, kind, str(port)], stderr=subprocess.DEVNULL) as process:
+    command = [*entry, sys.executable, __file__, kind, host, str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
-            _await(port, process)
+            _await(reached_at or here, process)
             if kind == "s3":
-                urllib.request.urlopen(urllib.request.Request(f"{here}/{BUCKET}", method="PUT")).close()
+                made = urllib.request.Request(f"{reached_at or here}/{BUCKET}", method="PUT")
+                urllib.request.urlopen(made).close()
             yield ObjectServer(url=f"{kind}://{BUCKET}/sweeps", environment=environments[kind], process=process)
         finally:
             process.kill()
 
 
-def _await(port: int, process: subprocess.Popen[bytes]) -> None:
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _await(url: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(1200):
         if process.poll() is not None:
             break
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            urllib.request.urlopen(url, timeout=10).close()
+        except urllib.error.HTTPError as answer:
+            return answer.close()
         except OSError:
             time.sleep(0.1)
         else:
@@ -140,12 +156,12 @@ def _etag(content: bytes) -> str:
     return quote(f'"{hashlib.md5(content).hexdigest()}"', safe='"')
 
 
-def main(kind: str, port: int) -> None:
+def main(kind: str, host: str, port: int) -> None:
     """Serve until killed."""
     if kind == "gs":
-        ThreadingHTTPServer(("127.0.0.1", port), GoogleObjects).serve_forever()
-    os.execv(sys.executable, [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)])
+        ThreadingHTTPServer((host, port), GoogleObjects).serve_forever()
+    os.execv(sys.executable, [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
