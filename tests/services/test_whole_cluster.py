@@ -1,7 +1,6 @@
 """The whole service on one machine: two users submit three sweeps at once, and its parts are killed one after the other.
 
-What is recorded equals a local run, and each sweep goes on within a minute of the
-part's return.
+What is recorded equals a local run, and each sweep goes on within a minute of the part's return.
 """
 
 import json
