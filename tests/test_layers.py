@@ -73,7 +73,7 @@ DOORS = {
     "requests": (
         "services/verbs/notify.py",
         "services/server/ray_jobs.py",
-        "services/server/kube_*.py",
+        "services/server/kube/*",
         "services/client/*",
     ),
     "rich": ("services/*",),

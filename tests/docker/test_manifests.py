@@ -17,8 +17,8 @@ from jsonschema import Draft202012Validator
 from manifests import Manifest, files, pods, rendered, schema, submitter
 from pages import ROOT
 
-from services.server.kube_api import ACCOUNT
-from services.server.rayjob_manifests import rayjob, read_manifest
+from services.server.kube.api import ACCOUNT
+from services.server.kube.manifests import rayjob, read_manifest
 
 FOLDER = ROOT / "docker" / "kubernetes"
 BUILDS = {"base": FOLDER / "base", "tpu": FOLDER / "overlays" / "tpu", "gpu": FOLDER / "overlays" / "gpu"}

@@ -115,10 +115,10 @@ def _place(
     ray_jobs: str | None, token_file: Path | None, kube_rayjobs: str | None, rayjob: Path | None, kube_api: str | None
 ) -> "JobPlace | None":
     """Where jobs run; None for this machine."""
-    from services.server.kube_api import INSIDE, KubeApi
-    from services.server.kube_jobs import KubeRayJobs
+    from services.server.kube.api import INSIDE, KubeApi
+    from services.server.kube.jobs import KubeRayJobs
+    from services.server.kube.manifests import read_manifest
     from services.server.ray_jobs import RayJobs
-    from services.server.rayjob_manifests import read_manifest
 
     if ray_jobs is not None and kube_rayjobs is not None:
         raise typer.BadParameter("do not go together", param_hint="--ray-jobs, --kube-rayjobs")

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from services.cli.app import app
 from services.errors import OperationError
 from services.server.jobs import LOG_BYTES, JobsAway, JobState
-from services.server.kube_api import KubeApi
-from services.server.kube_jobs import KubeRayJobs
-from services.server.rayjob_manifests import rayjob, read_manifest
+from services.server.kube.api import KubeApi
+from services.server.kube.jobs import KubeRayJobs
+from services.server.kube.manifests import rayjob, read_manifest
 
 ID = "0123456789abcdef"
 NAME = f"abel-{ID}-1"

@@ -13,8 +13,8 @@ from ray_heads import TOKEN, ray_head
 
 from services.server import jobs, reconciling
 from services.server.jobs import JobPlace, JobState, LocalJobs
-from services.server.kube_api import KubeApi
-from services.server.kube_jobs import KubeRayJobs
+from services.server.kube.api import KubeApi
+from services.server.kube.jobs import KubeRayJobs
 from services.server.ray_jobs import RayJobs
 from services.server.reconciling import Reconciler, phase_of
 from sweeps.ledger.ledger import Ledger

@@ -8,8 +8,8 @@ import requests
 
 from services.errors import OperationError
 from services.server.jobs import LOG_BYTES, JobsAway, JobState
-from services.server.kube_api import KubeApi
-from services.server.rayjob_manifests import API_VERSION, rayjob, rayjob_name
+from services.server.kube.api import KubeApi
+from services.server.kube.manifests import API_VERSION, rayjob, rayjob_name
 
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 ENDED = ("Complete", "Failed", "ValidationFailed")
@@ -22,7 +22,7 @@ class KubeRayJobs:
     """Jobs as RayJobs of a namespace. They outlive the service, which finds them by their names.
 
     Args:
-        manifest: the operator's part of each RayJob, from :func:`services.server.rayjob_manifests.read_manifest`.
+        manifest: the operator's part of each RayJob, from :func:`services.server.kube.manifests.read_manifest`.
 
     Raises:
         OperationError: the namespace is not one.

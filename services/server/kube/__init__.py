@@ -1,0 +1,1 @@
+"""Jobs of the service as RayJobs of KubeRay, by the Kubernetes API."""
