@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from services.settings import Settings, SettingsError
+from services.settings import Settings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as TracerProvider
@@ -31,7 +31,7 @@ def traced(settings: Settings, say: Callable[[str], None]) -> "Iterator[TracerPr
     provider = None
     try:
         provider = None if settings.traces_url is None else _provider(settings.traces_url)
-    except SettingsError as error:
+    except ValueError as error:  # of the settings, or of variables that the exporter reads itself
         say(str(error))
     except ImportError:
         say("there are no traces: OTEL_EXPORTER_OTLP_ENDPOINT needs the packages of abel-sweeps[traces]")

@@ -141,6 +141,27 @@ def asked_of(document: Any) -> Asked:
     return Asked(spec=spec.to_dict(), **{name: value for name, value in body if name != "spec"})
 
 
+def extended(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> "Asked":
+    """Check a submission's spec with other seeds or epochs.
+
+    Raises:
+        Problem: the changed spec has faults; each has the pointer of the change that led to it.
+    """
+    try:
+        return asked_of({"spec": {**spec, **changes}})
+    except Problem as problem:
+        problem.errors = [_of_change(error, changes) for error in problem.errors]
+        raise
+
+
+def _of_change(error: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    place = str(error["pointer"]).removeprefix("/spec/")
+    if place.partition("/")[0] in changes:
+        return {**error, "pointer": f"/{place}"}
+    change = "epochs" if "epochs" in changes else "seeds"
+    return {**error, "pointer": f"/{change}", "detail": f"{place.replace('/', '.')}: {error['detail']}"}
+
+
 def spec_of(document: Any) -> "tuple[SubmitBody, SweepSpec]":
     """Return a request to submit a sweep, and its spec.
 

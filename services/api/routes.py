@@ -168,7 +168,7 @@ def sweeps_router(desk: Desk, guard: Guard, reports: Reports, finder: LinkFinder
         given = bodies.decoded(bodies.ExtendBody, await bodies.read_json(request)).model_dump(exclude_none=True)
         changes = {name: given.pop(name) for name in ("seeds", "epochs") if name in given}
         one = await run_in_threadpool(called, desk.named, actor, id)
-        checked = await run_in_threadpool(bodies.asked_of, {"spec": {**one.spec, **changes}})
+        checked = await run_in_threadpool(bodies.extended, one.spec, changes)
         shown, new = await run_in_threadpool(called, desk.extend, actor, one, checked.spec, given, _key(request))
         return answered(shown, 201 if new else 200, {"Location": f"/v1/sweeps/{shown.id}"})
 

@@ -16,13 +16,16 @@ from services import streams
 from services.cli import completion, data, gate, ledger, rendering, rendering_sweeps, specs
 from services.cli.group import Commands
 from services.cli.options import (
+    SAVE_EVERY_SECONDS,
     AllowNondeterminism,
     AnySweep,
     Arm,
     AsJson,
     DataDir,
     NoSharing,
+    NoTracking,
     OneTrial,
+    SaveEvery,
     Seeds,
     Server,
     Spec,
@@ -99,12 +102,9 @@ def run(
     workers: Workers = None,
     threads: Threads = 1,
     seeds: Seeds = None,
-    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Do not upload to the tracking store.")] = False,
+    no_tracking: NoTracking = False,
     allow_nondeterminism: AllowNondeterminism = False,
-    save_every: Annotated[
-        float,
-        typer.Option(min=0.0, metavar="SECONDS", help="Time between a worker's checkpoints; forks are always saved."),
-    ] = 120.0,
+    save_every: SaveEvery = SAVE_EVERY_SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep, or resume an interrupted one. A finished sweep is not trained again.

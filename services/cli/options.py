@@ -76,6 +76,12 @@ AllowNondeterminism = Annotated[
         "--allow-nondeterminism", help="Continue if a replayed epoch differs from its record, as on some GPUs."
     ),
 ]
+NoTracking = Annotated[bool, typer.Option("--no-tracking", help="Do not upload to the tracking store.")]
+SaveEvery = Annotated[
+    float,
+    typer.Option(min=0.0, metavar="SECONDS", help="Time between a worker's checkpoints; forks are always saved."),
+]
+SAVE_EVERY_SECONDS = 120.0
 Arm = Annotated[str | None, typer.Option(help="Only the trials of this arm.", autocompletion=completion.arm_names)]
 OneTrial = Annotated[
     str | None, typer.Option("--trial", help="Only this trial; `abel status SWEEP --trials` lists their names.")

@@ -74,14 +74,12 @@ def sweep_detail(result: SweepDetail) -> RenderableType:
     ]
     if result.incidents:
         parts.append(incidents_table(result.incidents))
-    if sweep.status in ("interrupted", "stopped", "failed", "no_space") and sweep.ended < sweep.trials:
+    if sweep.status in ("interrupted", "stopped", "failed", "no_space"):
         parts.append(Text("\nRun the same command again to resume it."))
     elif sweep.status == "paused":
         parts.append(next_steps(f"abel resume {sweep.name}"))
     if sweep.failed:
-        parts.append(
-            Text(f"\n`abel retry {sweep.name}` lets the next run train failed trials; --json shows their tracebacks.")
-        )
+        parts.append(Text("The next run trains failed trials again; --json shows their tracebacks."))
     return Group(*parts)
 
 
@@ -106,7 +104,7 @@ def run_result(result: RunResult, command: str) -> RenderableType:
     elif result.outcome == "paused":
         parts.append(next_steps(f"abel resume {sweep.name}", f"abel status {sweep.name}"))
     elif sweep.failed:
-        parts.append(next_steps(f"abel status {sweep.name} --json", f"abel retry {sweep.name}", command))
+        parts.append(next_steps(f"abel status {sweep.name} --json", command))
     else:
         parts.append(next_steps(f"abel report {sweep.name}", "abel ui", f"abel status {sweep.name}"))
     return Group(*parts)

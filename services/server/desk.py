@@ -6,6 +6,7 @@ Everybody sees and commands their own submissions; those of others do not exist 
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -77,7 +78,11 @@ class Desk:
         found = self._queue.page(_owner(actor), before=_before(cursor), limit=limit + 1, name=name)
         known = {one.sweep_id for one in found if one.sweep_id is not None}
         sweeps = {row.id: row for row in self._ledger.intact_sweeps(known)}
-        items = tuple(self._shown(one, sweeps) for one in found[:limit])
+        states = self._states(shown := found[:limit])
+        items = tuple(
+            shown_submission(self._ledger, one, sweeps.get(one.sweep_id or ""), states.get(one.id, JobState.UNKNOWN))
+            for one in shown
+        )
         more = f"{found[limit - 1].created_ms}-{found[limit - 1].id}" if len(found) > limit else None
         return SubmittedPage(items=items, next=more)
 
@@ -150,7 +155,9 @@ class Desk:
         return self._want(actor, id, Wanted.PAUSED, "pause")
 
     def resume(self, actor: Token, id: str) -> Submitted:
-        """Go on with a paused submission."""
+        """Go on with a paused submission, and with its sweep if that was paused where the service runs."""
+        if (sweep_id := self.named(actor, id).sweep_id) is not None:
+            self._ledger.end_pause(sweep_id)
         return self._want(actor, id, Wanted.RUNNING, "resume")
 
     def cancel(self, actor: Token, id: str) -> Submitted:
@@ -214,18 +221,20 @@ class Desk:
                 self._tokens.note(actor.owner, action, one.id, one.name)
         return self._shown(changed)
 
-    def _shown(self, one: Submission, sweeps: Mapping[str, SweepRow] | None = None) -> Submitted:
-        sweep = self.sweep_of(one) if sweeps is None else sweeps.get(one.sweep_id or "")
-        return shown_submission(self._ledger, one, sweep, self._state(one))
+    def _shown(self, one: Submission) -> Submitted:
+        return shown_submission(
+            self._ledger, one, self.sweep_of(one), self._states([one]).get(one.id, JobState.UNKNOWN)
+        )
 
-    def _state(self, one: Submission) -> JobState:
-        """What the place says of a launch that has not taken its submission yet; asked only if that takes long."""
-        if one.outcome is not None or one.is_held or one.launched_ms is None or phase_of(one) is Phase.STARTING:
-            return JobState.UNKNOWN
-        try:
-            return self._jobs.observe(one.id, one.launches)
-        except JobsAway:
-            return JobState.UNKNOWN
+    def _states(self, ones: Sequence[Submission]) -> Mapping[str, JobState]:
+        """What the place says of launches that have not taken their submissions yet; asked only if that takes long."""
+        found: dict[str, JobState] = {}
+        with suppress(JobsAway):  # it is asked once, as each answer that does not come is waited for
+            for one in ones:
+                waits = one.outcome is None and not one.is_held and one.launched_ms is not None
+                if waits and phase_of(one) is not Phase.STARTING:
+                    found[one.id] = self._jobs.observe(one.id, one.launches)
+        return found
 
 
 def _owner(actor: Token) -> str | None:

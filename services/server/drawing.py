@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ledgers.opened(settings) as ledger:
             one = Submissions.of(ledger).submission(id)
         assert one.sweep_id is not None
-        report.report(settings, [one.sweep_id], Path(folder), spec=one.spec)
+        report.report(settings, [one.sweep_id], Path(folder), ui_url=settings.mlflow_url, spec=one.spec)
     except (*INPUT_ERRORS, *MACHINE_ERRORS) as error:
         print(error, file=sys.stderr)
         return 2

@@ -16,15 +16,16 @@ from services.settings import Settings
 from services.verbs import status
 from sweeps.ledger.database import LedgerAway
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import SweepRow
+from sweeps.ledger.records import SweepRow, SweepStatus
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Submission, Wanted
 from sweeps.ledger.submissions.tokens import Tokens
 
 LOOK_SECONDS = 1.0
 PAGE = 1000
-# Nothing goes on by itself from here; a paused sweep, and one that waits for room on the disk, may.
-LEFT = ("interrupted", status.STOPPED)
+# Nothing goes on by itself from here, unless a command that has just started has not begun yet; a paused sweep may.
+LEFT = (SweepStatus.INTERRUPTED, SweepStatus.NO_SPACE, status.STOPPED)
+LEFT_SECONDS = 20.0
 
 
 class Home:
@@ -81,6 +82,8 @@ class Home:
         """
         with ledgers.found(self._settings, id) as (ledger, row):
             asked = _want(ledger, row, Wanted.RUNNING, "resume")
+            if asked:
+                ledger.end_pause(row.id)
             return shown_sweep(ledger, row, _ones(ledger, row)) if asked else None
 
     def events(self, id: str, after: int = 0) -> Iterator[Submitted | Happening]:
@@ -92,6 +95,7 @@ class Home:
         with ledgers.found(self._settings, id) as (ledger, row):
             names = {trial.id: trial.name for trial in ledger.trials(row.id)}
             mark: tuple[object, ...] = ()
+            left_at = float("inf")
             while True:
                 try:
                     new = [happening(event, names) for event in ledger.events(row.id, after, PAGE)]
@@ -103,8 +107,11 @@ class Home:
                     if mark != before:
                         now = shown_sweep(ledger, ledger.sweep(row.id), _ones(ledger, row))
                         yield now
-                        if now.ended or now.phase in LEFT:
+                        if now.ended:
                             return
+                        left_at = time.monotonic() if now.phase in LEFT else float("inf")
+                    elif time.monotonic() - left_at > LEFT_SECONDS:
+                        return
                 except LedgerAway:
                     mark = ()  # nothing is lost, as events are read by their ids
                 time.sleep(LOOK_SECONDS)

@@ -24,7 +24,7 @@ from services.traces import spanned, traced
 from services.verbs.running.preflight import PreflightError
 from sweeps.ledger import leases
 from sweeps.ledger.database import LedgerDamaged, LedgerError
-from sweeps.ledger.leases import Fenced
+from sweeps.ledger.leases import Fenced, SweepPaused
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.submissions.queue import Submissions
@@ -113,6 +113,10 @@ class Assignment:
             self._ledger.cancel_trials(self._sweep_id, [trial.id for trial in trials])
         self._cancelled = now.wanted is Wanted.CANCELLED
 
+    def wait_for_resume(self, why: str) -> None:
+        """Pause the submission, as its sweep is paused; `resume` ends both."""
+        self._queue.want(self._id, Wanted.PAUSED, why)
+
     def release(self, outcome: Phase | None, error: str | None, *, passing: bool) -> None:
         """Give the submission back, with its outcome if there is one; a passing fault does not count against it for long."""
         changes: dict[str, Any] = {"outcome": outcome, "error": error} if outcome or error else {}
@@ -146,6 +150,8 @@ def _carry_out(settings: Settings, assignment: Assignment, stop: signals.Stop) -
     passing = True
     try:
         outcome, error = _outcome(_run(settings, assignment, stop))
+    except SweepPaused as fault:  # on this machine, by `abel pause`, which no other submission of it ends
+        assignment.wait_for_resume(str(fault))
     except LedgerDamaged as fault:
         outcome, error = Phase.REFUSED, str(fault)
     except PASSING as fault:
@@ -185,7 +191,6 @@ def _run(settings: Settings, assignment: Assignment, stop: signals.Stop) -> RunR
         view=LogView(assignment.trained),
         stop=stop,
         identified=assignment.identified,
-        resumes=True,  # a pause of the home's is one of the submission as well, and that was resumed
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from services.settings import Settings
+from services.tracking.attaching import has_store
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
@@ -33,10 +34,15 @@ class LinkFinder:
         self._looking = threading.Lock()
 
     def links(self, sweep: SweepRow | None) -> TrackingLinks | None:
-        """Return a sweep's links, at once; None before they are known, or if the service knows no address of MLflow."""
-        if sweep is None or self._settings.mlflow_url is None:
+        """Return a sweep's links, at once; None before they are known, or if the service knows no address of MLflow.
+
+        MLflow would make a store that is not there yet, as the process that uploads may be doing.
+        """
+        if sweep is None or self._settings.mlflow_url is None or not has_store(self._settings):
             return None
         found, at = self._known.get(sweep.id, (None, float("-inf")))
+        if sweep.id in self._known:
+            self._known.move_to_end(sweep.id)
         if time.monotonic() - at > FRESH_SECONDS and self._looking.acquire(blocking=False):
             threading.Thread(target=self._look, args=(sweep, found), name="mlflow", daemon=True).start()
         return found

@@ -84,8 +84,12 @@ class Reconciler:
             self.jobs.stop(one.id, one.launches)
         number = self._queue.count_launch(one, workers)
         if number is not None:
-            with spanned("launch", submission=one.id, launch=number):
-                self.jobs.launch(one.id, number)
+            try:
+                with spanned("launch", submission=one.id, launch=number):
+                    self.jobs.launch(one.id, number)
+            except JobsAway as error:
+                self._queue.excuse_launch(one.id, number, str(error))
+                raise
 
     def _is_busy(self, one: Submission) -> bool:
         """Whether a process carries a submission out, or was started and may still take it.

@@ -42,7 +42,8 @@ class Reports:
         """
         if sweep is None:
             raise OperationError("report: must be of a sweep that has started, and this one has not")
-        words = hashlib.sha256(json.dumps(one.spec, sort_keys=True).encode()).hexdigest()[:12]
+        told = json.dumps([one.spec, self._settings.mlflow_url], sort_keys=True)
+        words = hashlib.sha256(told.encode()).hexdigest()[:12]
         place = self._settings.reports / "service" / f"{sweep.id}-{words}"
         mark = str(Submissions.of(self._ledger).last_event(sweep.id))
         if not self._asking.acquire(blocking=False):

@@ -15,9 +15,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from services.settings import Settings
+from services.settings import Settings, SettingsError
 from services.tracking.projector import environment
 from sweeps.files import private
+from sweeps.urls import sqlite_file
+
+
+def has_store(settings: Settings) -> bool:
+    """Whether there may be a tracking store: a server, or an existing file."""
+    try:
+        file = sqlite_file(settings.tracking_uri)
+    except SettingsError:
+        return False
+    return file is None or file.exists()
 
 
 class Attaching:
@@ -38,6 +48,7 @@ class Attaching:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                start_new_session=True,  # a Ctrl-C at the terminal is for the report, which then ends this
             )
         return self
 
@@ -68,7 +79,8 @@ class Attaching:
             return None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        answer = json.loads(line) if line else {"fault": f"its process ended with code {self._process.wait()}"}
+        is_whole = line.endswith("\n")
+        answer = json.loads(line) if is_whole else {"fault": f"its process ended with code {self._process.wait()}"}
         if "fault" in answer:
             self.notes.append(f"{otherwise}: {answer['fault']}")
         return answer.get("places")

@@ -1,9 +1,11 @@
 """The disk space of checkpoints and logs: what `abel gc` can free, and the largest checkpoint of a sweep."""
 
+import os
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from services import ledgers
@@ -68,7 +70,10 @@ def largest(settings: Settings, ledger: Ledger | None, sweep_id: str) -> int | N
 def _old_logs(settings: Settings, ledger: Ledger) -> dict[Path, int]:
     """The sizes in bytes of logs to which nothing was written for long, unless what they are of goes on."""
     open_ids = {one.id for one in Submissions.of(ledger).open_ones()} | _running(ledger)
-    found = {log: log.stat() for log in settings.logs.glob("*.log")}
+    found = dict[Path, os.stat_result]()
+    for log in settings.logs.glob("*.log"):
+        with suppress(FileNotFoundError):
+            found[log] = log.stat()
     return {
         log: stat.st_size
         for log, stat in found.items()

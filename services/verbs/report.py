@@ -8,11 +8,10 @@ from typing import Any
 from services import ledgers
 from services.errors import OperationError
 from services.schemas import ReportFiles
-from services.settings import Settings, SettingsError
-from services.tracking.attaching import Attaching
+from services.settings import Settings
+from services.tracking.attaching import Attaching, has_store
 from sweeps.files import PathFault, private, resolve
 from sweeps.ledger.records import SweepRow
-from sweeps.urls import sqlite_file
 
 
 def report(
@@ -36,7 +35,7 @@ def report(
     """
     rows = [_row(settings, name) for name in sweeps]  # before Matplotlib is imported: an unknown name fails at once
 
-    tracked = [row.id for row in rows] if _has_store(settings) else []
+    tracked = [row.id for row in rows] if has_store(settings) else []
     with Attaching(settings, tracked) as attaching:
         from services.report import report as reports
 
@@ -60,15 +59,6 @@ def report(
 def _row(settings: Settings, sweep: str) -> SweepRow:
     with ledgers.found(settings, sweep) as (_, row):
         return row
-
-
-def _has_store(settings: Settings) -> bool:
-    """Whether there may be a tracking store: a server, or an existing file."""
-    try:
-        file = sqlite_file(settings.tracking_uri)
-    except SettingsError:
-        return False
-    return file is None or file.exists()
 
 
 def _upload(store: str, files: Sequence[Path]) -> str:

@@ -37,13 +37,10 @@ class Driving(Reading):
         with self._write() as connection, held(connection, sweep_id) as sweep:
             yield sweep
 
-    def begin_invocation(self, sweep_id: str, *, resumes: bool = False) -> int:
+    def begin_invocation(self, sweep_id: str) -> int:
         """Take the sweep's lease and enter an invocation of ``abel run``; its number fences all its writes.
 
         Failed trials are reset to waiting; other outcomes stay.
-
-        Args:
-            resumes: begin also if the sweep is paused, which ends the pause.
 
         Raises:
             SweepBusy: another process runs the sweep.
@@ -58,8 +55,7 @@ class Driving(Reading):
             assert made is not None
             sweep.count("invocations", 1)
             sweep.row |= leases.taken(sweep.row, int(made[0]))
-            if not resumes:
-                refuse_paused(sweep.row["name"], sweep.row["status"])
+            refuse_paused(sweep.row["name"], sweep.row["status"])
             sweep.row |= {"status": SweepStatus.RUNNING, "used_ms": now_ms()}
             change_rows(sweep.connection, tables.trials, failed, AGAIN)
         return int(made[0])
@@ -136,6 +132,13 @@ class Driving(Reading):
             else:
                 sweep.row |= leases.RELEASED
                 end_sweep(sweep, SweepStatus.PAUSED)
+
+    def end_pause(self, sweep_id: str) -> None:
+        """Let a paused sweep run again; one that is not paused stays as it is. A driver that still drains may go on."""
+        with self._hold(sweep_id) as sweep:
+            if sweep.row["status"] == SweepStatus.PAUSED:
+                is_held = leases.stands(sweep.row["holder"], sweep.row["lease_until_ms"])
+                sweep.row["status"] = SweepStatus.RUNNING if is_held else SweepStatus.INTERRUPTED
 
     def is_paused(self, sweep_id: str) -> bool:
         """Whether a pause of the sweep was requested; cheap enough to ask at every turn."""

@@ -114,7 +114,7 @@ class BrokenSweep:
             if not self.whole:
                 ended = [payload["status"] for payload in _payloads(events, "sweep_ended")]
                 sweep.row["status"] = was = ended[-1] if ended else SweepStatus.INTERRUPTED
-            if waiting and self.told and was != SweepStatus.RUNNING:
+            if waiting and self.told and was not in (SweepStatus.RUNNING, SweepStatus.PAUSED):
                 sweep.row["status"] = SweepStatus.INTERRUPTED
             for trial, ending in self._unsaid(endings):
                 sweep.append("trial_ended", ending)

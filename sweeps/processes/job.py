@@ -87,10 +87,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One invocation of a sweep, as sent to a driver; ``forecast`` bounds the epochs still to be trained.
-
-    With ``resumes`` it begins also if the sweep is paused.
-    """
+    """One invocation of a sweep, as sent to a driver; ``forecast`` bounds the epochs still to be trained."""
 
     ledger_url: str
     sweep_id: str
@@ -98,7 +95,6 @@ class Job:
     identities: Mapping[Program, Identity]
     options: Options
     forecast: tuple[int, int]
-    resumes: bool = False
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Driver:
         from sweeps.run import driver  # takes seconds to import, while this process already sends heartbeats
 
         with closing(Ledger.open(job.ledger_url)) as ledger:
-            invocation = ledger.begin_invocation(job.sweep_id, resumes=job.resumes)
+            invocation = ledger.begin_invocation(job.sweep_id)
             self.say(Begun(invocation))
             return driver.run_sweep(
                 *(ledger, job.sweep_id, invocation, job.trials, job.identities, job.options),

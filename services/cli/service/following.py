@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from services.server.values import Happening
     from sweeps.ledger.records import EventRow
 
-# The last two end only sweeps that no service starts again.
-EXIT_CODES = {"finished": 0, "cancelled": 0, "failed": 1, "refused": 2, "interrupted": INTERRUPTED, "stopped": 1}
+# The last three end only sweeps that no service starts again.
+FOLLOWED_CODES = {
+    "finished": 0,
+    "cancelled": 0,
+    "failed": 1,
+    "refused": 2,
+    "interrupted": INTERRUPTED,
+    "no_space": 1,
+    "stopped": 1,
+}
 
 
 def follow(client: "Client | Home", id: str, as_json: bool) -> NoReturn:
@@ -33,12 +41,12 @@ def follow(client: "Client | Home", id: str, as_json: bool) -> NoReturn:
         elif not as_json:
             teller.tell(one)
     assert last is not None
-    detail = client.status(id)
+    detail = client.status(last.id)
     if detail is None:
         show(last, phase_line, as_json, done=True)
     else:
         show(detail, rendering_sweeps.sweep_detail, as_json, done=True)
-    raise typer.Exit(EXIT_CODES[last.phase])
+    raise typer.Exit(FOLLOWED_CODES[last.phase])
 
 
 class _Teller:

@@ -6,12 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.options import (
+    SAVE_EVERY_SECONDS,
+    AllowNondeterminism,
     AsJson,
     DataDir,
+    NoTracking,
+    SaveEvery,
     Seeds,
     Server,
     Workers,
     carry_out,
+    complain,
     run_ended,
     seeds_of,
     settings_of,
@@ -29,11 +34,15 @@ def resume(
     server: Server = None,
     workers: Workers = None,
     data_dir: DataDir = None,
+    no_tracking: NoTracking = False,
+    allow_nondeterminism: AllowNondeterminism = False,
+    save_every: SaveEvery = SAVE_EVERY_SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a paused or interrupted sweep, as `abel run` does, from its entry in the ledger: no spec is read.
 
-    With --server, or if it was submitted to a service over this ABEL_HOME, the service goes on with it.
+    With --server, or if it was submitted to a service over this ABEL_HOME, the service goes on with it, and the other options
+    have no effect.
 
     Exit code: that of `abel run`.
 
@@ -49,10 +58,12 @@ def resume(
     settings = settings_of(data_dir)
     if (one := Home(settings).resume(sweep)) is not None:
         show(one, phase_line, as_json, done=True)
+        complain(
+            "It was submitted to a service over this ABEL_HOME, which goes on with it; `abel serve` must be running."
+        )
         return
-    run_ended(
-        carry_out(settings, Request(spec=sweep, workers=workers), quiet=as_json, verb=again.resume_run), as_json=as_json
-    )
+    request = _request(sweep, workers, no_tracking, allow_nondeterminism, save_every)
+    run_ended(carry_out(settings, request, quiet=as_json, verb=again.resume_run), as_json=as_json)
 
 
 def extend(
@@ -69,12 +80,16 @@ def extend(
         typer.Option(min=0.0, help="With --server: accelerator-hours that the sweep may use (default: as before)."),
     ] = None,
     data_dir: DataDir = None,
+    no_tracking: NoTracking = False,
+    allow_nondeterminism: AllowNondeterminism = False,
+    save_every: SaveEvery = SAVE_EVERY_SECONDS,
     watch: Follow = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep again with other seeds or more epochs; what is recorded is not trained again.
 
-    With --server it is submitted again, else it is run here. Its other options stay as they were, unless given.
+    With --server it is submitted again, and its other options stay as they were, unless given. Else it is run here, with the
+    threads and sharing that it had.
 
     Exit code: 0 submitted; else that of `abel run`, and with --watch that of `abel watch`.
 
@@ -85,12 +100,12 @@ def extend(
     if not changes:
         raise typer.BadParameter("give --seeds or --epochs", param_hint="--seeds")
     if server is None:
-        if (priority, hours) != (None, None):
-            raise typer.BadParameter("need --server", param_hint="--priority, --hours")
+        if (priority, hours, watch) != (None, None, False):
+            raise typer.BadParameter("need --server", param_hint="--priority, --hours, --watch")
         from services.verbs.running import again
 
         verb = partial(again.extend_run, changes=changes)
-        request = Request(spec=sweep, workers=workers)
+        request = _request(sweep, workers, no_tracking, allow_nondeterminism, save_every)
         run_ended(carry_out(settings_of(data_dir), request, quiet=as_json, verb=verb), as_json=as_json)
     _refuse_here_only(data_dir=data_dir)
     client = client_of(server)
@@ -100,6 +115,18 @@ def extend(
     if watch:
         follow(client, one.id, as_json)
     show(one, lambda shown: submitted(shown, new), as_json, done=True)
+
+
+def _request(
+    sweep: str, workers: int | None, no_tracking: bool, allow_nondeterminism: bool, save_every: float
+) -> Request:
+    return Request(
+        spec=sweep,
+        workers=workers,
+        tracking=not no_tracking,
+        allow_nondeterminism=allow_nondeterminism,
+        save_every_seconds=save_every,
+    )
 
 
 def _refuse_here_only(**given: Any) -> None:

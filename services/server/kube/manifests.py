@@ -109,6 +109,9 @@ def _fault(found: Any) -> str | None:
         return "must have a spec, and metadata that is an object"
     if extra := sorted(set(metadata) - {"labels", "annotations"}):
         return f"metadata: must have labels and annotations only, got {', '.join(extra)}"
+    for name, given in metadata.items():
+        if not isinstance(given, Mapping):
+            return f"metadata.{name}: must be an object, got {given!r:.40}"
     if extra := sorted(set(spec) - set(OPERATORS)):
         return f"spec: must have some of {', '.join(OPERATORS)}, got {', '.join(extra)}"
     if len([name for name in CLUSTERS if name in spec]) != 1:

@@ -28,6 +28,7 @@ def resume_run(settings: Settings, request: Request, *, view: View, stop: Stop) 
     """
     with ledgers.found(settings, request.spec) as (ledger, row):
         spec = as_entered(row, ledger.trials(row.id))
+        ledger.end_pause(row.id)  # before anything that takes long: a pause that is asked for meanwhile holds
 
     def identified(sweep_id: str) -> None:
         if sweep_id != row.id:
@@ -37,7 +38,7 @@ def resume_run(settings: Settings, request: Request, *, view: View, stop: Stop) 
             )
 
     given = replace(request, spec=row.name, sharing=row.sharing, threads=threads_of(row))
-    return execution.execute(settings, given, spec, view=view, stop=stop, identified=identified, resumes=True)
+    return execution.execute(settings, given, spec, view=view, stop=stop, identified=identified)
 
 
 def extend_run(
@@ -53,8 +54,8 @@ def extend_run(
         SpecError: the changed spec has faults.
         OperationError, LedgerError: there is no such sweep.
     """
-    with ledgers.found(settings, request.spec) as (_, row):
-        pass
+    with ledgers.found(settings, request.spec) as (_, found):
+        row = found
     spec = parse_document({**row.spec, **changes}, row.name)
     given = replace(request, spec=row.name, sharing=row.sharing, threads=threads_of(row))
     return execution.execute(settings, given, spec, view=view, stop=stop)

@@ -18,6 +18,7 @@ from services.verbs.running.watching import View, Watch
 from services.verbs.status import detail
 from services.wording import size
 from sweeps.ledger.database import LedgerAway
+from sweeps.ledger.leases import SweepPaused
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.processes import supervisor
@@ -113,6 +114,8 @@ class Attempts:
         clean_leftovers()
         try:
             self._outcome = self._drive()
+        except SweepPaused:  # since this run looked, or since its last driver was lost
+            self._outcome = Outcome(status=SweepStatus.PAUSED, trained=0, replayed=0, seconds={})
         except DriverLost as error:
             if isinstance(error, ClusterAway) and not self._joined:
                 self._interrupt()
@@ -152,7 +155,6 @@ class Attempts:
 
     def _begin(self, invocation: int) -> None:
         self._invocation = invocation
-        self._job = replace(self._job, resumes=False)  # what is paused from now on, no other driver resumes
         self._restarts.tell(invocation)
         if self._request.tracking and self._projector is None:  # not earlier: it exits if no sweep runs
             self._projector = begin(self._settings, self._job.sweep_id)
@@ -182,18 +184,24 @@ class Attempts:
     # Waiting
 
     def _room_comes(self) -> bool:
-        """Wait for free disk space; False if the run must stop."""
+        """Wait for free disk space, or for a pause; False if the run must stop."""
         assert self._outcome is not None
         wanted = needed(self._settings, self._ledger, self._job.sweep_id)
         self._view.note(f"{self._outcome.error}; waiting for {size(wanted)} of free disk in {self._settings.home}")
         # Pause in any case: the full disk may be another one, or a quota, which this check does not see.
         if self._stop.wait(PAUSE_SECONDS):
             return False
-        while not preflight.has_space(self._settings.checkpoints, wanted):
+        while not (has_space := preflight.has_space(self._settings.checkpoints, wanted)) and not self._is_paused():
             if self._stop.wait(LOOK_SECONDS):
                 return False
-        self._view.note("there is free disk space again; continuing")
+        if has_space:
+            self._view.note("there is free disk space again; continuing")
         return True
+
+    def _is_paused(self) -> bool:
+        with suppress(LedgerAway):
+            return self._ledger.is_paused(self._job.sweep_id)
+        return False
 
     def _ledger_comes(self) -> bool:
         """Wait for the ledger's server; False if the run must stop."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from sweeps.ledger.database import LedgerAway, LedgerDamaged, LedgerError
 from sweeps.ledger.entries import Batch
+from sweeps.ledger.leases import SweepPaused
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.processes.job import DriverLost, Outcome
@@ -80,10 +81,13 @@ class Restarts:
         return self._end(invocation, SweepStatus.INTERRUPTED)
 
     def _end(self, invocation: int | None, status: SweepStatus, error: str | None = None) -> Outcome:
-        number = self._ledger.begin_invocation(self._sweep_id) if invocation is None else invocation
+        try:
+            number = self._ledger.begin_invocation(self._sweep_id) if invocation is None else invocation
+        except SweepPaused:
+            return Outcome(status=SweepStatus.PAUSED, trained=0, replayed=0, seconds={})
         self._commit(number)
-        self._ledger.end_invocation(self._sweep_id, number, status)
-        return Outcome(status=status, trained=0, replayed=0, seconds={}, error=error)
+        recorded = self._ledger.end_invocation(self._sweep_id, number, status)
+        return Outcome(status=recorded, trained=0, replayed=0, seconds={}, error=error)
 
     def _commit(self, invocation: int) -> None:
         if self._incidents:

@@ -32,24 +32,22 @@ def execute(
     view: View,
     stop: Stop,
     identified: Callable[[str], None] = lambda sweep_id: None,
-    resumes: bool = False,
 ) -> RunResult:
     """Run a sweep, or resume it, until it finishes or ``stop`` is set.
 
     Args:
         identified: called with the sweep's id as soon as it is known.
-        resumes: run it also if it is paused.
 
     Raises:
         SettingsError: a setting that is used only later is invalid.
-        SweepPaused: the sweep is paused, and not to be resumed.
+        SweepPaused: the sweep is paused.
     """
     settings.check(
         *("home", "ledger_url", "store", "data_dir", "cache_dir", "notify_url", "ray_labels", "cohorts_per_tuner"),
         *(("tracking_uri",) if request.tracking else ()),
     )
     with private():
-        return _run(settings, request, spec, view=view, stop=stop, identified=identified, resumes=resumes)
+        return _run(settings, request, spec, view=view, stop=stop, identified=identified)
 
 
 def _run(
@@ -60,7 +58,6 @@ def _run(
     view: View,
     stop: Stop,
     identified: Callable[[str], None],
-    resumes: bool,
 ) -> RunResult:
     preflight.check_home(settings.home)
     view.note(f"{spec.name}: reading its data and earlier results")
@@ -78,7 +75,7 @@ def _run(
             plan.refuse_damaged(known, sweep_id)
             plan.refuse_other_devices(known, spec.name, sweep_id, identities)
         row = None if known is None else _row(known, sweep_id)
-        if row is not None and not resumes:
+        if row is not None:
             refuse_paused(row.name, row.status)
         if known is not None and row is not None and row.status is SweepStatus.FINISHED:
             known.describe_sweep(sweep_id, spec.to_dict())
@@ -101,7 +98,6 @@ def _run(
             identities=identities,
             options=placement.options,
             forecast=cost.new_epochs,
-            resumes=resumes,
         )
         with Attempts(settings, request, job, ledger, view, stop) as attempts:
             while (need := attempts.attempt()) is not Need.NOTHING:

@@ -158,6 +158,17 @@ class Submissions(Driving):
                 return None
         return one.launches + 1
 
+    def excuse_launch(self, id: str, launch: int, why: str) -> None:
+        """Do not count a launch that its place refused as one that came to nothing, and record why."""
+        which = (AT.id == id) & (AT.launches == launch) & AT.outcome.is_(None)
+        with self._write() as connection:
+            change_rows(
+                connection,
+                tables.submissions,
+                which,
+                lambda row: {"failures": max(0, row["failures"] - 1), "error": storable(why)},
+            )
+
     def settle(self, id: str, outcome: str, error: str | None = None) -> Submission:
         """Give a submission that no process carries out its outcome, unless it has one."""
         which = (AT.id == id) & AT.outcome.is_(None)

@@ -71,7 +71,10 @@ def test_extend_submits_the_same_spec_with_other_seeds(api):
     nothing = api.ask("POST", f"/v1/sweeps/{id}/extend", {"workers": 2})
     assert nothing.status_code == 422
     short = api.ask("POST", f"/v1/sweeps/{id}/extend", {"epochs": 1})  # a decay would come after the end
-    assert (short.status_code, short.json()["errors"][0]["pointer"][:11]) == (422, "/spec/arms/")
+    error, *_ = short.json()["errors"]
+    assert (short.status_code, error["pointer"], error["detail"][:5]) == (422, "/epochs", "arms.")
+    twice = api.ask("POST", f"/v1/sweeps/{id}/extend", {"seeds": [1, 1]}).json()
+    assert twice["errors"][0]["pointer"].startswith("/seeds")
 
 
 def test_extend_changes_the_options_that_are_given_and_keeps_the_others(api):

@@ -192,9 +192,9 @@ def test_a_plan_says_how_long_the_start_takes() -> None:
 @pytest.mark.parametrize(
     ("status", "ended", "failed", "told", "not_told"),
     [
-        ("interrupted", 6, 0, "Run the same command again to resume it.", "retry"),
-        ("failed", 8, 2, "`abel retry mine` lets the next run train failed trials", "same command"),
-        ("failed", 6, 2, "Run the same command again to resume it.", "nothing else"),
+        ("interrupted", 6, 0, "Run the same command again to resume it.", "failed"),
+        ("failed", 8, 2, "The next run trains failed trials again", "nothing else"),
+        ("finished", 8, 0, "mine  finished", "again"),
     ],
 )
 def test_a_sweep_that_is_not_done_says_what_to_do(

@@ -10,7 +10,7 @@ from stories import Story
 from services.server import job
 from services.server.job import Assignment
 from services.signals import Stop
-from sweeps.ledger.leases import Fenced
+from sweeps.ledger.leases import Fenced, SweepPaused
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Phase, Wanted
@@ -135,3 +135,14 @@ def test_an_outcome_ends_it(story, queue, launched, stop):
     Assignment(story.ledger, id, number, stop).release(Phase.REFUSED, "no such data\0", passing=True)
     now = queue.submission(id)
     assert (now.outcome, now.error, now.is_held) == ("refused", "no such data", False)
+
+
+def test_a_paused_sweep_pauses_its_submission_with_the_reason(story, queue, launched, stop, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise SweepPaused("sweep 'x': is paused")
+
+    monkeypatch.setattr(job, "_run", refuse)
+    id, number = launched()
+    job._carry_out(None, Assignment(story.ledger, id, number, stop), stop)
+    now = queue.submission(id)
+    assert (now.wanted, now.outcome, now.error, now.is_held) == (Wanted.PAUSED, None, "sweep 'x': is paused", False)

@@ -26,8 +26,11 @@ class Noted:
     ended: set[tuple[str, int]] = field(default_factory=set)
     alive: set[tuple[str, int]] = field(default_factory=set)
     away: bool = False
+    refuses: bool = False
 
     def launch(self, id: str, number: int) -> None:
+        if self.refuses:
+            raise JobsAway("the quota is used up")
         self.launched.append((id, number))
 
     def observe(self, id: str, number: int) -> JobState:
@@ -112,6 +115,20 @@ def test_a_job_whose_lease_runs_out_is_followed_by_another(loop, jobs, queue, su
     clock.wait(2)
     loop.tick()
     assert jobs.launched == [(one.id, 1), (one.id, 2)]
+
+
+def test_a_place_that_refuses_launches_uses_up_no_patience(loop, jobs, queue, submit, clock):
+    one = submit()
+    jobs.refuses = True
+    for _ in range(2 * reconciling.MOST_FAILURES):
+        with pytest.raises(JobsAway):
+            loop.tick()
+        clock.wait(reconciling.START_SECONDS + 1)
+    now = queue.submission(one.id)
+    assert (now.failures, now.error, now.outcome) == (0, "the quota is used up", None)
+    jobs.refuses = False
+    loop.tick()
+    assert [id for id, _ in jobs.launched] == [one.id]
 
 
 def test_a_job_that_never_comes_is_followed_after_a_minute_and_one_that_ended_at_once(loop, jobs, submit, clock):

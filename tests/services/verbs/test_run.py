@@ -30,6 +30,7 @@ from services.verbs.running import attempts, driver_restarts, placing
 from services.verbs.ui import ui
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.entries import Batch
+from sweeps.ledger.leases import SweepPaused
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.processes import supervisor
@@ -486,3 +487,18 @@ def test_values_that_training_cannot_tell_apart_are_named(settings: Settings, tm
     )
     assert plans.plan(settings, Request(spec=str(spec))).notes == (note,)
     assert specs.validate("fig-s6a-digits").notes == ()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_pause_between_two_drivers_holds(settings: Settings, recorder: Recorder) -> None:
+    class Pausing(Notes):
+        def note(self, text: str) -> None:
+            super().note(text)
+            if "the driver was lost" in text:
+                with closing(Ledger.open(settings.ledger_url)) as ledger:
+                    ledger.pause_sweep(ledger.sweep("tiny").id)
+
+    recorder.losses = 1
+    assert (run(settings, Pausing()).outcome, len(recorder.calls)) == ("paused", 1)
+    with pytest.raises(SweepPaused):
+        run(settings)

@@ -8,7 +8,7 @@ from shops import Shop
 
 from sweeps.ledger import leases
 from sweeps.ledger.entries import Batch
-from sweeps.ledger.leases import Fenced, Holder, SweepBusy, is_held
+from sweeps.ledger.leases import Fenced, Holder, SweepBusy, SweepPaused, is_held
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.spec.sweep import SweepSpec
@@ -129,3 +129,22 @@ def test_of_a_process_elsewhere_nothing_is_known():
     assert Holder.read(str(here)) == here
     assert not is_held(SimpleNamespace(holder=str(here._replace(host="elsewhere")), lease_until_ms=0))
     assert not is_held(SimpleNamespace(holder=None, lease_until_ms=10**15))
+
+
+@pytest.mark.databases
+def test_a_pause_holds_until_it_is_ended_and_a_later_one_holds_again(entered, another_process):
+    ledger, sweep_id, url = entered
+    ledger.pause_sweep(sweep_id)
+    with pytest.raises(SweepPaused):
+        ledger.begin_invocation(sweep_id)
+    ledger.end_pause(sweep_id)
+    ledger.pause_sweep(sweep_id)  # while a command that resumes the sweep is still starting
+    with pytest.raises(SweepPaused):
+        ledger.begin_invocation(sweep_id)
+    ledger.end_pause(sweep_id)
+    runner = another_process(url, sweep_id)
+    ledger.pause_sweep(sweep_id)
+    ledger.end_pause(sweep_id)
+    assert ledger.sweep(sweep_id).status is SweepStatus.RUNNING
+    ledger.pause_sweep(sweep_id)
+    assert ledger.end_invocation(sweep_id, runner.invocation, SweepStatus.INTERRUPTED) is SweepStatus.PAUSED

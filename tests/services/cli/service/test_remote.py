@@ -12,6 +12,7 @@ from stories import Story
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
+from services.server import home
 from services.settings import Settings
 from sweeps.ledger.leases import SweepPaused
 from sweeps.ledger.ledger import Ledger
@@ -88,7 +89,8 @@ def test_json_has_the_same_fields(told, api, submitted):
         assert here[0][name] == there[0][name], name
 
 
-def test_watch_follows_another_process_to_its_end(told, another_process):
+def test_watch_follows_another_process_to_its_end(told, another_process, monkeypatch):
+    monkeypatch.setattr(home, "LEFT_SECONDS", 0.0)
     told.end(SweepStatus.INTERRUPTED)
     left = abel("watch", told.name)
     assert (left.exit_code, f"{told.name}: interrupted" in left.stderr) == (130, True)
@@ -123,7 +125,7 @@ def test_a_submitted_sweep_is_paused_and_resumed_at_its_service(told, api, submi
     id = submitted()
     assert abel("pause", told.name).output.split()[-1] == "stopping"
     assert api.queue.submission(id).wanted is Wanted.PAUSED
-    assert abel("resume", told.name).output.split()[-1] == "running"
+    assert abel("resume", told.name).stdout.split()[-1] == "running"
     assert api.queue.submission(id).wanted is Wanted.RUNNING
     done = [(entry.actor, entry.action, entry.target) for entry in api.tokens.audit(2)]
     assert done == [("console", "resume", id), ("console", "pause", id)]
