@@ -45,6 +45,22 @@ def found(settings: Settings, sweep: str) -> Iterator[tuple[Ledger, SweepRow]]:
         yield ledger, ledger.sweep(sweep)
 
 
+def row_of(settings: Settings, sweep: str) -> SweepRow:
+    """Return the row of a sweep of this home by name or id.
+
+    Raises:
+        OperationError: nothing was run here yet.
+        LedgerError: no such sweep.
+    """
+    with found(settings, sweep) as (_, row):
+        return row
+
+
+def intact_sweep(ledger: Ledger, sweep_id: str) -> SweepRow | None:
+    """Return the row of a sweep; None if there is none with this id, or it is damaged."""
+    return next(iter(ledger.intact_sweeps([sweep_id])), None)
+
+
 def nothing_here(settings: Settings, sweep: str) -> OperationError:
     """The error for a sweep requested in a home without any sweeps."""
     return OperationError(f"sweep {sweep!r}: must be one that was run here, but {settings.home} has none yet")

@@ -141,7 +141,7 @@ def asked_of(document: Any) -> Asked:
     return Asked(spec=spec.to_dict(), **{name: value for name, value in body if name != "spec"})
 
 
-def extended(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> "Asked":
+def extended(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> Asked:
     """Check a submission's spec with other seeds or epochs.
 
     Raises:

@@ -31,9 +31,8 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 Id = Annotated[
     str, Path(pattern=NAME, max_length=128, description="Id or name of a submission.", examples=["3f9c0d2a"])
 ]
-PAGED = {
-    "pattern": "^[0-9]{1,15}-[0-9a-z]+$"
-}  # in the document alone: the desk's refusal says where a cursor comes from
+# In the document alone: the desk's refusal says where a cursor comes from.
+PAGED = {"pattern": "^[0-9]{1,15}-[0-9a-z]+$"}
 Cursor = Annotated[str | None, Query(max_length=64, description="`next` of the page before.", json_schema_extra=PAGED)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Submissions on a page.")]
 OfName = Annotated[str | None, Query(pattern=NAME, max_length=128, description="Only those of this name.")]

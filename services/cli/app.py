@@ -43,9 +43,7 @@ from services.cli.options import (
 )
 from services.cli.service import going_on, remote, serve
 from services.schemas import UI_PORT, Request
-
-# Commands make many objects, most of them classes, and free few: at Python's 700, looking for cycles takes a tenth of a report.
-OBJECTS_PER_COLLECTION = 100_000
+from sweeps.processes import OBJECTS_PER_COLLECTION
 
 
 def _version(wanted: bool) -> None:

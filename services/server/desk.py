@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
+from services import ledgers
 from services.errors import OperationError
 from services.schemas import Checked, SweepDetail
 from services.server.curves import Stretch, SweepCurves, curves_of, tree_of
@@ -120,7 +121,7 @@ class Desk:
         """Return the ledger's row of a submission's sweep; None if it has none yet."""
         if one.sweep_id is None:
             return None
-        return next(iter(self._ledger.intact_sweeps([one.sweep_id])), None)
+        return ledgers.intact_sweep(self._ledger, one.sweep_id)
 
     def curves(self, actor: Token, id: str, best: int) -> SweepCurves | None:
         """Return the curves of the best settings of a submission's sweep; None if it has none yet."""

@@ -78,7 +78,7 @@ class Assignment:
         """Record which sweep the submission turned out to be. Trials of it that somebody cancelled are wanted again."""
         self._sweep_id = sweep_id
         self._queue.renew(self._id, self._number, sweep_id=sweep_id)
-        row = next(iter(self._ledger.intact_sweeps([sweep_id])), None)
+        row = ledgers.intact_sweep(self._ledger, sweep_id)
         if row is not None and not leases.is_held(row):
             places = self._ledger.trials(sweep_id)
             cancelled = [trial.id for trial in places if trial.status is TrialStatus.CANCELLED]

@@ -107,7 +107,7 @@ def log_of(logs: Path, id: str, number: int) -> Path:
 
 
 def end_of(log: Path) -> str:
-    """Return the end of a log; nothing if there is none."""
+    """Return the end of a log, or an empty text if it does not exist."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))

@@ -31,7 +31,7 @@ def has_store(settings: Settings) -> bool:
 
 
 class Attaching:
-    """The process for some sweeps, from entering to leaving; ``notes`` say what it could not do. Without sweeps there is none."""
+    """Runs the process while the block runs, unless no sweep is given; ``notes`` list what it could not do."""
 
     def __init__(self, settings: Settings, sweeps: Sequence[str]) -> None:
         self.notes: list[str] = []

@@ -11,7 +11,6 @@ from services.schemas import ReportFiles
 from services.settings import Settings
 from services.tracking.attaching import Attaching, has_store
 from sweeps.files import PathFault, private, resolve
-from sweeps.ledger.records import SweepRow
 
 
 def report(
@@ -33,7 +32,9 @@ def report(
         LedgerError: no such sweep.
         StoreError: the report is written here, but cannot be copied to the object store.
     """
-    rows = [_row(settings, name) for name in sweeps]  # before Matplotlib is imported: an unknown name fails at once
+    rows = [
+        ledgers.row_of(settings, name) for name in sweeps
+    ]  # before Matplotlib is imported: an unknown name fails at once
 
     tracked = [row.id for row in rows] if has_store(settings) else []
     with Attaching(settings, tracked) as attaching:
@@ -54,11 +55,6 @@ def report(
     if settings.store and out is None:
         notes.append(_upload(settings.store, written.files))
     return ReportFiles(files=written.files, findings=written.findings, note=" ".join(notes) or None)
-
-
-def _row(settings: Settings, sweep: str) -> SweepRow:
-    with ledgers.found(settings, sweep) as (_, row):
-        return row
 
 
 def _upload(store: str, files: Sequence[Path]) -> str:

@@ -9,9 +9,7 @@ import sys
 from gc import set_threshold
 from importlib import import_module
 
-OBJECTS_PER_COLLECTION = (
-    100_000  # imports make many objects and free few: looking for cycles takes an eighth of an answer
-)
+from sweeps.processes import OBJECTS_PER_COLLECTION
 
 
 def _answer() -> None:
@@ -21,4 +19,5 @@ def _answer() -> None:
         json.dump(import_module(module).main(json.load(sys.stdin)), stream)
 
 
-_answer()
+if __name__ == "__main__":
+    _answer()

@@ -6,7 +6,6 @@ It checks a new RayJob by KubeRay's schema and by the rules of KubeRay's operato
 import json
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from http_stubs import in_thread
 from jsonschema import Draft202012Validator
 from manifests import schema
 
@@ -185,10 +185,6 @@ def kube_server(account: Path, *, proxied: bool = False) -> Iterator[KubeServer]
         secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         secure.load_cert_chain(certificate, key)
         server.socket = secure.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    made.url = f"http{'' if proxied else 's'}://127.0.0.1:{server.server_address[1]}"
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with in_thread(server) as port:
+        made.url = f"http{'' if proxied else 's'}://127.0.0.1:{port}"
+        yield made

@@ -1,12 +1,13 @@
 """A Ray head that answers as the Jobs API of Ray's dashboard does, token and all; its jobs are only noted."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from http_stubs import in_thread
 
 TOKEN = "a-token-of-the-cluster"
 
@@ -74,10 +75,6 @@ def ray_head() -> Iterator[Head]:
         do_GET = do_POST = _answer  # noqa: N815
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield made
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with in_thread(server) as port:
+        made.url = f"http://127.0.0.1:{port}"
+        yield made

@@ -54,8 +54,7 @@ def extend_run(
         SpecError: the changed spec has faults.
         OperationError, LedgerError: there is no such sweep.
     """
-    with ledgers.found(settings, request.spec) as (_, found):
-        row = found
+    row = ledgers.row_of(settings, request.spec)
     spec = parse_document({**row.spec, **changes}, row.name)
     given = replace(request, spec=row.name, sharing=row.sharing, threads=threads_of(row))
     return execution.execute(settings, given, spec, view=view, stop=stop)

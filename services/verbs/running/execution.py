@@ -17,7 +17,7 @@ from sweeps.forecast.recorded import estimate
 from sweeps.ledger.driving import refuse_paused
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import SweepRow, SweepStatus
+from sweeps.ledger.records import SweepStatus
 from sweeps.processes.janitor import clean_leftovers
 from sweeps.processes.job import Job
 from sweeps.spec.sweep import SweepSpec
@@ -74,7 +74,7 @@ def _run(
         if known is not None:
             plan.refuse_damaged(known, sweep_id)
             plan.refuse_other_devices(known, spec.name, sweep_id, identities)
-        row = None if known is None else _row(known, sweep_id)
+        row = None if known is None else ledgers.intact_sweep(known, sweep_id)
         if row is not None:
             refuse_paused(row.name, row.status)
         if known is not None and row is not None and row.status is SweepStatus.FINISHED:
@@ -103,10 +103,6 @@ def _run(
             while (need := attempts.attempt()) is not Need.NOTHING:
                 attempts.wait_for(need)
             return attempts.result()
-
-
-def _row(ledger: Ledger, sweep_id: str) -> SweepRow | None:
-    return next(iter(ledger.intact_sweeps([sweep_id])), None)
 
 
 def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: str, stop: Stop) -> RunResult:

@@ -23,7 +23,7 @@ from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
 
 ID = "0123456789abcdef"
 PATIENCE_SECONDS = 60
-# In place of a job: it says so, and ends when it is told to.
+# Stands in for a job: it prints a line and ends on SIGTERM.
 WAITS = "import signal, sys; signal.signal(15, lambda *_: sys.exit()); print('hello from', *sys.argv[1:], flush=True)"
 SELECTS = {"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": {"clusterSelector": {"ray.io/cluster": "abel"}}}
 
@@ -95,18 +95,6 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(jobs, "job_command", lambda id, number: ["-c", f"{WAITS}; signal.pause()", id, str(number)])
     with ExitStack() as stack:
         yield from request.param(tmp_path, stack)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def queue(ledger: Ledger) -> Submissions:
-    return Submissions.of(ledger)
 
 
 @pytest.fixture

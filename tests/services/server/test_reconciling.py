@@ -1,8 +1,7 @@
 """The loop that keeps submissions running: over a real ledger, with jobs that only say that they were started."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pytest
 from stories import Story
@@ -63,18 +62,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(reconciling, "now_ms", lambda: now() + made.ahead_ms)
     monkeypatch.setattr(leases, "_now_ms", lambda: lease_now() + made.ahead_ms)
     return made
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def queue(ledger: Ledger) -> Submissions:
-    return Submissions.of(ledger)
 
 
 @pytest.fixture
