@@ -72,6 +72,11 @@ def join(path: str, name: object) -> str:
     return f"{path}.{name}" if path else str(name)
 
 
+def leads(field: object, path: str) -> bool:
+    """Whether a path leads to a field, whose name may itself have dots, or to something within it."""
+    return path == field or path.startswith((f"{field}.", f"{field}["))
+
+
 def shown(value: object) -> str:
     """Return a value as a spec would write it, on one line and truncated."""
     try:

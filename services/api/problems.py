@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from services.encoding import to_json
-from sweeps.errors import on_one_line
+from sweeps.errors import leads, on_one_line
 
 MEDIA = "application/problem+json"
 TITLES = {
@@ -107,12 +107,7 @@ def pointer(path: str, document: Any) -> str:
 def _longest(path: str, document: Any) -> str | None:
     if not isinstance(document, Mapping):
         return None
-    names = {key: on_one_line(key) for key in document}  # as faults have them
-    return max((key for key, name in names.items() if _leads(path, name)), key=len, default=None)
-
-
-def _leads(path: str, name: str) -> bool:
-    return path == name or path.startswith((f"{name}.", f"{name}["))
+    return max((key for key in document if leads(on_one_line(key), path)), key=len, default=None)
 
 
 def _below(document: Any, key: str) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from abel.schedules import Schedule
-from sweeps.errors import Faults, join
+from sweeps.errors import Faults, join, leads
 from sweeps.spec import arms, programs, sampling, schedules
 from sweeps.spec.arms import DecodedArm
 from sweeps.spec.grid import Between, spelled, values
@@ -65,7 +65,7 @@ def _base_programs(request: ExpansionRequest, faults: Faults) -> dict[str, Progr
             decoded[key] = programs.decode_program({**request.program, **own})
         found[name], broken = decoded[key]
         for path, rule in broken.items():
-            top = f"arms.{name}.program" if path.partition(".")[0] in own else "program"
+            top = f"arms.{name}.program" if any(leads(key, path) for key in own) else "program"
             faults.add(join(top, path) if path else top, rule)
     return found
 

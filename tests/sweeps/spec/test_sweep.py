@@ -178,6 +178,8 @@ def test_a_program_may_be_left_to_the_arms():
         ({"l2": -1}, "arms.a.program.l2: must be finite and at least 0, got -1"),
         ({"model": {"kind": "vgg5", "widht": 8}}, "arms.a.program.model.widht: unknown key"),
         ({"l3": 1}, "arms.a.program.l3: unknown key"),
+        ({"model.width": 8}, "arms.a.program.model.width: unknown key, did you mean 'model'?"),
+        ({"0.\n": None}, "arms.a.program.0.\\n: unknown key"),
         ([], "arms.a.program: must be a mapping, got []"),
     ],
 )
