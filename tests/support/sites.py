@@ -151,6 +151,7 @@ def site(directory: Path, tracking_store: Path, start: Callable[..., Any], **env
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_JOB_STOP_WAIT_TIME_S": "120",
+            "RAY_raylet_liveness_self_check_interval_ms": "1000",  # as in the images
             "RAY_prestart_worker_first_driver": "0",  # each would take seconds, and be used by nobody
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             **objects.environment,
