@@ -67,18 +67,24 @@ def measure(url: str, home: Path, asked: argparse.Namespace) -> dict[str, object
     assert number is not None
     queue.take(watched.id, number)
     queue.renew(watched.id, number, sweep_id=story.sweep_id)
-    watching = tokens.make("watched", ["read"])[1]
     seen: list[list[int]] = [[] for _ in range(asked.watchers)]
 
-    def watch(place: list[int]) -> None:
-        client = Client(url, watching, patience_seconds=60)
-        place.extend(event.id for event in client.events(watched.id) if isinstance(event, Happening))
+    connected = threading.Barrier(asked.watchers + 1, timeout=60)
 
+    def watch(place: list[int]) -> None:
+        client = Client(url, tokens.make("watched", ["read"])[1])  # a token has at most 16 streams
+        for count, event in enumerate(client.events(watched.id)):
+            if count == 0:
+                connected.wait()
+            if isinstance(event, Happening):
+                place.append(event.id)
+
+    submitting = [tokens.make(f"owner{owner}", ["submit"])[1] for owner in range(asked.submitters)]
     latencies: list[float] = []
     made: set[str] = set()
 
     def submit(owner: int) -> None:
-        client = Client(url, tokens.make(f"owner{owner}", ["submit"])[1])
+        client = Client(url, submitting[owner])
         for index in range(asked.each):
             key = f"{index - 1 if index % 5 == 4 else index}"  # each fifth repeats the one before
             began = time.perf_counter()
@@ -91,7 +97,10 @@ def measure(url: str, home: Path, asked: argparse.Namespace) -> dict[str, object
     )  # `abel serve` imports what this does before it serves
     watchers = [threading.Thread(target=watch, args=(place,)) for place in seen]
     submitters = [threading.Thread(target=submit, args=(owner,)) for owner in range(asked.submitters)]
-    for thread in (*watchers, *submitters):
+    for thread in watchers:
+        thread.start()
+    connected.wait()
+    for thread in submitters:
         thread.start()
     story.tell().end()
     for thread in submitters:
@@ -108,6 +117,7 @@ def measure(url: str, home: Path, asked: argparse.Namespace) -> dict[str, object
         "distinct expected": distinct,
         "p50 ms": round(1000 * statistics.median(latencies)),
         "p99 ms": round(1000 * latencies[int(0.99 * len(latencies))]),
+        "longest ms": round(1000 * latencies[-1]),
         "watchers that saw every event once": sum(place == events for place in seen),
         "events": len(events),
     }

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from services.api.problems import Problem
 from services.encoding import to_json
-from services.server.desk import Desk
+from services.server.desk import PAGE, Desk
 from services.server.values import Happening, Submitted
 from sweeps.ledger.database import LedgerAway
 from sweeps.ledger.submissions.rows import Token
@@ -68,24 +68,21 @@ async def _events(request: Request, desk: Desk, actor: Token, id: str, after: in
                 if not await run_in_threadpool(desk.stands, actor):
                     return  # revoked or expired; the client's next request is refused
             before, mark = mark, await run_in_threadpool(desk.mark, id)
-            if mark == before:
-                await asyncio.sleep(LOOK_SECONDS)
-                continue
-            now, new = await run_in_threadpool(desk.progress, actor, id, after)
+            now, new = (shown, []) if mark == before else await run_in_threadpool(desk.progress, actor, id, after)
         except LedgerAway:
-            mark = ()
-            await asyncio.sleep(LOOK_SECONDS)  # nothing is lost, as events are read by their ids
-            continue
+            mark, now, new = (), shown, []  # nothing is lost, as events are read by their ids
         for event in new:
             after = event.id
             yield sent(event)
-        if now != shown and not new:
+        if len(new) == PAGE:
+            mark = ()  # there may be more of them
+            continue
+        if now is not None and now != shown:
             yield f"event: submission\ndata: {_line(now)}\n\n"
             shown = now
             if now.ended:
                 return
-        if new:
-            mark = ()  # there may be more of them
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def sent(event: Happening) -> str:

@@ -15,14 +15,14 @@ from services.encoding import to_json
 from services.errors import OperationError
 from services.schemas import Checked, SweepDetail, Validation
 from services.server.curves import Stretch, SweepCurves
-from services.server.desk import Desk, NotThere, TooMany
+from services.server.desk import Desk, NotThere
 from services.server.jobs import JobsAway
 from services.server.links import LinkFinder, TrackingLinks
 from services.server.reports import Busy, Reports
 from services.server.values import Submitted, SubmittedDetail, SubmittedPage
 from sweeps.errors import shown as quoted
 from sweeps.ledger.database import LedgerAway, LedgerError
-from sweeps.ledger.submissions.queue import OtherRequest
+from sweeps.ledger.submissions.queue import OtherRequest, TooManyOpen
 from sweeps.ledger.submissions.rows import Token
 from sweeps.results.values import BaselineError
 
@@ -55,7 +55,7 @@ def called(verb: Callable[..., Any], *arguments: Any) -> Any:
         return verb(*arguments)
     except NotThere as error:
         raise Problem(404, str(error)) from None
-    except TooMany as error:
+    except TooManyOpen as error:
         raise Problem(429, str(error), headers={"Retry-After": "60"}) from None
     except Busy as error:
         raise Problem(503, str(error), headers={"Retry-After": "30"}) from None

@@ -36,10 +36,6 @@ class NotThere(OperationError):
     """There is no such submission for this person."""
 
 
-class TooMany(OperationError):
-    """The owner has too many open submissions."""
-
-
 class Desk:
     """The verbs of the service over one ledger."""
 
@@ -55,17 +51,11 @@ class Desk:
 
         Raises:
             OtherRequest: the idempotency key was used for another request.
-            TooMany: the owner has too many open submissions.
+            TooManyOpen: the owner has too many open submissions.
         """
-        name = str(asked.spec["name"])
-        if not self._queue.has_key(actor.owner, key) and (had := self._queue.count_open(actor.owner)) >= MOST_OPEN:
-            raise TooMany(f"submissions: must be at most {MOST_OPEN} without an outcome, got one more than {had}")
+        given = (actor.owner, str(asked.spec["name"]), asked.spec, asked.options)
         with self._writing:
-            one, new = self._queue.submit(
-                *(actor.owner, name, asked.spec, asked.options), priority=asked.priority, idempotency=key
-            )
-            if new:
-                self._tokens.note(actor.owner, "submit", one.id, name)
+            one, new = self._queue.submit(*given, priority=asked.priority, idempotency=key, most_open=MOST_OPEN)
         return self._shown(one), new
 
     def listed(
@@ -153,17 +143,17 @@ class Desk:
 
     def pause(self, actor: Token, id: str) -> Submitted:
         """Let the running epochs finish and save them; nothing is started until it is resumed."""
-        return self._want(actor, id, Wanted.PAUSED, "pause")
+        return self._want(actor, id, Wanted.PAUSED)
 
     def resume(self, actor: Token, id: str) -> Submitted:
         """Go on with a paused submission, and with its sweep if that was paused where the service runs."""
         if (sweep_id := self.named(actor, id).sweep_id) is not None:
             self._ledger.end_pause(sweep_id)
-        return self._want(actor, id, Wanted.RUNNING, "resume")
+        return self._want(actor, id, Wanted.RUNNING)
 
     def cancel(self, actor: Token, id: str) -> Submitted:
         """End a submission for good; recorded epochs are kept."""
-        return self._want(actor, id, Wanted.CANCELLED, "cancel")
+        return self._want(actor, id, Wanted.CANCELLED)
 
     def extend(
         self,
@@ -214,13 +204,10 @@ class Desk:
         """The names of a sweep's trials by id; they never change."""
         return {trial.id: trial.name for trial in self._ledger.trials(sweep_id)}
 
-    def _want(self, actor: Token, id: str, wanted: Wanted, action: str) -> Submitted:
+    def _want(self, actor: Token, id: str, wanted: Wanted) -> Submitted:
         one = self.named(actor, id)
         with self._writing:
-            changed = self._queue.want(one.id, wanted) if one.wanted is not wanted or one.error else one
-            if one.outcome is None:
-                self._tokens.note(actor.owner, action, one.id, one.name)
-        return self._shown(changed)
+            return self._shown(self._queue.want(one.id, wanted, actor=actor.owner))
 
     def _shown(self, one: Submission) -> Submitted:
         return shown_submission(

@@ -19,7 +19,6 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow, SweepStatus
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Submission, Wanted
-from sweeps.ledger.submissions.tokens import Tokens
 
 LOOK_SECONDS = 1.0
 PAGE = 1000
@@ -70,7 +69,7 @@ class Home:
             OperationError, LedgerError: there is no such sweep.
         """
         with ledgers.found(self._settings, id) as (ledger, row):
-            _want(ledger, row, Wanted.PAUSED, "pause")  # first, as a service starts a sweep again that stops by itself
+            _want(ledger, row, Wanted.PAUSED)  # first, as a service starts a sweep again that stops by itself
             ledger.pause_sweep(row.id)
             return shown_sweep(ledger, ledger.sweep(row.id), _ones(ledger, row))
 
@@ -81,7 +80,7 @@ class Home:
             OperationError, LedgerError: there is no such sweep.
         """
         with ledgers.found(self._settings, id) as (ledger, row):
-            asked = _want(ledger, row, Wanted.RUNNING, "resume")
+            asked = _want(ledger, row, Wanted.RUNNING)
             if asked:
                 ledger.end_pause(row.id)
             return shown_sweep(ledger, row, _ones(ledger, row)) if asked else None
@@ -121,12 +120,11 @@ def _ones(ledger: Ledger, row: SweepRow) -> list[Submission]:
     return [one for one in Submissions.of(ledger).open_ones() if one.sweep_id == row.id]
 
 
-def _want(ledger: Ledger, row: SweepRow, wanted: Wanted, action: str) -> int:
+def _want(ledger: Ledger, row: SweepRow, wanted: Wanted) -> int:
     """Change what is wanted of a sweep's submissions to a service, which heeds it; return how many there are."""
     ones = [one for one in _ones(ledger, row) if one.wanted is not Wanted.CANCELLED]
     for one in ones:
-        Submissions.of(ledger).want(one.id, wanted)
-        Tokens.of(ledger).note("console", action, one.id, one.name)
+        Submissions.of(ledger).want(one.id, wanted, actor="console")
     return len(ones)
 
 

@@ -1,11 +1,11 @@
 """Consistency checks between the ledger's rows: none is missing, none was added, and paths reach epoch 1."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import Connection, Executable, Table, select
 
 from sweeps.ledger import tables
 from sweeps.ledger.holding import holdings
@@ -34,13 +34,19 @@ def is_readable(table: Table, row: Any) -> bool:
     return True
 
 
-def intact_rows(connection: Connection, table: Table, query: Select[Any], read: Callable[[Any], Read]) -> list[Read]:
-    """Return the rows of a query for whole rows of a table, checked and decoded.
+def intact_rows(
+    connection: Connection,
+    table: Table,
+    query: Executable,
+    read: Callable[[Any], Read],
+    entered: Mapping[str, Any] | None = None,
+) -> list[Read]:
+    """Return the rows of a query, or of an insertion of the row ``entered``, for whole rows of a table, checked and decoded.
 
     Raises:
         Damage: a row does not match its digest, or matches it but cannot be decoded.
     """
-    return [_decoded(table, row, read) for row in connection.execute(query)]
+    return [_decoded(table, row, read) for row in connection.execute(query, entered)]
 
 
 def sweep_rows(connection: Connection, ids: Collection[str] | None = None) -> tuple[list[SweepRow], dict[str, str]]:

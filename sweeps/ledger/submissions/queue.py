@@ -21,12 +21,18 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import encode, storable
 from sweeps.ledger.sealing import change_rows, seal
 from sweeps.ledger.submissions.rows import Submission, Wanted
+from sweeps.ledger.submissions.tokens import add_audit_row
 
 AT = tables.submissions.c
+ACTIONS = {Wanted.RUNNING: "resume", Wanted.PAUSED: "pause", Wanted.CANCELLED: "cancel"}  # in the audit log
 
 
 class OtherRequest(LedgerError):
     """The idempotency key was used for another request."""
+
+
+class TooManyOpen(LedgerError):
+    """An owner would have too many submissions without an outcome."""
 
 
 class Submissions(Driving):
@@ -48,11 +54,18 @@ class Submissions(Driving):
         *,
         priority: int = 0,
         idempotency: str | None = None,
+        most_open: int | None = None,
     ) -> tuple[Submission, bool]:
         """Enter a request; return it, and whether it is new: with a known idempotency key, the earlier one is returned.
 
+        A new one is in the audit log, too.
+
+        Args:
+            most_open: how many submissions without an outcome the owner may have.
+
         Raises:
             OtherRequest: the key was used for another request.
+            TooManyOpen: it would be one more than the owner may have.
         """
         request = encode([name, spec, options, priority], sort_keys=True)
         body, now = hashlib.sha256(request.encode()).hexdigest(), now_ms()
@@ -70,13 +83,19 @@ class Submissions(Driving):
             "changed_ms": now,
         }
         with self._write() as connection:
-            entry = upsert(connection, tables.submissions).values(seal(tables.submissions, row))
-            made = connection.scalar(entry.on_conflict_do_nothing().returning(AT.id))
-            which = (AT.id == made) if made else (AT.owner == owner) & (AT.idempotency == idempotency)
-            (found,) = _rows(connection, which)
+            entry = upsert(connection, tables.submissions).on_conflict_do_nothing().returning(tables.submissions)
+            row = seal(tables.submissions, row)
+            made = intact_rows(connection, tables.submissions, entry, Submission.read, row)
+            if made and most_open is not None and (open_now := _count_open(connection, owner)) > most_open:
+                rule = f"must be at most {most_open} without an outcome, got one more than {open_now - 1}"
+                raise TooManyOpen(f"submissions: {rule}")
+            if made:
+                add_audit_row(connection, owner, "submit", made[0].id, name)
+            known = (AT.owner == owner) & (AT.idempotency == idempotency)
+            (found,) = made or _rows(connection, known)
         if found.body != body:
             raise OtherRequest(f"idempotency key {idempotency!r}: was used for another request (submission {found.id})")
-        return found, made is not None
+        return found, bool(made)
 
     def submission(self, id: str) -> Submission:
         """Return a submission.
@@ -105,13 +124,16 @@ class Submissions(Driving):
         with self._read() as connection:
             return intact_rows(connection, tables.submissions, query, Submission.read)
 
-    def want(self, id: str, wanted: Wanted, why: str | None = None) -> Submission:
+    def want(self, id: str, wanted: Wanted, why: str | None = None, *, actor: str | None = None) -> Submission:
         """Change what is wanted of a submission, and why. Return it as it is then.
 
         One that has an outcome keeps it, and one that was cancelled stays so.
+
+        Args:
+            actor: who wants it, for the audit log, which also tells if it has no effect; None for the service itself.
         """
         which = (AT.id == id) & AT.outcome.is_(None) & (AT.wanted != Wanted.CANCELLED)
-        return self._change(which, {"wanted": wanted, "error": why and storable(why), "failures": 0}, id)
+        return self._change(which, {"wanted": wanted, "error": why and storable(why), "failures": 0}, id, actor)
 
     # What the service does about it
 
@@ -121,17 +143,10 @@ class Submissions(Driving):
         with self._read() as connection:
             return intact_rows(connection, tables.submissions, query, Submission.read)
 
-    def has_key(self, owner: str, idempotency: str | None) -> bool:
-        """Whether an owner has used an idempotency key."""
-        query = select(AT.id).where(AT.owner == owner, AT.idempotency == idempotency)
-        with self._read() as connection:
-            return idempotency is not None and connection.scalar(query) is not None
-
     def count_open(self, owner: str) -> int:
         """Return the number of an owner's submissions without an outcome."""
-        query = select(func.count()).where(AT.owner == owner, AT.outcome.is_(None))
         with self._read() as connection:
-            return connection.scalar(query) or 0
+            return _count_open(connection, owner)
 
     def last_event(self, sweep_id: str) -> int:
         """Return the id of the sweep's last event; 0 if nothing has happened."""
@@ -212,13 +227,19 @@ class Submissions(Driving):
             freed |= {"error": storable(freed["error"])} if freed.get("error") else {}
             change_rows(connection, tables.submissions, held, freed)
 
-    def _change(self, which: Any, how: Mapping[str, Any], id: str) -> Submission:
+    def _change(self, which: Any, how: Mapping[str, Any], id: str, actor: str | None = None) -> Submission:
         with self._write() as connection:
             change_rows(connection, tables.submissions, which, {**how, "changed_ms": now_ms()})
             found = _rows(connection, AT.id == id)
+            if found and actor is not None:
+                add_audit_row(connection, actor, ACTIONS[how["wanted"]], id, found[0].name)
         if not found:
             raise LedgerError(f"submission {id!r}: must be one of this service")
         return found[0]
+
+
+def _count_open(connection: Connection, owner: str) -> int:
+    return connection.scalar(select(func.count()).where(AT.owner == owner, AT.outcome.is_(None))) or 0
 
 
 def _rows(connection: Connection, which: Any) -> Sequence[Submission]:

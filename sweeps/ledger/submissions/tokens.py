@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Collection
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from sweeps.ledger import tables
 from sweeps.ledger.database import LedgerError
@@ -102,15 +102,20 @@ class Tokens(Driving):
 
     def note(self, actor: str, action: str, target: str, detail: str = "") -> None:
         """Add an entry to the audit log."""
-        row = {"at_ms": now_ms(), "actor": actor, "action": action, "target": target, "detail": storable(detail)}
         with self._write() as connection:
-            connection.execute(insert(tables.audit).values(seal(tables.audit, row)))
+            add_audit_row(connection, actor, action, target, detail)
 
     def audit(self, limit: int = 100) -> list[AuditRow]:
         """Return the last entries of the audit log, newest first."""
         query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(limit)
         with self._read() as connection:
             return intact_rows(connection, tables.audit, query, AuditRow.read)
+
+
+def add_audit_row(connection: Connection, actor: str, action: str, target: str, detail: str = "") -> None:
+    """Add an entry to the audit log, in the transaction of what it tells."""
+    row = {"at_ms": now_ms(), "actor": actor, "action": action, "target": target, "detail": storable(detail)}
+    connection.execute(insert(tables.audit), seal(tables.audit, row))
 
 
 def _hashed(secret: str) -> str:

@@ -10,15 +10,21 @@ from sweeps.ledger.leases import Fenced
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.submissions.queue import OtherRequest, Submissions
 from sweeps.ledger.submissions.rows import Submission, Wanted
+from sweeps.ledger.submissions.tokens import Tokens
 
 SPEC = {"name": "tiny", "epochs": 3}
 
 
 @pytest.fixture
-def queue(database: str) -> Iterator[Submissions]:
-    ledger = Ledger.open(database)
-    yield Submissions.of(ledger)
-    ledger.close()
+def ledger(database: str) -> Iterator[Ledger]:
+    opened = Ledger.open(database)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def queue(ledger: Ledger) -> Submissions:
+    return Submissions.of(ledger)
 
 
 @pytest.fixture
@@ -70,6 +76,18 @@ def test_a_launch_is_counted_once_and_only_for_what_is_wanted(queue, submit):
     assert queue.count_launch(one, 2) is None  # another loop saw the same row
     queue.want(one.id, Wanted.PAUSED)
     assert queue.count_launch(queue.submission(one.id), 2) is None
+
+
+@pytest.mark.databases
+def test_what_people_ask_for_is_in_the_audit_log_if_it_is_in_the_queue(queue, submit, ledger):
+    one = submit(idempotency="k")
+    assert submit(idempotency="k").id == one.id
+    queue.want(one.id, Wanted.PAUSED, "over budget")  # the service
+    queue.want(one.id, Wanted.RUNNING, actor="ada")
+    queue.settle(one.id, "failed")
+    queue.want(one.id, Wanted.CANCELLED, actor="ada")  # too late
+    told = [(entry.actor, entry.action, entry.target) for entry in Tokens.of(ledger).audit()]
+    assert told == [("ada", action, one.id) for action in ("cancel", "resume", "submit")]
 
 
 @pytest.mark.databases
