@@ -135,24 +135,27 @@ class Client:
         failing: float | None = None  # since when
         while True:
             try:
-                with self._answer(
-                    "GET", f"/v1/sweeps/{_quoted(id)}/events", None, {"Last-Event-ID": str(after)}
-                ) as answer:
-                    for kind, number, data in _messages(answer.iter_lines(decode_unicode=True)):
-                        failing = None
-                        if kind == "submission":
-                            one = _adapter(Submitted).validate_python(data)
-                            yield one
-                            if one.ended:
-                                return
-                        else:
-                            after = number
-                            yield _adapter(Happening).validate_python(data)
+                for kind, number, data in self._stream(id, after):
+                    failing = None
+                    if kind == "submission":
+                        one = _adapter(Submitted).validate_python(data)
+                        yield one
+                        if one.ended:
+                            return
+                    else:
+                        after = number
+                        yield _adapter(Happening).validate_python(data)
             except (requests.RequestException, ServiceAway) as error:
                 failing = failing or time.monotonic()
                 if time.monotonic() - failing > self._patience:
                     raise ServiceAway(f"service {origin(self._url)}: does not answer: {_short(error)}") from None
             time.sleep(PAUSE_SECONDS)
+
+    def _stream(self, id: str, after: int) -> Iterator[tuple[str, int, Any]]:
+        """Yield the messages of one connection until it ends."""
+        path = f"/v1/sweeps/{_quoted(id)}/events"
+        with self._answer("GET", path, None, {"Last-Event-ID": str(after)}) as answer:
+            yield from _messages(answer.iter_lines(decode_unicode=True))
 
     def _command(self, id: str, action: str) -> Submitted:
         return _read(Submitted, self._ask("POST", f"/v1/sweeps/{_quoted(id)}/{action}"))

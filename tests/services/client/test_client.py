@@ -13,6 +13,7 @@ from stories import Story
 
 from services.client.client import Client, ServiceAway
 from services.errors import OperationError
+from services.server.desk import PAGE
 from services.server.values import Happening, Submitted
 from services.settings import Settings
 from services.verbs import gate
@@ -101,6 +102,20 @@ def test_events_continue_after_the_last_one_received(client, api, story, carried
     api.queue.release(one.id, 1, outcome="finished")
     every = [event.id for event in client.events(one.id) if isinstance(event, Happening)]
     assert [event.id for event in client.events(one.id, after=every[4]) if isinstance(event, Happening)] == every[5:]
+
+
+def test_many_events_come_page_by_page_without_a_pause(client, api, story, carried_out, monkeypatch):
+    monkeypatch.setattr("services.api.events.LOOK_SECONDS", 60)
+    story.seeds, story.epochs = 24, 40
+    one, _ = client.submit(SPEC)
+    story.begin().tell().end()
+    carried_out(one.id, story.sweep_id)
+    api.queue.release(one.id, 1, outcome="finished")
+    rows = api.ledger.events(story.sweep_id, limit=10_000)
+    assert len(rows) > 2 * PAGE
+    began = time.monotonic()
+    assert [event.id for event in client.events(one.id) if isinstance(event, Happening)] == [row.id for row in rows]
+    assert time.monotonic() - began < 60
 
 
 def test_faults_of_a_spec_are_those_of_validate(client):

@@ -8,7 +8,7 @@ import pytest
 from sweeps.ledger import leases
 from sweeps.ledger.leases import Fenced
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.submissions.queue import OtherRequest, Submissions
+from sweeps.ledger.submissions.queue import OtherRequest, Submissions, TooManyOpen
 from sweeps.ledger.submissions.rows import Submission, Wanted
 from sweeps.ledger.submissions.tokens import Tokens
 
@@ -76,6 +76,18 @@ def test_a_launch_is_counted_once_and_only_for_what_is_wanted(queue, submit):
     assert queue.count_launch(one, 2) is None  # another loop saw the same row
     queue.want(one.id, Wanted.PAUSED)
     assert queue.count_launch(queue.submission(one.id), 2) is None
+
+
+@pytest.mark.databases
+def test_an_owner_has_at_most_so_many_open_ones(queue, submit, ledger):
+    first = submit(idempotency="first", most_open=1)
+    with pytest.raises(TooManyOpen, match="submissions: must be at most 1 without an outcome, got one more than 1"):
+        submit(idempotency="second", most_open=1)
+    assert submit(idempotency="first", most_open=1) == first  # it is not one more
+    assert (len(queue.page("ada")), len(Tokens.of(ledger).audit())) == (1, 1)
+    assert submit("bob", most_open=1).owner == "bob"
+    queue.settle(first.id, "finished")
+    assert submit(idempotency="second", most_open=1).id != first.id
 
 
 @pytest.mark.databases
