@@ -24,7 +24,7 @@ from sweeps.results.confidence import Floats
 from sweeps.results.grids import Grid
 from sweeps.results.measures import measures
 from sweeps.results.values import Verdict
-from sweeps.spec.rules import MEASURES
+from sweeps.spec.measures import MEASURES
 
 SEEDS = (2, 3, 5, 10)
 SHAPES: dict[str, Floats] = {

@@ -68,16 +68,18 @@ def measure(url: str, home: Path, asked: argparse.Namespace) -> dict[str, object
     queue.take(watched.id, number)
     queue.renew(watched.id, number, sweep_id=story.sweep_id)
     seen: list[list[int]] = [[] for _ in range(asked.watchers)]
-
     connected = threading.Barrier(asked.watchers + 1, timeout=60)
 
-    def watch(place: list[int]) -> None:
-        client = Client(url, tokens.make("watched", ["read"])[1])  # a token has at most 16 streams
-        for count, event in enumerate(client.events(watched.id)):
-            if count == 0:
-                connected.wait()
-            if isinstance(event, Happening):
-                place.append(event.id)
+    def watch(place: list[int], token: str) -> None:
+        try:
+            for count, event in enumerate(Client(url, token).events(watched.id)):
+                if count == 0:
+                    connected.wait()
+                if isinstance(event, Happening):
+                    place.append(event.id)
+        except BaseException:
+            connected.abort()  # nobody waits for this one
+            raise
 
     submitting = [tokens.make(f"owner{owner}", ["submit"])[1] for owner in range(asked.submitters)]
     latencies: list[float] = []
@@ -95,7 +97,8 @@ def measure(url: str, home: Path, asked: argparse.Namespace) -> dict[str, object
     Client(url, tokens.make("first", ["submit"])[1]).submit(
         SPEC
     )  # `abel serve` imports what this does before it serves
-    watchers = [threading.Thread(target=watch, args=(place,)) for place in seen]
+    watching = [tokens.make("watched", ["read"])[1] for _ in seen]  # a token has at most 16 streams
+    watchers = [threading.Thread(target=watch, args=given) for given in zip(seen, watching, strict=True)]
     submitters = [threading.Thread(target=submit, args=(owner,)) for owner in range(asked.submitters)]
     for thread in watchers:
         thread.start()
@@ -113,6 +116,7 @@ def measure(url: str, home: Path, asked: argparse.Namespace) -> dict[str, object
     distinct = asked.submitters * len({index - 1 if index % 5 == 4 else index for index in range(asked.each)})
     return {
         "submissions": len(latencies),
+        "submissions expected": asked.submitters * asked.each,
         "distinct": len(made),
         "distinct expected": distinct,
         "p50 ms": round(1000 * statistics.median(latencies)),

@@ -72,7 +72,7 @@ def join(path: str, name: object) -> str:
     return f"{path}.{name}" if path else str(name)
 
 
-def leads(field: object, path: str) -> bool:
+def leads(field: str, path: str) -> bool:
     """Whether a path leads to a field, whose name may itself have dots, or to something within it."""
     return path == field or path.startswith((f"{field}.", f"{field}["))
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from services import streams
-from services.cli import completion, data, gate, ledger, rendering, rendering_sweeps, specs
+from services.cli import completion, data, gate, rendering, rendering_sweeps, specs, upkeep
 from services.cli.group import Commands
 from services.cli.options import (
     SAVE_EVERY_SECONDS,
@@ -220,13 +220,11 @@ for command in (remote.submit, remote.watch, remote.logs, remote.pause, going_on
 app.command("list")(remote.list_submissions)
 app.command("serve")(serve.start_service)
 app.command()(gate.check)
-app.command()(ledger.backup)
-app.command()(ledger.repair)
-app.command()(ledger.adopt)
-
-
-app.command()(ledger.gc)
-app.command()(ledger.track)
+app.command()(upkeep.backup)
+app.command()(upkeep.repair)
+app.command()(upkeep.adopt)
+app.command()(upkeep.gc)
+app.command()(upkeep.track)
 
 
 @app.command()

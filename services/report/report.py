@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from services.errors import OperationError
 from services.report import figures, page, robustness_figures, sections, themes
 from services.report.bounce_figures import bounces_figure, shown_of
+from services.report.exhibits import Exhibit, exhibit, missing
 from services.report.export import export
 from services.report.findings import unfinished, unheard
-from services.report.main_figures import Exhibit, exhibit, missing
 from services.schemas import UI_PORT
 from services.settings import Settings
 from services.tracking.run_measures import error_of

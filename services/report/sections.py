@@ -16,14 +16,14 @@ from services.wording import duration
 from sweeps.ledger.records import SweepRow
 from sweeps.results import comparison
 from sweeps.results.axes import heat, interaction
-from sweeps.results.claims.observations import Held
 from sweeps.results.claims.paper import ClaimResult
+from sweeps.results.claims.robustness_evidence import Held
 from sweeps.results.frames import Frames
 from sweeps.results.measures import near_chance
 from sweeps.results.robustness_tables import Robustness
 from sweeps.results.values import Interval
 from sweeps.results.wording import counted, in_words, signed
-from sweeps.spec.rules import MEASURES
+from sweeps.spec.measures import MEASURES
 
 OF_ONE_SETTING = ("mean", "diverged", "decays")  # measures of an arm without a grid
 FOLD_ABOVE = 60  # a longer table of trials is folded

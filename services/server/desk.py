@@ -41,7 +41,8 @@ class Desk:
 
     def __init__(self, settings: Settings, ledger: Ledger, jobs: JobPlace) -> None:
         self._settings, self._ledger, self._jobs = settings, ledger, jobs
-        # SQLite lets its writers sleep in turns that grow, so that one in a hundred would wait for seconds.
+        # SQLite lets its writers sleep in turns that grow, so that one in a hundred would wait for seconds; and PostgreSQL's do
+        # not see each other's submissions, so that two at once could exceed an owner's limit.
         self._writing = threading.Lock()
         self._queue, self._tokens = Submissions.of(ledger), Tokens.of(ledger)
         self._trial_names = lru_cache(SWEEPS_KNOWN)(self._read_names)
@@ -207,7 +208,8 @@ class Desk:
     def _want(self, actor: Token, id: str, wanted: Wanted) -> Submitted:
         one = self.named(actor, id)
         with self._writing:
-            return self._shown(self._queue.want(one.id, wanted, actor=actor.owner))
+            changed = self._queue.want(one.id, wanted, actor=actor.owner)
+        return self._shown(changed)
 
     def _shown(self, one: Submission) -> Submitted:
         return shown_submission(

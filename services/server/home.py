@@ -97,14 +97,17 @@ class Home:
             left_at = float("inf")
             while True:
                 try:
-                    new = [happening(event, names) for event in ledger.events(row.id, after, PAGE)]
-                    yield from new
-                    if new:
-                        after, mark = new[-1].id, ()
-                        continue
                     before, mark = mark, _mark(ledger, row.id)
-                    if mark != before:
-                        now = shown_sweep(ledger, ledger.sweep(row.id), _ones(ledger, row))
+                    is_new = mark != before
+                    # Read before the events, so that none is missing at the end.
+                    now = shown_sweep(ledger, ledger.sweep(row.id), _ones(ledger, row)) if is_new else None
+                    new = [happening(event, names) for event in ledger.events(row.id, after, PAGE)] if is_new else []
+                    yield from new
+                    after = new[-1].id if new else after
+                    if len(new) == PAGE:
+                        mark = ()  # there may be more of them
+                        continue
+                    if now is not None:
                         yield now
                         if now.ended:
                             return

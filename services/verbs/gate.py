@@ -20,8 +20,8 @@ from sweeps.results.grids import Grid
 from sweeps.results.measures import telling
 from sweeps.results.summary import results
 from sweeps.results.values import Finding, Interval, Power, TrialResult, Verdict
-from sweeps.spec import rules, sections
-from sweeps.spec.rules import Rule
+from sweeps.spec import shapes
+from sweeps.spec.measures import MEASURES, Rule, margin_fault, read_rule
 from sweeps.spec.sections import Check, Statistic
 from sweeps.spec.sweep import SweepSpec
 
@@ -133,7 +133,7 @@ def _held_to(
 ) -> tuple[dict[str, float], list[Rule]]:
     """The margins and rules of a spec, with those given on top; a given margin overrides the spec's."""
     margins = {**asked.check.margins, **margins}
-    wanted = [*map(rules.read_rule, asked.check.rules), *more_rules]
+    wanted = [*map(read_rule, asked.check.rules), *more_rules]
     named = [rule.arm for rule in wanted if rule.arm] + [name.rpartition(".")[0] for name in margins if "." in name]
     if strange := [arm for arm in named if arm not in asked.arms]:
         known = ", ".join(asked.arms)
@@ -150,7 +150,7 @@ def _asked(row: SweepRow) -> _Asked:
         SpecError: another version of the program wrote it.
     """
     faults = Faults()
-    check = sections.read_shape(Check, row.spec.get("check") or {}, faults)
+    check = shapes.read_shape(Check, row.spec.get("check") or {}, faults)
     faults.raise_if_any(f"sweep {row.name!r}: `check` of its spec in the ledger, written by another version")
     assert check is not None
     return _Asked(sweep=row.name, arms=tuple(row.spec["arms"]), check=check)
@@ -163,7 +163,7 @@ def rule(text: str) -> Rule:
         OperationError: it is invalid.
     """
     try:
-        return rules.read_rule(text)
+        return read_rule(text)
     except ValueError as error:
         raise OperationError(f"rule {text!r}: {error}") from None
 
@@ -223,12 +223,12 @@ def _margin(text: str) -> tuple[str, float]:
         value = float(amount)
     except ValueError:
         value = math.nan
-    if name.rpartition(".")[2] not in rules.MEASURES or math.isnan(value):
+    if name.rpartition(".")[2] not in MEASURES or math.isnan(value):
         raise OperationError(
             f"margin {text!r}: must be MEASURE=AMOUNT or ARM.MEASURE=AMOUNT, with an amount above 0 and one of "
-            f"{', '.join(rules.MEASURES)}"
+            f"{', '.join(MEASURES)}"
         )
-    if fault := rules.margin_fault(name, value):
+    if fault := margin_fault(name, value):
         raise OperationError(f"margin {text!r}: {fault}")
     return name, value
 

@@ -20,7 +20,7 @@ from sweeps.results import confidence
 from sweeps.results.confidence import CONFIDENCE, Floats, around, level, log_odds, student, without_bounds
 from sweeps.results.grids import Grid
 from sweeps.results.values import Interval
-from sweeps.spec.rules import MEASURES, NEAR_POINTS
+from sweeps.spec.measures import MEASURES, NEAR_POINTS
 
 NEAR_CHANCE = 0.9  # of the error of guessing
 

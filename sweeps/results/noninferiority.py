@@ -19,7 +19,7 @@ from sweeps.results.confidence import level
 from sweeps.results.grids import Grid
 from sweeps.results.measures import NEAR_CHANCE, measure, near_chance, rounding, trusted
 from sweeps.results.values import Finding, Interval, Verdict
-from sweeps.spec.rules import MEASURES, Rule
+from sweeps.spec.measures import MEASURES, Rule
 
 ALPHA = 0.05
 

@@ -9,7 +9,7 @@ from sweeps.results import noninferiority
 from sweeps.results.confidence import Floats
 from sweeps.results.grids import Grid
 from sweeps.results.values import Power, Verdict
-from sweeps.spec.rules import MEASURES
+from sweeps.spec.measures import MEASURES
 
 SEEDS = (2, 3, 5, 10)
 SWEEPS = 400
@@ -89,5 +89,6 @@ def _worsened(name: str, means: Floats, weights: Floats, worse: float) -> Floats
         return means + worse
     if name == "spread":
         return np.where(np.arange(len(means)) == means.argmax(), means + worse, means)
+    assert name == "area", f"how errors grow by which {name} grows must be said here"
     best = means.argmin()
     return np.where(np.arange(len(means)) == best, means, means + worse / (1 - weights[best]))

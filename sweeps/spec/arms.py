@@ -10,7 +10,7 @@ from typing import Any
 
 from abel.schedules import SCHEDULES
 from sweeps.errors import Faults, join, unknown
-from sweeps.spec import sampling, sections
+from sweeps.spec import sampling, sections, shapes
 from sweeps.spec.grid import Axis, parse_axis
 from workers.config import Program
 
@@ -59,12 +59,12 @@ def read_arm(name: str, raw: Any, program: Program | None, epochs: int | None, f
     if isinstance(grid, Mapping) and not grid:
         faults.must(path, "name at least one field, or be left out", grid)
     sampled = raw.get("search") is not None
-    search = sections.read_shape(sections.Search, raw["search"], Faults()) if sampled else None
+    search = shapes.read_shape(sections.Search, raw["search"], Faults()) if sampled else None
     if sampled and "grid" not in raw:
         faults.add(f"arms.{name}.search", "must have a grid to draw from")
     halving = None
     if raw.get("halving") is not None:
-        halving = sections.read_shape(sections.Halving, raw["halving"], Faults())
+        halving = shapes.read_shape(sections.Halving, raw["halving"], Faults())
         if "grid" not in raw:
             faults.add(f"arms.{name}.halving", "must have a grid whose settings compete")
     axes: dict[str, Axis] = {}

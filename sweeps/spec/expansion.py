@@ -65,7 +65,8 @@ def _base_programs(request: ExpansionRequest, faults: Faults) -> dict[str, Progr
             decoded[key] = programs.decode_program({**request.program, **own})
         found[name], broken = decoded[key]
         for path, rule in broken.items():
-            top = f"arms.{name}.program" if any(leads(key, path) for key in own) else "program"
+            field = max((key for key in (*request.program, *own) if leads(key, path)), key=len, default=None)
+            top = f"arms.{name}.program" if field in own else "program"
             faults.add(join(top, path) if path else top, rule)
     return found
 
@@ -163,7 +164,9 @@ class _Points:
             unread = self._arm.unread
             if rule == "is missing" and (unread is None or field in unread):
                 continue  # its axis is faulty, and that fault is reported
-            varied = field.partition("[")[0] in own
+            varied = any(leads(axis, field) for axis in own)
+            if not varied and (within := [axis for axis in own if leads(field, axis)]):
+                varied, field = True, within[0]  # a rule on a group of fields, which the axis broke
             axis = self._arm.axes.get(field)
             if isinstance(axis, Between) and rule.startswith("must be an integer"):
                 ends = f"{math.ceil(axis.ends[0])}, {math.floor(axis.ends[1])}"

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo
+from pydantic import AfterValidator, Field, JsonValue, ValidationInfo
 
-from sweeps.errors import Faults
-from sweeps.spec import programs, rules, schedules
-from sweeps.spec.shapes import STRICT, SchemaAs, shape_of
+from sweeps.spec import measures, programs, schedules
+from sweeps.spec.shapes import Part, SchemaAs
 
 MAX_EPOCHS = 1_000_000
 MAX_TRIALS = 100_000
 MAX_SEED = 2**32 - 1
 
-_Shape = TypeVar("_Shape", bound=BaseModel)
 _Item = TypeVar("_Item", int, str)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -84,20 +81,20 @@ def _hosts(value: int, info: ValidationInfo) -> int:
 
 
 def _measure(value: str) -> str:
-    if value.rpartition(".")[2] not in rules.MEASURES:
-        raise ValueError(f"must be a measure, or ARM.measure: one of {', '.join(rules.MEASURES)}")
+    if value.rpartition(".")[2] not in measures.MEASURES:
+        raise ValueError(f"must be a measure, or ARM.measure: one of {', '.join(measures.MEASURES)}")
     return value
 
 
 def _margins(value: dict[str, float]) -> dict[str, float]:
     for name, amount in value.items():
-        if fault := rules.margin_fault(name, amount):
+        if fault := measures.margin_fault(name, amount):
             raise ValueError(fault)
     return value
 
 
 def _rule_text(value: str) -> str:
-    rules.read_rule(value)
+    measures.read_rule(value)
     return value
 
 
@@ -138,12 +135,6 @@ Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 Prose = Annotated[str, Field(max_length=10_000), AfterValidator(_prose)]
 Amount = Annotated[float, Field(ge=0, le=1024)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-
-
-class Part(BaseModel):
-    """A part of a spec: frozen, no unknown keys, no type conversions."""
-
-    model_config = ConfigDict(frozen=True, **STRICT)
 
 
 class Search(Part):
@@ -289,12 +280,3 @@ class Document(Part):
     limits: Limits = Field(default=Limits(), description="Upper bounds on the size of the sweep.")
     check: Check | None = Field(default=None, description="Settings of `abel check`.")
     claims: Claims | None = Field(default=None, description="Which of the paper's claims the sweep tests.")
-
-
-def read_shape(model: type[_Shape], document: Mapping[str, Any], faults: Faults) -> _Shape | None:
-    """Return the decoded document, or None after adding to `faults`."""
-    found: _Shape | None
-    found, broken = shape_of(model).decode(document)
-    for path, rule in broken.items():
-        faults.add(path, rule)
-    return found

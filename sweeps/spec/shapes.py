@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar
 
-from pydantic import ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
+from sweeps.errors import Faults
 from sweeps.spec.refusals import rules_of
 
 _Built = TypeVar("_Built")
+_Model = TypeVar("_Model", bound=BaseModel)
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Part(BaseModel):
+    """A part of a spec: frozen, no unknown keys, no type conversions."""
+
+    model_config = ConfigDict(frozen=True, **STRICT)
 
 
 @dataclass(frozen=True)
@@ -85,3 +93,12 @@ class Shape(Generic[_Built]):
 def shape_of(model: Any) -> Shape[Any]:
     """Return the shape of a pydantic model, or of a dataclass with its own configuration."""
     return Shape(model, config=None)
+
+
+def read_shape(model: type[_Model], document: Mapping[str, Any], faults: Faults) -> _Model | None:
+    """Return the decoded document, or None after adding to `faults`."""
+    found: _Model | None
+    found, broken = shape_of(model).decode(document)
+    for path, rule in broken.items():
+        faults.add(path, rule)
+    return found

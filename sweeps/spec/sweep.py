@@ -21,7 +21,7 @@ from pydantic import PrivateAttr
 from sweeps import catalog
 from sweeps.errors import Faults, SpecError, shown, unknown
 from sweeps.files import PathFault, decode_text, named, read_file
-from sweeps.spec import rules, schema, sections, yaml
+from sweeps.spec import measures, schema, sections, shapes, yaml
 from sweeps.spec.expansion import ExpansionRequest, expand, trial_count
 from sweeps.spec.sections import Arm, Limits, Resources
 from sweeps.spec.trial import Trial
@@ -106,7 +106,7 @@ def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
         raise SpecError(
             [f"must be a mapping, with a name, program, epochs, seeds and arms, got {shown(document)}"], source
         )
-    spec = sections.read_shape(SweepSpec, document, faults)
+    spec = shapes.read_shape(SweepSpec, document, faults)
     trials = expand(_request(document), faults)
     if spec is not None and spec.check is not None:
         _check_arms(spec.check, spec.arms, faults)
@@ -119,7 +119,7 @@ def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
 def _check_arms(check: sections.Check, arms: Mapping[str, Arm], faults: Faults) -> None:
     """Add a fault for each margin or rule that names an unknown arm."""
     named = [(f"check.margins.{name}", name.rpartition(".")[0]) for name in check.margins]
-    named += [(f"check.rules[{index}]", rules.read_rule(text).arm or "") for index, text in enumerate(check.rules)]
+    named += [(f"check.rules[{index}]", measures.read_rule(text).arm or "") for index, text in enumerate(check.rules)]
     for path, arm in named:
         if arm and arm not in arms:
             faults.add(path, unknown("arm", arm, arms))

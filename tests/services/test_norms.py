@@ -1,4 +1,4 @@
-"""Tests for `sweeps/results/claims/norm_curves.py`, `norm_findings.py`, `norm_figures.py` and `main_figures.py`."""
+"""Tests for `sweeps/results/claims/norm_curves.py`, `norm_findings.py`, `norm_figures.py` and `exhibits.py`."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from abel.schedules import Event, Observation, replay
-from services.report.main_figures import Exhibit, exhibit
+from services.report.exhibits import Exhibit, exhibit
 from services.report.norm_findings import norm_curves_findings, norm_equation_findings
 from services.report.themes import png
 from sweeps.results.claims.norm_curves import NormCourse, by_l2, by_rate

@@ -62,8 +62,8 @@ def sweep(story: Story, request: pytest.FixtureRequest) -> Story:
 def show(story: Story, uri: str, tmp_path: Path, more: Callable[[], bool] = lambda: False) -> list[str]:
     """The projector's loop, with shorter pauses and timeouts; returns what it said.
 
-    The timeout is the loop's alone: the test's own questions go to a server that may be slow on a busy machine, and are asked
-    once.
+    The short timeout holds while the loop runs: what the test itself asks afterwards is not repeated, and the server may be slow
+    on a busy machine.
     """
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:

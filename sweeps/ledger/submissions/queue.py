@@ -58,33 +58,18 @@ class Submissions(Driving):
     ) -> tuple[Submission, bool]:
         """Enter a request; return it, and whether it is new: with a known idempotency key, the earlier one is returned.
 
-        A new one is in the audit log, too.
+        A new one is entered in the audit log in the same transaction.
 
         Args:
-            most_open: how many submissions without an outcome the owner may have.
+            most_open: how many submissions without an outcome the owner may have; callers take turns to have it kept exactly.
 
         Raises:
             OtherRequest: the key was used for another request.
             TooManyOpen: it would be one more than the owner may have.
         """
-        request = encode([name, spec, options, priority], sort_keys=True)
-        body, now = hashlib.sha256(request.encode()).hexdigest(), now_ms()
-        row = {
-            "id": secrets.token_hex(8),
-            "owner": owner,
-            "idempotency": idempotency,
-            "body": body,
-            "name": name,
-            "spec": encode(spec, sort_keys=False),
-            "options": encode(options),
-            "priority": priority,
-            "wanted": Wanted.RUNNING,
-            "created_ms": now,
-            "changed_ms": now,
-        }
+        row = seal(tables.submissions, _new_row(owner, name, spec, options, priority, idempotency))
         with self._write() as connection:
             entry = upsert(connection, tables.submissions).on_conflict_do_nothing().returning(tables.submissions)
-            row = seal(tables.submissions, row)
             made = intact_rows(connection, tables.submissions, entry, Submission.read, row)
             if made and most_open is not None and (open_now := _count_open(connection, owner)) > most_open:
                 rule = f"must be at most {most_open} without an outcome, got one more than {open_now - 1}"
@@ -93,7 +78,7 @@ class Submissions(Driving):
                 add_audit_row(connection, owner, "submit", made[0].id, name)
             known = (AT.owner == owner) & (AT.idempotency == idempotency)
             (found,) = made or _rows(connection, known)
-        if found.body != body:
+        if found.body != row["body"]:
             raise OtherRequest(f"idempotency key {idempotency!r}: was used for another request (submission {found.id})")
         return found, bool(made)
 
@@ -130,9 +115,12 @@ class Submissions(Driving):
         One that has an outcome keeps it, and one that was cancelled stays so.
 
         Args:
-            actor: who wants it, for the audit log, which also tells if it has no effect; None for the service itself.
+            actor: who wants it: named in the audit log even if nothing changes, as where it is wanted already; None for the
+                service itself.
         """
         which = (AT.id == id) & AT.outcome.is_(None) & (AT.wanted != Wanted.CANCELLED)
+        if actor is not None:  # else a person who resumes what is running would reset the count of failed launches
+            which &= (AT.wanted != wanted) | AT.error.is_not(None)
         return self._change(which, {"wanted": wanted, "error": why and storable(why), "failures": 0}, id, actor)
 
     # What the service does about it
@@ -236,6 +224,26 @@ class Submissions(Driving):
         if not found:
             raise LedgerError(f"submission {id!r}: must be one of this service")
         return found[0]
+
+
+def _new_row(
+    owner: str, name: str, spec: Mapping[str, Any], options: Mapping[str, Any], priority: int, idempotency: str | None
+) -> dict[str, Any]:
+    request = encode([name, spec, options, priority], sort_keys=True)
+    now = now_ms()
+    return {
+        "id": secrets.token_hex(8),
+        "owner": owner,
+        "idempotency": idempotency,
+        "body": hashlib.sha256(request.encode()).hexdigest(),
+        "name": name,
+        "spec": encode(spec, sort_keys=False),
+        "options": encode(options),
+        "priority": priority,
+        "wanted": Wanted.RUNNING,
+        "created_ms": now,
+        "changed_ms": now,
+    }
 
 
 def _count_open(connection: Connection, owner: str) -> int:

@@ -1,12 +1,12 @@
 """A sweep's evidence for the paper's claims on what schedules gain, with L2 and without.
 
-As in `observations`, every function raises `ValueError` with what is missing if there is no deciding number.
+As in `robustness_evidence`, every function raises `ValueError` with what is missing if there is no deciding number.
 """
 
 from collections.abc import Callable, Mapping
 
 from sweeps.results.claims.evidence import Evidence
-from sweeps.results.claims.observations import Seen, points_text
+from sweeps.results.claims.robustness_evidence import Seen, points_text
 from sweeps.results.claims.trial_rows import (
     Rows,
     final_errors,

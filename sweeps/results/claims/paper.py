@@ -9,18 +9,18 @@ setting is corrected for its choice (`sweeps/results/comparison.py`).
 The rules were written before the results of `fig-s1-cifar10` and `fig-3-cifar10` were seen; those of `fig-s6a-digits` and
 `fig-s6a-cifar10` were known. Two rules were corrected later, with all results known: ABEL's time was judged only by the grid's
 trials, and an extreme rate by differences of errors, even if nothing trained there. The correction for the best setting was
-changed after `fig-3-cifar10` had been seen; see bench/RESULTS.md. The rules on the norm (`norm_parts.py`) were written before any
-sweep of the catalogue's minis was run, but that on a small fixed rate, written with the other minis known and before its own was
-run. One was corrected with `fig-s7-mini` known: a norm that only rises was taken for a bounce.
+changed after `fig-3-cifar10` had been seen; see bench/RESULTS.md. The rules on the norm (`norm_claims.py`) were written before
+any sweep of the catalogue's minis was run, but that on a small fixed rate, written with the other minis known and before its own
+was run. One was corrected with `fig-s7-mini` known: a norm that only rises was taken for a bounce.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sweeps.results.claims.evidence import Evidence
-from sweeps.results.claims.norm_parts import NORM
-from sweeps.results.claims.observations import Held
-from sweeps.results.claims.parts import ROBUSTNESS, ClaimPart
+from sweeps.results.claims.norm_claims import NORM
+from sweeps.results.claims.robustness_claims import ROBUSTNESS, ClaimPart
+from sweeps.results.claims.robustness_evidence import Held
 from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
 from sweeps.spec.sections import Claim, Claims

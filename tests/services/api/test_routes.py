@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,6 +25,38 @@ def test_a_spec_is_submitted_once_a_key(api):
     detail = api.ask("GET", f"/v1/sweeps/{first.json()['id']}").json()
     assert (detail["spec"]["epochs"], detail["options"]["workers"], detail["detail"]) == (6, 2, None)
     assert detail["submission"]["phase"] == "queued"
+
+
+def test_an_owner_has_at_most_so_many_open_submissions(api, monkeypatch):
+    monkeypatch.setattr("services.server.desk.MOST_OPEN", 1)
+    key = {"of": "eager", "Idempotency-Key": "k1"}
+    id = api.ask("POST", "/v1/sweeps", {"spec": SPEC}, **key).json()["id"]
+    more = api.ask("POST", "/v1/sweeps", {"spec": SPEC}, of="eager")
+    assert (more.status_code, more.headers["retry-after"]) == (429, "60")
+    assert "must be at most 1 without an outcome, got one more than 1" in more.json()["detail"]
+    assert api.ask("POST", "/v1/sweeps", {"spec": SPEC}, **key).status_code == 200
+    api.queue.settle(id, "cancelled")
+    assert api.ask("POST", "/v1/sweeps", {"spec": SPEC}, of="eager").status_code == 201
+
+
+def test_nobody_waits_for_what_a_place_says_of_another_submission(api, monkeypatch):
+    id = api.submit("patient")
+    api.queue.count_launch(api.queue.submission(id), None)
+    asked, answer = threading.Event(), threading.Event()
+
+    def observe(id, number):
+        asked.set()
+        assert answer.wait(30)
+        return JobState.RUNNING
+
+    monkeypatch.setattr(api.jobs, "observe", observe)
+    cancelling = threading.Thread(target=lambda: api.ask("POST", f"/v1/sweeps/{id}/cancel", of="patient"))
+    cancelling.start()
+    assert asked.wait(30)
+    api.submit("hasty")
+    answer.set()
+    cancelling.join(30)
+    assert not cancelling.is_alive()
 
 
 def test_yaml_text_is_a_spec_too(api):

@@ -12,7 +12,7 @@ from services.cli.app import app
 from services.settings import Settings
 from services.verbs import gate
 from sweeps.processes.identity import IdentityLost
-from sweeps.spec.rules import MEASURES
+from sweeps.spec.measures import MEASURES
 
 SPEC = {
     "program": {},

@@ -13,11 +13,12 @@ from stories import Story
 
 from services.client.client import Client, ServiceAway
 from services.errors import OperationError
-from services.server.desk import PAGE
+from services.server.desk import PAGE, Desk
 from services.server.values import Happening, Submitted
 from services.settings import Settings
 from services.verbs import gate
 from sweeps.errors import SpecError
+from sweeps.ledger.database import LedgerAway
 from sweeps.results import baseline as baselines
 
 
@@ -102,6 +103,23 @@ def test_events_continue_after_the_last_one_received(client, api, story, carried
     api.queue.release(one.id, 1, outcome="finished")
     every = [event.id for event in client.events(one.id) if isinstance(event, Happening)]
     assert [event.id for event in client.events(one.id, after=every[4]) if isinstance(event, Happening)] == every[5:]
+
+
+def test_a_ledger_that_is_away_for_a_moment_delays_events(client, api, story, carried_out, monkeypatch):
+    one, _ = client.submit(SPEC)
+    story.begin().tell().end()
+    carried_out(one.id, story.sweep_id)
+    api.queue.release(one.id, 1, outcome="finished")
+    progress, away = Desk.progress, [LedgerAway("ledger postgresql://db: cannot be read: connection refused")]
+
+    def tried(*given):
+        if away:
+            raise away.pop()
+        return progress(*given)
+
+    monkeypatch.setattr(Desk, "progress", tried)
+    seen = [event.id for event in client.events(one.id) if isinstance(event, Happening)]
+    assert not away and seen == [row.id for row in api.ledger.events(story.sweep_id, limit=10_000)]
 
 
 def test_many_events_come_page_by_page_without_a_pause(client, api, story, carried_out, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from evidences import BOUNCE, FALL, evidence, trial
 
 from services.report import sections
-from services.report.main_figures import Exhibit, exhibit, missing
+from services.report.exhibits import Exhibit, exhibit, missing
 from services.report.themes import png
 from sweeps.results.claims.paper import claims_of
 from sweeps.results.frames import Frames

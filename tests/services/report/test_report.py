@@ -30,7 +30,7 @@ from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import Frames
 from sweeps.results.load import load
-from sweeps.spec.rules import MEASURES
+from sweeps.spec.measures import MEASURES
 
 
 @pytest.fixture

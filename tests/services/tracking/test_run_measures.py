@@ -19,7 +19,7 @@ from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results import baseline, summary
 from sweeps.results.measures import measures
-from sweeps.spec.rules import MEASURES
+from sweeps.spec.measures import MEASURES
 from workers.trajectory import TEST_ERROR
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 from sweeps.results.confidence import level
 from sweeps.results.grids import Grid, Point, grid
 from sweeps.results.measures import COVERAGE, ESTIMATES, bands, measure, measures, settled, trusted
-from sweeps.spec import rules
+from sweeps.spec.measures import MEASURES
 
 
 def table(errors, *, name="schedule.x", values=None, decays=None, diverged=None):
@@ -223,7 +223,7 @@ def test_a_hole_in_the_table_is_named():
 
 
 def test_rules_coverage_and_measures_speak_of_the_same():
-    assert tuple(ESTIMATES) == tuple(rules.MEASURES) == tuple(COVERAGE)
+    assert tuple(ESTIMATES) == tuple(MEASURES) == tuple(COVERAGE)
 
 
 def test_a_measure_is_trusted_from_the_seeds_on_at_which_it_was_seen_to_cover(monkeypatch):

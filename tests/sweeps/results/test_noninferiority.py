@@ -12,7 +12,7 @@ from sweeps.results.measures import COVERAGE
 from sweeps.results.noninferiority import compared, noninferior, ruled, verdict
 from sweeps.results.power import verdict_shares
 from sweeps.results.values import Finding, Verdict
-from sweeps.spec import rules
+from sweeps.spec.measures import MEASURES, read_rule
 
 HOLDS, REGRESSED, CANNOT_TELL = Verdict
 
@@ -92,9 +92,9 @@ def test_a_mean_that_changed_by_the_same_in_every_seed_cannot_tell():
 
 def test_the_same_results_hold_by_any_margin():
     noisy = sweep([10, 11, 12], 2, noise=5)
-    findings = noninferior({"abel": noisy}, {"abel": replace(noisy)}, dict.fromkeys(rules.MEASURES, 1e-6), [])
+    findings = noninferior({"abel": noisy}, {"abel": replace(noisy)}, dict.fromkeys(MEASURES, 1e-6), [])
     assert {finding.verdict for finding in findings} == {HOLDS}
-    assert len(findings) == len(rules.MEASURES)
+    assert len(findings) == len(MEASURES)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_the_same_results_hold_by_any_margin():
     ],
 )
 def test_rules_are_bounds_of_the_sweep_itself(rule, expected):
-    assert ruled("abel", BEFORE, rules.read_rule(rule), 0.05).verdict is expected
+    assert ruled("abel", BEFORE, read_rule(rule), 0.05).verdict is expected
 
 
 def test_a_rule_without_an_arm_is_one_for_each():
     arms = {"abel": BEFORE, "step": sweep([10, 20, 30])}
-    findings = noninferior({}, arms, {}, [rules.read_rule("spread <= 10"), rules.read_rule("step.best <= 12")])
+    findings = noninferior({}, arms, {}, [read_rule("spread <= 10"), read_rule("step.best <= 12")])
     told = [(finding.arm, finding.what, finding.verdict) for finding in findings]
     assert told == [("abel", "spread <= 10", HOLDS), ("step", "spread <= 10", REGRESSED), ("step", "best <= 12", HOLDS)]
 
@@ -206,7 +206,7 @@ def test_an_arm_near_chance_is_not_held_for_steady():
     assert told.pop("mean").verdict is REGRESSED
     assert {one.verdict for one in told.values()} == {CANNOT_TELL}
     assert all("near chance" in one.why for one in told.values())
-    assert ruled("abel", hopeless, rules.read_rule("spread <= 5"), 0.05).verdict is CANNOT_TELL
+    assert ruled("abel", hopeless, read_rule("spread <= 5"), 0.05).verdict is CANNOT_TELL
 
 
 def test_a_baseline_that_only_counts_what_diverged_cannot_tell():

@@ -633,13 +633,22 @@ def test_a_whole_number_is_not_spelt_as_a_decimal_anywhere(given, place):
         assert fault.startswith((f"{place}: must be an integer", f"{place}: must be a whole number"))
 
 
+def of_optax(name: str, axis: str) -> str:
+    """The spec with an optimiser of optax and an axis of one of its options."""
+    grid = "schedule.decay_epoch: [4, 10]"
+    return GOOD.replace("kind: sgd", f"kind: optax, name: {name}").replace(grid, f"{grid}\n      {axis}")
+
+
 def test_an_option_of_an_optimiser_of_optax_can_be_an_axis():
-    text = GOOD.replace("kind: sgd", "kind: optax, name: adagrad, options: {eps: 1.0e-7}").replace(
-        "schedule.decay_epoch: [4, 10]",
-        "schedule.decay_epoch: [4, 10]\n      program.optimizer.options.eps: [1.0e-6, 1.0e-5]",
-    )
-    trials = parse_spec(text).expand()
+    trials = parse_spec(of_optax("adagrad", "program.optimizer.options.eps: [1.0e-6, 1.0e-5]")).expand()
     found = {
         trial.program.optimizer.options["eps"] for trial in trials if "program.optimizer.options.eps" in trial.settings
     }
     assert found == {1e-6, 1e-5}
+
+
+def test_a_rule_on_a_group_that_an_axis_breaks_is_told_at_the_axis():
+    with pytest.raises(SpecError) as error:
+        parse_spec(of_optax("adagrad", "program.optimizer.options.epss: [1.0e-6]"))
+    (fault,) = error.value.faults
+    assert fault.startswith("arms.decay-at.grid.program.optimizer.options.epss: must be arguments of optax.adagrad")

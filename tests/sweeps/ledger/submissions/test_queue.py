@@ -103,6 +103,25 @@ def test_what_people_ask_for_is_in_the_audit_log_if_it_is_in_the_queue(queue, su
 
 
 @pytest.mark.databases
+def test_nothing_is_entered_that_the_audit_log_cannot_take(queue, submit, monkeypatch):
+    one = submit()
+    monkeypatch.setattr("sweeps.ledger.submissions.queue.add_audit_row", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        submit()
+    with pytest.raises(ZeroDivisionError):
+        queue.want(one.id, Wanted.PAUSED, actor="ada")
+    assert queue.page(None) == [one]
+
+
+@pytest.mark.databases
+def test_who_resumes_what_runs_does_not_reset_its_failed_launches(queue, submit):
+    one = submit()
+    queue.count_launch(one, None)
+    assert queue.want(one.id, Wanted.RUNNING, actor="ada").failures == 1
+    assert queue.want(one.id, Wanted.PAUSED, actor="ada").failures == 0
+
+
+@pytest.mark.databases
 def test_one_process_takes_a_launch_and_an_older_one_writes_nothing(queue, submit, monkeypatch):
     one = submit()
     number = queue.count_launch(one, None)

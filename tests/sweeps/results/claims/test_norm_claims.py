@@ -1,4 +1,4 @@
-"""Tests for `norm_observations.py`, `gains.py` and `norm_parts.py`: rules on the norm, kept, broken and left open."""
+"""Tests for `norm_evidence.py`, `gains.py` and `norm_claims.py`: rules on the norm, kept, broken and left open."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from services.report import themes
-from services.report.main_figures import exhibit, missing
+from services.report.exhibits import exhibit, missing
 from services.report.themes import LIGHT
 from sweeps.results.claims.evidence import FACTOR, LAST, RATE, Evidence
 from sweeps.results.claims.paper import evaluate_claims

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sweeps.results.claims import observations
+from sweeps.results.claims import robustness_evidence
 from sweeps.results.claims.evidence import Evidence, NormShape
-from sweeps.results.claims.observations import Bound, Seen
+from sweeps.results.claims.robustness_evidence import Bound, Seen
 from sweeps.spec.sections import Claim
 
 
@@ -51,7 +51,7 @@ ROBUSTNESS: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="ABEL is level with a tuned step-wise schedule.",
             rule="the final errors, each at its own best setting, differ by less than {margin} points",
             bound=within_margin,
-            look=observations.tuned,
+            look=robustness_evidence.tuned,
         ),
     ),
     "cosine": (
@@ -60,13 +60,13 @@ ROBUSTNESS: Mapping[Claim, tuple[ClaimPart, ...]] = {
             rule="averaged over the rates at which it bounces, simple decay has the larger error, each at the lowest training "
             "loss and simple decay at its best factor",
             bound=above_zero,
-            look=observations.cosine_gain(NormShape.BOUNCES),
+            look=robustness_evidence.cosine_gain(NormShape.BOUNCES),
         ),
         ClaimPart(
             says="Cosine gains nothing where the norm does not bounce.",
             rule="averaged over the rates at which it does not bounce, cosine gains less than {margin} points",
             bound=below_margin,
-            look=observations.cosine_gain(NormShape.LEVELS),
+            look=robustness_evidence.cosine_gain(NormShape.LEVELS),
         ),
     ),
     "decay_time": (
@@ -74,14 +74,14 @@ ROBUSTNESS: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="Decaying before the norm has bounced hurts a lot.",
             rule="the error of the grid's earliest decay is more than {margin} points above that of its first decay after ABEL's",
             bound=above_margin,
-            look=observations.early,
+            look=robustness_evidence.early,
         ),
         ClaimPart(
             says="ABEL's time to decay is near the best.",
             rule="ABEL's error is less than {margin} points above that of the grid's best decay, and so is the error of the "
             "grid's first decay after ABEL's",
             bound=below_margin,
-            look=observations.timing,
+            look=robustness_evidence.timing,
         ),
     ),
     "last_decay": (
@@ -90,7 +90,7 @@ ROBUSTNESS: Mapping[Claim, tuple[ClaimPart, ...]] = {
             rule="at more than half of the epochs the final error is within {margin} points of that at 85 % of training, with "
             "simultaneous bounds",
             bound=within_margin,
-            look=observations.last_decay,
+            look=robustness_evidence.last_decay,
         ),
     ),
     "decay_factor": (
@@ -98,13 +98,13 @@ ROBUSTNESS: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="The decay factor barely matters for ABEL's final error.",
             rule="averaged over the other axes, it spreads by less than {margin} points over the factors",
             bound=below_margin,
-            look=observations.factor,
+            look=robustness_evidence.factor,
         ),
         ClaimPart(
             says="The number of decays adjusts: a larger factor leads to more.",
             rule="ABEL decays more often at the largest factor than at the smallest",
             bound=above_zero,
-            look=observations.more_decays,
+            look=robustness_evidence.more_decays,
         ),
     ),
     "rate": (
@@ -112,20 +112,20 @@ ROBUSTNESS: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="ABEL's error grows less with the rate than step-wise's.",
             rule="averaged over the rates, the final error exceeds that of the best rate by less for ABEL",
             bound=below_zero,
-            look=observations.growth("step"),
+            look=robustness_evidence.growth("step"),
         ),
         ClaimPart(
             says="ABEL's error grows less with the rate than cosine's.",
             rule="averaged over the rates, the final error exceeds that of the best rate by less for ABEL",
             bound=below_zero,
-            look=observations.growth("cosine"),
+            look=robustness_evidence.growth("cosine"),
         ),
         ClaimPart(
             says="At an extreme rate only ABEL trains.",
             rule="at the largest rate, each at its best factor, ABEL's final error is below 90 % of that of guessing, and that "
             "of every other schedule is above it",
             bound=above_margin,
-            look=observations.extreme,
+            look=robustness_evidence.extreme,
         ),
     ),
 }

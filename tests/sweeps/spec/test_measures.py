@@ -1,8 +1,8 @@
-"""Tests for `sweeps/spec/rules.py`."""
+"""Tests for `sweeps/spec/measures.py`."""
 
 import pytest
 
-from sweeps.spec.rules import Rule, margin_fault, read_rule
+from sweeps.spec.measures import Rule, margin_fault, read_rule
 
 
 @pytest.mark.parametrize(

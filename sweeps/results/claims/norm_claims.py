@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable, Mapping
 
-from sweeps.results.claims import gains, norm_observations
+from sweeps.results.claims import gains, norm_evidence
 from sweeps.results.claims.layers import TOP
 from sweeps.results.claims.norm_curves import LEAST_RISE
-from sweeps.results.claims.observations import Bound
-from sweeps.results.claims.parts import ClaimPart, above_margin, above_zero, within_margin
+from sweeps.results.claims.robustness_claims import ClaimPart, above_margin, above_zero, within_margin
+from sweeps.results.claims.robustness_evidence import Bound
 from sweeps.spec.sections import Claim
 
 LEAST = 100 * LEAST_RISE  # percent of the norm
@@ -28,19 +28,19 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="With L2 and a large rate the squared norm falls, has a minimum and rises.",
             rule=f"at a fixed rate it falls by more than {LEAST:g} % to its minimum and rises by more than that after it",
             bound=_above(LEAST),
-            look=norm_observations.bounce,
+            look=norm_evidence.bounce,
         ),
         ClaimPart(
             says="A tuned step-wise schedule decays after the norm has bounced.",
             rule="its first milestone is later than the norm's minimum",
             bound=above_zero,
-            look=norm_observations.milestone,
+            look=norm_evidence.milestone,
         ),
         ClaimPart(
             says="After a bounce and its decay the norm falls again.",
             rule="after ABEL's first decay after a bounce it falls, until the next decay",
             bound=above_zero,
-            look=norm_observations.falls_again,
+            look=norm_evidence.falls_again,
         ),
     ),
     "no_l2": (
@@ -48,13 +48,13 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="Without L2 the norm rises monotonically.",
             rule=f"at a fixed rate it never falls by more than {LEAST:g} %",
             bound=_below(LEAST),
-            look=norm_observations.fall_without_l2,
+            look=norm_evidence.fall_without_l2,
         ),
         ClaimPart(
             says="Without L2 ABEL makes no decay after a bounce.",
             rule="it makes fewer than one in two trials",
             bound=_below(0.5),
-            look=norm_observations.decays_without_l2,
+            look=norm_evidence.decays_without_l2,
         ),
     ),
     "slow_rate": (
@@ -62,7 +62,7 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="At a small rate the norm does not bounce, however long the training.",
             rule=f"at the lowest rate it falls or rises by less than {LEAST:g} % around its minimum, in the longest trials",
             bound=_below(LEAST),
-            look=norm_observations.bounce_at_slowest,
+            look=norm_evidence.bounce_at_slowest,
         ),
     ),
     "l2_gap": (
@@ -105,7 +105,7 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="On an easy task the norm still bounces.",
             rule=f"at a fixed rate it falls by more than {LEAST:g} % to its minimum and rises by more than that after it",
             bound=_above(LEAST),
-            look=norm_observations.bounce,
+            look=norm_evidence.bounce,
         ),
     ),
     "scale": (
@@ -113,19 +113,19 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="The final norm does not depend on the scale of the initial weights.",
             rule=f"at scales above 1 it differs from that at scale 1 by less than {SAME:g} %",
             bound=_below(SAME),
-            look=norm_observations.norms_by_scale,
+            look=norm_evidence.norms_by_scale,
         ),
         ClaimPart(
             says="At a very small scale the norm does not bounce.",
             rule=f"at the smallest scale it falls or rises by less than {LEAST:g} % around its minimum",
             bound=_below(LEAST),
-            look=norm_observations.smallest_scale_bounce,
+            look=norm_evidence.smallest_scale_bounce,
         ),
         ClaimPart(
             says="At a very small scale the error is larger.",
             rule="at the smallest scale the final error is more than {margin} points above that at scale 1",
             bound=above_margin,
-            look=norm_observations.smallest_scale_error,
+            look=norm_evidence.smallest_scale_error,
         ),
     ),
     "plateau": (
@@ -133,7 +133,7 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="A plateau schedule decays far more often than ABEL.",
             rule="it makes more decays",
             bound=above_zero,
-            look=norm_observations.extra_decays_of_plateau,
+            look=norm_evidence.extra_decays_of_plateau,
         ),
     ),
     "layers": (
@@ -141,13 +141,13 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says=f"The {TOP} layers with the largest norms hold about half of the squared norm.",
             rule="their share, averaged over the epochs, is 40 to 60 %",
             bound=lambda margin: Bound(40.0, 60.0),
-            look=norm_observations.share_of_top_layers,
+            look=norm_evidence.share_of_top_layers,
         ),
         ClaimPart(
             says="Their share stays the same during training.",
             rule="over the epochs it has a standard deviation below 5 points",
             bound=_below(5.0),
-            look=norm_observations.change_of_share,
+            look=norm_evidence.change_of_share,
         ),
     ),
 }

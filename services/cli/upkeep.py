@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services import streams
-from services.cli import rendering, rendering_ledger, rendering_sweeps
+from services.cli import rendering, rendering_sweeps, rendering_upkeep
 from services.cli.group import INTERRUPTED
 from services.cli.options import AnySweep, AsJson, DataDir, carry_out, complain, settings_of, show
 from services.schemas import Request
@@ -37,7 +37,7 @@ def backup(
     """
     from services.verbs import backup as backups
 
-    show(backups.backup(settings_of(), directory.expanduser()), rendering_ledger.backed_up, as_json)
+    show(backups.backup(settings_of(), directory.expanduser()), rendering_upkeep.backed_up, as_json)
 
 
 def repair(
@@ -64,13 +64,13 @@ def repair(
     settings = settings_of()
     done = repairs.repair(settings, sweep, dry_run=dry_run)
     if not as_json:
-        streams.console().print(rendering_ledger.repaired(done))
+        streams.console().print(rendering_upkeep.repaired(done))
     lacking = {} if dry_run else repairs.to_train(done.mended, sweep)
     done = replace(done, trained=tuple(_trained(settings, lacking, quiet=as_json)))
     if as_json:
-        show(done, rendering_ledger.repaired, as_json)
+        show(done, rendering_upkeep.repaired, as_json)
     else:
-        streams.console().print(rendering_ledger.retrained(done))
+        streams.console().print(rendering_upkeep.retrained(done))
     raise typer.Exit(_exit_code(done))
 
 
@@ -101,7 +101,7 @@ def adopt(
     for one in verb.adopt(settings_of(data_dir), sweep, replays=replays):
         done.append(one)
         if not as_json:
-            streams.console().print(rendering_ledger.adopted(one))
+            streams.console().print(rendering_upkeep.adopted(one))
     if as_json:
         streams.write_json(done)
     elif not done:

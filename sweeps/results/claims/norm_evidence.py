@@ -1,7 +1,7 @@
 """A sweep's evidence for the paper's claims on the shape of the squared norm.
 
-As in `observations`, every function raises `ValueError` with what is missing if there is no deciding number. Rises and falls are
-in percent of the norm.
+As in `robustness_evidence`, every function raises `ValueError` with what is missing if there is no deciding number. Rises and
+falls are in percent of the norm.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ import pandas as pd
 from abel.curves import Bounce, bounces
 from sweeps.results.claims.evidence import COLLAPSE, Evidence
 from sweeps.results.claims.layers import TOP, LayerNorms
-from sweeps.results.claims.observations import Seen, points_text
+from sweeps.results.claims.robustness_evidence import Seen, points_text
 from sweeps.results.claims.trial_rows import (
     SCALE,
     Row,
