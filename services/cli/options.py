@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
@@ -156,23 +155,17 @@ def carry_out(
     ``verb`` replaces :func:`services.verbs.run.run`.
     """
     from services.cli import progress
-    from services.refusals import INPUT_ERRORS
     from services.verbs import notify
     from services.verbs import run as runs
 
-    try:
+    def run() -> RunResult:
         with (
             progress.progress_view(streams.console(error=quiet), request.spec) as view,
             signals.on_signals(view.note) as stop,
         ):
-            result = (verb or runs.run)(settings, request, view=view, stop=stop)
-    except INPUT_ERRORS:
-        raise  # nothing was started
-    except Exception as error:
-        notify.tell(settings, partial(notify.of_crash, request, error), complain)
-        raise
-    notify.tell(settings, partial(notify.of_run, settings, result), complain)
-    return result
+            return (verb or runs.run)(settings, request, view=view, stop=stop)
+
+    return notify.told(settings, request, run, complain)
 
 
 def run_ended(result: RunResult, *, as_json: bool) -> NoReturn:

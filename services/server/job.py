@@ -21,6 +21,7 @@ from services.schemas import Request, RunResult
 from services.server.reconciling import is_shared
 from services.settings import Settings
 from services.traces import spanned, traced
+from services.verbs import notify
 from services.verbs.running.preflight import PreflightError
 from sweeps.ledger import leases
 from sweeps.ledger.database import LedgerDamaged, LedgerError
@@ -39,6 +40,12 @@ PASSING = (*MACHINE_ERRORS, LedgerError, PreflightError, ConnectionError)
 PATIENT = 3  # starts in a row that count when it was such a fault: pauses grow to 40 s, and it is never given up
 
 
+def say(text: object) -> None:
+    """Print a line, unless the log cannot take it: its disk is full, or its reader is gone."""
+    with suppress(OSError):
+        print(text, flush=True)
+
+
 class LogView:
     """A view that prints lines with the time in UTC; progress when it changed, at most every few seconds."""
 
@@ -47,8 +54,7 @@ class LogView:
 
     def note(self, text: str) -> None:
         """Print the text."""
-        with suppress(OSError):
-            print(time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime()) + text, flush=True)
+        say(time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime()) + text)
 
     def news(self, trial: str, text: str) -> None:
         """Print what happened."""
@@ -130,7 +136,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     id, number = arguments or sys.argv[1:]
     settings = Settings.from_env()
     settings.lend_home()
-    say = partial(print, flush=True)
     with signals.on_signals(say) as stop, ledgers.opened(settings.prepare()) as ledger, traced(settings, say):
         try:
             assignment = Assignment(ledger, id, int(number), stop)
@@ -145,11 +150,13 @@ def _carry_out(settings: Settings, assignment: Assignment, stop: signals.Stop) -
     ended = threading.Event()
     watching = threading.Thread(target=assignment.watch, args=(ended,), name="submission", daemon=True)
     watching.start()
+    result: RunResult | None = None
     outcome: Phase | None = None
     error: str | None = None
     passing = True
     try:
-        outcome, error = _outcome(_run(settings, assignment, stop))
+        result = _run(settings, assignment, stop)
+        outcome, error = _outcome(result)
     except SweepPaused as fault:  # on this machine, by `abel pause`, which no other submission of it ends
         assignment.wait_for_resume(str(fault))
     except LedgerDamaged as fault:
@@ -168,8 +175,10 @@ def _carry_out(settings: Settings, assignment: Assignment, stop: signals.Stop) -
     finally:
         ended.set()
         watching.join(leases.RENEW_SECONDS)
-        print(f"ended: {outcome or 'without an outcome'}{f': {error}' if error else ''}", flush=True)
         assignment.release(outcome, error, passing=passing)
+        say(f"ended: {outcome or 'without an outcome'}{f': {error}' if error else ''}")
+    if result is not None and outcome is not None:
+        notify.tell(settings, partial(notify.of_run, settings, result), say)
     return 0
 
 

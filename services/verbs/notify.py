@@ -2,8 +2,8 @@
 
     {"event": "finished", "sweep": "mine", "id": "9c2b…", "status": "finished", "time": "2026-11-25T21:40:00+00:00", …}
 
-A run sends *finished* or *failed*, `abel check` sends *regressed*. A run that was interrupted or cancelled, or had nothing
-to do, sends nothing. A notice that cannot be delivered causes a warning and changes nothing else.
+A run sends *finished* or *failed*, also one of the service; `abel check` sends *regressed*. A run that was interrupted or
+cancelled, or had nothing to do, sends nothing. A notice that cannot be delivered causes a warning and changes nothing else.
 """
 
 import logging
@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from services.encoding import to_json
+from services.refusals import INPUT_ERRORS
 from services.schemas import Checked, Request, RunResult
 from services.settings import Settings
 from sweeps.ledger.records import SweepStatus
@@ -146,6 +148,21 @@ def tell(settings: Settings, make: Callable[[], Notice | None], complain: Callab
         complain(f"The notice {notice.event!r} did not reach {origin(settings.notify_url)}: {why}")
     if settings.notify_command and (why := _run(settings.notify_command, notice)):
         complain(f"The notice {notice.event!r}: ABEL_NOTIFY_COMMAND {why}")
+
+
+def told(
+    settings: Settings, request: Request, run: Callable[[], RunResult], complain: Callable[[str], None]
+) -> RunResult:
+    """Carry out a run, and tell how it ended, or that it crashed; a request that is refused has started nothing."""
+    try:
+        result = run()
+    except INPUT_ERRORS:
+        raise
+    except Exception as error:
+        tell(settings, partial(of_crash, request, error), complain)
+        raise
+    tell(settings, partial(of_run, settings, result), complain)
+    return result
 
 
 def _posted(url: str, notice: Notice) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.errors import ConfigError
-from sweeps.processes.fitting import check_state
+from sweeps.processes.fitting import check_dataset, check_state
 from sweeps.spec.programs import program_from_dict
 from workers.config import variants_of
 from workers.data import DataError, DataMissing
@@ -37,14 +37,16 @@ def _identities(question: Mapping[str, Any]) -> list[dict[str, Any]]:
     @cache
     def load(data: Any) -> Any:
         with blamed(data):
-            return data.load(data_dir)
+            found = data.load(data_dir)
+            check_dataset(found)
+            return found
 
-    found = []
+    identities = []
     for program in map(program_from_dict, question["programs"]):
         with blamed(*variants_of(program)):
             training = program.task.build(program, load)
             check_state(training)
             identity = identify(program, training).over(question["hosts"])
             program.check_batch(program.batch_size, int(identity.numerics["devices"]))
-            found.append(identity.to_dict())
-    return found
+            identities.append(identity.to_dict())
+    return identities

@@ -169,6 +169,22 @@ def test_unlabelled_splits_are_refused(tfds_writer):
         Tfds(name="hidden").load(tfds_writer.directory)
 
 
+def test_labels_of_classes_that_there_are_not_are_refused(tfds_writer):
+    features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
+    beyond = [*examples(4), examples(1)[0] | {"label": 5}]
+    tfds_writer.write("beyond", {"train": beyond, "test": examples(2)}, features)
+    with pytest.raises(DataError, match=r"labels must lie in 0..4, got 0..5"):
+        Tfds(name="beyond").load(tfds_writer.directory)
+
+
+def test_test_images_of_another_shape_are_refused(tfds_writer):
+    features = {"image": tfds_writer.image(None, None, 3), "label": tfds_writer.label(5)}
+    tfds_writer.write("apart", {"train": examples(6), "test": examples(2, shape=(5, 4, 3))}, features)
+    rule = r"apart: training and test images must have one shape, got \(6, 4, 3\) and \(5, 4, 3\)"
+    with pytest.raises(DataError, match=rule):
+        Tfds(name="apart", stream=False).load(tfds_writer.directory)
+
+
 def test_training_images_of_one_class_are_refused(tfds_writer):
     features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
     alike = [example | {"label": 3} for example in examples(6)]

@@ -1,15 +1,22 @@
 """One launch of a submission, in this process: its lease, what it obeys, and what it leaves behind."""
 
+import errno
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from desks import SPEC
 from stories import Story
 
+from services.schemas import RunResult
 from services.server import job
 from services.server.job import Assignment
+from services.settings import Settings
 from services.signals import Stop
+from services.verbs import status
 from sweeps.ledger.leases import Fenced, SweepPaused
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.submissions.queue import Submissions
@@ -37,6 +44,18 @@ def launched(queue: Submissions) -> Callable[..., tuple[str, int]]:
         return one.id, number
 
     return launch
+
+
+@pytest.fixture
+def finished(story: Story, tmp_path: Path) -> RunResult:
+    """The result of a run that finished the story's sweep."""
+    story.begin().tell().end()
+    row = story.ledger.sweep(story.sweep_id)
+    story.ledger.describe_sweep(row.id, {**SPEC, **row.spec, "arms": {trial.arm: {} for trial in story.trials()}})
+    settings = Settings.from_env({"ABEL_HOME": str(tmp_path)})
+    detail = status.detail(settings, story.ledger, story.ledger.sweep(story.sweep_id))
+    none = {"trained": 0, "replayed": 0, "seconds": {}, "error": None, "tracking": None}
+    return RunResult(outcome=SweepStatus.FINISHED, detail=detail, **none)
 
 
 class HeldStop(Stop):
@@ -135,6 +154,33 @@ def test_an_outcome_ends_it(story, queue, launched, stop):
     Assignment(story.ledger, id, number, stop).release(Phase.REFUSED, "no such data\0", passing=True)
     now = queue.submission(id)
     assert (now.outcome, now.error, now.is_held) == ("refused", "no such data", False)
+
+
+def test_a_log_that_takes_nothing_does_not_keep_the_outcome(
+    story, queue, launched, stop, monkeypatch, tmp_path, finished
+):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(job, "_run", lambda *_: finished)
+    monkeypatch.setattr("builtins.print", full)
+    id, number = launched()
+    job._carry_out(Settings.from_env({"ABEL_HOME": str(tmp_path)}), Assignment(story.ledger, id, number, stop), stop)
+    assert (queue.submission(id).outcome, queue.submission(id).is_held) == ("finished", False)
+
+
+def test_the_end_of_a_sweep_of_the_service_is_told(story, queue, launched, stop, monkeypatch, tmp_path, finished):
+    monkeypatch.setattr(job, "_run", lambda *_: finished)
+    file = tmp_path / "notice.json"
+    home = {
+        "ABEL_HOME": str(tmp_path),
+        "ABEL_LEDGER": str(story.ledger._engine.url),
+        "ABEL_NOTIFY_COMMAND": f"cat > {file}",
+    }
+    id, number = launched()
+    job._carry_out(Settings.from_env(home), Assignment(story.ledger, id, number, stop), stop)
+    notice = json.loads(file.read_text())
+    assert (notice["event"], notice["id"], queue.submission(id).outcome) == ("finished", story.sweep_id, "finished")
 
 
 def test_a_paused_sweep_pauses_its_submission_with_the_reason(story, queue, launched, stop, monkeypatch):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sweeps.processes import inspection
@@ -87,3 +88,26 @@ def test_a_model_that_does_not_fit_into_memory_is_refused_before_anything_is_com
     assert re.match(
         rule, answered(to_dict(tiny_program) | {"model": {"kind": "wide_resnet", "depth": 40, "width": 1000}})["fault"]
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"test_images": np.zeros((0, 8, 8, 1)), "test_labels": np.zeros(0, int)}, "at least one image, got 0 for 0"),
+        (
+            {"test_labels": np.zeros(3, int)},
+            "test images must have one label for each of at least one image, got 3 for",
+        ),
+        ({"train_labels": lambda labels: labels * 0 + 4}, "training images must be of several classes, all "),
+        ({"train_labels": lambda labels: labels - 100}, r"training images must have labels in 0\.\.\d+, got -"),
+        ({"test_labels": lambda labels: labels + 100}, r"test images must have labels in 0\.\.\d+, got "),
+        ({"test_images": lambda images: images[:, 1:]}, "test images must have the shape of training images, "),
+    ],
+)
+def test_what_a_plug_in_decodes_is_checked(tiny_program, monkeypatch, changes, rule):
+    source = type(tiny_program.data)
+    loaded = tiny_program.data.load(None)
+    wrong = {name: change(getattr(loaded, name)) if callable(change) else change for name, change in changes.items()}
+    monkeypatch.setattr(source, "load", lambda *_: replace(loaded, **wrong))
+    answer = inspection.main({"programs": [to_dict(tiny_program)], "data_dir": None, "hosts": 1})
+    assert re.search(rule, answer["fault"]) and answer["missing"] is False
