@@ -19,7 +19,6 @@ from services.report.export import export
 from services.report.findings import unfinished, unheard
 from services.schemas import UI_PORT
 from services.settings import Settings
-from services.tracking.run_measures import error_of
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
 from sweeps.results import guessing
@@ -28,6 +27,7 @@ from sweeps.results.claims.paper import ClaimResult
 from sweeps.results.frames import Frames, joined
 from sweeps.results.load import load
 from sweeps.results.robustness_tables import Robustness, robustness, robustness_findings
+from sweeps.results.summary import counted_error
 from sweeps.urls import is_server, without_credentials
 
 PAGE = "index.html"
@@ -99,7 +99,7 @@ def write_report(
     shown = sweeps[0].frames if len(sweeps) == 1 else joined({one.label: one.frames for one in sweeps})
     if not (shown.trials["epoch"] > 0).any():
         raise OperationError(f"sweep {sweeps[0].row.name!r}: must have a recorded epoch to be shown, got none yet")
-    errors = {error_of(one.row.spec) for one in sweeps}
+    errors = {counted_error(one.row.spec) for one in sweeps}
     guess = next((one.guessing for one in sweeps if one.guessing is not None), None)
     arms, lacking = robustness(shown, guess, errors.pop() if len(errors) == 1 else "minimum")
     found = [*_findings(sweeps), *robustness_findings(arms), *lacking]

@@ -5,27 +5,19 @@ they are the same points however often a sweep is finished or shown again.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from services.tracking.projection import MetricPoint, metric_key
 from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results import baseline, guessing, summary
 from sweeps.results.grids import Grid
 from sweeps.results.measures import telling
-from sweeps.spec.sections import Statistic
 
 SECTION = "robustness"
 DIGITS = 4  # another processor may round a float64 differently, and MLflow would have two points
 RESULTS = (TrialStatus.FINISHED, TrialStatus.DIVERGED)
-
-
-def error_of(spec: Mapping[str, Any]) -> Statistic:
-    """Which error of a trial counts in a sweep."""
-    error: Statistic = (spec.get("check") or {}).get("error", "minimum")
-    return error
 
 
 def measure_points(
@@ -51,7 +43,7 @@ def measure_points(
             at_ms = max(at_ms, states[-1].finished_at_ms)
         found = guessing.guessing_error(sweep, own[0].program, data_dir)
         with suppress(ValueError):  # the error of guessing is unknown, or a setting lacks a seed
-            (table,) = baseline.tables(results, error_of(sweep.spec), found).values()
+            (table,) = baseline.tables(results, summary.counted_error(sweep.spec), found).values()
             yield from _of(arm, table, at_ms)
 
 

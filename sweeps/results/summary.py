@@ -11,6 +11,7 @@ from sweeps.ledger.queries import Reading
 from sweeps.ledger.records import CurveResult, StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
 from sweeps.spec.schedules import schedule_from_dict
+from sweeps.spec.sections import Statistic
 from workers.contracts import Metric
 from workers.fold import observation, states
 
@@ -21,6 +22,12 @@ EPOCH_LISTS: Mapping[str, Event] = {
     "forced_epochs": Event.LAST_DECAY,
     "minimum_epochs": Event.MINIMUM,
 }
+
+
+def counted_error(spec: Mapping[str, Any]) -> Statistic:
+    """Return which error of a trial counts in a sweep."""
+    error: Statistic = (spec.get("check") or {}).get("error", "minimum")
+    return error
 
 
 def results(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> Iterator[TrialResult]:
