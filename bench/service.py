@@ -94,9 +94,8 @@ def measure(url: str, home: Path, asked: argparse.Namespace) -> dict[str, object
             latencies.append(time.perf_counter() - began)
             made.add(one.id)
 
-    Client(url, tokens.make("first", ["submit"])[1]).submit(
-        SPEC
-    )  # `abel serve` imports what this does before it serves
+    # `abel serve` imports before it serves what the first submission imports here.
+    Client(url, tokens.make("first", ["submit"])[1]).submit(SPEC)
     watching = [tokens.make("watched", ["read"])[1] for _ in seen]  # a token has at most 16 streams
     watchers = [threading.Thread(target=watch, args=given) for given in zip(seen, watching, strict=True)]
     submitters = [threading.Thread(target=submit, args=(owner,)) for owner in range(asked.submitters)]

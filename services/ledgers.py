@@ -57,7 +57,7 @@ def row_of(settings: Settings, sweep: str) -> SweepRow:
 
 
 def intact_sweep(ledger: Ledger, sweep_id: str) -> SweepRow | None:
-    """Return the row of a sweep; None if there is none with this id, or it is damaged."""
+    """Return a sweep's row, or None if no intact sweep has this id."""
     return next(iter(ledger.intact_sweeps([sweep_id])), None)
 
 

@@ -32,10 +32,8 @@ def report(
         LedgerError: no such sweep.
         StoreError: the report is written here, but cannot be copied to the object store.
     """
-    rows = [
-        ledgers.row_of(settings, name) for name in sweeps
-    ]  # before Matplotlib is imported: an unknown name fails at once
-
+    # Before Matplotlib is imported: an unknown name fails at once.
+    rows = [ledgers.row_of(settings, name) for name in sweeps]
     tracked = [row.id for row in rows] if has_store(settings) else []
     with Attaching(settings, tracked) as attaching:
         from services.report import report as reports
