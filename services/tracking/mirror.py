@@ -187,7 +187,7 @@ class Mirror:
         if act[-1].kind == "sweep_ended":
             trials = self._ledger.trials(self._sweep.id)
             tags |= projection.cost_tags(trials, self._ledger.work(self._sweep.id))
-            points += run_measures.measure_points(self._sweep, trials, self._ledger.curve, self._data_dir)
+            points += run_measures.measure_points(self._ledger, self._sweep, trials, self._data_dir)
             self._end(parent, act[-1])
             self._store.count()
         elif any(acts.is_work(event) for event in act):

@@ -17,8 +17,8 @@ from sweeps.results import noninferiority as checks
 from sweeps.results import power as powers
 from sweeps.results.baseline import Baseline
 from sweeps.results.grids import Grid
+from sweeps.results.load import load
 from sweeps.results.measures import telling
-from sweeps.results.summary import results
 from sweeps.results.values import Finding, Interval, Power, TrialResult, Verdict
 from sweeps.spec import shapes
 from sweeps.spec.measures import MEASURES, Rule, margin_fault, read_rule
@@ -123,9 +123,8 @@ def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
 
 def _results(settings: Settings, sweep: str) -> tuple[SweepRow, _Results]:
     with ledgers.found(settings, sweep) as (ledger, row):
-        trials = ledger.trials(row.id)
-        guess = guessing.guessing_error(row, trials[0].program, settings.data_dir)
-        return row, _Results(tuple(results(ledger, row, trials)), guess)
+        guess = guessing.guessing_error(row, ledger.trials(row.id)[0].program, settings.data_dir)
+        return row, _Results(load(ledger, row, ()).results, guess)
 
 
 def _held_to(

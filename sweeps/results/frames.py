@@ -1,5 +1,6 @@
 """A sweep as tidy tables: by trial; by trial, epoch and metric; and by event."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,18 +8,20 @@ from typing import Any
 import pandas as pd
 
 from sweeps.ledger.records import Work
+from sweeps.results.values import TrialResult
 from workers.contracts import Metric
 from workers.trajectory import TEST_ERROR
 
+TOTAL_NORM = "weight_norm_sq"
 CURVES = (
-    "weight_norm_sq",
+    TOTAL_NORM,
     "train_error",
     "train_loss",
     "learning_rate_first",
     *(f"dynamics/{name}" for name in ("growth", "decay", "alignment", "residual", "ratio", "balance")),
     *(f"dynamics/{name}" for name in ("change_sgd", "change_steps", "change")),
 )
-LAYER = "weight_norm_sq/"  # before the name of a parameter, in the metric of its squared norm
+LAYER = f"{TOTAL_NORM}/"  # before the name of a parameter, in the metric of its squared norm
 ERRORS = ("minimum_error", "final_error", "selected_error")
 CURVE_COLUMNS = ("trial_id", "arm", "seed", "epoch", "metric", "value")
 EVENT_COLUMNS = ("trial_id", "arm", "seed", "epoch", "kind")
@@ -56,6 +59,29 @@ class Frames:
         """The finished trials, ended by their epochs or their schedule; only these enter means."""
         return self.trials[self.trials["outcome"] == "finished"]
 
+    @property
+    def results(self) -> tuple[TrialResult, ...]:
+        """Every trial's result; the tables know nothing of failed attempts."""
+        return tuple(
+            TrialResult(
+                name=row["name"],
+                arm=row["arm"],
+                seed=row["seed"],
+                settings=row["settings"],
+                status=row["outcome"],
+                epoch=row["epoch"],
+                epochs=row["epochs"],
+                minimum_error=_known(row["minimum_error"]),
+                final_error=_known(row["final_error"]),
+                selected_error=_known(row["selected_error"]),
+                decays=tuple(row["decay_epochs"]),
+                error=row["error"] or None,
+                failure=None,
+                attempts=0,
+            )
+            for row in self.trials.to_dict("records")
+        )
+
     def counted(self, guessing: float | None) -> pd.DataFrame:
         """Return the trials whose errors enter means and comparisons; diverged ones have the error of guessing, if known."""
         diverged = self.trials["outcome"] == "diverged"
@@ -86,6 +112,10 @@ class Frames:
         table = self.curve(metric)
         known = table[[trial for trial in table.columns if trial in seeds]].rename(columns=seeds)
         return known.sort_index(axis=1).dropna(how="all")
+
+
+def _known(error: float) -> float | None:
+    return None if math.isnan(error) else error
 
 
 def joined(named: Mapping[str, Frames]) -> Frames:

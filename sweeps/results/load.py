@@ -1,58 +1,69 @@
-"""Loads results from the ledger; every verdict, figure and file starts here."""
+"""Loads results from the ledger; every verdict, measure, figure and file starts here."""
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from abel.schedules import Event
-from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow, TrialStatus
+from abel.schedules import Event, ScheduleState
+from sweeps.ledger.queries import Reading
+from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results import summary
-from sweeps.results.frames import CURVE_COLUMNS, CURVES, EVENT_COLUMNS, LAYER, TRIAL_COLUMNS, Frames
+from sweeps.results.frames import CURVE_COLUMNS, CURVES, EVENT_COLUMNS, LAYER, TOTAL_NORM, TRIAL_COLUMNS, Frames
 from workers.contracts import Metric
 
 
-def load(ledger: Ledger, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Frames:
+class _Curve(NamedTuple):
+    """One metric of one trial, f64[epochs]; NaN if a value was not finite."""
+
+    trial: TrialRow
+    metric: str
+    values: NDArray[np.float64]
+
+
+def load(ledger: Reading, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Frames:
     """Return a sweep's trials, the curves of its metric and of some others, and its schedules' decisions.
 
-    The norm of each parameter is among them if the sweep's figure or claims are about layers.
+    The decisions are those of a schedule that observes the recorded epochs again. With the squared norm comes that of each
+    parameter if the sweep's figure or claims are about layers. The epochs of one trial are in memory at a time.
 
     Needs neither a tracking store nor the plug-ins of the sweep.
 
     Raises:
         LedgerDamaged: some of it is damaged or missing.
     """
+    asked = tuple(dict.fromkeys((sweep.metric.name, *metrics)))
+    by_layer = TOTAL_NORM in metrics and _is_about_layers(sweep.spec)
+    rows, curves, events = list[Mapping[str, Any]](), list[_Curve](), list[tuple[Any, ...]]()
     trials = ledger.trials(sweep.id)
-    decisions: dict[str, list[EventRow]] = defaultdict(list)
-    for event in ledger.events_of(sweep.id, "schedule"):
-        decisions[event.payload["trial"]].append(event)
-    by_layer = "layers" in (sweep.spec.get("figure"), *(sweep.spec.get("claims") or {}).get("tested", ()))
-    rows, curves, named = [], [], dict.fromkeys((sweep.metric.name, *metrics))
-    for trial, states in zip(trials, ledger.curves(sweep, trials), strict=True):
-        rows.append(_row(trial, states, decisions[trial.id], sweep.metric))
-        known = states[0].metrics if states else {}
-        of_layers = (metric for metric in known if by_layer and metric.startswith(LAYER))
-        curves += [(trial, states, metric) for metric in (*(one for one in named if one in known), *of_layers)]
+    for trial, epochs in zip(trials, ledger.curves(sweep, trials), strict=True):
+        after = summary.schedule_states(trial.schedule, epochs)
+        rows.append(_row(trial, epochs, after, sweep.metric))
+        curves += _curves(trial, epochs, asked, by_layer=by_layer)
+        events += _events(trial, after)
     return Frames(
         trials=pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)),
-        curves=_curves(curves),
-        events=_events(trials, decisions),
+        curves=_long(curves),
+        events=pd.DataFrame(events, columns=list(EVENT_COLUMNS)),
         spec=sweep.spec,
         work=ledger.work(sweep.id),
         metric=sweep.metric,
     )
 
 
+def _is_about_layers(spec: Mapping[str, Any]) -> bool:
+    return "layers" in (spec.get("figure"), *(spec.get("claims") or {}).get("tested", ()))
+
+
 def _row(
-    trial: TrialRow, states: Sequence[StateRow], decisions: Sequence[EventRow], metric: Metric
+    trial: TrialRow, epochs: Sequence[StateRow], after: Sequence[ScheduleState], metric: Metric
 ) -> Mapping[str, Any]:
-    result = summary.trial_result(trial, states, metric)
+    result = summary.curve_result(epochs, after, metric)
     lists = {
-        name: tuple(sorted({row.payload["epoch"] for row in decisions if Event(row.payload["event"]) & flags}))
+        name: tuple(state.epoch for state in after if state.event & flags)
         for name, flags in summary.EPOCH_LISTS.items()
     }
     return {
@@ -68,51 +79,52 @@ def _row(
         "error": (trial.error or "") if trial.status is TrialStatus.FAILED else "",
         "settings": trial.settings,
         **lists,
-        "minimum_error": _number(result.minimum_error),
-        "minimum_epoch": _first(states, result.minimum_error, metric),
-        "final_error": _number(result.final_error),
-        "selected_error": _number(result.selected_error),
+        "minimum_error": _number(result.minimum),
+        "minimum_epoch": _first(epochs, result.minimum, metric),
+        "final_error": _number(result.final),
+        "selected_error": _number(result.selected),
     }
 
 
-def _first(states: Sequence[StateRow], error: float | None, metric: Metric) -> int:
+def _first(epochs: Sequence[StateRow], error: float | None, metric: Metric) -> int:
     """Return the first epoch with this error; 0 if no epoch has it."""
-    return next((state.epoch for state in states if metric.error_of(state.metrics) == error), 0)
+    return next((one.epoch for one in epochs if metric.error_of(one.metrics) == error), 0)
 
 
 def _number(error: float | None) -> float:
     return math.nan if error is None else error
 
 
-def _curves(curves: Sequence[tuple[TrialRow, Sequence[StateRow], str]]) -> pd.DataFrame:
-    """Return one long table of many curves; two million points are common."""
+def _events(trial: TrialRow, after: Sequence[ScheduleState]) -> Iterator[tuple[Any, ...]]:
+    for state in after:
+        for flag in Event(state.event):
+            yield trial.id, trial.arm, trial.seed, state.epoch, str(flag.name).lower()
+
+
+def _curves(trial: TrialRow, epochs: Sequence[StateRow], asked: Sequence[str], *, by_layer: bool) -> Iterator[_Curve]:
+    known = epochs[0].metrics if epochs else {}
+    layers = (name for name in known if by_layer and name.startswith(LAYER))
+    for name in (*(one for one in asked if one in known), *layers):
+        values = np.array([one.metrics.get(name, math.nan) for one in epochs])
+        yield _Curve(trial, name, np.where(np.isfinite(values), values, np.nan))
+
+
+def _long(curves: Sequence[_Curve]) -> pd.DataFrame:
+    """Return one table of many curves, a row per value; two million are common."""
     if not curves:
         return pd.DataFrame(columns=list(CURVE_COLUMNS))
-    lengths = [len(states) for _, states, _ in curves]
-    values = np.fromiter(
-        (state.metrics.get(metric, math.nan) for _, states, metric in curves for state in states), float, sum(lengths)
-    )
+    lengths = [len(one.values) for one in curves]
 
     def repeated(names: Sequence[str]) -> pd.Categorical:
         kinds = pd.CategoricalDtype(list(dict.fromkeys(names)))
         return pd.Categorical.from_codes(np.repeat(kinds.categories.get_indexer(pd.Index(names)), lengths), dtype=kinds)
 
     columns = {
-        "trial_id": repeated([trial.id for trial, _, _ in curves]),
-        "arm": repeated([trial.arm for trial, _, _ in curves]).astype(object),
-        "seed": np.repeat([trial.seed for trial, _, _ in curves], lengths),
-        "epoch": np.fromiter((state.epoch for _, states, _ in curves for state in states), np.int32, sum(lengths)),
-        "metric": repeated([metric for _, _, metric in curves]),
-        "value": np.where(np.isfinite(values), values, np.nan),
+        "trial_id": repeated([one.trial.id for one in curves]),
+        "arm": repeated([one.trial.arm for one in curves]).astype(object),
+        "seed": np.repeat([one.trial.seed for one in curves], lengths),
+        "epoch": np.concatenate([np.arange(1, length + 1, dtype=np.int32) for length in lengths]),
+        "metric": repeated([one.metric for one in curves]),
+        "value": np.concatenate([one.values for one in curves]),
     }
     return pd.DataFrame(columns, columns=list(CURVE_COLUMNS))
-
-
-def _events(trials: Sequence[TrialRow], decisions: Mapping[str, Sequence[EventRow]]) -> pd.DataFrame:
-    rows = [
-        (trial.id, trial.arm, trial.seed, event.payload["epoch"], str(flag.name).lower())
-        for trial in trials
-        for event in decisions.get(trial.id, ())
-        for flag in Event(event.payload["event"])
-    ]
-    return pd.DataFrame(rows, columns=list(EVENT_COLUMNS))

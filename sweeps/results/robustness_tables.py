@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from sweeps.results.axes import axes
 from sweeps.results.baseline import tables
-from sweeps.results.claims.evidence import Evidence
 from sweeps.results.confidence import ROUNDING
 from sweeps.results.frames import Frames
 from sweeps.results.grids import Grid, Setting, numbers_of
@@ -63,7 +62,7 @@ def robustness(
     """
     found, lacking = [], []
     kinds = dict(zip(frames.trials["arm"], frames.trials["kind"], strict=True))
-    results, spec = Evidence(frames=frames).results, frames.spec.get("arms", {})
+    results, spec = frames.results, frames.spec.get("arms", {})
     for arm, kind in kinds.items():
         own = [result for result in results if result.arm == arm]
         try:

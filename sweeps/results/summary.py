@@ -2,11 +2,11 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from abel.schedules import DECAYS, Event
+from abel.schedules import DECAYS, Event, ScheduleState
 from sweeps.ledger.queries import Reading
 from sweeps.ledger.records import CurveResult, StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
@@ -30,28 +30,26 @@ def counted_error(spec: Mapping[str, Any]) -> Statistic:
     return error
 
 
-def results(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> Iterator[TrialResult]:
-    """Yield the result of each trial, with one curve in memory at a time."""
-    curves = ledger.curves(sweep, trials)
-    return (trial_result(trial, curve, sweep.metric) for trial, curve in zip(trials, curves, strict=True))
-
-
 def results_at_hand(ledger: Reading, sweep: SweepRow, trials: Sequence[TrialRow]) -> list[TrialResult]:
     """Return the result of each trial from its row; only the curves of rows without one are read."""
-    others = results(ledger, sweep, [trial for trial in trials if trial.result is None and trial.epoch])
-    return [
-        next(others) if trial.result is None and trial.epoch else _told(trial, trial.result or CurveResult())
-        for trial in trials
-    ]
+    lacking = [trial for trial in trials if trial.result is None and trial.epoch]
+    others = zip(lacking, ledger.curves(sweep, lacking), strict=True)
+    read = {trial.id: trial_result(trial, epochs, sweep.metric) for trial, epochs in others}
+    return [read.get(trial.id) or _told(trial, trial.result or CurveResult()) for trial in trials]
 
 
-def trial_result(trial: TrialRow, curve: Sequence[StateRow], metric: Metric) -> TrialResult:
+def trial_result(trial: TrialRow, epochs: Sequence[StateRow], metric: Metric) -> TrialResult:
     """Reduce a trial and its recorded epochs to its result."""
-    found, decays = CurveResult(), set(decay_epochs(trial.schedule, curve))
-    for state in curve:
-        error, loss = metric.error_of(state.metrics), state.metrics["train_loss"]
-        found = found.after(state.epoch, error, loss, decayed=state.epoch in decays)
-    return _told(trial, found)
+    return _told(trial, curve_result(epochs, schedule_states(trial.schedule, epochs), metric))
+
+
+def curve_result(epochs: Sequence[StateRow], after: Sequence[ScheduleState], metric: Metric) -> CurveResult:
+    """Reduce recorded epochs, and the schedule's states after them, to a result."""
+    found, decays = CurveResult(), {state.epoch for state in after if state.event & DECAYS}
+    for one in epochs:
+        error, loss = metric.error_of(one.metrics), one.metrics["train_loss"]
+        found = found.after(one.epoch, error, loss, decayed=one.epoch in decays)
+    return found
 
 
 def _told(trial: TrialRow, found: CurveResult) -> TrialResult:
@@ -79,10 +77,9 @@ def selected(curve: Sequence[StateRow]) -> StateRow | None:
     return min(known, key=lambda state: state.metrics["train_loss"], default=None)
 
 
-def decay_epochs(schedule: Mapping[str, Any], curve: Sequence[StateRow]) -> tuple[int, ...]:
-    """Return the epochs after which the schedule decayed, by replaying it over its observations."""
-    seen = (observation(row.metrics) for row in curve)
-    return tuple(state.epoch for state in states(schedule_from_dict(schedule), seen)[1:] if state.event & DECAYS)
+def schedule_states(schedule: Mapping[str, Any], epochs: Sequence[StateRow]) -> list[ScheduleState]:
+    """Return a schedule's state after each recorded epoch, up to the first diverged one."""
+    return states(schedule_from_dict(schedule), (observation(one.metrics) for one in epochs))[1:]
 
 
 def summarise(trials: Sequence[TrialRow], results: Sequence[TrialResult]) -> tuple[ArmSummary, ...]:

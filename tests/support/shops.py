@@ -11,7 +11,7 @@ from bitwise import bits
 from abel.schedules import Observation, replay
 from sweeps.errors import ConfigError
 from sweeps.ledger.ledger import Ledger
-from sweeps.results.summary import results, results_at_hand
+from sweeps.results.summary import results_at_hand, trial_result
 from sweeps.run.frontier import Frontier
 from sweeps.spec.schedules import schedule_from_dict
 from sweeps.spec.sweep import SweepSpec
@@ -72,7 +72,10 @@ class Shop:
         sweep, rows = self.ledger.sweep(sweep_id), self.ledger.trials(sweep_id)
         assert all((row.result is None) == (row.epoch == 0) for row in rows)
         told = [row for row in rows if is_readable(row.schedule)]
-        assert results_at_hand(self.ledger, sweep, told) == list(results(self.ledger, sweep, told))
+        assert results_at_hand(self.ledger, sweep, told) == [
+            trial_result(row, epochs, sweep.metric)
+            for row, epochs in zip(told, self.ledger.curves(sweep, told), strict=True)
+        ]
         return {row.name: [bits(state.metrics) for state in self.ledger.curve(row.head)] for row in rows}
 
     def decisions(self, sweep_id: str) -> list[Decision]:

@@ -2,19 +2,21 @@
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from abel.schedules import Abel, Constant, DecayAt, Event, Schedule
+from abel.schedules import Abel, Constant, DecayAt, Schedule
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.spec.programs import program_from_dict
+from sweeps.spec.schedules import schedule_from_dict
 from sweeps.spec.trial import Trial
 from workers.config import Program, to_dict
 from workers.contracts import Metric
+from workers.fold import observation, states
 from workers.reports import Record
 from workers.trajectory import Identity
 
@@ -117,16 +119,10 @@ class Story:
             events: list[tuple[str, dict[str, Any]]] = [
                 ("progress", {"trials": [row.id], "keys": [r.key for r in new]})
             ]
-            for epoch, flags in decisions(row.schedule, row.seed):
-                if row.epoch < epoch <= last:
-                    decision = {
-                        "trial": row.id,
-                        "epoch": epoch,
-                        "event": int(flags),
-                        "rate_before": 0.1,
-                        "rate_after": 0.01,
-                    }
-                    events.append(("schedule", decision))
+            for state in states(schedule_from_dict(row.schedule), (observation(one.metrics) for one in records)):
+                if state.event and row.epoch < state.epoch:
+                    turn = {"event": int(state.event), "rate_before": 0.1, "rate_after": 0.01}
+                    events.append(("schedule", {"trial": row.id, "epoch": state.epoch, **turn}))
             ended = {}
             if last == self.epochs or diverges:
                 status = TrialStatus.DIVERGED if diverges else TrialStatus.FINISHED
@@ -161,13 +157,15 @@ class Story:
             parent = key
 
     def _metrics(self, epoch: int, decay: float, seed: int, rate: float) -> dict[str, float]:
+        turn = min(decay, 23 + seed)  # ABEL sees the turn one epoch later
         chance = random.Random(f"{seed} {min(epoch, decay)} {epoch}")
-        lived = min(epoch, decay)
-        norm = 124 + 153 * math.exp(-lived / 2.2) + 84 / (1 + math.exp(-(lived - 14) / 2.6)) + 3 * seed
+        lived, grown = min(epoch, decay), min(epoch, turn)
+        norm = 124 + 153 * math.exp(-grown / 2.2) + 84 / (1 + math.exp(-(grown - 14) / 2.6)) + 3 * seed
         error = 14 + 75 * math.exp(-lived / 9) + 2 * seed / 3 + chance.gauss(0, 0.7)
+        if epoch > turn:
+            norm *= 1 - 0.16 * (1 - math.exp(-(epoch - turn) / 12))
         if epoch > decay:
             after = epoch - decay
-            norm *= 1 - 0.16 * (1 - math.exp(-after / 12))
             error = error - (6 + 9 * math.exp(-lived / 6)) * (1 - math.exp(-after / 1.5))
         error = 95 + error / 40 if self.hopeless else min(98.0, error)
         return {
@@ -185,13 +183,3 @@ class Story:
             "seconds": 0.6,
             "examples_per_second": 2500.0,
         }
-
-
-def decisions(schedule: Mapping[str, Any], seed: int) -> Sequence[tuple[int, Event]]:
-    match schedule["kind"]:
-        case "decay_at":
-            return [(schedule["decay_epoch"], Event.MILESTONE)]
-        case "abel":
-            return [(9, Event.MINIMUM), (24 + seed, Event.DECAY), (34, Event.LAST_DECAY)]
-        case _:
-            return []

@@ -131,25 +131,7 @@ class Evidence:
     @cached_property
     def results(self) -> tuple[TrialResult, ...]:
         """Every trial's result."""
-        return tuple(
-            TrialResult(
-                name=row["name"],
-                arm=row["arm"],
-                seed=row["seed"],
-                settings=row["settings"],
-                status=row["outcome"],
-                epoch=row["epoch"],
-                epochs=row["epochs"],
-                minimum_error=_known(row["minimum_error"]),
-                final_error=_known(row["final_error"]),
-                selected_error=_known(row["selected_error"]),
-                decays=tuple(row["decay_epochs"]),
-                error=row["error"] or None,
-                failure=None,
-                attempts=0,
-            )
-            for _, row in self.frames.trials.iterrows()
-        )
+        return self.frames.results
 
     def courses(self, kind: str) -> dict[Scalar, NormShape]:
         """Return, by rate, what the norm of an arm does before its first decay."""

@@ -108,9 +108,7 @@ def test_a_diverged_trial_counts_as_guessing_and_without_its_data_the_arm_has_no
         replace(row, program={**row.program, "data": {"kind": "tfds", "name": "cifar10", "train": "train"}})
         for row in rows
     ]
-    points = run_measures.measure_points(
-        small.ledger.sweep(small.sweep_id), elsewhere, small.ledger.curve, data_dir=None
-    )
+    points = run_measures.measure_points(small.ledger, small.ledger.sweep(small.sweep_id), elsewhere, data_dir=None)
     assert {point.key.split("/")[1] for point in points} == {"decay-at", "abel"}
 
 
@@ -119,7 +117,7 @@ def test_one_seed_has_measures_and_no_intervals(story: Story) -> None:
     story.begin().tell()
     row = story.ledger.sweep(story.sweep_id)
     sweep = replace(row, spec={**row.spec, "check": {"error": "final"}})
-    points = list(run_measures.measure_points(sweep, story.ledger.trials(story.sweep_id), story.ledger.curve))
+    points = list(run_measures.measure_points(story.ledger, sweep, story.ledger.trials(story.sweep_id)))
     assert not [point.key for point in points if point.key.endswith((".low", ".high"))]
     spread = {point.key: point.value for point in points}["robustness/decay-at/spread"]
     finals = [
@@ -134,5 +132,5 @@ def test_the_data_of_an_older_sweep_tell_which_arm_is_near_chance(story: Story) 
     story.seeds, story.epochs, story.decays, story.hopeless, story.guessing = 2, 3, (), True, None
     story.begin().tell()
     sweep, trials = story.ledger.sweep(story.sweep_id), story.ledger.trials(story.sweep_id)
-    names = {point.key.rpartition("/")[2] for point in run_measures.measure_points(sweep, trials, story.ledger.curve)}
+    names = {point.key.rpartition("/")[2] for point in run_measures.measure_points(story.ledger, sweep, trials)}
     assert "best" in names and names.isdisjoint({"spread", "area", "near"})

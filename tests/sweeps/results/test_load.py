@@ -1,6 +1,7 @@
 """Tests for `sweeps/results/load.py` and `frames.py` on a real ledger."""
 
 import math
+import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ from sweeps.results.claims.layers import layer_norms
 from sweeps.results.frames import CURVES, Frames, joined
 from sweeps.results.load import load
 from sweeps.results.robustness_tables import robustness
-from sweeps.results.summary import results, results_at_hand, trial_result
+from sweeps.results.summary import results_at_hand, trial_result
 from workers.trajectory import TEST_ERROR
 
 
@@ -63,11 +64,9 @@ def test_norms_of_layers_are_not_read_for_nothing(told: Story) -> None:
 
 def test_a_trial_has_one_result_wherever_it_is_asked_for(told: Story) -> None:
     rows, sweep = told.ledger.trials(told.sweep_id), told.ledger.sweep(told.sweep_id)
-    found = list(results(told.ledger, sweep, rows))
-    assert found == results_at_hand(told.ledger, sweep, rows)  # read from the curves, as no row has its result
-    assert found == [trial_result(row, told.ledger.curve(row.head), TEST_ERROR) for row in rows]
-    for name in ("minimum_error", "final_error", "selected_error"):
-        assert list(frames(told).trials[name]) == [getattr(one, name) for one in found]
+    found = frames(told).results
+    assert list(found) == results_at_hand(told.ledger, sweep, rows)  # read from the curves, as no row has its result
+    assert list(found) == [trial_result(row, told.ledger.curve(row.head), TEST_ERROR) for row in rows]
 
 
 def test_a_row_with_a_result_is_taken_at_its_word_and_the_others_from_their_curves(told: Story) -> None:
@@ -83,7 +82,7 @@ def test_a_row_with_a_result_is_taken_at_its_word_and_the_others_from_their_curv
     first, second, third = results_at_hand(told.ledger, sweep, again[:3])
     assert (second.minimum_error, second.final_error, second.selected_error) == (1.0, math.inf, 2.0)
     assert second.decays == (3, 7)
-    assert [first, third] == list(results(told.ledger, sweep, [again[0], again[2]]))
+    assert (first, third) == frames(told).results[0:3:2]
 
 
 def test_a_value_that_is_not_finite_leaves_minimum_and_selection() -> None:
@@ -105,6 +104,14 @@ def test_decays_have_their_reasons(told: Story) -> None:
         (25, "decay"),
         (34, "last_decay"),
     ]
+
+
+def test_decays_are_those_of_the_recorded_epochs_even_if_the_log_has_lost_them(told: Story, tmp_path: Path) -> None:
+    before = frames(told)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
+        assert connection.execute("DELETE FROM events WHERE kind = 'schedule'").rowcount > 0
+    after = frames(told)
+    assert before.trials.equals(after.trials) and before.events.equals(after.events)
 
 
 def test_what_is_not_finished_is_there_as_far_as_it_came(story: Story) -> None:

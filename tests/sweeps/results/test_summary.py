@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweeps.ledger.records import StateRow, TrialRow, TrialStatus
-from sweeps.results.summary import decay_epochs, summarise, trial_result
+from sweeps.results.summary import summarise, trial_result
 from workers.trajectory import TEST_ERROR
 
 DECAY = {"kind": "decay_at", "learning_rate": 0.1, "decay_factor": 0.1}
@@ -37,6 +37,10 @@ def curve(errors: Sequence[float], norms: Sequence[float] | None = None) -> list
         )
         for epoch, (error, norm) in enumerate(zip(errors, norms, strict=True), start=1)
     ]
+
+
+def decay_epochs(schedule: dict[str, Any], epochs: Sequence[StateRow]) -> tuple[int, ...]:
+    return trial_result(trial(0, "arm", schedule), epochs, TEST_ERROR).decays
 
 
 def test_decays_are_replayed_from_what_the_schedule_saw() -> None:
