@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -29,9 +29,6 @@ from services.cli.service import remote
 from services.schemas import Failure, Request
 from sweeps.files import PathFault, named, resolve
 from sweeps.results.values import Verdict
-
-if TYPE_CHECKING:
-    from services.settings import Settings
 
 EXIT_CODES = {Verdict.HOLDS: 0, Verdict.REGRESSED: 1, Verdict.CANNOT_TELL: 3}
 BROKE_DOWN = 70  # EX_SOFTWARE of sysexits.h; Python's own exit code 1 means regressed here
@@ -108,26 +105,22 @@ def check(
         from services.cli import verdicts
         from services.verbs import gate, notify
         from sweeps.results import baseline as baselines
-        from sweeps.spec.sweep import load_spec
 
         settings = settings_of(data_dir)
         settings.check("notify_url")
-        before, margins, rules = (
-            baselines.read_baseline(baseline),
-            gate.margins(margin),
-            [gate.rule(text) for text in rule],
-        )
+        given = baselines.read_baseline(baseline), gate.margins(margin), [gate.rule(text) for text in rule]
         for wanted in filter(None, (markdown, junit)):
             _must_be_writable(wanted)
-        if server is not None and run:
-            raise typer.BadParameter("does not go with --server; submit the sweep first", param_hint="--run")
-        if run:
-            gate.foreseen(load_spec(sweep), margins, rules)
-            sweep = _ran(settings, Request(spec=sweep, seeds=seeds_of(seeds), workers=workers), as_json)
         if server is not None:
+            if run:
+                raise typer.BadParameter("does not go with --server; submit the sweep first", param_hint="--run")
             result = remote.remote_check(server, sweep, baseline, margin, rule)
+        elif run:
+            request = Request(spec=sweep, seeds=seeds_of(seeds), workers=workers)
+            ended = gate.run_then_check(settings, request, *given, partial(carry_out, settings, quiet=True))
+            result = ended or _stopped(as_json)
         else:
-            result = gate.check(settings, sweep, before, margins, rules)
+            result = gate.check(settings, sweep, *given)
         notify.tell(settings, partial(notify.of_check, result), complain)
         for file, text, mode in ((markdown, verdicts.markdown, "a"), (junit, verdicts.junit, "w")):
             if file is not None and (fault := _write(file, text(result), mode)):
@@ -136,13 +129,9 @@ def check(
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def _ran(settings: "Settings", request: Request, as_json: bool) -> str:
-    """Run a sweep; return its id."""
-    done = carry_out(settings, request, quiet=True)
-    if done.outcome in ("interrupted", "paused"):
-        fail(Failure(kind="interrupted", message=STOPPED, exit_code=INTERRUPTED), as_json)
-        raise typer.Exit(INTERRUPTED)
-    return done.detail.sweep.id
+def _stopped(as_json: bool) -> NoReturn:
+    fail(Failure(kind="interrupted", message=STOPPED, exit_code=INTERRUPTED), as_json)
+    raise typer.Exit(INTERRUPTED)
 
 
 @contextmanager

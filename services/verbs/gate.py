@@ -1,13 +1,13 @@
 """The verbs of the gate: save a sweep's results as a baseline, and check a later sweep against it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from services import ledgers
 from services.errors import OperationError
-from services.schemas import Checked
+from services.schemas import Checked, Request, RunResult
 from services.settings import Settings
 from sweeps.errors import Faults
 from sweeps.ledger.records import SweepRow
@@ -23,7 +23,7 @@ from sweeps.results.values import Finding, Interval, Power, TrialResult, Verdict
 from sweeps.spec import shapes
 from sweeps.spec.measures import MEASURES, Rule, margin_fault, read_rule
 from sweeps.spec.sections import Check, Statistic
-from sweeps.spec.sweep import SweepSpec
+from sweeps.spec.sweep import load_spec
 
 
 class _Results(NamedTuple):
@@ -84,15 +84,26 @@ def check(
     )
 
 
-def foreseen(
-    spec: SweepSpec, margins: Mapping[str, float], more_rules: Sequence[Rule]
-) -> tuple[dict[str, float], list[Rule]]:
-    """The margins and rules that will apply to a sweep of the spec; checked before anything is trained.
+def run_then_check(
+    settings: Settings,
+    request: Request,
+    before: Baseline,
+    margins: Mapping[str, float],
+    more_rules: Sequence[Rule],
+    run: Callable[[Request], RunResult],
+) -> Checked | None:
+    """Run a sweep by ``run`` and check it; None if the run was stopped. A rule that does not fit is told before training.
 
     Raises:
+        SpecError: the spec is invalid.
         OperationError: there is no margin or rule, or one refers to an unknown arm.
     """
-    return _wanted(_Asked(sweep=spec.name, arms=tuple(spec.arms), check=spec.check or Check()), margins, more_rules)
+    spec = load_spec(request.spec)
+    _wanted(_Asked(sweep=spec.name, arms=tuple(spec.arms), check=spec.check or Check()), margins, more_rules)
+    done = run(request)
+    if done.outcome in ("interrupted", "paused"):
+        return None
+    return check(settings, done.detail.sweep.id, before, margins, more_rules)
 
 
 def _wanted(
