@@ -155,7 +155,9 @@ def repeated(root: Path) -> list[str]:
             path, tree = file.relative_to(root).as_posix(), ast.parse(file.read_text())
             commands |= set(_commands(tree)) if path.startswith("services/cli/") else set()
             for node in tree.body:
-                if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith(
+                    "_"
+                ):
                     places.setdefault(node.name, []).append(path)
     return [
         f"{name}: {', '.join(found)}"
