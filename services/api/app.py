@@ -56,7 +56,7 @@ def build(
         generate_unique_id_function=lambda route: route.name,
         telemetry=_telemetry(tracers),
     )
-    Parts.hold(app, settings, ledger, jobs)
+    app.state.parts = Parts.over(settings, ledger, jobs)
     for module in (submissions, results, health, pages):
         app.include_router(module.router)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))

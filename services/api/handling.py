@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Request, Response
+from fastapi import Depends, Path, Request, Response
 
 from services.api.document import refusals
 from services.api.guard import Guard
@@ -29,7 +29,7 @@ UNKNOWN = refusals(404, 422)  # of a submission
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The parts of one service; its application holds them for the handlers."""
+    """The parts of one service; its application holds them as ``state.parts``."""
 
     desk: Desk
     guard: Guard
@@ -38,9 +38,9 @@ class Parts:
     queue: Submissions
 
     @classmethod
-    def hold(cls, app: FastAPI, settings: Settings, ledger: Ledger, jobs: JobPlace) -> None:
-        """Make the parts over an open ledger and give them to an application."""
-        app.state.parts = cls(
+    def over(cls, settings: Settings, ledger: Ledger, jobs: JobPlace) -> "Parts":
+        """Return the parts over an open ledger."""
+        return cls(
             desk=Desk(settings, ledger, jobs),
             guard=Guard(Tokens.of(ledger)),
             reports=Reports(settings, ledger),
@@ -49,7 +49,7 @@ class Parts:
         )
 
 
-# FastAPI calls those that are not asynchronous in a thread, which is only worth it for the guard: it reads the ledger.
+# FastAPI runs a synchronous dependency in a thread; only the guard, which reads the ledger, needs one.
 
 
 async def _desk(request: Request) -> Desk:
