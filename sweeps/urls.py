@@ -25,6 +25,11 @@ def of_sqlite(file: Path, **query: str) -> str:
     return URL.create("sqlite", database=str(file), query=query).render_as_string(hide_password=False)
 
 
+def of_server(host: str, port: int) -> str:
+    """Return the URL of an HTTP server at a name or an address, also one of IPv6."""
+    return URL.create("http", host=host, port=port).render_as_string()
+
+
 def parse(url: str | URL) -> URL:
     """Return the parts of a URL.
 

@@ -28,7 +28,7 @@ from sweeps.results.frames import Frames, joined
 from sweeps.results.load import load
 from sweeps.results.robustness_tables import Robustness, robustness, robustness_findings
 from sweeps.results.summary import counted_error
-from sweeps.urls import is_server, without_credentials
+from sweeps.urls import is_server, of_server, without_credentials
 
 PAGE = "index.html"
 PANELS = (  # heading, metric, axis, whether logarithmic, whether as means; the sweep's metric is drawn after the first
@@ -127,7 +127,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / PAGE, *_draw(shown, folder)]
     served = is_server(settings.tracking_uri)
-    ui_url = ui_url or (without_credentials(settings.tracking_uri) if served else f"http://127.0.0.1:{UI_PORT}")
+    ui_url = ui_url or (without_credentials(settings.tracking_uri) if served else of_server("127.0.0.1", UI_PORT))
     files[0].write_text(document(shown, ui_url.rstrip("/"), runs), encoding="utf-8")
     if kind is not None:
         files += export(shown.frames, shown.arms, folder, kind)

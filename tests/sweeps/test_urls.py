@@ -9,6 +9,7 @@ from sweeps.urls import (
     base_address,
     is_server,
     masked,
+    of_server,
     of_sqlite,
     origin,
     parse,
@@ -71,6 +72,11 @@ def test_a_url_without_parts_is_refused_without_its_text(url: str) -> None:
     with pytest.raises(ValueError, match="^must ") as told:
         parse(url)
     assert "s3cret" not in str(told.value)
+
+
+def test_an_address_of_ipv6_is_bracketed_in_a_url() -> None:
+    assert of_server("::1", 8900) == "http://[::1]:8900"
+    assert of_server("127.0.0.1", 0) == "http://127.0.0.1:0"
 
 
 def test_errors_of_libraries_are_masked() -> None:
