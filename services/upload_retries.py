@@ -91,11 +91,15 @@ def persist(
             if _hopeless(fault, patience):
                 say(f"gave up: {reason(error)}; unsent data is kept in the ledger")
                 return Ending.GAVE_UP
-            pause = min(patience.longest_pause_seconds, FIRST_PAUSE_SECONDS * 2 ** min(fault.tries, 20))
-            pause *= random.uniform(0.5, 1.0)  # jitter, so many clients do not return at once
-            _rest(pause, lambda: not stopped(), sleep)
+            _rest(_pause(fault, patience), lambda: not stopped(), sleep)
         if stopped():
             return Ending.STOPPED
+
+
+def _pause(fault: Fault, patience: Patience) -> float:
+    """The seconds until the next attempt, with jitter, so many clients do not return at once."""
+    pause = min(patience.longest_pause_seconds, FIRST_PAUSE_SECONDS * 2.0 ** min(fault.tries, 20))
+    return pause * random.uniform(0.5, 1.0)
 
 
 def _rest(seconds: float, calm: Callable[[], bool], sleep: Callable[[float], None]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sweeps.files import PathFault, resolve
-from sweeps.urls import URL, WEB, backend, is_sqlite, origin, parse, without_credentials
+from sweeps.urls import URL, WEB, backend, base_address, is_sqlite, origin, parse, without_credentials
 
 OBJECT_STORES = ("s3", "gs")
 TRACKING_BACKENDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
@@ -113,11 +113,12 @@ def page_of(name: str, url: str | None) -> str | None:
         return None
     url = url.strip()
     rule = "must be an http:// or https:// URL with a host"
-    if backend(url) not in WEB or not (parts := _parsed(name, url)).host:
+    if backend(url) not in WEB or not _parsed(name, url).host:
         raise SettingsError(f"{name}: {rule}, got {_shown(url)}")
-    if parts.username or parts.password or "?" in url or "#" in url:
-        raise SettingsError(f"{name}: {rule}, without user, query and fragment, got {_shown(url)}")
-    return url.rstrip("/")
+    try:
+        return base_address(url)
+    except ValueError:
+        raise SettingsError(f"{name}: {rule}, without user, query and fragment, got {_shown(url)}") from None
 
 
 def collector_of(given: Mapping[str, str], name: str) -> str | None:

@@ -149,15 +149,20 @@ def repeated(root: Path) -> list[str]:
     A command and the verb that it stands for are one thing.
     """
     places: dict[str, list[str]] = {}
+    commands: set[str] = set()
     for layer in LAYERS:
         for file in sorted((root / layer).rglob("*.py")):
-            for node in ast.parse(file.read_text()).body:
-                if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
-                    places.setdefault(node.name, []).append(file.relative_to(root).as_posix())
+            path, tree = file.relative_to(root).as_posix(), ast.parse(file.read_text())
+            commands |= set(_commands(tree)) if path.startswith("services/cli/") else set()
+            for node in tree.body:
+                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith(
+                    "_"
+                ):
+                    places.setdefault(node.name, []).append(path)
     return [
         f"{name}: {', '.join(found)}"
         for name, found in places.items()
-        if len(found) > 1 + _is_verb_with_command(found) and name not in ALIKE
+        if len(found) > 1 + (name in commands and _are_verb_and_command(found)) and name not in ALIKE
     ]
 
 
@@ -180,7 +185,23 @@ def _is_typed(node: ast.FunctionDef) -> bool:
     return node.returns is not None and all(parameter.annotation for parameter in parameters)
 
 
-def _is_verb_with_command(paths: Sequence[str]) -> bool:
+def _commands(tree: ast.Module) -> Iterator[str]:
+    """The functions that a module makes commands: its own by a decorator, those of others by a call, alone or in a loop."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name, decorator_list=decorators) if any(map(_makes_command, decorators)):
+                yield name
+            case ast.Call(func=func, args=[ast.Attribute(attr=name)]) if _makes_command(func):
+                yield name
+            case ast.For(iter=ast.Tuple(elts=ones), body=[ast.Expr(value=ast.Call(func=func))]) if _makes_command(func):
+                yield from (one.attr for one in ones if isinstance(one, ast.Attribute))
+
+
+def _makes_command(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "command"
+
+
+def _are_verb_and_command(paths: Sequence[str]) -> bool:
     return all(any(path.startswith(room) for path in paths) for room in ("services/cli/", "services/verbs/"))
 
 
@@ -303,10 +324,23 @@ def test_a_public_name_means_one_thing() -> None:
 def test_a_planted_second_meaning_is_found(tmp_path: Path) -> None:
     _plant(tmp_path, "sweeps/results/measures.py", "def spread(): ...\ndef _help(): ...")
     _plant(
-        tmp_path, "services/verbs/status.py", "class Grid: ...\ndef spread(): ...\ndef _help(): ...\ndef status(): ..."
+        tmp_path, "services/verbs/status.py", "class Grid: ...\ndef spread(): ...\ndef _help(): ...\ndef plan(): ..."
     )
-    _plant(tmp_path, "services/cli/app.py", "def status(): ...")
     assert repeated(tmp_path) == ["spread: sweeps/results/measures.py, services/verbs/status.py"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "@app.command()\ndef plan(): ...",
+        "def plan(): ...\napp.command()(specs.plan)",
+        "def plan(): ...\nfor verb in (specs.init, specs.plan):\n    app.command()(verb)",
+    ],
+)
+def test_a_command_may_have_the_name_of_its_verb(tmp_path: Path, command: str) -> None:
+    _plant(tmp_path, "services/verbs/specs.py", "def plan(): ...\ndef table(): ...")
+    _plant(tmp_path, "services/cli/app.py", f"{command}\ndef table(): ...")
+    assert repeated(tmp_path) == ["table: services/cli/app.py, services/verbs/specs.py"]
 
 
 def test_every_fixture_has_its_types() -> None:

@@ -1,28 +1,23 @@
 """The service's application: routes, who may use them, and what it tells machines about its health."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from services.api import health, pages, results, submissions
 from services.api.document import DescribedApp
-from services.api.guard import Guard
-from services.api.health import health_router
-from services.api.pages import pages_router
+from services.api.handling import Parts
 from services.api.problems import TITLES, Problem, answer_problem
-from services.api.routes import sweeps_router
-from services.server.desk import Desk
 from services.server.jobs import JobPlace
-from services.server.links import LinkFinder
-from services.server.reports import Reports
 from services.settings import Settings
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.submissions.tokens import Tokens
 
 if TYPE_CHECKING:
     from services.traces import TracerProvider
@@ -52,8 +47,6 @@ def build(
         hosts: names by which browsers and clients may call the service.
         tracers: where spans of requests go; see :func:`services.traces.traced`.
     """
-    desk, guard = Desk(settings, ledger, jobs), Guard(Tokens.of(ledger))
-
     app = DescribedApp(
         title="abel",
         version="1",
@@ -63,24 +56,21 @@ def build(
         generate_unique_id_function=lambda route: route.name,
         telemetry=_telemetry(tracers),
     )
-    app.include_router(sweeps_router(desk, guard, Reports(settings, ledger), LinkFinder(settings, ledger)))
-    app.include_router(health_router(ledger, guard))
-    app.include_router(pages_router())
+    app.state.parts = Parts.over(settings, ledger, jobs)
+    for module in (submissions, results, health, pages):
+        app.include_router(module.router)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    app.add_exception_handler(Problem, answer_problem)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(LedgerError, _away)
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(Exception, _broken)
-
-    @app.middleware("http")
-    async def add_headers(request: Request, call_next):  # type: ignore[no-untyped-def]
-        response = await call_next(request)
-        for name, value in SAFE.items():
-            response.headers.setdefault(name, value)
-        return response
-
+    for kind, answer in ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+    app.middleware("http")(_add_headers)
     return app
+
+
+async def _add_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    response = await call_next(request)
+    for name, value in SAFE.items():
+        response.headers.setdefault(name, value)
+    return response
 
 
 def _telemetry(tracers: "TracerProvider | None") -> TelemetryConfig:
@@ -109,3 +99,12 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _broken(_: Request, error: Exception) -> Response:
     return Problem(500, f"{type(error).__name__}; the service's log has more").response()
+
+
+ANSWERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    Problem: answer_problem,
+    RequestValidationError: _invalid,
+    LedgerError: _away,
+    HTTPException: _refused,
+    Exception: _broken,
+}

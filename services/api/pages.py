@@ -15,24 +15,23 @@ POLICY = (
 )
 
 
-def pages_router() -> APIRouter:
-    """The routes of the page and its files."""
-    router = APIRouter(include_in_schema=False)
-    files = {file.name: file for file in STATIC.iterdir() if file.suffix in KINDS}
+FILES = {file.name: file for file in STATIC.iterdir() if file.suffix in KINDS}
 
-    @router.get("/")
-    def index() -> Response:
-        """The page."""
-        return _file(files["index.html"])
+router = APIRouter(include_in_schema=False)
 
-    @router.get("/static/{name}")
-    def static(name: str) -> Response:
-        """A file of the page."""
-        if name not in files:
-            raise Problem(404, f"there is no file {name[:60]!r}")
-        return _file(files[name])
 
-    return router
+@router.get("/")
+def get_page() -> Response:
+    """The page."""
+    return _file(FILES["index.html"])
+
+
+@router.get("/static/{name}")
+def get_file(name: str) -> Response:
+    """A file of the page."""
+    if name not in FILES:
+        raise Problem(404, f"there is no file {name[:60]!r}")
+    return _file(FILES[name])
 
 
 def _file(file: Path) -> Response:

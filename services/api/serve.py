@@ -24,6 +24,7 @@ from sweeps import catalog
 from sweeps.files import OWNER_ONLY
 from sweeps.ledger.submissions.tokens import Tokens
 from sweeps.spec.sweep import parse_spec
+from sweeps.urls import of_server
 
 MOST_CONNECTIONS = 512
 DRAIN_SECONDS = 5
@@ -72,7 +73,7 @@ def run_service(settings: Settings, serving: Serving, say: Callable[[str], None]
         loop.start()
         host, port = listening.getsockname()[:2]
         threading.Thread(target=_prepare, name="imports", daemon=True).start()
-        say(f"serving at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops it; sweeps go on)")
+        say(f"serving at {of_server(host, port)} (Ctrl-C stops it; sweeps go on)")
         try:
             uvicorn.Server(_config(app)).run(sockets=[listening])
         finally:

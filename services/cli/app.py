@@ -84,7 +84,7 @@ Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=
 
 
 @app.callback()
-def options(version: Version = False) -> None:
+def before_command(version: Version = False) -> None:
     """Handle the options before the command."""
 
 

@@ -47,7 +47,7 @@ def catalog_table(entries: Sequence[CatalogEntry]) -> RenderableType:
     return Group(table, next_steps("abel catalog NAME", "abel plan NAME", "abel run NAME"))
 
 
-def validation(result: Validation) -> RenderableType:
+def valid_spec(result: Validation) -> RenderableType:
     """A valid spec."""
     arms = ", ".join(f"{arm} {count}" for arm, count in result.arms.items())
     seeds = ", ".join(map(str, result.seeds))

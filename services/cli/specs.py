@@ -103,7 +103,7 @@ def validate(spec: Spec, as_json: AsJson = False) -> None:
     """
     from services.verbs import specs as verb
 
-    show(verb.validate(spec), rendering.validation, as_json)
+    show(verb.validate(spec), rendering.valid_spec, as_json)
 
 
 def plan(

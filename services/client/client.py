@@ -135,27 +135,23 @@ class Client:
         failing: float | None = None  # since when
         while True:
             try:
-                for kind, number, data in self._stream(id, after):
-                    failing = None
-                    if kind == "submission":
-                        one = _adapter(Submitted).validate_python(data)
-                        yield one
-                        if one.ended:
-                            return
-                    else:
-                        after = number
-                        yield _adapter(Happening).validate_python(data)
+                for number, value in self._stream(id, after):
+                    failing, after = None, number or after
+                    yield value
+                    if isinstance(value, Submitted) and value.ended:
+                        return
             except (requests.RequestException, ServiceAway) as error:
                 failing = failing or time.monotonic()
                 if time.monotonic() - failing > self._patience:
                     raise ServiceAway(f"service {origin(self._url)}: does not answer: {_short(error)}") from None
             time.sleep(PAUSE_SECONDS)
 
-    def _stream(self, id: str, after: int) -> Iterator[tuple[str, int, Any]]:
-        """Yield the messages of one connection until it ends."""
+    def _stream(self, id: str, after: int) -> Iterator[tuple[int, Submitted | Happening]]:
+        """Yield what one connection tells until it ends: the submission, with 0, and events with their ids."""
         path = f"/v1/sweeps/{_quoted(id)}/events"
         with self._answer("GET", path, None, {"Last-Event-ID": str(after)}) as answer:
-            yield from _messages(answer.iter_lines(decode_unicode=True))
+            for kind, number, data in _messages(answer.iter_lines(decode_unicode=True)):
+                yield number, _adapter(Submitted if kind == "submission" else Happening).validate_python(data)
 
     def _command(self, id: str, action: str) -> Submitted:
         return _read(Submitted, self._ask("POST", f"/v1/sweeps/{_quoted(id)}/{action}"))

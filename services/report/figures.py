@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -121,9 +122,7 @@ def curves_figure(frames: Frames, metric: str, label: str, *, log: bool = False,
                 continue
             order = 3 if kind == "constant" else 2  # a shared trunk has the colour of those that never fork
             if ranges:
-                low, middle, high = (known.quantile(part, axis=1) for part in (0.05, 0.5, 0.95))
-                axes.fill_between(known.index, low, high, color=color, alpha=0.18, linewidth=0, zorder=order - 1)
-                axes.plot(known.index, middle, color=color, linewidth=1.8, zorder=order)
+                _draw_range(axes, known, color, order)
             elif mean:
                 axes.plot(known.index, known.mean(axis=1), color=color, linewidth=1.5, zorder=order)
             else:
@@ -139,6 +138,13 @@ def curves_figure(frames: Frames, metric: str, label: str, *, log: bool = False,
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         figure.legend(handles=list(entries.values()), loc="outside right upper", frameon=False, handlelength=1.4)
         return figure
+
+
+def _draw_range(axes: Axes, known: pd.DataFrame, color: Any, order: int) -> None:
+    """Draw the median and the 5 % to 95 % range of curves, one for each column."""
+    low, middle, high = (known.quantile(part, axis=1) for part in (0.05, 0.5, 0.95))
+    axes.fill_between(known.index, low, high, color=color, alpha=0.18, linewidth=0, zorder=order - 1)
+    axes.plot(known.index, middle, color=color, linewidth=1.8, zorder=order)
 
 
 def many(frames: Frames) -> bool:

@@ -3,7 +3,7 @@
 All numbers come from the ledger. MLflow provides only the page's links to each trial; if it is away, the page has none.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from services.errors import OperationError
-from services.report import figures, page, robustness_figures, sections, themes
-from services.report.bounce_figures import bounces_figure, shown_of
+from services.report import figures, page, sections, themes
 from services.report.exhibits import Exhibit, exhibit, missing
 from services.report.export import export
 from services.report.findings import unfinished, unheard
+from services.report.robustness_figures import Panel, robustness_panels
 from services.schemas import UI_PORT
 from services.settings import Settings
 from sweeps.ledger.ledger import Ledger
@@ -28,7 +28,7 @@ from sweeps.results.frames import Frames, joined
 from sweeps.results.load import load
 from sweeps.results.robustness_tables import Robustness, robustness, robustness_findings
 from sweeps.results.summary import counted_error
-from sweeps.urls import is_server, without_credentials
+from sweeps.urls import is_server, of_server, without_credentials
 
 PAGE = "index.html"
 PANELS = (  # heading, metric, axis, whether logarithmic, whether as means; the sweep's metric is drawn after the first
@@ -72,6 +72,33 @@ class ReportedSweep:
     told: tuple[ClaimResult, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a report shows.
+
+    Args:
+        frames: the trials and curves of all its sweeps.
+        arms: the robustness of each arm.
+        found: the page's sentences.
+        robust: the robustness figures that have data.
+    """
+
+    sweeps: Sequence[ReportedSweep]
+    frames: Frames
+    arms: Sequence[Robustness]
+    found: tuple[str, ...]
+    robust: tuple[Panel, ...]
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether the report is of a single sweep."""
+        return len(self.sweeps) == 1
+
+    def of(self, one: ReportedSweep) -> str:
+        """What a heading adds to say which sweep it is about."""
+        return "" if self.is_of_one else f": {one.label}"
+
+
 def write_report(
     settings: Settings,
     names: Sequence[str],
@@ -95,31 +122,45 @@ def write_report(
         LedgerError: no such sweep.
         OperationError: the sweeps train different programs, or there is nothing to show.
     """
-    sweeps = _look(settings, names, spec)
-    shown = sweeps[0].frames if len(sweeps) == 1 else joined({one.label: one.frames for one in sweeps})
-    if not (shown.trials["epoch"] > 0).any():
+    shown = _contents(_look(settings, names, spec))
+    folder = settings.reports / "+".join(map(_file, shown.sweeps)) if out is None else out
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / PAGE, *_draw(shown, folder)]
+    served = is_server(settings.tracking_uri)
+    ui_url = ui_url or (without_credentials(settings.tracking_uri) if served else of_server("127.0.0.1", UI_PORT))
+    files[0].write_text(document(shown, ui_url.rstrip("/"), runs), encoding="utf-8")
+    if kind is not None:
+        files += export(shown.frames, shown.arms, folder, kind)
+    return Report(files=tuple(files), findings=shown.found)
+
+
+def _contents(sweeps: Sequence[ReportedSweep]) -> Contents:
+    frames = sweeps[0].frames if len(sweeps) == 1 else joined({one.label: one.frames for one in sweeps})
+    if not (frames.trials["epoch"] > 0).any():
         raise OperationError(f"sweep {sweeps[0].row.name!r}: must have a recorded epoch to be shown, got none yet")
     errors = {counted_error(one.row.spec) for one in sweeps}
     guess = next((one.guessing for one in sweeps if one.guessing is not None), None)
-    arms, lacking = robustness(shown, guess, errors.pop() if len(errors) == 1 else "minimum")
-    found = [*_findings(sweeps), *robustness_findings(arms), *lacking]
-    folder = settings.reports / "+".join(map(_file, sweeps)) if out is None else out
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / PAGE]
-    for one in sweeps:
+    arms, lacking = robustness(frames, guess, errors.pop() if len(errors) == 1 else "minimum")
+    return Contents(
+        sweeps=sweeps,
+        frames=frames,
+        arms=arms,
+        found=(*_findings(sweeps), *robustness_findings(arms), *lacking),
+        robust=tuple(robustness_panels(frames, arms, guess)),
+    )
+
+
+def _draw(shown: Contents, folder: Path) -> Iterator[Path]:
+    """Write the figures as PNG; yield their files."""
+    for one in shown.sweeps:
         if one.main is not None:
-            files.append(folder / (one.main.file if len(sweeps) == 1 else f"{_file(one)}-{one.main.file}"))
-            files[-1].write_bytes(themes.png(one.main.draw(title=one.row.spec.get("title") or one.row.name)))
-    robust = list(_robust(shown, arms, guess))
-    for name, figure, _, _ in robust:
-        files.append(folder / f"{name}.png")
-        files[-1].write_bytes(themes.png(figure))
-    served = is_server(settings.tracking_uri)
-    ui_url = ui_url or (without_credentials(settings.tracking_uri) if served else f"http://127.0.0.1:{UI_PORT}")
-    files[0].write_text(document(sweeps, shown, arms, found, robust, ui_url.rstrip("/"), runs), encoding="utf-8")
-    if kind is not None:
-        files += export(shown, arms, folder, kind)
-    return Report(files=tuple(files), findings=tuple(found))
+            file = folder / (one.main.file if shown.is_of_one else f"{_file(one)}-{one.main.file}")
+            file.write_bytes(themes.png(one.main.draw(title=one.row.spec.get("title") or one.row.name)))
+            yield file
+    for panel in shown.robust:
+        file = folder / f"{panel.file}.png"
+        file.write_bytes(themes.png(panel.figure))
+        yield file
 
 
 def _look(settings: Settings, names: Sequence[str], spec: Mapping[str, Any] | None) -> list[ReportedSweep]:
@@ -176,85 +217,65 @@ def _findings(sweeps: Sequence[ReportedSweep]) -> Iterator[str]:
         yield from (f"{before}{text}" for text in (*filter(None, said), *unheard(one.frames, one.guessing)))
 
 
-def document(
-    sweeps: Sequence[ReportedSweep],
-    shown: Frames,
-    arms: Sequence[Robustness],
-    found: Sequence[str],
-    robust: Iterable[tuple[str, Figure, str, str]],
-    tracking_url: str,
-    runs: Callable[[], Mapping[str, str]],
-) -> str:
+def document(shown: Contents, tracking_url: str, runs: Callable[[], Mapping[str, str]]) -> str:
     """The page."""
-    alone = len(sweeps) == 1
-    banners = filter(None, (unfinished(one.row, one.frames) for one in sweeps))
-    body = [page.paragraph(text, "banner") for text in banners]
-    tiles = [
-        tile for one in sweeps for tile in (*(one.main.tiles if one.main else ()), *sections.result_tiles(one.frames))
-    ]
-    body += [page.tiles(tiles), *(page.paragraph(text) for text in found)]
-    for one in sweeps:
+    first = shown.sweeps[0].row
+    title, claim = " and ".join(one.label for one in shown.sweeps), ""
+    if shown.is_of_one:
+        title, claim = first.spec.get("title") or first.name, first.spec.get("claim") or ""
+    kicker = " · ".join(f"{one.row.name} · sweep {one.row.id} · {one.row.status}" for one in shown.sweeps)
+    body = (
+        *_summary(shown),
+        *_main_figures(shown),
+        *_claims(shown),
+        *_measures(shown.arms),
+        *(_section(panel.heading, panel.figure, panel.caption) for panel in shown.robust),
+        *(_section(*panel) for panel in _curves(shown.frames)),
+        page.section("Arms", sections.arms_section(shown.frames)),
+        page.section("Trials", sections.trials_section(shown.frames, tracking_url, runs())),
+        *_costs(shown),
+    )
+    return page.page(title=title, kicker=kicker, claim=claim, body=body)
+
+
+def _summary(shown: Contents) -> Iterator[str]:
+    banners = filter(None, (unfinished(one.row, one.frames) for one in shown.sweeps))
+    yield from (page.paragraph(text, "banner") for text in banners)
+    yield page.tiles(
+        tile
+        for one in shown.sweeps
+        for tile in (*(one.main.tiles if one.main else ()), *sections.result_tiles(one.frames))
+    )
+    yield from map(page.paragraph, shown.found)
+
+
+def _main_figures(shown: Contents) -> Iterator[str]:
+    for one in shown.sweeps:
         if one.main is not None:
-            heading = one.main.heading if alone else f"{one.label}: {one.main.heading}"
-            body.append(_section(heading, one.main.draw(), one.main.caption))
-    for one in sweeps:
+            heading = one.main.heading if shown.is_of_one else f"{one.label}: {one.main.heading}"
+            yield _section(heading, one.main.draw(), one.main.caption)
+
+
+def _claims(shown: Contents) -> Iterator[str]:
+    for one in shown.sweeps:
         if one.told:
-            of = "" if alone else f": {one.label}"
-            body.append(
-                page.section(f"The paper's claims and the evidence here{of}", sections.claims_section(one.told))
-            )
-    if arms:
-        body.append(page.section("Robustness", sections.measures_section(arms)))
-    for heading, table in (
+            heading = f"The paper's claims and the evidence here{shown.of(one)}"
+            yield page.section(heading, sections.claims_section(one.told))
+
+
+def _measures(arms: Sequence[Robustness]) -> Iterator[str]:
+    tables = (
+        ("Robustness", sections.measures_section(arms) if arms else ""),
         ("Arms compared", sections.comparisons_section(arms)),
         ("Do the settings interact?", sections.interactions_section(arms)),
-    ):
-        if table:
-            body.append(page.section(heading, table))
-    body += [_section(heading, figure, caption) for _, figure, heading, caption in robust]
-    body += [_section(*panel) for panel in _curves(shown)]
-    body += [
-        page.section("Arms", sections.arms_section(shown)),
-        page.section("Trials", sections.trials_section(shown, tracking_url, runs())),
-    ]
-    for one in sweeps:
-        of = "" if alone else f": {one.label}"
-        body += [
-            page.section(f"Cost{of}", sections.cost_section(one.frames, one.row)),
-            page.section(f"Versions and devices{of}", sections.versions_section(one.row)),
-        ]
-    first = sweeps[0].row
-    title = (first.spec.get("title") or first.name) if alone else " and ".join(one.label for one in sweeps)
-    kicker = " · ".join(f"{one.row.name} · sweep {one.row.id} · {one.row.status}" for one in sweeps)
-    return page.page(title=title, kicker=kicker, claim=(first.spec.get("claim") or "") if alone else "", body=body)
+    )
+    yield from (page.section(heading, table) for heading, table in tables if table)
 
 
-def _robust(shown: Frames, arms: Sequence[Robustness], guess: float | None) -> Iterator[tuple[str, Figure, str, str]]:
-    """The robustness figures that have data: file, figure, heading and caption."""
-    if robustness_figures.axis_names(arms):
-        caption = (
-            "Solid: means over the other axes, with 95 % intervals over the seeds. Dotted: the best setting at each value. "
-            "Points: randomly drawn settings."
-        )
-        yield "axes", robustness_figures.axes_figure(arms), "Error by setting", caption
-    if planes := [arm for arm in arms if arm.whole and len(arm.axes) > 1]:
-        caption = "The first two axes of each arm; means over its other axes and its seeds. Blue is low, yellow high."
-        yield "planes", robustness_figures.heat_figure(planes), "Error over two settings", caption
-    if len(shown.trials) > 1 and len(robustness_figures.with_results(shown, guess)):
-        caption = "Each line is a trial, coloured by its error: blue is low, yellow high. Settings that its arm does not vary "
-        caption += "are at the bottom."
-        if guess is not None and (shown.trials["outcome"] == "diverged").any():
-            caption += " A diverged trial counts as guessing."
-        yield "trials", robustness_figures.parallel_figure(shown, guess), "Every trial at once", caption
-    drawn, count = shown_of(shown)
-    if count:
-        some = f" {drawn} of {count} trials are drawn." if drawn < count else ""
-        caption = (
-            "Trials whose schedule saw a minimum of the norm. Bottom: each curve relative to its lowest value before the "
-            "schedule first saw a minimum, with epochs counted from there. A schedule sees a minimum once the norm has risen "
-            "again."
-        )
-        yield "bounces", bounces_figure(shown), "Bounces and the schedule's decisions", caption + some
+def _costs(shown: Contents) -> Iterator[str]:
+    for one in shown.sweeps:
+        yield page.section(f"Cost{shown.of(one)}", sections.cost_section(one.frames, one.row))
+        yield page.section(f"Versions and devices{shown.of(one)}", sections.versions_section(one.row))
 
 
 def _curves(shown: Frames) -> Iterator[tuple[str, Figure, str]]:

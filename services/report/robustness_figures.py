@@ -2,8 +2,8 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from services.report.bounce_figures import bounces_figure, shown_of
 from services.report.figures import arm_colors, bars
 from services.report.themes import DOTTED, LIGHT, SEQUENCE, WHITE, blank, fitted_legend, themed
 from sweeps.results.axes import Slice, heat, slices
@@ -24,8 +25,46 @@ from sweeps.results.robustness_tables import Robustness, ordered
 from sweeps.results.values import Scalar
 
 PANEL_WIDTH, PANEL_HEIGHT = 4.2, 3.6  # inches
+Table = np.ndarray[Any, np.dtype[np.float64]]
 TICKS = 8  # more labels on an axis would overlap
 MARKERS = "osD^vP"
+
+
+class Panel(NamedTuple):
+    """A robustness figure; ``file`` is its name without the ending."""
+
+    file: str
+    figure: Figure
+    heading: str
+    caption: str
+
+
+def robustness_panels(frames: Frames, arms: Sequence[Robustness], guessing: float | None) -> Iterator[Panel]:
+    """The robustness figures that have data."""
+    if axis_names(arms):
+        caption = (
+            "Solid: means over the other axes, with 95 % intervals over the seeds. Dotted: the best setting at each value. "
+            "Points: randomly drawn settings."
+        )
+        yield Panel("axes", axes_figure(arms), "Error by setting", caption)
+    if planes := [arm for arm in arms if arm.whole and len(arm.axes) > 1]:
+        caption = "The first two axes of each arm; means over its other axes and its seeds. Blue is low, yellow high."
+        yield Panel("planes", heat_figure(planes), "Error over two settings", caption)
+    if len(frames.trials) > 1 and len(with_results(frames, guessing)):
+        caption = "Each line is a trial, coloured by its error: blue is low, yellow high. Settings that its arm does not vary "
+        caption += "are at the bottom."
+        if guessing is not None and (frames.trials["outcome"] == "diverged").any():
+            caption += " A diverged trial counts as guessing."
+        yield Panel("trials", parallel_figure(frames, guessing), "Every trial at once", caption)
+    drawn, count = shown_of(frames)
+    if count:
+        some = f" {drawn} of {count} trials are drawn." if drawn < count else ""
+        caption = (
+            "Trials whose schedule saw a minimum of the norm. Bottom: each curve relative to its lowest value before the "
+            "schedule first saw a minimum, with epochs counted from there. A schedule sees a minimum once the norm has risen "
+            "again."
+        )
+        yield Panel("bounces", bounces_figure(frames), "Bounces and the schedule's decisions", caption + some)
 
 
 def axes_figure(arms: Sequence[Robustness]) -> Figure:
@@ -134,7 +173,7 @@ def heat_figure(arms: Sequence[Robustness]) -> Figure:
         return figure
 
 
-def _cells(axes: Axes, table: "np.ndarray[Any, np.dtype[np.float64]]", middle: float) -> None:
+def _cells(axes: Axes, table: Table, middle: float) -> None:
     if table.size > 100:
         return
     for (row, column), value in np.ndenumerate(table):
@@ -152,10 +191,7 @@ def with_results(frames: Frames, guessing: float | None) -> pd.DataFrame:
 def parallel_figure(frames: Frames, guessing: float | None) -> Figure:
     """Every trial with a result as a line across arm, settings, seed and decays to its error, which sets its colour."""
     trials = with_results(frames, guessing)
-    names = sorted({name for settings in trials["settings"] for name in settings})
-    columns: dict[str, list[Any]] = {"arm": [textwrap.shorten(arm, 18, placeholder="…") for arm in trials["arm"]]}
-    columns |= {_label(name): [settings.get(name) for settings in trials["settings"]] for name in names}
-    columns |= {"seed": list(trials["seed"]), "decays": [len(epochs) for epochs in trials["decay_epochs"]]}
+    columns = _columns(trials)
     errors = trials["minimum_error"].to_numpy(dtype=float)
     with themed():
         figure = blank("", (8.4, 4.2))
@@ -164,20 +200,7 @@ def parallel_figure(frames: Frames, guessing: float | None) -> Figure:
         scale = Normalize(errors.min(), errors.max() if np.ptp(errors) else errors.min() + 1)
         heights.append(scale(errors))
         _ruler(axes, len(columns), {0.0: f"{scale.vmin:.1f} %", 1.0: f"{scale.vmax:.1f} %"})
-        low, high = SEQUENCE
-        shades = mpl.colormaps["viridis"](low + scale(errors) * (high - low))
-        table = np.array(heights).T
-        lines = [np.column_stack([np.arange(table.shape[1]), row]) for row in table]
-        worst_first = np.argsort(-errors)
-        axes.add_collection(
-            LineCollection(
-                [lines[index] for index in worst_first],
-                colors=shades[worst_first],
-                linewidths=1.1 if len(lines) <= 200 else 0.5,
-                alpha=0.85 if len(lines) <= 200 else 0.5,
-                rasterized=len(lines) > 200,
-            )
-        )
+        axes.add_collection(_lines(np.array(heights).T, scale(errors)))
         axes.set_xlim(-0.3, len(columns) + 0.45)
         axes.set_ylim(-0.04, 1.04)
         axes.set_xticks(range(len(columns) + 1), [*columns, f"minimum\n{frames.metric.error_label}"])
@@ -188,7 +211,34 @@ def parallel_figure(frames: Frames, guessing: float | None) -> Figure:
         return figure
 
 
-def _heights(axes: Axes, index: int, values: Sequence[Any]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def _columns(trials: pd.DataFrame) -> Mapping[str, Sequence[Any]]:
+    """What the lines of the trials cross before their errors."""
+    names = sorted({name for settings in trials["settings"] for name in settings})
+    return {
+        "arm": [textwrap.shorten(arm, 18, placeholder="…") for arm in trials["arm"]],
+        **{_label(name): [settings.get(name) for settings in trials["settings"]] for name in names},
+        "seed": list(trials["seed"]),
+        "decays": [len(epochs) for epochs in trials["decay_epochs"]],
+    }
+
+
+def _lines(heights_TC: Table, errors_T: Table) -> LineCollection:
+    """A line for each trial through its heights, all scaled to between 0 and 1; the best are drawn last, on top."""
+    low, high = SEQUENCE
+    shades = mpl.colormaps["viridis"](low + errors_T * (high - low))
+    lines = [np.column_stack([np.arange(heights_TC.shape[1]), row]) for row in heights_TC]
+    worst_first = np.argsort(-errors_T)
+    few = len(lines) <= 200
+    return LineCollection(
+        [lines[index] for index in worst_first],
+        colors=shades[worst_first],
+        linewidths=1.1 if few else 0.5,
+        alpha=0.85 if few else 0.5,
+        rasterized=not few,
+    )
+
+
+def _heights(axes: Axes, index: int, values: Sequence[Any]) -> Table:
     """Where each trial crosses a column; values are evenly spaced, missing ones at the bottom."""
     distinct = list(dict.fromkeys(values))
     ranks = [None] * (None in distinct) + ordered(value for value in distinct if value is not None)

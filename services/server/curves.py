@@ -74,9 +74,7 @@ def curves_of(ledger: Ledger, sweep: SweepRow, most: int) -> SweepCurves:
     tables = {name: frames.curve(name) for name in names}
     length = max((len(table) for table in tables.values()), default=0)
     shown = _thinned(length)
-    groups: dict[tuple[str, str], list[str]] = {}
-    for trial in ledger.trials(sweep.id):
-        groups.setdefault((trial.arm, setting(trial.settings)), []).append(trial.id)
+    groups = _groups(ledger.trials(sweep.id))
     errors = frames.trials.set_index("trial_id")["minimum_error"]
     best = {key: _number(errors.loc[ids].mean()) for key, ids in groups.items()}
     order = sorted(groups, key=lambda key: (best[key] is None, best[key] or 0.0))
@@ -98,6 +96,14 @@ def curves_of(ledger: Ledger, sweep: SweepRow, most: int) -> SweepCurves:
         settings=tuple(found),
         settings_in_all=len(groups),
     )
+
+
+def _groups(trials: Iterable[TrialRow]) -> Mapping[tuple[str, str], list[str]]:
+    """The ids of trials that differ only in their seeds, by arm and setting."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for trial in trials:
+        groups.setdefault((trial.arm, setting(trial.settings)), []).append(trial.id)
+    return groups
 
 
 def tree_of(ledger: Ledger, sweep: SweepRow) -> tuple[Stretch, ...]:

@@ -92,31 +92,53 @@ class Home:
             OperationError, LedgerError: there is no such sweep.
         """
         with ledgers.found(self._settings, id) as (ledger, row):
-            names = {trial.id: trial.name for trial in ledger.trials(row.id)}
-            mark: tuple[object, ...] = ()
-            left_at = float("inf")
-            while True:
-                try:
-                    before, mark = mark, _mark(ledger, row.id)
-                    is_new = mark != before
-                    # Read before the events, so that none is missing at the end.
-                    now = shown_sweep(ledger, ledger.sweep(row.id), _ones(ledger, row)) if is_new else None
-                    new = [happening(event, names) for event in ledger.events(row.id, after, PAGE)] if is_new else []
-                    yield from new
-                    after = new[-1].id if new else after
-                    if len(new) == PAGE:
-                        mark = ()  # there may be more of them
-                        continue
-                    if now is not None:
-                        yield now
-                        if now.ended:
-                            return
-                        left_at = time.monotonic() if now.phase in LEFT else float("inf")
-                    elif time.monotonic() - left_at > LEFT_SECONDS:
-                        return
-                except LedgerAway:
-                    mark = ()  # nothing is lost, as events are read by their ids
-                time.sleep(LOOK_SECONDS)
+            following = _Following(ledger, row.id, after)
+            while not following.is_over:
+                yield from following.news()
+                if not (following.is_over or following.is_behind):
+                    time.sleep(LOOK_SECONDS)
+
+
+class _Following:
+    """Where somebody has got to who follows a sweep.
+
+    Attributes:
+        is_over: there will be no more news.
+        is_behind: there are more events already.
+    """
+
+    def __init__(self, ledger: Ledger, sweep_id: str, after: int) -> None:
+        self._ledger, self._sweep_id, self._after = ledger, sweep_id, after
+        self._names = {trial.id: trial.name for trial in ledger.trials(sweep_id)}
+        self._mark: tuple[object, ...] = ()
+        self._left_at = float("inf")
+        self.is_over = self.is_behind = False
+
+    def news(self) -> list[Submitted | Happening]:
+        """Return the events since the last call, and the sweep if anything has changed."""
+        try:
+            before, self._mark = self._mark, _mark(self._ledger, self._sweep_id)
+            if self._mark != before:
+                return self._read()
+        except LedgerAway:
+            self._mark = ()  # nothing is lost, as events are read by their ids
+            return []
+        self.is_over = time.monotonic() - self._left_at > LEFT_SECONDS
+        return []
+
+    def _read(self) -> list[Submitted | Happening]:
+        row = self._ledger.sweep(self._sweep_id)
+        now = shown_sweep(self._ledger, row, _ones(self._ledger, row))  # before the events: none is missing at the end
+        events = self._ledger.events(self._sweep_id, self._after, PAGE)
+        new: list[Submitted | Happening] = [happening(event, self._names) for event in events]
+        self._after = events[-1].id if events else self._after
+        self.is_behind = len(events) == PAGE
+        if self.is_behind:
+            self._mark = ()
+            return new
+        self.is_over = now.ended
+        self._left_at = time.monotonic() if now.phase in LEFT else float("inf")
+        return [*new, now]
 
 
 def _ones(ledger: Ledger, row: SweepRow) -> list[Submission]:

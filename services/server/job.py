@@ -11,7 +11,7 @@ import time
 from _thread import interrupt_main
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -151,35 +151,49 @@ def _carry_out(settings: Settings, assignment: Assignment, stop: signals.Stop) -
     watching = threading.Thread(target=assignment.watch, args=(ended,), name="submission", daemon=True)
     watching.start()
     result: RunResult | None = None
-    outcome: Phase | None = None
-    error: str | None = None
-    passing = True
+    end = _End()
     try:
         result = _run(settings, assignment, stop)
-        outcome, error = _outcome(result)
+        end = _end_of(result)
     except SweepPaused as fault:  # on this machine, by `abel pause`, which no other submission of it ends
         assignment.wait_for_resume(str(fault))
-    except LedgerDamaged as fault:
-        outcome, error = Phase.REFUSED, str(fault)
-    except PASSING as fault:
-        error = str(fault)
-    except INPUT_ERRORS as fault:
-        # A sweep that ran before has the data and the nodes it needs somewhere: a cluster may come back node by node.
-        lost = isinstance(fault, IdentityError) and assignment.taken.sweep_id is not None
-        outcome, error = None if lost else Phase.REFUSED, str(fault)
-    except KeyboardInterrupt:
-        error = None
     except Exception as fault:
-        passing, error = False, f"{type(fault).__name__}: {fault}"
-        raise
+        end = _end_by(fault, assignment.taken)
+        if not end.passing:
+            raise
+    except KeyboardInterrupt:
+        pass
     finally:
         ended.set()
         watching.join(leases.RENEW_SECONDS)
-        assignment.release(outcome, error, passing=passing)
-        say(f"ended: {outcome or 'without an outcome'}{f': {error}' if error else ''}")
-    if result is not None and outcome is not None:
+        assignment.release(end.outcome, end.error, passing=end.passing)
+        say(f"ended: {end.outcome or 'without an outcome'}{f': {end.error}' if end.error else ''}")
+    if result is not None and end.outcome is not None:
         notify.tell(settings, partial(notify.of_run, settings, result), say)
     return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    """How a launch ends: the submission's outcome, None if it should go on, and why.
+
+    ``passing`` is false if a bug ended it, which another start may not cure.
+    """
+
+    outcome: Phase | None = None
+    error: str | None = None
+    passing: bool = True
+
+
+def _end_by(fault: Exception, taken: Submission) -> _End:
+    """The end that an exception brings."""
+    if isinstance(fault, PASSING) and not isinstance(fault, LedgerDamaged):
+        return _End(error=str(fault))
+    if isinstance(fault, (LedgerDamaged, *INPUT_ERRORS)):
+        # A sweep that ran before has the data and the nodes it needs somewhere: a cluster may come back node by node.
+        lost = isinstance(fault, IdentityError) and taken.sweep_id is not None
+        return _End(outcome=None if lost else Phase.REFUSED, error=str(fault))
+    return _End(error=f"{type(fault).__name__}: {fault}", passing=False)
 
 
 def _run(settings: Settings, assignment: Assignment, stop: signals.Stop) -> RunResult:
@@ -203,16 +217,16 @@ def _run(settings: Settings, assignment: Assignment, stop: signals.Stop) -> RunR
     )
 
 
-def _outcome(result: RunResult) -> tuple[Phase | None, str | None]:
-    """The submission's outcome after an invocation, and why; none if the sweep should go on."""
+def _end_of(result: RunResult) -> _End:
+    """The end after an invocation."""
     match result.outcome:
         case "nothing to do" | SweepStatus.FINISHED:
-            return Phase.FINISHED, None
+            return _End(outcome=Phase.FINISHED)
         case SweepStatus.FAILED:
-            return Phase.FAILED, result.error or f"{result.detail.sweep.failed} trials failed"
+            return _End(outcome=Phase.FAILED, error=result.error or f"{result.detail.sweep.failed} trials failed")
         case SweepStatus.CANCELLED:
-            return Phase.CANCELLED, None
-    return None, result.error
+            return _End(outcome=Phase.CANCELLED)
+    return _End(error=result.error)
 
 
 if __name__ == "__main__":

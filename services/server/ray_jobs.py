@@ -5,17 +5,17 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 
 from services.errors import OperationError
 from services.server.jobs import LOG_BYTES, JobsAway, JobState, job_command
-from sweeps.urls import origin
+from sweeps.urls import base_address, origin
 
 TIMEOUT_SECONDS = (5.0, 30.0)  # to connect; to answer
 CHUNK_BYTES = 64 * 1024
 KEPT_BYTES = 6 * LOG_BYTES  # of a log as JSON, where a character may be an escape of six
+URL_RULE = "must be the address of a Ray dashboard, as http://ray-head:8265"
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 
 
@@ -31,7 +31,11 @@ class RayJobs:
     """
 
     def __init__(self, url: str, token_file: Path | None) -> None:
-        self._url, self._token_file = _checked(url), token_file
+        try:
+            self._url = base_address(url)
+        except ValueError:
+            raise OperationError(f"--ray-jobs: {URL_RULE}, got {origin(url)}") from None
+        self._token_file = token_file
         self._session = requests.Session()
         self._session.trust_env = False  # a .netrc would replace the token, a proxy would see it
 
@@ -142,15 +146,3 @@ def _end_of_log(parts: Iterable[bytes]) -> str:
 
 def _name(id: str, number: int) -> str:
     return f"{id}-{number}"
-
-
-def _checked(url: str) -> str:
-    rule = "must be the address of a Ray dashboard, as http://ray-head:8265"
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        known = False
-    if not known or parts.username or parts.password or parts.query or parts.fragment:
-        raise OperationError(f"--ray-jobs: {rule}, got {origin(url)}")
-    return url.rstrip("/")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from services import ledgers
 from services.errors import OperationError
@@ -101,24 +102,26 @@ class _Adoption:
         if not new and not saved:
             return done
         # What this code has recorded under its own keys must agree too, or one curve would be of two codes.
-        ours = [(epoch, recorded[epoch.planned.key].metrics) for epoch in epochs if epoch.planned.key in recorded]
-        if why := [text for epoch, metrics in ours for text in differences(epoch, metrics)]:
+        ours = [epoch for epoch in epochs if epoch.planned.key in recorded]
+        if why := [text for epoch in ours for text in differences(epoch, recorded[epoch.planned.key].metrics)]:
             return replace(done, outcome="differs", why=tuple(why))
         done = replace(done, replayed=sum(map(len, chosen)))
-        if why := differing(
-            chosen, self._settings.checkpoints, self._settings.store, self._settings.data_dir, self._environment
-        ):
+        places = (self._settings.checkpoints, self._settings.store, self._settings.data_dir)
+        if why := differing(chosen, *places, self._environment):
             return replace(done, outcome="differs", why=tuple(why))
         linked = self._linked(saved)
-        event = {
-            "from": sorted({old.code for old, _ in pairs}),
-            "to": sorted({new.code for _, new in pairs}),
-            "into": self._successor(known),
-            "replayed": done.replayed,
-        }
+        event = self._event(pairs, known) | {"replayed": done.replayed}
         self._ledger.adopt_states(self._row.id, new, linked, event)
         self._ledger.prune_checkpoints(key for key in linked if key not in self._checkpoints)  # removed meanwhile
         return replace(done, outcome="adopted", epochs=len(new), checkpoints=len(linked))
+
+    def _event(self, pairs: Sequence[tuple[Identity, Identity]], known: Mapping[Program, Identity]) -> dict[str, Any]:
+        """What the ledger says of the adoption: which codes, and the sweep that has the epochs then."""
+        return {
+            "from": sorted({old.code for old, _ in pairs}),
+            "to": sorted({new.code for _, new in pairs}),
+            "into": self._successor(known),
+        }
 
     def _programs(self) -> dict[str, Program]:
         """Return the recorded programs as this code reads them; new code may add fields to one."""

@@ -9,8 +9,9 @@ from services.schemas import ArmPlan, Plan, Request
 from services.settings import Settings
 from services.verbs import specs
 from services.verbs.running import placing
+from services.verbs.running.placing import Placement
 from services.wording import duration
-from sweeps.forecast.plan import Forecast, wall_seconds
+from sweeps.forecast.plan import ArmForecast, Forecast, wall_seconds
 from sweeps.forecast.recorded import estimate, why_nothing
 from sweeps.forecast.seconds import seconds_per_epoch, seconds_to_start
 from sweeps.ledger.entries import sweep_identity
@@ -40,13 +41,8 @@ def plan(settings: Settings, request: Request) -> Plan:
 
 def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger | None) -> Plan:
     began = time.monotonic()
-    known: Mapping[Program, Identity] = {}
-    placement, absent = None, None
-    try:
-        placement = placing.place(settings, request, spec, patience_seconds=PATIENCE_SECONDS)
-        known = placement.identities
-    except DataAbsent as error:
-        absent = str(error)
+    placement, absent = _placement(settings, request, spec)
+    known: Mapping[Program, Identity] = placement.identities if placement else {}
     if known and ledger is not None:
         refuse_damaged(ledger, sweep_identity(spec.name, spec.expand(), known, sharing=request.sharing))
     cost = estimate(spec, known, ledger, sharing=request.sharing)
@@ -54,16 +50,12 @@ def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger 
     workers = placement.workers if placement else placing.options(settings, request, spec).slots
     measured = seconds_per_epoch(ledger, spec.expand()) if ledger else None
     seconds = measured or spec.epoch_seconds
-    started = seconds_to_start(ledger, seconds or 0.0) if ledger else None
-    start = looked + (START_SECONDS if started is None else started) if cost.new_epochs.high else 0.0
+    start = looked + _start_seconds(ledger, seconds) if cost.new_epochs.high else 0.0
     return Plan(
         name=spec.name,
         title=spec.title,
         trials=cost.trials,
-        arms=tuple(
-            ArmPlan(arm=arm.arm, trials=arm.trials, epochs_naive=arm.naive_epochs, epochs_shared=arm.shared_epochs)
-            for arm in cost.arms
-        ),
+        arms=tuple(map(_arm, cost.arms)),
         epochs_naive=cost.naive_epochs,
         epochs_shared=cost.shared_epochs,
         epochs_known=cost.known_epochs,
@@ -76,6 +68,23 @@ def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger 
         basis=_basis(spec, measured),
         notes=(*alike(spec.expand()), *((placement.note,) if placement and placement.note else ())),
     )
+
+
+def _placement(settings: Settings, request: Request, spec: SweepSpec) -> tuple[Placement | None, str | None]:
+    """Where the sweep is trained; None, and why, if its data is missing."""
+    try:
+        return placing.place(settings, request, spec, patience_seconds=PATIENCE_SECONDS), None
+    except DataAbsent as error:
+        return None, str(error)
+
+
+def _arm(arm: ArmForecast) -> ArmPlan:
+    return ArmPlan(arm=arm.arm, trials=arm.trials, epochs_naive=arm.naive_epochs, epochs_shared=arm.shared_epochs)
+
+
+def _start_seconds(ledger: Ledger | None, seconds: float | None) -> float:
+    measured = seconds_to_start(ledger, seconds or 0.0) if ledger else None
+    return START_SECONDS if measured is None else measured
 
 
 def refuse_damaged(ledger: Ledger, sweep_id: str) -> None:

@@ -9,7 +9,7 @@ from services.errors import OperationError
 from services.schemas import UiServer
 from services.settings import MLFLOW_ENVIRONMENT, Settings
 from sweeps.ledger.records import SweepRow
-from sweeps.urls import is_server, without_credentials
+from sweeps.urls import is_server, of_server, without_credentials
 
 
 def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
@@ -30,7 +30,7 @@ def ui(settings: Settings, port: int, sweep: str | None) -> UiServer:
     ]
     # Every user of the machine can read a command line; the URI may hold a password, so it goes into the environment.
     environment = {**MLFLOW_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri}
-    return UiServer(url=f"http://127.0.0.1:{port}{page}", command=tuple(command), environment=environment)
+    return UiServer(url=of_server("127.0.0.1", port) + page, command=tuple(command), environment=environment)
 
 
 def _shown(settings: Settings, sweep: str | None) -> SweepRow | None:

@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -70,16 +70,9 @@ def salvage(ledger: Path, target: Path) -> dict[str, int]:
         with closing(sqlite3.connect(target)) as copy, copy:
             for table in (table for table in TABLES if _columns(copy, table)):
                 known = [name for name in _columns(copy, table) if name in columns[table]]
-                copy.execute(f"DELETE FROM {table}")
-                for row in _rows(source, table, known):
-                    marks = ", ".join("?" * len(row))
-                    with suppress(sqlite3.IntegrityError):  # a damaged key may occur twice
-                        copy.execute(f"INSERT INTO {table} ({', '.join(known)}) VALUES ({marks})", row)
-                        found[table] += 1
+                found[table] = _copy_rows(source, copy, table, known)
             if version < tables.SCHEMA_VERSION:  # in later versions a repair restores this row itself
-                entry = migrations.version_row(version)
-                names, marks = ", ".join(entry), ", ".join("?" * len(entry))
-                copy.execute(f"INSERT OR REPLACE INTO meta ({names}) VALUES ({marks})", list(entry.values()))
+                _insert(copy, "meta", migrations.version_row(version), how="INSERT OR REPLACE")
             _keep_numbers(source, copy)
     if not any(found.values()):
         raise LedgerDamaged(f"ledger {ledger}: is damaged: no row can be read; restore a backup")
@@ -97,6 +90,22 @@ def _make_empty(target: Path, version: int) -> None:
     with database.writer(engine) as connection, connection.begin():
         migrations.create(connection, version)
     engine.dispose()
+
+
+def _copy_rows(source: sqlite3.Connection, copy: sqlite3.Connection, table: str, columns: Sequence[str]) -> int:
+    """Replace the rows of a table in the copy by those that can be read; return how many these are."""
+    copied = 0
+    copy.execute(f"DELETE FROM {table}")
+    for row in _rows(source, table, columns):
+        with suppress(sqlite3.IntegrityError):  # a damaged key may occur twice
+            _insert(copy, table, dict(zip(columns, row, strict=True)))
+            copied += 1
+    return copied
+
+
+def _insert(copy: sqlite3.Connection, table: str, row: Mapping[str, Any], how: str = "INSERT") -> None:
+    marks = ", ".join("?" * len(row))
+    copy.execute(f"{how} INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
 
 
 def _rows(source: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:

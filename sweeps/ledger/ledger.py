@@ -101,14 +101,15 @@ class Ledger(Driving):
             "identities": encode([identity.to_dict() for identity in identities.values()]),
         }
         with self._write() as connection:
-            if connection.scalar(_entry(connection, row)):
+            is_new = connection.scalar(_entry(connection, row))
+            if is_new:
                 connection.execute(insert(tables.trials), [trial_row(sweep_id, trial) for trial in trials])
                 _register(connection, sweep_id, name)
-                with held(connection, sweep_id) as sweep:
+            with held(connection, sweep_id) as sweep:
+                if is_new:
                     sweep.count("trials", len(trials))
                     sweep.append("sweep_started", {})
-            else:
-                with held(connection, sweep_id) as sweep:
+                else:
                     _describe(sweep, spec)
         return sweep_id
 

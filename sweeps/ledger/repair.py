@@ -69,14 +69,18 @@ def repair_ledger(
             migrations.import_alembic()
             with database.writer(engine) as connection, connection.begin() as transaction:
                 if sqlite_file(url) is None or inspect(connection).get_table_names():
-                    with suppress(Damage):  # of its version, which the repair restores
-                        migrations.settle(connection)
+                    _upgrade(connection)
                 done = LedgerRepair(connection, saved).all(sweep)
                 if dry_run or not done:
                     transaction.rollback()
                 return done
     finally:
         engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    with suppress(Damage):  # of its version, which the repair restores
+        migrations.settle(connection)
 
 
 @dataclass

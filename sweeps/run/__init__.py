@@ -3,5 +3,6 @@
 driver, driver_process    the driver; searcher gives Tune the ready cohorts; trainable is the worker
 frontier                  which cohorts are ready; report_handler: what their reports mean; Ray-free
 halving                   which settings continue at a rung
-losses, failures, cohort_retries    lost workers, classes of failures, and the retry policy
+losses, failures          lost workers; classes of failures, and the retry policy of each
+announcing                what the command is told of the progress
 """

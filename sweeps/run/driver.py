@@ -4,18 +4,16 @@ Tune only executes. Its experiment state is neither read nor kept: after any los
 """
 
 import gc
-import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.error import TuneError
 
@@ -26,6 +24,7 @@ from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.processes import cluster
 from sweeps.processes.identity import IdentityError
 from sweeps.processes.job import ClusterAway, DriverLost, Options, Outcome, Progress
+from sweeps.run.announcing import Announcer, seldom
 from sweeps.run.failures import FailureClass, classify
 from sweeps.run.frontier import Frontier
 from sweeps.run.placement.pinning import WorkerNodes
@@ -38,8 +37,6 @@ from workers.config import Program
 from workers.trajectory import Identity
 
 OURS = ("abel", "sweeps", "workers")
-
-ANNOUNCE_SECONDS = 1.0  # while walking through recorded epochs
 
 
 def run_sweep(
@@ -75,40 +72,45 @@ def run_sweep(
         sharing=options.sharing,
         allow_nondeterminism=options.allow_nondeterminism,
     )
-    staged: set[int] = set()
     nodes = WorkerNodes(options)
-    announce = _announcer(frontier, trials, nodes, staged, forecast, on_progress, began)
-    look = partial(_heed_commands, ledger, sweep_id, frontier, stop)
-    most = options.workers if options.address else None
-    sweep = Shared(frontier, WorkerSettings.of(options), stop, announce, look, nodes, most, staged=staged)
+    sweep = Shared(
+        *(frontier, WorkerSettings.of(options), stop),
+        Announcer(frontier, nodes, trials, forecast, on_progress, began),
+        *(partial(_heed_commands, ledger, sweep_id, frontier, stop), nodes),
+        most_workers=options.workers if options.address else None,
+    )
     with leases.kept(lambda: ledger.renew_lease(sweep_id, invocation), sweep.end):
         try:
-            frontier.open(trials, identities, _seldom(announce))
-            look()
-            announce()
-            if frontier.waiting and not stop.is_set():
-                _train(sweep, options, sweep_id, lost, began)
-            if sweep.failure is not FailureClass.NO_SPACE:
-                _settle_saved(frontier, options)
+            frontier.open(trials, identities, seldom(sweep.announce))
+            _work(sweep, options, sweep_id, lost, began)
         except LedgerError as error:
             sweep.end(error)
-    seconds = {
+    seconds = _seconds(sweep, began)
+    status = None if sweep.away is not None else _end(ledger, sweep_id, invocation, sweep, seconds)
+    sweep.announce()
+    if sweep.away is not None:
+        raise sweep.away
+    return _outcome(sweep, status or _status(sweep), seconds)
+
+
+def _work(sweep: Shared, options: Options, sweep_id: str, lost: Callable[[str], None], began: float) -> None:
+    """Train what is not recorded, unless the sweep was asked to stop meanwhile."""
+    sweep.look()
+    sweep.announce()
+    if sweep.frontier.waiting and not sweep.told.is_set():
+        _train(sweep, options, sweep_id, lost, began)
+    if sweep.failure is not FailureClass.NO_SPACE:
+        _settle_saved(sweep.frontier, options)
+
+
+def _seconds(sweep: Shared, began: float) -> Mapping[str, float]:
+    """Where the time went."""
+    return {
         "ray": sweep.starting_seconds,
         "first_report": 0.0 if sweep.first_report_at is None else sweep.first_report_at - began,
         "ledger": sweep.committing_seconds,
         "wall": time.monotonic() - began,
     }
-    status = None if sweep.away is not None else _end(ledger, sweep_id, invocation, sweep, seconds)
-    announce()
-    if sweep.away is not None:
-        raise sweep.away
-    return Outcome(
-        status=status or _status(sweep),
-        trained=frontier.trained,
-        replayed=frontier.replayed,
-        seconds=seconds,
-        error=sweep.error,
-    )
 
 
 def _settle_saved(frontier: Frontier, options: Options) -> None:
@@ -151,6 +153,11 @@ def _end(
     except LedgerError as error:  # the disk is full: records are kept, and the next run continues from them
         sweep.end(error)
         return None
+
+
+def _outcome(sweep: Shared, status: SweepStatus, seconds: Mapping[str, float]) -> Outcome:
+    done = sweep.frontier
+    return Outcome(status=status, trained=done.trained, replayed=done.replayed, seconds=seconds, error=sweep.error)
 
 
 def _tune(sweep: Shared, options: Options, name: str, directory: Path) -> None:
@@ -214,72 +221,6 @@ def _is_bug(error: Exception) -> bool:
     packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
     whose = next((package for package in reversed(packages) if package in ("ray", *OURS)), "ray")
     return whose in OURS and classify(error) is FailureClass.USER
-
-
-def _seldom(act: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that calls ``act`` at most once per ``ANNOUNCE_SECONDS``."""
-    acted_at = -math.inf
-
-    def maybe() -> None:
-        nonlocal acted_at
-        if time.monotonic() - acted_at >= ANNOUNCE_SECONDS:
-            act()
-            acted_at = time.monotonic()
-
-    return maybe
-
-
-def _announcer(
-    frontier: Frontier,
-    trials: Sequence[Trial],
-    nodes: WorkerNodes,
-    staged: Set[int],
-    forecast: tuple[int, int],
-    on_progress: Callable[[Progress], None],
-    began: float,
-) -> Callable[[], None]:
-    """Return a function that reports progress; the forecast is of the epochs still to be trained at the start."""
-    total = sum(trial.epochs for trial in trials)
-    first: list[tuple[int, float]] = []  # epochs and seconds at the first report, as the pace excludes start-up
-
-    def announce() -> None:
-        elapsed = time.monotonic() - began
-        statuses = list(frontier.statuses.values())
-        running, waiting = frontier.running - len(staged), frontier.waiting + len(staged)
-        if frontier.trained and not first:
-            first.append((frontier.trained, elapsed))
-        on_progress(
-            Progress(
-                trials=len(statuses),
-                ended=sum(status.final for status in statuses),
-                diverged=statuses.count(TrialStatus.DIVERGED),
-                failed=statuses.count(TrialStatus.FAILED),
-                cancelled=statuses.count(TrialStatus.CANCELLED),
-                stopped=statuses.count(TrialStatus.STOPPED),
-                running=running,
-                waiting=waiting,
-                room=running > 0 or waiting == 0 or nodes.has_room,
-                joined=ray.is_initialized(),
-                trained=frontier.trained,
-                replayed=frontier.replayed,
-                covered=frontier.covered,
-                total=total,
-                forecast_low=forecast[0],
-                forecast_high=forecast[1],
-                elapsed_seconds=elapsed,
-                eta_seconds=_eta(frontier.trained, sum(forecast) / 2, elapsed, *first),
-            )
-        )
-
-    return announce
-
-
-def _eta(trained: int, expected: float, elapsed: float, *first: tuple[int, float]) -> float | None:
-    """Return the seconds to the expected number of epochs at the pace since the first report; None before there is one."""
-    if not first or trained <= first[0][0]:
-        return None
-    trained_then, elapsed_then = first[0]
-    return max(0.0, expected - trained) * (elapsed - elapsed_then) / (trained - trained_then)
 
 
 def _status(sweep: Shared) -> SweepStatus:

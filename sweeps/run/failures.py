@@ -1,4 +1,4 @@
-"""Classification of failures by cause, which determines whether a retry can help.
+"""Classification of failures by cause, which determines whether a retry can help, and the retry policy of each class.
 
 Only types and texts of exceptions are examined: neither JAX nor Ray is imported here. Both wrap system errors in their own, so
 the whole chain of causes is searched.
@@ -6,6 +6,7 @@ the whole chain of causes is searched.
 
 import errno
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
@@ -28,6 +29,38 @@ class FailureClass(StrEnum):
     INFRASTRUCTURE = "infrastructure"  # the machine, which may be of another kind, the network, Ray
     PREEMPTED = "preempted"  # the machine was taken away, with or without notice
     NO_SPACE = "no_space"  # the disk is full, and nothing else is wrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How often a cohort is retried without progress, and after which pause.
+
+    A preemption is not a failure and is not counted. Infrastructure recovers, but a program that kills its own process looks
+    the same, so retries are limited; recording an epoch resets the count. A cohort that ran out of memory is retried alone, as
+    other cohorts may have used the memory.
+    """
+
+    infrastructure: int = 10
+    first_pause_seconds: float = 0.5
+    longest_pause_seconds: float = 15.0
+
+    def allows(self, failure: FailureClass, tries: int, *, alone: bool) -> bool:
+        """Whether to retry a cohort after ``tries`` retries without progress; ``alone`` if it already ran alone."""
+        match failure:
+            case FailureClass.PREEMPTED | FailureClass.NO_SPACE:
+                return True
+            case FailureClass.INFRASTRUCTURE:
+                return tries < self.infrastructure
+            case FailureClass.OUT_OF_MEMORY:
+                return not alone or tries == 0
+            case _:
+                return False
+
+    def pause(self, failure: FailureClass, tries: int) -> float:
+        """Return the seconds before a retry: 0 the first time, as most losses affect one process, then doubling."""
+        if failure is not FailureClass.INFRASTRUCTURE or tries == 0:
+            return 0.0
+        return min(self.longest_pause_seconds, self.first_pause_seconds * 2.0 ** min(tries - 1, 20))
 
 
 def classify(error: BaseException) -> FailureClass:

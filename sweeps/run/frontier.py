@@ -11,8 +11,7 @@ from typing import Any
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import TrialRow, TrialStatus, storable
 from sweeps.run.branches import Backlog, Branch
-from sweeps.run.cohort_retries import RetryPolicy
-from sweeps.run.failures import FailureClass
+from sweeps.run.failures import FailureClass, RetryPolicy
 from sweeps.run.halving import HALVED, Contest
 from sweeps.run.progress import Gathered, TrialProgress
 from sweeps.run.report_handler import Nondeterministic, ReportHandler, Rules, incident

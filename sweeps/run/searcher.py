@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.leases import Fenced
+from sweeps.run.announcing import Announcer
 from sweeps.run.failures import FailureClass, classify
 from sweeps.run.frontier import Frontier
 from sweeps.run.losses import UNHEARD, Losses, Workforce
@@ -34,7 +35,7 @@ class Shared:
     frontier: Frontier
     settings: WorkerSettings
     told: threading.Event  # set when the sweep is asked to stop
-    announce: Callable[[], None]
+    announcer: Announcer
     look: Callable[[], None]
     nodes: WorkerNodes
     most_workers: int | None = None  # on a cluster, which may have room for more
@@ -57,6 +58,10 @@ class Shared:
             self.error = str(error) if isinstance(error, LedgerError) else f"{type(error).__name__}: {error}"
             self.failure = classify(error)
             self.away = error if isinstance(error, LedgerAway) else None
+
+    def announce(self) -> None:
+        """Report the progress."""
+        self.announcer.announce(len(self.staged))
 
     @property
     def stopping(self) -> bool:

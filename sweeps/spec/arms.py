@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from abel.schedules import SCHEDULES
 from sweeps.errors import Faults, join, unknown
 from sweeps.spec import sampling, sections, shapes
 from sweeps.spec.grid import Axis, parse_axis
 from workers.config import Program
+
+_Section = TypeVar("_Section", sections.Search, sections.Halving)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,35 +57,19 @@ class DecodedArm:
 def read_arm(name: str, raw: Any, program: Program | None, epochs: int | None, faults: Faults) -> DecodedArm:
     """Decode an arm as far as it is valid; add the faults of its grid, search and halving to `faults`."""
     raw = raw if isinstance(raw, Mapping) else {}
-    grid, path = raw.get("grid"), f"arms.{name}.grid"
+    path, grid = f"arms.{name}", raw.get("grid")
     if isinstance(grid, Mapping) and not grid:
-        faults.must(path, "name at least one field, or be left out", grid)
-    sampled = raw.get("search") is not None
-    search = shapes.read_shape(sections.Search, raw["search"], Faults()) if sampled else None
-    if sampled and "grid" not in raw:
-        faults.add(f"arms.{name}.search", "must have a grid to draw from")
-    halving = None
-    if raw.get("halving") is not None:
-        halving = shapes.read_shape(sections.Halving, raw["halving"], Faults())
-        if "grid" not in raw:
-            faults.add(f"arms.{name}.halving", "must have a grid whose settings compete")
-    axes: dict[str, Axis] = {}
-    for field, given in grid.items() if isinstance(grid, Mapping) else ():
-        axis = parse_axis(given, join(path, field), faults, sampled=sampled)
-        if fault := _field_fault(field, raw.get("schedule"), program):
-            faults.add(join(path, field), fault)
-        elif sampled and axis is not None and axis.count > sampling.MOST_VALUES:
-            faults.add(
-                join(path, field), "must have at most 2^31 values to draw from; leave out the step to draw any number"
-            )
-        elif axis is not None:
-            axes[field] = axis
+        faults.must(f"{path}.grid", "name at least one field, or be left out", grid)
+    search = _of_grid(sections.Search, "search", raw, f"{path}.search", "must have a grid to draw from", faults)
+    rule = "must have a grid whose settings compete"
+    halving = _of_grid(sections.Halving, "halving", raw, f"{path}.halving", rule, faults)
+    axes = _read_axes(raw, f"{path}.grid", program, faults)
     own = raw.get("epochs")
     if own is not None:
         epochs = own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else None
     if halving is not None and epochs is not None and halving.grace_epochs >= epochs:
         rule = f"must be less than epochs = {epochs}, got {halving.grace_epochs}"
-        faults.add(f"arms.{name}.halving.grace_epochs", rule)
+        faults.add(f"{path}.halving.grace_epochs", rule)
     return DecodedArm(
         name=name,
         program=own_program(raw),
@@ -94,6 +80,33 @@ def read_arm(name: str, raw: Any, program: Program | None, epochs: int | None, f
         halving=halving,
         epochs=epochs,
     )
+
+
+def _of_grid(
+    kind: type[_Section], field: str, raw: Mapping[str, Any], path: str, rule: str, faults: Faults
+) -> _Section | None:
+    """Decode a section that needs a grid, whose own faults are added elsewhere; None if it is faulty or the arm has none."""
+    if raw.get(field) is None:
+        return None
+    if "grid" not in raw:
+        faults.add(path, rule)
+    return shapes.read_shape(kind, raw[field], Faults())
+
+
+def _read_axes(raw: Mapping[str, Any], path: str, program: Program | None, faults: Faults) -> dict[str, Axis]:
+    """Decode the valid axes of an arm's grid; if the arm has a search, draws from them."""
+    grid, sampled = raw.get("grid"), raw.get("search") is not None
+    axes: dict[str, Axis] = {}
+    for field, given in grid.items() if isinstance(grid, Mapping) else ():
+        axis = parse_axis(given, join(path, field), faults, sampled=sampled)
+        if fault := _field_fault(field, raw.get("schedule"), program):
+            faults.add(join(path, field), fault)
+        elif sampled and axis is not None and axis.count > sampling.MOST_VALUES:
+            rule = "must have at most 2^31 values to draw from; leave out the step to draw any number"
+            faults.add(join(path, field), rule)
+        elif axis is not None:
+            axes[field] = axis
+    return axes
 
 
 def own_program(raw: Any) -> Mapping[str, Any]:

@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.urls import is_server, masked, of_sqlite, origin, parse, sqlite_file, without_credentials
+from sweeps.urls import (
+    backend,
+    base_address,
+    is_server,
+    masked,
+    of_server,
+    of_sqlite,
+    origin,
+    parse,
+    sqlite_file,
+    without_credentials,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +74,11 @@ def test_a_url_without_parts_is_refused_without_its_text(url: str) -> None:
     assert "s3cret" not in str(told.value)
 
 
+def test_an_address_of_ipv6_is_bracketed_in_a_url() -> None:
+    assert of_server("::1", 8900) == "http://[::1]:8900"
+    assert of_server("127.0.0.1", 0) == "http://127.0.0.1:0"
+
+
 def test_errors_of_libraries_are_masked() -> None:
     text = "cannot reach http://u:SEC/RET@h/d?password=SECRET&x=1 nor sqlite:////a@b/c (api_key=SECRET)"
     assert masked(text) == "cannot reach http://h/d?password=…&x=1 nor sqlite:////a@b/c (api_key=…)"
@@ -70,3 +86,55 @@ def test_errors_of_libraries_are_masked() -> None:
 
 def test_a_server_is_told_from_a_database() -> None:
     assert is_server("https://host") and not is_server("sqlite+pysqlite:////x.db") and not is_server("mlruns")
+
+
+@pytest.mark.parametrize(
+    ("url", "scheme"),
+    [
+        ("postgresql+psycopg://u:p@h/d", "postgresql"),
+        ("http://h:no-port/x", "http"),
+        ("postgresql+psycopg://h:no-port/d", "postgresql"),
+        ("my-store://bucket/x", "my-store"),
+        ("bucket/x?next=http://h", ""),
+        ("mlruns", ""),
+    ],
+)
+def test_a_url_has_a_backend_even_if_it_is_malformed(url: str, scheme: str) -> None:
+    assert backend(url) == scheme
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://ray-head:8265", "http://ray-head:8265"),
+        ("HTTPS://Host/a/b//", "https://Host/a/b"),
+        ("http://[::1]:5000/?#", "http://[::1]:5000"),
+    ],
+)
+def test_an_address_ends_where_the_paths_of_its_server_begin(url: str, address: str) -> None:
+    assert base_address(url) == address
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("ray://head:10001", "http:// or https:// URL with a host"),
+        ("http://", "http:// or https:// URL with a host"),
+        ("http://h:0", "http:// or https:// URL with a host"),
+        ("http://h:s3cret", "valid host and port"),
+        ("http://[s3cret", "valid host and port"),
+        ("http://s3cret:s3cret@h", "without user, query and fragment"),
+        ("http://h?s3cret", "without user, query and fragment"),
+        ("http://h#s3cret", "without user, query and fragment"),
+    ],
+)
+def test_another_address_is_refused_without_its_text(url: str, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule) as told:
+        base_address(url)
+    assert "s3cret" not in str(told.value)
+
+
+def test_plain_http_leads_to_the_hosts_that_are_allowed() -> None:
+    assert base_address("http://localhost:8001", plain=("localhost",)) == "http://localhost:8001"
+    with pytest.raises(ValueError, match="must be an https:// URL"):
+        base_address("http://elsewhere", plain=("localhost",))

@@ -1,7 +1,9 @@
 """`abel resume` and `abel extend`: at a service, or else here in the foreground, as `abel run` does."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -27,6 +29,15 @@ from services.cli.service.following import follow
 from services.cli.service.remote import AnySubmission, Follow
 from services.cli.service.rendering_submissions import phase_line, submitted
 from services.schemas import Request
+
+Epochs = Annotated[int | None, typer.Option(min=1, help="Length of every trial.")]
+OtherPriority = Annotated[
+    int | None, typer.Option(min=-100, max=100, help="With --server: higher ones start first (default: as before).")
+]
+OtherHours = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="With --server: accelerator-hours that the sweep may use (default: as before)."),
+]
 
 
 def resume(
@@ -70,15 +81,10 @@ def extend(
     sweep: AnySubmission,
     server: Server = None,
     seeds: Seeds = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Length of every trial.")] = None,
+    epochs: Epochs = None,
     workers: Workers = None,
-    priority: Annotated[
-        int | None, typer.Option(min=-100, max=100, help="With --server: higher ones start first (default: as before).")
-    ] = None,
-    hours: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="With --server: accelerator-hours that the sweep may use (default: as before)."),
-    ] = None,
+    priority: OtherPriority = None,
+    hours: OtherHours = None,
     data_dir: DataDir = None,
     no_tracking: NoTracking = False,
     allow_nondeterminism: AllowNondeterminism = False,
@@ -95,26 +101,31 @@ def extend(
 
     Example: abel extend fig-s6a-digits --seeds 0,1,2,3
     """
-    given = {"seeds": list(seeds_of(seeds) or ()) or None, "epochs": epochs}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changes = _given(seeds=list(seeds_of(seeds) or ()) or None, epochs=epochs)
     if not changes:
         raise typer.BadParameter("give --seeds or --epochs", param_hint="--seeds")
     if server is None:
         if (priority, hours, watch) != (None, None, False):
             raise typer.BadParameter("need --server", param_hint="--priority, --hours, --watch")
-        from services.verbs.running import again
-
-        verb = partial(again.extend_run, changes=changes)
         request = _request(sweep, workers, no_tracking, allow_nondeterminism, save_every)
-        run_ended(carry_out(settings_of(data_dir), request, quiet=as_json, verb=verb), as_json=as_json)
+        _extend_here(request, changes, data_dir, as_json)
     _refuse_here_only(data_dir=data_dir)
     client = client_of(server)
-    options = {"workers": workers, "priority": priority, "hours": hours}
-    changes |= {name: value for name, value in options.items() if value is not None}
-    one, new = client.extend(sweep, **changes)
+    one, new = client.extend(sweep, **changes, **_given(workers=workers, priority=priority, hours=hours))
     if watch:
         follow(client, one.id, as_json)
     show(one, lambda shown: submitted(shown, new), as_json, done=True)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _extend_here(request: Request, changes: Mapping[str, Any], data_dir: Path | None, as_json: bool) -> NoReturn:
+    from services.verbs.running import again
+
+    verb = partial(again.extend_run, changes=changes)
+    run_ended(carry_out(settings_of(data_dir), request, quiet=as_json, verb=verb), as_json=as_json)
 
 
 def _request(
@@ -131,6 +142,6 @@ def _request(
 
 def _refuse_here_only(**given: Any) -> None:
     """Refuse options that a service does not take."""
-    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    names = [f"--{name.replace('_', '-')}" for name in _given(**given)]
     if names:
         raise typer.BadParameter("does not go with --server", param_hint=", ".join(names))

@@ -28,6 +28,10 @@ AnySubmission = Annotated[
 ]
 Follow = Annotated[bool, typer.Option("--watch", help="Then follow it until it ends, as `abel watch` does.")]
 
+Priority = Annotated[int, typer.Option(min=-100, max=100, help="Higher ones start first.")]
+Hours = Annotated[float | None, typer.Option(min=0.0, help="Accelerator-hours that the sweep may use.")]
+Key = Annotated[str | None, typer.Option(help="The same key submits once, however often the command is repeated.")]
+
 
 def submit(
     spec: Spec,
@@ -36,11 +40,9 @@ def submit(
     workers: Workers = None,
     threads: Threads = 1,
     no_sharing: NoSharing = False,
-    priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher ones start first.")] = 0,
-    hours: Annotated[float | None, typer.Option(min=0.0, help="Accelerator-hours that the sweep may use.")] = None,
-    key: Annotated[
-        str | None, typer.Option(help="The same key submits once, however often the command is repeated.")
-    ] = None,
+    priority: Priority = 0,
+    hours: Hours = None,
+    key: Key = None,
     watch: Follow = False,
     as_json: AsJson = False,
 ) -> None:

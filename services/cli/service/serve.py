@@ -30,66 +30,79 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+Host = Annotated[
+    str, typer.Option(envvar="ABEL_SERVE_HOST", help="Address to listen on; another than loopback needs tokens.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, envvar="ABEL_SERVE_PORT", help="Port; 0 takes a free one.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--name", envvar="ABEL_SERVE_NAMES", help="Host name by which it may be called; repeatable."),
+]
+Sweeps = Annotated[
+    int, typer.Option(min=1, max=1000, envvar="ABEL_SERVE_SWEEPS", help="Sweeps at once; each has a driver.")
+]
+OwnerSweeps = Annotated[
+    int | None, typer.Option(min=1, envvar="ABEL_SERVE_OWNER_SWEEPS", help="Sweeps of one owner at once.")
+]
+OwnerWorkers = Annotated[
+    int | None,
+    typer.Option(min=1, envvar="ABEL_SERVE_OWNER_WORKERS", help="Workers of all sweeps of one owner at once."),
+]
+OwnerHours = Annotated[
+    float | None,
+    typer.Option(min=0.0, envvar="ABEL_SERVE_OWNER_HOURS", help="Accelerator-hours that one owner may use."),
+]
+MakeToken = Annotated[
+    bool,
+    typer.Option(
+        "--make-token",
+        envvar="ABEL_SERVE_MAKE_TOKEN",
+        help="Write a token into this ABEL_HOME, as on loopback, also on another address.",
+    ),
+]
+RayDashboard = Annotated[
+    str | None,
+    typer.Option(envvar="ABEL_SERVE_RAY_JOBS", help="Dashboard of a Ray cluster that runs the sweeps' drivers."),
+]
+RayTokenFile = Annotated[
+    Path | None, typer.Option(envvar="RAY_AUTH_TOKEN_PATH", help="File with the token of that cluster.")
+]
+KubeNamespace = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMESPACE",
+        envvar="ABEL_SERVE_KUBE_RAYJOBS",
+        help="Run each sweep's driver as a RayJob of KubeRay in this namespace.",
+    ),
+]
+RayJobManifest = Annotated[
+    Path | None,
+    typer.Option(envvar="ABEL_SERVE_RAYJOB", help="RayJob manifest with what all of these have in common."),
+]
+KubeServer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="ABEL_SERVE_KUBE_API",
+        help="Kubernetes API server (default: that of the pod); http:// only for a `kubectl proxy` on this machine.",
+    ),
+]
+
+
 def start_service(
-    host: Annotated[
-        str, typer.Option(envvar="ABEL_SERVE_HOST", help="Address to listen on; another than loopback needs tokens.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, envvar="ABEL_SERVE_PORT", help="Port; 0 takes a free one.")
-    ] = 8900,
-    name: Annotated[
-        list[str] | None,
-        typer.Option("--name", envvar="ABEL_SERVE_NAMES", help="Host name by which it may be called; repeatable."),
-    ] = None,
-    sweeps: Annotated[
-        int, typer.Option(min=1, max=1000, envvar="ABEL_SERVE_SWEEPS", help="Sweeps at once; each has a driver.")
-    ] = 4,
-    owner_sweeps: Annotated[
-        int | None, typer.Option(min=1, envvar="ABEL_SERVE_OWNER_SWEEPS", help="Sweeps of one owner at once.")
-    ] = None,
-    owner_workers: Annotated[
-        int | None,
-        typer.Option(min=1, envvar="ABEL_SERVE_OWNER_WORKERS", help="Workers of all sweeps of one owner at once."),
-    ] = None,
-    owner_hours: Annotated[
-        float | None,
-        typer.Option(min=0.0, envvar="ABEL_SERVE_OWNER_HOURS", help="Accelerator-hours that one owner may use."),
-    ] = None,
-    make_token: Annotated[
-        bool,
-        typer.Option(
-            "--make-token",
-            envvar="ABEL_SERVE_MAKE_TOKEN",
-            help="Write a token into this ABEL_HOME, as on loopback, also on another address.",
-        ),
-    ] = False,
-    ray_jobs: Annotated[
-        str | None,
-        typer.Option(envvar="ABEL_SERVE_RAY_JOBS", help="Dashboard of a Ray cluster that runs the sweeps' drivers."),
-    ] = None,
-    ray_token_file: Annotated[
-        Path | None, typer.Option(envvar="RAY_AUTH_TOKEN_PATH", help="File with the token of that cluster.")
-    ] = None,
-    kube_rayjobs: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMESPACE",
-            envvar="ABEL_SERVE_KUBE_RAYJOBS",
-            help="Run each sweep's driver as a RayJob of KubeRay in this namespace.",
-        ),
-    ] = None,
-    rayjob: Annotated[
-        Path | None,
-        typer.Option(envvar="ABEL_SERVE_RAYJOB", help="RayJob manifest with what all of these have in common."),
-    ] = None,
-    kube_api: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="ABEL_SERVE_KUBE_API",
-            help="Kubernetes API server (default: that of the pod); http:// only for a `kubectl proxy` on this machine.",
-        ),
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8900,
+    name: Names = None,
+    sweeps: Sweeps = 4,
+    owner_sweeps: OwnerSweeps = None,
+    owner_workers: OwnerWorkers = None,
+    owner_hours: OwnerHours = None,
+    make_token: MakeToken = False,
+    ray_jobs: RayDashboard = None,
+    ray_token_file: RayTokenFile = None,
+    kube_rayjobs: KubeNamespace = None,
+    rayjob: RayJobManifest = None,
+    kube_api: KubeServer = None,
 ) -> None:
     """Serve this ABEL_HOME over HTTP: submit sweeps, watch them, and stop them.
 

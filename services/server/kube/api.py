@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 
 from services.errors import OperationError
 from services.server.jobs import JobsAway
-from sweeps.urls import origin
+from sweeps.urls import base_address, origin
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where Kubernetes mounts a pod's own account
 INSIDE = "https://kubernetes.default.svc"  # the API server by the name that every pod knows
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+URL_RULE = "must be https:// and the API server, or http:// and a `kubectl proxy` on loopback"
 TIMEOUT_SECONDS = (5.0, 30.0)  # to connect; to answer
 
 
@@ -29,7 +29,11 @@ class KubeApi:
     """
 
     def __init__(self, url: str = INSIDE, account: Path = ACCOUNT) -> None:
-        self._url, self._account = _checked(url), account
+        try:
+            self._url = base_address(url, plain=LOOPBACK)
+        except ValueError:
+            raise OperationError(f"--kube-api: {URL_RULE}, got {origin(url)}") from None
+        self._account = account
         self._session = requests.Session()
         self._session.trust_env = False  # a .netrc would replace the token, a proxy would see it
 
@@ -73,16 +77,3 @@ class KubeApi:
             return file.read_text().strip()
         except (OSError, UnicodeError) as error:
             raise JobsAway(f"the Kubernetes token in {file} cannot be read ({type(error).__name__})") from None
-
-
-def _checked(url: str) -> str:
-    rule = "must be https:// and the API server, or http:// and a `kubectl proxy` on loopback"
-    try:
-        parts = urlsplit(url)
-        known = (parts.scheme == "https" and parts.hostname) or (parts.scheme == "http" and parts.hostname in LOOPBACK)
-        known = known and parts.port != 0
-    except ValueError:
-        known = False
-    if not known or parts.username or parts.password or parts.query or parts.fragment:
-        raise OperationError(f"--kube-api: {rule}, got {origin(url)}")
-    return url.rstrip("/")

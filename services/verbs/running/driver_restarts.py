@@ -10,8 +10,7 @@ from sweeps.ledger.leases import SweepPaused
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.processes.job import DriverLost, Outcome
-from sweeps.run.cohort_retries import RetryPolicy
-from sweeps.run.failures import FailureClass
+from sweeps.run.failures import FailureClass, RetryPolicy
 
 LOSS = FailureClass.INFRASTRUCTURE
 # How many drivers are replaced in a row without a new record in between.

@@ -1,7 +1,7 @@
 """The verb ``run``: check everything before anything starts; then a driver trains and a projector uploads."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 
 from services import ledgers
 from services.schemas import Request, RunResult
@@ -13,15 +13,18 @@ from services.verbs.running import placing, preflight
 from services.verbs.running.attempts import Attempts, Need, needed, result
 from services.verbs.running.watching import View
 from sweeps.files import private
+from sweeps.forecast.plan import Forecast
 from sweeps.forecast.recorded import estimate
 from sweeps.ledger.driving import refuse_paused
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.processes.janitor import clean_leftovers
-from sweeps.processes.job import Job
+from sweeps.processes.job import Job, Options
 from sweeps.spec.sweep import SweepSpec
 from sweeps.urls import sqlite_file
+from workers.config import Program
+from workers.trajectory import Identity
 
 
 def execute(
@@ -65,38 +68,69 @@ def _run(
     if settings.ray_address is not None:
         view.note(f"waiting for a free worker of the Ray cluster at {settings.ray_address}, which reads the data")
     with ledgers.opened_if_any(settings) as known:
-        placement = placing.place(settings, request, spec)
-        identities = placement.identities
-        if placement.note is not None:
-            view.note(placement.note)
-        sweep_id = sweep_identity(spec.name, spec.expand(), identities, sharing=request.sharing)
-        identified(sweep_id)
-        if known is not None:
-            plan.refuse_damaged(known, sweep_id)
-            plan.refuse_other_devices(known, spec.name, sweep_id, identities)
-        row = None if known is None else ledgers.intact_sweep(known, sweep_id)
-        if row is not None:
-            refuse_paused(row.name, row.status)
-        if known is not None and row is not None and row.status is SweepStatus.FINISHED:
-            known.describe_sweep(sweep_id, spec.to_dict())
-            return _show_again(settings, request, known, sweep_id, stop)
+        sweep = _placed(settings, request, spec, view)
+        identified(sweep.id)
+        if known is not None and _is_finished(known, sweep):
+            known.describe_sweep(sweep.id, spec.to_dict())
+            return _show_again(settings, request, known, sweep.id, stop)
         if settings.store:
             preflight.check_store(settings.store)
-        preflight.check_room(settings.checkpoints, needed(settings, known, sweep_id))
-        cost = estimate(spec, identities, known, sharing=request.sharing)
+        preflight.check_room(settings.checkpoints, needed(settings, known, sweep.id))
+        cost = estimate(spec, sweep.identities, known, sharing=request.sharing)
+    return _drive(settings, request, sweep, cost, view, stop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Placed:
+    """A sweep for which it is known where it is trained."""
+
+    id: str
+    spec: SweepSpec
+    identities: Mapping[Program, Identity]
+    options: Options
+
+
+def _placed(settings: Settings, request: Request, spec: SweepSpec, view: View) -> _Placed:
+    found = placing.place(settings, request, spec)
+    if found.note is not None:
+        view.note(found.note)
+    sweep_id = sweep_identity(spec.name, spec.expand(), found.identities, sharing=request.sharing)
+    return _Placed(id=sweep_id, spec=spec, identities=found.identities, options=found.options)
+
+
+def _is_finished(known: Ledger, sweep: _Placed) -> bool:
+    """Whether a sweep has its outcome already.
+
+    Raises:
+        LedgerDamaged: its records are not intact.
+        SweepPaused: it is paused.
+        OperationError: one of its name is unfinished on another number of devices.
+    """
+    plan.refuse_damaged(known, sweep.id)
+    plan.refuse_other_devices(known, sweep.spec.name, sweep.id, sweep.identities)
+    row = ledgers.intact_sweep(known, sweep.id)
+    if row is None:
+        return False
+    refuse_paused(row.name, row.status)
+    return row.status is SweepStatus.FINISHED
+
+
+def _drive(settings: Settings, request: Request, sweep: _Placed, cost: Forecast, view: View, stop: Stop) -> RunResult:
+    """Enter a sweep in the ledger, and train it until nothing more helps."""
+    trials = sweep.spec.expand()
     with ledgers.opened(settings.prepare()) as ledger:
         stop.hold()
         ledger.create_sweep(
-            *(spec.name, spec.to_dict(), spec.expand(), identities),
+            *(sweep.spec.name, sweep.spec.to_dict(), trials, sweep.identities),
             sharing=request.sharing,
             forecast=asdict(cost),
         )
         job = Job(
             ledger_url=settings.ledger_url,
-            sweep_id=sweep_id,
-            trials=spec.expand(),
-            identities=identities,
-            options=placement.options,
+            sweep_id=sweep.id,
+            trials=trials,
+            identities=sweep.identities,
+            options=sweep.options,
             forecast=cost.new_epochs,
         )
         with Attempts(settings, request, job, ledger, view, stop) as attempts:

@@ -134,7 +134,7 @@ SHOWN = {
     "check": (verdicts.terminal(CHECKED), [ARM, "77.33", "78.31", "+0.98", "(-10.25,", "12.25)", "1.5"]),
     "power": (verdicts.powers([POWER]), ["10", "1.75", "33%"]),
     "validate": (
-        rendering.validation(
+        rendering.valid_spec(
             Validation(name="mine", title="", trials=3, arms={ARM: 3}, seeds=(0,), epochs=4, epochs_naive=12)
         ),
         [ARM],

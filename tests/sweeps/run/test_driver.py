@@ -13,7 +13,7 @@ from shops import Curves, Shop
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.processes.identity import IdentityError, WorkerEnvironment
 from sweeps.processes.job import ClusterAway, Options
-from sweeps.run import driver
+from sweeps.run import announcing, driver
 from sweeps.run.driver import run_sweep
 from sweeps.run.failures import FailureClass
 from sweeps.run.frontier import Frontier
@@ -281,7 +281,7 @@ def test_what_is_around_it_is_none_of_its_business(shop, spec_of, tmp_path, monk
 
 
 def test_a_driver_says_how_far_it_is_while_it_covers_what_is_recorded(shop, spec_of, monkeypatch):
-    monkeypatch.setattr(driver, "ANNOUNCE_SECONDS", 0.0)
+    monkeypatch.setattr(announcing, "ANNOUNCE_SECONDS", 0.0)
     parts = {"seeds": [0], "epochs": 6, "arms": {"constant": CONSTANT}}
     shop.run(spec_of(**parts))
     stop, seen = threading.Event(), []

@@ -8,8 +8,7 @@ import pytest
 from abel.schedules import Abel, Event
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
-from sweeps.run.cohort_retries import RetryPolicy
-from sweeps.run.failures import FailureClass
+from sweeps.run.failures import FailureClass, RetryPolicy
 from sweeps.run.report_handler import Nondeterministic
 from sweeps.spec.sweep import SweepSpec
 from sweeps.spec.trial import Trial
