@@ -57,17 +57,29 @@ def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], 
 
 def why_nothing(known: Mapping[Program, Identity], ledger: Ledger | None) -> str:
     """Return why no recorded state can be used by the sweep."""
-    earlier = [identity for row in reversed(ledger.intact_sweeps()) for identity in row.identities] if ledger else []
-    if not earlier:
+    if ledger is None or not any(row.identities for row in ledger.intact_sweeps()):
         return "no sweep was run here yet"
-    differences = [ours.why_not(other) for ours in known.values() for other in earlier if ours.program == other.program]
-    if not differences:
+    nearest = _nearest(known, ledger)
+    if nearest is None:
         return "no sweep trained this program here yet"
-    nearest = min(differences, key=len)
     if not nearest:
         return "its seeds and first learning rates are new"
-    hint = "; `abel adopt` keeps them if they are the same" if all(why.startswith("code: ") for why in nearest) else ""
-    return f"recorded states differ in {'; '.join(nearest)}{hint}"
+    return of_other_code(known, ledger) or f"recorded states differ in {'; '.join(nearest)}"
+
+
+def of_other_code(known: Mapping[Program, Identity], ledger: Ledger) -> str | None:
+    """Return how to keep recorded states that differ from the sweep's in nothing but the code; None if there are none."""
+    nearest = _nearest(known, ledger)
+    if not nearest or not all(why.startswith("code: ") for why in nearest):
+        return None
+    return f"recorded states differ in {'; '.join(nearest)}; `abel adopt` keeps them if they are the same"
+
+
+def _nearest(known: Mapping[Program, Identity], ledger: Ledger) -> list[str] | None:
+    """Return how the recorded states that are most like the sweep's differ; None if no sweep trained its programs."""
+    earlier = [identity for row in reversed(ledger.intact_sweeps()) for identity in row.identities]
+    differences = [ours.why_not(other) for ours in known.values() for other in earlier if ours.program == other.program]
+    return min(differences, key=len, default=None)
 
 
 def _stopped(sweep_id: str, ledger: Ledger) -> Mapping[int, int]:

@@ -1,6 +1,6 @@
 """The verb ``run``: check everything before anything starts; then a driver trains and a projector uploads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from services import ledgers
@@ -13,7 +13,8 @@ from services.verbs.running import placing, preflight
 from services.verbs.running.attempts import Attempts, Need, needed, result
 from services.verbs.running.watching import View
 from sweeps.files import private
-from sweeps.forecast.recorded import estimate
+from sweeps.forecast.plan import Forecast
+from sweeps.forecast.recorded import estimate, of_other_code
 from sweeps.ledger.driving import refuse_paused
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
@@ -22,6 +23,8 @@ from sweeps.processes.janitor import clean_leftovers
 from sweeps.processes.job import Job
 from sweeps.spec.sweep import SweepSpec
 from sweeps.urls import sqlite_file
+from workers.config import Program
+from workers.trajectory import Identity
 
 
 def execute(
@@ -83,7 +86,7 @@ def _run(
         if settings.store:
             preflight.check_store(settings.store)
         preflight.check_room(settings.checkpoints, needed(settings, known, sweep_id))
-        cost = estimate(spec, identities, known, sharing=request.sharing)
+        cost = _forecast(spec, identities, known, request, view)
     with ledgers.opened(settings.prepare()) as ledger:
         stop.hold()
         ledger.create_sweep(
@@ -103,6 +106,18 @@ def _run(
             while (need := attempts.attempt()) is not Need.NOTHING:
                 attempts.wait_for(need)
             return attempts.result()
+
+
+def _forecast(
+    spec: SweepSpec, identities: Mapping[Program, Identity], known: Ledger | None, request: Request, view: View
+) -> Forecast:
+    """The cost of a sweep; notes if all of it is trained anew although other code has recorded epochs of its programs."""
+    cost = estimate(spec, identities, known, sharing=request.sharing)
+    if known is not None and request.sharing and not cost.known_epochs:
+        why = of_other_code(identities, known)
+        if why is not None:
+            view.note(f"{spec.name}: trains every epoch anew: {why}")
+    return cost
 
 
 def _show_again(settings: Settings, request: Request, ledger: Ledger, sweep_id: str, stop: Stop) -> RunResult:
