@@ -111,10 +111,10 @@ def _run(
 def _forecast(
     spec: SweepSpec, identities: Mapping[Program, Identity], known: Ledger | None, request: Request, view: View
 ) -> Forecast:
-    """The cost of a sweep; notes if all of it is trained anew although other code has recorded epochs of its programs."""
+    """The cost of a sweep; notes if all of it is trained anew although other code has recorded epochs of it."""
     cost = estimate(spec, identities, known, sharing=request.sharing)
     if known is not None and request.sharing and not cost.known_epochs:
-        why = of_other_code(identities, known)
+        why = of_other_code(spec.expand(), identities, known)
         if why is not None:
             view.note(f"{spec.name}: trains every epoch anew: {why}")
     return cost

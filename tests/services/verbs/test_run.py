@@ -242,6 +242,7 @@ def test_a_run_says_that_epochs_of_other_code_could_be_kept(
         return [note for note in view.notes if "anew" in note]
 
     assert with_code("old") == []
+    assert with_code("new", seeds=(7,)) == []  # which the other code did not train
     told = "tiny: trains every epoch anew: recorded states differ in code: new, old; `abel adopt` keeps them if they are the same"
     assert with_code("new") == [told]
     assert recorder.calls[-1][0] == (18, 18)
