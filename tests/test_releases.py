@@ -68,9 +68,18 @@ def told(*arguments: object, code: int = 0) -> Any:
 
 def test_the_status_is_the_same(release: Path) -> None:
     now, then = told("status", SWEEP), json.loads((release / "status.json").read_text())
+    best = min(trial["minimum_test_error"] for trial in then["trials"])
+    assert [(one["id"], one["best"]) for one in told("list")] == [(then["sweep"]["id"], best)]
     for trial in then["trials"]:
         trial |= {f"{name}_error": trial.pop(f"{name}_test_error") for name in ("minimum", "final", "selected")}
     assert now == then | {"adopted": [], "error": "test error"}
+
+
+def test_a_damaged_curve_is_left_out_of_the_list(abel_home: Path) -> None:
+    restored(BEFORE, abel_home)
+    with closing(sqlite3.connect(abel_home / "ledger.db")) as ledger, ledger:
+        ledger.execute("DELETE FROM states WHERE epoch = 1")
+    assert [one["best"] for one in told("list")] == [None]
 
 
 def test_the_baseline_is_the_same_and_holds(release: Path, tmp_path: Path) -> None:
