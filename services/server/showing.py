@@ -1,12 +1,14 @@
 """What people are shown of a submission, and of a sweep that was run here without one: the same values for both."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from services.server.jobs import JobState
 from services.server.reconciling import phase_of
 from services.server.values import LOCAL, Happening, Submitted
 from services.verbs import status
+from sweeps.ledger.database import LedgerDamaged
 from sweeps.ledger.holding import now_ms
 from sweeps.ledger.leases import Holder, is_held
 from sweeps.ledger.ledger import Ledger
@@ -94,5 +96,17 @@ def _wanted(phase: str) -> Wanted:
 def _figures(ledger: Ledger, sweep: SweepRow) -> dict[str, Any]:
     places = ledger.places(sweep.id)
     errors = [place.minimum for place in places if place.minimum is not None]
+    if not errors and any(place.epoch for place in places):
+        errors = _recorded_errors(ledger, sweep)
     figures = status.overview(ledger, sweep, places)
     return {"sweep": figures, "best": min(errors, default=None), "unit": sweep.metric.unit}
+
+
+def _recorded_errors(ledger: Ledger, sweep: SweepRow) -> list[float]:
+    """The lowest error of each trial from its records, as versions up to 0.2 kept none in its row; empty if they are damaged."""
+    from sweeps.results.summary import results_at_hand  # NumPy and the schedules, which only such a sweep needs
+
+    with suppress(LedgerDamaged):
+        found = results_at_hand(ledger, sweep, ledger.trials(sweep.id))
+        return [one.minimum_error for one in found if one.minimum_error is not None]
+    return []

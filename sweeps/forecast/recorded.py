@@ -55,19 +55,41 @@ def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], 
     return recorded
 
 
-def why_nothing(known: Mapping[Program, Identity], ledger: Ledger | None) -> str:
-    """Return why no recorded state can be used by the sweep."""
-    earlier = [identity for row in reversed(ledger.intact_sweeps()) for identity in row.identities] if ledger else []
-    if not earlier:
+def why_nothing(trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger | None) -> str:
+    """Return why no recorded state can be used by a sweep's trials."""
+    earlier = _earlier(ledger) if ledger else []
+    if ledger is None or not earlier:
         return "no sweep was run here yet"
     differences = [ours.why_not(other) for ours in known.values() for other in earlier if ours.program == other.program]
     if not differences:
         return "no sweep trained this program here yet"
     nearest = min(differences, key=len)
-    if not nearest:
-        return "its seeds and first learning rates are new"
-    hint = "; `abel adopt` keeps them if they are the same" if all(why.startswith("code: ") for why in nearest) else ""
-    return f"recorded states differ in {'; '.join(nearest)}{hint}"
+    if adoptable := of_other_code(trials, known, ledger):
+        return adoptable
+    return (
+        f"recorded states differ in {'; '.join(nearest)}" if nearest else "its seeds and first learning rates are new"
+    )
+
+
+def of_other_code(trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger) -> str | None:
+    """Return how to keep epochs of these trials that other code recorded; None if it recorded no first epoch of one."""
+    earlier = [(other, ours, ours.why_not(other)) for other in _earlier(ledger) for ours in known.values()]
+    others = [(other, ours, why[0]) for other, ours, why in earlier if len(why) == 1 and why[0].startswith("code: ")]
+    found: dict[str, str] = {}
+    for other, ours, why in others:
+        for trial in trials:
+            if known[trial.program] is ours:
+                key = plan_epoch(trial.schedule, trial.schedule.init(), 1, other.root(trial.seed), other).key
+                found.setdefault(key, why)
+    recorded = ledger.states(found)
+    differing = next((why for key, why in found.items() if key in recorded), None)
+    return differing and f"recorded states differ in {differing}; `abel adopt` keeps them if they are the same"
+
+
+def _earlier(ledger: Ledger) -> list[Identity]:
+    """Return the distinct identities of the ledger's sweeps, the newest first."""
+    rows = reversed(ledger.intact_sweeps())
+    return list({identity.root(0): identity for row in rows for identity in row.identities}.values())
 
 
 def _stopped(sweep_id: str, ledger: Ledger) -> Mapping[int, int]:

@@ -14,7 +14,7 @@ from services.verbs.running.attempts import Attempts, Need, needed, result
 from services.verbs.running.watching import View
 from sweeps.files import private
 from sweeps.forecast.plan import Forecast
-from sweeps.forecast.recorded import estimate
+from sweeps.forecast.recorded import estimate, of_other_code
 from sweeps.ledger.driving import refuse_paused
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
@@ -76,7 +76,7 @@ def _run(
         if settings.store:
             preflight.check_store(settings.store)
         preflight.check_room(settings.checkpoints, needed(settings, known, sweep.id))
-        cost = estimate(spec, sweep.identities, known, sharing=request.sharing)
+        cost = _forecast(sweep, known, request, view)
     return _drive(settings, request, sweep, cost, view, stop)
 
 
@@ -113,6 +113,16 @@ def _is_finished(known: Ledger, sweep: _Placed) -> bool:
         return False
     refuse_paused(row.name, row.status)
     return row.status is SweepStatus.FINISHED
+
+
+def _forecast(sweep: _Placed, known: Ledger | None, request: Request, view: View) -> Forecast:
+    """The cost of a sweep; notes if all of it is trained anew although other code has recorded epochs of it."""
+    cost = estimate(sweep.spec, sweep.identities, known, sharing=request.sharing)
+    if known is not None and request.sharing and not cost.known_epochs:
+        why = of_other_code(sweep.spec.expand(), sweep.identities, known)
+        if why is not None:
+            view.note(f"{sweep.spec.name}: trains every epoch anew: {why}")
+    return cost
 
 
 def _drive(settings: Settings, request: Request, sweep: _Placed, cost: Forecast, view: View, stop: Stop) -> RunResult:

@@ -230,6 +230,25 @@ def test_what_earlier_sweeps_recorded_is_not_planned_again(settings: Settings, r
     assert "threads: 2, 1" in slower.reason
 
 
+def test_a_run_says_that_epochs_of_other_code_could_be_kept(
+    settings: Settings, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_code(code: str, **changes: Any) -> list[str]:
+        def found(*given: Any) -> Mapping[Program, Identity]:
+            return {program: replace(one, code=code) for program, one in identify(*given).items()}
+
+        monkeypatch.setattr(placing, "identities_here", found)
+        run(settings, view := Notes(), **changes)
+        return [note for note in view.notes if "anew" in note]
+
+    assert with_code("old") == []
+    assert with_code("new", seeds=(7,)) == []  # which the other code did not train
+    told = "tiny: trains every epoch anew: recorded states differ in code: new, old; `abel adopt` keeps them if they are the same"
+    assert with_code("new") == [told]
+    assert recorder.calls[-1][0] == (18, 18)
+    assert with_code("newer", sharing=False) == []  # its epochs would be its own
+
+
 def on_devices(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
     """Let this machine have so many devices."""
 

@@ -1,14 +1,14 @@
 """`abel adopt`: epochs that other code recorded, kept where this code computes the same bits and nowhere else."""
 
-import importlib
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 import pytest
+from answers import answer_here
 from shops import Shop
 from typer.testing import CliRunner
 
@@ -18,10 +18,8 @@ from services.settings import Settings
 from services.verbs import adopt as verb
 from services.verbs import gc
 from services.verbs.adopt import adopt
-from sweeps.adoption import replays
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.records import SweepStatus
-from sweeps.processes import identity
 from sweeps.processes.replaying import ReplayError, replay_way
 from sweeps.spec.sweep import SweepSpec
 from workers import segments, trajectory
@@ -45,20 +43,9 @@ def settings(shop: Shop) -> Settings:
 
 @pytest.fixture(autouse=True)
 def answers_from_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process answer for the worker processes, each of which takes seconds to start, except where they are tested."""
-    if request.node.get_closest_marker("slow"):
-        return
-
-    def ask(
-        module: str, question: Mapping[str, Any], environment: identity.WorkerEnvironment, process: str
-    ) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = importlib.import_module(module).main(json.loads(json.dumps(question)))
-        if "fault" in found:
-            raise identity.IdentityError(found["fault"])
-        return found
-
-    for asking in (identity, replays):
-        monkeypatch.setattr(asking, "ask_worker", ask)
+    """Start no worker processes, except where they are tested."""
+    if not request.node.get_closest_marker("slow"):
+        answer_here(monkeypatch)
 
 
 @pytest.fixture

@@ -4,14 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shops import Shop
 from typer.testing import CliRunner
 
 from services.cli.app import app
 from services.cli.specs import PluginPart
+from sweeps.spec import programs
+from sweeps.spec.sweep import load_spec, parse_document
 from workers.plugins import GROUPS
 
 PARTS = tuple(GROUPS)
@@ -49,6 +53,27 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def installed_here(packages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the test's own process have the packages."""
+    modules = set(sys.modules)
+    monkeypatch.syspath_prepend(packages / "site")
+    programs.forget()
+    yield
+    for name in sys.modules.keys() - modules:
+        if name.startswith("my_"):
+            del sys.modules[name]
+    monkeypatch.undo()
+    programs.forget()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(tmp_path, f"sqlite:///{tmp_path}/ledger.db")
+    yield shop
+    shop.ledger.close()
+
+
 @pytest.mark.slow
 def test_their_own_tests_pass_and_the_list_has_them(packages: Path) -> None:
     tests = [packages / f"my_{part}" / "tests" for part in PARTS]
@@ -64,11 +89,28 @@ def test_their_own_tests_pass_and_the_list_has_them(packages: Path) -> None:
     assert found["task", "classify"]["source"].startswith("abel-sweeps ")
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_its_spec_is_valid(packages: Path, part: str) -> None:
-    done = command("services.cli", "validate", packages / f"my_{part}" / "sweep.yaml", site=packages / "site")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"valid  my-{part}")
+def test_their_specs_are_valid(packages: Path, installed_here: None) -> None:
+    for part in PARTS:
+        done = invoke("validate", packages / f"my_{part}" / "sweep.yaml")
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout.startswith(f"valid  my-{part}")
+
+
+def test_a_model_data_and_an_optimizer_of_their_own_are_swept_together(
+    packages: Path, installed_here: None, shop: Shop
+) -> None:
+    parts = ("model", "data", "optimizer")
+    written = {part: load_spec(packages / f"my_{part}" / "sweep.yaml").to_dict() for part in parts}
+    program = written["data"]["program"] | {part: written[part]["program"][part] for part in parts}
+    swept, _ = shop.run(parse_document(written["data"] | {"program": program, "epochs": 2, "seeds": [0]}))
+    trials, guessing = shop.ledger.trials(swept), shop.ledger.sweep(swept).metric.worst
+    assert guessing == 75  # there are four classes
+    for trial in trials:
+        assert [trial.program[part]["kind"] for part in parts] == ["my_model", "my_data", "my_optimizer"]
+        assert trial.result is not None
+        assert trial.result.minimum is not None
+        assert trial.result.minimum < guessing / 2
+    assert [trial.arm for trial in trials] == ["constant", "simple"]
 
 
 @pytest.mark.ray
