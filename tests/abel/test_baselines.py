@@ -87,7 +87,7 @@ def test_a_growth_is_a_milestone() -> None:
     assert {state.epoch: state.event for state in states if state.event} == dict.fromkeys((1, 3), Event.MILESTONE)
 
 
-def test_a_batch_is_rounded_from_its_first_size_and_stays_below_the_examples() -> None:
+def test_a_batch_is_rounded_and_stays_below_the_examples() -> None:
     schedule = GrowBatch(learning_rate=0.1, decay_factor=0.3, decay_epochs=(1, 2, 3, 4))
     # 16 / 0.3 = 53.3, 16 / 0.09 = 177.8, 16 / 0.027 = 592.6, then all that there are
     assert grow(5, schedule, examples=1000, batch_size=16) == [(16, 62), (53, 18), (178, 5), (593, 1), (1000, 1)]

@@ -123,13 +123,13 @@ def kernel(seed: int = 0) -> dict[str, Any]:
     return {"kernel": np.random.default_rng(seed).normal(size=(3, 3, 2, 4)).astype(np.float32)}
 
 
-def test_before_a_batch_norm_the_gradient_is_at_right_angles_to_the_weights() -> None:
+def test_before_a_batch_norm_the_gradient_is_orthogonal_to_the_weights() -> None:
     found = dynamics.terms(kernel(), jax.grad(batch_normed)(kernel()), 1.0, 0.1)["kernel"]
     assert float(found.growth) > 1e-4
     assert abs(float(found.alignment)) < 1e-5 * np.sqrt(float(found.growth) * norm_sq(kernel())["kernel"])
 
 
-def test_without_l2_and_with_scale_invariance_the_norm_never_falls_and_the_norms_tell_the_rotation() -> None:
+def test_without_l2_a_scale_invariant_norm_never_falls() -> None:
     params, gradient = kernel(), jax.jit(jax.grad(batch_normed))
     for _ in range(50):
         after = jax.tree.map(lambda w, g: w - 3.0 * g, params, gradient(params))

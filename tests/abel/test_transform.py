@@ -321,7 +321,7 @@ def test_inject_hyperparams_lets_a_rate_be_changed() -> None:
     assert float(changed.inner_state.learning_rate) == pytest.approx(0.1 * float(rates[-1]))
 
 
-def test_a_scan_a_loop_and_a_loop_with_a_checkpoint_between_are_the_same_bits(tmp_path: Path) -> None:
+def test_scan_loop_and_restored_loop_give_the_same_bits(tmp_path: Path) -> None:
     data, steps = batches(60), 3
     optimizer = optax.chain(optax.trace(decay=0.9), scale_by_abel(steps_per_epoch=steps, **NOISY))
     straight = run(optimizer, network(), data)[:2]

@@ -30,7 +30,7 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
-def test_a_run_waits_for_its_ledger_and_goes_on_and_can_be_stopped_meanwhile(
+def test_a_run_waits_for_its_ledger_and_can_be_stopped_meanwhile(
     cluster: Cluster, tiny_program: Program, tmp_path: Path, start: Callable[..., Any]
 ) -> None:
     arms = {

@@ -88,7 +88,7 @@ def abel(*arguments: Any, **environment: Any) -> Result:
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160"} | environment)
 
 
-def test_what_was_killed_at_a_rung_ends_as_what_was_not_and_every_command_tells_of_it(
+def test_a_search_killed_at_a_rung_ends_like_an_undisturbed_one(
     file: Path, tmp_path: Path, abel_home: Path, own_directories: Path, reap: Callable[[], list[str]]
 ) -> None:
     for moment in ("decided", "committed"):

@@ -208,7 +208,7 @@ def test_the_setting_on_digit_pairs() -> None:
 
 
 @pytest.mark.parametrize(("name", "like"), [("norm-equation", "cifar10"), ("norm-equation-digits", "digits")])
-def test_the_equation_s_setting_is_that_of_the_decay_times_with_and_without_l2(name: str, like: str) -> None:
+def test_the_equation_s_setting_is_that_of_the_decay_times(name: str, like: str) -> None:
     spec, other = load_spec(name), load_spec(f"fig-s6a-{like}")
     assert spec.figure == "norm_equation"
     assert (spec.epochs, spec.seeds) == (other.epochs, other.seeds)

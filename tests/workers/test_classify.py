@@ -303,7 +303,7 @@ def test_an_epoch_trains_with_another_optimiser_and_replays_bit_for_bit(optimize
     assert training.metrics([sums], training.evaluate(after))["train_loss"] < 6
 
 
-def test_schedule_free_trains_at_one_set_of_weights_and_is_tested_at_another() -> None:
+def test_schedule_free_trains_and_tests_at_different_weights() -> None:
     training, _, after, sums = train(replace(PLAIN, optimizer=ScheduleFree(b1=0.8), clip=None))
     tested = training.metrics([sums], training.evaluate(after))
     average = after._replace(params=optax.contrib.schedule_free_eval_params(after.slots, after.params), slots=())

@@ -147,7 +147,7 @@ def test_a_program_depends_on_its_own_variants_alone(tiny_program: Program) -> N
     "module",
     ["workers.networks.small_cnn", "workers.networks.layers", "workers.tasks.compiled", "workers.data.augmentation"],
 )
-def test_an_edit_of_what_a_variant_imports_when_it_builds_changes_the_digest(
+def test_editing_a_variant_s_late_import_changes_the_digest(
     tiny_program: Program, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     before, parsed = code_digest(tiny_program), code._parsed

@@ -96,9 +96,7 @@ def follow(cohort: Cohort, workshop: Workshop) -> tuple[dict[str, Any], dict[str
     return by_key, curves
 
 
-def test_a_cohort_parts_where_plans_part_and_costs_its_distinct_trajectories(
-    cohort: Cohort, workshop: Workshop
-) -> None:
+def test_a_cohort_costs_its_distinct_trajectories(cohort: Cohort, workshop: Workshop) -> None:
     by_key, curves = follow(cohort, workshop)
     assert set(curves) == {member.trial for member in MEMBERS}
     assert set(curves.values()) == {EPOCHS}
@@ -248,7 +246,7 @@ def test_saves_come_when_so_many_seconds_have_passed_and_not_before(
     assert saved == [3, 6, 9, 12]
 
 
-def test_a_workshop_that_is_leaving_saves_after_its_epoch_and_the_next_one_goes_on_there(
+def test_a_leaving_workshop_saves_and_the_next_one_goes_on_there(
     cohort: Cohort, workshop: Workshop, tmp_path: Path
 ) -> None:
     one = replace(cohort, members=MEMBERS[:1])
@@ -268,7 +266,7 @@ def test_a_workshop_that_is_leaving_saves_after_its_epoch_and_the_next_one_goes_
     assert bits_of([*records(begun), *records(again)]) == bits_of(whole)
 
 
-def test_a_workshop_that_is_leaving_while_it_replays_leaves_the_rest_to_the_next(
+def test_a_workshop_that_leaves_in_a_replay_leaves_the_rest_to_the_next(
     cohort: Cohort, workshop: Workshop, tmp_path: Path
 ) -> None:
     one = replace(cohort, members=MEMBERS[:1])
@@ -309,7 +307,7 @@ for report in train(cohort, workshop):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
-def test_after_a_kill_only_the_epochs_since_the_last_checkpoint_are_trained_again(
+def test_after_a_kill_epochs_since_the_checkpoint_are_trained_again(
     cohort: Cohort, tiny_program: Program, tmp_path: Path, seconds: float
 ) -> None:
     one, died_after = replace(cohort, epochs=42, members=MEMBERS[:1]), 40

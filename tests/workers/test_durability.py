@@ -123,9 +123,7 @@ def test_what_a_dead_process_left_goes_with_the_next_save_once_it_is_old(tmp_pat
     assert is_whole(checkpoints)
 
 
-def test_everything_is_on_the_disk_before_a_checkpoint_appears_and_then_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_on_the_disk_before_a_checkpoint_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     happened: list[tuple[str, Path]] = []
     fsync, rename = os.fsync, os.rename
 
@@ -183,7 +181,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_is_told_and_leaves_the_good_checkpoint_alone_and_room_heals_it(small_disk: Path) -> None:
+def test_a_full_disk_leaves_the_last_good_checkpoint_alone(small_disk: Path) -> None:
     checkpoints, mega = Checkpoints(small_disk), 2**20 // 4
     assert save_elsewhere(small_disk, OTHER, mega) == ""
     said = save_elsewhere(small_disk, KEY, 4 * mega)

@@ -65,7 +65,7 @@ def records(reports: Iterable[object]) -> list[Any]:
     return [report for report in reports if isinstance(report, Record)]
 
 
-def test_a_peer_has_its_leader_s_states_also_after_a_restore_inside_an_epoch(tmp_path: Path) -> None:
+def test_a_peer_has_its_leader_s_states_after_a_restore_too(tmp_path: Path) -> None:
     cohort = cohort_of(PROGRAM, tmp_path / "unused")
     alone = records(train(cohort, Workshop(checkpoints=tmp_path / "alone", data_dir=None)))
     left = Pair(tmp_path / "gang")

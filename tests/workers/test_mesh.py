@@ -101,7 +101,7 @@ def test_eight_devices_train_what_one_trains_with_the_same_bits_each_time(eight:
     assert_close(first, trained(None))
 
 
-def test_groups_of_a_device_s_examples_are_those_of_one_device_and_need_no_exchange(eight: dict[str, Any]) -> None:
+def test_groups_of_a_device_s_examples_need_no_exchange(eight: dict[str, Any]) -> None:
     assert_close(eight["groups"], trained(BATCH // DEVICES))
     whole, groups = eight["whole"][0][0][0], eight["groups"][0][0]
     assert not np.allclose(whole.collections["norm"]["var"], groups.collections["norm"]["var"], rtol=1e-3)

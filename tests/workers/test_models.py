@@ -117,7 +117,7 @@ def test_dropout_acts_in_training_only_and_from_the_given_key() -> None:
     np.testing.assert_array_equal(call(model, images), call(model, images))
 
 
-def test_batch_norm_learns_its_statistics_in_training_and_uses_them_in_evaluation() -> None:
+def test_batch_norm_learns_in_training_and_applies_in_evaluation() -> None:
     model = build(SmallCnn(width=4, dropout=0.0))
     images = 3 + jax.random.normal(jax.random.key(0), (16, *SHAPE))
     model.eval()

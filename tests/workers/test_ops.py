@@ -53,7 +53,7 @@ def test_convolution_and_its_gradients_are_xlas(
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
 
 
-def test_convolution_and_its_gradients_of_bfloat16_are_those_of_float32_rounded(
+def test_a_bfloat16_convolution_is_the_float32_one_rounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ops, "_CACHE_BYTES", 1)  # chunks of one image, whose gradients must not be added in bfloat16

@@ -42,7 +42,7 @@ NETWORKS = {
 }
 
 
-def test_weights_slots_and_statistics_stay_float32_and_an_epoch_is_close_to_that_of_float32() -> None:
+def test_state_stays_float32_and_an_epoch_is_close_to_one_of_float32() -> None:
     training, state, sums = epoch(HALF)
     _, _, exact = epoch(PROGRAM)
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("float32")}

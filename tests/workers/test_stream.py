@@ -68,7 +68,7 @@ def test_they_cannot_be_kept_in_memory(jpeg_set: Path) -> None:
         Tfds(name="photos", stream=False).load(jpeg_set)
 
 
-def test_images_of_one_size_are_streamed_if_they_are_too_large_together_or_if_asked(
+def test_images_of_one_size_are_streamed_if_too_large_or_if_asked(
     tfds_writer: TfdsWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     same = jpegs(12, sides=(40, 41))
@@ -250,7 +250,7 @@ def test_a_label_out_of_range_is_named(tfds_writer: TfdsWriter) -> None:
         Tfds(name="odd", side=32).load(folder)
 
 
-def test_a_label_out_of_range_that_was_not_looked_at_is_named_while_training(tfds_writer: TfdsWriter) -> None:
+def test_a_bad_label_that_was_not_looked_at_is_named_in_training(tfds_writer: TfdsWriter) -> None:
     many = [*jpegs(150, sides=(8, 12)), jpegs(1)[0] | {"label": 10}, *jpegs(50, sides=(8, 12))]
     found = Tfds(name="odd", side=32).load(write(tfds_writer, many))
     with pytest.raises(DataError, match=r"record 150: labels must lie in 0..9, got 10"):

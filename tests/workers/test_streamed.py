@@ -119,9 +119,7 @@ def test_records_are_the_same_however_an_epoch_is_cut(program: Program, jpeg_set
     assert "dynamics/growth" in found[0][0]
 
 
-def test_an_epoch_can_be_left_every_thousand_steps_unless_the_task_says_otherwise(
-    program: Program, jpeg_set: Path
-) -> None:
+def test_an_epoch_can_be_left_every_thousand_steps_by_default(program: Program, jpeg_set: Path) -> None:
     free = replace(program, task=replace(program.task, save_every_steps=None))
     training = free.task.build(free, lambda data: data.load(jpeg_set))
     assert training.stretches(2500) == [(0, 1000), (1000, 2000), (2000, 2500)]
@@ -177,7 +175,7 @@ def test_order_and_evaluation_are_those_of_a_resident_set(program: Program, jpeg
 
 
 @pytest.mark.slow
-def test_a_residual_network_trains_with_the_same_bits_at_any_number_of_threads(
+def test_a_residual_network_has_the_same_bits_at_any_thread_count(
     program: Program, jpeg_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = {"kind": "wide_resnet", "depth": 10, "width": 1}

@@ -24,7 +24,7 @@ def test_a_root_changes_with_every_part_of_the_identity_and_with_the_seed() -> N
     assert IDENTITY.root(0) == replace(IDENTITY).root(0)
 
 
-def test_a_gang_has_keys_of_its_own_and_a_worker_of_one_host_those_of_the_identity_alone() -> None:
+def test_a_gang_has_keys_of_its_own_and_one_host_has_not() -> None:
     one = replace(IDENTITY, numerics={"jax": "1", "devices": "4"})
     assert one.over(1) is one
     assert one.over(2).numerics == {"jax": "1", "devices": "8", "hosts": "2"}
@@ -53,7 +53,7 @@ def test_why_not_names_what_differs() -> None:
     assert IDENTITY.why_not(IDENTITY) == []
 
 
-def test_an_identity_of_an_earlier_version_has_its_keys_and_the_metric_of_its_task() -> None:
+def test_an_earlier_version_s_identity_keeps_its_keys() -> None:
     written = IDENTITY.to_dict()
     assert Identity.from_dict(json.loads(json.dumps(written))) == IDENTITY
     del written["metric"]

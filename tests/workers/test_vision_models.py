@@ -129,7 +129,7 @@ def test_without_the_choice_parameters_are_those_from_before(config: Any, path: 
 
 
 @pytest.mark.parametrize("kind", ["wide_resnet", "pyramid_net"])
-def test_convolutions_as_shortcuts_have_the_stated_parameters_and_keep_the_output(kind: str) -> None:
+def test_convolution_shortcuts_have_the_stated_parameters(kind: str) -> None:
     config = replace(SMALL[kind], shortcut="convolution")
     # Channels of wide_resnet go from 16 to 16, 32 and 64, of which the first needs none; of pyramid_net to 80, 96 and 112.
     more = {"wide_resnet": 16 * 32 + 32 * 64, "pyramid_net": 16 * 80 + 80 * 96 + 96 * 112}[kind]
@@ -195,7 +195,7 @@ def test_a_block_of_a_wide_resnet_is_a_plain_one(shortcut: str) -> None:
         np.testing.assert_allclose(block(images), plain_block(params, images, stride, shortcut), rtol=1e-4, atol=1e-4)
 
 
-def test_shake_drop_keeps_or_scales_each_branch_and_evaluates_the_expectation() -> None:
+def test_shake_drop_scales_branches_and_evaluates_the_expectation() -> None:
     shake, branch = layers.ShakeDrop(keep=0.5), jnp.ones((4000, 1, 1, 2))
     factors, gradient = jax.value_and_grad(lambda x: shake(x, nnx.Rngs(0)).sum() * 0 + (shake(x, nnx.Rngs(0))).sum())(
         branch
@@ -250,7 +250,7 @@ def test_what_a_network_cannot_be_is_refused() -> None:
             build()
 
 
-def test_batch_statistics_of_groups_are_those_of_devices_that_do_not_share_them() -> None:
+def test_group_statistics_are_those_of_separate_devices() -> None:
     images = jax.random.normal(jax.random.key(0), (6, 4, 4, 3)) * jnp.arange(1.0, 7.0)[:, None, None, None]
     together = layers.batch_norm(3, nnx.Rngs(0))
     together.scale[...], together.bias[...] = jnp.array([1.0, 2.0, 3.0]), jnp.array([0.5, 0.0, -0.5])

@@ -103,9 +103,7 @@ def test_a_sweep_and_its_trials_lead_to_mlflow_once_it_shows_them(
     )
 
 
-def test_faults_are_shown_at_their_lines_and_a_valid_spec_is_submitted_by_keyboard(
-    api: Api, signed_in: Callable[..., Page]
-) -> None:
+def test_faults_show_at_their_lines_and_a_keyboard_submits(api: Api, signed_in: Callable[..., Page]) -> None:
     page = signed_in()
     page.get_by_role("link", name="Submit", exact=True).press("Enter")
     page.get_by_label("Spec, as YAML").fill(FAULTY)

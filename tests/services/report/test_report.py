@@ -321,7 +321,7 @@ def test_a_sweep_without_any_measure_is_shown_and_exported(story: Story, setting
     assert table.read_text() == "sweep,arm,kind,error,measure,value,low,high\n"
 
 
-def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known(
+def test_a_sweep_that_all_diverged_is_shown_without_the_guessing_error(
     story: Story, settings: Settings, uninstall: Callable[[], None]
 ) -> None:
     story.diverging, story.guessing = True, None

@@ -124,7 +124,7 @@ def test_a_place_that_refuses_launches_uses_up_no_patience(
     assert [id for id, _ in jobs.launched] == [one.id]
 
 
-def test_a_job_that_never_comes_is_followed_after_a_minute_and_one_that_ended_at_once(
+def test_a_job_that_never_comes_is_replaced_after_a_minute(
     loop: Reconciler, jobs: Noted, submit: Callable[..., Submission], clock: Clock
 ) -> None:
     one = submit()
@@ -141,7 +141,7 @@ def test_a_job_that_never_comes_is_followed_after_a_minute_and_one_that_ended_at
     assert jobs.launched[-1] == (one.id, 3)
 
 
-def test_starts_that_come_to_nothing_are_further_and_further_apart_and_then_it_has_failed(
+def test_failed_starts_are_ever_further_apart_until_the_sweep_fails(
     loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], clock: Clock
 ) -> None:
     one = submit()

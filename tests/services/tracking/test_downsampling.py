@@ -23,7 +23,7 @@ from workers.trajectory import TEST_ERROR
 LONG = 701  # every third epoch, and the last is none of them
 
 
-def test_a_trial_of_320_epochs_is_shown_with_all_of_them_and_one_of_more_with_fewer() -> None:
+def test_up_to_320_epochs_all_are_shown_beyond_that_fewer() -> None:
     assert all(downsampling.on_grid(epoch, 320) for epoch in range(1, 321))
     assert [epoch for epoch in range(1, 10) if downsampling.on_grid(epoch, 321)] == [1, 3, 5, 7, 9]
     assert [epoch for epoch in range(1, 10) if downsampling.on_grid(epoch, LONG)] == [1, 4, 7]

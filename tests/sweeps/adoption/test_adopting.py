@@ -271,7 +271,7 @@ def test_a_checkpoint_that_was_not_tried_is_not_kept(
     assert (done.outcome, done.why) == ("nothing to adopt", (verb.UNTRIED,))
 
 
-def test_without_a_checkpoint_in_between_the_second_epoch_is_replayed_after_the_first(
+def test_without_a_checkpoint_the_second_epoch_is_replayed_after_the_first(
     shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
 ) -> None:
     recorded(spec_of(**ONE), segments__epoch_key=another_epoch_2)

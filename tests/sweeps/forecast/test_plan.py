@@ -147,7 +147,7 @@ def test_plateaus_of_other_factors_share_until_the_first_decay(trials_of: Callab
     assert len(set().union(*states(trials_of(plateaus), float))) == 12 + 3 * 28
 
 
-def test_growing_batches_are_known_beforehand_and_capped_where_the_examples_are_known(
+def test_growing_batches_are_forecast_and_capped_at_the_examples(
     trials_of: Callable[..., list[Trial]],
 ) -> None:
     def cost(*schedules: Any, **options: Any) -> Span:

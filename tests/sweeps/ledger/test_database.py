@@ -82,7 +82,7 @@ def test_other_urls_are_refused(url: str, told: str) -> None:
     assert told in refusal(url)
 
 
-def test_what_a_server_refuses_is_one_line_and_a_server_that_was_away_is_found_again(cluster: Cluster) -> None:
+def test_a_server_s_refusal_is_one_line_and_a_lost_server_is_found_again(cluster: Cluster) -> None:
     with cluster.running() as server:
         url = server.create()
         assert "password authentication failed" in refusal(url.replace("s3cret", "wrong"))

@@ -51,7 +51,7 @@ def test_a_process_that_was_killed_is_followed_at_once(
 
 
 @pytest.mark.databases
-def test_a_process_stopped_past_its_lease_is_followed_and_then_writes_nothing(
+def test_a_process_stopped_past_its_lease_writes_nothing(
     entered: tuple[Ledger, str, str], another_process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, sweep_id, url = entered

@@ -112,9 +112,7 @@ def test_another_name_of_an_arm_is_another_sweep(shop: Shop, spec_of: Callable[.
 
 
 @pytest.mark.databases
-def test_the_same_name_with_other_trials_is_another_sweep_and_the_newest_is_meant(
-    shop: Shop, spec_of: Callable[..., SweepSpec]
-) -> None:
+def test_a_name_means_its_newest_sweep(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     _, _, old = shop.enter(spec_of())
     _, _, new = shop.enter(spec_of(seeds=[0, 1, 2]))
     assert old != new
@@ -401,9 +399,7 @@ for step in range(100):
 
 
 @pytest.mark.databases
-def test_a_reader_who_goes_on_after_the_last_event_misses_none_of_two_processes(
-    entered: tuple[Ledger, str, int], shop: Shop
-) -> None:
+def test_a_reader_of_two_writers_misses_no_event(entered: tuple[Ledger, str, int], shop: Shop) -> None:
     ledger, sweep_id, invocation = entered
     command = [sys.executable, "-c", WRITER, shop.url, sweep_id]
     writers = [subprocess.Popen([*command, str(number)]) for number in (invocation, 0)]
@@ -442,7 +438,7 @@ def test_two_sweeps_may_enter_the_same_states_at_the_same_time(shop: Shop, spec_
     assert len(shop.ledger.states([each.key for each in records])) == 59
 
 
-def test_a_write_ahead_log_cut_anywhere_loses_only_whole_transactions_at_its_end(
+def test_a_cut_write_ahead_log_loses_only_its_last_transactions(
     entered: tuple[Ledger, str, int], shop: Shop, tmp_path: Path
 ) -> None:
     """As a machine leaves it that lost its power before the last bytes were on the disk."""

@@ -192,7 +192,7 @@ def test_a_gap_from_before_the_upgrade_is_named_after_it(database: str, tmp_path
         "UPDATE states SET metrics = '[' WHERE epoch = 1",
     ],
 )
-def test_a_row_that_was_damaged_before_the_upgrade_is_named_and_mended_after_it(tmp_path: Path, harm: str) -> None:
+def test_a_row_damaged_before_the_upgrade_is_mended_after_it(tmp_path: Path, harm: str) -> None:
     file = tmp_path / "ledger.db"
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.executescript(VERSION_2.read_text())
@@ -241,7 +241,7 @@ def open_at_once(url: str, count: int = 3) -> list[bool]:
 
 
 @pytest.mark.databases
-def test_processes_that_create_a_ledger_at_once_do_not_clash_and_later_ones_find_it_as_it_is(database: str) -> None:
+def test_processes_that_create_a_ledger_at_once_do_not_clash(database: str) -> None:
     assert any(open_at_once(database))
     assert open_at_once(database, 1) == [False]
     with closing(Ledger.open(database)) as ledger:

@@ -312,9 +312,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("harm", UNREADABLE)
-def test_a_row_that_was_damaged_before_it_got_its_digest_is_named_and_mended(
-    trained: tuple[Shop, SweepSpec, str], harm: str
-) -> None:
+def test_a_row_damaged_before_it_got_its_digest_is_mended(trained: tuple[Shop, SweepSpec, str], harm: str) -> None:
     shop, _, sweep_id = trained
     table, where, new = UNREADABLE[harm]
     with shop.ledger._write() as connection:
@@ -330,7 +328,7 @@ def test_a_row_that_was_damaged_before_it_got_its_digest_is_named_and_mended(
             shop.ledger.verify(sweep.id)
 
 
-def test_a_sweep_that_cannot_be_put_together_is_entered_again_without_training(
+def test_a_broken_sweep_is_entered_again_without_training(
     trained: tuple[Shop, SweepSpec, str],
 ) -> None:
     shop, spec, sweep_id = trained

@@ -196,7 +196,7 @@ def test_logs_go_after_a_month_unless_their_submission_is_open(
     assert [log for log in logs if not log.exists()] == [logs[2]]
 
 
-def test_a_row_whose_files_somebody_removed_is_let_go_and_comes_back_with_them(
+def test_a_checkpoint_s_row_goes_and_returns_with_its_files(
     shop: Shop, spec_of: Callable[..., SweepSpec], settings: Settings
 ) -> None:
     spec = spec_of(seeds=[0], arms={"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}})

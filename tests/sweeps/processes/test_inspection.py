@@ -88,7 +88,7 @@ def test_data_that_are_not_here_are_no_fault_of_the_program(tiny_program: Progra
     assert answer == {"fault": "cifar10: a data directory must be given (--data-dir)", "missing": True}
 
 
-def test_a_model_that_does_not_fit_into_memory_is_refused_before_anything_is_computed(tiny_program: Program) -> None:
+def test_a_model_too_large_for_memory_is_refused_before_computing(tiny_program: Program) -> None:
     rule = r"program: must have a training state that fits into the [\d.]+ GiB of memory here, got [\d,]+\.\d GiB of weights"
     assert re.match(
         rule, answered(to_dict(tiny_program) | {"model": {"kind": "wide_resnet", "depth": 40, "width": 1000}})["fault"]

@@ -97,7 +97,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_driver_and_janitor_leave_is_cleaned_by_the_next_run_and_nothing_else(temporary: Path) -> None:
+def test_the_next_run_cleans_what_driver_and_janitor_left(temporary: Path) -> None:
     left, live = (Path(tempfile.mkdtemp(prefix="abel-ray-")) for _ in range(2))
     foreign, old, elsewhere = temporary / "abel-ray-new", temporary / "abel-ray-old", temporary / "elsewhere"
     for other in (foreign, old, elsewhere):
@@ -122,9 +122,7 @@ def test_what_driver_and_janitor_leave_is_cleaned_by_the_next_run_and_nothing_el
         assert (elsewhere / LOCK).exists()
 
 
-def test_a_run_that_cleans_up_while_another_takes_its_lock_leaves_that_alone(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cleaning_leaves_alone_a_lock_that_was_just_taken(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory, flock = Path(tempfile.mkdtemp(prefix="abel-ray-")), fcntl.flock
 
     def between(file: Any, kind: int) -> None:

@@ -137,9 +137,7 @@ def job(shop: Shop, spec_of: Callable[..., SweepSpec], tmp_path: Path) -> Job:
     )
 
 
-def test_whoever_wants_the_sweep_is_sent_to_the_command_which_would_replace_its_driver(
-    shop: Shop, job: Job, tmp_path: Path
-) -> None:
+def test_a_second_run_is_pointed_to_the_command_that_holds_the_sweep(shop: Shop, job: Job, tmp_path: Path) -> None:
     with closing(supervisor.drive(job, stop=threading.Event(), log=tmp_path / "log")) as messages:
         assert isinstance(next(messages), Begun)
         with pytest.raises(SweepBusy, match=f"is being run by process {os.getpid()} on"):

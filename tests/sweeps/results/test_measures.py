@@ -76,7 +76,7 @@ def test_numbers_that_rise_by_factors_are_measured_by_their_logarithm(
     assert table([[1, 1]] * len(values), name="program.l2", values=values).weights == pytest.approx(expected)
 
 
-def test_two_axes_multiply_their_shares_and_a_grid_with_holes_has_equal_ones() -> None:
+def test_shares_multiply_over_axes_and_are_equal_in_grids_with_holes() -> None:
     both = [(("a", a), ("b", b)) for a in (0, 1, 3) for b in ("x", "y")]
     whole = grid(Point(setting, seed, 1.0) for setting in both for seed in (0, 1))
     assert whole.weights == pytest.approx(np.repeat([1 / 6, 3 / 6, 2 / 6], 2) / 2)
@@ -237,7 +237,7 @@ def test_rules_coverage_and_measures_speak_of_the_same() -> None:
     assert tuple(ESTIMATES) == tuple(MEASURES) == tuple(COVERAGE)
 
 
-def test_a_measure_is_trusted_from_the_seeds_on_at_which_it_was_seen_to_cover(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measure_is_trusted_from_the_seeds_at_which_it_covers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trusted("spread", 2)
     assert trusted("spread", 4)
     assert not trusted("spread", 1)

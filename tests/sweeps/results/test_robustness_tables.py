@@ -79,7 +79,7 @@ def test_a_diverged_trial_counts_as_guessing() -> None:
     assert abel.table.diverged is not None and abel.table.diverged.sum() == 1
 
 
-def test_without_the_error_of_guessing_an_arm_with_a_diverged_trial_has_no_measures() -> None:
+def test_a_diverged_arm_has_no_measures_without_the_guessing_error() -> None:
     def diverge(row: dict[str, object]) -> None:
         if row["number"] == 0:
             row.update(outcome="diverged")

@@ -84,7 +84,7 @@ def training(shop: Shop) -> int:
     return int(last.worker.rpartition(":")[2])
 
 
-def test_sharing_through_ray_is_invisible_and_costs_the_distinct_trajectories(
+def test_sharing_through_ray_costs_the_distinct_trajectories(
     shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
 ) -> None:
     seen = []
@@ -102,7 +102,7 @@ def test_sharing_through_ray_is_invisible_and_costs_the_distinct_trajectories(
     assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 0, 0)
 
 
-def test_a_tuner_hands_on_its_cohorts_to_the_next_and_nothing_is_trained_twice(
+def test_a_tuner_hands_on_its_cohorts_and_trains_nothing_twice(
     shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
 ) -> None:
     tuners, usual = [], driver._tuner
@@ -226,7 +226,7 @@ def test_a_worker_that_leaves_in_a_sweep_costs_nothing_but_its_process(
     assert shop.curves(sweep_id) == long_curves
 
 
-def test_a_killed_worker_is_replaced_where_a_cohort_takes_less_time_than_a_start(
+def test_a_killed_worker_is_replaced_if_cohorts_are_shorter_than_starts(
     shop: Shop, spec_of: Callable[..., SweepSpec]
 ) -> None:
     killed = []
@@ -246,7 +246,7 @@ def test_a_killed_worker_is_replaced_where_a_cohort_takes_less_time_than_a_start
     assert len(workers) == 2  # the other one, and the one that took the place of the killed one
 
 
-def test_trials_cancelled_while_they_run_end_and_the_others_are_as_they_would_be(
+def test_cancelling_running_trials_leaves_the_others_unchanged(
     shop: Shop, long_curves: Curves, spec_of: Callable[..., SweepSpec]
 ) -> None:
     asked = []

@@ -46,7 +46,7 @@ def test_what_xla_cannot_allocate_is_out_of_memory() -> None:
     assert classify(exceptions.OutOfMemoryError("killed by the raylet")) is FailureClass.OUT_OF_MEMORY
 
 
-def test_a_worker_that_the_memory_monitor_killed_before_its_actor_began_is_out_of_memory() -> None:
+def test_a_kill_by_the_memory_monitor_is_out_of_memory() -> None:
     text = "The actor is dead because its worker process has died. Worker exit type: NODE_OUT_OF_MEMORY Worker exit"
     assert classify(exceptions.RayActorError(error_msg=text)) is FailureClass.OUT_OF_MEMORY
     assert classify(exceptions.RayActorError(error_msg="Worker exit type: SYSTEM_ERROR")) is FailureClass.INFRASTRUCTURE
@@ -66,7 +66,7 @@ def test_machine_network_and_ray_are_infrastructure(error: Exception) -> None:
     assert classify(error) is FailureClass.INFRASTRUCTURE
 
 
-def test_a_worker_on_another_kind_of_machine_is_infrastructure_and_any_other_mismatch_the_users() -> None:
+def test_only_a_mismatch_of_machines_is_infrastructure() -> None:
     assert classify(OtherDevice("device: cpu: a, cpu: b")) is FailureClass.INFRASTRUCTURE
     assert classify(WorkerMismatch("code: a, b")) is FailureClass.USER
 

@@ -207,7 +207,7 @@ def test_out_of_memory_is_tried_once_more_and_a_fault_of_the_program_never(
         ]
 
 
-def test_what_ran_out_of_memory_is_tried_again_alone_and_holds_the_others_up(
+def test_what_ran_out_of_memory_is_tried_again_alone(
     shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
 ) -> None:
     spec = spec_of(seeds=[0, 1, 2, 3], arms=ALONE["arms"], epochs=2)
@@ -274,7 +274,7 @@ def test_a_preemption_is_no_failure_however_often(shop: Shop, spec_of: Callable[
     assert (row.status, row.failure, row.attempts) == (TrialStatus.WAITING, None, 0)
 
 
-def test_a_cohort_rests_after_repeated_losses_and_progress_renews_its_tries(
+def test_a_cohort_rests_after_losses_and_progress_renews_its_tries(
     shop: Shop, spec_of: Callable[..., SweepSpec]
 ) -> None:
     now = [0.0]

@@ -27,7 +27,7 @@ Selected to kill: (Actor(0f): job ID=01, task name=T.__init__, pid=8894, actual 
 """
 
 
-def test_the_figures_are_those_of_the_machine_and_of_the_worker_that_was_lost() -> None:
+def test_the_figures_are_of_the_machine_and_the_lost_worker() -> None:
     loss = Loss(WorkerLost(OutOfMemoryError(MONITOR)), "32")
     assert loss.failure is FailureClass.OUT_OF_MEMORY
     assert str(loss) == (
@@ -127,7 +127,7 @@ def test_the_limit_of_a_control_group_is_what_there_is(machine: Machine) -> None
     assert memory.memory()[1] == memory.psutil.virtual_memory().total
 
 
-def test_the_last_worker_waits_for_a_second_one_until_it_is_up_or_a_while_has_passed(
+def test_the_last_worker_waits_a_while_for_a_second_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
@@ -145,7 +145,7 @@ def test_the_last_worker_waits_for_a_second_one_until_it_is_up_or_a_while_has_pa
 
 
 @pytest.mark.parametrize(("took", "waits"), [(2, 15), (12, 36), (300, 60)])
-def test_where_workers_take_long_to_start_a_second_one_is_waited_for_longer(
+def test_slow_starts_make_the_wait_for_a_second_worker_longer(
     monkeypatch: pytest.MonkeyPatch, took: int, waits: int
 ) -> None:
     now = 0.0

@@ -72,9 +72,7 @@ def records(reports: Iterable[object]) -> list[Any]:
     return [report for report in reports if isinstance(report, Record)]
 
 
-def test_a_worker_that_is_told_to_leave_ends_its_epoch_saves_and_says_so_and_ends(
-    worker: ActorHandle, cohort: Cohort, tmp_path: Path
-) -> None:
+def test_a_worker_told_to_leave_ends_its_epoch_and_saves(worker: ActorHandle, cohort: Cohort, tmp_path: Path) -> None:
     pid = ray.get(worker.__ray_call__.remote(lambda _: os.getpid()))
     answer = worker.train.remote()
     checkpoints = Checkpoints(tmp_path / "checkpoints")
