@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from playwright.sync_api import Page
+from sentences import absent
 from stories import Story
 from typer.testing import CliRunner
 
@@ -159,9 +160,7 @@ def test_diverged_trials_are_in_sight_and_count_as_guessing(story: Story, settin
     story.begin().tell().end()
     written = write_report(settings, [story.sweep_id])
     (said,) = [sentence for sentence in written.findings if "diverged" in sentence]
-    assert said == (
-        "1 trial diverged: constant seed=0. It counts as guessing, 99 % test error, wherever errors are averaged or compared."
-    )
+    assert absent(said, "1 trial diverged", "constant seed=0", "guessing", "99 % test error") == []
     text = read(written.files[0])
     assert text.count('<tr class="diverged">') == 1
     assert "12 of 40" in text
@@ -301,15 +300,14 @@ def test_one_seed_has_no_intervals_and_says_why(story: Story, settings: Settings
     story.seeds = 1
     story.begin().tell().end()
     text = read(write_report(settings, [story.sweep_id]).files[0])
-    assert "With one seed the noise is unknown, so there are no intervals: run at least two." in text
+    assert absent(text, "With one seed", "no intervals", "at least two") == []
 
 
 def test_an_arm_that_lacks_trials_has_no_measures(story: Story, settings: Settings) -> None:
     story.begin().tell(only=lambda name: name != "decay-at decay_epoch=4 seed=1").end(SweepStatus.INTERRUPTED)
     written = write_report(settings, [story.sweep_id])
     (lacking,) = [sentence for sentence in written.findings if "no measures" in sentence]
-    assert lacking.startswith("decay-at has no measures: every trial must have a result, 1 of 15 have none: ")
-    assert "decay-at decay_epoch=4 seed=1 (waiting); `abel run` trains the missing ones" in lacking
+    assert absent(lacking, "decay-at has no measures", "1 of 15", "decay_epoch=4 seed=1 (waiting)", "`abel run`") == []
 
 
 def test_a_sweep_without_any_measure_is_shown_and_exported(story: Story, settings: Settings) -> None:

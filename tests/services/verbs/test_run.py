@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
+from sentences import absent
 
 from services import refusals
 from services.cli import rendering_sweeps
@@ -477,10 +478,7 @@ def test_values_that_training_cannot_tell_apart_are_named(settings: Settings, tm
     )
     spec.write_text(close.replace("{kind: decay_at,", "{kind: decay_at, decay_epoch: 4,"))
     (note,) = specs.validate(str(spec)).notes
-    assert note == (
-        "arms.decay-at.grid.schedule.learning_rate: 0.3 and 0.30000000000000004 are equal in float32, so their trials "
-        "count once"
-    )
+    assert absent(note, "arms.decay-at.grid.schedule.learning_rate", "0.3 and 0.30000000000000004", "float32") == []
     assert plans.plan(settings, Request(spec=str(spec))).notes == (note,)
     assert specs.validate("fig-s6a-digits").notes == ()
 

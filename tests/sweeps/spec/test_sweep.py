@@ -216,22 +216,19 @@ def test_every_fault_is_told_with_its_path() -> None:
         .replace("learning_rate: 0.1, decay_factor: 0.1", "learning_rate: -.inf, decay_factor: 1.5, decay_epohc: 3")
         .replace("[4, 10]", "[75, 40, 0, 39.5]")
     )
-    assert faults(text) == [
+    found = faults(text)
+    assert sum("(known: " in fault for fault in found) == 4
+    assert [fault.partition(" (known: ")[0] for fault in found] == [
         "name: duplicate key in line 4",
         "name: must be 1 to 128 of A-Z a-z 0-9 . _ -, the first a letter or digit, got 'good/'",
         "seeds[1]: must be at least 0, got -1",
-        "titel: unknown key, did you mean 'title'? (known: name, title, claim, notes, cost, epoch_seconds, figure, program, "
-        "epochs, seeds, arms, resources, limits, check, claims)",
+        "titel: unknown key, did you mean 'title'?",
         "program.batch_size: must be an integer, got true",
-        "program.model.kind: unknown kind, did you mean 'vgg16'? "
-        "(known: pyramid_net, resnet50, small_cnn, vgg16, vgg5, wide_resnet)",
+        "program.model.kind: unknown kind, did you mean 'vgg16'?",
         "program.l2: must be finite and at least 0, got -0.01",
         "program.optimizer.momentum: must lie in [0, 1), got 1",
-        "arms.constant.schedule.kind: unknown kind, did you mean 'constant'? "
-        "(known: abel, constant, cosine, decay_at, grow_batch, inverse_sqrt, linear, one_cycle, plateau, simple, "
-        "step, wsd)",
-        "arms.decay-at.schedule.decay_epohc: unknown key, did you mean 'decay_epoch'? "
-        "(known: learning_rate, warmup_epochs, decay_factor, decay_epoch, kind)",
+        "arms.constant.schedule.kind: unknown kind, did you mean 'constant'?",
+        "arms.decay-at.schedule.decay_epohc: unknown key, did you mean 'decay_epoch'?",
         "arms.decay-at.schedule.learning_rate: must be finite and > 0, got -Infinity",
         "arms.decay-at.schedule.decay_factor: must lie in (0, 1), got 1.5",
         "arms.decay-at.grid.schedule.decay_epoch: must be an integer >= 1, got 0",
