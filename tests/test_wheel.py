@@ -105,7 +105,7 @@ def empty_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_library_runs_with_jax_optax_and_numpy_alone(wheel, empty_python, tmp_path):
+def test_the_library_runs_with_jax_optax_and_numpy_alone(wheel: Path, empty_python: Path, tmp_path: Path) -> None:
     found = f"import importlib.util as u; print(*[name for name in {(*PRESENT, *ABSENT)} if u.find_spec(name)])"
     assert run(empty_python, "-I", "-c", found, cwd=tmp_path).split() == list(PRESENT)
     pip = (sys.executable, "-m", "pip", "--python", empty_python, "--disable-pip-version-check")
@@ -117,6 +117,6 @@ def test_the_library_runs_with_jax_optax_and_numpy_alone(wheel, empty_python, tm
 
 
 @pytest.mark.slow
-def test_a_missing_dependency_would_be_seen(empty_python, tmp_path):
+def test_a_missing_dependency_would_be_seen(empty_python: Path, tmp_path: Path) -> None:
     done = subprocess.run([empty_python, "-I", "-c", "import flax"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0 and "No module named 'flax'" in done.stderr

@@ -198,7 +198,8 @@ def _forecast(result: Plan) -> str:
         return "nothing left to train"
     low, high = (duration(seconds) for seconds in result.seconds)
     takes = low if low == high else f"{low} to {high}"
-    return f"{takes} on {result.workers} workers  ({result.basis}; {duration(result.start_seconds)} to start)"
+    workers = counted(result.workers, "worker")
+    return f"{takes} on {workers} ({result.basis}; {duration(result.start_seconds)} to start)"
 
 
 def _saved(shared: tuple[int, int], naive: int) -> str:

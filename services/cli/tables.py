@@ -62,11 +62,14 @@ class Fitted:
         left = room - sum(least)
         if left < 0:
             return None
-        widths = []
-        for short, wanted in zip(least, natural, strict=True):
-            more = min(left, wanted - short)
-            widths.append(short + more)
-            left -= more
+        widths = list(least)
+        # Cells first: a heading that wraps costs one line, a cell one a row.
+        cells = [_widest("", cells) for _, cells in self._by_column()]
+        for goals in (cells, natural):
+            for column, wanted in enumerate(goals):
+                more = min(left, max(0, wanted - widths[column]))
+                widths[column] += more
+                left -= more
         return widths
 
     def _table(self, widths: Sequence[int]) -> Table:

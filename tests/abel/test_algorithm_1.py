@@ -1,8 +1,8 @@
 """Algorithm 1 on 10,000 norm sequences, against the paper's text in plain Python. Axes: N sequences, T epochs."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ def expected(norms: dict[type, np.ndarray]) -> dict[type, np.ndarray]:
         }
 
 
-def one_by_one(w) -> list[int]:
+def one_by_one(w: Iterable[Any]) -> list[Any]:
     state, events = bounce.init(), []
     for norm in w:
         state, event = bounce.update(state, norm)
@@ -98,11 +98,11 @@ def one_by_one(w) -> list[int]:
     return events
 
 
-def scan(w):
+def scan(w: jax.Array) -> Any:
     return jax.lax.scan(bounce.update, bounce.init(), w)[1]
 
 
-def step_by_step(norms_NT):
+def step_by_step(norms_NT: np.ndarray) -> np.ndarray:
     """No jit and no scan: each epoch of all sequences at once."""
     state, columns = jax.tree.map(lambda leaf: jnp.full(N, leaf), bounce.init()), []
     for t in range(T):
@@ -111,7 +111,9 @@ def step_by_step(norms_NT):
     return np.stack(columns, axis=1)
 
 
-def test_the_sequences_have_what_could_go_wrong(norms, expected):
+def test_the_sequences_have_what_could_go_wrong(
+    norms: dict[type, np.ndarray], expected: dict[type, np.ndarray]
+) -> None:
     double = norms[np.float64]
     assert np.isnan(double).sum() > 1000
     assert np.isinf(double).sum() > 1000
@@ -122,7 +124,7 @@ def test_the_sequences_have_what_could_go_wrong(norms, expected):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_on_the_host(norms, expected, precision):
+def test_on_the_host(norms: dict[type, np.ndarray], expected: dict[type, np.ndarray], precision: type) -> None:
     with np.errstate(all="ignore"):
         found = [one_by_one(w) for w in (norms[precision].tolist() if precision is np.float64 else norms[precision])]
     np.testing.assert_array_equal(found, expected[precision])
@@ -139,13 +141,15 @@ def test_on_the_host(norms, expected, precision):
     ],
     ids=["vmap", "jit, vmap, scan", "vmap, scan", "jit, scan"],
 )
-def test_on_the_device(norms, expected, precision, run):
+def test_on_the_device(
+    norms: dict[type, np.ndarray], expected: dict[type, np.ndarray], precision: type, run: Callable[..., Any]
+) -> None:
     with jax.enable_x64(precision is np.float64):
         found = run(norms[precision])
     np.testing.assert_array_equal(found, expected[precision])
 
 
-def held(norm):
+def held(norm: Any) -> Any:
     """What `scale_by_abel` holds of a norm: in double precision its first 48 bits, two float32."""
     if norm.dtype == np.float32:
         return norm
@@ -165,18 +169,18 @@ def told(norms: dict[type, np.ndarray]) -> dict[type, Outcome]:
     return outcomes
 
 
-def transform_epoch(state, norm):
+def transform_epoch(state: Any, norm: Any) -> tuple[Any, tuple[Any, Any]]:
     """One epoch of one step on the device; what an epoch brought is seen in the first step of the next."""
     _, state = RULE.update(jnp.float32(1), state, weight_norm_sq=norm)
     return state, (state.event, state.learning_rate)
 
 
-def transform_scan(w):
+def transform_scan(w: jax.Array) -> Any:
     first = RULE.update(jnp.float32(1), RULE.init(jnp.zeros(1)), weight_norm_sq=w[0])[1]
     return jax.lax.scan(transform_epoch, first, w)[1]
 
 
-def transform_by_step(norms_NT):
+def transform_by_step(norms_NT: np.ndarray) -> tuple[Any, ...]:
     """No jit and no scan: each epoch of all sequences at once."""
     state, columns = jax.vmap(lambda w: RULE.update(w, RULE.init(w), weight_norm_sq=w)[1])(norms_NT[:, 0]), []
     for t in range(T):
@@ -196,7 +200,9 @@ def transform_by_step(norms_NT):
     ],
     ids=["vmap", "jit, vmap, scan", "vmap, scan", "jit, scan"],
 )
-def test_events_and_rates_on_the_device(norms, told, precision, run):
+def test_events_and_rates_on_the_device(
+    norms: dict[type, np.ndarray], told: dict[type, Outcome], precision: type, run: Callable[..., Any]
+) -> None:
     with jax.enable_x64(precision is np.float64):
         events, rates = run(np.abs(norms[precision]))
     np.testing.assert_array_equal(events, told[precision].events)
@@ -205,7 +211,9 @@ def test_events_and_rates_on_the_device(norms, told, precision, run):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_events_and_rates_on_the_device_without_vmap_or_jit(norms, told, precision):
+def test_events_and_rates_on_the_device_without_vmap_or_jit(
+    norms: dict[type, np.ndarray], told: dict[type, Outcome], precision: type
+) -> None:
     # One sequence, as every operation of every step is dispatched by itself: the one with most events.
     number = np.argmax(np.count_nonzero(told[precision].events, axis=1))
     w, epochs = np.abs(norms[precision][number]), []
@@ -219,7 +227,7 @@ def test_events_and_rates_on_the_device_without_vmap_or_jit(norms, told, precisi
     np.testing.assert_array_max_ulp(rates, np.float32(told[precision].rates[number]), maxulp=1)
 
 
-def test_rates_of_the_device_mean_something(told):
+def test_rates_of_the_device_mean_something(told: dict[type, Outcome]) -> None:
     assert len(np.unique(told[np.float64].rates)) > 5
     assert {2, 4, 6} <= {*np.unique(told[np.float64].events)}, "decays, the last decay, and both in one epoch"
     assert np.any(told[np.float32].rates != told[np.float64].rates), "precision matters"
@@ -227,7 +235,7 @@ def test_rates_of_the_device_mean_something(told):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("factor", [0.5, 0.2])
-def test_the_schedule_has_the_paper_s_rates(norms, precision, factor):
+def test_the_schedule_has_the_paper_s_rates(norms: dict[type, np.ndarray], precision: type, factor: float) -> None:
     schedule = Abel(learning_rate=RATE, decay_factor=factor, last_decay_epoch=LAST_DECAY_EPOCH)
     rates, paper_rates = [], []
     sequences = np.abs(norms[precision])

@@ -14,7 +14,7 @@ from abel.baselines import Constant
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 1 / 3])
 @pytest.mark.parametrize("warmup_epochs", [0, 1, 5])
-def test_cosine_is_the_formula_in_double_rounded_once(rate, warmup_epochs):
+def test_cosine_is_the_formula_in_double_rounded_once(rate: float, warmup_epochs: int) -> None:
     epochs = 12
     rates, events = train(Cosine(learning_rate=rate, epochs=epochs, warmup_epochs=warmup_epochs), epochs)
     expected = []
@@ -28,7 +28,7 @@ def test_cosine_is_the_formula_in_double_rounded_once(rate, warmup_epochs):
     assert events == {}
 
 
-def test_cosine_without_warmup_is_the_usual_formula_over_steps():
+def test_cosine_without_warmup_is_the_usual_formula_over_steps() -> None:
     rates, _ = train(Cosine(learning_rate=0.1, epochs=10), epochs=10)
     steps = np.arange(70)
     np.testing.assert_allclose(rates.ravel(), 0.1 * 0.5 * (1 + np.cos(np.pi * steps / 70)), rtol=1e-6)
@@ -36,7 +36,7 @@ def test_cosine_without_warmup_is_the_usual_formula_over_steps():
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 1 / 3])
 @pytest.mark.parametrize("warmup_epochs", [0, 1, 5])
-def test_linear_is_the_formula_in_double_rounded_once(rate, warmup_epochs):
+def test_linear_is_the_formula_in_double_rounded_once(rate: float, warmup_epochs: int) -> None:
     epochs = 12
     rates, events = train(Linear(learning_rate=rate, epochs=epochs, warmup_epochs=warmup_epochs), epochs)
     expected = []
@@ -49,7 +49,7 @@ def test_linear_is_the_formula_in_double_rounded_once(rate, warmup_epochs):
     assert events == {}
 
 
-def test_linear_stays_at_zero_after_the_end():
+def test_linear_stays_at_zero_after_the_end() -> None:
     rates, _ = train(Linear(learning_rate=0.1, epochs=3), epochs=5)
     assert rates[2, -1] > 0
     assert np.all(rates[3:] == 0)
@@ -57,7 +57,7 @@ def test_linear_stays_at_zero_after_the_end():
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 1 / 3])
 @pytest.mark.parametrize("warmup_epochs", [0, 1, 5])
-def test_cosine_and_linear_are_optax_s(rate, warmup_epochs):
+def test_cosine_and_linear_are_optax_s(rate: float, warmup_epochs: int) -> None:
     warm, total = warmup_epochs * STEPS, EPOCHS * STEPS
     ours, _ = train(Cosine(learning_rate=rate, epochs=EPOCHS, warmup_epochs=warmup_epochs), EPOCHS)
     cosine = optax.cosine_decay_schedule(rate, total - warm)
@@ -70,7 +70,7 @@ def test_cosine_and_linear_are_optax_s(rate, warmup_epochs):
     np.testing.assert_array_max_ulp(ours, theirs, maxulp=1)
 
 
-def test_in_single_precision_optax_is_off_by_a_rounding_of_the_base_rate():
+def test_in_single_precision_optax_is_off_by_a_rounding_of_the_base_rate() -> None:
     ours, _ = train(Cosine(learning_rate=0.1, epochs=EPOCHS), EPOCHS)
     theirs = jax.jit(jax.vmap(optax.cosine_decay_schedule(0.1, EPOCHS * STEPS)))(np.arange(EPOCHS * STEPS))
     assert theirs.dtype == np.float32
@@ -86,7 +86,7 @@ COOLDOWNS = {
 
 @pytest.mark.parametrize("cooldown", COOLDOWNS)
 @pytest.mark.parametrize("warmup_epochs", [0, 3])
-def test_warmup_stable_decay_is_constant_up_to_its_cooldown(cooldown, warmup_epochs):
+def test_warmup_stable_decay_is_constant_up_to_its_cooldown(cooldown: str, warmup_epochs: int) -> None:
     given = {"learning_rate": 1 / 3, "warmup_epochs": warmup_epochs}
     schedule = WarmupStableDecay(**given, epochs=12, cooldown_epochs=4, cooldown=cooldown)
     rates, events = train(schedule, epochs=13)
@@ -99,7 +99,7 @@ def test_warmup_stable_decay_is_constant_up_to_its_cooldown(cooldown, warmup_epo
     assert events == {}
 
 
-def test_cooldowns_of_several_lengths_have_one_trunk():
+def test_cooldowns_of_several_lengths_have_one_trunk() -> None:
     short, long = (
         train(WarmupStableDecay(learning_rate=0.3, epochs=epochs, cooldown_epochs=2), epochs)[0] for epochs in (6, 10)
     )
@@ -107,7 +107,7 @@ def test_cooldowns_of_several_lengths_have_one_trunk():
     assert np.any(short[4] != long[4])
 
 
-def test_the_linear_cooldown_is_optax_s():
+def test_the_linear_cooldown_is_optax_s() -> None:
     schedule = WarmupStableDecay(
         learning_rate=0.3, epochs=EPOCHS, warmup_epochs=5, cooldown_epochs=6, cooldown="linear"
     )
@@ -118,7 +118,7 @@ def test_the_linear_cooldown_is_optax_s():
 
 
 @pytest.mark.parametrize("warmup_epochs", [1, 4])
-def test_inverse_square_root_is_flax_s_rsqrt(warmup_epochs):
+def test_inverse_square_root_is_flax_s_rsqrt(warmup_epochs: int) -> None:
     """constant * min(1, step / warmup) / sqrt(max(step, warmup)), with the constant that makes the highest rate ours."""
     rates, events = train(InverseSqrt(learning_rate=0.3, epochs=EPOCHS, warmup_epochs=warmup_epochs), EPOCHS)
     warm = warmup_epochs * STEPS
@@ -129,13 +129,13 @@ def test_inverse_square_root_is_flax_s_rsqrt(warmup_epochs):
     assert events == {}
 
 
-def test_inverse_square_root_stays_after_the_end():
+def test_inverse_square_root_stays_after_the_end() -> None:
     rates, _ = train(InverseSqrt(learning_rate=0.3, epochs=4), epochs=6)
     assert np.all(rates[4:] == np.float32(0.3 / 2))
 
 
 @pytest.mark.parametrize(("share", "div", "final"), [(0.3, 25.0, 1e4), (0.5, 4.0, 1.0), (0.1, 1.0, 10.0)])
-def test_one_cycle_is_optax_s(share, div, final):
+def test_one_cycle_is_optax_s(share: float, div: float, final: float) -> None:
     schedule = OneCycle(learning_rate=0.3, epochs=EPOCHS, peak_share=share, div_factor=div, final_div_factor=final)
     theirs = optax_rates(optax.cosine_onecycle_schedule(STEPS * EPOCHS, 0.3, share, div, final))
     rates, events = train(schedule, EPOCHS + 1)

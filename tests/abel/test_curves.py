@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ EXPECTED = {
 }
 
 
-def test_golden_traces(trace, request):
+def test_golden_traces(trace: Any, request: pytest.FixtureRequest) -> None:
     seen = bounces(trace.norms)
     each, bounced = EXPECTED[request.node.callspec.id[0]]
     assert (seen.minima, seen.decays) == (trace.minima, trace.decays)
@@ -24,7 +26,7 @@ def test_golden_traces(trace, request):
     assert seen.bounced is bounced
 
 
-def test_the_curve_as_a_whole_turns_at_its_lowest_norm():
+def test_the_curve_as_a_whole_turns_at_its_lowest_norm() -> None:
     seen = bounces([10, 8, 6, 7, 8, 7.5, 5, 7, 9, 7.9, 7])
     assert seen.whole == Bounce(start=1, minimum=7, peak=9, fall=0.5, rise=0.8)
     assert seen.bounced
@@ -41,11 +43,11 @@ def test_the_curve_as_a_whole_turns_at_its_lowest_norm():
         ([0.0, 0.0], (1, 1, 1, 0.0, 0.0)),
     ],
 )
-def test_curves_that_do_not_bounce_and_edges(norms, whole):
+def test_curves_that_do_not_bounce_and_edges(norms: list[float], whole: tuple[int, int, int, float, float]) -> None:
     assert tuple(bounces(norms).whole) == whole
 
 
-def test_the_safe_variant_waits_for_a_fall():
+def test_the_safe_variant_waits_for_a_fall() -> None:
     rising_first = [5, 6, 7, 6, 5, 6, 7, 6.5]
     assert bounces(rising_first).minima[0] == 4
     safe = bounces(rising_first, ignore_until_falling=True)
@@ -61,6 +63,6 @@ def test_the_safe_variant_waits_for_a_fall():
         ([1.0, np.inf], "norms must be finite and >= 0, got inf at epoch 2"),
     ],
 )
-def test_bad_curves(norms, message):
+def test_bad_curves(norms: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bounces(norms)

@@ -3,7 +3,9 @@
 import json
 import math
 import re
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,12 +49,12 @@ STEP = scale_by_abel(0.1, decay_factor=0.2, last_decay_epoch=None, steps_per_epo
 WEIGHTS = {"w": jnp.ones(2)}
 
 
-def shown(value) -> str:
+def shown(value: Any) -> str:
     return re.escape(repr(value))
 
 
 @pytest.mark.parametrize("value", [jnp.array(0.125), np.array(0.125), np.float64(0.125), jnp.float32(0.125)], ids=repr)
-def test_arrays_without_dimensions_are_numbers(value):
+def test_arrays_without_dimensions_are_numbers(value: Any) -> None:
     assert Abel(learning_rate=value, decay_factor=value, last_decay_epoch=jnp.array(9.0)) == Abel(
         learning_rate=0.125, decay_factor=0.125, last_decay_epoch=9
     )
@@ -62,27 +64,27 @@ def test_arrays_without_dimensions_are_numbers(value):
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
 @pytest.mark.parametrize("kind", MADE)
-def test_a_rate_is_a_number(kind, value):
+def test_a_rate_is_a_number(kind: str, value: Any) -> None:
     fields = {name: value for name, value in FIELDS.items() if name in SCHEDULES[kind].__dataclass_fields__}
     with pytest.raises(ValueError, match=rf"^learning_rate must be finite and > 0, got {shown(value)}$"):
         SCHEDULES[kind](**fields | {"learning_rate": value})
 
 
-def test_a_traced_rate_is_refused_by_name():
+def test_a_traced_rate_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"^learning_rate must be known outside of jit and vmap, got a traced value"):
         jax.jit(lambda rate: Constant(learning_rate=rate))(0.1)
 
 
 @pytest.mark.parametrize("value", [3.0, None, (9.0, 0.1), {"weight_norm_sq": 9.0}, "9.0", np.ones(2)], ids=repr)
 @pytest.mark.parametrize("kind", MADE)
-def test_an_observation_is_an_observation(kind, value):
+def test_an_observation_is_an_observation(kind: str, value: Any) -> None:
     schedule = MADE[kind]
     with pytest.raises(ValueError, match=rf"^observation must be an Observation, .*, got {shown(value)}$"):
         schedule.update(schedule.init(), value)
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
-def test_what_is_observed_is_a_number(value):
+def test_what_is_observed_is_a_number(value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^weight_norm_sq must be a number, got {shown(value)}$"):
         MADE["abel"].update(MADE["abel"].init(), Observation(value, 0.1))
     with pytest.raises(ValueError, match=rf"^train_loss must be a number, got {shown(value)}$"):
@@ -99,7 +101,7 @@ def test_what_is_observed_is_a_number(value):
 
 
 @pytest.mark.parametrize("value", ONES, ids=repr)
-def test_every_kind_of_one_is_observed_as_one(value):
+def test_every_kind_of_one_is_observed_as_one(value: Any) -> None:
     state = MADE["abel"].update(MADE["abel"].init(), Observation(value, value))
     assert type(state.bounce.previous) is float and state.bounce.previous == 1.0
     assert MADE["plateau"].update(MADE["plateau"].init(), Observation(value, value)).best == 1.0
@@ -108,7 +110,7 @@ def test_every_kind_of_one_is_observed_as_one(value):
 
 @pytest.mark.parametrize("value", [None, 3, "state", (0, 0, 0), {}], ids=repr)
 @pytest.mark.parametrize("kind", MADE)
-def test_a_state_is_one_of_the_schedule(kind, value):
+def test_a_state_is_one_of_the_schedule(kind: str, value: Any) -> None:
     schedule, rule = MADE[kind], rf"^state must be an? \w*State, from init or the last update, got {shown(value)}$"
     with pytest.raises(ValueError, match=rule):
         schedule.update(value, Observation(9.0, 0.1))
@@ -120,12 +122,12 @@ def test_a_state_is_one_of_the_schedule(kind, value):
         STEP.update(WEIGHTS, value, WEIGHTS)
 
 
-def through_json(state):
+def through_json(state: Any) -> Any:
     return type(state)(**json.loads(json.dumps(state._asdict())))
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_a_state_that_went_through_json_goes_on_alike(kind):
+def test_a_state_that_went_through_json_goes_on_alike(kind: str) -> None:
     schedule = MADE[kind]
     if kind == "abel":
         schedule = Abel(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=8, norm_window_epochs=2)
@@ -151,7 +153,7 @@ def test_a_state_that_went_through_json_goes_on_alike(kind):
         ({"stop_epoch": "9", "event": 0}, "state.stop_epoch must be an integer >= 1, got '9'"),
     ],
 )
-def test_a_state_that_was_damaged_is_refused(fields, message):
+def test_a_state_that_was_damaged_is_refused(fields: dict[str, Any], message: str) -> None:
     state = MADE["abel"].init()._replace(**fields)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         MADE["abel"].update(state, Observation(9.0, 0.1))
@@ -201,12 +203,12 @@ def test_a_state_that_was_damaged_is_refused(fields, message):
         (lambda: dynamics.relaxation_steps(0.1, math.nan), "l2 must be finite and >= 0, got nan"),
     ],
 )
-def test_bad_input_has_one_message(call, message):
+def test_bad_input_has_one_message(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         call()
 
 
-def test_plans_of_numpy_integers_are_those_of_integers():
+def test_plans_of_numpy_integers_are_those_of_integers() -> None:
     schedule = MADE["step"]
     plans = [schedule.plan(schedule.init(), kind(1), kind(100), kind(10)) for kind in (int, np.int64, jnp.int32)]
     assert len({plan.token() for plan in plans}) == 1
@@ -214,7 +216,7 @@ def test_plans_of_numpy_integers_are_those_of_integers():
     assert EpochPlan([0.5], np.int64(10)).token() == EpochPlan(np.float32([0.5]), 10).token()
 
 
-def test_every_public_name_is_behind_a_door():
+def test_every_public_name_is_behind_a_door() -> None:
     """A name that is added to the package is added here, with what it refuses."""
     constants = {"DECAYS", "SCHEDULES", "Event", "Observation", "EpochPlan", "Schedule", "ScheduleState"}
     called = {"bounce", "curves", "dynamics", "last_epoch_named", "norms", "replay", "schedules"}

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,13 +11,13 @@ from abel import dynamics
 RATE, L2 = 0.1, 0.05
 
 
-def tree(seed, scale=1.0):
+def tree(seed: int, scale: float = 1.0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     draw = lambda *shape: (scale * rng.normal(size=shape)).astype(np.float32)  # noqa: E731
     return {"conv": {"kernel": draw(3, 3, 2, 4), "bias": draw(4)}, "blocks": [draw(6), draw(5, 2)]}
 
 
-def norm_sq(params):
+def norm_sq(params: Any) -> dict[str, Any]:
     """By path, in double precision."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {
@@ -23,7 +26,7 @@ def norm_sq(params):
     }
 
 
-def step(params, gradient, rate, l2):
+def step(params: Any, gradient: Any, rate: Any, l2: float) -> Any:
     """Plain SGD in double precision."""
     shrunk = lambda w, g: (1 - rate * l2) * np.asarray(w, np.float64) - rate * np.asarray(g, np.float64)  # noqa: E731
     return jax.tree.map(shrunk, params, gradient)
@@ -32,7 +35,9 @@ def step(params, gradient, rate, l2):
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("l2", [0.0, 0.05, 3.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_terms_add_up_to_the_exact_change_of_every_leaf(seed, l2, transform):
+def test_the_terms_add_up_to_the_exact_change_of_every_leaf(
+    seed: int, l2: float, transform: Callable[..., Any]
+) -> None:
     params, gradient = tree(seed), tree(seed + 100, scale=2.0)
     with jax.numpy_rank_promotion("raise"):
         found = transform(dynamics.terms)(params, gradient, jnp.float32(RATE), jnp.float32(l2))
@@ -50,18 +55,18 @@ def test_the_terms_add_up_to_the_exact_change_of_every_leaf(seed, l2, transform)
     assert l2 == 0 or all(abs(leaf.residual) > 0 for leaf in found.values())
 
 
-def test_without_l2_the_approximation_is_exact_and_the_ratio_infinite():
+def test_without_l2_the_approximation_is_exact_and_the_ratio_infinite() -> None:
     whole = dynamics.total(dynamics.terms(tree(0), tree(1), RATE, 0.0))
     assert float(whole.residual) == 0 and float(whole.change) == float(whole.approximation)
     assert float(whole.ratio) == np.inf
 
 
-def test_the_residual_is_of_second_order_in_the_rate():
+def test_the_residual_is_of_second_order_in_the_rate() -> None:
     residuals = [dynamics.total(dynamics.terms(tree(0), tree(1), rate, L2)).residual for rate in (1e-2, 1e-3)]
     assert residuals[0] / residuals[1] == pytest.approx(100, rel=1e-3)
 
 
-def test_leaves_add_up_to_the_whole_and_some_of_them_to_a_layer():
+def test_leaves_add_up_to_the_whole_and_some_of_them_to_a_layer() -> None:
     by_leaf = dynamics.terms(tree(0), tree(1), RATE, L2)
     whole = dynamics.total(by_leaf)
     flat = lambda params: {"all": np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])}  # noqa: E731
@@ -70,7 +75,7 @@ def test_leaves_add_up_to_the_whole_and_some_of_them_to_a_layer():
     np.testing.assert_allclose(conv, dynamics.total(dynamics.terms(tree(0)["conv"], tree(1)["conv"], RATE, L2)))
 
 
-def test_the_step_itself_gives_the_exact_change_under_momentum():
+def test_the_step_itself_gives_the_exact_change_under_momentum() -> None:
     params, slots = tree(0), jax.tree.map(np.zeros_like, tree(0))
     for seed in range(1, 6):
         gradient = jax.tree.map(lambda g, w: g + np.float32(L2) * w, tree(seed), params)
@@ -86,14 +91,14 @@ def test_the_step_itself_gives_the_exact_change_under_momentum():
         params = after
 
 
-def test_half_precision_weights_are_measured_in_single_precision():
+def test_half_precision_weights_are_measured_in_single_precision() -> None:
     params = {"w": jnp.full(1000, 1.0078125, jnp.bfloat16)}
     found = dynamics.terms(params, params, 1.0, 0.5)["w"]
     assert found.growth.dtype == jnp.float32
     assert float(found.growth) == pytest.approx(1000 * 1.0078125**2, rel=1e-6)
 
 
-def test_many_strengths_of_l2_at_once():
+def test_many_strengths_of_l2_at_once() -> None:
     strengths = jnp.float32([0.0, 0.1, 0.2])
     many = jax.jit(jax.vmap(lambda l2: dynamics.total(dynamics.terms(tree(0), tree(1), RATE, l2))))(strengths)
     for index, l2 in enumerate(strengths):
@@ -105,7 +110,7 @@ IMAGES = np.random.default_rng(0).normal(size=(8, 6, 6, 2)).astype(np.float32)
 TARGETS = np.random.default_rng(1).normal(size=(8, 6, 6, 4)).astype(np.float32)
 
 
-def batch_normed(params):
+def batch_normed(params: Any) -> jax.Array:
     """The loss of a convolution with batch norm: the kernel's scale means nothing to it."""
     axes = ("NHWC", "HWIO", "NHWC")
     features = jax.lax.conv_general_dilated(IMAGES, params["kernel"], (1, 1), "SAME", dimension_numbers=axes)
@@ -114,17 +119,17 @@ def batch_normed(params):
     return jnp.mean((jnp.tanh(normed) - TARGETS) ** 2)
 
 
-def kernel(seed=0):
+def kernel(seed: int = 0) -> dict[str, Any]:
     return {"kernel": np.random.default_rng(seed).normal(size=(3, 3, 2, 4)).astype(np.float32)}
 
 
-def test_before_a_batch_norm_the_gradient_is_at_right_angles_to_the_weights():
+def test_before_a_batch_norm_the_gradient_is_orthogonal_to_the_weights() -> None:
     found = dynamics.terms(kernel(), jax.grad(batch_normed)(kernel()), 1.0, 0.1)["kernel"]
     assert float(found.growth) > 1e-4
     assert abs(float(found.alignment)) < 1e-5 * np.sqrt(float(found.growth) * norm_sq(kernel())["kernel"])
 
 
-def test_without_l2_and_with_scale_invariance_the_norm_never_falls_and_the_norms_tell_the_rotation():
+def test_without_l2_a_scale_invariant_norm_never_falls() -> None:
     params, gradient = kernel(), jax.jit(jax.grad(batch_normed))
     for _ in range(50):
         after = jax.tree.map(lambda w, g: w - 3.0 * g, params, gradient(params))
@@ -135,7 +140,7 @@ def test_without_l2_and_with_scale_invariance_the_norm_never_falls_and_the_norms
         params = after
 
 
-def test_rotation():
+def test_rotation() -> None:
     before = {"a": jnp.float32([3.0, 0.0]), "b": jnp.float32([0.0, 4.0])}
     after = {"a": jnp.float32([3.0, 4.0]), "b": jnp.float32([0.0, 2.0])}
     by_leaf = dynamics.rotations(before, after)
@@ -148,12 +153,12 @@ def test_rotation():
 
 
 @pytest.mark.parametrize("angle", [1e-5, 1e-3, 1.0, 3.1])
-def test_small_angles_are_not_lost(angle):
+def test_small_angles_are_not_lost(angle: float) -> None:
     before, after = {"w": jnp.float32([1.0, 0.0])}, {"w": jnp.float32([np.cos(angle), np.sin(angle)])}
     assert float(dynamics.rotation(before, after).angle) == pytest.approx(angle, rel=1e-3)
 
 
-def test_the_ratio_is_one_where_the_norm_is_lowest():
+def test_the_ratio_is_one_where_the_norm_is_lowest() -> None:
     """Gradients at right angles to the weights that grow in time, as in training: a synthetic bounce."""
     rng, weights = np.random.default_rng(0), np.full(200, 0.5)
     rate, l2, norms, ratios, balances = 0.01, 0.5, [], [], []
@@ -172,7 +177,7 @@ def test_the_ratio_is_one_where_the_norm_is_lowest():
     np.testing.assert_allclose(ratios, balances, rtol=1e-3)
 
 
-def test_relaxation_time():
+def test_relaxation_time() -> None:
     assert dynamics.relaxation_steps(0.1, 5e-4, 0.9) == pytest.approx(1000)
     assert dynamics.relaxation_steps(0.1, 0.0) == np.inf
 
@@ -197,6 +202,6 @@ def test_relaxation_time():
         (lambda: dynamics.relaxation_steps(0.1, -0.1), "l2 must be finite and >= 0, got -0.1"),
     ],
 )
-def test_bad_input(call, message):
+def test_bad_input(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

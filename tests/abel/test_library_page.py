@@ -28,16 +28,16 @@ def names() -> dict[str, Any]:
     return found
 
 
-def test_every_block_runs(names):
+def test_every_block_runs(names: dict[str, Any]) -> None:
     assert len(BLOCKS) == PAGE.count("```python") == PAGE.count("```") / 2
     assert {"abel", "callback", "model", "optimizer", "decays", "stepwise"} <= names.keys()
 
 
-def test_the_network_bounces_as_the_page_says(names):
+def test_the_network_bounces_as_the_page_says(names: dict[str, Any]) -> None:
     seen = []
 
     class Listener(names["AbelCallback"]):
-        def on_epoch_end(self, trainer):
+        def on_epoch_end(self, trainer: Any) -> None:
             super().on_epoch_end(trainer)
             seen.append(self.state)
 
@@ -54,7 +54,7 @@ def test_the_network_bounces_as_the_page_says(names):
     assert minimum < decay < last == 34
 
 
-def test_the_loops_agree(names):
+def test_the_loops_agree(names: dict[str, Any]) -> None:
     """The plain loop no longer sees the end of the last epoch."""
     outside, inside = names["callback"].state, names["state"][-1]
     assert int(inside.decays) >= 2 <= outside.decays
@@ -62,7 +62,7 @@ def test_the_loops_agree(names):
     assert float(inside.weight_norm_sq) == pytest.approx(outside.bounce.before_previous, rel=0.05)
 
 
-def test_the_algorithm_on_the_page_is_ours(trace):
+def test_the_algorithm_on_the_page_is_ours(trace: Any) -> None:
     """The indented lines are Python but for their typography."""
     listing = "\n".join(re.findall(r"^    (if .*|    .*|else:.*)$", PAGE.split("```")[0], re.MULTILINE))
     for symbol, name in (("|w_t-1|²", "before"), ("|w_t-2|²", "earlier"), ("|w_t|²", "now"), (";  ", "; ")):

@@ -4,6 +4,7 @@ import inspect
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -41,13 +42,13 @@ def loaded_by(code: str) -> set[str]:
         "transform",
     ],
 )
-def test_examples_in_docstrings(name):
+def test_examples_in_docstrings(name: str) -> None:
     outcome = doctest.testmod(importlib.import_module(f"abel.{name}"))
     assert outcome.attempted > 0
     assert outcome.failed == 0
 
 
-def test_every_public_name_exists_and_is_documented():
+def test_every_public_name_exists_and_is_documented() -> None:
     for name in abel.__all__:
         assert getattr(abel, name).__doc__ or name in ("DECAYS", "SCHEDULES")
 
@@ -56,22 +57,22 @@ NOT_TO_BE_SHOWN = {"SCHEDULES", "Schedule", "ScheduleState"}  # a table and two 
 
 
 @pytest.mark.parametrize("name", sorted(set(abel.__all__) - NOT_TO_BE_SHOWN))
-def test_every_public_name_is_shown_at_work(name):
+def test_every_public_name_is_shown_at_work(name: Any) -> None:
     """In a doctest of its own, or as a module in that of its functions."""
     public = getattr(abel, name)
     shown = [public, *vars(public).values()] if inspect.ismodule(public) or name == "EpochPlan" else [public]
     assert any(">>>" in (each.__doc__ or "") for each in shown)
 
 
-def test_import_brings_in_no_framework():
+def test_import_brings_in_no_framework() -> None:
     assert not FRAMEWORKS & loaded_by("import abel")
 
 
-def test_the_transform_brings_in_optax_alone():
+def test_the_transform_brings_in_optax_alone() -> None:
     assert FRAMEWORKS & loaded_by("import abel.transform") == {"optax"}
 
 
-def test_schedules_need_no_device():
+def test_schedules_need_no_device() -> None:
     code = """
 from abel.schedules import Abel, Observation
 schedule = Abel(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=3, warmup_epochs=1)

@@ -1,8 +1,10 @@
 import importlib.util
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,22 +25,22 @@ def oracle() -> ModuleType:
     return module
 
 
-def observe(losses) -> list[Observation]:
+def observe(losses: Iterable[float]) -> list[Observation]:
     return [Observation(weight_norm_sq=1.0, train_loss=loss) for loss in losses]
 
 
-def decays(losses, **settings) -> list[int]:
+def decays(losses: list[float], **settings: Any) -> list[int]:
     schedule = Plateau(**{"learning_rate": 0.1, "decay_factor": 0.1} | settings)
     return [state.epoch for state in replay(schedule, observe(losses)) if state.event is Event.PLATEAU]
 
 
-def rates(losses, **settings) -> list[float]:
+def rates(losses: Iterable[float], **settings: Any) -> list[float]:
     schedule = Plateau(**{"learning_rate": 0.1, "decay_factor": 0.1} | settings)
     states = enumerate(replay(schedule, observe(losses)), start=1)
     return [float(schedule.plan(state, epoch, examples=1, batch_size=1).learning_rates[0]) for epoch, state in states]
 
 
-def test_a_thousand_sequences_decay_where_pytorch_decays(oracle):
+def test_a_thousand_sequences_decay_where_pytorch_decays(oracle: ModuleType) -> None:
     stored = json.loads((ROOT / "tests" / "abel" / "data" / "plateau_torch.json").read_text())
     assert stored["seed"] == oracle.SEED
     cases = oracle.cases()
@@ -48,7 +50,7 @@ def test_a_thousand_sequences_decay_where_pytorch_decays(oracle):
         assert found == expected, f"sequence {number}, {case.settings}"
 
 
-def test_the_sequences_have_what_could_go_wrong(oracle):
+def test_the_sequences_have_what_could_go_wrong(oracle: ModuleType) -> None:
     """The test above means as much as its sequences: ties at the threshold, NaN, infinity, plateaus, steady falls."""
     cases = oracle.cases()
     ties = sum(
@@ -66,17 +68,17 @@ def test_the_sequences_have_what_could_go_wrong(oracle):
     assert sum(map(len, stored)) > 5000
 
 
-def test_the_eleventh_bad_epoch_decays():
+def test_the_eleventh_bad_epoch_decays() -> None:
     assert decays([1.0] * 40) == [12, 23, 34]
     assert rates([1.0] * 12)[-2:] == [np.float32(0.1), np.float32(0.1 * 0.1)]
 
 
-def test_a_decay_acts_after_its_epoch_and_is_spelt_once():
+def test_a_decay_acts_after_its_epoch_and_is_spelt_once() -> None:
     found = rates([1.0] * 23)
     assert found == [np.float32(0.1)] * 12 + [np.float32(0.1 * 0.1)] * 11 + [np.float32(0.1 * 0.1**2)]
 
 
-def test_optax_s_patience_is_one_more():
+def test_optax_s_patience_is_one_more() -> None:
     import jax
     import jax.numpy as jnp
     import optax
@@ -91,45 +93,45 @@ def test_optax_s_patience_is_one_more():
     assert found == decays([1.0] * 39, patience=10) == [12, 23, 34]
 
 
-def test_a_tie_at_the_threshold_is_no_improvement():
+def test_a_tie_at_the_threshold_is_no_improvement() -> None:
     just_less = math.nextafter(0.5, 0)
     assert decays([1.0, 0.5], threshold=0.5, patience=0) == [2]
     assert decays([1.0, just_less], threshold=0.5, patience=0) == []
 
 
-def test_what_is_not_finite_is_bad_but_minus_infinity():
+def test_what_is_not_finite_is_bad_but_minus_infinity() -> None:
     assert decays([math.nan, math.inf, math.nan], patience=0) == [1, 2, 3]
     assert decays([1.0, -math.inf, -math.inf], patience=0) == [3]
 
 
-def test_bad_epochs_must_be_consecutive():
+def test_bad_epochs_must_be_consecutive() -> None:
     assert decays([1.0, 2.0, 0.9, 2.0, 2.0], patience=1) == [5]
 
 
-def test_cooldown_counts_no_bad_epoch_but_keeps_the_best():
+def test_cooldown_counts_no_bad_epoch_but_keeps_the_best() -> None:
     assert decays([1.0] * 9, patience=1, cooldown=3) == [3, 8]
     assert decays([1.0, 1.0, 1.0, 0.5, 0.6, 0.6], patience=1, cooldown=1) == [3, 6]
 
 
-def test_a_decay_smaller_than_eps_is_not_made_and_not_reported():
+def test_a_decay_smaller_than_eps_is_not_made_and_not_reported() -> None:
     tiny = {"learning_rate": 1e-7, "patience": 0}
     assert decays([1.0] * 6, **tiny) == [2]
     assert rates([1.0] * 6, **tiny)[-1] == np.float32(1e-7 * 0.1)
     assert decays([1.0] * 6, **tiny, eps=0.0) == [2, 3, 4, 5, 6]
 
 
-def test_a_decay_that_is_not_made_starts_the_count_anew():
+def test_a_decay_that_is_not_made_starts_the_count_anew() -> None:
     schedule = Plateau(learning_rate=1e-9, decay_factor=0.1, patience=1, cooldown=2)
     state = replay(schedule, observe([1.0] * 3))[-1]
     assert (state.decays, state.event, state.bad_epochs, state.cooldown_epochs) == (0, Event.NONE, 0, 2)
 
 
-def test_there_can_be_a_floor():
+def test_there_can_be_a_floor() -> None:
     floor = {"patience": 0, "min_learning_rate": 0.003}
     assert decays([1.0] * 6, **floor) == [2, 3]
     assert rates([1.0] * 6, **floor)[-1] == np.float32(0.003)
 
 
-def test_single_precision_losses_are_compared_in_double():
+def test_single_precision_losses_are_compared_in_double() -> None:
     state = replay(Plateau(learning_rate=0.1, decay_factor=0.1), observe([np.float32(0.1)]))[-1]
     assert type(state.best) is float

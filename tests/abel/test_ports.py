@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -97,12 +97,12 @@ PORTS: dict[str, Callable[[Row], Iterator[int]]] = {
 }
 
 
-def test_the_table_has_every_port():
+def test_the_table_has_every_port() -> None:
     assert {row.port for row in rows()} == PORTS.keys()
 
 
 @pytest.mark.parametrize("row", list(rows()), ids=lambda row: f"{row.port}-{row.others}")
-def test_a_row_of_the_table_is_what_comes_out(row):
+def test_a_row_of_the_table_is_what_comes_out(row: Any) -> None:
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=row.last)
     states = replay(schedule, [Observation(sum(epoch[-1]), train_loss=0.0) for epoch in row.epochs])
     assert [state.epoch for state in states if state.event & (Event.DECAY | Event.LAST_DECAY)] == row.algorithm_1
@@ -110,7 +110,7 @@ def test_a_row_of_the_table_is_what_comes_out(row):
     assert row.others != row.algorithm_1, "the row shows no difference"
 
 
-def test_the_transcriptions_agree_with_the_paper_where_the_ports_do(traces):
+def test_the_transcriptions_agree_with_the_paper_where_the_ports_do(traces: Any) -> None:
     """A bounce or two, seen with four norms and without a last decay."""
     for trace in traces[:2]:
         row = Row("", [[[norm]] for norm in trace.norms], None, [], [])

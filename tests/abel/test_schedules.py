@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import math
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,25 +47,27 @@ ONE_OF_EACH: list[Schedule] = [
 ]
 
 
-def observe(norms) -> list[Observation]:
+def observe(
+    norms: Sequence[float],
+) -> list[Observation]:
     return [Observation(weight_norm_sq=norm, train_loss=1.0) for norm in norms]
 
 
-def plans(schedule: Schedule, norms, examples: int = 12, batch_size: int = 4) -> list[EpochPlan]:
+def plans(schedule: Any, norms: Iterable[float], examples: int = 12, batch_size: int = 4) -> list[EpochPlan]:
     """Plans of every epoch, the one after the last norm included."""
     states = replay(schedule, observe(norms))
     return [schedule.plan(state, epoch, examples, batch_size) for epoch, state in enumerate(states, start=1)]
 
 
-def first_rates(schedule: Schedule, norms) -> list[float]:
+def first_rates(schedule: Schedule, norms: Sequence[float]) -> list[float]:
     return [float(plan.learning_rates[0]) for plan in plans(schedule, norms)]
 
 
-def events(schedule: Schedule, norms) -> dict[int, Event]:
+def events(schedule: Schedule, norms: Any) -> dict[int, Event]:
     return {state.epoch: state.event for state in replay(schedule, observe(norms)) if state.event}
 
 
-def test_golden_trace(trace):
+def test_golden_trace(trace: Any) -> None:
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None)
     expected = dict.fromkeys(trace.minima, Event.MINIMUM) | dict.fromkeys(trace.decays, Event.DECAY)
     assert events(schedule, trace.norms) == expected
@@ -71,64 +75,64 @@ def test_golden_trace(trace):
     assert first_rates(schedule, trace.norms) == [float(np.float32(0.1**decays)) for decays in decays_before]
 
 
-def test_golden_trace_with_a_last_decay():
+def test_golden_trace_with_a_last_decay() -> None:
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=6)
     assert events(schedule, FALLS_RISES_FALLS) == {5: Event.MINIMUM, 6: Event.LAST_DECAY, 8: Event.DECAY}
     expected = [1.0] * 6 + [np.float32(0.1)] * 2 + [np.float32(0.1**2)] * 3
     assert first_rates(schedule, FALLS_RISES_FALLS) == expected
 
 
-def test_bounce_and_last_decay_in_one_epoch_multiply_twice():
+def test_bounce_and_last_decay_in_one_epoch_multiply_twice() -> None:
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=8)
     assert events(schedule, FALLS_RISES_FALLS) == {5: Event.MINIMUM, 8: Event.DECAY | Event.LAST_DECAY}
     assert first_rates(schedule, FALLS_RISES_FALLS) == [1.0] * 8 + [np.float32(0.1**2)] * 3
 
 
-def test_minimum_and_last_decay_in_one_epoch_decay_once():
+def test_minimum_and_last_decay_in_one_epoch_decay_once() -> None:
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=5)
     assert events(schedule, FALLS_RISES_FALLS)[5] == Event.MINIMUM | Event.LAST_DECAY
     assert replay(schedule, observe(FALLS_RISES_FALLS))[5].decays == 1
 
 
-def test_fractional_last_decay_epoch_rounds_up():
+def test_fractional_last_decay_epoch_rounds_up() -> None:
     assert events(Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=76.5), range(1, 91)) == {
         77: Event.LAST_DECAY
     }
 
 
-def test_there_is_no_floor():
+def test_there_is_no_floor() -> None:
     sawtooth = [2 + epoch % 2 for epoch in range(200)]
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None)
     assert replay(schedule, observe(sawtooth))[-1].decays == 99
     assert first_rates(schedule, sawtooth)[-1] == 0.0
 
 
-def test_warmup_epochs_are_not_observed():
+def test_warmup_epochs_are_not_observed() -> None:
     rises_in_warmup = (5, 6, 7, *FALLS_RISES_FALLS)
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, warmup_epochs=3)
     assert events(schedule, rises_in_warmup) == {8: Event.MINIMUM, 11: Event.DECAY}
     assert events(dataclasses.replace(schedule, warmup_epochs=0), rises_in_warmup) != events(schedule, rises_in_warmup)
 
 
-def test_last_decay_does_not_wait_for_the_warmup():
+def test_last_decay_does_not_wait_for_the_warmup() -> None:
     schedule = Abel(learning_rate=1.0, decay_factor=0.5, last_decay_epoch=2, warmup_epochs=4)
     assert events(schedule, (9, 8, 7)) == {2: Event.LAST_DECAY}
 
 
-def test_window_averages_blocks_of_epochs():
+def test_window_averages_blocks_of_epochs() -> None:
     noisy = [norm + noise for norm in FALLS_RISES_FALLS for noise in (0.5, -1.0, 0.5)]
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, norm_window_epochs=3)
     assert events(schedule, noisy) == {15: Event.MINIMUM, 24: Event.DECAY}
     assert len(events(dataclasses.replace(schedule, norm_window_epochs=1), noisy)) > 2
 
 
-def test_window_starts_after_the_warmup_and_keeps_double_precision():
+def test_window_starts_after_the_warmup_and_keeps_double_precision() -> None:
     pairs = [1e8 + offset for offset in (3, 3, 2, 2, 1, 1, 2, 2, 3, 3, 2, 2)]
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, norm_window_epochs=2, warmup_epochs=1)
     assert events(schedule, [1e9, *pairs]) == {9: Event.MINIMUM, 13: Event.DECAY}
 
 
-def test_a_sliding_window_observes_its_mean_every_epoch():
+def test_a_sliding_window_observes_its_mean_every_epoch() -> None:
     schedule = Abel(
         learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, norm_window_epochs=3, norm_window="sliding"
     )
@@ -138,7 +142,7 @@ def test_a_sliding_window_observes_its_mean_every_epoch():
     assert events(dataclasses.replace(schedule, norm_window="block"), norms) == {9: Event.MINIMUM}
 
 
-def test_a_sliding_window_starts_after_the_warmup():
+def test_a_sliding_window_starts_after_the_warmup() -> None:
     schedule = Abel(
         learning_rate=1.0,
         decay_factor=0.1,
@@ -150,7 +154,7 @@ def test_a_sliding_window_starts_after_the_warmup():
     assert events(schedule, (1, 30, 9, 9, 7, 10, 9, 7)) == {6: Event.MINIMUM, 8: Event.DECAY}
 
 
-def test_a_window_of_one_epoch_is_the_paper_in_either_reading(trace):
+def test_a_window_of_one_epoch_is_the_paper_in_either_reading(trace: Any) -> None:
     block, sliding = (
         Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, norm_window=reading)
         for reading in ("block", "sliding")
@@ -161,13 +165,13 @@ def test_a_window_of_one_epoch_is_the_paper_in_either_reading(trace):
 ZIGZAG = tuple(2.0 + epoch % 2 for epoch in range(40))  # minimum at 3, decay at 4, minimum at 5, decay at 6, …
 
 
-def gaining(losses, **settings):
+def gaining(losses: list[float], **settings: Any) -> list[Any]:
     """States of ABEL without a fixed budget on norms that bounce every other epoch."""
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, **{"gain_threshold": 0.1} | settings)
     return replay(schedule, map(Observation, ZIGZAG, losses))
 
 
-def test_a_decay_that_gains_too_little_makes_the_next_one_the_last():
+def test_a_decay_that_gains_too_little_makes_the_next_one_the_last() -> None:
     losses = [1.0] * 4 + [0.5] * 2 + [0.46] * 10  # the decay at 4 halves the loss, that at 6 brings 8 % and less
     states = gaining(losses, epochs_after_last_decay=3)
     deeds = {state.epoch: state.event for state in states if state.event & DECAYS}
@@ -176,7 +180,7 @@ def test_a_decay_that_gains_too_little_makes_the_next_one_the_last():
     assert states[-1].decays == 3
 
 
-def test_a_gain_is_a_fall_below_the_lowest_loss_before():
+def test_a_gain_is_a_fall_below_the_lowest_loss_before() -> None:
     rises = [0.5, 0.2, 1.0, 1.0, 0.3, 0.3, 0.1, 0.1]
     assert gaining(rises)[6].event is Event.LAST_DECAY, "0.3 is less than the losses of 3 and 4, not than 0.2"
     falls = [0.5, 0.2, 1.0, 1.0, 0.1, 0.3, 0.3, 0.3]
@@ -184,42 +188,42 @@ def test_a_gain_is_a_fall_below_the_lowest_loss_before():
     assert gaining(falls)[8].event is Event.LAST_DECAY, "0.3 since the decay at 6, 0.1 before"
 
 
-def test_a_negative_loss_is_held_against_the_lowest_too():
+def test_a_negative_loss_is_held_against_the_lowest_too() -> None:
     losses = [-1.0] * 4 + [-0.95] * 2 + [-0.88] * 2  # a tenth of leeway on -1 is -0.9
     states = gaining(losses)
     assert (states[6].event, states[8].event) == (Event.DECAY, Event.LAST_DECAY)
 
 
-def test_exactly_the_threshold_is_too_little():
+def test_exactly_the_threshold_is_too_little() -> None:
     losses = [1.0] * 4 + [0.5] * 2
     assert gaining(losses, gain_threshold=0.5)[6].event is Event.LAST_DECAY
     assert gaining(losses, gain_threshold=0.49)[6].event is Event.DECAY
     assert gaining([1.0] * 6, gain_threshold=0.0)[6].event is Event.LAST_DECAY
 
 
-def test_the_first_decay_has_none_before_it_to_judge():
+def test_the_first_decay_has_none_before_it_to_judge() -> None:
     assert gaining([1.0] * 4)[4].event is Event.DECAY
     assert gaining([math.nan] * 6)[4].event is Event.DECAY
 
 
-def test_without_a_bounce_there_is_no_end():
+def test_without_a_bounce_there_is_no_end() -> None:
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, gain_threshold=0.1)
     assert not any(state.finished or state.event for state in replay(schedule, observe(range(1, 100))))
 
 
-def test_after_the_last_decay_nothing_more_decays():
+def test_after_the_last_decay_nothing_more_decays() -> None:
     states = gaining([1.0] * 20, epochs_after_last_decay=10)
     assert (states[6].event, states[6].decays, states[20].decays) == (Event.LAST_DECAY, 2, 2)
     assert not any(state.event for state in states[7:])
 
 
-def test_safe_variant_decays_at_no_minimum():
+def test_safe_variant_decays_at_no_minimum() -> None:
     rises_first = (5, 6, 7, 6, 5, 6, 7, 6.5)
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None, ignore_until_falling=True)
     assert events(schedule, rises_first) == {6: Event.MINIMUM, 8: Event.DECAY}
 
 
-def test_single_precision_norms_are_compared_in_double():
+def test_single_precision_norms_are_compared_in_double() -> None:
     schedule = Abel(learning_rate=1.0, decay_factor=0.1, last_decay_epoch=None)
     state = schedule.update(schedule.init(), Observation(np.float32(3.0), 1.0))
     assert type(state.bounce.previous) is float
@@ -230,7 +234,7 @@ FACTORS = [0.1, 0.2, 0.5, 1 / 3, 0.7, *(float(factor) for factor in np.random.de
 
 
 @pytest.mark.parametrize("warmup_epochs", [0, 3])
-def test_equal_decay_times_give_equal_plans(warmup_epochs):
+def test_equal_decay_times_give_equal_plans(warmup_epochs: int) -> None:
     bounceless = tuple(range(1, 8))
     for rate in RATES:
         for factor in FACTORS:
@@ -246,14 +250,14 @@ def test_equal_decay_times_give_equal_plans(warmup_epochs):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_bouncing_abel_equals_the_step_schedule_it_found(rate):
+def test_a_bouncing_abel_equals_the_step_schedule_it_found(rate: float) -> None:
     norms = (*FALLS_RISES_FALLS, 6.5, 6)
     bouncing = Abel(learning_rate=rate, decay_factor=0.3, last_decay_epoch=10)
     stepped = Step(learning_rate=rate, decay_factor=0.3, decay_epochs=(8, 10))
     assert [plan.token() for plan in plans(bouncing, norms)] == [plan.token() for plan in plans(stepped, norms)]
 
 
-def test_rates_are_products_in_double_rounded_once():
+def test_rates_are_products_in_double_rounded_once() -> None:
     norms = range(1, 8)
     differs_from_single = 0
     for rate in RATES:
@@ -270,21 +274,21 @@ def test_rates_are_products_in_double_rounded_once():
 
 @pytest.mark.parametrize("schedule", ONE_OF_EACH, ids=lambda schedule: schedule.kind)
 class TestEverySchedule:
-    def test_is_a_value(self, schedule):
+    def test_is_a_value(self, schedule: Schedule) -> None:
         assert hash(dataclasses.replace(schedule)) == hash(schedule)
         assert dataclasses.replace(schedule) == schedule
         with pytest.raises(dataclasses.FrozenInstanceError):
             schedule.learning_rate = 1.0
 
-    def test_goes_through_json(self, schedule):
+    def test_goes_through_json(self, schedule: Schedule) -> None:
         fields = json.loads(json.dumps(dataclasses.asdict(schedule)))
         assert SCHEDULES[fields["kind"]](**fields) == schedule
 
-    def test_plans_whole_batches(self, schedule):
+    def test_plans_whole_batches(self, schedule: Schedule) -> None:
         plan = schedule.plan(schedule.init(), 1, examples=107, batch_size=10)
         assert (plan.learning_rates.shape, plan.learning_rates.dtype, plan.batch_size) == ((10,), np.float32, 10)
 
-    def test_counts_epochs_and_decays(self, schedule):
+    def test_counts_epochs_and_decays(self, schedule: Schedule) -> None:
         states = replay(schedule, observe(FALLS_RISES_FALLS))
         assert [state.epoch for state in states] == list(range(len(FALLS_RISES_FALLS) + 1))
         assert (states[0].decays, states[0].event) == (0, Event.NONE)
@@ -293,19 +297,19 @@ class TestEverySchedule:
         constant = isinstance(schedule, Constant | Annealed)
         assert (states[-1].decays == 0) == constant, "the others decay at least once here"
 
-    def test_leaves_the_end_of_training_to_the_loop(self, schedule):
+    def test_leaves_the_end_of_training_to_the_loop(self, schedule: Schedule) -> None:
         assert not any(state.finished for state in replay(schedule, observe(FALLS_RISES_FALLS)))
 
-    def test_init_is_the_same_every_time(self, schedule):
+    def test_init_is_the_same_every_time(self, schedule: Schedule) -> None:
         assert schedule.init() == schedule.init()
 
-    def test_plans_only_the_epoch_that_comes_next(self, schedule):
+    def test_plans_only_the_epoch_that_comes_next(self, schedule: Schedule) -> None:
         state = replay(schedule, observe((10.0, 9.0)))[-1]
         with pytest.raises(ValueError, match="epoch must be the one after the last observed, 3, got 2"):
             schedule.plan(state, 2, examples=10, batch_size=5)
 
 
-def test_registry_knows_every_schedule_by_its_kind():
+def test_registry_knows_every_schedule_by_its_kind() -> None:
     assert {schedule.kind: type(schedule) for schedule in ONE_OF_EACH} == SCHEDULES
 
 
@@ -314,17 +318,17 @@ def test_registry_knows_every_schedule_by_its_kind():
     list(zip(ONE_OF_EACH, [8, None, 10, 4, 5, 10, 10, 10, None, 9, 6, 10], strict=True)),
     ids=[schedule.kind for schedule in ONE_OF_EACH],
 )
-def test_last_epoch_named(schedule, epoch):
+def test_last_epoch_named(schedule: Schedule, epoch: int | None) -> None:
     assert last_epoch_named(schedule) == epoch
 
 
-def test_abel_that_is_never_forced_names_no_epoch():
+def test_abel_that_is_never_forced_names_no_epoch() -> None:
     assert last_epoch_named(Abel(learning_rate=0.1, decay_factor=0.2, last_decay_epoch=None)) is None
 
 
 @pytest.mark.parametrize("warmup_epochs", [0, 5])
 @pytest.mark.parametrize("odd", [-1.0, math.nan, math.inf, -math.inf])
-def test_a_norm_is_a_finite_number_that_is_not_negative(odd, warmup_epochs):
+def test_a_norm_is_a_finite_number_that_is_not_negative(odd: float, warmup_epochs: int) -> None:
     schedule = Abel(learning_rate=0.1, decay_factor=0.1, last_decay_epoch=None, warmup_epochs=warmup_epochs)
     state = replay(schedule, observe([3.0, 2.0]))[-1]
     with pytest.raises(ValueError, match=f"^weight_norm_sq must be finite and >= 0, got {odd} at epoch 3$"):

@@ -6,7 +6,10 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +41,7 @@ FALLS_RISES_FALLS = (10, 8, 6, 5, 6, 7, 8, 7.9, 7.5, 7, 6)
 PAPER = {"learning_rate": 0.5, "decay_factor": 0.3, "last_decay_epoch": None}
 
 
-def planned(norms_E, steps: int, **fields):
+def planned(norms_E: np.ndarray | Sequence[float], steps: int, **fields: Any) -> tuple[np.ndarray, list[Any]]:
     """Rates of every step and events of every epoch, of the epoch-level schedule; one epoch more than there are norms."""
     schedule = Abel(**fields)
     state, rates, events = schedule.init(), [], []
@@ -50,11 +53,15 @@ def planned(norms_E, steps: int, **fields):
     return np.concatenate(rates), events
 
 
-def scanned(norms_E, steps_per_epoch: int, **fields):
+def scanned(
+    norms_E: Sequence[float] | jax.Array | np.ndarray,
+    steps_per_epoch: int,
+    **fields: Any,
+) -> tuple[Any, Any, Any]:
     """The same of the transform, which is told the norms, in one scan over steps."""
     abel = scale_by_abel(steps_per_epoch=steps_per_epoch, **fields)
 
-    def step(state, weight_norm_sq):
+    def step(state: Any, weight_norm_sq: jax.Array) -> tuple[Any, tuple[Any, Any, Any]]:
         updates, state = abel.update(jnp.float32(1), state, weight_norm_sq=weight_norm_sq)
         return state, (-updates, state.learning_rate, state.event)
 
@@ -64,7 +71,7 @@ def scanned(norms_E, steps_per_epoch: int, **fields):
     return scales, rates, events[steps_per_epoch::steps_per_epoch]
 
 
-def ulps(ours, theirs) -> int:
+def ulps(ours: Any, theirs: Any) -> int:
     """Units in the last place between float32 rates, of which the smallest count as 0."""
     bits = [np.where(np.asarray(rates) < TINY, 0, rates).astype(np.float32).view(np.int32) for rates in (ours, theirs)]
     return int(np.max(np.abs(bits[0] - bits[1])))
@@ -79,7 +86,7 @@ def random_norms(seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_rates_in_a_jitted_scan_are_those_of_the_schedule(seed):
+def test_rates_in_a_jitted_scan_are_those_of_the_schedule(seed: int) -> None:
     random = np.random.default_rng(100 + seed)
     fields = {
         "learning_rate": 10.0 ** random.uniform(-4, 1),
@@ -96,7 +103,7 @@ def test_rates_in_a_jitted_scan_are_those_of_the_schedule(seed):
     np.testing.assert_array_equal(scales, rates)
 
 
-def test_events_of_thousands_of_adversarial_norms_at_once():
+def test_events_of_thousands_of_adversarial_norms_at_once() -> None:
     random = np.random.default_rng(0)
     levels = random.integers(0, 4, (2000, 40)).astype(np.float32)  # ties and turns
     rough = random.normal(size=(2000, 40)).astype(np.float32) ** 2
@@ -113,7 +120,7 @@ def test_events_of_thousands_of_adversarial_norms_at_once():
 
 
 @pytest.mark.parametrize("learning_rate", [1e20, 0.1, 1e-22])  # the last ends near the smallest normal float32
-def test_a_hundred_decays_do_not_drift(learning_rate):
+def test_a_hundred_decays_do_not_drift(learning_rate: float) -> None:
     sawtooth = [2 + epoch % 2 for epoch in range(200)]
     fields = {"learning_rate": learning_rate, "decay_factor": 0.7, "last_decay_epoch": None}
     _, rates, _ = jax.jit(partial(scanned, steps_per_epoch=1, **fields))(sawtooth)
@@ -122,14 +129,14 @@ def test_a_hundred_decays_do_not_drift(learning_rate):
     assert ulps(drifting, [0.1 * 0.7**decays for decays in range(100)]) > 10, "else there is nothing to show"
 
 
-def test_golden_trace(trace):
+def test_golden_trace(trace: Any) -> None:
     _, _, events = scanned(trace.norms, steps_per_epoch=2, **PAPER)
     expected = dict.fromkeys(trace.minima, Event.MINIMUM) | dict.fromkeys(trace.decays, Event.DECAY)
     assert {epoch: event for epoch, event in enumerate(events.tolist(), start=1) if event} == expected
 
 
 @pytest.mark.parametrize(("last", "expected"), [(6, {5: 1, 6: 4, 8: 2}), (8, {5: 1, 8: 6}), (7.5, {5: 1, 8: 6})])
-def test_last_decay(last, expected):
+def test_last_decay(last: float, expected: dict[int, int]) -> None:
     _, rates, events = scanned(FALLS_RISES_FALLS, steps_per_epoch=1, **PAPER | {"last_decay_epoch": last})
     assert {epoch: event for epoch, event in enumerate(events.tolist(), start=1) if event} == expected
     assert float(rates[-1]) == np.float32(0.5 * 0.3**2)
@@ -139,11 +146,11 @@ def test_last_decay(last, expected):
 SIZES_E = np.sqrt([9, 7, 5, 4, 5, 6, 5.5, 5, 4.5])
 
 
-def params_at(epoch: int):
+def params_at(epoch: int) -> dict[str, jax.Array]:
     return {"big": jnp.full(4, 5e3), "small": jnp.full(1, 0.5 * SIZES_E[epoch], jnp.float32)}
 
 
-def test_the_norm_is_that_of_the_weights_after_the_last_step_of_the_epoch():
+def test_the_norm_is_that_of_the_weights_after_the_last_step_of_the_epoch() -> None:
     epochs, steps, schedule = len(SIZES_E), 3, Abel(**PAPER)
     abel = scale_by_abel(steps_per_epoch=steps, **PAPER)
     update = jax.jit(abel.update)
@@ -162,7 +169,7 @@ def test_the_norm_is_that_of_the_weights_after_the_last_step_of_the_epoch():
     assert len({np.float32(norms.total(norms.per_leaf(params_at(epoch)))) for epoch in range(epochs)}) == 1
 
 
-def test_python_floats_keep_double_precision():
+def test_python_floats_keep_double_precision() -> None:
     abel = scale_by_abel(steps_per_epoch=1, **PAPER)
     state, events = abel.init(jnp.zeros(1)), []
     for norm in [0.0] + [1e8 + offset for offset in (3, 2, 1, 2, 3)]:
@@ -171,7 +178,7 @@ def test_python_floats_keep_double_precision():
     assert events == [0, 0, 0, 0, Event.MINIMUM, 0]
 
 
-def test_x64_keeps_the_rates_and_sees_double_norms():
+def test_x64_keeps_the_rates_and_sees_double_norms() -> None:
     with jax.enable_x64(True):
         weights = [jnp.full(1, value, jnp.float64) for value in np.sqrt(1e8 + np.array([0, 3, 2, 1, 2, 3, 2, 2]))]
         abel = scale_by_abel(steps_per_epoch=1, **PAPER)
@@ -185,7 +192,7 @@ def test_x64_keeps_the_rates_and_sees_double_norms():
         assert updates.dtype == jnp.float64
 
 
-def test_vmap_over_hyperparameters():
+def test_vmap_over_hyperparameters() -> None:
     cases = [
         {"learning_rate": 0.5, "decay_factor": 0.25, "last_decay_epoch": 76.5, "warmup_epochs": 0},
         {"learning_rate": 0.1, "decay_factor": 0.5, "last_decay_epoch": None, "warmup_epochs": 3},
@@ -195,7 +202,7 @@ def test_vmap_over_hyperparameters():
     columns = {name: jnp.array([case[name] for case in cases]) for name in cases[0] if name != "last_decay_epoch"}
     safe, norms_E = jnp.array([False, True, False]), random_norms(0)
 
-    def train(ignore_until_falling, last_decay_epoch, fields):
+    def train(ignore_until_falling: Any, last_decay_epoch: Any, fields: Any) -> tuple[Any, Any, Any]:
         fields |= {"ignore_until_falling": ignore_until_falling, "last_decay_epoch": last_decay_epoch}
         return scanned(norms_E, 4, **fields)
 
@@ -207,7 +214,7 @@ def test_vmap_over_hyperparameters():
         assert events[index].tolist() == expected_events
 
 
-def test_a_traced_share_of_100_epochs_is_the_epoch_it_names():
+def test_a_traced_share_of_100_epochs_is_the_epoch_it_names() -> None:
     shares = jnp.asarray(np.arange(1, 101) / 100, jnp.float32)
     assert np.any(shares * 100 > np.arange(1, 101)), "float32 alone must not do"
     train = lambda last: scanned(jnp.ones(100), 1, **PAPER | {"last_decay_epoch": last})[2]  # noqa: E731
@@ -215,8 +222,8 @@ def test_a_traced_share_of_100_epochs_is_the_epoch_it_names():
     np.testing.assert_array_equal(events_TE, int(Event.LAST_DECAY) * np.eye(100, dtype=np.int32))
 
 
-def test_vmap_over_steps_per_epoch_gives_states_that_read_alike():
-    def train(steps_per_epoch):
+def test_vmap_over_steps_per_epoch_gives_states_that_read_alike() -> None:
+    def train(steps_per_epoch: Any) -> Any:
         abel = scale_by_abel(steps_per_epoch=steps_per_epoch, **PAPER)
         step = lambda state, norm: (abel.update(norm, state, weight_norm_sq=norm)[1], None)  # noqa: E731
         return jax.lax.scan(step, abel.init(jnp.zeros(1)), jnp.arange(13.0))[0]
@@ -227,20 +234,20 @@ def test_vmap_over_steps_per_epoch_gives_states_that_read_alike():
     assert state.decays.shape == state.event.shape == state.learning_rate.shape == (3,)
 
 
-def loss(params, batch):
+def loss(params: Any, batch: Any) -> jax.Array:
     images_BN, targets_B = batch
     hidden_BH = jnp.tanh(images_BN @ params["in"]["kernel"] + params["in"]["bias"])
     l2 = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
     return jnp.mean((hidden_BH @ params["out"] - targets_B) ** 2) + 0.02 * l2
 
 
-def network(seed: int = 0):
+def network(seed: int = 0) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)  # noqa: E731
     return {"in": {"kernel": draw(4, 8), "bias": draw(8)}, "out": draw(8)}
 
 
-def batches(count: int):
+def batches(count: int) -> tuple[jax.Array, jax.Array]:
     random = np.random.default_rng(1)
     images_SBN = random.normal(size=(count, 8, 4)).astype(np.float32)
     return jnp.asarray(images_SBN), jnp.asarray(
@@ -248,11 +255,13 @@ def batches(count: int):
     )
 
 
-def run(optimizer, params, data, state=None):
+def run(
+    optimizer: optax.GradientTransformationExtraArgs, params: dict[str, Any], data: Any, state: Any = None
+) -> tuple[Any, Any, Any]:
     """Train one step a batch, in a jitted scan; the parameters, the optimiser's state and the states of every step."""
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def step(carry, batch):
+    def step(carry: Any, batch: Any) -> tuple[tuple[Any, Any], Any]:
         params, state = carry
         updates, state = optimizer.update(jax.grad(loss)(params, batch), state, params)
         return (optax.apply_updates(params, updates), state), state
@@ -264,13 +273,13 @@ def run(optimizer, params, data, state=None):
 NOISY = {"learning_rate": 0.2, "decay_factor": 0.7, "last_decay_epoch": 35.5, "warmup_epochs": 2}
 
 
-def test_in_a_chain_it_is_the_epoch_level_loop():
+def test_in_a_chain_it_is_the_epoch_level_loop() -> None:
     steps, epochs, schedule, rule = 5, 40, Abel(**NOISY), optax.trace(decay=0.9, nesterov=True)
     data = batches(steps * epochs)
     ours, state, _ = run(optax.chain(rule, scale_by_abel(steps_per_epoch=steps, **NOISY)), network(), data)
 
     @jax.jit
-    def step(params, state, batch, rate):
+    def step(params: Any, state: Any, batch: Any, rate: Any) -> tuple[Any, Any]:
         updates, state = rule.update(jax.grad(loss)(params, batch), state)
         return jax.tree.map(lambda weight, update: weight - rate * update, params, updates), state
 
@@ -286,7 +295,7 @@ def test_in_a_chain_it_is_the_epoch_level_loop():
     assert float(optax.tree_utils.tree_get(state, "learning_rate")) == pytest.approx(0.2 * 0.7 ** decays[-1])
 
 
-def test_multi_steps_counts_steps_of_the_optimizer():
+def test_multi_steps_counts_steps_of_the_optimizer() -> None:
     data, abel = batches(240), partial(scale_by_abel, **NOISY | {"last_decay_epoch": 7.5})
     every = optax.MultiSteps(optax.chain(optax.identity(), abel(steps_per_epoch=4)), every_k_schedule=3)
     params, state, states = run(every.gradient_transformation(), network(), data)
@@ -299,7 +308,7 @@ def test_multi_steps_counts_steps_of_the_optimizer():
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), params, expected)
 
 
-def test_inject_hyperparams_lets_a_rate_be_changed():
+def test_inject_hyperparams_lets_a_rate_be_changed() -> None:
     injected = optax.inject_hyperparams(scale_by_abel)(steps_per_epoch=5, **NOISY)
     params, state, states = run(injected, network(), batches(100))
     fields = NOISY | {name: float(np.float32(NOISY[name])) for name in ("learning_rate", "decay_factor")}
@@ -312,7 +321,7 @@ def test_inject_hyperparams_lets_a_rate_be_changed():
     assert float(changed.inner_state.learning_rate) == pytest.approx(0.1 * float(rates[-1]))
 
 
-def test_a_scan_a_loop_and_a_loop_with_a_checkpoint_between_are_the_same_bits(tmp_path):
+def test_scan_loop_and_restored_loop_give_the_same_bits(tmp_path: Path) -> None:
     data, steps = batches(60), 3
     optimizer = optax.chain(optax.trace(decay=0.9), scale_by_abel(steps_per_epoch=steps, **NOISY))
     straight = run(optimizer, network(), data)[:2]
@@ -329,7 +338,7 @@ def test_a_scan_a_loop_and_a_loop_with_a_checkpoint_between_are_the_same_bits(tm
     assert int(straight[1][-1].decays) > 0
 
 
-def test_a_filter_keeps_parameters_in_the_norm():
+def test_a_filter_keeps_parameters_in_the_norm() -> None:
     params = {"kernel": jnp.full(2, 3.0), "bias": jnp.full(2, 5.0), "count": jnp.arange(2)}
     abel = scale_by_abel(steps_per_epoch=1, where=lambda path: path == "kernel", **PAPER)
     state = abel.init(params)
@@ -339,7 +348,7 @@ def test_a_filter_keeps_parameters_in_the_norm():
     assert float(state.weight_norm_sq) == 18
 
 
-def test_a_partition_can_be_given_the_norm_of_all():
+def test_a_partition_can_be_given_the_norm_of_all() -> None:
     params = network()
     transforms = {"abel": scale_by_abel(steps_per_epoch=1, **PAPER), "frozen": optax.set_to_zero()}
     optimizer = optax.partition(transforms, {"in": "abel", "out": "frozen"})
@@ -353,7 +362,7 @@ def test_a_partition_can_be_given_the_norm_of_all():
     assert not np.any(updates["out"])
 
 
-def test_updates_keep_their_dtype_and_their_holes():
+def test_updates_keep_their_dtype_and_their_holes() -> None:
     abel = scale_by_abel(steps_per_epoch=1, **PAPER)
     tree = {"half": jnp.ones(2, jnp.bfloat16), "none": None, "single": jnp.ones(2)}
     updates, _ = jax.jit(abel.update)(tree, abel.init(tree), tree)
@@ -361,7 +370,7 @@ def test_updates_keep_their_dtype_and_their_holes():
     assert updates["half"].tolist() == [-0.5, -0.5]
 
 
-def test_the_carry_keeps_its_types():
+def test_the_carry_keeps_its_types() -> None:
     abel = scale_by_abel(steps_per_epoch=1, **NOISY)
     before = jax.eval_shape(abel.init, network())
     after = jax.eval_shape(lambda state, params: abel.update(params, state, params)[1], before, network())
@@ -415,7 +424,7 @@ print("as one")
 """
 
 
-def test_sharded_parameters_have_one_norm():
+def test_sharded_parameters_have_one_norm() -> None:
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", SHARDED], env=environment, capture_output=True, text=True, timeout=300
@@ -442,12 +451,12 @@ def test_sharded_parameters_have_one_norm():
         ({"where": "zz"}, "where must be a function, got 'zz'"),
     ],
 )
-def test_bad_numbers(fields, message):
+def test_bad_numbers(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         scale_by_abel(**PAPER | {"steps_per_epoch": 3} | fields)
 
 
-def test_arrays_of_the_right_numbers_are_numbers():
+def test_arrays_of_the_right_numbers_are_numbers() -> None:
     fields = {"learning_rate": np.float32(0.5), "decay_factor": jnp.float32(0.25), "last_decay_epoch": np.array(3)}
     abel = scale_by_abel(steps_per_epoch=jnp.int32(2), ignore_until_falling=np.bool_(True), **fields)
     assert float(abel.init(jnp.zeros(1)).learning_rate) == 0.5
@@ -461,7 +470,7 @@ def test_arrays_of_the_right_numbers_are_numbers():
         (None, "the weight norm must have at least one parameter, got none that counts"),
     ],
 )
-def test_a_tree_without_a_norm_is_refused_at_the_start(params, message):
+def test_a_tree_without_a_norm_is_refused_at_the_start(params: dict[str, Any] | None, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         scale_by_abel(steps_per_epoch=3, **PAPER).init(params)
 
@@ -482,7 +491,7 @@ def test_a_tree_without_a_norm_is_refused_at_the_start(params, message):
         (None, {"weight_norm_sq": -1.0}, "weight_norm_sq must be >= 0, got -1.0"),
     ],
 )
-def test_bad_updates(params, extra, message):
+def test_bad_updates(params: Any, extra: dict[str, Any], message: str) -> None:
     abel = scale_by_abel(steps_per_epoch=3, **PAPER)
     tree = {"a": jnp.ones(2)}
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -517,13 +526,13 @@ CLOCKS = [
 ]
 
 
-def test_the_baselines_are_clocks():
+def test_the_baselines_are_clocks() -> None:
     assert {Constant, Cosine, DecayAt, InverseSqrt, OneCycle, Simple, Step, WarmupStableDecay} <= {
         type(schedule) for schedule in CLOCKS
     }
 
 
-def rates_of_plans(schedule, steps: int, epochs: int) -> np.ndarray:
+def rates_of_plans(schedule: DecayAt, steps: int, epochs: int) -> np.ndarray:
     state, rates = schedule.init(), []
     for epoch in range(1, epochs + 1):
         rates.append(schedule.plan(state, epoch, examples=steps, batch_size=1).learning_rates)
@@ -533,13 +542,13 @@ def rates_of_plans(schedule, steps: int, epochs: int) -> np.ndarray:
 
 @pytest.mark.parametrize("steps", [1, 7])
 @pytest.mark.parametrize("schedule", CLOCKS, ids=lambda schedule: f"{schedule.kind}-{schedule.warmup_epochs}")
-def test_a_clock_for_optax_has_the_rates_of_the_plans(schedule, steps):
+def test_a_clock_for_optax_has_the_rates_of_the_plans(schedule: DecayAt, steps: int) -> None:
     rates = jax.jit(jax.vmap(as_optax(schedule, steps)))(jnp.arange(12 * steps))
     assert rates.dtype == jnp.float32
     np.testing.assert_array_equal(rates, rates_of_plans(schedule, steps, epochs=12))
 
 
-def test_a_clock_runs_inside_optax():
+def test_a_clock_runs_inside_optax() -> None:
     schedule = Step(learning_rate=0.5, decay_factor=0.5, decay_epochs=(1, 2))
     optimizer = optax.sgd(as_optax(schedule, steps_per_epoch=2))
     step = lambda state, update: optimizer.update(update, state)[::-1]  # noqa: E731
@@ -547,22 +556,22 @@ def test_a_clock_runs_inside_optax():
     assert updates.tolist() == [-0.5, -0.5, -0.25, -0.25, -0.125, -0.125, -0.125, -0.125]
 
 
-def test_a_schedule_that_looks_at_the_norm_is_no_clock():
+def test_a_schedule_that_looks_at_the_norm_is_no_clock() -> None:
     message = f"schedule must depend only on the epoch, got {Abel(**PAPER)!r}; for ABEL, use scale_by_"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         as_optax(Abel(**PAPER), steps_per_epoch=3)
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_a_batch_that_grows_is_no_rate(steps):
+def test_a_batch_that_grows_is_no_rate(steps: int) -> None:
     growing = GrowBatch(learning_rate=0.1, decay_factor=0.7, decay_epochs=(1,))
     with pytest.raises(ValueError, match="schedule must not change the batch size, got GrowBatch"):
         as_optax(growing, steps)
 
 
-def test_a_schedule_that_changes_the_batch_size_is_no_rate():
+def test_a_schedule_that_changes_the_batch_size_is_no_rate() -> None:
     class Growing(Constant):
-        def plan(self, state, epoch, examples, batch_size):
+        def plan(self, state: Any, epoch: int, examples: int, batch_size: int) -> EpochPlan:
             return EpochPlan(super().plan(state, epoch, examples, batch_size).learning_rates, 2 * batch_size)
 
     assert issubclass(Growing, Timed)
@@ -571,6 +580,6 @@ def test_a_schedule_that_changes_the_batch_size_is_no_rate():
 
 
 @pytest.mark.parametrize("steps", [0, 2.5, True])
-def test_an_epoch_of_a_clock_has_a_step(steps):
+def test_an_epoch_of_a_clock_has_a_step(steps: int | float | bool) -> None:
     with pytest.raises(ValueError, match=f"^steps_per_epoch must be an integer >= 1, got {steps}$"):
         as_optax(CLOCKS[0], steps)

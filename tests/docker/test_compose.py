@@ -35,19 +35,21 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_it_fits_the_compose_specification(compose):
+def test_it_fits_the_compose_specification(compose: dict[str, Any]) -> None:
     schema = json.loads(Path(__file__).with_name("compose.json").read_text())
     assert [error.message for error in Draft7Validator(schema).iter_errors(compose)] == []
     compose["services"]["store"]["ports"] = 9000
     assert len(list(Draft7Validator(schema).iter_errors(compose))) == 1
 
 
-def test_it_has_every_part_of_the_service(services):
+def test_it_has_every_part_of_the_service(services: dict[str, dict[str, Any]]) -> None:
     assert {"ray-head", "ray-worker", "postgres", "mlflow", "store", "service"} <= set(services)
     assert services["ray-worker"]["deploy"]["replicas"] == 2
 
 
-def test_only_the_service_is_published_and_only_here(services, compose):
+def test_only_the_service_is_published_and_only_here(
+    services: dict[str, dict[str, Any]], compose: dict[str, Any]
+) -> None:
     published = {name: one["ports"] for name, one in services.items() if "ports" in one}
     assert published == {"service": ["127.0.0.1:8900:8900"]}
     assert compose["networks"]["inside"] == {"internal": True}
@@ -56,14 +58,14 @@ def test_only_the_service_is_published_and_only_here(services, compose):
     )
 
 
-def test_no_container_is_root_or_may_write_to_its_image(services):
+def test_no_container_is_root_or_may_write_to_its_image(services: dict[str, dict[str, Any]]) -> None:
     for name, one in services.items():
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", one["user"]), name
         assert one["read_only"] and one["cap_drop"] == ["ALL"], name
         assert one["security_opt"] == ["no-new-privileges:true"], name
 
 
-def test_images_are_pinned(services):
+def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
     for name, one in services.items():
         _, colon, tag = one["image"].partition(":")
         assert colon and tag != "latest" and re.search(r"\d+\.\d+|\d{4}-\d\d-\d\d", tag), name
@@ -71,7 +73,7 @@ def test_images_are_pinned(services):
             assert tag == VERSION, name
 
 
-def test_what_is_built_is_a_target(services):
+def test_what_is_built_is_a_target(services: dict[str, dict[str, Any]]) -> None:
     targets = re.findall(r"^FROM \S+ AS (\w+)$", (FOLDER / "Dockerfile").read_text(), re.MULTILINE)
     for name, one in services.items():
         if "build" in one:
@@ -80,13 +82,13 @@ def test_what_is_built_is_a_target(services):
             assert one["image"] == f"abel-sweeps-{one['build']['target']}:{VERSION}", name
 
 
-def test_what_is_waited_for_can_be_healthy(services):
+def test_what_is_waited_for_can_be_healthy(services: dict[str, dict[str, Any]]) -> None:
     for name, one in services.items():
         for other, rule in one.get("depends_on", {}).items():
             assert rule["condition"] != "service_healthy" or "healthcheck" in services[other], f"{name}: {other}"
 
 
-def test_volumes_secrets_and_configs_are_declared(services, compose):
+def test_volumes_secrets_and_configs_are_declared(services: dict[str, dict[str, Any]], compose: dict[str, Any]) -> None:
     parts = [volume for one in services.values() for volume in one.get("volumes", ())]
     named = {volume["source"] if isinstance(volume, dict) else volume.partition(":")[0] for volume in parts}
     assert named == set(compose["volumes"])
@@ -96,7 +98,7 @@ def test_volumes_secrets_and_configs_are_declared(services, compose):
     assert all((FOLDER / one["file"]).is_file() for one in compose["configs"].values())
 
 
-def test_the_ray_cluster_asks_for_the_token_that_the_service_has(services):
+def test_the_ray_cluster_asks_for_the_token_that_the_service_has(services: dict[str, dict[str, Any]]) -> None:
     for name in ("ray-head", "ray-worker", "service"):
         assert services[name]["environment"]["RAY_AUTH_MODE"] == "token"
         assert services[name]["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
@@ -104,12 +106,14 @@ def test_the_ray_cluster_asks_for_the_token_that_the_service_has(services):
     assert services["service"]["environment"]["ABEL_SERVE_RAY_JOBS"] == "http://ray-head:8265"
 
 
-def test_the_file_holds_no_password():
+def test_the_file_holds_no_password() -> None:
     assert not re.search(r"://[^/\s]*:[^/\s]*@", TEXT)
     assert not re.search(r"(PASSWORD|SECRET|TOKEN)\w*: (?!/run/secrets/)\S{8}", TEXT)
 
 
-def test_the_secrets_are_made_once_and_kept_from_others(tmp_path, compose, services):
+def test_the_secrets_are_made_once_and_kept_from_others(
+    tmp_path: Path, compose: dict[str, Any], services: dict[str, dict[str, Any]]
+) -> None:
     made = tmp_path / "secrets"
     command = ["sh", str(FOLDER / "secrets.sh"), str(made)]
     for said in ("made", "kept"):

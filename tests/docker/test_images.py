@@ -29,7 +29,7 @@ def pins(file: Path) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("name", ["build", "runtime", "cuda", "tpu"])
-def test_a_lock_has_digests_and_the_tested_versions(name):
+def test_a_lock_has_digests_and_the_tested_versions(name: str) -> None:
     file = FOLDER / "locks" / f"{name}.lock"
     tested, found = pins(ROOT / "requirements.lock"), pins(file)
     assert (
@@ -39,7 +39,7 @@ def test_a_lock_has_digests_and_the_tested_versions(name):
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-def test_the_images_have_every_dependency_and_no_tool_of_development():
+def test_the_images_have_every_dependency_and_no_tool_of_development() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {canonicalize_name(re.split(r"[\[>=< ]", one)[0]) for one in project["dependencies"]}
     runtime = set(pins(FOLDER / "locks" / "runtime.lock"))
@@ -48,7 +48,7 @@ def test_the_images_have_every_dependency_and_no_tool_of_development():
     assert "aiohttp-cors" in runtime  # of ray[default], which the head needs to take jobs
 
 
-def test_every_target_ends_without_root():
+def test_every_target_ends_without_root() -> None:
     stages = re.split(r"(?m)^FROM ", TEXT)[1:]
     users: dict[str, str | None] = {}
     for stage in stages:
@@ -60,14 +60,14 @@ def test_every_target_ends_without_root():
     )
 
 
-def test_the_base_image_is_one_and_pinned():
+def test_the_base_image_is_one_and_pinned() -> None:
     stages = set(re.findall(r"(?m)^FROM \S+ AS (\S+)$", TEXT))
     bases = set(re.findall(r"(?m)^FROM (\S+)", TEXT)) - stages
     (base,) = bases
     assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", base)
 
 
-def test_what_is_copied_reaches_the_build():
+def test_what_is_copied_reaches_the_build() -> None:
     copied = [word for line in re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", TEXT) for word in line.split()]
     lines = (FOLDER / "Dockerfile.dockerignore").read_text().splitlines()
     let_in = [line[1:] for line in lines if line.startswith("!")]
@@ -77,14 +77,14 @@ def test_what_is_copied_reaches_the_build():
         assert any(path == one or path.startswith(f"{one}/") for one in let_in), path
 
 
-def test_the_commands_of_the_file_name_this_version():
+def test_the_commands_of_the_file_name_this_version() -> None:
     assert f"abel-sweeps-cpu:{VERSION}" in TEXT
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("buildah") is None or os.getuid() != 0, reason="needs buildah, as root")
 @pytest.mark.skipif(not BASE_ROOT, reason="takes half an hour; IMAGES_ROOT names a Debian root file system, as a tar")
-def test_the_image_is_built_and_runs_a_sweep(tmp_path):
+def test_the_image_is_built_and_runs_a_sweep(tmp_path: Path) -> None:
     storage = ["--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run")]
     (base,) = set(re.findall(r"(?m)^FROM (\S+:\S+)", TEXT))
     shared = [path for path in ("/etc/ssl/certs", "/etc/pip.conf") if Path(path).exists()]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,7 +69,7 @@ def pod_labels(build: list[Manifest]) -> list[Mapping[str, str]]:
     return found
 
 
-def test_the_ray_cluster_fits_kuberays_schema(build):
+def test_the_ray_cluster_fits_kuberays_schema(build: list[Manifest]) -> None:
     (cluster,) = of_kind(build, "RayCluster")
     validator = Draft202012Validator(schema("RayCluster"))
     assert [error.message for error in validator.iter_errors(cluster)] == []
@@ -78,27 +79,27 @@ def test_the_ray_cluster_fits_kuberays_schema(build):
     assert paths == {("spec", "workerGroupSpecs", 0), ("spec", "workerGroupSpecs", 0, "replicas")}
 
 
-def test_the_cluster_asks_for_a_token_and_the_installed_ray(build):
+def test_the_cluster_asks_for_a_token_and_the_installed_ray(build: list[Manifest]) -> None:
     (cluster,) = of_kind(build, "RayCluster")
     assert cluster["spec"]["authOptions"] == {"mode": "token", "secretName": "abel-ray-token"}
     assert f"\nray=={cluster['spec']['rayVersion']} " in (ROOT / "docker" / "locks" / "runtime.lock").read_text()
     assert cluster["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
 
-def test_every_file_is_used():
+def test_every_file_is_used() -> None:
     for folder in (*BUILDS.values(), COMPONENT):
         there = {path.name for path in folder.iterdir() if path.is_file()}
         assert there == files(folder) | {"kustomization.yaml"}
 
 
-def test_nothing_has_the_name_of_another_thing(build):
+def test_nothing_has_the_name_of_another_thing(build: list[Manifest]) -> None:
     names = [(one["apiVersion"], one["kind"], one["metadata"]["name"]) for one in build]
     assert len(names) == len(set(names))
     wide = {"Namespace", "ClusterQueue", "ResourceFlavor"}
     assert all(one["metadata"].get("namespace") == (None if one["kind"] in wide else "abel") for one in build)
 
 
-def test_no_container_is_root_or_may_become_it(build):
+def test_no_container_is_root_or_may_become_it(build: list[Manifest]) -> None:
     for name, pod in pods(build):
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["runAsUser"] >= 10_000, name
@@ -111,20 +112,20 @@ def test_no_container_is_root_or_may_become_it(build):
             }, name
 
 
-def test_no_pod_has_a_token_of_the_api_server(build):
+def test_no_pod_has_a_token_of_the_api_server(build: list[Manifest]) -> None:
     accounts = {one["metadata"]["name"] for one in of_kind(build, "ServiceAccount")}
     for name, pod in pods(build):
         assert pod["automountServiceAccountToken"] is False, name
         assert pod["serviceAccountName"] in accounts, name
 
 
-def test_images_are_of_this_version(build):
+def test_images_are_of_this_version(build: list[Manifest]) -> None:
     images = {container["image"] for _, pod in pods(build) for container in pod["containers"]}
     targets = re.findall(r"^FROM \S+ AS (\w+)$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)
     assert images <= {f"abel-sweeps-{target}:{VERSION}" for target in targets}
 
 
-def test_secrets_are_named_and_not_contained(build):
+def test_secrets_are_named_and_not_contained(build: list[Manifest]) -> None:
     assert of_kind(build, "Secret") == []
     keys = {"secretRef": "name", "secret": "secretName", "secretKeyRef": "name", "authOptions": "secretName"}
     named = {
@@ -141,7 +142,7 @@ def test_secrets_are_named_and_not_contained(build):
     assert not re.search(r"://[^/\s]*:[^/\s]*@", yaml.safe_dump(build))
 
 
-def test_mounts_claims_and_maps_are_there(build):
+def test_mounts_claims_and_maps_are_there(build: list[Manifest]) -> None:
     claims = {one["metadata"]["name"] for one in of_kind(build, "PersistentVolumeClaim")}
     maps = {one["metadata"]["name"] for one in of_kind(build, "ConfigMap")}
     for name, pod in pods(build):
@@ -156,7 +157,7 @@ def test_mounts_claims_and_maps_are_there(build):
             assert set(references) <= maps, name
 
 
-def test_selectors_select_pods(build):
+def test_selectors_select_pods(build: list[Manifest]) -> None:
     labels = pod_labels(build)
     for one in (*of_kind(build, "PodDisruptionBudget"), *of_kind(build, "Deployment")):
         assert any(matches(pod, one["spec"]["selector"]) for pod in labels), one["metadata"]["name"]
@@ -171,7 +172,7 @@ def test_selectors_select_pods(build):
         assert all(any(matches(pod, selector) for pod in labels) for selector in chosen), one["metadata"]["name"]
 
 
-def test_all_that_is_not_allowed_is_denied(build, request):
+def test_all_that_is_not_allowed_is_denied(build: list[Manifest], request: pytest.FixtureRequest) -> None:
     policies = {one["metadata"]["name"]: one["spec"] for one in of_kind(build, "NetworkPolicy")}
     assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     opened = {
@@ -186,7 +187,7 @@ def test_all_that_is_not_allowed_is_denied(build, request):
     assert all(rule["from"] for spec in policies.values() for rule in spec.get("ingress", ()))
 
 
-def test_the_queue_covers_what_pods_ask_for(build):
+def test_the_queue_covers_what_pods_ask_for(build: list[Manifest]) -> None:
     (queue,) = of_kind(build, "ClusterQueue")
     groups = queue["spec"]["resourceGroups"]
     covered = {resource for group in groups for resource in group["coveredResources"]}
@@ -205,7 +206,7 @@ def test_the_queue_covers_what_pods_ask_for(build):
     assert local["spec"]["clusterQueue"] == queue["metadata"]["name"]
 
 
-def test_the_tpu_overlay_has_both_generations():
+def test_the_tpu_overlay_has_both_generations() -> None:
     (cluster,) = of_kind(rendered(BUILDS["tpu"]), "RayCluster")
     groups = {group["groupName"]: group["template"]["spec"] for group in cluster["spec"]["workerGroupSpecs"]}
     kinds = {name: pod["nodeSelector"] for name, pod in groups.items() if "nodeSelector" in pod}
@@ -220,7 +221,7 @@ def test_the_tpu_overlay_has_both_generations():
         assert resources["limits"]["google.com/tpu"] == resources["requests"]["google.com/tpu"] == "4"
 
 
-def test_the_service_is_called_by_its_names(build):
+def test_the_service_is_called_by_its_names(build: list[Manifest]) -> None:
     (service,) = (pod for name, pod in pods(build) if name == "abel-service")
     (container,) = service["containers"]
     given = {one["name"]: one["value"] for one in container["env"]}
@@ -232,7 +233,7 @@ def test_the_service_is_called_by_its_names(build):
     assert len(hosts) == 3 and set(hosts) <= set(given["ABEL_SERVE_NAMES"].split())
 
 
-def test_rayjobs_of_the_overlay_fit_kuberays_schema(tmp_path):
+def test_rayjobs_of_the_overlay_fit_kuberays_schema(tmp_path: Path) -> None:
     build = rendered(BUILDS["rayjobs"])
     (config,) = (one for one in of_kind(build, "ConfigMap") if one["metadata"]["name"] == "abel-rayjob")
     (file := tmp_path / "rayjob.yaml").write_text(config["data"]["rayjob.yaml"])
@@ -246,7 +247,7 @@ def test_rayjobs_of_the_overlay_fit_kuberays_schema(tmp_path):
     assert {tuple(error.path)[:2] for error in validator.iter_errors(made)} == {("spec",), ("spec", "deletionStrategy")}
 
 
-def test_the_service_may_do_with_rayjobs_what_it_does_and_nothing_else():
+def test_the_service_may_do_with_rayjobs_what_it_does_and_nothing_else() -> None:
     build = rendered(BUILDS["rayjobs"])
     (role,), (binding,) = of_kind(build, "Role"), of_kind(build, "RoleBinding")
     allowed = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
@@ -270,7 +271,7 @@ def test_the_service_may_do_with_rayjobs_what_it_does_and_nothing_else():
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 @pytest.mark.parametrize("name", list(BUILDS))
-def test_kubectl_prints_the_same(name):
+def test_kubectl_prints_the_same(name: Any) -> None:
     done = subprocess.run(
         ["kubectl", "kustomize", str(BUILDS[name])], capture_output=True, text=True, timeout=60, check=True
     )

@@ -80,7 +80,7 @@ def page() -> Iterator[Page]:
     assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def everything() -> Callable[[str, str], dict[str, Any]]:
     """All that a store shows of a sweep, by the runs' names and without the ids that a store draws itself."""
     from services.tracking.runs import MlflowClient, sweep_runs

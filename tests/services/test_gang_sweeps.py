@@ -41,7 +41,7 @@ def peers(at: Node) -> list[psutil.Process]:
     return found
 
 
-def test_a_gang_that_loses_a_process_is_restarted_and_its_curve_is_that_of_a_quiet_one(
+def test_a_gang_that_loses_a_process_restarts_with_the_same_curve(
     abel_home: Path, tmp_path: Path, start: Callable[..., Any]
 ) -> None:
     spec = tmp_path / "gang.json"

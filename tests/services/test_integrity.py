@@ -290,7 +290,7 @@ def ids(home: Path) -> list[str]:
         return [row.id for row in ledger.sweeps()]
 
 
-def test_a_repair_trains_the_sweeps_that_lost_epochs_and_not_their_namesakes(
+def test_a_repair_trains_sweeps_that_lost_epochs_not_namesakes(
     home: Path, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = ids(home)
@@ -401,7 +401,7 @@ def test_a_ledger_is_never_away_while_another_is_put_in_its_place(home: Path) ->
         ledger_copies.replace(file, home / "none.db")
 
 
-def test_whoever_runs_a_sweep_has_its_settings_checked_and_its_files_private(
+def test_settings_of_a_run_are_checked_and_its_files_are_private(
     abel_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request, spec = Request(spec="fig-s6a-digits"), load_spec("fig-s6a-digits")

@@ -11,6 +11,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +23,7 @@ from oracle import alone, is_trial
 from services.tracking.runs import MlflowClient, sweep_runs
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
+from workers.config import Program
 from workers.workshop import Workshop
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -69,7 +73,7 @@ if "sweeps.run.driver_process" in sys.orig_argv and "KILL_AT" in os.environ:
 """
 
 
-def spec(program):
+def spec(program: dict[str, Any]) -> dict[str, Any]:
     rate = {"learning_rate": 0.05, "decay_factor": 0.1}
     return {
         "name": "killed",
@@ -86,7 +90,7 @@ def spec(program):
     }
 
 
-def undisturbed(document, directory):
+def undisturbed(document: dict[str, Any], directory: Path) -> dict[str, list[dict[str, str]]]:
     """Every trial trained alone, in this process: its records' metrics by trial name."""
     from sweeps.spec.sweep import parse_document
 
@@ -95,7 +99,9 @@ def undisturbed(document, directory):
     return {trial.name: bits_of(alone(trial, workshop)) for trial in trials}
 
 
-def test_killed_at_seeded_moments_a_sweep_finishes_with_the_same_records(tiny_program, abel_home, tmp_path, reap):
+def test_killed_at_seeded_moments_a_sweep_finishes_with_the_same_records(
+    tiny_program: Program, abel_home: Path, tmp_path: Path, reap: Callable[[], list[str]]
+) -> None:
     from workers.config import to_dict
 
     document = spec(to_dict(tiny_program))
@@ -127,13 +133,15 @@ def test_killed_at_seeded_moments_a_sweep_finishes_with_the_same_records(tiny_pr
     assert_one_run_per_trial(abel_home, sweep.id, [row.name for row in ledger.trials(sweep.id)])
 
 
-def at(moment, command, place):
+def at(moment: str, command: list[Any], place: Path) -> subprocess.CompletedProcess[str]:
     """The command, whose driver kills itself at a moment."""
     environment = os.environ | {"KILL_AT": moment, "PYTHONPATH": str(place)}
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
 
 
-def test_a_worker_that_dies_before_it_is_known_does_not_hold_up_the_driver(tiny_program, abel_home, tmp_path, reap):
+def test_a_worker_that_dies_before_it_is_known_does_not_hold_up_the_driver(
+    tiny_program: Program, abel_home: Path, tmp_path: Path, reap: Callable[[], list[str]]
+) -> None:
     from workers.config import to_dict
 
     path = tmp_path / "killed.json"
@@ -151,7 +159,7 @@ def test_a_worker_that_dies_before_it_is_known_does_not_hold_up_the_driver(tiny_
     assert driver.returncode == 0, said
 
 
-def first_worker(driver):
+def first_worker(driver: subprocess.Popen[str]) -> psutil.Process:
     """A process that Ray has just started to be a worker, before it can have told Ray of itself."""
     while driver.poll() is None:
         for process in psutil.Process(driver.pid).children(recursive=True):
@@ -162,7 +170,7 @@ def first_worker(driver):
     raise AssertionError("the driver must start a worker")
 
 
-def assert_one_run_per_trial(home, sweep_id, names):
+def assert_one_run_per_trial(home: Path, sweep_id: str, names: list[Any]) -> None:
     client = MlflowClient(f"sqlite:///{home}/mlflow.db")
     runs = list(sweep_runs(client, sweep_id))
     children = [run for run in runs if is_trial(run)]

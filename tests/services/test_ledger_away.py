@@ -3,8 +3,10 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import postgres_server
 import pytest
@@ -15,7 +17,7 @@ from sweeps.ledger.database import LedgerAway
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.spec.sweep import parse_document
-from workers.config import to_dict
+from workers.config import Program, to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -28,7 +30,9 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
-def test_a_run_waits_for_its_ledger_and_goes_on_and_can_be_stopped_meanwhile(cluster, tiny_program, tmp_path, start):
+def test_a_run_waits_for_its_ledger_and_can_be_stopped_meanwhile(
+    cluster: Cluster, tiny_program: Program, tmp_path: Path, start: Callable[..., Any]
+) -> None:
     arms = {
         "at": {"schedule": {"kind": "decay_at", "decay_factor": 0.1, "decay_epoch": 60} | RATE},
         "constant": {"schedule": {"kind": "constant"} | RATE},
@@ -66,5 +70,5 @@ def test_a_run_waits_for_its_ledger_and_goes_on_and_can_be_stopped_meanwhile(clu
     assert postgres_server.PASSWORD not in running.said
 
 
-def recorded(ledger):
+def recorded(ledger: Ledger) -> int:
     return sum(trial.epoch for sweep in ledger.sweeps() for trial in ledger.trials(sweep.id))

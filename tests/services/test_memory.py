@@ -123,7 +123,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, tiny_program: Program) -> Ite
     place.rmdir()  # nothing is left in it
 
 
-def test_what_takes_too_much_memory_fails_with_the_figures_and_the_others_go_on(seen: Seen) -> None:
+def test_too_much_memory_fails_with_figures_and_the_others_go_on(seen: Seen) -> None:
     assert (seen.code, seen.printed["outcome"]) == (1, "failed"), seen.said
     assert "Traceback" not in seen.said
     trials = {trial["arm"]: trial for trial in seen.status["trials"]}

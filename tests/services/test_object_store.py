@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from object_stores import ObjectServer, object_server
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from services.cli.app import app
 from sweeps.ledger.ledger import Ledger
@@ -62,7 +61,9 @@ def curves(home: Path) -> dict[str, list[dict[str, str]]]:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_another_machine_goes_on_from_the_store_alone(server, document, tmp_path):
+def test_another_machine_goes_on_from_the_store_alone(
+    server: ObjectServer, document: dict[str, Any], tmp_path: Path
+) -> None:
     homes = {name: tmp_path / name for name in ("local", "one", "two")}
     short, long = write(tmp_path, document), write(tmp_path, document, epochs=5)
     shared = {"ABEL_STORE": server.url}
@@ -99,7 +100,9 @@ def test_another_machine_goes_on_from_the_store_alone(server, document, tmp_path
     assert {stored.name for stored in ObjectStore(f"{server.url}/reports/stored").all()} >= {"index.html"}
 
 
-def test_a_store_that_does_not_answer_is_one_error_before_anything_starts(server, document, tmp_path):
+def test_a_store_that_does_not_answer_is_one_error_before_anything_starts(
+    server: ObjectServer, document: dict[str, Any], tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     nobody = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
     environment = {"ABEL_HOME": str(home), "ABEL_STORE": server.url, **nobody}

@@ -122,7 +122,7 @@ def test_a_head_without_the_resource_leaves_the_sweep_to_its_nodes(
     assert place.device(expected) == f"cpu: {processor()}"
 
 
-def test_of_two_kinds_of_node_the_one_with_the_most_slots_is_used_unless_another_is_named(
+def test_the_kind_of_node_with_most_slots_is_used_by_default(
     open_: ExitStack, tmp_path: Path, expected: Curves
 ) -> None:
     if reason := cluster.no_namespaces():

@@ -4,39 +4,43 @@ import json
 import shutil
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oracle import curves
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from services.cli.app import app
 from sweeps.ledger.ledger import Ledger
-from workers.config import to_dict
+from workers.config import Program, to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def asked(*arguments):
+def asked(*arguments: Any) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
-def recorded(home):
+def recorded(home: Path) -> Any:
     with closing(Ledger.open(f"sqlite:///{home}/ledger.db")) as ledger:
         sweep = ledger.sweep("recovered")
         ledger.verify(sweep.id)
         return curves(ledger, sweep.id)
 
 
-def under_way(home):
+def under_way(home: Path) -> bool:
     if not (home / "ledger.db").exists():
         return False
     with closing(Ledger.open(f"sqlite:///{home}/ledger.db")) as ledger:
         return any(trial.epoch > 3 for sweep in ledger.sweeps() for trial in ledger.trials(sweep.id))
 
 
-def test_a_backup_goes_on_and_lost_records_are_trained_again(abel_home, tiny_program, tmp_path, start):
+def test_a_backup_goes_on_and_lost_records_are_trained_again(
+    abel_home: Path, tiny_program: Program, tmp_path: Path, start: Callable[..., Any]
+) -> None:
     rate = {"learning_rate": 0.05}
     arms = {
         "constant": {"schedule": {"kind": "constant"} | rate},

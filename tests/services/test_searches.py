@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bitwise import bits
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from services.cli.app import app
 from sweeps.ledger.ledger import Ledger
@@ -56,7 +58,7 @@ def file(tmp_path: Path, tiny_program: Program) -> Path:
     return path
 
 
-def killed_at(moment, place, *arguments):
+def killed_at(moment: str, place: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
     """The command, whose driver kills both at a moment."""
     (place / "sitecustomize.py").write_text(KILLER)
     return subprocess.run(
@@ -69,7 +71,7 @@ def killed_at(moment, place, *arguments):
     )
 
 
-def told(home):
+def told(home: Path) -> dict[str, tuple[Any, Any, list[dict[str, str]]]]:
     """Every trial's outcome and its records, bit for bit, by name."""
     ledger = Ledger.open(f"sqlite:///{home}/ledger.db")
     try:
@@ -82,13 +84,13 @@ def told(home):
         ledger.close()
 
 
-def abel(*arguments, **environment):
+def abel(*arguments: Any, **environment: Any) -> Result:
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160"} | environment)
 
 
-def test_what_was_killed_at_a_rung_ends_as_what_was_not_and_every_command_tells_of_it(
-    file, tmp_path, abel_home, own_directories, reap
-):
+def test_a_search_killed_at_a_rung_ends_like_an_undisturbed_one(
+    file: Path, tmp_path: Path, abel_home: Path, own_directories: Path, reap: Callable[[], list[str]]
+) -> None:
     for moment in ("decided", "committed"):
         killed = killed_at(moment, tmp_path, file, "--no-tracking", "--workers", "1")
         assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oracle import compare, undisturbed
@@ -11,7 +13,7 @@ from oracle import compare, undisturbed
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
 from sweeps.spec.sweep import parse_document
-from workers.config import to_dict
+from workers.config import Program, to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -25,7 +27,9 @@ main()
 """
 
 
-def test_a_full_disk_stops_the_sweep_until_there_is_room(small_disk, tmp_path, tiny_program, start):
+def test_a_full_disk_stops_the_sweep_until_there_is_room(
+    small_disk: Any, tmp_path: Path, tiny_program: Program, start: Callable[..., Any]
+) -> None:
     arms = {"at": {"schedule": {"kind": "decay_at", "learning_rate": 0.05, "decay_factor": 0.1, "decay_epoch": 300}}}
     arms["constant"] = {"schedule": {"kind": "constant", "learning_rate": 0.05}}
     spec = tmp_path / "full.json"
@@ -49,6 +53,6 @@ def test_a_full_disk_stops_the_sweep_until_there_is_room(small_disk, tmp_path, t
     assert work.invocations > 1
 
 
-def recorded(url):
+def recorded(url: str) -> int:
     with closing(Ledger.open(url)) as ledger:
         return sum(row.epoch for sweep in ledger.sweeps() for row in ledger.trials(sweep.id))

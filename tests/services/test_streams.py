@@ -18,12 +18,12 @@ ARMS = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}
 FULL = "cannot be written: No space left on device"
 
 
-def abel(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[bytes]":
+def abel(*arguments: str, **options: Any) -> subprocess.CompletedProcess[Any]:
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.run([*COMMAND, *arguments], check=False, **streams)
 
 
-def closed(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+def closed(*arguments: str) -> subprocess.CompletedProcess[Any]:
     """The command, started without a standard output."""
     return subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, *arguments], check=False, stderr=subprocess.PIPE

@@ -13,6 +13,7 @@ import pytest
 import requests
 from desks import NoJobs, serving
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider as TracerProvider
 from stories import Story
 
 from services import traces
@@ -95,7 +96,9 @@ def asked(story: Story, settings: Settings) -> Callable[..., requests.Response]:
     return ask
 
 
-def test_a_request_is_a_span_without_its_token_query_and_body(story, asked, collector):
+def test_a_request_is_a_span_without_its_token_query_and_body(
+    story: Story, asked: Callable[..., requests.Response], collector: Collector
+) -> None:
     _, token = Tokens.of(story.ledger).make("ada", ["submit"])
     answer = asked("/v1/sweeps/none/extend?word=hush1", token, method="POST", json={"seeds": [0], "note": "hush2"})
     assert answer.status_code == 422
@@ -107,7 +110,9 @@ def test_a_request_is_a_span_without_its_token_query_and_body(story, asked, coll
     assert not any(secret in sent for secret in (token.encode(), b"hush1", b"hush2", b"Bearer"))
 
 
-def test_a_turn_of_the_loop_and_a_launch_are_spans(story, settings, collector, monkeypatch):
+def test_a_turn_of_the_loop_and_a_launch_are_spans(
+    story: Story, settings: Settings, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, _ = Submissions.of(story.ledger).submit("ada", "fig-s6a-digits", {"name": "fig-s6a-digits"}, {})
     stop = threading.Event()
     monkeypatch.setattr("services.server.reconciling.TICK_SECONDS", 0.01)
@@ -118,7 +123,7 @@ def test_a_turn_of_the_loop_and_a_launch_are_spans(story, settings, collector, m
     assert "reconcile" in collector.spans
 
 
-def test_a_job_is_a_span(tmp_path, collector, monkeypatch):
+def test_a_job_is_a_span(tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ABEL_HOME", str(tmp_path))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     from services import ledgers
@@ -131,14 +136,16 @@ def test_a_job_is_a_span(tmp_path, collector, monkeypatch):
     assert collector.spans["job"] == {"abel.submission": one.id, "abel.launch": 1}
 
 
-def test_of_an_error_a_span_has_its_class_alone(settings, collector):
+def test_of_an_error_a_span_has_its_class_alone(settings: Settings, collector: Collector) -> None:
     with traced(settings, pytest.fail), pytest.raises(ValueError, match="hush"), spanned("reconcile"):
         raise ValueError("hush")
     assert collector.spans["reconcile"] == {"error.type": "ValueError"}
     assert b"hush" not in b"".join(collector.received)
 
 
-def test_a_collector_that_is_away_slows_and_says_nothing(tmp_path, capfd, caplog, monkeypatch):
+def test_a_collector_that_is_away_slows_and_says_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(traces, "LEAVE_SECONDS", 0.5)
     given = {"ABEL_HOME": str(tmp_path), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     began = time.process_time()
@@ -150,7 +157,7 @@ def test_a_collector_that_is_away_slows_and_says_nothing(tmp_path, capfd, caplog
     assert (capfd.readouterr(), caplog.text) == (("", ""), "")
 
 
-def test_what_is_wrong_with_the_endpoint_is_said_and_ends_nothing(tmp_path):
+def test_what_is_wrong_with_the_endpoint_is_said_and_ends_nothing(tmp_path: Path) -> None:
     said: list[str] = []
     given = {"ABEL_HOME": str(tmp_path), "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}
     with traced(Settings.from_env(given), said.append) as tracers, spanned("reconcile"):
@@ -158,14 +165,14 @@ def test_what_is_wrong_with_the_endpoint_is_said_and_ends_nothing(tmp_path):
     assert said == ["OTEL_EXPORTER_OTLP_ENDPOINT: must be an http:// or https:// URL with a host, got 'collector:4318'"]
 
 
-def test_a_variable_for_traces_alone_holds_the_whole_url():
+def test_a_variable_for_traces_alone_holds_the_whole_url() -> None:
     given = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:1/"}
     assert Settings.from_env(given).traces_url == "http://a:1/v1/traces"
     given["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = "http://b:2/spans"
     assert Settings.from_env(given).traces_url == "http://b:2/spans"
 
 
-def test_without_an_endpoint_nothing_of_it_is_imported(tmp_path):
+def test_without_an_endpoint_nothing_of_it_is_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from services.settings import Settings; from services.traces import spanned, traced\n"
         f"with traced(Settings.from_env({{'ABEL_HOME': {str(tmp_path)!r}}}), print) as tracers, spanned('reconcile'):\n"

@@ -123,9 +123,7 @@ def start(abel_home: Path) -> Iterator[Callable[[Node, Network], Run]]:
         yield begin
 
 
-def test_a_sweep_waits_when_the_last_node_is_killed_and_goes_on_when_another_joins(
-    expected: Curves, start: Any
-) -> None:
+def test_a_sweep_without_nodes_waits_until_another_joins(expected: Curves, start: Any) -> None:
     with node(cpus=0) as head:
         with node(head.cluster, cpus=2) as first:
             run = start(head)

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ async def _relay(*ways: str) -> None:
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
-def _joined(target: str):  # type: ignore[no-untyped-def]
+def _joined(target: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     host, _, port = target.rpartition(":")
 
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

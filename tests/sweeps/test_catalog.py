@@ -21,7 +21,7 @@ def schema() -> dict[str, Any]:
     return json_schema()
 
 
-def document(text):
+def document(text: str) -> Any:
     return load_yaml(text, "spec.yaml", Faults())
 
 
@@ -59,14 +59,14 @@ TABLES = ["table-1-cifar10", "table-1-cifar100", "table-1-svhn", "table-2-vision
 ON_IMAGENET = ["fig-3", "fig-s13", "fig-s2", "table-1-imagenet", "table-2-vision-imagenet"]
 
 
-def test_names():
+def test_names() -> None:
     grids = ["fig-3-cifar10", "fig-3-vgg5", "fig-s1-cifar10", "fig-s1-vgg5", "fig-s5-cifar10"]
     others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET]
     assert catalog.names() == sorted([*grids, *others, *(f"{name}-mini" for name in MINIS)])
 
 
 @pytest.mark.parametrize("name", ON_IMAGENET)
-def test_the_settings_on_imagenet(name):
+def test_the_settings_on_imagenet(name: str) -> None:
     for trial in load_spec(name).expand():
         program, schedule = trial.program, trial.schedule
         assert (program.model.kind, program.label_smoothing, program.l2_on) == ("resnet50", 0.1, "kernels")
@@ -79,7 +79,7 @@ def test_the_settings_on_imagenet(name):
             assert schedule.decay_epochs == ((30, 60) if trial.epochs == 90 else (40, 80))
 
 
-def test_figure_3_varies_rate_and_factor_one_at_a_time():
+def test_figure_3_varies_rate_and_factor_one_at_a_time() -> None:
     trials = [trial for trial in load_spec("fig-3").expand() if trial.seed == 0]
     points = {
         (trial.schedule.learning_rate, trial.schedule.decay_factor) for trial in trials if trial.arm[:4] == "abel"
@@ -90,13 +90,13 @@ def test_figure_3_varies_rate_and_factor_one_at_a_time():
 
 
 @pytest.mark.parametrize("name", [f"{name}-mini" for name in MINIS])
-def test_a_mini_fits_in_a_quarter_of_an_hour_on_two_cores(name):
+def test_a_mini_fits_in_a_quarter_of_an_hour_on_two_cores(name: str) -> None:
     spec = load_spec(name)
     assert wall_seconds(forecast(spec.expand()), spec.epoch_seconds, workers=2).high <= 15 * 60
 
 
 @pytest.mark.parametrize("name", [*AT_PAPER_SIZE, *TABLES])
-def test_at_paper_size_the_settings_are_the_paper_s(name):
+def test_at_paper_size_the_settings_are_the_paper_s(name: str) -> None:
     for trial in load_spec(name).expand():
         program = trial.program
         assert (program.clip, program.optimizer.nesterov, program.optimizer.momentum) == (5.0, True, 0.9)
@@ -110,13 +110,13 @@ def test_at_paper_size_the_settings_are_the_paper_s(name):
             assert (trial.epochs, program.batch_size) == (160 if svhn else 1000 if small else 200, 128)
 
 
-def test_an_unknown_name():
+def test_an_unknown_name() -> None:
     with pytest.raises(KeyError):
         catalog.entry("template")
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_an_entry_tells_its_claim_and_its_cost(name):
+def test_an_entry_tells_its_claim_and_its_cost(name: str) -> None:
     spec = load_spec(name)
     assert spec.name == name
     assert "Paper," in spec.claim
@@ -124,7 +124,7 @@ def test_an_entry_tells_its_claim_and_its_cost(name):
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_the_cost_of_an_entry_is_its_forecast(name):
+def test_the_cost_of_an_entry_is_its_forecast(name: str) -> None:
     spec = load_spec(name)
     cost = forecast(spec.expand())
     most, naive = re.search(r"([\d,]+) distinct epochs.* at most \(([\d,]+) without sharing\)", spec.cost).groups()
@@ -145,13 +145,13 @@ def test_the_cost_of_an_entry_is_its_forecast(name):
         ("norm-equation", 90),
     ],
 )
-def test_an_entry_fits_its_time_on_two_cores(name, minutes):
+def test_an_entry_fits_its_time_on_two_cores(name: str, minutes: int) -> None:
     spec = load_spec(name)
     assert wall_seconds(forecast(spec.expand()), spec.epoch_seconds, workers=2).high <= 60 * minutes
 
 
 @pytest.mark.parametrize("name", DECAY_TIME)
-def test_a_decay_time_entry_has_one_arm_of_each_kind(name):
+def test_a_decay_time_entry_has_one_arm_of_each_kind(name: str) -> None:
     spec = load_spec(name)
     assert spec.figure == "decay_time" and "figure S6a" in spec.claim
     kinds = {trial.arm: type(trial.schedule) for trial in spec.expand()}
@@ -160,7 +160,7 @@ def test_a_decay_time_entry_has_one_arm_of_each_kind(name):
     assert {getattr(trial.schedule, "decay_factor", 0.1) for trial in spec.expand()} == {0.1}
 
 
-def settings(name):
+def settings(name: str) -> tuple[Any, dict[str, Any], list[Any], Any]:
     spec = load_spec(name)
     (program,) = {trial.program for trial in spec.expand()}
     epochs = sorted({trial.schedule.decay_epoch for trial in spec.expand() if trial.arm == "decay-at"})
@@ -168,7 +168,7 @@ def settings(name):
     return spec, to_dict(program), epochs, last
 
 
-def test_the_paper_s_setting():
+def test_the_paper_s_setting() -> None:
     spec, program, epochs, last = settings("fig-s6a")
     assert epochs == [2, *range(5, 76, 5)]
     assert (spec.epochs, last, spec.seeds) == (80, 68, [0, 1, 2])
@@ -184,7 +184,7 @@ def test_the_paper_s_setting():
     assert program["optimizer"]["momentum"] == 0
 
 
-def test_the_setting_on_cifar10():
+def test_the_setting_on_cifar10() -> None:
     spec, program, epochs, last = settings("fig-s6a-cifar10")
     assert epochs == [2, 5, 10, 20, 30, 40, 50]
     assert (spec.epochs, last) == (60, 51)
@@ -193,7 +193,7 @@ def test_the_setting_on_cifar10():
     assert (program["augment"]["flip"], program["augment"]["crop"]) == (True, 4)
 
 
-def test_the_setting_on_digit_pairs():
+def test_the_setting_on_digit_pairs() -> None:
     spec, program, epochs, last = settings("fig-s6a-digits")
     assert epochs == [1, 4, 10, 20, 30]
     assert (spec.epochs, last) == (40, 34)
@@ -208,7 +208,7 @@ def test_the_setting_on_digit_pairs():
 
 
 @pytest.mark.parametrize(("name", "like"), [("norm-equation", "cifar10"), ("norm-equation-digits", "digits")])
-def test_the_equation_s_setting_is_that_of_the_decay_times_with_and_without_l2(name, like):
+def test_the_equation_s_setting_is_that_of_the_decay_times(name: str, like: str) -> None:
     spec, other = load_spec(name), load_spec(f"fig-s6a-{like}")
     assert spec.figure == "norm_equation"
     assert (spec.epochs, spec.seeds) == (other.epochs, other.seeds)
@@ -228,7 +228,7 @@ def test_the_equation_s_setting_is_that_of_the_decay_times_with_and_without_l2(n
         ("small-rate-mini", [("simple", "small"), ("simple-no-l2", "small-no-l2")]),
     ],
 )
-def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long(name, pairs):
+def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long(name: str, pairs: list[tuple[str, str]]) -> None:
     trials = {trial.arm: trial for trial in load_spec(name).expand()}
     assert set(trials) == {arm for pair in pairs for arm in pair}
     for large, small in ((trials[one], trials[other]) for one, other in pairs):
@@ -238,7 +238,7 @@ def test_the_small_rate_is_a_fifth_and_trains_five_times_as_long(name, pairs):
 
 
 @pytest.mark.parametrize("name", ["fig-3-vgg5", "fig-3-cifar10"])
-def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name):
+def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name: str) -> None:
     spec, points = load_spec(name), {}
     assert spec.figure == "rate_by_factor"
     for trial in spec.expand():
@@ -249,7 +249,7 @@ def test_schedules_are_compared_over_one_grid_of_rates_and_factors(name):
 
 
 @pytest.mark.parametrize("name", ["fig-s1", "fig-s1-vgg5", "fig-s1-cifar10"])
-def test_the_last_decay_is_varied_around_85_percent(name):
+def test_the_last_decay_is_varied_around_85_percent(name: str) -> None:
     spec = load_spec(name)
     epochs = {trial.schedule.last_decay_epoch for trial in spec.expand()}
     assert spec.figure == "last_decay_epoch"
@@ -257,7 +257,7 @@ def test_the_last_decay_is_varied_around_85_percent(name):
     assert 0.85 * spec.epochs in epochs
 
 
-def test_entries_name_the_claims_that_they_test():
+def test_entries_name_the_claims_that_they_test() -> None:
     tested = {name: load_spec(name).claims for name in catalog.names()}
     assert {name: claims.tested for name, claims in tested.items() if claims} == {
         "fig-1": ["bounce"],
@@ -286,23 +286,23 @@ def test_entries_name_the_claims_that_they_test():
     assert {tested[name].margin for name in ("fig-3", "fig-s1", "fig-s6a")} == {0.2}
 
 
-def test_small_figures_s1_and_3_train_the_same_programs():
+def test_small_figures_s1_and_3_train_the_same_programs() -> None:
     for one, other in (("fig-s1-vgg5", "fig-3-vgg5"), ("fig-s1-cifar10", "fig-3-cifar10")):
         assert load_spec(one).expand()[0].program == load_spec(other).expand()[0].program
 
 
-def test_the_template_is_a_spec():
+def test_the_template_is_a_spec() -> None:
     assert parse_spec(catalog.template()).count() == 18
 
 
-def test_the_template_says_its_defaults(schema):
+def test_the_template_says_its_defaults(schema: dict[str, Any]) -> None:
     given = document(catalog.template())
     again = parse_document({key: given[key] for key in ("name", "program", "epochs", "seeds", "arms")})
     spec = parse_spec(catalog.template())
     assert (again.resources, again.limits) == (spec.resources, spec.limits)
 
 
-def test_the_template_s_examples_of_a_program_and_an_arm_can_be_said():
+def test_the_template_s_examples_of_a_program_and_an_arm_can_be_said() -> None:
     text = re.sub(r"(?m)^  (model|data): {kind: (vgg5|digits).*\n", "", catalog.template())
     fields = "model|data|l2_on|label_smoothing|precision|micro_batches|program|row|reported"
     spec = parse_spec(re.sub(rf"(?m)^( +)# ({fields}):", r"\1\2:", text))
@@ -318,11 +318,11 @@ def test_the_template_s_examples_of_a_program_and_an_arm_can_be_said():
     assert (spec.arms["abel"].row, spec.arms["abel"].reported) == ("without L2", 3.8)
 
 
-def test_the_template_names_every_figure_and_claim():
+def test_the_template_names_every_figure_and_claim() -> None:
     assert all(name in catalog.template() for name in (*get_args(Figure), *get_args(Claim)))
 
 
-def test_what_the_template_comments_out_can_be_said():
+def test_what_the_template_comments_out_can_be_said() -> None:
     text = re.sub(
         r"(?m)^( *)# (schedule\.|program\.|last_decay_epoch|([a-z-]+: {sch))",
         r"\1\2",
@@ -340,7 +340,7 @@ def test_what_the_template_comments_out_can_be_said():
 
 
 @pytest.mark.parametrize("name", [*catalog.names(), "template"])
-def test_entries_hold_to_the_schema(schema, name):
+def test_entries_hold_to_the_schema(schema: dict[str, Any], name: str) -> None:
     text = catalog.template() if name == "template" else catalog.entry(name)
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(document(text), schema, cls=jsonschema.Draft202012Validator)
@@ -361,7 +361,7 @@ def test_entries_hold_to_the_schema(schema, name):
         ("roll: 1", "rol: 1"),
     ],
 )
-def test_the_schema_refuses_slips(schema, old, new):
+def test_the_schema_refuses_slips(schema: dict[str, Any], old: str, new: str) -> None:
     text = catalog.entry("fig-s6a-digits")
     assert old in text
     with pytest.raises(jsonschema.ValidationError):

@@ -1,8 +1,10 @@
 """AutoAugment's policy against Pillow and the published table, cutout, and programs that use neither."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,13 +58,13 @@ NAMES += ("Invert", "Solarize", "Posterize", "AutoContrast", "Equalize")
 FILL = (125, 123, 114)  # CIFAR-10's mean is 0.4914, 0.4822, 0.4465
 
 
-def by_pillow(image, name, level, sign=1):
+def by_pillow(image: Any, name: str, level: int, sign: int = 1) -> Any:
     """An RGBA image after an operation of the original code, at one of its levels."""
 
-    def affine(*matrix):
+    def affine(*matrix: Any) -> Any:
         return image.transform(image.size, Image.Transform.AFFINE, matrix)
 
-    def opaque(change, *rest):
+    def opaque(change: Callable[..., Any], *rest: Any) -> Any:
         return change(image.convert("RGB"), *rest).convert("RGBA")
 
     slope, pixels = sign * level * 0.3 / 10, sign * int(level * 10 / 10)
@@ -86,7 +88,7 @@ def by_pillow(image, name, level, sign=1):
     return getattr(ImageEnhance, name)(image).enhance(level * 1.8 / 10 + 0.1)
 
 
-def natural(height, width, seed=0):
+def natural(height: int, width: int, seed: int = 0) -> np.ndarray:
     """An image with large shapes, soft shades and a limited range: a lit ball on a slanted, slightly noisy ground."""
     drawn = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] / max(height, width)
@@ -99,7 +101,7 @@ def natural(height, width, seed=0):
 
 
 @cache
-def pictures(height, width):
+def pictures(height: int, width: int) -> np.ndarray:
     """uint8[N, H, W, 3]: noise, natural-looking images, narrow ranges, a single value, and two values."""
     drawn = np.random.default_rng(0)
     noise = drawn.integers(256, size=(4, height, width, 3), dtype=np.uint8)
@@ -109,7 +111,7 @@ def pictures(height, width):
     return np.concatenate([noise, [natural(height, width, seed) for seed in range(8)], narrow, flat, two])
 
 
-def rgba(images):
+def rgba(images: np.ndarray) -> np.ndarray:
     return np.pad(images, ((0, 0), (0, 0), (0, 0), (0, 1)), constant_values=255)
 
 
@@ -118,7 +120,7 @@ def rgba(images):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sides", [(32, 32), (20, 29)])
-def test_an_operation_equals_pillow_s_at_every_level(name, sides):
+def test_an_operation_equals_pillow_s_at_every_level(name: str, sides: tuple[int, int]) -> None:
     images = rgba(pictures(*sides))
     run = jax.jit(jax.vmap(operate, in_axes=(0, None)))
     for level in range(10):
@@ -132,7 +134,7 @@ def test_an_operation_equals_pillow_s_at_every_level(name, sides):
             assert np.mean(off > 0) < 0.01, level
 
 
-def test_transparent_pixels_stay_so_until_an_operation_drops_transparency():
+def test_transparent_pixels_stay_so_until_an_operation_drops_transparency() -> None:
     image = Image.fromarray(rgba(pictures(32, 32))[5]).rotate(17)
     run = jax.jit(operate)
     for name in NAMES:
@@ -149,12 +151,12 @@ def test_transparent_pixels_stay_so_until_an_operation_drops_transparency():
 # --- the policy
 
 
-def test_the_sub_policies_are_those_of_the_paper():
+def test_the_sub_policies_are_those_of_the_paper() -> None:
     assert len(TABLE) == 25
     assert list(autoaugment._SUB_POLICIES) == TABLE
 
 
-def outcomes(image):
+def outcomes(image: Any) -> dict[str, Any]:
     """The probability of each image that the policy can make of one, by Pillow; alike ones are one."""
     found = Counter()
     for row in TABLE:
@@ -175,14 +177,14 @@ def outcomes(image):
     return {each: share for each, share in found.items() if share > 0}
 
 
-def nearest(pixels, known):
+def nearest(pixels: bytes, known: np.ndarray) -> int:
     """Which of the known images one is; rounding may have moved a few of its values."""
     off = (known != np.frombuffer(pixels, np.uint8)).mean(axis=1)
     assert off.min() < 0.03
     return int(off.argmin())
 
 
-def test_images_are_drawn_as_often_as_the_table_says():
+def test_images_are_drawn_as_often_as_the_table_says() -> None:
     image, count = natural(32, 32, seed=5), 6000
     possible = outcomes(image)
     assert len(possible) == 68  # fewer than four in each sub-policy: some operations do nothing twice, or to this image
@@ -195,7 +197,7 @@ def test_images_are_drawn_as_often_as_the_table_says():
     assert (np.abs(seen - count * shares) < 4.5 * np.sqrt(count * shares * (1 - shares)) + 1).all()
 
 
-def test_a_key_gives_the_same_images_and_another_key_others():
+def test_a_key_gives_the_same_images_and_another_key_others() -> None:
     images = jnp.asarray(pictures(32, 32))
     one = np.asarray(autoaugment.policy(images, jax.random.key(1)))
     assert (one.shape, one.dtype) == (images.shape, np.uint8)
@@ -203,14 +205,14 @@ def test_a_key_gives_the_same_images_and_another_key_others():
     assert np.any(one != np.asarray(autoaugment.policy(images, jax.random.key(2))))
 
 
-def test_the_policy_is_the_same_under_jit_and_vmap():
+def test_the_policy_is_the_same_under_jit_and_vmap() -> None:
     images, keys = jnp.asarray(pictures(32, 32)), jax.random.split(jax.random.key(3), 2)
     plain = autoaugment.policy(images, keys[1])
     np.testing.assert_array_equal(jax.jit(lambda key: autoaugment.policy(images, key))(keys[1]), plain)
     np.testing.assert_array_equal(jax.vmap(autoaugment.policy, in_axes=(None, 0))(images, keys)[1], plain)
 
 
-def test_the_policy_comes_before_the_flip():
+def test_the_policy_comes_before_the_flip() -> None:
     images = jnp.asarray(pictures(32, 32))
     chosen, key = jnp.asarray([4, 4, 7, 2] * 8), jax.random.key(5)
     found = augmentation.select(images, chosen, Augment(policy="autoaugment", flip=True, crop=2), key)
@@ -222,7 +224,7 @@ def test_the_policy_comes_before_the_flip():
 
 
 @pytest.mark.parametrize(("side", "sides"), [(4, (8, 8)), (3, (8, 11)), (8, (8, 8)), (1, (5, 6))])
-def test_cutout_zeroes_one_square_of_the_batch_around_a_uniform_centre(side, sides):
+def test_cutout_zeroes_one_square_of_the_batch_around_a_uniform_centre(side: int, sides: tuple[int, int]) -> None:
     images = 1 + np.random.default_rng(0).random((3, *sides, 2), np.float32)
     cut = jax.jit(augmentation.cut_out, static_argnums=1)
     squares = {}
@@ -247,7 +249,7 @@ def test_cutout_zeroes_one_square_of_the_batch_around_a_uniform_centre(side, sid
 # --- in training
 
 
-def rgb_set(count=40, sides=(10, 12)):
+def rgb_set(count: int = 40, sides: tuple[int, int] = (10, 12)) -> Dataset:
     images = np.random.default_rng(0).integers(256, size=(count + 10, *sides, 3), dtype=np.uint8)
     labels = np.arange(count + 10, dtype=np.int32) % 5
     parts = (images[:count], labels[:count], images[count:], labels[count:])
@@ -266,7 +268,7 @@ PROGRAM = ClassifyProgram(
 )
 
 
-def epoch(given):
+def epoch(given: Augment) -> tuple[Any, Any]:
     """The state and the sums after one epoch of a program with the given augmentation, and the program's text."""
     training = PROGRAM.task.build(replace(PROGRAM, augment=given), lambda data: DATASET)
     rates, key = np.full(5, 0.1, np.float32), jax.random.key(7)
@@ -276,7 +278,7 @@ def epoch(given):
     return jax.device_get(compiled.train_stretch(*arguments)), text
 
 
-def former_select(images_NHWC, chosen_B, given, key):
+def former_select(images_NHWC: jax.Array, chosen_B: jax.Array, given: Any, key: Any) -> jax.Array:
     """`select` as it was before there were policies."""
     _, height, width, _ = images_NHWC.shape
     flip_key, crop_key, roll_key = jax.random.split(key, 3)
@@ -291,11 +293,11 @@ def former_select(images_NHWC, chosen_B, given, key):
     return images_NHWC.at[at].get(mode="promise_in_bounds")
 
 
-def assert_same(one, other):
+def assert_same(one: Any, other: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_a_program_with_neither_is_the_program_from_before(monkeypatch):
+def test_a_program_with_neither_is_the_program_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
     given = replace(PROGRAM.augment, policy="none", cutout=0)
     assert to_dict(given) == {"flip": True, "crop": 2, "roll": 1, "noise": 0.2}
     now, text = epoch(given)
@@ -308,7 +310,7 @@ def test_a_program_with_neither_is_the_program_from_before(monkeypatch):
     assert_same(now, former)
 
 
-def test_each_field_changes_an_epoch_which_can_be_repeated():
+def test_each_field_changes_an_epoch_which_can_be_repeated() -> None:
     cut = replace(PROGRAM.augment, cutout=4)
     both = replace(cut, policy="autoaugment")
     assert to_dict(both) == to_dict(PROGRAM.augment) | {"policy": "autoaugment", "cutout": 4}
@@ -334,7 +336,9 @@ def test_each_field_changes_an_epoch_which_can_be_repeated():
         ({"cutout": 11}, DATASET, r"augment.cutout must be at most the image's sides \(10, 12\), got 11"),
     ],
 )
-def test_what_the_images_do_not_allow_is_refused_before_training(given, dataset, message):
+def test_what_the_images_do_not_allow_is_refused_before_training(
+    given: dict[str, Any], dataset: Dataset, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         PROGRAM.task.build(replace(PROGRAM, augment=Augment(**given)), lambda data: dataset)
 
@@ -346,6 +350,6 @@ def test_what_the_images_do_not_allow_is_refused_before_training(given, dataset,
         ({"cutout": -1}, "cutout must be at least 0, got -1"),
     ],
 )
-def test_wrong_fields_are_refused(given, message):
+def test_wrong_fields_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Augment(**given)

@@ -25,7 +25,7 @@ def files_of(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file())
 
 
-def test_a_state_comes_back_bit_for_bit(checkpoints):
+def test_a_state_comes_back_bit_for_bit(checkpoints: Checkpoints) -> None:
     checkpoints.save(KEY, 3, STATE)
     restored = checkpoints.restore(KEY, like=STATE)
     assert np.asarray(restored["weights"][1]).tobytes() == np.asarray(STATE["weights"][1]).tobytes()
@@ -35,20 +35,20 @@ def test_a_state_comes_back_bit_for_bit(checkpoints):
     assert not restored["weights"][0].committed
 
 
-def test_a_missing_checkpoint_is_not_a_damaged_one(checkpoints):
+def test_a_missing_checkpoint_is_not_a_damaged_one(checkpoints: Checkpoints) -> None:
     assert KEY not in checkpoints
     with pytest.raises(FileNotFoundError):
         checkpoints.restore(KEY, like=STATE)
 
 
-def test_saving_twice_keeps_the_first_and_leaves_no_draft(checkpoints, tmp_path):
+def test_saving_twice_keeps_the_first_and_leaves_no_draft(checkpoints: Checkpoints, tmp_path: Path) -> None:
     checkpoints.save(KEY, 3, STATE)
     before = {path: path.read_bytes() for path in files_of(tmp_path)}
     checkpoints.save(KEY, 3, {**STATE, "count": jnp.int32(8)})
     assert {path: path.read_bytes() for path in files_of(tmp_path)} == before
 
 
-def test_a_checkpoint_is_intact_until_a_byte_of_it_changes(checkpoints, tmp_path):
+def test_a_checkpoint_is_intact_until_a_byte_of_it_changes(checkpoints: Checkpoints, tmp_path: Path) -> None:
     assert not checkpoints.intact(KEY)
     checkpoints.save(KEY, 3, STATE)
     assert checkpoints.intact(KEY)
@@ -57,19 +57,21 @@ def test_a_checkpoint_is_intact_until_a_byte_of_it_changes(checkpoints, tmp_path
     assert not checkpoints.intact(KEY)
 
 
-def test_a_checkpoint_weighs_what_its_files_do(checkpoints, tmp_path):
+def test_a_checkpoint_weighs_what_its_files_do(checkpoints: Checkpoints, tmp_path: Path) -> None:
     assert checkpoints.sizes() == {}
     checkpoints.save(KEY, 3, STATE)
     assert checkpoints.sizes() == {KEY: sum(path.stat().st_size for path in files_of(tmp_path))}
 
 
-def test_a_state_of_another_program_is_refused(checkpoints):
+def test_a_state_of_another_program_is_refused(checkpoints: Checkpoints) -> None:
     checkpoints.save(KEY, 3, STATE)
     with pytest.raises(CheckpointDamaged, match="state of this program"):
         checkpoints.restore(KEY, like={**STATE, "count": jnp.zeros(2, jnp.int32)})
 
 
-def test_a_save_that_breaks_off_leaves_nothing(checkpoints, tmp_path, monkeypatch):
+def test_a_save_that_breaks_off_leaves_nothing(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -80,7 +82,9 @@ def test_a_save_that_breaks_off_leaves_nothing(checkpoints, tmp_path, monkeypatc
     assert files_of(tmp_path) == []
 
 
-def test_a_folder_without_its_manifest_is_no_checkpoint_and_no_obstacle(checkpoints, tmp_path):
+def test_a_folder_without_its_manifest_is_no_checkpoint_and_no_obstacle(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
     checkpoints.save(KEY, 3, STATE)
     (tmp_path / KEY[:2] / KEY / "manifest.json").unlink()
     assert KEY not in checkpoints
@@ -88,7 +92,7 @@ def test_a_folder_without_its_manifest_is_no_checkpoint_and_no_obstacle(checkpoi
     checkpoints.restore(KEY, like=STATE)
 
 
-def test_a_discarded_checkpoint_can_be_saved_anew(checkpoints):
+def test_a_discarded_checkpoint_can_be_saved_anew(checkpoints: Checkpoints) -> None:
     checkpoints.save(KEY, 3, STATE)
     checkpoints.discard(KEY)
     assert KEY not in checkpoints
@@ -96,7 +100,7 @@ def test_a_discarded_checkpoint_can_be_saved_anew(checkpoints):
     assert KEY in checkpoints
 
 
-def test_asking_what_is_there_starts_no_threads_that_a_fork_would_hang_on(tmp_path):
+def test_asking_what_is_there_starts_no_threads_that_a_fork_would_hang_on(tmp_path: Path) -> None:
     ask = (
         "import os, sys, pathlib; from workers.checkpoints import Checkpoints; "
         "found = Checkpoints(pathlib.Path(sys.argv[1])); assert 'k' * 64 not in found and not found.sizes(); "

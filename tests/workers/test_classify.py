@@ -1,6 +1,7 @@
 """The classification task against a step written out by hand, and what one compiled epoch promises."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,11 +38,13 @@ RATES = np.float32([0.1, 0.05, 0.2, 0.1])
 KEY = jax.random.key(7)
 
 
-def build(program, dataset=DATASET):
+def build(program: ClassifyProgram, dataset: Dataset = DATASET) -> Any:
     return program.task.build(program, lambda data: dataset)
 
 
-def train(program, rates=RATES, key=KEY, dataset=DATASET):
+def train(
+    program: ClassifyProgram, rates: np.ndarray = RATES, key: jax.Array = KEY, dataset: Dataset = DATASET
+) -> tuple[Any, Any, Any, Any]:
     """One epoch from the initial state: (training, state before as numpy, state after, sums)."""
     training = build(program, dataset)
     state = training.init(jax.random.key(0))
@@ -50,29 +53,29 @@ def train(program, rates=RATES, key=KEY, dataset=DATASET):
     return training, before, after, sums
 
 
-def assert_same(one, other):
+def assert_same(one: tuple[Any, Any], other: tuple[Any, Any]) -> None:
     assert jax.tree.structure(one) == jax.tree.structure(other)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
 
 
 @jax.jit
-def gradients(params, images, labels, l2):
+def gradients(params: Any, images: jax.Array, labels: jax.Array, l2: float) -> tuple[Any, Any, Any, Any]:
     """Loss, errors and gradient without the penalty, and the gradient with the penalty in the loss."""
     graph = nnx.split(PLAIN.model.build(DATASET.shape, DATASET.classes, nnx.Rngs(0)))[0]
 
-    def cross_entropy(params):
+    def cross_entropy(params: Any) -> tuple[Any, Any]:
         logits = nnx.merge(graph, params)(images)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return losses.mean(), (logits.argmax(-1) != labels).sum()
 
-    def penalised(params):
+    def penalised(params: Any) -> jax.Array:
         return cross_entropy(params)[0] + 0.5 * l2 * dot(params, params)
 
     (loss, errors), plain = jax.value_and_grad(cross_entropy, has_aux=True)(params)
     return loss, errors, plain, jax.grad(penalised)(params)
 
 
-def by_hand(program, params, rates):
+def by_hand(program: ClassifyProgram, params: Any, rates: np.ndarray) -> tuple[Any, list[np.ndarray]]:
     """The same epoch, step by step: the penalty is in the loss, then the clip, then optax.sgd."""
     order_key, _ = jax.random.split(KEY)
     order = np.asarray(jax.random.permutation(order_key, DATASET.examples))
@@ -92,7 +95,7 @@ def by_hand(program, params, rates):
     return params, [np.asarray(column) for column in zip(*rows, strict=True)]
 
 
-def dot(left, right):
+def dot(left: Any, right: Any) -> jax.Array:
     return sum(jnp.sum(a * b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
 
 
@@ -100,7 +103,7 @@ def dot(left, right):
     "optimizer", [Sgd(), Sgd(momentum=0.5), Sgd(momentum=0.9, nesterov=True)], ids=["plain", "momentum", "nesterov"]
 )
 @pytest.mark.parametrize("clip", [None, 0.3])
-def test_an_epoch_is_what_its_steps_are_by_hand(optimizer, clip):
+def test_an_epoch_is_what_its_steps_are_by_hand(optimizer: Sgd, clip: float | None) -> None:
     program = replace(PLAIN, optimizer=optimizer, clip=clip)
     _, before, after, sums = train(program)
     params, (losses, errors, grad_norm_sq, grad_dot_weight, norms) = by_hand(program, before.params, RATES)
@@ -112,7 +115,7 @@ def test_an_epoch_is_what_its_steps_are_by_hand(optimizer, clip):
     assert clip is None or (norms > clip).any()
 
 
-def test_the_penalty_is_inside_the_clip():
+def test_the_penalty_is_inside_the_clip() -> None:
     strong = replace(PLAIN, l2=100.0, optimizer=Sgd(), clip=0.3)
     _, before, after, _ = train(strong, rates=np.float32([1.0]))
     moved = jax.tree.map(jnp.subtract, after.params, before.params)
@@ -120,7 +123,7 @@ def test_the_penalty_is_inside_the_clip():
 
 
 @pytest.mark.parametrize("program", [PLAIN, RICH], ids=["vgg5", "small_cnn"])
-def test_an_epoch_replays_bit_for_bit_and_depends_on_its_key(program):
+def test_an_epoch_replays_bit_for_bit_and_depends_on_its_key(program: ClassifyProgram) -> None:
     training, before, after, sums = train(program)
     restored = jax.tree.map(jnp.asarray, before)
     again, same_sums = training.advance(restored, training.hyper, RATES, KEY, program.batch_size, (0, len(RATES)))
@@ -132,7 +135,7 @@ def test_an_epoch_replays_bit_for_bit_and_depends_on_its_key(program):
 
 
 @pytest.mark.parametrize("program", [PLAIN, RICH], ids=["vgg5", "small_cnn"])
-def test_the_state_is_plain_dictionaries_of_arrays(program):
+def test_the_state_is_plain_dictionaries_of_arrays(program: ClassifyProgram) -> None:
     state = build(program).init(jax.random.key(0))
     assert all(isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state))
     assert set(state.params) >= {"conv1", "conv2", "dense"}
@@ -140,13 +143,13 @@ def test_the_state_is_plain_dictionaries_of_arrays(program):
     assert bool(state.collections) == (program is RICH)
 
 
-def test_initialisation_depends_on_the_key_alone():
+def test_initialisation_depends_on_the_key_alone() -> None:
     one, same, other = (build(PLAIN).init(jax.random.key(seed)) for seed in (1, 1, 2))
     assert_same(one, same)
     assert not np.array_equal(one.params["conv1"]["kernel"], other.params["conv1"]["kernel"])
 
 
-def test_numbers_of_a_grid_share_one_compilation():
+def test_numbers_of_a_grid_share_one_compilation() -> None:
     functions = (compiled.train_stretch, compiled.initial_state, compiled.evaluation)
     for function in functions:
         function.clear_cache()
@@ -159,7 +162,7 @@ def test_numbers_of_a_grid_share_one_compilation():
     assert len(set(results)) == 4
 
 
-def test_dropout_and_statistics_act_in_training_and_not_in_evaluation():
+def test_dropout_and_statistics_act_in_training_and_not_in_evaluation() -> None:
     training, before, after, _ = train(RICH)
     assert not np.array_equal(before.collections["norm1"]["mean"], after.collections["norm1"]["mean"])
     kept = jax.device_get(after)
@@ -168,7 +171,7 @@ def test_dropout_and_statistics_act_in_training_and_not_in_evaluation():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 30])
-def test_the_test_set_is_counted_once_whatever_the_batches(monkeypatch, size):
+def test_the_test_set_is_counted_once_whatever_the_batches(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     training, _, after, _ = train(PLAIN)
     model = compiled.module_of(training.recipe, after.params, after.collections)
     logits = model(jnp.asarray(DATASET.test_images) - 0.3)
@@ -180,7 +183,7 @@ def test_the_test_set_is_counted_once_whatever_the_batches(monkeypatch, size):
     assert int(found.examples) == 30
 
 
-def test_metrics_are_means_percentages_and_norms():
+def test_metrics_are_means_percentages_and_norms() -> None:
     training, _, after, sums = train(PLAIN)
     test_sums = training.evaluate(after)
     metrics = training.metrics([sums], test_sums)
@@ -201,13 +204,13 @@ def test_metrics_are_means_percentages_and_norms():
     assert all(type(value) is float for value in metrics.values())
 
 
-def test_divergence_is_reported_and_not_raised():
+def test_divergence_is_reported_and_not_raised() -> None:
     training, _, after, sums = train(PLAIN, rates=np.float32([1e38] * 4))
     metrics = training.metrics([sums], training.evaluate(after))
     assert not np.isfinite(metrics["train_loss"])
 
 
-def test_training_learns():
+def test_training_learns() -> None:
     program = ClassifyProgram(task=Classify(), model=SmallCnn(width=8), data=Digits(), optimizer=Sgd(), batch_size=16)
     training = build(program, Digits().load(None))
     state = training.init(jax.random.key(0))
@@ -218,7 +221,7 @@ def test_training_learns():
     assert int(test_sums.errors.sum()) < 0.1 * 500
 
 
-def test_bytes_are_scaled_and_standardised_on_the_device():
+def test_bytes_are_scaled_and_standardised_on_the_device() -> None:
     pixels = np.random.default_rng(0).integers(256, size=(70, 8, 16, 2), dtype=np.uint8)
     moments = {"mean": (0.1, 0.4), "std": (0.5, 2.0)}
     data = {"train_images": pixels, "test_images": pixels[:30]}
@@ -231,27 +234,27 @@ def test_bytes_are_scaled_and_standardised_on_the_device():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), after.params, expected.params)
 
 
-def test_more_steps_than_the_data_hold_are_refused():
+def test_more_steps_than_the_data_hold_are_refused() -> None:
     with pytest.raises(ValueError, match=r"steps must lie in 1..4 at batch size 16, got 5"):
         train(PLAIN, rates=np.ones(5, np.float32))
 
 
 class Selfish(nnx.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
 
-    def __call__(self, images, *, rngs=None):
+    def __call__(self, images: jax.Array, *, rngs: Any = None) -> jax.Array:
         return self.dropout(images.reshape(len(images), -1))
 
 
-def test_a_model_that_keeps_random_state_of_its_own_is_refused(monkeypatch):
+def test_a_model_that_keeps_random_state_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SmallCnn, "build", lambda self, shape, classes, rngs: Selfish())
     training = build(replace(PLAIN, model=SmallCnn(width=3)))
     with pytest.raises(ValueError, match="model 'small_cnn' must take its randomness from the argument rngs"):
         training.init(KEY)
 
 
-def test_labels_are_smoothed_in_training_and_not_in_the_test():
+def test_labels_are_smoothed_in_training_and_not_in_the_test() -> None:
     smooth, rates = replace(PLAIN, label_smoothing=0.1), RATES[:1]
     training, before, after, sums = train(smooth, rates=rates)
     _, _, plain_after, plain = train(PLAIN, rates=rates)
@@ -266,13 +269,13 @@ def test_labels_are_smoothed_in_training_and_not_in_the_test():
     assert_same(training.evaluate(plain_after), build(PLAIN).evaluate(plain_after))
 
 
-def test_all_initial_parameters_are_scaled():
+def test_all_initial_parameters_are_scaled() -> None:
     plain, scaled = (build(replace(RICH, initial_scale=scale)).init(jax.random.key(1)) for scale in (1.0, 0.5))
     jax.tree.map(lambda one, other: np.testing.assert_array_equal(0.5 * one, other), plain.params, scaled.params)
     assert_same(plain.collections, scaled.collections)
 
 
-def test_the_penalty_spares_biases_and_norms_where_it_is_on_kernels():
+def test_the_penalty_spares_biases_and_norms_where_it_is_on_kernels() -> None:
     idle = np.float32([1.0])
     moved = {}
     for where in ("all", "kernels"):
@@ -283,13 +286,13 @@ def test_the_penalty_spares_biases_and_norms_where_it_is_on_kernels():
     assert moved["all"]["conv1"]["kernel"] == moved["kernels"]["conv1"]["kernel"]
 
 
-def test_the_equation_needs_the_penalty_on_all_parameters():
+def test_the_equation_needs_the_penalty_on_all_parameters() -> None:
     with pytest.raises(ValueError, match="l2_on must be 'all' where task.dynamics is true, got 'kernels'"):
         build(replace(PLAIN, task=Classify(dynamics=True), l2_on="kernels"))
 
 
 @pytest.mark.parametrize("optimizer", [Adamw(weight_decay=0.1), Optax(name="adagrad")])
-def test_an_epoch_trains_with_another_optimiser_and_replays_bit_for_bit(optimizer):
+def test_an_epoch_trains_with_another_optimiser_and_replays_bit_for_bit(optimizer: Adamw | Optax) -> None:
     program = replace(PLAIN, optimizer=optimizer)
     rates = np.full(4, 0.003, np.float32)
     training, before, after, sums = train(program, rates=rates)
@@ -300,7 +303,7 @@ def test_an_epoch_trains_with_another_optimiser_and_replays_bit_for_bit(optimize
     assert training.metrics([sums], training.evaluate(after))["train_loss"] < 6
 
 
-def test_schedule_free_trains_at_one_set_of_weights_and_is_tested_at_another():
+def test_schedule_free_trains_and_tests_at_different_weights() -> None:
     training, _, after, sums = train(replace(PLAIN, optimizer=ScheduleFree(b1=0.8), clip=None))
     tested = training.metrics([sums], training.evaluate(after))
     average = after._replace(params=optax.contrib.schedule_free_eval_params(after.slots, after.params), slots=())

@@ -4,16 +4,19 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from bitwise import bits, bits_of
 
+from abel.plans import Schedule
 from abel.schedules import SCHEDULES, Abel
 from workers.cohort import OtherDevice, WorkerMismatch, train
 from workers.config import Program, to_dict
@@ -24,7 +27,7 @@ from workers.workshop import Workshop
 EPOCHS = 5
 
 
-def schedule(kind, **settings):
+def schedule(kind: str, **settings: Any) -> Schedule:
     return SCHEDULES[kind](learning_rate=0.1, **settings)
 
 
@@ -43,11 +46,11 @@ class Stopping(Abel):
 
     stop_epoch: int
 
-    def init(self):
+    def init(self) -> Any:
         return super().init()._replace(stop_epoch=self.stop_epoch)
 
 
-def stopping(epoch):
+def stopping(epoch: int) -> Stopping:
     return Stopping(learning_rate=0.1, decay_factor=0.1, last_decay_epoch=None, stop_epoch=epoch)
 
 
@@ -63,11 +66,11 @@ def cohort(workshop: Workshop, tiny_program: Program) -> Cohort:
     )
 
 
-def records(reports, *, replay=False):
+def records(reports: Iterable[object], *, replay: bool = False) -> list[Any]:
     return [report for report in reports if isinstance(report, Record) and report.replay == replay]
 
 
-def follow(cohort, workshop):
+def follow(cohort: Cohort, workshop: Workshop) -> tuple[dict[str, Any], dict[str, Any]]:
     """Train a cohort and, like a driver, every cohort that parts from it: (epoch records by key, curve by trial)."""
     by_key, curves, pending = {}, {}, [cohort]
     while pending:
@@ -93,7 +96,7 @@ def follow(cohort, workshop):
     return by_key, curves
 
 
-def test_a_cohort_parts_where_plans_part_and_costs_its_distinct_trajectories(cohort, workshop):
+def test_a_cohort_costs_its_distinct_trajectories(cohort: Cohort, workshop: Workshop) -> None:
     by_key, curves = follow(cohort, workshop)
     assert set(curves) == {member.trial for member in MEMBERS}
     assert set(curves.values()) == {EPOCHS}
@@ -101,7 +104,7 @@ def test_a_cohort_parts_where_plans_part_and_costs_its_distinct_trajectories(coh
     assert len(by_key) == 5 + 3 + 1 + 5
 
 
-def test_sharing_is_invisible_in_the_records(cohort, workshop, tmp_path):
+def test_sharing_is_invisible_in_the_records(cohort: Cohort, workshop: Workshop, tmp_path: Path) -> None:
     by_key, _ = follow(cohort, workshop)
     for member in MEMBERS:
         alone = Workshop(checkpoints=tmp_path / member.trial, data_dir=None)
@@ -109,14 +112,14 @@ def test_sharing_is_invisible_in_the_records(cohort, workshop, tmp_path):
             assert bits(record.metrics) == bits(by_key[record.key].metrics)
 
 
-def test_members_whose_schedule_is_finished_end_and_the_others_go_on(cohort, workshop):
+def test_members_whose_schedule_is_finished_end_and_the_others_go_on(cohort: Cohort, workshop: Workshop) -> None:
     two, four = (Member(trial=f"stop-{epoch}", schedule=stopping(epoch)) for epoch in (2, 4))
     by_key, curves = follow(replace(cohort, members=(two, MEMBERS[0], four)), workshop)
     assert curves == {"stop-2": 2, "stop-4": 4, "constant": EPOCHS}
     assert len(by_key) == EPOCHS
 
 
-def test_a_cohort_of_finished_schedules_trains_no_epoch_more(cohort, workshop):
+def test_a_cohort_of_finished_schedules_trains_no_epoch_more(cohort: Cohort, workshop: Workshop) -> None:
     pair = tuple(Member(trial=trial, schedule=stopping(2)) for trial in "ab")
     *found, saved, end = train(replace(cohort, members=pair), workshop)
     assert [record.epoch for record in records(found)] == [1, 2]
@@ -127,13 +130,15 @@ def test_a_cohort_of_finished_schedules_trains_no_epoch_more(cohort, workshop):
     assert list(train(replace(cohort, members=pair, observations=told), workshop))[-1] == end
 
 
-def test_a_batch_that_grows_takes_fewer_steps(workshop, tiny_program):
+def test_a_batch_that_grows_takes_fewer_steps(workshop: Workshop, tiny_program: Program) -> None:
     grow = Member(trial="g", schedule=schedule("grow_batch", decay_factor=0.5, decay_epochs=(1, 3)))
     cohort = Cohort(program=tiny_program, identity=workshop.identity(tiny_program), seed=0, epochs=4, members=(grow,))
     training, sizes = workshop.training(tiny_program), []
     trained = type(training).advance
 
-    def counting(self, state, hyper, learning_rates, key, batch_size, stretch):
+    def counting(
+        self: Any, state: Any, hyper: Any, learning_rates: Any, key: Any, batch_size: int, stretch: tuple[int, int]
+    ) -> Any:
         sizes.append((batch_size, len(learning_rates)))
         return trained(self, state, hyper, learning_rates, key, batch_size, stretch)
 
@@ -147,21 +152,23 @@ def test_a_batch_that_grows_takes_fewer_steps(workshop, tiny_program):
     assert (found[-1].metrics["train_error"] * 64 / 100).is_integer()
 
 
-def test_records_count_epochs_from_one_and_chain(cohort, workshop):
+def test_records_count_epochs_from_one_and_chain(cohort: Cohort, workshop: Workshop) -> None:
     found = records(train(replace(cohort, members=MEMBERS[:1]), workshop))
     assert [record.epoch for record in found] == [1, 2, 3, 4, 5]
     assert [record.parent for record in found] == [cohort.root, *(record.key for record in found[:-1])]
     assert found[0].metrics["learning_rate_first"] == pytest.approx(0.1)
 
 
-def test_a_salt_keeps_states_apart_but_not_the_numbers(cohort, workshop):
+def test_a_salt_keeps_states_apart_but_not_the_numbers(cohort: Cohort, workshop: Workshop) -> None:
     one = replace(cohort, members=MEMBERS[:1])
     ours, salted = records(train(one, workshop)), records(train(replace(one, salt="x"), workshop))
     assert {record.key for record in ours}.isdisjoint(record.key for record in salted)
     assert bits_of(ours) == bits_of(salted)
 
 
-def test_closing_saves_and_another_workshop_goes_on_without_a_replay(cohort, workshop, tmp_path):
+def test_closing_saves_and_another_workshop_goes_on_without_a_replay(
+    cohort: Cohort, workshop: Workshop, tmp_path: Path
+) -> None:
     one = replace(cohort, members=MEMBERS[:1])
     whole = records(train(replace(one, salt=""), Workshop(checkpoints=tmp_path / "other", data_dir=None)))
     with closing(train(one, workshop)) as reports:
@@ -172,7 +179,9 @@ def test_closing_saves_and_another_workshop_goes_on_without_a_replay(cohort, wor
     assert bits_of([*begun, *records(again)]) == bits_of(whole)
 
 
-def test_a_lost_checkpoint_costs_replays_that_equal_the_records(cohort, workshop, tmp_path):
+def test_a_lost_checkpoint_costs_replays_that_equal_the_records(
+    cohort: Cohort, workshop: Workshop, tmp_path: Path
+) -> None:
     one = replace(cohort, members=MEMBERS[:1])
     whole = records(train(one, workshop))
     late = replace(one, observations=tuple(record.observation for record in whole[:3]))
@@ -181,7 +190,9 @@ def test_a_lost_checkpoint_costs_replays_that_equal_the_records(cohort, workshop
     assert bits_of(records(reports)) == bits_of(whole[3:])
 
 
-def test_a_worker_that_contradicts_the_history_stops_and_saves_nothing(cohort, workshop, tmp_path):
+def test_a_worker_that_contradicts_the_history_stops_and_saves_nothing(
+    cohort: Cohort, workshop: Workshop, tmp_path: Path
+) -> None:
     one = replace(cohort, members=MEMBERS[:1])
     first, second, *_ = records(train(one, workshop))
     told = (first.observation, second.observation._replace(train_loss=9.0))
@@ -191,7 +202,9 @@ def test_a_worker_that_contradicts_the_history_stops_and_saves_nothing(cohort, w
     assert second.key not in empty.checkpoints
 
 
-def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_used(cohort, workshop, tmp_path):
+def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_used(
+    cohort: Cohort, workshop: Workshop, tmp_path: Path
+) -> None:
     by_key, _ = follow(cohort, workshop)
     trunk = records(train(replace(cohort, members=MEMBERS[:1]), Workshop(checkpoints=tmp_path / "x", data_dir=None)))
     damaged = trunk[3].key
@@ -205,7 +218,7 @@ def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_used(cohort, work
     assert not stray.exists()
 
 
-def test_saves_come_by_time_at_forks_and_at_the_end(cohort, tmp_path):
+def test_saves_come_by_time_at_forks_and_at_the_end(cohort: Cohort, tmp_path: Path) -> None:
     often = Workshop(checkpoints=tmp_path / "often", data_dir=None, save_every_seconds=0.0)
     saved = [report.epoch for report in train(replace(cohort, members=MEMBERS[:1]), often) if isinstance(report, Saved)]
     assert saved == [0, 1, 2, 3, 4, 5]
@@ -216,7 +229,9 @@ def test_saves_come_by_time_at_forks_and_at_the_end(cohort, tmp_path):
     assert saved == [2, 5]
 
 
-def test_saves_come_when_so_many_seconds_have_passed_and_not_before(cohort, tmp_path, monkeypatch):
+def test_saves_come_when_so_many_seconds_have_passed_and_not_before(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [0.0]
     monkeypatch.setattr("workers.cohort.time.monotonic", lambda: now[0])
     workshop = Workshop(checkpoints=tmp_path / "timed", data_dir=None)
@@ -231,7 +246,9 @@ def test_saves_come_when_so_many_seconds_have_passed_and_not_before(cohort, tmp_
     assert saved == [3, 6, 9, 12]
 
 
-def test_a_workshop_that_is_leaving_saves_after_its_epoch_and_the_next_one_goes_on_there(cohort, workshop, tmp_path):
+def test_a_leaving_workshop_saves_and_the_next_one_goes_on_there(
+    cohort: Cohort, workshop: Workshop, tmp_path: Path
+) -> None:
     one = replace(cohort, members=MEMBERS[:1])
     whole = records(train(one, Workshop(checkpoints=tmp_path / "whole", data_dir=None)))
     begun = []
@@ -249,7 +266,9 @@ def test_a_workshop_that_is_leaving_saves_after_its_epoch_and_the_next_one_goes_
     assert bits_of([*records(begun), *records(again)]) == bits_of(whole)
 
 
-def test_a_workshop_that_is_leaving_while_it_replays_leaves_the_rest_to_the_next(cohort, workshop, tmp_path):
+def test_a_workshop_that_leaves_in_a_replay_leaves_the_rest_to_the_next(
+    cohort: Cohort, workshop: Workshop, tmp_path: Path
+) -> None:
     one = replace(cohort, members=MEMBERS[:1])
     whole = records(train(one, Workshop(checkpoints=tmp_path / "whole", data_dir=None)))
     late = replace(one, observations=tuple(record.observation for record in whole[:4]))
@@ -288,9 +307,9 @@ for report in train(cohort, workshop):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
-def test_after_a_kill_only_the_epochs_since_the_last_checkpoint_are_trained_again(
-    cohort, tiny_program, tmp_path, seconds
-):
+def test_after_a_kill_epochs_since_the_checkpoint_are_trained_again(
+    cohort: Cohort, tiny_program: Program, tmp_path: Path, seconds: float
+) -> None:
     one, died_after = replace(cohort, epochs=42, members=MEMBERS[:1]), 40
     arguments = [str(tmp_path / "killed"), json.dumps(to_dict(tiny_program)), str(seconds), str(died_after)]
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, check=False)
@@ -305,7 +324,7 @@ def test_after_a_kill_only_the_epochs_since_the_last_checkpoint_are_trained_agai
     assert bits_of(records(reports)) == bits_of(whole[died_after:])
 
 
-def test_divergence_is_an_outcome(workshop, tiny_program):
+def test_divergence_is_an_outcome(workshop: Workshop, tiny_program: Program) -> None:
     wild = (
         Member(trial="a", schedule=replace(schedule("constant"), learning_rate=1e9)),
         Member(trial="b", schedule=SCHEDULES["decay_at"](learning_rate=1e9, decay_factor=0.1, decay_epoch=3)),
@@ -319,7 +338,7 @@ def test_divergence_is_an_outcome(workshop, tiny_program):
     assert end.epoch == records(found)[-1].epoch < 3
 
 
-def test_a_cohort_that_had_diverged_when_its_worker_was_lost_ends_so(workshop, tiny_program):
+def test_a_cohort_that_had_diverged_when_its_worker_was_lost_ends_so(workshop: Workshop, tiny_program: Program) -> None:
     abel = Member(trial="a", schedule=SCHEDULES["abel"](learning_rate=1e9, decay_factor=0.1, last_decay_epoch=None))
     cohort = Cohort(
         program=tiny_program, identity=workshop.identity(tiny_program), seed=0, epochs=EPOCHS, members=(abel,)
@@ -330,24 +349,26 @@ def test_a_cohort_that_had_diverged_when_its_worker_was_lost_ends_so(workshop, t
     assert end == Ended(trials=("a",), epoch=len(found), diverged=True)
 
 
-def test_a_worker_that_computes_something_else_refuses(cohort, workshop):
+def test_a_worker_that_computes_something_else_refuses(cohort: Cohort, workshop: Workshop) -> None:
     foreign = replace(cohort.identity, numerics={**cohort.identity.numerics, "threads": "64"})
     with pytest.raises(WorkerMismatch, match="threads: 64, 1") as info:
         next(iter(train(replace(cohort, identity=foreign), workshop)))
     assert not isinstance(info.value, OtherDevice)
 
 
-def test_a_worker_on_another_device_says_so(cohort, workshop):
+def test_a_worker_on_another_device_says_so(cohort: Cohort, workshop: Workshop) -> None:
     foreign = replace(cohort.identity, numerics={**cohort.identity.numerics, "device": "gpu: A100"})
     with pytest.raises(OtherDevice, match="device: gpu: A100, cpu: "):
         next(iter(train(replace(cohort, identity=foreign), workshop)))
 
 
-def _train(cohort, directory):
+def _train(cohort: Cohort, directory: Path) -> list[dict[str, str]]:
     return bits_of(records(train(cohort, Workshop(checkpoints=directory, data_dir=None))))
 
 
-def test_a_child_trained_by_another_process_than_its_parent_is_the_same(cohort, workshop, tmp_path, monkeypatch):
+def test_a_child_trained_by_another_process_than_its_parent_is_the_same(
+    cohort: Cohort, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     pair = replace(cohort, members=MEMBERS[:2])
     begun = []

@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -44,11 +44,11 @@ class Net:
     groups: int = added(1)
 
 
-def test_a_dictionary_holds_every_field_and_its_kind():
+def test_a_dictionary_holds_every_field_and_its_kind() -> None:
     assert to_dict(PROGRAM) == WRITTEN
 
 
-def test_a_field_that_was_added_later_is_written_only_where_it_is_used():
+def test_a_field_that_was_added_later_is_written_only_where_it_is_used() -> None:
     assert to_dict(replace(PROGRAM, l2_on="kernels", label_smoothing=0.1)) == WRITTEN | {
         "l2_on": "kernels",
         "label_smoothing": 0.1,
@@ -57,13 +57,13 @@ def test_a_field_that_was_added_later_is_written_only_where_it_is_used():
     assert to_dict(Net(groups=2)) == {"kind": "net", "width": 4, "groups": 2}
 
 
-def test_equal_programs_have_equal_json_however_their_numbers_are_spelt():
+def test_equal_programs_have_equal_json_however_their_numbers_are_spelt() -> None:
     plain = ClassifyProgram(task=Classify(), model=Vgg5(), data=Digits(), optimizer=Sgd(), batch_size=16, clip=5.0)
     spelt = [replace(plain, l2=l2, clip=clip) for l2, clip in [(0, 5), (-0.0, 5.0), (0.0, 5)]]
     assert len({json.dumps(to_dict(program)) for program in [plain, *spelt]}) == 1
 
 
-def test_options_are_written_in_one_order():
+def test_options_are_written_in_one_order() -> None:
     texts = [
         json.dumps(to_dict(Optax(name="rmsprop", options=given)))
         for given in ({"eps": 1.0, "decay": 0.5}, {"decay": 0.5, "eps": 1.0})
@@ -71,7 +71,7 @@ def test_options_are_written_in_one_order():
     assert texts[0] == texts[1]
 
 
-def test_the_parts_of_a_program_are_its_tagged_variants():
+def test_the_parts_of_a_program_are_its_tagged_variants() -> None:
     assert variants_of(PROGRAM) == [PROGRAM.task, PROGRAM.optimizer, PROGRAM.model, PROGRAM.data]
     assert {item.name for item in fields(PROGRAM)} > {"task", "optimizer", "model", "data"}
 
@@ -88,6 +88,6 @@ def test_the_parts_of_a_program_are_its_tagged_variants():
         ({"initial_scale": 0.0}, "initial_scale must be finite and above 0, got 0.0"),
     ],
 )
-def test_numbers_out_of_range_are_refused(changed, message):
+def test_numbers_out_of_range_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(PROGRAM, **changed)

@@ -15,18 +15,20 @@ ERROR = Metric(name="test_error", label="test error", unit="%", worst=90.0)
     ("metric", "value", "error", "worst"),
     [(ERROR, 12.3, 12.3, 90.0), (ACCURACY, 87.5, 12.5, 90.0), (MATTHEWS, 0.5, 25.0, 50.0), (MATTHEWS, 1.0, 0.0, 50.0)],
 )
-def test_an_error_counts_from_the_best_end_of_the_range(metric, value, error, worst):
+def test_an_error_counts_from_the_best_end_of_the_range(
+    metric: Metric, value: float, error: float, worst: float
+) -> None:
     assert metric.error(value) == error
     assert metric.error_of({metric.name: value, "another": 0.0}) == error
     assert metric.worst_error == worst
 
 
-def test_what_is_not_finite_stays_so():
+def test_what_is_not_finite_stays_so() -> None:
     assert math.isnan(ACCURACY.error(math.nan))
     assert Metric(name="m", label="m").worst_error is None
 
 
-def test_columns_and_labels_are_named_after_the_metric():
+def test_columns_and_labels_are_named_after_the_metric() -> None:
     assert [ERROR.column(name) for name in ("minimum", "final", "selected")] == [
         "minimum_test_error",
         "final_test_error",
@@ -38,6 +40,6 @@ def test_columns_and_labels_are_named_after_the_metric():
 
 
 @pytest.mark.parametrize("bounds", [(0.0, math.inf), (1.0, 1.0), (math.nan, 1.0)])
-def test_a_range_without_ends_is_refused(bounds):
+def test_a_range_without_ends_is_refused(bounds: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="metric m: bounds must be two finite numbers, the first smaller"):
         Metric(name="m", label="m", bounds=bounds)

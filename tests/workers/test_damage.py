@@ -9,6 +9,8 @@ import shutil
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from bitwise import bits, bits_of
@@ -28,7 +30,7 @@ EPOCHS = 4
 class Scene:
     """A trial's checkpoints after every epoch; ``last`` is the place of the deepest."""
 
-    def __init__(self, program, directory):
+    def __init__(self, program: Program, directory: Path) -> None:
         self.directory = directory / "checkpoints"
         self.pristine = directory / "pristine"
         self.workshop = Workshop(checkpoints=self.directory, data_dir=None, save_every_seconds=0.0)
@@ -44,18 +46,18 @@ class Scene:
         shutil.rmtree(self.place(self.following.key))
         shutil.copytree(self.directory, self.pristine)
 
-    def place(self, key):
+    def place(self, key: str) -> Path:
         return self.directory / key[:2] / key
 
     @property
-    def last(self):
+    def last(self) -> Path:
         return self.place(self.keys[-1])
 
-    def heal(self):
+    def heal(self) -> None:
         shutil.rmtree(self.directory)
         shutil.copytree(self.pristine, self.directory)
 
-    def go_on(self):
+    def go_on(self) -> tuple[list[Any], list[Any], list[dict[str, str]]]:
         """The keys found damaged, the epochs trained again, and the new epochs' bits."""
         reports = list(train(self.begun, self.workshop))
         damaged = [report.key for report in reports if isinstance(report, Damaged)]
@@ -64,29 +66,29 @@ class Scene:
         return damaged, again, bits_of(record for record in trained if not record.replay)
 
 
-def files_of(scene):
+def files_of(scene: Scene) -> list[Any]:
     return sorted(path for path in scene.last.rglob("*") if path.is_file())
 
 
-def a_file(scene, draw):
+def a_file(scene: Scene, draw: random.Random) -> Path:
     return draw.choice([path for path in files_of(scene) if path.stat().st_size])
 
 
-def flip_a_bit(scene, draw):
+def flip_a_bit(scene: Scene, draw: random.Random) -> None:
     path = a_file(scene, draw)
     content = bytearray(path.read_bytes())
     content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
     path.write_bytes(content)
 
 
-def flip_a_bit_of_the_manifest(scene, draw):
+def flip_a_bit_of_the_manifest(scene: Scene, draw: random.Random) -> None:
     path = scene.last / MANIFEST
     content = bytearray(path.read_bytes())
     content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
     path.write_bytes(content)
 
 
-def say_another_epoch(scene, draw):
+def say_another_epoch(scene: Scene, draw: random.Random) -> None:
     path = scene.last / MANIFEST
     text = path.read_text()
     changed = text.replace(f'"epoch": {EPOCHS}', f'"epoch": {EPOCHS + draw.randrange(1, 6)}')
@@ -94,38 +96,38 @@ def say_another_epoch(scene, draw):
     path.write_text(changed)
 
 
-def truncate(scene, draw):
+def truncate(scene: Scene, draw: random.Random) -> None:
     path = a_file(scene, draw)
     os.truncate(path, draw.randrange(path.stat().st_size))
 
 
-def empty(scene, draw):
+def empty(scene: Scene, draw: random.Random) -> None:
     os.truncate(a_file(scene, draw), 0)
 
 
-def drop(scene, draw):
+def drop(scene: Scene, draw: random.Random) -> None:
     draw.choice(files_of(scene)).unlink()
 
 
-def drop_the_state(scene, draw):
+def drop_the_state(scene: Scene, draw: random.Random) -> None:
     shutil.rmtree(scene.last / "state")
 
 
-def append(scene, draw):
+def append(scene: Scene, draw: random.Random) -> None:
     with draw.choice(files_of(scene)).open("ab") as file:
         file.write(draw.randbytes(draw.randrange(1, 9)))
 
 
-def add_a_stray_file(scene, draw):
+def add_a_stray_file(scene: Scene, draw: random.Random) -> None:
     folders = [scene.last, *(path for path in scene.last.rglob("*") if path.is_dir())]
     (draw.choice(folders) / "stray").write_bytes(draw.randbytes(draw.randrange(9)))
 
 
-def add_a_link(scene, draw):
+def add_a_link(scene: Scene, draw: random.Random) -> None:
     (scene.last / "state" / "link").symlink_to(draw.choice([scene.last / MANIFEST, scene.last / "nowhere"]))
 
 
-def swap_two_files(scene, draw):
+def swap_two_files(scene: Scene, draw: random.Random) -> None:
     one, other = draw.sample([path for path in files_of(scene) if path.name != MANIFEST], 2)
     if one.read_bytes() == other.read_bytes():
         one.write_bytes(b"not the other")
@@ -134,7 +136,7 @@ def swap_two_files(scene, draw):
     other.write_bytes(content)
 
 
-def copy_under_another_key(scene, draw):
+def copy_under_another_key(scene: Scene, draw: random.Random) -> None:
     shutil.rmtree(scene.last)
     shutil.copytree(scene.place(draw.choice(scene.keys[:-1])), scene.last)
 
@@ -151,7 +153,7 @@ def scene(tiny_program: Program, tmp_path_factory: pytest.TempPathFactory) -> Sc
 
 
 @pytest.mark.slow
-def test_no_damage_is_silent_and_none_changes_the_curve(scene):
+def test_no_damage_is_silent_and_none_changes_the_curve(scene: Scene) -> None:
     assert scene.go_on() == ([], [], [bits(scene.following.metrics)])
     draw, done = random.Random(SEED), Counter()
     for number in range(HARMS):
@@ -169,14 +171,14 @@ def test_no_damage_is_silent_and_none_changes_the_curve(scene):
     assert done.total() == HARMS
 
 
-def test_when_several_are_damaged_the_deepest_whole_one_is_used(scene):
+def test_when_several_are_damaged_the_deepest_whole_one_is_used(scene: Scene) -> None:
     scene.heal()
     for key in scene.keys[1:]:
         (scene.place(key) / MANIFEST).write_text("{}")
     assert scene.go_on() == (scene.keys[:0:-1], [2, 3, 4], [bits(scene.following.metrics)])
 
 
-def test_drafts_that_a_dead_process_left_are_never_read(scene):
+def test_drafts_that_a_dead_process_left_are_never_read(scene: Scene) -> None:
     scene.heal()
     draft = scene.last.parent / f"{DRAFT}{0:032x}"
     scene.last.rename(draft)

@@ -1,14 +1,17 @@
 """Data sources: what the arrays hold, and what is said when there are none."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from tfds_files import TfdsWriter
 
 from workers.data import DataError, augmentation
 from workers.data import prepare as preparation
@@ -20,13 +23,15 @@ RANDOM = np.random.default_rng(0)
 SHARED = Path(os.environ.get("ABEL_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data" / "tfds")
 
 
-def examples(count, shape=(6, 4, 3), classes=5):
+def examples(count: int, shape: tuple[int, int, int] = (6, 4, 3), classes: int = 5) -> list[dict[str, Any]]:
     return [
         {"image": RANDOM.integers(256, size=shape, dtype=np.uint8), "label": index % classes} for index in range(count)
     ]
 
 
-def write_small(writer, name="small", train=12, test=5, **features):
+def write_small(
+    writer: TfdsWriter, name: str = "small", train: int = 12, test: int = 5, **features: Any
+) -> dict[str, Any]:
     splits = {"train": examples(train), "test": examples(test)}
     writer.write(name, splits, features or {"image": writer.image(6, 4, 3), "label": writer.label(5)})
     return splits
@@ -35,7 +40,7 @@ def write_small(writer, name="small", train=12, test=5, **features):
 # --- digits
 
 
-def test_digits_are_split_without_overlap_and_scaled():
+def test_digits_are_split_without_overlap_and_scaled() -> None:
     dataset = Digits().load(None)
     assert dataset.train_images.shape == (1297, 8, 8, 1)
     assert dataset.test_images.shape == (500, 8, 8, 1)
@@ -48,7 +53,7 @@ def test_digits_are_split_without_overlap_and_scaled():
     assert len({image.tobytes() for image in dataset.test_images} - train) >= 499  # scikit-learn holds few twins
 
 
-def test_pairs_are_two_digits_side_by_side_from_their_own_half():
+def test_pairs_are_two_digits_side_by_side_from_their_own_half() -> None:
     digits, pairs = Digits(test=500).load(None), DigitPairs().load(None)
     assert pairs.train_images.shape == (1500, 8, 16, 1)
     assert pairs.test_images.shape == (1000, 8, 16, 1)
@@ -63,7 +68,7 @@ def test_pairs_are_two_digits_side_by_side_from_their_own_half():
             assert label == 10 * left + right
 
 
-def test_digest_names_the_arrays_and_what_scales_and_counts_them():
+def test_digest_names_the_arrays_and_what_scales_and_counts_them() -> None:
     one = DigitPairs(train=20, test=10).load(None)
     assert one.digest == DigitPairs(train=20, test=10).load(None).digest
     assert one.digest != DigitPairs(train=20, test=10, seed=1).load(None).digest
@@ -79,7 +84,7 @@ def test_digest_names_the_arrays_and_what_scales_and_counts_them():
 # --- tfds
 
 
-def test_tfds_images_are_read_as_written(tfds_writer):
+def test_tfds_images_are_read_as_written(tfds_writer: TfdsWriter) -> None:
     splits = write_small(tfds_writer)
     dataset = Tfds(name="small").load(tfds_writer.directory)
     assert dataset.train_images.dtype == np.uint8
@@ -92,7 +97,9 @@ def test_tfds_images_are_read_as_written(tfds_writer):
     np.testing.assert_allclose(dataset.std, scaled.std((0, 1, 2)))
 
 
-def test_a_subset_is_the_first_images_and_decodes_no_others(tfds_writer, monkeypatch):
+def test_a_subset_is_the_first_images_and_decodes_no_others(
+    tfds_writer: TfdsWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     splits = write_small(tfds_writer)
     decoded = []
     import tensorflow_datasets as tfds
@@ -109,7 +116,7 @@ def test_a_subset_is_the_first_images_and_decodes_no_others(tfds_writer, monkeyp
     assert len(decoded) == 9
 
 
-def test_shrunk_images_are_means_of_blocks(tfds_writer):
+def test_shrunk_images_are_means_of_blocks(tfds_writer: TfdsWriter) -> None:
     splits = write_small(tfds_writer)
     pixels = np.array([example["image"] for example in splits["train"]], float)
     by_hand = (pixels[:, ::2, ::2] + pixels[:, 1::2, ::2] + pixels[:, ::2, 1::2] + pixels[:, 1::2, 1::2]) / 4
@@ -121,7 +128,7 @@ def test_shrunk_images_are_means_of_blocks(tfds_writer):
     np.testing.assert_allclose(dataset.std, np.rint(by_hand).std((0, 1, 2)) / 255)
 
 
-def test_a_shrink_that_does_not_divide_the_sides_is_refused(tfds_writer):
+def test_a_shrink_that_does_not_divide_the_sides_is_refused(tfds_writer: TfdsWriter) -> None:
     write_small(tfds_writer)
     rule = "small: shrink must divide the sides of image 0, 6 and 4, got 3"
     with pytest.raises(DataError, match=rule):
@@ -130,7 +137,7 @@ def test_a_shrink_that_does_not_divide_the_sides_is_refused(tfds_writer):
         Tfds(shrink=0)
 
 
-def test_other_splits_can_be_named(tfds_writer):
+def test_other_splits_can_be_named(tfds_writer: TfdsWriter) -> None:
     features = {"picture": tfds_writer.image(6, 4, 3), "answer": tfds_writer.label(5)}
     renamed = [{"picture": item["image"], "answer": item["label"]} for item in examples(8)]
     tfds_writer.write("odd", {"first": renamed[:6], "second": renamed[6:]}, features)
@@ -140,7 +147,7 @@ def test_other_splits_can_be_named(tfds_writer):
         Tfds(name="odd").load(tfds_writer.directory)
 
 
-def test_a_set_that_is_not_image_classification_is_refused(tfds_writer):
+def test_a_set_that_is_not_image_classification_is_refused(tfds_writer: TfdsWriter) -> None:
     number = {
         "pythonClassName": "tensorflow_datasets.core.features.scalar.Scalar",
         "tensor": {"shape": {}, "dtype": "int64", "encoding": "none"},
@@ -152,7 +159,7 @@ def test_a_set_that_is_not_image_classification_is_refused(tfds_writer):
         Tfds(name="scores").load(tfds_writer.directory)
 
 
-def test_images_of_several_shapes_are_refused(tfds_writer):
+def test_images_of_several_shapes_are_refused(tfds_writer: TfdsWriter) -> None:
     mixed = [*examples(2), *examples(1, shape=(5, 4, 3))]
     features = {"image": tfds_writer.image(None, None, 3), "label": tfds_writer.label(5)}
     tfds_writer.write("mixed", {"train": mixed, "test": mixed[:1]}, features)
@@ -161,7 +168,7 @@ def test_images_of_several_shapes_are_refused(tfds_writer):
     Tfds(name="mixed", subset=2).load(tfds_writer.directory)
 
 
-def test_unlabelled_splits_are_refused(tfds_writer):
+def test_unlabelled_splits_are_refused(tfds_writer: TfdsWriter) -> None:
     features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
     unlabelled = [example | {"label": -1} for example in examples(2)]
     tfds_writer.write("hidden", {"train": examples(6), "test": unlabelled}, features)
@@ -169,7 +176,7 @@ def test_unlabelled_splits_are_refused(tfds_writer):
         Tfds(name="hidden").load(tfds_writer.directory)
 
 
-def test_labels_of_classes_that_there_are_not_are_refused(tfds_writer):
+def test_labels_of_classes_that_there_are_not_are_refused(tfds_writer: TfdsWriter) -> None:
     features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
     beyond = [*examples(4), examples(1)[0] | {"label": 5}]
     tfds_writer.write("beyond", {"train": beyond, "test": examples(2)}, features)
@@ -177,7 +184,7 @@ def test_labels_of_classes_that_there_are_not_are_refused(tfds_writer):
         Tfds(name="beyond").load(tfds_writer.directory)
 
 
-def test_test_images_of_another_shape_are_refused(tfds_writer):
+def test_test_images_of_another_shape_are_refused(tfds_writer: TfdsWriter) -> None:
     features = {"image": tfds_writer.image(None, None, 3), "label": tfds_writer.label(5)}
     tfds_writer.write("apart", {"train": examples(6), "test": examples(2, shape=(5, 4, 3))}, features)
     rule = r"apart: training and test images must have one shape, got \(6, 4, 3\) and \(5, 4, 3\)"
@@ -185,7 +192,7 @@ def test_test_images_of_another_shape_are_refused(tfds_writer):
         Tfds(name="apart", stream=False).load(tfds_writer.directory)
 
 
-def test_training_images_of_one_class_are_refused(tfds_writer):
+def test_training_images_of_one_class_are_refused(tfds_writer: TfdsWriter) -> None:
     features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
     alike = [example | {"label": 3} for example in examples(6)]
     tfds_writer.write("alike", {"train": [*alike, *examples(2)], "test": examples(6)}, features)
@@ -194,7 +201,7 @@ def test_training_images_of_one_class_are_refused(tfds_writer):
     Tfds(name="alike").load(tfds_writer.directory)
 
 
-def test_an_empty_split_of_a_resident_set_is_refused(tfds_writer):
+def test_an_empty_split_of_a_resident_set_is_refused(tfds_writer: TfdsWriter) -> None:
     features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
     tfds_writer.write("half", {"train": examples(6), "test": []}, features)
     with pytest.raises(DataError, match="half: split 'test' must not be empty"):
@@ -202,7 +209,7 @@ def test_an_empty_split_of_a_resident_set_is_refused(tfds_writer):
 
 
 @pytest.mark.parametrize("broken", [b"no image", b""])
-def test_an_image_that_cannot_be_decoded_is_numbered(tfds_writer, broken):
+def test_an_image_that_cannot_be_decoded_is_numbered(tfds_writer: TfdsWriter, broken: bytes) -> None:
     features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
     train = [*examples(2), {"image": broken, "label": 1}, *examples(2)]
     tfds_writer.write("torn", {"train": train, "test": examples(2)}, features)
@@ -211,13 +218,13 @@ def test_an_image_that_cannot_be_decoded_is_numbered(tfds_writer, broken):
 
 
 @pytest.mark.parametrize(("field", "size"), [("subset", 12), ("test_subset", 5)])
-def test_a_subset_larger_than_its_split_is_refused(tfds_writer, field, size):
+def test_a_subset_larger_than_its_split_is_refused(tfds_writer: TfdsWriter, field: str, size: int) -> None:
     write_small(tfds_writer)
     with pytest.raises(DataError, match=f"small: {field} must be at most {size}, the size of split .*, got 13"):
         Tfds(name="small", **{field: 13}).load(tfds_writer.directory)
 
 
-def test_what_is_missing_is_said_with_the_remedy(tfds_writer):
+def test_what_is_missing_is_said_with_the_remedy(tfds_writer: TfdsWriter) -> None:
     directory = tfds_writer.directory
     with pytest.raises(DataError, match="a data directory must be given"):
         Tfds(name="small").load(None)
@@ -227,7 +234,7 @@ def test_what_is_missing_is_said_with_the_remedy(tfds_writer):
         Tfds(name="small").load(directory)
 
 
-def test_other_file_formats_are_refused(tfds_writer):
+def test_other_file_formats_are_refused(tfds_writer: TfdsWriter) -> None:
     features = {"image": tfds_writer.image(6, 4, 3), "label": tfds_writer.label(5)}
     tfds_writer.write("old", {"train": examples(2), "test": examples(1)}, features, file_format="tfrecord")
     with pytest.raises(DataError, match="must be stored as array_record, got tfrecord: run `abel data prepare old"):
@@ -235,7 +242,7 @@ def test_other_file_formats_are_refused(tfds_writer):
 
 
 @pytest.mark.skipif(not (SHARED / "cifar10").is_dir(), reason=f"no prepared cifar10 in {SHARED} (ABEL_SHARED_DATA)")
-def test_real_cifar10_is_read():
+def test_real_cifar10_is_read() -> None:
     dataset = Tfds(name="cifar10", subset=200, test_subset=100).load(SHARED)
     assert dataset.train_images.shape == (200, 32, 32, 3)
     assert dataset.classes == 10
@@ -247,12 +254,12 @@ def test_real_cifar10_is_read():
 # --- prepare
 
 
-def test_prepare_leaves_what_is_there(tfds_writer):
+def test_prepare_leaves_what_is_there(tfds_writer: TfdsWriter) -> None:
     write_small(tfds_writer)
     assert preparation.prepare("small", tfds_writer.directory) == tfds_writer.directory / "small" / "1.0.0"
 
 
-def test_prepare_says_that_tensorflow_is_missing(tmp_path, monkeypatch):
+def test_prepare_says_that_tensorflow_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "find_spec", lambda name: None)
     with pytest.raises(
         DataError, match=r"needs TensorFlow, which is not installed: pip install 'abel-sweeps\[prepare\]'"
@@ -265,14 +272,14 @@ class Unreachable:
 
     data_path = "unused"
 
-    def __init__(self, features):
+    def __init__(self, features: Any) -> None:
         self.info = type("Info", (), {"features": features})
 
-    def download_and_prepare(self):
+    def download_and_prepare(self) -> NoReturn:
         raise ConnectionError("no route to host")
 
 
-def test_prepare_says_that_the_network_is_missing(tmp_path, monkeypatch):
+def test_prepare_says_that_the_network_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow_datasets as tfds
 
     features = tfds.features.FeaturesDict(
@@ -286,7 +293,9 @@ def test_prepare_says_that_the_network_is_missing(tmp_path, monkeypatch):
         preparation.prepare("cifar10", tmp_path)
 
 
-def test_prepare_refuses_before_downloading_what_cannot_be_trained_on(tmp_path, monkeypatch):
+def test_prepare_refuses_before_downloading_what_cannot_be_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tensorflow_datasets as tfds
 
     features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
@@ -296,7 +305,7 @@ def test_prepare_refuses_before_downloading_what_cannot_be_trained_on(tmp_path, 
         preparation.prepare("imdb", tmp_path)
 
 
-def test_prepare_refuses_names_that_tfds_does_not_know(tmp_path, monkeypatch):
+def test_prepare_refuses_names_that_tfds_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "find_spec", lambda name: object())
     with pytest.raises(DataError, match="has no set named 'no_such_set'"):
         preparation.prepare("no_such_set", tmp_path)
@@ -305,7 +314,7 @@ def test_prepare_refuses_names_that_tfds_does_not_know(tmp_path, monkeypatch):
 # --- augmentation
 
 
-def by_hand(image, flip, crop, roll):
+def by_hand(image: np.ndarray, flip: bool, crop: Sequence[int], roll: Sequence[int]) -> np.ndarray:
     """One image flipped, cropped out of its reflection, then rolled."""
     image = image[:, ::-1] if flip else image
     pad = 2
@@ -315,7 +324,7 @@ def by_hand(image, flip, crop, roll):
     return np.roll(padded[rows : rows + height, columns : columns + width], roll, axis=(0, 1))
 
 
-def test_every_augmented_image_is_a_flip_crop_and_roll_of_its_own():
+def test_every_augmented_image_is_a_flip_crop_and_roll_of_its_own() -> None:
     images = jnp.asarray(RANDOM.integers(256, size=(3, 5, 6, 2), dtype=np.uint8))
     moves = [
         (flip, (row, column), (down, right))
@@ -334,7 +343,7 @@ def test_every_augmented_image_is_a_flip_crop_and_roll_of_its_own():
     assert {move[2] for move in seen} == {(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
 
 
-def test_half_of_the_images_are_flipped():
+def test_half_of_the_images_are_flipped() -> None:
     image = RANDOM.normal(size=(1, 3, 4, 1))
     select = jax.jit(augmentation.select, static_argnums=2)
     found = select(jnp.asarray(image), jnp.zeros(400, int), Augment(flip=True), jax.random.key(0))
@@ -344,18 +353,18 @@ def test_half_of_the_images_are_flipped():
     assert 160 < sum(flipped) < 240
 
 
-def test_without_augmentation_images_are_untouched():
+def test_without_augmentation_images_are_untouched() -> None:
     images = jnp.asarray(RANDOM.normal(size=(4, 3, 3, 1)))
     chosen = jnp.asarray([2, 0, 2])
     np.testing.assert_array_equal(augmentation.select(images, chosen, Augment(), jax.random.key(0)), images[chosen])
 
 
-def test_a_crop_as_large_as_the_image_is_refused():
+def test_a_crop_as_large_as_the_image_is_refused() -> None:
     with pytest.raises(ValueError, match=r"augment.crop must be below the image's sides \(8, 4\), got 4"):
         check_augment(Augment(crop=4), (8, 4, 1), np.dtype(np.uint8))
 
 
-def test_the_digits_are_those_of_scikit_learn():
+def test_the_digits_are_those_of_scikit_learn() -> None:
     images, labels = load_digits(return_X_y=True)
     dataset = Digits(test=500, seed=3).load(None)
     order = np.random.default_rng(3).permutation(len(labels))

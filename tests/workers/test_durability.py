@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def is_whole(checkpoints: Checkpoints) -> bool:
     return all(np.array_equal(restored[name], STATE[name]) for name in STATE)
 
 
-def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint_or_none(tmp_path):
+def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint_or_none(tmp_path: Path) -> None:
     assert die(tmp_path, "0") == [0]
     events = int((tmp_path / "0" / "events").read_text())
     assert events > 20
@@ -106,7 +107,7 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint_or_none(tmp_pa
     assert found == {(False, 0), (False, 1), (True, 0)}
 
 
-def test_what_a_dead_process_left_goes_with_the_next_save_once_it_is_old(tmp_path):
+def test_what_a_dead_process_left_goes_with_the_next_save_once_it_is_old(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(KEY, 3, STATE)
     young, old = (tmp_path / KEY[:2] / f"{DRAFT}{name}" for name in ("young", "old"))
@@ -122,15 +123,15 @@ def test_what_a_dead_process_left_goes_with_the_next_save_once_it_is_old(tmp_pat
     assert is_whole(checkpoints)
 
 
-def test_everything_is_on_the_disk_before_a_checkpoint_appears_and_then_its_name(tmp_path, monkeypatch):
+def test_files_are_on_the_disk_before_a_checkpoint_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     happened: list[tuple[str, Path]] = []
     fsync, rename = os.fsync, os.rename
 
-    def note_sync(descriptor):
+    def note_sync(descriptor: int) -> None:
         happened.append(("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}"))))
         fsync(descriptor)
 
-    def note_rename(source, target):
+    def note_rename(source: Any, target: int) -> None:
         if Path(target).name == KEY:
             written = [path for path in Path(source).rglob("*") if path.is_file()]
             happened.extend(("written", path) for path in (*written, *{path.parent for path in written}))
@@ -180,7 +181,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_is_told_and_leaves_the_good_checkpoint_alone_and_room_heals_it(small_disk):
+def test_a_full_disk_leaves_the_last_good_checkpoint_alone(small_disk: Path) -> None:
     checkpoints, mega = Checkpoints(small_disk), 2**20 // 4
     assert save_elsewhere(small_disk, OTHER, mega) == ""
     said = save_elsewhere(small_disk, KEY, 4 * mega)

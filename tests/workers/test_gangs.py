@@ -1,7 +1,9 @@
 """The steps of a gang, with leader and peer in one process, where each has a training of its own."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,11 +61,11 @@ def cohort_of(program: Program, folder: Path) -> Cohort:
     return Cohort(program=program, identity=identity, seed=0, epochs=3, members=(member,))
 
 
-def records(reports):
+def records(reports: Iterable[object]) -> list[Any]:
     return [report for report in reports if isinstance(report, Record)]
 
 
-def test_a_peer_has_its_leader_s_states_also_after_a_restore_inside_an_epoch(tmp_path):
+def test_a_peer_has_its_leader_s_states_after_a_restore_too(tmp_path: Path) -> None:
     cohort = cohort_of(PROGRAM, tmp_path / "unused")
     alone = records(train(cohort, Workshop(checkpoints=tmp_path / "alone", data_dir=None)))
     left = Pair(tmp_path / "gang")

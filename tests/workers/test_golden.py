@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jax
 import numpy as np
@@ -55,7 +56,7 @@ def stored(name: str, like: dict[str, list[np.ndarray]]) -> dict[str, list[np.nd
         return {quantity: np.split(arrays[quantity].astype(np.float64), end[:-1]) for quantity, end in ends.items()}
 
 
-def above_tolerance(found, expected) -> dict[str, float]:
+def above_tolerance(found: Any, expected: dict[str, list[np.ndarray]]) -> dict[str, float]:
     return {name: error for name, error in golden.errors(found, expected).items() if not error <= golden.TOLERANCE}
 
 
@@ -65,7 +66,7 @@ def test_a_model_and_its_step_equal_pytorch(name: str) -> None:
     assert above_tolerance(found, stored(name, found)) == {}
 
 
-def training_of(case, given) -> Classification:
+def training_of(case: Any, given: Any) -> Classification:
     """The task on a data set that is the case's batch, for training and for the test."""
     dataset = Dataset(
         name="drawn",

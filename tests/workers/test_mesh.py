@@ -95,13 +95,13 @@ def assert_close(found: Any, expected: Any) -> None:
     np.testing.assert_allclose(metrics["test_loss"], expected_metrics["test_loss"], rtol=1e-2)
 
 
-def test_eight_devices_train_what_one_trains_with_the_same_bits_each_time(eight):
+def test_eight_devices_train_what_one_trains_with_the_same_bits_each_time(eight: dict[str, Any]) -> None:
     first, again = eight["whole"]
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert_close(first, trained(None))
 
 
-def test_groups_of_a_device_s_examples_are_those_of_one_device_and_need_no_exchange(eight):
+def test_groups_of_a_device_s_examples_need_no_exchange(eight: dict[str, Any]) -> None:
     assert_close(eight["groups"], trained(BATCH // DEVICES))
     whole, groups = eight["whole"][0][0][0], eight["groups"][0][0]
     assert not np.allclose(whole.collections["norm"]["var"], groups.collections["norm"]["var"], rtol=1e-3)
@@ -109,12 +109,12 @@ def test_groups_of_a_device_s_examples_are_those_of_one_device_and_need_no_excha
     assert eight["reductions"][BATCH // DEVICES] == 0
 
 
-def test_a_batch_that_devices_do_not_divide_is_refused_before_training(eight):
+def test_a_batch_that_devices_do_not_divide_is_refused_before_training(eight: dict[str, Any]) -> None:
     rule = "batch_size = 28 must be divisible by the number of devices of a worker, got 8 devices"
     assert eight["refusals"] == ["", rule]
 
 
-def test_one_device_has_no_mesh():
+def test_one_device_has_no_mesh() -> None:
     array = jnp.ones(3)
     assert mesh.mesh() is None
     assert mesh.split(array) is mesh.everywhere(array) is mesh.placed(array) is array

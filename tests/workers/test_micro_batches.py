@@ -1,6 +1,7 @@
 """Gradients of a batch as means over its parts: the training of the whole batch, to rounding."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,7 +28,7 @@ NORMED = replace(PROGRAM, model=WideResnet(depth=10, width=1, norm_examples=4))
 
 
 @pytest.mark.parametrize(("program", "parts"), [(PROGRAM, 8), (NORMED, 2)], ids=["vgg5", "wide_resnet"])
-def test_an_epoch_in_parts_is_that_of_whole_batches(program, parts):
+def test_an_epoch_in_parts_is_that_of_whole_batches(program: ClassifyProgram, parts: int) -> None:
     _, state, sums = epoch(program)
     _, in_parts, sums_of_parts = epoch(replace(program, micro_batches=parts))
     np.testing.assert_array_equal(sums_of_parts.errors, sums.errors)
@@ -55,12 +56,12 @@ def test_an_epoch_in_parts_is_that_of_whole_batches(program, parts):
         ),
     ],
 )
-def test_parts_that_do_not_divide_a_batch_are_refused_before_training(changed, message):
+def test_parts_that_do_not_divide_a_batch_are_refused_before_training(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(replace(PROGRAM, **changed))
 
 
-def test_a_batch_that_a_schedule_grows_must_divide_too():
+def test_a_batch_that_a_schedule_grows_must_divide_too() -> None:
     program = replace(NORMED, micro_batches=2)
     program.check_batch(24, 3)
     for size, devices, message in (
@@ -72,7 +73,7 @@ def test_a_batch_that_a_schedule_grows_must_divide_too():
             program.check_batch(size, devices)
 
 
-def test_the_default_is_left_out_of_a_program():
+def test_the_default_is_left_out_of_a_program() -> None:
     assert "micro_batches" not in to_dict(PROGRAM)
     assert to_dict(replace(PROGRAM, micro_batches=2)) == to_dict(PROGRAM) | {"micro_batches": 2}
     with pytest.raises(ValueError, match="micro_batches must be at least 1, got 0"):

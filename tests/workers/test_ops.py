@@ -1,6 +1,8 @@
 """The fast lowerings against XLA's own convolution and pooling."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +15,18 @@ from workers import ops
 NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
 
-def normal(seed, *shape):
+def normal(seed: int, *shape: Any) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 @partial(jax.jit, static_argnums=0)
-def with_gradients(function, cotangent, *inputs):
+def with_gradients(function: Callable[..., Any], cotangent: Any, *inputs: Any) -> tuple[Any, ...]:
     """The function's value and its gradients; compiled, because operation by operation it takes seconds."""
     value, vjp = jax.vjp(function, *inputs)
     return value, *vjp(cotangent)
 
 
-def reference(images, kernel):
+def reference(images: np.ndarray, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
@@ -39,7 +41,9 @@ def reference(images, kernel):
         ((64, 16, 16, 32), (3, 3, 32, 8), True, True),
     ],
 )
-def test_convolution_and_its_gradients_are_xlas(images, kernel, splits, chunked):
+def test_convolution_and_its_gradients_are_xlas(
+    images: tuple[int, int, int, int], kernel: tuple[int, int, int, int], splits: bool, chunked: bool
+) -> None:
     assert ops._splits(kernel) == splits
     assert (len(ops._chunks(jnp.zeros(images), kernel)) > 1) == chunked
     x, w, cotangent = normal(0, *images), normal(1, *kernel), normal(2, *images[:3], kernel[-1])
@@ -49,7 +53,9 @@ def test_convolution_and_its_gradients_are_xlas(images, kernel, splits, chunked)
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
 
 
-def test_convolution_and_its_gradients_of_bfloat16_are_those_of_float32_rounded(monkeypatch):
+def test_a_bfloat16_convolution_is_the_float32_one_rounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(ops, "_CACHE_BYTES", 1)  # chunks of one image, whose gradients must not be added in bfloat16
     shapes = (256, 4, 4, 4), (256, 4, 4, 8), (3, 3, 8, 4)
     given = [abs(normal(seed, *shape)).astype(jnp.bfloat16) for seed, shape in enumerate(shapes)]
@@ -71,11 +77,13 @@ def test_convolution_and_its_gradients_of_bfloat16_are_those_of_float32_rounded(
         ((256, 16, 16, 8), 3, 2, (0, 1), True),
     ],
 )
-def test_strided_convolution_and_its_gradients_are_xlas(images, side, stride, pads, chunked):
-    def ours(x, w):
+def test_strided_convolution_and_its_gradients_are_xlas(
+    images: tuple[int, int, int, int], side: int, stride: int, pads: tuple[int, int], chunked: bool
+) -> None:
+    def ours(x: jax.Array, w: Any) -> jax.Array:
         return ops.conv_strided(x, w, stride, pads[0])
 
-    def theirs(x, w):
+    def theirs(x: jax.Array, w: Any) -> jax.Array:
         return lax.conv_general_dilated(
             x, w, (stride, stride), (pads, pads), dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
@@ -88,7 +96,7 @@ def test_strided_convolution_and_its_gradients_are_xlas(images, side, stride, pa
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-def test_chunks_keep_their_copies_in_the_cache():
+def test_chunks_keep_their_copies_in_the_cache() -> None:
     shape = (3, 3, 32, 8)
     chunks = ops._chunks(jnp.zeros((64, 16, 16, 32)), shape)
     assert len(chunks) > 1
@@ -112,27 +120,27 @@ def test_chunks_keep_their_copies_in_the_cache():
         {},
     ],
 )
-def test_every_other_convolution_is_left_to_xla(changed):
+def test_every_other_convolution_is_left_to_xla(changed: dict[str, Any]) -> None:
     arguments = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": NHWC} | changed
     x, w = normal(0, 2, 8, 6, 4), normal(1, *arguments.pop("rhs", (3, 3, 4, 6)))
     ours = ops.conv_general_dilated(x, w, **arguments)
     np.testing.assert_allclose(ours, lax.conv_general_dilated(x, w, **arguments), rtol=1e-4, atol=1e-5)
 
 
-def test_other_layouts_are_left_to_xla():
+def test_other_layouts_are_left_to_xla() -> None:
     x, w = normal(0, 2, 4, 8, 6), normal(1, 6, 4, 3, 3)
     ours = ops.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW"))
     assert ours.shape == (2, 6, 8, 6)
 
 
-def windowed(images):
+def windowed(images: np.ndarray) -> jax.Array:
     return lax.reduce_window(images, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
 @pytest.mark.parametrize(
     "images", [normal(0, 3, 4, 6, 5), np.zeros((2, 4, 4, 1), np.float32), normal(1, 2, 4, 4, 2).round()]
 )
-def test_pool_and_its_gradient_are_xlas_also_among_equals(images):
+def test_pool_and_its_gradient_are_xlas_also_among_equals(images: np.ndarray) -> None:
     batch, height, width, channels = images.shape
     cotangent = normal(2, batch, height // 2, width // 2, channels)
     ours, theirs = (with_gradients(pool, cotangent, images) for pool in (ops.max_pool, windowed))

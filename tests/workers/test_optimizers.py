@@ -3,7 +3,9 @@
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,22 +58,22 @@ PAIRS = {
 }
 
 
-def gradient(params, number):
+def gradient(params: dict[str, Any], number: int) -> Any:
     """A gradient that changes from step to step."""
     return jax.tree.map(lambda leaf: 0.3 * leaf + 0.1 * (number + 1), params)
 
 
-def hyper(optimizer, **given):
+def hyper(optimizer: Any, **given: Any) -> dict[str, jax.Array]:
     numbers = {"l2": 0.0, "clip": math.inf, **given} | optimizer.hyper()
     return {name: jnp.float32(value) for name, value in numbers.items()}
 
 
-def stepped(optimizer, *, l2_on="all", **given):
+def stepped(optimizer: Any, *, l2_on: str = "all", **given: Any) -> tuple[dict[str, Any], list[Any]]:
     """Parameters after three steps, and what was measured in the first."""
     numbers = hyper(optimizer, **given)
 
     @jax.jit
-    def step(params, slots, rate, number):
+    def step(params: dict[str, Any], slots: Any, rate: Any, number: int) -> Any:
         return update.step(optimizer.static(), l2_on, numbers, rate, gradient(params, number), params, slots)
 
     params, slots, measured = PARAMS, optimizer.static().transform(numbers).init(PARAMS), []
@@ -81,7 +83,13 @@ def stepped(optimizer, *, l2_on="all", **given):
     return params, measured
 
 
-def by_optax(build, *, l2=0.0, clip=math.inf, on=lambda params: jax.tree.map(lambda leaf: 1.0, params)):
+def by_optax(
+    build: Callable[..., Any],
+    *,
+    l2: float = 0.0,
+    clip: float = math.inf,
+    on: Callable[..., Any] = lambda params: jax.tree.map(lambda leaf: 1.0, params),
+) -> dict[str, Any]:
     """The same three steps by optax, the penalty added to the gradient by hand."""
     params, state = PARAMS, build(1.0).init(PARAMS)
     for number, rate in enumerate(RATES):
@@ -93,18 +101,18 @@ def by_optax(build, *, l2=0.0, clip=math.inf, on=lambda params: jax.tree.map(lam
     return params
 
 
-def assert_close(one, other):
+def assert_close(one: dict[str, Any], other: dict[str, Any]) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), one, other)
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_it_is_the_optimiser_of_that_name_with_the_rate_taken_out(name):
+def test_it_is_the_optimiser_of_that_name_with_the_rate_taken_out(name: str) -> None:
     ours, theirs = PAIRS[name]
     params, _ = stepped(ours)
     assert_close(params, by_optax(theirs))
 
 
-def test_schedule_free_is_evaluated_at_the_average_of_its_iterates():
+def test_schedule_free_is_evaluated_at_the_average_of_its_iterates() -> None:
     optimizer = ScheduleFree(b1=0.8)
     rule = optax.contrib.schedule_free(optax.sgd(0.1), 0.1, b1=0.8)
     params, state = PARAMS, rule.init(PARAMS)
@@ -119,7 +127,7 @@ def test_schedule_free_is_evaluated_at_the_average_of_its_iterates():
     assert update.evaluated(Sgd(), ours, slots) is ours
 
 
-def test_the_penalty_is_inside_the_clip_and_may_spare_biases():
+def test_the_penalty_is_inside_the_clip_and_may_spare_biases() -> None:
     params, _ = stepped(Sgd(), l2=0.5, clip=0.7)
     assert_close(params, by_optax(optax.sgd, l2=0.5, clip=0.7))
     params, _ = stepped(Sgd(), l2=0.5, clip=0.7, l2_on="kernels")
@@ -127,7 +135,7 @@ def test_the_penalty_is_inside_the_clip_and_may_spare_biases():
     assert_close(params, spared)
 
 
-def test_what_is_measured_is_of_the_gradient_without_the_penalty():
+def test_what_is_measured_is_of_the_gradient_without_the_penalty() -> None:
     _, (first, *_) = stepped(Sgd(), l2=0.5, clip=0.7)
     given = gradient(PARAMS, 0)
     np.testing.assert_allclose(first.grad_norm_sq, sum(jnp.sum(g**2) for g in given.values()), rtol=1e-6)
@@ -135,7 +143,7 @@ def test_what_is_measured_is_of_the_gradient_without_the_penalty():
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_numbers_of_a_grid_are_arguments_where_optax_lets_them_be(name):
+def test_numbers_of_a_grid_are_arguments_where_optax_lets_them_be(name: str) -> None:
     ours, _ = PAIRS[name]
     numbers = ours.hyper()
     assert all(isinstance(value, float) for value in numbers.values())
@@ -146,7 +154,7 @@ def test_numbers_of_a_grid_are_arguments_where_optax_lets_them_be(name):
         assert static.static() == static
 
 
-def test_a_grid_over_an_optimiser_s_numbers_has_one_static_part():
+def test_a_grid_over_an_optimiser_s_numbers_has_one_static_part() -> None:
     assert Adamw(b1=0.8, weight_decay=0.1).static() == Adamw().static()
     assert Adamw(decay_on="kernels").static() != Adamw().static()
     one, other = (Optax(name="rmsprop", options={"decay": decay, "centered": True}) for decay in (0.8, 0.9))
@@ -190,12 +198,12 @@ def test_a_grid_over_an_optimiser_s_numbers_has_one_static_part():
         (lambda: Optax(name="polyak_sgd"), "name must be an optimiser of optax, got 'polyak_sgd'"),
     ],
 )
-def test_what_cannot_be_trained_with_is_refused(make, message):
+def test_what_cannot_be_trained_with_is_refused(make: Callable[..., Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_naming_an_optimiser_starts_no_device():
+def test_naming_an_optimiser_starts_no_device() -> None:
     """Commands and the driver read programs; a device that they start is lacking in the workers."""
     lines = (
         "from workers.optimizers.optax_rules import Optax",
@@ -206,6 +214,6 @@ def test_naming_an_optimiser_starts_no_device():
     subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
 
 
-def test_a_number_that_a_default_would_forbid_is_still_an_argument():
+def test_a_number_that_a_default_would_forbid_is_still_an_argument() -> None:
     lars = {"weight_decay": 0.0, "momentum": 0.0}
     assert Optax(name="lars", options=lars).static().options.keys() == lars.keys()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
 
 import pytest
 
@@ -35,11 +36,11 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]
     plugins.look_again()
 
 
-def load(monkeypatch, target):
+def load(monkeypatch: pytest.MonkeyPatch, target: Any) -> None:
     monkeypatch.setattr(EntryPoint, "load", lambda self: target)
 
 
-def test_ours_are_registered():
+def test_ours_are_registered() -> None:
     assert plugins.find(plugins.MODELS, "vgg5") is Vgg5
     assert list(plugins.variants(plugins.DATA)) == ["digit_pairs", "digits", "tfds"]
     assert list(plugins.variants(plugins.TASKS)) == ["classify"]
@@ -54,26 +55,26 @@ def test_ours_are_registered():
     ]
 
 
-def test_a_package_adds_a_variant(registered, monkeypatch):
+def test_a_package_adds_a_variant(registered: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     registered(("mine", "package:Mine"))
     load(monkeypatch, Mine)
     assert plugins.variants(GROUP) == {"mine": Mine}
 
 
-def test_unknown_names_are_answered_with_the_known_ones(registered):
+def test_unknown_names_are_answered_with_the_known_ones(registered: Callable[..., None]) -> None:
     registered(("vgg5", "workers.models.vgg:Vgg5"), ("mine", "package:Mine"))
     with pytest.raises(plugins.PluginError, match=r"'vgg' is not one of abel.models \(known: mine, vgg5\)"):
         plugins.find(GROUP, "vgg")
 
 
-def test_a_broken_package_harms_only_its_own_name(registered):
+def test_a_broken_package_harms_only_its_own_name(registered: Callable[..., None]) -> None:
     registered(("broken", "no_such_package:Net"), ("vgg5", "workers.models.vgg:Vgg5"))
     assert plugins.find(GROUP, "vgg5") is Vgg5
     with pytest.raises(plugins.PluginError, match="'broken' .* cannot be imported: No module named 'no_such_package'"):
         plugins.find(GROUP, "broken")
 
 
-def test_one_name_for_two_classes_is_refused(registered):
+def test_one_name_for_two_classes_is_refused(registered: Callable[..., None]) -> None:
     registered(("vgg5", "workers.models.vgg:Vgg5"), ("vgg5", "other:Vgg5"))
     with pytest.raises(plugins.PluginError, match="'vgg5' is registered twice: workers.models.vgg:Vgg5 and other:Vgg5"):
         plugins.find(GROUP, "vgg5")
@@ -87,7 +88,13 @@ def test_one_name_for_two_classes_is_refused(registered):
         ("yours", Mine, "must have kind 'yours', got 'mine'"),
     ],
 )
-def test_what_is_not_a_variant_is_refused(registered, monkeypatch, name, target, message):
+def test_what_is_not_a_variant_is_refused(
+    registered: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    target: Any,
+    message: str,
+) -> None:
     registered((name, "package:thing"))
     load(monkeypatch, target)
     with pytest.raises(plugins.PluginError, match=message):

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ NETWORKS = {
 }
 
 
-def test_weights_slots_and_statistics_stay_float32_and_an_epoch_is_close_to_that_of_float32():
+def test_state_stays_float32_and_an_epoch_is_close_to_one_of_float32() -> None:
     training, state, sums = epoch(HALF)
     _, _, exact = epoch(PROGRAM)
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("float32")}
@@ -57,11 +58,11 @@ def test_weights_slots_and_statistics_stay_float32_and_an_epoch_is_close_to_that
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("trains", [True, False], ids=["training", "evaluation"])
-def test_every_product_of_a_network_and_its_gradient_is_in_bfloat16(kind, trains):
+def test_every_product_of_a_network_and_its_gradient_is_in_bfloat16(kind: str, trains: bool) -> None:
     recipe = build(replace(HALF, model=NETWORKS[kind])).recipe
     state = jax.eval_shape(lambda: compiled.initial_state(recipe, build(HALF).hyper, jax.random.key(0)))
 
-    def loss(params, collections, images):
+    def loss(params: Any, collections: Any, images: jax.Array) -> jax.Array:
         model = compiled.module_of(recipe, params, collections)
         model.train() if trains else model.eval()
         return compiled.logits_of(recipe, model, images, rngs=nnx.Rngs(0)).sum()
@@ -73,7 +74,7 @@ def test_every_product_of_a_network_and_its_gradient_is_in_bfloat16(kind, trains
     assert set(products) == {"bf16"}
 
 
-def test_batch_norm_takes_float32_statistics_of_bfloat16_images():
+def test_batch_norm_takes_float32_statistics_of_bfloat16_images() -> None:
     exact = 100 + jax.random.normal(jax.random.key(0), (64, 4, 4, 3))
     for examples in (None, 32):
         norm = layers.batch_norm(3, nnx.Rngs(0))
@@ -86,7 +87,7 @@ def test_batch_norm_takes_float32_statistics_of_bfloat16_images():
         np.testing.assert_allclose(found.astype(jnp.float32).std((0, 1, 2)), 1, rtol=0.02)
 
 
-def test_the_default_is_left_out_of_a_program_and_others_are_refused():
+def test_the_default_is_left_out_of_a_program_and_others_are_refused() -> None:
     assert "precision" not in to_dict(PROGRAM)
     assert to_dict(HALF) == to_dict(PROGRAM) | {"precision": "bfloat16"}
     with pytest.raises(ValueError, match="precision must be 'float32' or 'bfloat16', got 'float16'"):

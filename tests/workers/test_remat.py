@@ -1,6 +1,8 @@
 """Activations that are computed again in the backward pass: the same training, with less kept for it."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ NETWORKS = {
 }
 
 
-def loss_of(model):
+def loss_of(model: Any) -> tuple[Any, Any]:
     """The loss and the batch statistics of a network in training, as a function of its parameters; and these."""
     program = ClassifyProgram(
         task=Classify(), model=model, data=DigitPairs(train=64, test=16), optimizer=Sgd(), batch_size=8
@@ -36,7 +38,7 @@ def loss_of(model):
     state = jax.tree.map(lambda leaf: jnp.asarray(draws.uniform(0.1, 0.3, leaf.shape), leaf.dtype), state)
     images = jax.random.normal(jax.random.key(1), (8, *DATASET.shape))
 
-    def loss(params):
+    def loss(params: Any) -> tuple[Any, Any]:
         network = compiled.module_of(training.recipe, params, state.collections)
         network.train()
         logits = network(images, rngs=nnx.Rngs(2))
@@ -45,14 +47,14 @@ def loss_of(model):
     return loss, state.params
 
 
-def kept_bytes(loss, params):
+def kept_bytes(loss: Callable[..., Any], params: Any) -> int:
     """What the forward pass keeps for the backward pass."""
     kept = jax.eval_shape(lambda params: jax.vjp(lambda params: loss(params)[0], params)[1], params)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_loss_gradient_and_statistics_stay_and_less_is_kept(kind):
+def test_loss_gradient_and_statistics_stay_and_less_is_kept(kind: str) -> None:
     losses = [loss_of(replace(NETWORKS[kind], remat=remat)) for remat in (False, True)]
     plain, recomputed = (kept_bytes(*each) for each in losses)
     assert recomputed < 0.6 * plain
@@ -68,7 +70,7 @@ def test_loss_gradient_and_statistics_stay_and_less_is_kept(kind):
         )
 
 
-def test_the_default_is_left_out_of_a_model():
+def test_the_default_is_left_out_of_a_model() -> None:
     for model in NETWORKS.values():
         assert "remat" not in to_dict(model)
         assert to_dict(replace(model, remat=True)) == to_dict(model) | {"remat": True}

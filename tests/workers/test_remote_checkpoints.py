@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +47,7 @@ def objects(url: str) -> ObjectStore:
     return ObjectStore(f"{url}/checkpoints")
 
 
-def same(found, state=STATE) -> bool:
+def same(found: Any, state: dict[str, Any] = STATE) -> bool:
     return all(np.asarray(found[name]).tobytes() == np.asarray(state[name]).tobytes() for name in state)
 
 
@@ -59,7 +60,7 @@ def put(objects: ObjectStore, name: str, content: bytes) -> None:
     obstore.put(objects._store, name, content)
 
 
-def test_a_state_comes_back_bit_for_bit_on_another_machine(machine):
+def test_a_state_comes_back_bit_for_bit_on_another_machine(machine: Machine) -> None:
     machine("one").save(KEY, 3, STATE)
     two = machine("two")
     assert KEY in two
@@ -69,7 +70,7 @@ def test_a_state_comes_back_bit_for_bit_on_another_machine(machine):
         two.restore(OTHER, like=STATE)
 
 
-def test_a_checkpoint_is_one_object_and_the_first_save_of_a_key_counts(machine, objects):
+def test_a_checkpoint_is_one_object_and_the_first_save_of_a_key_counts(machine: Machine, objects: ObjectStore) -> None:
     one = machine("one")
     one.save(KEY, 3, STATE)
     (before,) = objects.all()
@@ -78,7 +79,7 @@ def test_a_checkpoint_is_one_object_and_the_first_save_of_a_key_counts(machine, 
     assert one.sizes() == {KEY: before.size}
 
 
-def test_eight_savers_of_one_key_at_once_leave_one_object(machine, objects):
+def test_eight_savers_of_one_key_at_once_leave_one_object(machine: Machine, objects: ObjectStore) -> None:
     savers = [machine(str(which)) for which in range(8)]
     for turn in range(3):
         key, together = f"{turn:02}" * 32, Barrier(8)
@@ -94,7 +95,7 @@ def test_eight_savers_of_one_key_at_once_leave_one_object(machine, objects):
     assert len(list(objects.all())) == 3
 
 
-def test_no_damaged_object_is_restored(machine, objects):
+def test_no_damaged_object_is_restored(machine: Machine, objects: ObjectStore) -> None:
     one = machine("one")
     one.save(KEY, 3, STATE)
     one.save(OTHER, 3, STATE)
@@ -121,7 +122,7 @@ def test_no_damaged_object_is_restored(machine, objects):
     assert same(machine("last").restore(KEY, like=STATE))
 
 
-def test_a_damaged_object_is_named_and_makes_room_for_a_new_one(machine, objects):
+def test_a_damaged_object_is_named_and_makes_room_for_a_new_one(machine: Machine, objects: ObjectStore) -> None:
     one, two = machine("one"), machine("two")
     one.save(KEY, 3, STATE)
     _, whole = objects.read(name_of(objects))
@@ -135,7 +136,7 @@ def test_a_damaged_object_is_named_and_makes_room_for_a_new_one(machine, objects
 
 
 @pytest.mark.parametrize("look", ["restore", "sizes"])
-def test_what_was_saved_since_a_look_is_not_discarded(machine, objects, look):
+def test_what_was_saved_since_a_look_is_not_discarded(machine: Machine, objects: ObjectStore, look: str) -> None:
     one, two = machine("one"), machine("two")
     one.save(KEY, 3, STATE)
     _, whole = objects.read(name_of(objects))
@@ -151,7 +152,7 @@ def test_what_was_saved_since_a_look_is_not_discarded(machine, objects, look):
     assert same(machine("three").restore(KEY, like=STATE))
 
 
-def test_savers_and_removers_at_once_leave_a_whole_checkpoint_or_none(machine, objects):
+def test_savers_and_removers_at_once_leave_a_whole_checkpoint_or_none(machine: Machine, objects: ObjectStore) -> None:
     machines = [machine(str(which)) for which in range(4)]
 
     def turn(which: int) -> None:
@@ -168,7 +169,9 @@ def test_savers_and_removers_at_once_leave_a_whole_checkpoint_or_none(machine, o
     assert name_of(objects) == f"ab/{KEY}.tar"
 
 
-def test_the_mark_of_a_process_that_died_is_no_checkpoint_and_gives_way(machine, objects, monkeypatch):
+def test_the_mark_of_a_process_that_died_is_no_checkpoint_and_gives_way(
+    machine: Machine, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(remote, "MARK_SECONDS", 0.5)
     put(objects, f"ab/{KEY}.tar", b"removed 0123")
     one = machine("one")
@@ -179,7 +182,7 @@ def test_the_mark_of_a_process_that_died_is_no_checkpoint_and_gives_way(machine,
     assert same(machine("two").restore(KEY, like=STATE))
 
 
-def test_the_mark_of_another_process_is_neither_listed_nor_removed(machine, objects):
+def test_the_mark_of_another_process_is_neither_listed_nor_removed(machine: Machine, objects: ObjectStore) -> None:
     put(objects, f"ab/{KEY}.tar", b"removed 0123")
     one = machine("one")
     assert one.sizes() == {}
@@ -187,7 +190,9 @@ def test_the_mark_of_another_process_is_neither_listed_nor_removed(machine, obje
     assert name_of(objects) == f"ab/{KEY}.tar"
 
 
-def test_a_process_held_up_for_long_leaves_its_mark_to_others(machine, objects, monkeypatch):
+def test_a_process_held_up_for_long_leaves_its_mark_to_others(
+    machine: Machine, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(remote, "DELETE_SECONDS", 0.0)
     one = machine("one")
     one.save(KEY, 3, STATE)
@@ -197,14 +202,16 @@ def test_a_process_held_up_for_long_leaves_its_mark_to_others(machine, objects, 
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "state/../../outside"])
-def test_an_archive_that_leads_out_of_its_folder_is_damaged(machine, objects, tmp_path, name):
+def test_an_archive_that_leads_out_of_its_folder_is_damaged(
+    machine: Machine, objects: ObjectStore, tmp_path: Path, name: str
+) -> None:
     put(objects, f"ab/{KEY}.tar", pack({name: b"harm", MANIFEST: b"{}"}))
     with pytest.raises(CheckpointDamaged, match="must hold files below its folder, got"):
         machine("one").restore(KEY, like=STATE)
     assert not list(tmp_path.rglob("outside"))
 
 
-def test_a_look_at_an_object_leaves_the_cache_alone(machine, tmp_path):
+def test_a_look_at_an_object_leaves_the_cache_alone(machine: Machine, tmp_path: Path) -> None:
     one = machine("one")
     one.save(KEY, 3, STATE)
     manifest = tmp_path / "one" / "ab" / KEY / MANIFEST
@@ -214,14 +221,14 @@ def test_a_look_at_an_object_leaves_the_cache_alone(machine, tmp_path):
     assert manifest.stat().st_ino == before.st_ino
 
 
-def test_a_machine_that_may_not_write_the_cache_keeps_its_copies_elsewhere(url, tmp_path):
+def test_a_machine_that_may_not_write_the_cache_keeps_its_copies_elsewhere(url: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     one = RemoteCheckpoints(url, tmp_path / "file" / "cache")
     one.save(KEY, 3, STATE)
     assert same(one.restore(KEY, like=STATE))
 
 
-def test_a_damaged_copy_is_replaced_from_the_store(machine, tmp_path):
+def test_a_damaged_copy_is_replaced_from_the_store(machine: Machine, tmp_path: Path) -> None:
     one = machine("one")
     one.save(KEY, 3, STATE)
     manifest = tmp_path / "one" / "ab" / KEY / MANIFEST
@@ -230,7 +237,7 @@ def test_a_damaged_copy_is_replaced_from_the_store(machine, tmp_path):
     assert manifest.read_bytes() != b"{}"
 
 
-def test_copies_unused_for_long_make_room(url, tmp_path, monkeypatch):
+def test_copies_unused_for_long_make_room(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "USED_SECONDS", 0.0)
     monkeypatch.setattr(remote, "TRIM_SECONDS", 0.0)
     state = {"weights": np.random.default_rng(0).normal(size=1000).astype(np.float32)}
@@ -246,7 +253,7 @@ def test_copies_unused_for_long_make_room(url, tmp_path, monkeypatch):
     assert same(one.restore(keys[0], like=state), state)
 
 
-def test_a_state_is_adopted_under_a_second_key(machine):
+def test_a_state_is_adopted_under_a_second_key(machine: Machine) -> None:
     one = machine("one")
     one.save(KEY, 3, STATE)
     assert machine("two").adopt(KEY, OTHER)
@@ -255,7 +262,7 @@ def test_a_state_is_adopted_under_a_second_key(machine):
     assert set(one.sizes()) == {KEY, OTHER}
 
 
-def test_a_store_that_refuses_is_one_line(server, url, tmp_path):
+def test_a_store_that_refuses_is_one_line(server: ObjectServer, url: str, tmp_path: Path) -> None:
     if server.url.startswith("gs"):
         pytest.skip("the stand-in has no buckets that could be missing")
     checkpoints = open_checkpoints(tmp_path, "s3://no-such-bucket/prefix")
@@ -265,7 +272,7 @@ def test_a_store_that_refuses_is_one_line(server, url, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_folder_needs_no_store(tmp_path):
+def test_a_folder_needs_no_store(tmp_path: Path) -> None:
     checkpoints = open_checkpoints(tmp_path)
     checkpoints.save(KEY, 3, STATE)
     assert same(checkpoints.restore(KEY, like=STATE))

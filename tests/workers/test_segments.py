@@ -2,6 +2,8 @@
 
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from bitwise import bits_of
@@ -23,17 +25,17 @@ def long(tiny_program: Program) -> Program:
     return replace(tiny_program, task=replace(tiny_program.task, save_every_steps=2))
 
 
-def at(folder, **settings):
+def at(folder: Path, **settings: Any) -> Workshop:
     return Workshop(checkpoints=folder, data_dir=None, **settings)
 
 
-def cohort_of(program, workshop, schedule=None):
+def cohort_of(program: Program, workshop: Workshop, schedule: GrowBatch | None = None) -> Cohort:
     member = Member(trial="one", schedule=schedule or Constant(learning_rate=0.1))
     identity = workshop.identity(program)
     return Cohort(program=program, identity=identity, seed=3, epochs=EPOCHS, members=(member,))
 
 
-def kinds(reports):
+def kinds(reports: list[Any]) -> list[Any]:
     return [type(report) for report in reports]
 
 
@@ -43,7 +45,9 @@ def stretches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
     advance = Classification.advance
 
-    def counted(self, state, hyper, learning_rates, key, batch_size, stretch):
+    def counted(
+        self: Any, state: Any, hyper: Any, learning_rates: Any, key: Any, batch_size: int, stretch: tuple[int, int]
+    ) -> Any:
         if isinstance(stretch[0], int) and not _is_abstract(state):
             seen.append(stretch)
         return advance(self, state, hyper, learning_rates, key, batch_size, stretch)
@@ -52,11 +56,13 @@ def stretches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return seen
 
 
-def _is_abstract(state):
+def _is_abstract(state: Any) -> bool:
     return "Tracer" in type(next(iter(state.params.values()))["kernel"]).__name__
 
 
-def test_an_epoch_in_stretches_says_how_far_it_is(long, tmp_path, stretches):
+def test_an_epoch_in_stretches_says_how_far_it_is(
+    long: Program, tmp_path: Path, stretches: list[tuple[int, int]]
+) -> None:
     workshop = at(tmp_path)
     reports = list(train(cohort_of(long, workshop), workshop))
     assert kinds(reports) == [Partway, Partway, Record] * EPOCHS + [Saved, Ended]
@@ -66,7 +72,7 @@ def test_an_epoch_in_stretches_says_how_far_it_is(long, tmp_path, stretches):
     assert stretches == [(0, 2), (2, 4), (4, 6)] * EPOCHS
 
 
-def test_its_records_are_those_of_the_epoch_in_one(long, tiny_program, tmp_path):
+def test_its_records_are_those_of_the_epoch_in_one(long: Program, tiny_program: Program, tmp_path: Path) -> None:
     parted, whole = (
         [report for report in train(cohort_of(program, workshop), workshop) if isinstance(report, Record)]
         for program, workshop in [(long, at(tmp_path / "parted")), (tiny_program, at(tmp_path / "whole"))]
@@ -78,7 +84,9 @@ def test_its_records_are_those_of_the_epoch_in_one(long, tiny_program, tmp_path)
         assert one.metrics["weight_norm_sq"] == pytest.approx(other.metrics["weight_norm_sq"], rel=1e-5)
 
 
-def test_the_terms_of_the_norm_s_equation_are_summed_over_the_stretches(long, tiny_program, tmp_path):
+def test_the_terms_of_the_norm_s_equation_are_summed_over_the_stretches(
+    long: Program, tiny_program: Program, tmp_path: Path
+) -> None:
     found = []
     for name, program in (("parted", long), ("whole", tiny_program)):
         workshop = at(tmp_path / name)
@@ -90,7 +98,9 @@ def test_the_terms_of_the_norm_s_equation_are_summed_over_the_stretches(long, ti
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(1, 2), (1, 4), (2, 2)])
-def test_a_worker_that_leaves_goes_on_at_the_very_next_step(long, tmp_path, stretches, epoch, step):
+def test_a_worker_that_leaves_goes_on_at_the_very_next_step(
+    long: Program, tmp_path: Path, stretches: list[tuple[int, int]], epoch: int, step: int
+) -> None:
     undisturbed = at(tmp_path / "undisturbed")
     expected = bits_of(train(cohort_of(long, undisturbed), undisturbed))
     workshop, left = at(tmp_path / "left"), []
@@ -107,7 +117,9 @@ def test_a_worker_that_leaves_goes_on_at_the_very_next_step(long, tmp_path, stre
     assert stretches[0] == (step, step + 2)
 
 
-def test_a_training_that_is_closed_saves_where_it_is(long, tmp_path, stretches):
+def test_a_training_that_is_closed_saves_where_it_is(
+    long: Program, tmp_path: Path, stretches: list[tuple[int, int]]
+) -> None:
     workshop = at(tmp_path)
     with closing(train(cohort_of(long, workshop), workshop)) as reports:
         assert isinstance(next(reports), Partway)
@@ -117,7 +129,7 @@ def test_a_training_that_is_closed_saves_where_it_is(long, tmp_path, stretches):
     assert stretches[0] == (2, 4)
 
 
-def test_only_the_last_part_of_an_epoch_is_kept(long, tmp_path):
+def test_only_the_last_part_of_an_epoch_is_kept(long: Program, tmp_path: Path) -> None:
     workshop = at(tmp_path, save_every_seconds=0.0)
     names = []
     for report in train(cohort_of(long, workshop), workshop):
@@ -128,7 +140,7 @@ def test_only_the_last_part_of_an_epoch_is_kept(long, tmp_path):
     assert not [name for name in workshop.checkpoints.sizes() if "-" in name]
 
 
-def test_a_part_is_removed_once_the_state_after_the_epoch_is_saved(long, tmp_path):
+def test_a_part_is_removed_once_the_state_after_the_epoch_is_saved(long: Program, tmp_path: Path) -> None:
     for step in (2, 4):  # closed twice in the same epoch
         workshop = at(tmp_path)
         with closing(train(cohort_of(long, workshop), workshop)) as reports:
@@ -144,7 +156,9 @@ def test_a_part_is_removed_once_the_state_after_the_epoch_is_saved(long, tmp_pat
     assert "-" not in next(iter(workshop.checkpoints.sizes()))
 
 
-def test_damage_is_reported_and_the_epoch_starts_again(long, tmp_path, stretches):
+def test_damage_is_reported_and_the_epoch_starts_again(
+    long: Program, tmp_path: Path, stretches: list[tuple[int, int]]
+) -> None:
     workshop = at(tmp_path)
     with closing(train(cohort_of(long, workshop), workshop)) as reports:
         next(reports)
@@ -158,14 +172,18 @@ def test_damage_is_reported_and_the_epoch_starts_again(long, tmp_path, stretches
     assert stretches[0] == (0, 2)
 
 
-def test_a_batch_that_grows_has_fewer_steps_to_cut(long, tmp_path, stretches):
+def test_a_batch_that_grows_has_fewer_steps_to_cut(
+    long: Program, tmp_path: Path, stretches: list[tuple[int, int]]
+) -> None:
     workshop = at(tmp_path)
     grow = GrowBatch(learning_rate=0.1, decay_factor=0.5, decay_epochs=(1,))
     list(train(cohort_of(long, workshop, grow), workshop))
     assert stretches == [(0, 2), (2, 4), (4, 6), (0, 2), (2, 3)]
 
 
-def test_a_record_without_the_task_s_metric_is_refused(long, tmp_path, monkeypatch):
+def test_a_record_without_the_task_s_metric_is_refused(
+    long: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     metrics = Classification.metrics
     lacking = lambda self, *sums: {k: v for k, v in metrics(self, *sums).items() if k != "test_error"}  # noqa: E731
     monkeypatch.setattr(Classification, "metrics", lacking)

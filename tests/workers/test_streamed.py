@@ -1,8 +1,11 @@
 """Training on streamed images: the same bits at any number of threads, and from the very step at which it was left."""
 
 import hashlib
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,11 +41,11 @@ def program() -> Program:
     )
 
 
-def at(folder, data_dir, **settings):
+def at(folder: Path, data_dir: Path, **settings: Any) -> Workshop:
     return Workshop(checkpoints=folder, data_dir=data_dir, **settings)
 
 
-def cohort_of(program, workshop, **fields):
+def cohort_of(program: Program, workshop: Workshop, **fields: Any) -> Cohort:
     member = Member(trial="one", schedule=Constant(learning_rate=0.05))
     identity = workshop.identity(program)
     return Cohort(program=program, identity=identity, seed=3, epochs=EPOCHS, members=(member,), **fields)
@@ -53,7 +56,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The digests of the training batches that were read, in order."""
     found, read = [], Stream.train_batches
 
-    def noted(self, *asked):
+    def noted(self: Any, *asked: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for pixels, labels in read(self, *asked):
             found.append(hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest())
             yield pixels, labels
@@ -62,7 +65,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_a_worker_that_leaves_goes_on_at_the_very_next_batch(program, jpeg_set, tmp_path, seen):
+def test_a_worker_that_leaves_goes_on_at_the_very_next_batch(
+    program: Program, jpeg_set: Path, tmp_path: Path, seen: list[str]
+) -> None:
     undisturbed = at(tmp_path / "undisturbed", jpeg_set)
     expected = bits_of(train(cohort_of(program, undisturbed), undisturbed))
     expected_batches = list(seen)
@@ -82,7 +87,9 @@ def test_a_worker_that_leaves_goes_on_at_the_very_next_batch(program, jpeg_set, 
         assert seen == expected_batches
 
 
-def test_a_worker_that_is_killed_goes_on_from_what_was_saved(program, jpeg_set, tmp_path, seen):
+def test_a_worker_that_is_killed_goes_on_from_what_was_saved(
+    program: Program, jpeg_set: Path, tmp_path: Path, seen: list[str]
+) -> None:
     undisturbed = at(tmp_path / "undisturbed", jpeg_set)
     expected = bits_of(train(cohort_of(program, undisturbed), undisturbed))
     expected_batches = list(seen)
@@ -102,7 +109,7 @@ def test_a_worker_that_is_killed_goes_on_from_what_was_saved(program, jpeg_set, 
     assert seen == expected_batches[3:]
 
 
-def test_records_are_the_same_however_an_epoch_is_cut(program, jpeg_set, tmp_path):
+def test_records_are_the_same_however_an_epoch_is_cut(program: Program, jpeg_set: Path, tmp_path: Path) -> None:
     found = []
     for every in (1, 3, None):
         cut = replace(program, task=replace(program.task, save_every_steps=every, dynamics=True))
@@ -112,7 +119,7 @@ def test_records_are_the_same_however_an_epoch_is_cut(program, jpeg_set, tmp_pat
     assert "dynamics/growth" in found[0][0]
 
 
-def test_an_epoch_can_be_left_every_thousand_steps_unless_the_task_says_otherwise(program, jpeg_set):
+def test_an_epoch_can_be_left_every_thousand_steps_by_default(program: Program, jpeg_set: Path) -> None:
     free = replace(program, task=replace(program.task, save_every_steps=None))
     training = free.task.build(free, lambda data: data.load(jpeg_set))
     assert training.stretches(2500) == [(0, 1000), (1000, 2000), (2000, 2500)]
@@ -120,13 +127,15 @@ def test_an_epoch_can_be_left_every_thousand_steps_unless_the_task_says_otherwis
 
 
 @pytest.mark.parametrize("dynamics", [False, True])
-def test_the_shapes_of_sums_are_known_without_reading(program, jpeg_set, seen, dynamics):
+def test_the_shapes_of_sums_are_known_without_reading(
+    program: Program, jpeg_set: Path, seen: list[str], dynamics: bool
+) -> None:
     told = replace(program, task=replace(program.task, dynamics=dynamics))
     training = told.task.build(told, lambda data: data.load(jpeg_set))
     key, rates = jax.random.key(1), np.full(STEPS, 0.05, np.float32)
     state = training.init(key)
 
-    def advance(state):
+    def advance(state: Any) -> Any:
         return training.advance(state, training.hyper, rates, key, BATCH, (1, 4))
 
     abstract = jax.eval_shape(advance, state)
@@ -138,7 +147,7 @@ def test_the_shapes_of_sums_are_known_without_reading(program, jpeg_set, seen, d
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
-def test_order_and_evaluation_are_those_of_a_resident_set(program, jpeg_set):
+def test_order_and_evaluation_are_those_of_a_resident_set(program: Program, jpeg_set: Path) -> None:
     training = program.task.build(program, lambda data: data.load(jpeg_set))
     found = training.dataset
     key = jax.random.key(9)
@@ -166,9 +175,9 @@ def test_order_and_evaluation_are_those_of_a_resident_set(program, jpeg_set):
 
 
 @pytest.mark.slow
-def test_a_residual_network_trains_with_the_same_bits_at_any_number_of_threads(
-    program, jpeg_set, tmp_path, monkeypatch
-):
+def test_a_residual_network_has_the_same_bits_at_any_thread_count(
+    program: Program, jpeg_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = {"kind": "wide_resnet", "depth": 10, "width": 1}
     small = program_from_dict(
         {
@@ -190,7 +199,7 @@ def test_a_residual_network_trains_with_the_same_bits_at_any_number_of_threads(
     assert found[0] == found[1]
 
 
-def test_a_batch_larger_than_the_set_is_refused(program, jpeg_set):
+def test_a_batch_larger_than_the_set_is_refused(program: Program, jpeg_set: Path) -> None:
     training = program.task.build(program, lambda data: data.load(jpeg_set))
     key = jax.random.key(1)
     with pytest.raises(ValueError, match=r"steps must lie in 1..0 at batch size 71, got 1"):

@@ -12,7 +12,7 @@ IDENTITY = Identity(
 PLAN = EpochPlan(np.array([0.1, 0.2], np.float32), batch_size=8)
 
 
-def test_a_root_changes_with_every_part_of_the_identity_and_with_the_seed():
+def test_a_root_changes_with_every_part_of_the_identity_and_with_the_seed() -> None:
     others = [
         replace(IDENTITY, program={"kind": "q"}),
         replace(IDENTITY, data="e" * 64),
@@ -24,7 +24,7 @@ def test_a_root_changes_with_every_part_of_the_identity_and_with_the_seed():
     assert IDENTITY.root(0) == replace(IDENTITY).root(0)
 
 
-def test_a_gang_has_keys_of_its_own_and_a_worker_of_one_host_those_of_the_identity_alone():
+def test_a_gang_has_keys_of_its_own_and_one_host_has_not() -> None:
     one = replace(IDENTITY, numerics={"jax": "1", "devices": "4"})
     assert one.over(1) is one
     assert one.over(2).numerics == {"jax": "1", "devices": "8", "hosts": "2"}
@@ -35,7 +35,7 @@ def test_a_gang_has_keys_of_its_own_and_a_worker_of_one_host_those_of_the_identi
     }
 
 
-def test_a_child_changes_with_rates_batch_size_and_parent_alone():
+def test_a_child_changes_with_rates_batch_size_and_parent_alone() -> None:
     root = IDENTITY.root(0)
     same = EpochPlan(np.array([0.1, 0.2], np.float32), batch_size=8)
     others = [
@@ -47,13 +47,13 @@ def test_a_child_changes_with_rates_batch_size_and_parent_alone():
     assert len({child(root, plan) for plan in [PLAN, *others]} | {child(IDENTITY.root(1), PLAN)}) == 5
 
 
-def test_why_not_names_what_differs():
+def test_why_not_names_what_differs() -> None:
     other = replace(IDENTITY, numerics={"jax": "2", "threads": "1"}, code="e" * 64)
     assert IDENTITY.why_not(other) == ["jax: 1, 2", "code: cccccccccccc, eeeeeeeeeeee"]
     assert IDENTITY.why_not(IDENTITY) == []
 
 
-def test_an_identity_of_an_earlier_version_has_its_keys_and_the_metric_of_its_task():
+def test_an_earlier_version_s_identity_keeps_its_keys() -> None:
     written = IDENTITY.to_dict()
     assert Identity.from_dict(json.loads(json.dumps(written))) == IDENTITY
     del written["metric"]

@@ -1,5 +1,7 @@
 """Options of image classification that were added later leave the compiled program as it was, where they are not used."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ DATASET = DigitPairs(train=70, test=30).load(None)
 FIELDS = {"task", "model", "data", "augment", "optimizer", "l2", "batch_size", "clip"}
 
 
-def texts(model):
+def texts(model: SmallCnn | WideResnet | PyramidNet) -> list[Any]:
     """The compiled functions of a program without options, as text."""
     program = ClassifyProgram(
         task=Classify(),
@@ -45,13 +47,15 @@ def texts(model):
     return [function.lower(*each).as_text() for function, each in zip(functions, given, strict=True)]
 
 
-def former_model(recipe, params, collections):
+def former_model(recipe: Any, params: Any, collections: Any) -> Any:
     graph = compiled._graph(recipe.model, recipe.shape, recipe.classes)
     return nnx.merge(graph, params, collections, copy=True)
 
 
-def former_step(recipe, state, hyper, images, labels, learning_rate, key):
-    def loss(params):
+def former_step(
+    recipe: Any, state: Any, hyper: Any, images: jax.Array, labels: jax.Array, learning_rate: Any, key: Any
+) -> tuple[Any, tuple[Any, Any, Any, None]]:
+    def loss(params: Any) -> tuple[Any, tuple[Any, Any]]:
         model = former_model(recipe, params, state.collections)
         model.train()
         losses, wrong = compiled.losses_of(model(images, rngs=nnx.Rngs(key)), labels, recipe.label_smoothing)
@@ -64,7 +68,7 @@ def former_step(recipe, state, hyper, images, labels, learning_rate, key):
     return compiled.TrainState(params, slots, collections), (mean_loss, errors, measured, None)
 
 
-def former_norm(self, x, use_running_average=None, *, mask=None):
+def former_norm(self: Any, x: jax.Array, use_running_average: bool | None = None, *, mask: Any = None) -> jax.Array:
     if self.use_running_average or self.examples in (None, x.shape[0]):
         return nnx.BatchNorm.__call__(self, x, use_running_average, mask=mask)
     groups = x.reshape(-1, self.examples, *x.shape[1:])
@@ -85,7 +89,9 @@ def former_norm(self, x, use_running_average=None, *, mask=None):
     ],
     ids=lambda model: model.kind,
 )
-def test_without_options_the_compiled_functions_are_those_from_before(monkeypatch, model):
+def test_without_options_the_compiled_functions_are_those_from_before(
+    monkeypatch: pytest.MonkeyPatch, model: SmallCnn | WideResnet | PyramidNet
+) -> None:
     now = texts(model)
     monkeypatch.setattr(compiled, "trained_step", former_step)
     monkeypatch.setattr(compiled, "module_of", former_model)

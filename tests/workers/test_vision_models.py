@@ -1,7 +1,9 @@
 """The paper's vision networks: their sizes as published, their parts against plain references, and that they train."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +36,7 @@ SMALL = {
 }
 
 
-def parameters(config, shape, classes):
+def parameters(config: Any, shape: tuple[int, int, int], classes: int) -> int:
     model = nnx.eval_shape(lambda: config.build(shape, classes, nnx.Rngs(0)))
     return sum(np.prod(leaf.shape, dtype=int) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
@@ -54,15 +56,17 @@ def parameters(config, shape, classes):
         (WideResnet(depth=28, width=10, shortcut="convolution"), (32, 32, 3), 10, 36_479_194),
     ],
 )
-def test_networks_have_the_published_numbers_of_parameters(config, shape, classes, count):
+def test_networks_have_the_published_numbers_of_parameters(
+    config: WideResnet | PyramidNet | Resnet50 | Vgg16, shape: tuple[int, int, int], classes: int, count: int
+) -> None:
     assert parameters(config, shape, classes) == count
 
 
 @pytest.mark.parametrize(("depth", "width", "expected"), [(16, 1, 1291), (16, 8, 9953), (28, 10, 25_867)])
-def test_wide_resnets_start_at_the_expected_norm(depth, width, expected):
+def test_wide_resnets_start_at_the_expected_norm(depth: int, width: int, expected: int) -> None:
     """Each convolution gives 2 c_in, each batch norm 1 a channel, the dense layer c_in / 3."""
 
-    def start():
+    def start() -> Any:
         model = WideResnet(depth=depth, width=width).build((32, 32, 3), 10, nnx.Rngs(0))
         return norms.per_leaf(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
 
@@ -83,15 +87,15 @@ def test_wide_resnets_start_at_the_expected_norm(depth, width, expected):
         ("glorot_uniform", 2 * 32 * 96 / (32 + 96)),
     ],
 )
-def test_a_convolution_starts_at_the_expected_norm(init, expected):
+def test_a_convolution_starts_at_the_expected_norm(init: str, expected: float) -> None:
     kernel = layers.convolution(32, 96, 3, nnx.Rngs(0), init=init).kernel[...]
     assert jnp.square(kernel).sum() == pytest.approx(expected, rel=0.03)  # its standard deviation is at most 0.9 %
 
 
-def started(config):
+def started(config: Any) -> dict[str, jax.Array]:
     """Parameters by path; without optimisation they compile several times faster."""
 
-    def start():
+    def start() -> Any:
         model = config.build((16, 16, 3), 10, nnx.Rngs(0))
         return flatten_dict(nnx.to_pure_dict(nnx.state(model, nnx.Param)), sep="/")
 
@@ -99,7 +103,7 @@ def started(config):
 
 
 @pytest.mark.parametrize("config", [*SMALL.values(), Vgg5(width=2), SmallCnn(width=2)], ids=lambda config: config.kind)
-def test_the_choice_of_initialisation_is_of_every_convolution(config):
+def test_the_choice_of_initialisation_is_of_every_convolution(config: Vgg5 | SmallCnn) -> None:
     he, lecun = (started(replace(config, init=init)) for init in ("he_normal", "lecun_normal"))
     for path, leaf in he.items():
         factor = math.sqrt(2) if leaf.ndim == 4 else 1
@@ -116,7 +120,7 @@ def test_the_choice_of_initialisation_is_of_every_convolution(config):
         (SmallCnn(width=2), "conv1/kernel", nnx.initializers.lecun_normal()),
     ],
 )
-def test_without_the_choice_parameters_are_those_from_before(config, path, former):
+def test_without_the_choice_parameters_are_those_from_before(config: Any, path: str, former: dict[str, Any]) -> None:
     assert not {"init", "shortcut"} & to_dict(config).keys()
     found = started(config)
     drawn = former(nnx.Rngs(0).params(), found[path].shape)
@@ -125,7 +129,7 @@ def test_without_the_choice_parameters_are_those_from_before(config, path, forme
 
 
 @pytest.mark.parametrize("kind", ["wide_resnet", "pyramid_net"])
-def test_convolutions_as_shortcuts_have_the_stated_parameters_and_keep_the_output(kind):
+def test_convolution_shortcuts_have_the_stated_parameters(kind: str) -> None:
     config = replace(SMALL[kind], shortcut="convolution")
     # Channels of wide_resnet go from 16 to 16, 32 and 64, of which the first needs none; of pyramid_net to 80, 96 and 112.
     more = {"wide_resnet": 16 * 32 + 32 * 64, "pyramid_net": 16 * 80 + 80 * 96 + 96 * 112}[kind]
@@ -138,7 +142,9 @@ def test_convolutions_as_shortcuts_have_the_stated_parameters_and_keep_the_outpu
 @pytest.mark.parametrize("shape", [(8, 8), (7, 9), (6, 5)])
 @pytest.mark.parametrize("strides", [(2, 2), (3, 2), (4, 4)])
 @pytest.mark.parametrize("stem", [False, True])
-def test_strided_convolutions_are_xla_s(side, shape, strides, stem):
+def test_strided_convolutions_are_xla_s(
+    side: int, shape: tuple[int, int], strides: tuple[int, int], stem: bool
+) -> None:
     padding = [(side // 2, side // 2)] * 2 if stem else "SAME"
     images, kernel = (
         jax.random.normal(key, size)
@@ -150,7 +156,7 @@ def test_strided_convolutions_are_xla_s(side, shape, strides, stem):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_a_shortcut_without_parameters_pools_and_pads():
+def test_a_shortcut_without_parameters_pools_and_pads() -> None:
     images = jnp.arange(2 * 4 * 4 * 2, dtype=jnp.float32).reshape(2, 4, 4, 2)
     found = layers.padded_shortcut(images, jnp.zeros((2, 2, 2, 5)))
     np.testing.assert_allclose(found[1, 1, 0, :2], images[1, 2:, :2].mean((0, 1)))
@@ -158,14 +164,14 @@ def test_a_shortcut_without_parameters_pools_and_pads():
     assert layers.padded_shortcut(images, images) is images
 
 
-def plain_block(params, images, stride, kind):
+def plain_block(params: Any, images: jax.Array, stride: int, kind: str) -> jax.Array:
     """A pre-activation block on a batch, in training, that changes width or not; statistics are those of the batch."""
 
-    def normalised(values, part):
+    def normalised(values: jax.Array, part: Any) -> jax.Array:
         mean, variance = values.mean((0, 1, 2)), values.var((0, 1, 2))
         return (values - mean) / jnp.sqrt(variance + 1e-5) * part["scale"] + part["bias"]
 
-    def convolved(values, part, stride):
+    def convolved(values: jax.Array, part: Any, stride: int) -> jax.Array:
         return lax.conv_general_dilated(values, part["kernel"], (stride, stride), "SAME", dimension_numbers=NHWC)
 
     activated = jnp.maximum(normalised(images, params["norm1"]), 0)
@@ -180,7 +186,7 @@ def plain_block(params, images, stride, kind):
 
 
 @pytest.mark.parametrize("shortcut", ["pool_and_pad", "convolution"])
-def test_a_block_of_a_wide_resnet_is_a_plain_one(shortcut):
+def test_a_block_of_a_wide_resnet_is_a_plain_one(shortcut: str) -> None:
     model = WideResnet(depth=10, width=2, shortcut=shortcut).build((8, 8, 3), 10, nnx.Rngs(0))
     for name, channels, stride in (("block2_1", 32, 2), ("block3_1", 64, 2)):
         block = getattr(model, name)
@@ -189,7 +195,7 @@ def test_a_block_of_a_wide_resnet_is_a_plain_one(shortcut):
         np.testing.assert_allclose(block(images), plain_block(params, images, stride, shortcut), rtol=1e-4, atol=1e-4)
 
 
-def test_shake_drop_keeps_or_scales_each_branch_and_evaluates_the_expectation():
+def test_shake_drop_scales_branches_and_evaluates_the_expectation() -> None:
     shake, branch = layers.ShakeDrop(keep=0.5), jnp.ones((4000, 1, 1, 2))
     factors, gradient = jax.value_and_grad(lambda x: shake(x, nnx.Rngs(0)).sum() * 0 + (shake(x, nnx.Rngs(0))).sum())(
         branch
@@ -209,7 +215,7 @@ def test_shake_drop_keeps_or_scales_each_branch_and_evaluates_the_expectation():
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_an_epoch_trains_every_network_and_replays_bit_for_bit(kind):
+def test_an_epoch_trains_every_network_and_replays_bit_for_bit(kind: str) -> None:
     data = DigitPairs(train=96, test=40)
     program = ClassifyProgram(
         task=Classify(), model=SMALL[kind], data=data, optimizer=Sgd(momentum=0.9), batch_size=16, l2=5e-4, clip=5.0
@@ -217,7 +223,7 @@ def test_an_epoch_trains_every_network_and_replays_bit_for_bit(kind):
     training = program.task.build(program, lambda data: data.load(None))
     rates = np.full(6, 0.01, np.float32)
 
-    def epoch():
+    def epoch() -> Mapping[str, float]:
         state = training.init(epoch_key(0, 0))
         for number in (1, 2):
             state, sums = training.advance(state, training.hyper, rates, epoch_key(0, number), 16, (0, len(rates)))
@@ -228,7 +234,7 @@ def test_an_epoch_trains_every_network_and_replays_bit_for_bit(kind):
     assert first == epoch()
 
 
-def test_what_a_network_cannot_be_is_refused():
+def test_what_a_network_cannot_be_is_refused() -> None:
     for build, message in (
         (lambda: WideResnet(depth=27), "depth must be 10, 16, 22, 28 or so on, 6 n \\+ 4, got 27"),
         (lambda: PyramidNet(depth=12), "depth must be 11, 20, 29 or so on, 9 n \\+ 2, got 12"),
@@ -244,7 +250,7 @@ def test_what_a_network_cannot_be_is_refused():
             build()
 
 
-def test_batch_statistics_of_groups_are_those_of_devices_that_do_not_share_them():
+def test_group_statistics_are_those_of_separate_devices() -> None:
     images = jax.random.normal(jax.random.key(0), (6, 4, 4, 3)) * jnp.arange(1.0, 7.0)[:, None, None, None]
     together = layers.batch_norm(3, nnx.Rngs(0))
     together.scale[...], together.bias[...] = jnp.array([1.0, 2.0, 3.0]), jnp.array([0.5, 0.0, -0.5])
@@ -261,7 +267,7 @@ def test_batch_statistics_of_groups_are_those_of_devices_that_do_not_share_them(
 
 
 @pytest.mark.parametrize("config", [WideResnet(depth=10, width=1), PyramidNet(depth=11, alpha=12), SMALL["resnet50"]])
-def test_every_batch_norm_of_a_network_takes_groups(config):
+def test_every_batch_norm_of_a_network_takes_groups(config: Any) -> None:
     together, whole = (
         nnx.eval_shape(lambda kept=kept: replace(config, norm_examples=kept).build((16, 16, 3), 10, nnx.Rngs(0)))
         for kept in (4, None)
@@ -272,7 +278,7 @@ def test_every_batch_norm_of_a_network_takes_groups(config):
     assert {node.examples for _, node in nnx.iter_graph(whole) if isinstance(node, nnx.BatchNorm)} == {None}
 
 
-def test_groups_must_divide_the_batch():
+def test_groups_must_divide_the_batch() -> None:
     network = WideResnet(depth=10, width=1, norm_examples=4)
     with pytest.raises(ValueError, match="norm_examples must be at least 1, or null, got 0"):
         WideResnet(norm_examples=0)

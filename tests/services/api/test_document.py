@@ -46,20 +46,20 @@ def faults(document: dict[str, Any], schema: dict[str, Any], value: Any) -> list
     return [error.message for error in Draft202012Validator(whole).iter_errors(value)]
 
 
-def test_every_route_is_in_it(document):
+def test_every_route_is_in_it(document: dict[str, Any]) -> None:
     names = {operation["operationId"] for _, operation in operations(document)}
     assert {"submit", "validate", "sweeps", "pause", "extend", "check", "follow", "readyz", "metrics"} <= names
     assert len(names) == len(list(operations(document))) >= 18
 
 
-def test_every_operation_is_described(document):
+def test_every_operation_is_described(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         assert operation["summary"] and operation["description"], name
         assert any(status.startswith("2") for status in operation["responses"]), name
         assert all(found["description"] != "Successful Response" for found in operation["responses"].values()), name
 
 
-def test_every_body_and_every_answer_has_examples(document):
+def test_every_body_and_every_answer_has_examples(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         for status, response in operation["responses"].items():
             assert response["content"], f"{name}: {status}"
@@ -67,7 +67,7 @@ def test_every_body_and_every_answer_has_examples(document):
             assert values(content), f"{name}: {where}"
 
 
-def test_every_refusal_is_a_problem_document(document):
+def test_every_refusal_is_a_problem_document(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         refused = {status: found for status, found in operation["responses"].items() if status >= "4"}
         assert all(set(found["content"]) == {PROBLEMS} for found in refused.values()), name
@@ -80,7 +80,7 @@ def test_every_refusal_is_a_problem_document(document):
             assert {"400", "408", "413", "415", "422"} <= refused.keys(), name
 
 
-def test_every_example_is_valid_by_its_schema(document):
+def test_every_example_is_valid_by_its_schema(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         for where, content in contents(operation):
             for value in values(content):
@@ -90,14 +90,14 @@ def test_every_example_is_valid_by_its_schema(document):
                 assert faults(document, parameter["schema"], value) == [], f"{name}: {parameter['name']}"
 
 
-def test_the_schemas_refuse_what_is_no_example(document):
+def test_the_schemas_refuse_what_is_no_example(document: dict[str, Any]) -> None:
     body = document["paths"]["/v1/sweeps"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert faults(document, body, {"workers": 2}) and faults(document, body, {"spec": {}, "priority": 101})
     extend = document["paths"]["/v1/sweeps/{id}/extend"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert faults(document, extend, {}) and not faults(document, extend, {"epochs": 3})
 
 
-def test_every_example_of_a_body_is_accepted(api, document):
+def test_every_example_of_a_body_is_accepted(api: Api, document: dict[str, Any]) -> None:
     id = api.submit("exemplar")
     read = {name: operation for name, operation in operations(document) if "requestBody" in operation}
     assert len(read) == 4

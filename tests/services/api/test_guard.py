@@ -4,9 +4,11 @@ import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
 
 import pytest
 import requests
+from desks import Api
 
 from services.api.guard import Allowance
 from sweeps.ledger.database import LedgerAway
@@ -34,7 +36,7 @@ ROUTES = [
 ]
 
 
-def test_the_list_above_has_every_route(api):
+def test_the_list_above_has_every_route(api: Api) -> None:
     document = requests.get(f"{api.url}/openapi.json", timeout=10).json()
     described = {
         (method.upper(), path): operation.get("security")
@@ -47,7 +49,7 @@ def test_the_list_above_has_every_route(api):
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), ROUTES)
-def test_each_route_refuses_every_token_but_the_right_one(api, method, path, scope):
+def test_each_route_refuses_every_token_but_the_right_one(api: Api, method: str, path: str, scope: str) -> None:
     path = path.format(id=(id := api.submit("owner")))
     revoked, shown = api.tokens.make("owner", ["admin"])
     api.tokens.revoke(revoked.id)
@@ -82,8 +84,8 @@ def test_each_route_refuses_every_token_but_the_right_one(api, method, path, sco
         assert stranger.text == unknown.text.replace("0" * 16, id)  # whether it exists cannot be told
 
 
-def test_while_the_ledger_is_away_it_says_so(api, monkeypatch):
-    def away(self, text):
+def test_while_the_ledger_is_away_it_says_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(self: Any, text: str) -> NoReturn:
         raise LedgerAway("ledger postgresql://db: cannot be read: connection refused")
 
     monkeypatch.setattr(Tokens, "known", away)
@@ -91,13 +93,13 @@ def test_while_the_ledger_is_away_it_says_so(api, monkeypatch):
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
-def test_a_name_is_that_of_the_actors_own_even_for_an_admin(api):
+def test_a_name_is_that_of_the_actors_own_even_for_an_admin(api: Api) -> None:
     api.submit("owner")
     admin = {"of": None, "Authorization": f"Bearer {api.token('root', 'admin')}"}
     assert api.ask("POST", "/v1/sweeps/tiny/cancel", **admin).status_code == 404
 
 
-def test_an_admin_sees_and_commands_everybodys(api):
+def test_an_admin_sees_and_commands_everybodys(api: Api) -> None:
     id = api.submit("owner")
     admin = {"of": None, "Authorization": f"Bearer {api.token('root', 'admin')}"}
     assert api.ask("POST", f"/v1/sweeps/{id}/pause", **admin).json()["wanted"] == "paused"
@@ -106,7 +108,7 @@ def test_an_admin_sees_and_commands_everybodys(api):
     assert {one["owner"] for one in api.ask("GET", "/v1/sweeps", of="owner").json()["items"]} == {"owner"}
 
 
-def test_commands_and_refusals_are_in_the_audit_log_and_no_token_is(api):
+def test_commands_and_refusals_are_in_the_audit_log_and_no_token_is(api: Api) -> None:
     id = api.submit("careful")
     api.ask("POST", f"/v1/sweeps/{id}/cancel", of="careful")
     reading = api.token("careful", "read")
@@ -117,7 +119,7 @@ def test_commands_and_refusals_are_in_the_audit_log_and_no_token_is(api):
     assert not any(token.rpartition("_")[2] in kept for token in (reading, *api.known.values()))
 
 
-def test_a_wrong_secret_takes_as_long_as_an_unknown_id(api):
+def test_a_wrong_secret_takes_as_long_as_an_unknown_id(api: Api) -> None:
     _, shown = api.tokens.make("ada", ["read"])
     wrong_secret, unknown = shown[:-4] + "AAAA", "abel_000000000000_" + "a" * 43
     times: dict[str, list[float]] = {wrong_secret: [], unknown: []}
@@ -130,11 +132,11 @@ def test_a_wrong_secret_takes_as_long_as_an_unknown_id(api):
     assert max(first, second) < 2 * min(first, second)
 
 
-def test_another_host_name_is_refused(api):
+def test_another_host_name_is_refused(api: Api) -> None:
     assert api.ask("GET", "/v1/sweeps", Host="evil.example").status_code == 400
 
 
-def test_health_needs_no_token_and_metrics_count_what_is_open(api):
+def test_health_needs_no_token_and_metrics_count_what_is_open(api: Api) -> None:
     assert requests.get(f"{api.url}/healthz", timeout=10).text == "ok\n"
     assert requests.get(f"{api.url}/readyz", timeout=10).text == "ready\n"
     api.submit("ada")
@@ -144,7 +146,7 @@ def test_health_needs_no_token_and_metrics_count_what_is_open(api):
     assert "abel_submissions_failing 0.0" in shown
 
 
-def test_an_allowance_holds_for_many_threads():
+def test_an_allowance_holds_for_many_threads() -> None:
     allowance, switch = Allowance(rate=0, burst=50), sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -155,7 +157,7 @@ def test_an_allowance_holds_for_many_threads():
     assert taken == 50
 
 
-def test_an_allowance_is_used_up_and_comes_back():
+def test_an_allowance_is_used_up_and_comes_back() -> None:
     now = [0.0]
     allowance = Allowance(rate=2, burst=3, clock=lambda: now[0])
     assert [allowance.take("a") for _ in range(4)] == [True, True, True, False]

@@ -115,14 +115,16 @@ def generated(most: int) -> Callable[[Any], Any]:
     return settings(max_examples=most, derandomize=True, database=None, deadline=None, suppress_health_check=quiet)
 
 
-def test_every_operation_is_tried(schema):
+def test_every_operation_is_tried(schema: Any) -> None:
     assert {name for name, _, _ in WAYS} == {
         one.ok().definition.raw["operationId"] for one in schema.get_all_operations()
     }
 
 
 @pytest.mark.parametrize(("name", "mode", "known"), sorted(WAYS), ids=lambda value: str(getattr(value, "value", value)))
-def test_every_operation_does_what_the_document_says(api, schema, ended, name, mode, known):
+def test_every_operation_does_what_the_document_says(
+    api: Api, schema: Any, ended: str, name: str, mode: str, known: bool
+) -> None:
     operation = schema.find_operation_by_id(name)
     fixed = {"path_parameters": {"id": ended}} if known else {}
     token = {"Authorization": f"Bearer {api.token('ops', 'read', 'submit', 'admin')}"}
@@ -218,7 +220,7 @@ SPECS = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_bodies_are_refused_with_their_field(api, name):
+def test_hostile_bodies_are_refused_with_their_field(api: Api, name: str) -> None:
     body, status, at = HOSTILE[name]
     answer = in_time(lambda: api.ask("POST", "/v1/sweeps", body))
     assert answer.status_code == status, answer.text
@@ -228,7 +230,7 @@ def test_hostile_bodies_are_refused_with_their_field(api, name):
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_hostile_specs_are_refused_with_their_field(api, name):
+def test_hostile_specs_are_refused_with_their_field(api: Api, name: str) -> None:
     changes, at = SPECS[name]
     answer = in_time(lambda: api.ask("POST", "/v1/sweeps", json.dumps({"spec": SPEC | changes}).encode()))
     assert answer.status_code == 422, answer.text
@@ -295,7 +297,7 @@ def is_at_a_field(pointer: str, body: Any) -> bool:
     return True
 
 
-def test_whatever_a_spec_is_made_of_it_is_read_or_refused_at_its_field(api):
+def test_whatever_a_spec_is_made_of_it_is_read_or_refused_at_its_field(api: Api) -> None:
     asked, memory = count(), []
     process = psutil.Process()
     token = {"Authorization": f"Bearer {api.token('ada')}", "Content-Type": "application/json"}

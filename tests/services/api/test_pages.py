@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,7 +65,9 @@ def running(api: Api, story: Story) -> str:
     return one.id
 
 
-def test_a_sweep_is_followed_from_the_list_to_its_end(api, signed_in, story, running):
+def test_a_sweep_is_followed_from_the_list_to_its_end(
+    api: Api, signed_in: Callable[..., Page], story: Story, running: str
+) -> None:
     page = signed_in()
     page.get_by_role("link", name="fig-s6a-digits").click()
     expect(page.locator("#phase")).to_have_text("running")
@@ -83,8 +86,8 @@ def test_a_sweep_is_followed_from_the_list_to_its_end(api, signed_in, story, run
 
 
 def test_a_sweep_and_its_trials_lead_to_mlflow_once_it_shows_them(
-    api, signed_in, story, running, tracking_uri, tmp_path
-):
+    api: Api, signed_in: Callable[..., Page], story: Story, running: str, tracking_uri: str, tmp_path: Path
+) -> None:
     page = signed_in()
     page.get_by_role("link", name="fig-s6a-digits").click()
     page.get_by_text("Trials", exact=True).last.click()
@@ -100,7 +103,7 @@ def test_a_sweep_and_its_trials_lead_to_mlflow_once_it_shows_them(
     )
 
 
-def test_faults_are_shown_at_their_lines_and_a_valid_spec_is_submitted_by_keyboard(api, signed_in):
+def test_faults_show_at_their_lines_and_a_keyboard_submits(api: Api, signed_in: Callable[..., Page]) -> None:
     page = signed_in()
     page.get_by_role("link", name="Submit", exact=True).press("Enter")
     page.get_by_label("Spec, as YAML").fill(FAULTY)
@@ -118,20 +121,20 @@ def test_faults_are_shown_at_their_lines_and_a_valid_spec_is_submitted_by_keyboa
     assert [one.wanted for one in api.queue.open_ones()] == ["paused"]
 
 
-def test_a_wrong_token_is_told_and_not_kept(signed_in):
+def test_a_wrong_token_is_told_and_not_kept(signed_in: Callable[..., Page]) -> None:
     page = signed_in(token="abel_wrong")
     expect(page.get_by_role("alert")).to_contain_text("Authorization: must be")
     assert page.evaluate("sessionStorage.getItem('token')") is None
 
 
-def test_on_a_narrow_screen_nothing_sticks_out(signed_in, running):
+def test_on_a_narrow_screen_nothing_sticks_out(signed_in: Callable[..., Page], running: str) -> None:
     page = signed_in(400)
     page.get_by_role("link", name="fig-s6a-digits").click()
     expect(page.locator("#tree svg")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_may_not_be_framed(api):
+def test_the_page_needs_nothing_from_elsewhere_and_may_not_be_framed(api: Api) -> None:
     for path in ("/", "/static/page.js", "/static/draw.js", "/static/page.css"):
         answer = requests.get(api.url + path, timeout=10)
         assert answer.status_code == 200
@@ -140,7 +143,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_may_not_be_framed(api):
     assert requests.get(f"{api.url}/static/..%2fapp.py", timeout=10).status_code == 404
 
 
-def test_curves_and_tree_say_what_the_ledger_has(story):
+def test_curves_and_tree_say_what_the_ledger_has(story: Story) -> None:
     story.begin().tell().end()
     sweep = story.ledger.sweeps()[-1]
     curves, tree = curves_of(story.ledger, sweep, 3), tree_of(story.ledger, sweep)
@@ -154,7 +157,9 @@ def test_curves_and_tree_say_what_the_ledger_has(story):
     assert all(one.parent is None or tree[one.parent].last + 1 == one.first for one in tree)
 
 
-def test_a_list_is_asked_for_again_while_the_service_is_away(api, signed_in, running):
+def test_a_list_is_asked_for_again_while_the_service_is_away(
+    api: Api, signed_in: Callable[..., Page], running: str
+) -> None:
     page = signed_in()
     expect(page.get_by_role("link", name="fig-s6a-digits")).to_be_visible()
     page.route("**/v1/sweeps?*", lambda route: route.abort())

@@ -2,11 +2,16 @@
 
 import stat
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import requests
 
 
-def test_it_makes_a_token_for_its_home_on_any_address_if_told_to(abel_home, start, free_port):
+def test_it_makes_a_token_for_its_home_on_any_address_if_told_to(
+    abel_home: Path, start: Callable[..., Any], free_port: Callable[[], int]
+) -> None:
     port = free_port()
     command = [sys.executable, "-m", "services.cli", "serve", "--host", "0.0.0.0", "--port", str(port), "--make-token"]
     service = start(command)

@@ -3,17 +3,18 @@
 import json
 import socket
 import threading
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from desks import SPEC
+from desks import SPEC, Api
 
 from services.api.problems import pointer
 from services.server import reconciling
 from services.server.jobs import JobState
 
 
-def test_a_spec_is_submitted_once_a_key(api):
+def test_a_spec_is_submitted_once_a_key(api: Api) -> None:
     body = {"spec": SPEC, "workers": 2, "priority": 3}
     first = api.ask("POST", "/v1/sweeps", body, **{"Idempotency-Key": "k1"})
     again = api.ask("POST", "/v1/sweeps", body, **{"Idempotency-Key": "k1"})
@@ -27,7 +28,7 @@ def test_a_spec_is_submitted_once_a_key(api):
     assert detail["submission"]["phase"] == "queued"
 
 
-def test_an_owner_has_at_most_so_many_open_submissions(api, monkeypatch):
+def test_an_owner_has_at_most_so_many_open_submissions(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.server.desk.MOST_OPEN", 1)
     key = {"of": "eager", "Idempotency-Key": "k1"}
     id = api.ask("POST", "/v1/sweeps", {"spec": SPEC}, **key).json()["id"]
@@ -39,12 +40,12 @@ def test_an_owner_has_at_most_so_many_open_submissions(api, monkeypatch):
     assert api.ask("POST", "/v1/sweeps", {"spec": SPEC}, of="eager").status_code == 201
 
 
-def test_nobody_waits_for_what_a_place_says_of_another_submission(api, monkeypatch):
+def test_nobody_waits_for_what_a_place_says_of_another_submission(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     id = api.submit("patient")
     api.queue.count_launch(api.queue.submission(id), None)
     asked, answer = threading.Event(), threading.Event()
 
-    def observe(id, number):
+    def observe(id: str, number: int) -> JobState:
         asked.set()
         assert answer.wait(30)
         return JobState.RUNNING
@@ -59,7 +60,7 @@ def test_nobody_waits_for_what_a_place_says_of_another_submission(api, monkeypat
     assert not cancelling.is_alive()
 
 
-def test_yaml_text_is_a_spec_too(api):
+def test_yaml_text_is_a_spec_too(api: Api) -> None:
     text = json.dumps(SPEC)  # JSON is YAML
     assert api.ask("POST", "/v1/sweeps", {"spec": text}).status_code == 201
     wrong = api.ask("POST", "/v1/sweeps", {"spec": "name: [unclosed"})
@@ -67,13 +68,13 @@ def test_yaml_text_is_a_spec_too(api):
     assert "line 1" in wrong.json()["errors"][0]["detail"]
 
 
-def test_the_newest_of_a_name_is_meant_by_it(api):
+def test_the_newest_of_a_name_is_meant_by_it(api: Api) -> None:
     api.submit("namer")
     newest = api.submit("namer", epochs=7)
     assert api.ask("GET", "/v1/sweeps/tiny", of="namer").json()["submission"]["id"] == newest
 
 
-def test_pages_continue(api):
+def test_pages_continue(api: Api) -> None:
     for epochs in range(4, 9):
         api.submit("pager", epochs=epochs)
     seen, cursor = [], ""
@@ -87,7 +88,7 @@ def test_pages_continue(api):
     assert api.ask("GET", "/v1/sweeps?cursor=x", of="pager").status_code == 422
 
 
-def test_commands_change_what_is_wanted_and_an_outcome_stays(api):
+def test_commands_change_what_is_wanted_and_an_outcome_stays(api: Api) -> None:
     id = api.submit()
     assert api.ask("POST", f"/v1/sweeps/{id}/pause").json()["wanted"] == "paused"
     assert api.ask("POST", f"/v1/sweeps/{id}/resume").json()["wanted"] == "running"
@@ -96,7 +97,7 @@ def test_commands_change_what_is_wanted_and_an_outcome_stays(api):
     assert (shown["phase"], shown["why"]) == ("refused", "data/x: no such data set")
 
 
-def test_extend_submits_the_same_spec_with_other_seeds(api):
+def test_extend_submits_the_same_spec_with_other_seeds(api: Api) -> None:
     id = api.submit()
     more = api.ask("POST", f"/v1/sweeps/{id}/extend", {"seeds": [0, 1, 2]})
     assert more.status_code == 201
@@ -110,7 +111,7 @@ def test_extend_submits_the_same_spec_with_other_seeds(api):
     assert twice["errors"][0]["pointer"].startswith("/seeds")
 
 
-def test_extend_changes_the_options_that_are_given_and_keeps_the_others(api):
+def test_extend_changes_the_options_that_are_given_and_keeps_the_others(api: Api) -> None:
     body = {"spec": SPEC, "workers": 2, "priority": 3, "threads": 4, "hours": 1.5}
     id = api.ask("POST", "/v1/sweeps", body).json()["id"]
     changes = {"epochs": 9, "workers": 5, "priority": -1}
@@ -127,7 +128,7 @@ def test_extend_changes_the_options_that_are_given_and_keeps_the_others(api):
     assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/priority")
 
 
-def test_a_slow_start_is_shown_as_one_as_long_as_its_place_says_so(api, monkeypatch):
+def test_a_slow_start_is_shown_as_one_as_long_as_its_place_says_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     id = api.submit("slow")
     api.queue.count_launch(api.queue.submission(id), None)
     now = reconciling.now_ms
@@ -139,7 +140,7 @@ def test_a_slow_start_is_shown_as_one_as_long_as_its_place_says_so(api, monkeypa
     assert phases == ["starting", "starting", "queued", "queued"]
 
 
-def test_the_log_is_what_the_last_process_printed(api):
+def test_the_log_is_what_the_last_process_printed(api: Api) -> None:
     id = api.submit()
     assert api.ask("GET", f"/v1/sweeps/{id}/log").text == ""
     number = api.queue.count_launch(api.queue.submission(id), None)
@@ -147,17 +148,17 @@ def test_the_log_is_what_the_last_process_printed(api):
     assert api.ask("GET", f"/v1/sweeps/{id}/log").text == "reading its data\n"
 
 
-def test_there_is_no_report_before_the_sweep_has_started(api):
+def test_there_is_no_report_before_the_sweep_has_started(api: Api) -> None:
     answer = api.ask("GET", f"/v1/sweeps/{api.submit()}/report")
     assert (answer.status_code, answer.json()["detail"].partition(":")[0]) == (422, "report")
 
 
-def test_only_json_without_encoding_is_read(api):
+def test_only_json_without_encoding_is_read(api: Api) -> None:
     assert api.ask("POST", "/v1/sweeps", b"{}", **{"Content-Type": "text/yaml"}).status_code == 415
     assert api.ask("POST", "/v1/sweeps", b"{}", **{"Content-Encoding": "gzip"}).status_code == 415
 
 
-def test_a_body_that_does_not_arrive_is_given_up(api, monkeypatch):
+def test_a_body_that_does_not_arrive_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     from services.api import bodies
 
     monkeypatch.setattr(bodies, "READ_SECONDS", 0.3)
@@ -172,7 +173,7 @@ def test_a_body_that_does_not_arrive_is_given_up(api, monkeypatch):
 @pytest.mark.parametrize(
     "path", ["/v1/sweeps/..%2f..%2fetc", "/v1/sweeps/%00", "/v1/sweeps/" + "a" * 500, "/v1/nothing", "/nothing"]
 )
-def test_odd_paths_are_not_found(api, path):
+def test_odd_paths_are_not_found(api: Api, path: str) -> None:
     answer = api.ask("GET", path)
     assert answer.status_code in (404, 422)
     assert answer.headers["content-type"] == "application/problem+json"
@@ -195,5 +196,5 @@ GRID = {"arms": {"abel": {"grid": {"schedule.decay_epoch": [1, 2, 3]}}}}
         ("missing.field", {"other": 1}, "/missing/field"),
     ],
 )
-def test_a_path_becomes_a_pointer(path, document, expected):
+def test_a_path_becomes_a_pointer(path: str, document: dict[str, Any], expected: str) -> None:
     assert pointer(path, document) == expected

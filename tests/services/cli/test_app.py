@@ -438,7 +438,7 @@ def test_version() -> None:
     assert abel("--version").stdout.startswith("abel 0.")
 
 
-def test_ui_refuses_a_port_that_is_taken_and_names_a_free_one(tmp_path, monkeypatch):
+def test_ui_refuses_a_port_that_is_taken_and_names_a_free_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ABEL_HOME", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -1,12 +1,17 @@
-"""Tests for `services/cli/tables.py` and the tables of `services/cli/rendering.py` and `services/cli/verdicts.py`."""
+"""Tests for `services/cli/tables.py` and the tables that the modules beside it draw, with snapshots of these.
+
+`pytest tests/services/cli/test_tables.py --snapshot-update` keeps what is shown now.
+"""
 
 import io
 from dataclasses import replace
 
 import pytest
 from rich.console import Console, RenderableType
+from syrupy.assertion import SnapshotAssertion
 
 from services.cli import rendering, rendering_sweeps, verdicts
+from services.cli.service import rendering_submissions
 from services.schemas import (
     ArmPlan,
     CatalogEntry,
@@ -18,6 +23,7 @@ from services.schemas import (
     SweepOverview,
     Validation,
 )
+from services.server.values import Submitted
 from services.upkeep import Collected, Pruned
 from sweeps.results.values import ArmSummary, Finding, Interval, Power, TrialResult, Verdict
 
@@ -108,12 +114,33 @@ CHECKED = Checked(
     findings=(FINDING,),
 )
 POWER = Power(arm=ARM, measure="spread", margin=1.5, rows=((10, 1.75, dict.fromkeys(Verdict, 0.33)),))
+SUBMITTED = Submitted(
+    id="9817a29817cd",
+    owner="somebody-of-a-long-name",
+    name=SWEEP.name,
+    title="A sweep",
+    phase="running",
+    wanted="running",
+    priority=0,
+    created_ms=0,
+    sweep_id=SWEEP.id,
+    workers=2,
+    launches=1,
+    why="waits for a free slot of its owner, who may have 2 sweeps at once",
+    sweep=SWEEP,
+    best=77.33,
+)
+WAITING = replace(SUBMITTED, id="0f1e2d3c4b5a", owner="ada", name="mine", phase="queued", sweep=None, best=None)
 KIND = "a_source_of_a_plug_in_with_a_long_name"
 SHOWN = {
     "plan": (rendering.plan_facts(PLAN), [ARM, "12345", "1,234,567", "654,321", "765,432", "38%", "47%"]),
     "status": (
         rendering_sweeps.overview_table([SWEEP]),
         [SWEEP.name, SWEEP.id, "11990/12345", "1234567/1234568", "654321"],
+    ),
+    "list": (
+        rendering_submissions.submissions_table([SUBMITTED, WAITING]),
+        [SWEEP.name, SUBMITTED.id, SUBMITTED.owner, "77.33 %", "12345/12345", "1234567/1234568", WAITING.id],
     ),
     "detail": (
         rendering_sweeps.sweep_detail(DETAIL),
@@ -151,6 +178,7 @@ SHOWN = {
         ["1297", "ab" * 8],
     ),
 }
+DATED = ("status",)  # in the machine's time zone; `test_widths.py` has a snapshot of it
 
 
 def drawn(shown: RenderableType, width: int) -> str:
@@ -161,11 +189,12 @@ def drawn(shown: RenderableType, width: int) -> str:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("name", SHOWN)
-def test_no_table_cuts_a_number_or_a_name(name: str, width: int) -> None:
+def test_no_table_cuts_a_number_or_a_name(name: str, width: int, snapshot: SnapshotAssertion) -> None:
     shown, whole = SHOWN[name]
     text = drawn(shown, width)
     assert "…" not in text
     assert [part for part in whole if part not in text] == []
+    assert name in DATED or "\n".join(line.rstrip() for line in text.splitlines()) == snapshot
 
 
 @pytest.mark.parametrize("name", SHOWN)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from desks import SPEC, Api, desk_over, serving
@@ -46,7 +47,9 @@ def carried_out(api: Api) -> Callable[[str, str], None]:
     return take
 
 
-def test_what_it_returns_are_the_services_values(client, api, story, carried_out):
+def test_what_it_returns_are_the_services_values(
+    client: Client, api: Api, story: Story, carried_out: Callable[[str, str], None]
+) -> None:
     one, new = client.submit(SPEC, priority=2)
     assert (new, one.phase, one.priority) == (True, "queued", 2)
     assert client.status(one.id) is None
@@ -59,7 +62,9 @@ def test_what_it_returns_are_the_services_values(client, api, story, carried_out
     assert client.validate(SPEC).trials == 6
 
 
-def test_a_check_is_that_of_the_command(client, api, story, carried_out, tmp_path):
+def test_a_check_is_that_of_the_command(
+    client: Client, api: Api, story: Story, carried_out: Callable[[str, str], None], tmp_path: Path
+) -> None:
     one, _ = client.submit(SPEC)
     story.begin().tell().end()
     carried_out(one.id, story.sweep_id)
@@ -76,7 +81,9 @@ def test_a_check_is_that_of_the_command(client, api, story, carried_out, tmp_pat
         client.check(one.id, {"arms": 5})
 
 
-def test_events_come_once_each_in_order_and_end_with_the_submission(client, api, story, carried_out):
+def test_events_come_once_each_in_order_and_end_with_the_submission(
+    client: Client, api: Api, story: Story, carried_out: Callable[[str, str], None]
+) -> None:
     one, _ = client.submit(SPEC)
     seen: list[Submitted | Happening] = []
     following = threading.Thread(target=lambda: seen.extend(client.events(one.id)))
@@ -96,7 +103,9 @@ def test_events_come_once_each_in_order_and_end_with_the_submission(client, api,
     }
 
 
-def test_events_continue_after_the_last_one_received(client, api, story, carried_out):
+def test_events_continue_after_the_last_one_received(
+    client: Client, api: Api, story: Story, carried_out: Callable[[str, str], None]
+) -> None:
     one, _ = client.submit(SPEC)
     story.begin().tell().end()
     carried_out(one.id, story.sweep_id)
@@ -105,14 +114,16 @@ def test_events_continue_after_the_last_one_received(client, api, story, carried
     assert [event.id for event in client.events(one.id, after=every[4]) if isinstance(event, Happening)] == every[5:]
 
 
-def test_a_ledger_that_is_away_for_a_moment_delays_events(client, api, story, carried_out, monkeypatch):
+def test_a_ledger_that_is_away_for_a_moment_delays_events(
+    client: Client, api: Api, story: Story, carried_out: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, _ = client.submit(SPEC)
     story.begin().tell().end()
     carried_out(one.id, story.sweep_id)
     api.queue.release(one.id, 1, outcome="finished")
     progress, away = Desk.progress, [LedgerAway("ledger postgresql://db: cannot be read: connection refused")]
 
-    def tried(*given):
+    def tried(*given: Any) -> Any:
         if away:
             raise away.pop()
         return progress(*given)
@@ -122,7 +133,9 @@ def test_a_ledger_that_is_away_for_a_moment_delays_events(client, api, story, ca
     assert not away and seen == [row.id for row in api.ledger.events(story.sweep_id, limit=10_000)]
 
 
-def test_many_events_come_page_by_page_without_a_pause(client, api, story, carried_out, monkeypatch):
+def test_many_events_come_page_by_page_without_a_pause(
+    client: Client, api: Api, story: Story, carried_out: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("services.api.events.LOOK_SECONDS", 60)
     story.seeds, story.epochs = 24, 40
     one, _ = client.submit(SPEC)
@@ -136,14 +149,14 @@ def test_many_events_come_page_by_page_without_a_pause(client, api, story, carri
     assert time.monotonic() - began < 60
 
 
-def test_faults_of_a_spec_are_those_of_validate(client):
+def test_faults_of_a_spec_are_those_of_validate(client: Client) -> None:
     with pytest.raises(SpecError) as refused:
         client.submit(SPEC | {"epochs": -1, "name": "a/b"})
     assert any(fault.startswith("epochs: must be") for fault in refused.value.faults)
     assert any(fault.startswith("name: must") for fault in refused.value.faults)
 
 
-def test_refusals_are_one_error_with_the_services_words(client, api):
+def test_refusals_are_one_error_with_the_services_words(client: Client, api: Api) -> None:
     with pytest.raises(OperationError, match="must be the id or name of one of ada's"):
         client.pause("nothing")
     with pytest.raises(OperationError, match="Authorization: must be"):
@@ -153,15 +166,15 @@ def test_refusals_are_one_error_with_the_services_words(client, api):
         client.submit(SPEC | {"epochs": 9}, key="k")
 
 
-def test_a_service_that_is_away_is_asked_for_a_while(free_port):
+def test_a_service_that_is_away_is_asked_for_a_while(free_port: Callable[[], int]) -> None:
     began = time.monotonic()
     with pytest.raises(ServiceAway, match=r"service http://127.0.0.1:\d+: does not answer"):
         list(Client(f"http://127.0.0.1:{free_port()}", "x", patience_seconds=1.5).sweeps())
     assert 1.5 < time.monotonic() - began < 20
 
 
-def test_another_server_is_named_as_such(tmp_path):
-    async def other(scope, receive, send):
+def test_another_server_is_named_as_such(tmp_path: Path) -> None:
+    async def other(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 404, "headers": []})
         await send({"type": "http.response.body", "body": b"<h1>nginx</h1>"})
 

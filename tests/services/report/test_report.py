@@ -3,8 +3,9 @@
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from playwright.sync_api import Page
+from sentences import absent
 from stories import Story
 from typer.testing import CliRunner
 
@@ -19,7 +21,7 @@ from services.cli.app import app
 from services.errors import OperationError
 from services.report import sections, themes
 from services.report.export import export
-from services.report.report import write_report
+from services.report.report import Report, write_report
 from services.settings import Settings
 from services.tracking.mirror import Mirror
 from services.tracking.runs import places
@@ -27,6 +29,7 @@ from services.tracking.store import Store
 from services.verbs import report as reporting
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.entries import Batch
+from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import Frames
 from sweeps.results.load import load
@@ -89,21 +92,50 @@ def test_a_figure_is_laid_out_once_for_both_themes_and_its_file(
     assert len(laid_out) == pictures + 1  # the main figure's file has a title; on the page that is a heading
 
 
-def test_the_page_says_what_the_sweep_showed(story: Story, settings: Settings) -> None:
-    story.begin().tell().end()
-    written = write_report(settings, ["fig-s6a-digits"])
-    folder = settings.reports / "fig-s6a-digits"
+@dataclass(frozen=True)
+class Reported:
+    """A finished sweep and its report, with the numbers as CSV."""
+
+    story: Story
+    settings: Settings
+    written: Report
+    page: str
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.settings.reports / self.story.name
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reported]:
+    """Written once: no test changes it."""
+    home = tmp_path_factory.mktemp("reported")
+    settings = Settings(home=home, ledger_url=f"sqlite:///{home}/ledger.db", tracking_uri=f"sqlite:///{home}/none.db")
+    with closing(Ledger.open(settings.ledger_url)) as ledger:
+        story = Story(ledger).begin().tell().end()
+        written = write_report(settings, [story.name], kind="csv")
+        yield Reported(story, settings, written, read(written.files[0]))
+
+
+def test_a_report_is_a_page_and_its_figures(reported: Reported) -> None:
     names = ("index.html", "decay_time.png", "axes.png", "trials.png", "bounces.png")
-    assert written.files == tuple(folder / name for name in names)
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.files[1:])
-    cost, others, bounce, abel, spread = written.findings
-    assert cost.startswith("Decaying after epoch 1 instead of after epoch 30, the grid's first at or after ABEL's own")
-    assert cost.endswith("paired over 3 seeds.")
-    assert others.startswith("Relative to epoch 30, the grid's other epochs change it by +")
-    assert "to its minimum" in bounce and "after epoch 8" in bounce
-    assert abel.startswith("ABEL decays by itself after epoch 24, 25, 26 (by seed) and reaches")
-    assert spread.startswith("decay-at: over its 5 settings the minimum test error ranges from")
-    text = read(written.files[0])
+    files = [file for file in reported.written.files if file.suffix != ".csv"]
+    assert files == [reported.folder / name for name in names]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in files[1:])
+
+
+def test_the_findings_say_what_the_sweep_showed(reported: Reported) -> None:
+    cost, others, bounce, abel, spread = reported.written.findings
+    assert absent(cost, "after epoch 1", "after epoch 30", "ABEL's own", "paired over 3 seeds") == []
+    assert absent(others, "epoch 30", "other epochs", "+") == []
+    assert absent(bounce, "to its minimum", "after epoch 8") == []
+    assert absent(abel, "ABEL decays by itself", "24, 25, 26 (by seed)") == []
+    assert absent(spread, "decay-at: over its 5 settings", "minimum test error") == []
+
+
+def test_the_page_shows_every_trial_and_what_it_took(reported: Reported) -> None:
+    text = reported.page
     assert "24 (bounce), 34 (last)" in text
     assert "epochs saved" in text and "time in training" in text
     assert "<dt>jax</dt><dd>0.10.2</dd>" in text
@@ -111,17 +143,14 @@ def test_the_page_says_what_the_sweep_showed(story: Story, settings: Settings) -
     assert 'class="banner"' not in text
 
 
-def test_a_number_has_one_interval_wherever_it_is_shown(story: Story, settings: Settings) -> None:
-    story.begin().tell().end()
-    written = write_report(settings, ["fig-s6a-digits"], kind="csv")
-    (cost,) = re.findall(r"by (\+[\d.]+ \(.*?\)) points", written.findings[0])
-    text = read(written.files[0])
-    assert f"<b>{cost}</b>" in text
-    assert f": {cost} points</td>" in text
-    measures = pd.read_csv(settings.reports / "fig-s6a-digits" / "measures.csv").set_index(["arm", "measure"])
+def test_a_number_has_one_interval_wherever_it_is_shown(reported: Reported) -> None:
+    (cost,) = re.findall(r"by (\+[\d.]+ \(.*?\)) points", reported.written.findings[0])
+    assert f"<b>{cost}</b>" in reported.page
+    assert f": {cost} points</td>" in reported.page
+    measures = pd.read_csv(reported.folder / "measures.csv").set_index(["arm", "measure"])
     abel = measures.loc[("abel", "best")]
     shown = f"{abel['value']:.1f} % ({abel['low']:.1f} to {abel['high']:.1f})"
-    assert text.replace("\u00a0", " ").count(shown) >= 3, "tile, finding and table of arms"
+    assert reported.page.replace("\u00a0", " ").count(shown) >= 3, "tile, finding and table of arms"
 
 
 @pytest.mark.parametrize("guessing", [99.0, None])
@@ -159,9 +188,7 @@ def test_diverged_trials_are_in_sight_and_count_as_guessing(story: Story, settin
     story.begin().tell().end()
     written = write_report(settings, [story.sweep_id])
     (said,) = [sentence for sentence in written.findings if "diverged" in sentence]
-    assert said == (
-        "1 trial diverged: constant seed=0. It counts as guessing, 99 % test error, wherever errors are averaged or compared."
-    )
+    assert absent(said, "1 trial diverged", "constant seed=0", "guessing", "99 % test error") == []
     text = read(written.files[0])
     assert text.count('<tr class="diverged">') == 1
     assert "12 of 40" in text
@@ -227,27 +254,31 @@ def test_an_address_that_no_link_can_begin_with_is_bad_input(address: str) -> No
     assert "must be an http:// or https:// URL with a host" in " ".join(done.output.replace("│", " ").split())
 
 
-def test_the_numbers_are_exported(story: Story, settings: Settings) -> None:
-    story.begin().tell().end()
-    tables = {}
-    for kind, read_table in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
-        written = write_report(settings, [story.sweep_id], kind=kind)
-        paths = {path.stem: path for path in written.files if path.suffix == f".{kind}"}
-        tables[kind] = {name: read_table(path) for name, path in paths.items()}
-        assert list(tables[kind]) == ["trials", "curves", "measures"]
-        if kind == "csv":  # which a spec takes back: 30, not 30.0, though other arms have no such setting
-            text = pd.read_csv(paths["trials"], dtype=str)["schedule.decay_epoch"]
-            assert set(text.dropna()) == {"1", "4", "10", "20", "30"}
-    frames = load(story.ledger, story.ledger.sweep(story.sweep_id))
-    for kept in tables.values():
-        assert list(kept["trials"]["minimum_error"]) == list(frames.trials["minimum_error"])
-        assert sorted(kept["trials"]["schedule.decay_epoch"].dropna().unique()) == [1, 4, 10, 20, 30]
-        assert "24 34" in set(kept["trials"]["decay_epochs"])
-        assert len(kept["curves"]) == 21 * 40
-        trial = frames.trials["trial_id"][0]
-        curve = kept["curves"][kept["curves"]["trial_id"] == trial].set_index("epoch")["test_error"]
-        assert list(curve) == list(frames.curve("test_error")[trial])
-        assert set(kept["measures"]["measure"]) == set(MEASURES)
+def test_an_exported_table_is_taken_back_by_a_spec(reported: Reported) -> None:
+    """A grid's value is 30, not 30.0, though other arms have no such setting."""
+    text = pd.read_csv(reported.folder / "trials.csv", dtype=str)["schedule.decay_epoch"]
+    assert set(text.dropna()) == {"1", "4", "10", "20", "30"}
+
+
+@pytest.mark.parametrize(("kind", "read_table"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_the_numbers_are_exported(
+    reported: Reported, tmp_path: Path, kind: str, read_table: Callable[[Path], pd.DataFrame]
+) -> None:
+    ledger, sweep_id = reported.story.ledger, reported.story.sweep_id
+    frames = load(ledger, ledger.sweep(sweep_id))
+    written = reported.written
+    if kind != "csv":
+        written = write_report(reported.settings, [sweep_id], tmp_path / "out", kind=kind)
+    tables = {path.stem: read_table(path) for path in written.files if path.suffix == f".{kind}"}
+    assert list(tables) == ["trials", "curves", "measures"]
+    assert list(tables["trials"]["minimum_error"]) == list(frames.trials["minimum_error"])
+    assert sorted(tables["trials"]["schedule.decay_epoch"].dropna().unique()) == [1, 4, 10, 20, 30]
+    assert "24 34" in set(tables["trials"]["decay_epochs"])
+    assert len(tables["curves"]) == 21 * 40
+    trial = frames.trials["trial_id"][0]
+    curve = tables["curves"][tables["curves"]["trial_id"] == trial].set_index("epoch")["test_error"]
+    assert list(curve) == list(frames.curve("test_error")[trial])
+    assert set(tables["measures"]["measure"]) == set(MEASURES)
 
 
 def test_several_sweeps_stand_in_one_report(story: Story, settings: Settings) -> None:
@@ -301,15 +332,14 @@ def test_one_seed_has_no_intervals_and_says_why(story: Story, settings: Settings
     story.seeds = 1
     story.begin().tell().end()
     text = read(write_report(settings, [story.sweep_id]).files[0])
-    assert "With one seed the noise is unknown, so there are no intervals: run at least two." in text
+    assert absent(text, "With one seed", "no intervals", "at least two") == []
 
 
 def test_an_arm_that_lacks_trials_has_no_measures(story: Story, settings: Settings) -> None:
     story.begin().tell(only=lambda name: name != "decay-at decay_epoch=4 seed=1").end(SweepStatus.INTERRUPTED)
     written = write_report(settings, [story.sweep_id])
     (lacking,) = [sentence for sentence in written.findings if "no measures" in sentence]
-    assert lacking.startswith("decay-at has no measures: every trial must have a result, 1 of 15 have none: ")
-    assert "decay-at decay_epoch=4 seed=1 (waiting); `abel run` trains the missing ones" in lacking
+    assert absent(lacking, "decay-at has no measures", "1 of 15", "decay_epoch=4 seed=1 (waiting)", "`abel run`") == []
 
 
 def test_a_sweep_without_any_measure_is_shown_and_exported(story: Story, settings: Settings) -> None:
@@ -321,7 +351,7 @@ def test_a_sweep_without_any_measure_is_shown_and_exported(story: Story, setting
     assert table.read_text() == "sweep,arm,kind,error,measure,value,low,high\n"
 
 
-def test_a_sweep_whose_results_all_diverged_is_shown_where_guessing_is_not_known(
+def test_a_sweep_that_all_diverged_is_shown_without_the_guessing_error(
     story: Story, settings: Settings, uninstall: Callable[[], None]
 ) -> None:
     story.diverging, story.guessing = True, None

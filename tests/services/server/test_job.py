@@ -91,7 +91,13 @@ def until(happened: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_told_to_pause_it_stops_and_another_launch_fences_it(story, queue, launched, stop, watched):
+def test_told_to_pause_it_stops_and_another_launch_fences_it(
+    story: Story,
+    queue: Submissions,
+    launched: Callable[..., tuple[str, int]],
+    stop: Stop,
+    watched: Callable[[Assignment], None],
+) -> None:
     id, number = launched()
     watched(Assignment(story.ledger, id, number, stop))
     queue.want(id, Wanted.PAUSED)
@@ -102,7 +108,13 @@ def test_told_to_pause_it_stops_and_another_launch_fences_it(story, queue, launc
         Assignment(story.ledger, id, number, stop)
 
 
-def test_the_reason_of_a_stop_over_budget_stays(story, queue, launched, stop, watched):
+def test_the_reason_of_a_stop_over_budget_stays(
+    story: Story,
+    queue: Submissions,
+    launched: Callable[..., tuple[str, int]],
+    stop: Stop,
+    watched: Callable[[Assignment], None],
+) -> None:
     id, number = launched()
     assignment = Assignment(story.ledger, id, number, stop)
     watched(assignment)
@@ -115,7 +127,9 @@ def test_the_reason_of_a_stop_over_budget_stays(story, queue, launched, stop, wa
     assert queue.submission(id).error == "over budget: ada has used 3 of 2 accelerator-hours"
 
 
-def test_a_cancelled_sweep_is_wanted_again_by_another_submission_of_it(story, queue, launched, stop):
+def test_a_cancelled_sweep_is_wanted_again_by_another_submission_of_it(
+    story: Story, queue: Submissions, launched: Callable[..., tuple[str, int]], stop: Stop
+) -> None:
     story.begin().tell(upto=10)
     ledger = story.ledger
     ledger.end_invocation(story.sweep_id, story.invocation, SweepStatus.INTERRUPTED)
@@ -125,7 +139,13 @@ def test_a_cancelled_sweep_is_wanted_again_by_another_submission_of_it(story, qu
     assert {trial.status for trial in ledger.trials(story.sweep_id)} == {TrialStatus.WAITING}
 
 
-def test_what_another_owner_wants_is_not_cancelled(story, queue, launched, stop, watched):
+def test_what_another_owner_wants_is_not_cancelled(
+    story: Story,
+    queue: Submissions,
+    launched: Callable[..., tuple[str, int]],
+    stop: Stop,
+    watched: Callable[[Assignment], None],
+) -> None:
     story.begin().tell(upto=10)
     ids = []
     for owner in ("bob", "ada"):
@@ -139,7 +159,9 @@ def test_what_another_owner_wants_is_not_cancelled(story, queue, launched, stop,
     assert {trial.cancel_asked_ms for trial in story.ledger.trials(story.sweep_id)} == {None}
 
 
-def test_a_passing_fault_does_not_count_for_long_and_a_crash_does(story, queue, launched, stop):
+def test_a_passing_fault_does_not_count_for_long_and_a_crash_does(
+    story: Story, queue: Submissions, launched: Callable[..., tuple[str, int]], stop: Stop
+) -> None:
     id, number = launched()
     for _ in range(8):
         Assignment(story.ledger, id, number, stop).release(None, "the disk is full", passing=True)
@@ -149,7 +171,9 @@ def test_a_passing_fault_does_not_count_for_long_and_a_crash_does(story, queue, 
     assert (queue.submission(id).failures, queue.submission(id).error) == (job.PATIENT + 1, "ValueError: a bug")
 
 
-def test_an_outcome_ends_it(story, queue, launched, stop):
+def test_an_outcome_ends_it(
+    story: Story, queue: Submissions, launched: Callable[..., tuple[str, int]], stop: Stop
+) -> None:
     id, number = launched()
     Assignment(story.ledger, id, number, stop).release(Phase.REFUSED, "no such data\0", passing=True)
     now = queue.submission(id)
@@ -157,8 +181,14 @@ def test_an_outcome_ends_it(story, queue, launched, stop):
 
 
 def test_a_log_that_takes_nothing_does_not_keep_the_outcome(
-    story, queue, launched, stop, monkeypatch, tmp_path, finished
-):
+    story: Story,
+    queue: Submissions,
+    launched: Callable[..., tuple[str, int]],
+    stop: Stop,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    finished: RunResult,
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -169,7 +199,15 @@ def test_a_log_that_takes_nothing_does_not_keep_the_outcome(
     assert (queue.submission(id).outcome, queue.submission(id).is_held) == ("finished", False)
 
 
-def test_the_end_of_a_sweep_of_the_service_is_told(story, queue, launched, stop, monkeypatch, tmp_path, finished):
+def test_the_end_of_a_sweep_of_the_service_is_told(
+    story: Story,
+    queue: Submissions,
+    launched: Callable[..., tuple[str, int]],
+    stop: Stop,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    finished: RunResult,
+) -> None:
     monkeypatch.setattr(job, "_run", lambda *_: finished)
     file = tmp_path / "notice.json"
     home = {
@@ -183,7 +221,13 @@ def test_the_end_of_a_sweep_of_the_service_is_told(story, queue, launched, stop,
     assert (notice["event"], notice["id"], queue.submission(id).outcome) == ("finished", story.sweep_id, "finished")
 
 
-def test_a_paused_sweep_pauses_its_submission_with_the_reason(story, queue, launched, stop, monkeypatch):
+def test_a_paused_sweep_pauses_its_submission_with_the_reason(
+    story: Story,
+    queue: Submissions,
+    launched: Callable[..., tuple[str, int]],
+    stop: Stop,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refuse(*_: object) -> None:
         raise SweepPaused("sweep 'x': is paused")
 

@@ -42,7 +42,9 @@ def told(finder: LinkFinder, sweep: SweepRow, seconds: float = 30) -> TrackingLi
     return None
 
 
-def test_a_sweep_and_each_of_its_trials_lead_to_mlflow(story, tracking_uri, finder, tmp_path):
+def test_a_sweep_and_each_of_its_trials_lead_to_mlflow(
+    story: Story, tracking_uri: str, finder: Callable[..., LinkFinder], tmp_path: Path
+) -> None:
     story.seeds, story.epochs, story.decays = 2, 12, (4,)
     sweep = story.begin().tell().end().ledger.sweep(story.sweep_id)
     finds = finder(tracking_uri)
@@ -59,7 +61,9 @@ def test_a_sweep_and_each_of_its_trials_lead_to_mlflow(story, tracking_uri, find
         assert client.get_run(url.removeprefix(f"{place}/")).info.run_name == name
 
 
-def test_a_store_that_is_away_or_hangs_is_no_error(story, finder, monkeypatch):
+def test_a_store_that_is_away_or_hangs_is_no_error(
+    story: Story, finder: Callable[..., LinkFinder], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("services.server.links.FRESH_SECONDS", 0.1)
     sweep = story.begin().ledger.sweep(story.sweep_id)
     assert told(finder("http://127.0.0.1:9"), sweep, seconds=2) is None
@@ -67,6 +71,8 @@ def test_a_store_that_is_away_or_hangs_is_no_error(story, finder, monkeypatch):
         assert told(finder(f"http://127.0.0.1:{silent.getsockname()[1]}"), sweep, seconds=1) is None
 
 
-def test_without_an_address_mlflow_is_not_asked(story, tracking_uri, finder, monkeypatch):
+def test_without_an_address_mlflow_is_not_asked(
+    story: Story, tracking_uri: str, finder: Callable[..., LinkFinder], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("threading.Thread.start", lambda thread: pytest.fail("a thread was started"))
     assert finder(tracking_uri, ABEL_MLFLOW_URL="").links(story.begin().ledger.sweep(story.sweep_id)) is None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kube_servers import NAMESPACE, kube_server
@@ -114,7 +115,7 @@ def wait_for(happened: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_a_launch_happens_once_and_is_seen_until_it_ends(ground):
+def test_a_launch_happens_once_and_is_seen_until_it_ends(ground: Ground) -> None:
     assert ground.place.observe(ID, 1) is JobState.UNKNOWN
     assert ground.place.output(ID, 1) == ""
     ground.place.stop(ID, 1)
@@ -131,7 +132,9 @@ def test_a_launch_happens_once_and_is_seen_until_it_ends(ground):
     wait_for(lambda: ground.place.observe(ID, 2) is not JobState.ALIVE)
 
 
-def test_the_loop_starts_what_is_wanted_once(ground, loop, queue, one):
+def test_the_loop_starts_what_is_wanted_once(
+    ground: Ground, loop: Reconciler, queue: Submissions, one: Submission
+) -> None:
     loop.tick()
     loop.tick()
     assert ground.launched() == [f"{one.id}-1"]
@@ -141,7 +144,9 @@ def test_the_loop_starts_what_is_wanted_once(ground, loop, queue, one):
     assert ground.launched() == [f"{one.id}-1"]
 
 
-def test_the_loop_follows_a_job_that_ended_before_it_took_its_submission(ground, loop, queue, one, monkeypatch):
+def test_the_loop_follows_a_job_that_ended_before_it_took_its_submission(
+    ground: Ground, loop: Reconciler, queue: Submissions, one: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loop.tick()
     ground.begin(one.id, 1)
     loop.tick()
@@ -153,7 +158,9 @@ def test_the_loop_follows_a_job_that_ended_before_it_took_its_submission(ground,
     assert ground.launched() == [f"{one.id}-1", f"{one.id}-2"]
 
 
-def test_a_job_that_is_too_slow_is_stopped_and_followed(ground, loop, queue, one, monkeypatch):
+def test_a_job_that_is_too_slow_is_stopped_and_followed(
+    ground: Ground, loop: Reconciler, queue: Submissions, one: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loop.tick()
     ground.begin(one.id, 1)
     now = reconciling.now_ms
@@ -169,7 +176,9 @@ def test_a_job_that_is_too_slow_is_stopped_and_followed(ground, loop, queue, one
 
 
 @pytest.mark.parametrize("ground", [rayjobs], indirect=True)  # jobs of the others begin at once
-def test_a_job_that_lost_its_place_is_called_back_and_followed(ground, loop, queue, one, monkeypatch):
+def test_a_job_that_lost_its_place_is_called_back_and_followed(
+    ground: Callable[..., Any], loop: Reconciler, queue: Submissions, one: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loop.tick()
     queue.take(one.id, 1)
     queue.release(one.id, 1)
@@ -180,7 +189,9 @@ def test_a_job_that_lost_its_place_is_called_back_and_followed(ground, loop, que
 
 
 @pytest.mark.parametrize("ground", [rayjobs], indirect=True)
-def test_a_job_that_waits_for_room_is_waited_for_and_called_back(ground, loop, queue, one, monkeypatch):
+def test_a_job_that_waits_for_room_is_waited_for_and_called_back(
+    ground: Callable[..., Any], loop: Reconciler, queue: Submissions, one: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loop.tick()
     now = reconciling.now_ms
     monkeypatch.setattr(reconciling, "now_ms", lambda: now() + 7 * 86_400_000)

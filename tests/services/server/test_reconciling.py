@@ -79,7 +79,9 @@ def submit(queue: Submissions) -> Callable[..., Submission]:
     return lambda owner="ada", **options: queue.submit(owner, "tiny", {"name": "tiny"}, options)[0]
 
 
-def test_what_is_wanted_is_started_once_and_taken(loop, jobs, queue, submit):
+def test_what_is_wanted_is_started_once_and_taken(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission]
+) -> None:
     one = submit()
     loop.tick()
     loop.tick()
@@ -91,7 +93,9 @@ def test_what_is_wanted_is_started_once_and_taken(loop, jobs, queue, submit):
     assert len(jobs.launched) == 1
 
 
-def test_a_job_whose_lease_runs_out_is_followed_by_another(loop, jobs, queue, submit, clock):
+def test_a_job_whose_lease_runs_out_is_followed_by_another(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], clock: Clock
+) -> None:
     one = submit()
     loop.tick()
     queue.take(one.id, 1)
@@ -104,7 +108,9 @@ def test_a_job_whose_lease_runs_out_is_followed_by_another(loop, jobs, queue, su
     assert jobs.launched == [(one.id, 1), (one.id, 2)]
 
 
-def test_a_place_that_refuses_launches_uses_up_no_patience(loop, jobs, queue, submit, clock):
+def test_a_place_that_refuses_launches_uses_up_no_patience(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], clock: Clock
+) -> None:
     one = submit()
     jobs.refuses = True
     for _ in range(2 * reconciling.MOST_FAILURES):
@@ -118,7 +124,9 @@ def test_a_place_that_refuses_launches_uses_up_no_patience(loop, jobs, queue, su
     assert [id for id, _ in jobs.launched] == [one.id]
 
 
-def test_a_job_that_never_comes_is_followed_after_a_minute_and_one_that_ended_at_once(loop, jobs, submit, clock):
+def test_a_job_that_never_comes_is_replaced_after_a_minute(
+    loop: Reconciler, jobs: Noted, submit: Callable[..., Submission], clock: Clock
+) -> None:
     one = submit()
     loop.tick()
     clock.wait(reconciling.START_SECONDS - 1)
@@ -133,9 +141,9 @@ def test_a_job_that_never_comes_is_followed_after_a_minute_and_one_that_ended_at
     assert jobs.launched[-1] == (one.id, 3)
 
 
-def test_starts_that_come_to_nothing_are_further_and_further_apart_and_then_it_has_failed(
-    loop, jobs, queue, submit, clock
-):
+def test_failed_starts_are_ever_further_apart_until_the_sweep_fails(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], clock: Clock
+) -> None:
     one = submit()
     gaps = []
     while queue.submission(one.id).outcome is None and clock.ahead_ms < 4_000_000:
@@ -153,7 +161,9 @@ def test_starts_that_come_to_nothing_are_further_and_further_apart_and_then_it_h
     assert gaps[1:5] == sorted(gaps[1:5])
 
 
-def test_a_place_that_is_away_costs_no_start(loop, jobs, queue, submit):
+def test_a_place_that_is_away_costs_no_start(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission]
+) -> None:
     one = submit()
     jobs.away = True
     for _ in range(reconciling.MOST_FAILURES + 1):
@@ -165,7 +175,9 @@ def test_a_place_that_is_away_costs_no_start(loop, jobs, queue, submit):
     assert jobs.launched == [(one.id, 1)]
 
 
-def test_a_paused_one_is_left_alone_until_it_is_resumed(loop, jobs, queue, submit):
+def test_a_paused_one_is_left_alone_until_it_is_resumed(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission]
+) -> None:
     one = submit()
     queue.want(one.id, Wanted.PAUSED)
     loop.tick()
@@ -175,7 +187,9 @@ def test_a_paused_one_is_left_alone_until_it_is_resumed(loop, jobs, queue, submi
     assert jobs.launched == [(one.id, 1)]
 
 
-def test_a_cancelled_one_ends_once_nothing_carries_it_out(loop, queue, submit):
+def test_a_cancelled_one_ends_once_nothing_carries_it_out(
+    loop: Reconciler, queue: Submissions, submit: Callable[..., Submission]
+) -> None:
     one, other = submit(), submit()
     loop.tick()
     queue.take(one.id, 1)
@@ -188,7 +202,9 @@ def test_a_cancelled_one_ends_once_nothing_carries_it_out(loop, queue, submit):
     assert queue.submission(one.id).outcome == "cancelled"
 
 
-def test_a_cancelled_one_without_a_sweep_holds_nobody_up(loop, jobs, queue, submit):
+def test_a_cancelled_one_without_a_sweep_holds_nobody_up(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission]
+) -> None:
     one = submit()
     loop.tick()
     queue.take(one.id, 1)
@@ -201,13 +217,15 @@ def test_a_cancelled_one_without_a_sweep_holds_nobody_up(loop, jobs, queue, subm
     assert jobs.launched[-1] == (other.id, 1)
 
 
-def test_what_was_cancelled_stays_so(queue, submit):
+def test_what_was_cancelled_stays_so(queue: Submissions, submit: Callable[..., Submission]) -> None:
     one = submit()
     queue.want(one.id, Wanted.CANCELLED)
     assert queue.want(one.id, Wanted.RUNNING).wanted is Wanted.CANCELLED
 
 
-def test_a_slow_start_that_is_alive_is_waited_for(loop, jobs, submit, clock):
+def test_a_slow_start_that_is_alive_is_waited_for(
+    loop: Reconciler, jobs: Noted, submit: Callable[..., Submission], clock: Clock
+) -> None:
     one = submit()
     loop.tick()
     jobs.alive.add((one.id, 1))
@@ -219,7 +237,9 @@ def test_a_slow_start_that_is_alive_is_waited_for(loop, jobs, submit, clock):
     assert jobs.launched[-1] == (one.id, 2)
 
 
-def test_only_so_many_run_at_once_and_the_next_follows(ledger, jobs, queue, submit):
+def test_only_so_many_run_at_once_and_the_next_follows(
+    ledger: Ledger, jobs: Noted, queue: Submissions, submit: Callable[..., Submission]
+) -> None:
     loop = Reconciler(ledger, jobs, ServiceLimits(sweeps=1))
     first, second = submit(), submit()
     loop.tick()
@@ -231,7 +251,9 @@ def test_only_so_many_run_at_once_and_the_next_follows(ledger, jobs, queue, subm
     assert jobs.launched == [(first.id, 1), (second.id, 1)]
 
 
-def test_over_its_budget_a_sweep_is_paused_and_says_so(ledger, jobs, queue, submit, monkeypatch):
+def test_over_its_budget_a_sweep_is_paused_and_says_so(
+    ledger: Ledger, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reconciling, "hours_of", lambda ledger, sweep: 2.5)
     monkeypatch.setattr(ledger, "intact_sweeps", lambda: [Row()])
     loop = Reconciler(ledger, jobs, ServiceLimits(owner_hours=2))
@@ -248,7 +270,9 @@ def test_over_its_budget_a_sweep_is_paused_and_says_so(ledger, jobs, queue, subm
     assert len(jobs.launched) == 1
 
 
-def test_a_sweep_has_a_budget_of_its_own(ledger, jobs, queue, submit, monkeypatch):
+def test_a_sweep_has_a_budget_of_its_own(
+    ledger: Ledger, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reconciling, "hours_of", lambda ledger, sweep: 0.75)
     monkeypatch.setattr(ledger, "intact_sweeps", lambda: [Row()])
     loop, one = Reconciler(ledger, jobs), submit(hours=0.5)

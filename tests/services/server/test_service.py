@@ -24,7 +24,7 @@ from sweeps.ledger.leases import Holder
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.spec.sweep import parse_document
-from workers.config import to_dict
+from workers.config import Program, to_dict
 from workers.workshop import Workshop
 
 PAUSES = "CHAOS_SEEDS" in os.environ  # each costs another start of Ray
@@ -44,7 +44,14 @@ def document(program: Any) -> dict[str, Any]:
     }
 
 
-def test_a_sweep_survives_its_job_and_its_service(tiny_program, abel_home, tmp_path, start, free_port, reap):
+def test_a_sweep_survives_its_job_and_its_service(
+    tiny_program: Program,
+    abel_home: Path,
+    tmp_path: Path,
+    start: Callable[..., Any],
+    free_port: Callable[[], int],
+    reap: Callable[[], list[str]],
+) -> None:
     spec, port = document(tiny_program), free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "services.cli", "serve", "--port", str(port)]
@@ -102,7 +109,9 @@ def covered(ledger: Ledger, queue: Submissions, id: str) -> int:
     return sum(trial.epoch for trial in ledger.trials(sweep_id)) if sweep_id in {s.id for s in ledger.sweeps()} else 0
 
 
-def test_its_files_hold_no_token_and_only_their_owner_reads_them(abel_home: Path, start: Callable[..., Any], free_port):
+def test_its_files_hold_no_token_and_only_their_owner_reads_them(
+    abel_home: Path, start: Callable[..., Any], free_port: Callable[[], int]
+) -> None:
     service = start([sys.executable, "-m", "services.cli", "serve", "--port", str(free_port())])
     service.wait_for(lambda: "serving at" in service.said)
     secret = (abel_home / "token").read_text().strip()
@@ -114,7 +123,9 @@ def test_its_files_hold_no_token_and_only_their_owner_reads_them(abel_home: Path
             assert file.stat().st_mode & 0o077 == 0, file
 
 
-def test_beyond_loopback_it_serves_only_with_tokens(abel_home, start, free_port):
+def test_beyond_loopback_it_serves_only_with_tokens(
+    abel_home: Path, start: Callable[..., Any], free_port: Callable[[], int]
+) -> None:
     service = start([sys.executable, "-m", "services.cli", "serve", "--host", "0.0.0.0", "--port", str(free_port())])
     service.wait_for_end(2)
     assert "must be a loopback address as long as there are no tokens" in service.said

@@ -1,5 +1,8 @@
 """Who may start: priorities, fair shares, limits; over random queues."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,28 +35,28 @@ def submission(number: int, owner: str = "ada", priority: int = 0, workers: int 
     )
 
 
-def launched(waiting, running=(), **limits):
+def launched(waiting: list[Submission], running: Sequence[Submission] = (), **limits: Any) -> list[tuple[Any, Any]]:
     return [(one.id, workers) for one, workers in to_launch(waiting, running, ServiceLimits(**limits))]
 
 
-def test_the_oldest_goes_first_and_a_higher_priority_before_it():
+def test_the_oldest_goes_first_and_a_higher_priority_before_it() -> None:
     waiting = [submission(1), submission(2, priority=5), submission(3)]
     assert launched(waiting, sweeps=2) == [("0002", None), ("0001", None)]
 
 
-def test_an_owner_with_many_does_not_delay_another_with_one():
+def test_an_owner_with_many_does_not_delay_another_with_one() -> None:
     waiting = [submission(number) for number in range(100)] + [submission(500, "bob")]
     assert [id for id, _ in launched(waiting, sweeps=2)] == ["0000", "0500"]
     assert [id for id, _ in launched(waiting, [submission(900)], sweeps=2)] == ["0500"]
 
 
-def test_an_owners_workers_are_divided_between_their_sweeps():
+def test_an_owners_workers_are_divided_between_their_sweeps() -> None:
     waiting = [submission(1, workers=3), submission(2), submission(3)]
     assert launched(waiting, sweeps=9, owner_workers=8) == [("0001", 3), ("0002", 5)]
     assert launched([submission(1, workers=50)], sweeps=9, owner_workers=8) == [("0001", 8)]
 
 
-def test_without_limits_as_many_workers_as_asked():
+def test_without_limits_as_many_workers_as_asked() -> None:
     assert launched([submission(1, workers=7), submission(2)]) == [("0001", 7), ("0002", None)]
 
 
@@ -62,7 +65,9 @@ QUEUES = st.lists(st.tuples(OWNERS, st.integers(-2, 2), st.none() | st.integers(
 
 
 @given(QUEUES, QUEUES, st.integers(1, 8), st.none() | st.integers(1, 4), st.none() | st.integers(1, 12))
-def test_no_limit_is_ever_exceeded_and_nothing_that_fits_is_left(waiting, running, sweeps, each, most):
+def test_no_limit_is_ever_exceeded_and_nothing_that_fits_is_left(
+    waiting: list[Any], running: list[Any], sweeps: int, each: int, most: int
+) -> None:
     queue = [submission(number, *one) for number, one in enumerate(waiting)]
     busy = [submission(100 + number, *one) for number, one in enumerate(running[:sweeps])]
     started = list(to_launch(queue, busy, ServiceLimits(sweeps=sweeps, owner_sweeps=each, owner_workers=most)))

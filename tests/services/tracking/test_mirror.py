@@ -3,8 +3,10 @@
 import json
 import math
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,23 @@ from services.tracking.runs import sweep_runs
 from services.tracking.store import Store, TrackingError
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.ledger.records import SweepStatus, TrialRow, TrialStatus
 from sweeps.results.load import load
 from sweeps.urls import without_credentials
 from workers.trajectory import TEST_ERROR
 
 Everything = Callable[[str, str], dict[str, Any]]
+Points = dict[tuple[str, str], list[tuple[int, float, int]]]  # by run and metric: step, value, time
+ONCE = (  # metrics without a curve
+    "decay_event",
+    "final_test_error",
+    "minimum_epoch",
+    "minimum_test_error",
+    "norm_fall",
+    "norm_minimum_epoch",
+    "norm_rise",
+    "selected_test_error",
+)
 
 
 def project(story: Story, uri: str, tmp_path: Path, *, rebuild: bool = False) -> Mirror:
@@ -44,7 +57,7 @@ def shown(uri: str, story: Story) -> tuple[Run, dict[str, Run]]:
     return parent, trials
 
 
-def points(uri: str, story: Story) -> dict[tuple[str, str], list[tuple[int, float, int]]]:
+def points(uri: str, story: Story) -> Points:
     client = MlflowClient(uri)
     return {
         (run.info.run_name, key): [
@@ -61,53 +74,99 @@ def small(story: Story) -> Story:
     return story.begin()
 
 
-def test_every_trial_is_a_run_with_its_full_curves(small: Story, tracking_uri: str, tmp_path: Path) -> None:
-    small.tell().end()
-    project(small, tracking_uri, tmp_path)
-    parent, trials = shown(tracking_uri, small)
+@dataclass(frozen=True)
+class Projected:
+    """A finished sweep with what an MLflow store has of it."""
+
+    story: Story
+    parent: Run
+    trials: dict[str, Run]
+    points: Points
+
+    @property
+    def rows(self) -> Sequence[TrialRow]:
+        """Its trials in the ledger."""
+        return self.story.ledger.trials(self.story.sweep_id)
+
+    def curve(self, row: TrialRow, name: str) -> list[float]:
+        """A metric of every epoch, from the ledger."""
+        return [state.metrics[name] for state in self.story.ledger.curve(row.head)]
+
+    def once(self, row: TrialRow, name: str) -> float:
+        """A metric that a trial has once."""
+        ((_, value, _),) = self.points[row.name, name]
+        return value
+
+
+@pytest.fixture(scope="module")
+def projected(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Projected]:
+    """Made once: no test writes to it."""
+    place = tmp_path_factory.mktemp("projected")
+    uri = f"sqlite:///{shutil.copy(empty_store, place / 'mlflow.db')}"
+    with closing(Ledger.open(f"sqlite:///{place / 'ledger.db'}")) as ledger:
+        story = Story(ledger, seeds=2, epochs=6, decays=(2,)).begin().tell().end()
+        project(story, uri, place)
+        yield Projected(story, *shown(uri, story), points(uri, story))
+
+
+def test_a_sweep_s_run_says_what_it_cost(projected: Projected) -> None:
+    parent = projected.parent
     assert parent.info.run_name == "sweep fig-s6a-digits"
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["abel.epochs_naive"] == "36"
     assert int(parent.data.tags["abel.epochs_trained"]) < 36
     assert parent.data.tags["abel.version.jax"] == "0.10.2"
-    rows = small.ledger.trials(small.sweep_id)
-    assert trials.keys() == {row.name for row in rows}
-    found = points(tracking_uri, small)
-    for row in rows:
-        run = trials[row.name]
+
+
+def test_every_trial_is_a_run_with_its_settings(projected: Projected) -> None:
+    assert projected.trials.keys() == {row.name for row in projected.rows}
+    for run in projected.trials.values():
         assert run.info.status == "FINISHED"
-        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.tags["mlflow.parentRunId"] == projected.parent.info.run_id
         assert run.data.tags["abel.outcome"] == "finished"
         assert run.data.params["schedule.learning_rate"] == "0.1"
         assert run.data.params["program.model.width"] == "16"
+
+
+def test_a_run_names_the_data_it_trained_on(projected: Projected) -> None:
+    for run in projected.trials.values():
         (trained_on,) = run.inputs.dataset_inputs
         assert (trained_on.dataset.name, trained_on.dataset.digest) == ("digit_pairs", "d" * 36)
         assert json.loads(trained_on.dataset.source)["kind"] == "digit_pairs"
         assert json.loads(trained_on.dataset.profile) == {"num_rows": 1500}
         assert [(tag.key, tag.value) for tag in trained_on.tags] == [("mlflow.data.context", "training")]
-        for state in small.ledger.curve(row.head):
+
+
+def test_a_run_has_the_full_curves_of_its_trial(projected: Projected) -> None:
+    for row in projected.rows:
+        for state in projected.story.ledger.curve(row.head):
             for key, value in state.metrics.items():
-                assert found[row.name, key.replace("/", ".")][state.epoch - 1] == (
-                    state.epoch,
-                    value,
-                    state.finished_at_ms,
-                )
-        ends = ("minimum_test_error", "minimum_epoch", "final_test_error", "selected_test_error")
-        once = ("decay_event", "norm_fall", "norm_minimum_epoch", "norm_rise", *ends)
-        assert {len(curve) for (name, key), curve in found.items() if name == row.name and key not in once} == {6}
-        norms = [state.metrics["weight_norm_sq"] for state in small.ledger.curve(row.head)]
-        (fall,), (minimum,) = found[row.name, "norm_fall"], found[row.name, "norm_minimum_epoch"]
-        assert fall[:2] == (6, pytest.approx(1 - min(norms) / norms[0]))
-        assert norms[int(minimum[1]) - 1] == min(norms)
-        errors = [state.metrics["test_error"] for state in small.ledger.curve(row.head)]
-        losses = [state.metrics["train_loss"] for state in small.ledger.curve(row.head)]
-        least, when, last, selected = (found[row.name, name][0][1] for name in ends)
-        assert (least, errors[int(when) - 1], last) == (min(errors), min(errors), errors[-1])
-        assert selected == errors[losses.index(min(losses))]
-    decayed = trials["decay-at decay_epoch=2 seed=0"]
+                point = projected.points[row.name, key.replace("/", ".")][state.epoch - 1]
+                assert point == (state.epoch, value, state.finished_at_ms)
+        lengths = {
+            len(curve) for (name, key), curve in projected.points.items() if name == row.name and key not in ONCE
+        }
+        assert lengths == {6}
+
+
+def test_a_run_has_the_bounce_and_the_errors_of_its_trial(projected: Projected) -> None:
+    for row in projected.rows:
+        once = partial(projected.once, row)
+        norms, errors, losses = (projected.curve(row, name) for name in ("weight_norm_sq", "test_error", "train_loss"))
+        assert projected.points[row.name, "norm_fall"][0][0] == 6
+        assert once("norm_fall") == pytest.approx(1 - min(norms) / norms[0])
+        assert norms[int(once("norm_minimum_epoch")) - 1] == min(norms)
+        assert once("minimum_test_error") == errors[int(once("minimum_epoch")) - 1] == min(errors)
+        assert once("final_test_error") == errors[-1]
+        assert once("selected_test_error") == errors[losses.index(min(losses))]
+
+
+def test_a_decay_is_a_tag_and_a_point_of_its_run(projected: Projected) -> None:
+    decayed = projected.trials["decay-at decay_epoch=2 seed=0"]
     assert decayed.data.tags["abel.decay_epochs"] == "2"
     assert decayed.data.params["schedule.decay_epoch"] == "2"
-    assert [(step, value) for step, value, _ in found["decay-at decay_epoch=2 seed=0", "decay_event"]] == [(2, 8.0)]
+    marks = projected.points["decay-at decay_epoch=2 seed=0", "decay_event"]
+    assert [(step, value) for step, value, _ in marks] == [(2, 8.0)]
 
 
 def test_a_program_that_the_sweep_does_not_know_has_no_data_set(small: Story) -> None:

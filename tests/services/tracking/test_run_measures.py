@@ -86,7 +86,7 @@ def test_an_arm_that_lacks_a_result_has_no_measures_and_the_others_have(
     assert arms_of(project(small, tracking_uri, tmp_path)) == {"constant", "abel"}
 
 
-def test_a_diverged_trial_counts_as_guessing_and_without_its_data_the_arm_has_none(
+def test_a_diverged_trial_counts_as_guessing_if_its_data_are_known(
     small: Story, tracking_uri: str, tmp_path: Path
 ) -> None:
     small.diverging = True

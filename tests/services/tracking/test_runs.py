@@ -28,7 +28,7 @@ def test_the_ui_s_place_of_every_trial(told: Story, tracking_uri: str, monkeypat
     assert names == {row.id: row.name for row in told.ledger.trials(told.sweep_id)}
 
 
-def test_the_ui_shows_the_trials_of_one_sweep_in_order_of_their_least_error(told: Story, tracking_uri: str) -> None:
+def test_the_ui_orders_a_sweep_s_trials_by_minimum_error(told: Story, tracking_uri: str) -> None:
     client = MlflowClient(tracking_uri)
     experiment = client.get_experiment_by_name(told.name)
     view = parse_qs(urlsplit(comparison(tracking_uri, told.ledger.sweep(told.sweep_id)).removeprefix("/#")).query)

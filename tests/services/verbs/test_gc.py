@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stories import Story
 
 from services.settings import Settings
 from services.verbs import gc
@@ -23,7 +24,7 @@ def weigh(settings: Settings, key: str, count: int) -> None:
     (place / "file").write_bytes(bytes(count))
 
 
-def test_the_largest_checkpoint_is_the_sweeps_own_else_any(settings: Settings, story) -> None:
+def test_the_largest_checkpoint_is_the_sweeps_own_else_any(settings: Settings, story: Story) -> None:
     assert gc.largest(settings, None, "none") is None
     weigh(settings, "ab" * 32, 700)
     assert gc.largest(settings, None, "none") == 700
@@ -35,14 +36,14 @@ def test_the_largest_checkpoint_is_the_sweeps_own_else_any(settings: Settings, s
     assert gc.largest(settings, story.ledger, story.sweep_id) == 60
 
 
-def test_a_place_whose_manifest_is_gone_goes_as_well(settings: Settings, story) -> None:
+def test_a_place_whose_manifest_is_gone_goes_as_well(settings: Settings, story: Story) -> None:
     weigh(settings, "ab" * 32, 700)
     settings = replace(settings, ledger_url=str(story.ledger._engine.url))
     assert gc.collect(settings, dry_run=False).freed == 700
     assert list((settings.checkpoints / "ab").iterdir()) == []
 
 
-def test_in_a_store_what_other_ledgers_may_know_stays(settings: Settings, story, tmp_path: Path) -> None:
+def test_in_a_store_what_other_ledgers_may_know_stays(settings: Settings, story: Story, tmp_path: Path) -> None:
     settings = replace(settings, store_place=tmp_path / "shared", ledger_url=str(story.ledger._engine.url))
     weigh(settings, "ab" * 32, 700)
     collected = gc.collect(settings, dry_run=False)

@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from typer.testing import CliRunner
@@ -20,7 +22,7 @@ from services.settings import Settings, SettingsError
 from services.verbs import notify
 from services.verbs import run as runs
 from services.verbs.notify import Notice
-from workers.config import to_dict
+from workers.config import Program, to_dict
 
 SECRET = "T0PSECRET"
 
@@ -33,12 +35,12 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 class Listener:
     """A server that keeps what it gets; it answers with `answers`, one after the other, the last one for good."""
 
-    def __init__(self, *answers):
+    def __init__(self, *answers: Any) -> None:
         self.answers, self.got = list(answers), []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
+            def do_POST(self) -> None:
                 outer.got.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
                 status = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
                 self.send_response(status)
@@ -47,7 +49,7 @@ class Listener:
                     self.send_header("Location", "file:///etc/passwd")
                 self.end_headers()
 
-            def log_message(self, *_):
+            def log_message(self, *_: object) -> None:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -55,14 +57,14 @@ class Listener:
         self.thread.start()
 
     @property
-    def host(self):
+    def host(self) -> str:
         return f"127.0.0.1:{self.server.server_port}"
 
     @property
-    def url(self):
+    def url(self) -> str:
         return f"http://user:{SECRET}@{self.host}/hooks/{SECRET}?key={SECRET}"
 
-    def close(self):
+    def close(self) -> None:
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
@@ -81,11 +83,11 @@ def listen() -> Iterator[Callable[..., Listener]]:
         listener.close()
 
 
-def settings(**environ):
+def settings(**environ: Any) -> Settings:
     return Settings.from_env({"ABEL_HOME": os.environ["ABEL_HOME"], **environ})
 
 
-def told(**environ):
+def told(**environ: Any) -> list[Any]:
     """Deliver a notice; what is complained of."""
     complaints = []
     notice = Notice(event="finished", sweep="mine", id="0" * 12, status="finished", time="2026-11-25T21:40:00+00:00")
@@ -93,7 +95,7 @@ def told(**environ):
     return complaints
 
 
-def test_a_post_that_is_taken_is_sent_once(listen):
+def test_a_post_that_is_taken_is_sent_once(listen: Callable[..., Listener]) -> None:
     listener = listen(204)
     assert told(ABEL_NOTIFY_URL=listener.url) == []
     ((path, body),) = listener.got
@@ -101,7 +103,7 @@ def test_a_post_that_is_taken_is_sent_once(listen):
     assert (body["event"], body["sweep"], body["id"], body["measures"]) == ("finished", "mine", "0" * 12, None)
 
 
-def test_a_server_in_trouble_is_asked_again(listen):
+def test_a_server_in_trouble_is_asked_again(listen: Callable[..., Listener]) -> None:
     listener = listen(503, 429, 200)
     assert told(ABEL_NOTIFY_URL=listener.url) == []
     assert len(listener.got) == 3
@@ -111,7 +113,9 @@ def test_a_server_in_trouble_is_asked_again(listen):
     ("status", "times"),
     [(500, 3), (404, 1), (302, 1)],  # a redirection is not followed, to whatever scheme
 )
-def test_a_server_that_refuses_is_complained_of_without_its_secret(listen, capfd, status, times):
+def test_a_server_that_refuses_is_complained_of_without_its_secret(
+    listen: Callable[..., Listener], capfd: pytest.CaptureFixture[str], status: int, times: int
+) -> None:
     listener = listen(status)
     assert told(ABEL_NOTIFY_URL=listener.url) == [
         f"The notice 'finished' did not reach http://{listener.host}: it must answer 2xx, got {status}"
@@ -120,14 +124,16 @@ def test_a_server_that_refuses_is_complained_of_without_its_secret(listen, capfd
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_that_is_not_there_is_complained_of_without_its_secret(free_port, capfd):
+def test_a_server_that_is_not_there_is_complained_of_without_its_secret(
+    free_port: Callable[[], int], capfd: pytest.CaptureFixture[str]
+) -> None:
     (complaint,) = told(ABEL_NOTIFY_URL=f"http://u:{SECRET}@127.0.0.1:{free_port()}/{SECRET}")
     assert "it cannot be reached (ConnectionError)" in complaint
     assert SECRET not in complaint
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_that_does_not_answer_is_left(monkeypatch):
+def test_a_server_that_does_not_answer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "POST_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
@@ -136,12 +142,12 @@ def test_a_server_that_does_not_answer_is_left(monkeypatch):
     assert time.monotonic() - began < 5
 
 
-def test_a_server_that_answers_byte_by_byte_is_left(monkeypatch):
+def test_a_server_that_answers_byte_by_byte_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "LONGEST_POST_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as drip:
         ended = threading.Event()
 
-        def answer():
+        def answer() -> None:
             connection, _ = drip.accept()
             with connection:
                 while not ended.wait(0.05):
@@ -157,32 +163,32 @@ def test_a_server_that_answers_byte_by_byte_is_left(monkeypatch):
     assert time.monotonic() - began < 5
 
 
-def test_a_command_gets_the_notice_and_the_variables(tmp_path):
+def test_a_command_gets_the_notice_and_the_variables(tmp_path: Path) -> None:
     command = f'cat > {tmp_path}/body; echo "$ABEL_EVENT $ABEL_SWEEP $ABEL_SWEEP_ID $ABEL_STATUS" > {tmp_path}/words'
     assert told(ABEL_NOTIFY_COMMAND=command) == []
     assert json.loads((tmp_path / "body").read_text())["event"] == "finished"
     assert (tmp_path / "words").read_text() == f"finished mine {'0' * 12} finished\n"
 
 
-def test_what_a_command_prints_goes_to_standard_error(capfd):
+def test_what_a_command_prints_goes_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     assert told(ABEL_NOTIFY_COMMAND="echo seen") == []
     assert capfd.readouterr() == ("", "seen\n")
 
 
-def test_a_command_that_fails_is_complained_of():
+def test_a_command_that_fails_is_complained_of() -> None:
     assert told(ABEL_NOTIFY_COMMAND="exit 7") == ["The notice 'finished': ABEL_NOTIFY_COMMAND must exit with 0, got 7"]
 
 
-def test_a_command_that_does_not_end_is_ended_with_its_children(monkeypatch):
+def test_a_command_that_does_not_end_is_ended_with_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "COMMAND_SECONDS", 0.3)
     (complaint,) = told(ABEL_NOTIFY_COMMAND="sleep 100 & sleep 100")  # the fixture of all tests finds what is left
     assert complaint.endswith("was killed; it must finish within 0.3 s")
 
 
-def test_a_notice_that_cannot_be_made_is_complained_of(listen):
+def test_a_notice_that_cannot_be_made_is_complained_of(listen: Callable[..., Listener]) -> None:
     listener, complaints = listen(), []
 
-    def broken():
+    def broken() -> NoReturn:
         raise RuntimeError("no measures")
 
     notify.tell(settings(ABEL_NOTIFY_URL=listener.url), broken, complaints.append)
@@ -191,19 +197,19 @@ def test_a_notice_that_cannot_be_made_is_complained_of(listen):
 
 
 @pytest.mark.parametrize("url", ["ftp://u:s@h/s", "file:///etc/s", "h/s", "http://", "http://h:port/s", "https://[h/s"])
-def test_a_url_that_is_none_is_refused_without_its_secret(url):
+def test_a_url_that_is_none_is_refused_without_its_secret(url: str) -> None:
     with pytest.raises(SettingsError, match="ABEL_NOTIFY_URL: must be a") as refused:
         settings(ABEL_NOTIFY_URL=url).check("notify_url")
     assert "/s" not in str(refused.value).replace("://", "")
     assert "u:s" not in str(refused.value)
 
 
-def test_settings_do_not_show_their_secrets():
+def test_settings_do_not_show_their_secrets() -> None:
     assert SECRET not in repr(settings(ABEL_NOTIFY_URL=f"https://h/{SECRET}", ABEL_NOTIFY_COMMAND=SECRET))
 
 
-def test_a_run_that_breaks_down_is_told(listen, monkeypatch):
-    def breaks(*_, **__):
+def test_a_run_that_breaks_down_is_told(listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object, **__: object) -> NoReturn:
         raise RuntimeError("the cluster is gone")
 
     listener = listen()
@@ -218,20 +224,22 @@ def test_a_run_that_breaks_down_is_told(listen, monkeypatch):
     )
 
 
-def spec(program, rate=0.05):
+def spec(program: dict[str, Any], rate: float = 0.05) -> dict[str, Any]:
     schedule = {"kind": "decay_at", "learning_rate": rate, "decay_factor": 0.1}
     arm = {"schedule": schedule, "grid": {"schedule.decay_epoch": [1, 2]}}
     return {"name": "told", "program": program, "epochs": 3, "seeds": [0, 1], "arms": {"at": arm}}
 
 
-def run(file, *options, **environ):
+def run(file: Path, *options: Any, **environ: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "services.cli", "run", str(file), "--no-tracking", "--workers", "1", *options]
     return subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_command_tells_of_the_end_of_a_sweep_and_of_a_regression(tiny_program, listen, tmp_path, monkeypatch):
+def test_the_command_tells_of_the_end_of_a_sweep_and_of_a_regression(
+    tiny_program: Program, listen: Callable[..., Listener], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listener, file = listen(), tmp_path / "spec.json"
     file.write_text(json.dumps(spec(to_dict(tiny_program))))
     hook = f"cat > {tmp_path}/body; echo listened"
@@ -281,7 +289,9 @@ def fail(*given, **named):
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_failed_sweep_is_told_and_its_exit_code_stays_whoever_listens(tiny_program, listen, tmp_path, free_port):
+def test_a_failed_sweep_is_told_and_its_exit_code_stays_whoever_listens(
+    tiny_program: Program, listen: Callable[..., Listener], tmp_path: Path, free_port: Callable[[], int]
+) -> None:
     listener, file = listen(), tmp_path / "spec.json"
     (tmp_path / "broken.py").write_text(BROKEN)
     (tmp_path / "broken-1.dist-info").mkdir()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sentences import absent
 from typer.testing import CliRunner
 
 from services.cli.app import app
@@ -27,10 +28,7 @@ def test_the_trials_of_a_sweep_are_compared_by_one_metric(tmp_path: Path, abel_h
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert " ".join(done.stderr.split()) == (
-        "error: fitted: its trials must be compared by one metric, got explained, recovered; "
-        "give each a sweep of its own"
-    )
+    assert absent(" ".join(done.stderr.split()), "error: fitted: ", "one metric", "got explained, recovered") == []
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,16 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 from answers import answer_here
 from shops import Shop
 from typer.testing import CliRunner
 
+from abel.plans import EpochPlan
 from abel.schedules import Constant
 from services.cli.app import app
 from services.settings import Settings
@@ -23,7 +26,7 @@ from sweeps.ledger.records import SweepStatus
 from sweeps.processes.replaying import ReplayError, replay_way
 from sweeps.spec.sweep import SweepSpec
 from workers import segments, trajectory
-from workers.config import to_dict
+from workers.config import Program, to_dict
 from workers.randomness import epoch_key
 from workers.workshop import Workshop
 
@@ -80,12 +83,12 @@ def recorded(shop: Shop, with_other_code: OtherCode) -> Callable[..., str]:
     return run
 
 
-def keys(shop):
+def keys(shop: Shop) -> set[Any]:
     """All checkpoints there are."""
     return set(shop.workshop.checkpoints.sizes())
 
 
-def another_epoch_2(seed, epoch):
+def another_epoch_2(seed: int, epoch: int) -> jax.Array:
     """Randomness of which only later epochs differ."""
     return epoch_key(seed, epoch + 1000 * (epoch > 1))
 
@@ -93,8 +96,8 @@ def another_epoch_2(seed, epoch):
 @pytest.mark.slow
 @pytest.mark.databases
 def test_the_epochs_of_other_code_are_kept_if_it_computes_the_same_bits(
-    shop, another_shop, settings, spec_of, recorded
-):
+    shop: Shop, another_shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     spec = spec_of(seeds=[0])
     old = recorded(spec)
     distinct = {state.key for row in shop.ledger.trials(old) for state in shop.ledger.curve(row.head)}
@@ -119,7 +122,9 @@ def test_the_epochs_of_other_code_are_kept_if_it_computes_the_same_bits(
     assert shop.curves(extended) == another_shop.curves(alone)
 
 
-def test_what_has_the_names_of_this_code_is_left_alone(shop, settings, spec_of, recorded):
+def test_what_has_the_names_of_this_code_is_left_alone(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     recorded(spec_of(**FORKED))
     assert [one.outcome for one in adopt(settings, "tiny", replays=1)] == ["adopted"]
     assert [one.outcome for one in adopt(settings, "tiny", replays=1)] == ["nothing to adopt"]
@@ -127,7 +132,9 @@ def test_what_has_the_names_of_this_code_is_left_alone(shop, settings, spec_of, 
     assert [one.outcome for one in adopt(settings, "ours", replays=1)] == ["nothing to adopt"]
 
 
-def test_every_sweep_of_a_name_is_adopted_whichever_ran_last(shop, settings, spec_of, recorded):
+def test_every_sweep_of_a_name_is_adopted_whichever_ran_last(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     old = recorded(spec_of(**ONE))
     new, _ = shop.run(spec_of(**ONE), most=2)
     found = {one.sweep_id: one for one in adopt(settings, "tiny", replays=1)}
@@ -136,7 +143,9 @@ def test_every_sweep_of_a_name_is_adopted_whichever_ran_last(shop, settings, spe
     assert [one.sweep_id for one in adopt(settings, old, replays=1)] == [old]
 
 
-def test_nothing_is_kept_if_an_epoch_differs(shop, settings, spec_of, recorded):
+def test_nothing_is_kept_if_an_epoch_differs(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     other = recorded(spec_of(**FORKED), segments__epoch_key=another_epoch_2)
     before, saved = shop.curves(other), keys(shop)
     (done,) = adopt(settings, other, replays=1)
@@ -147,7 +156,9 @@ def test_nothing_is_kept_if_an_epoch_differs(shop, settings, spec_of, recorded):
     assert shop.frontier(spec_of(**FORKED))[1].take() is not None
 
 
-def test_what_this_code_has_recorded_itself_must_agree(shop, settings, spec_of, recorded):
+def test_what_this_code_has_recorded_itself_must_agree(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     other = recorded(spec_of(**ONE), segments__epoch_key=another_epoch_2)
     shop.run(spec_of(**ONE), most=3)
     (done,) = adopt(settings, other, replays=1)
@@ -155,10 +166,16 @@ def test_what_this_code_has_recorded_itself_must_agree(shop, settings, spec_of, 
     assert {why.partition(":")[0] for why in done.why} == {"seed 0, epoch 2", "seed 0, epoch 3"}
 
 
-def test_records_that_come_in_while_a_sweep_is_adopted_are_not_mixed(shop, settings, spec_of, recorded, monkeypatch):
+def test_records_that_come_in_while_a_sweep_is_adopted_are_not_mixed(
+    shop: Shop,
+    settings: Settings,
+    spec_of: Callable[..., SweepSpec],
+    recorded: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     other = recorded(spec_of(**ONE), segments__epoch_key=another_epoch_2)
 
-    def meanwhile(*given):
+    def meanwhile(*given: Any) -> list[Any]:
         shop.run(spec_of(**ONE), most=3)
         return []
 
@@ -168,44 +185,56 @@ def test_records_that_come_in_while_a_sweep_is_adopted_are_not_mixed(shop, setti
     assert not shop.ledger.events_of(other, "adopted")
 
 
-def refusal(settings):
+def refusal(settings: Settings) -> str:
     """Why the only sweep cannot be adopted."""
     (told,) = adopt(settings, None, replays=1)
     assert told.outcome == "not adoptable"
     return told.why[0]
 
 
-def test_other_libraries_are_more_than_other_code(shop, settings, spec_of, recorded):
+def test_other_libraries_are_more_than_other_code(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     recorded(spec_of(**ONE), trajectory__numerics=lambda: NUMERICS() | {"flax": "0.0.1"})
     assert re.match(r"more than the code differs from when it was trained: flax: 0\.0\.1, ", refusal(settings))
 
 
-def test_epochs_of_another_number_of_devices_are_not_adopted(shop, settings, spec_of, recorded):
+def test_epochs_of_another_number_of_devices_are_not_adopted(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     recorded(spec_of(**ONE), trajectory__numerics=lambda: NUMERICS() | {"devices": "8"})
     assert refusal(settings) == "more than the code differs from when it was trained: devices: 8, 1"
 
 
-def test_numerics_that_were_not_recorded_are_more_than_other_code(shop, settings, spec_of, recorded):
+def test_numerics_that_were_not_recorded_are_more_than_other_code(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     fewer = {name: value for name, value in NUMERICS().items() if name != "jaxlib"}
     recorded(spec_of(**ONE), trajectory__numerics=lambda: fewer)
     assert refusal(settings).endswith("trained: jaxlib is new")
 
 
-def test_a_schedule_that_plans_otherwise_is_refused(shop, settings, spec_of, recorded):
-    def halved(self, state, epoch, examples, batch_size):
+def test_a_schedule_that_plans_otherwise_is_refused(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
+    def halved(self: Any, state: Any, epoch: int, examples: int, batch_size: int) -> EpochPlan:
         return PLAN(self, state, epoch, examples // 2, batch_size)
 
     recorded(spec_of(**ONE), constant__plan=halved)
     assert refusal(settings) == "trial 'c seed=0': its schedule now plans other epochs than were recorded"
 
 
-def test_without_sharing_states_belong_to_their_sweep(shop, settings, spec_of, recorded):
+def test_without_sharing_states_belong_to_their_sweep(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     recorded(spec_of(**ONE), sharing=False)
     (done,) = adopt(settings, "tiny", replays=1)
     assert done.outcome == "nothing to adopt" and "--no-sharing" in done.why[0]
 
 
-def test_one_sweep_that_fails_does_not_stop_the_others(shop, settings, spec_of, recorded):
+def test_one_sweep_that_fails_does_not_stop_the_others(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     broken, good = recorded(spec_of(name="broken", **ONE)), recorded(spec_of(name="good", **FORKED))
     with closing(sqlite3.connect(shop.directory / "ledger.db")) as connection, connection:
         connection.execute("UPDATE trials SET epoch = 4 WHERE sweep_id = ?", [broken])
@@ -216,7 +245,9 @@ def test_one_sweep_that_fails_does_not_stop_the_others(shop, settings, spec_of, 
         list(adopt(settings, "broken", replays=1))
 
 
-def test_a_checkpoint_that_was_not_tried_is_not_kept(shop, settings, spec_of, recorded):
+def test_a_checkpoint_that_was_not_tried_is_not_kept(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     recorded(spec_of(**ONE))
     (key,) = keys(shop)
     (done,) = adopt(settings, "tiny", replays=9)
@@ -227,16 +258,18 @@ def test_a_checkpoint_that_was_not_tried_is_not_kept(shop, settings, spec_of, re
     assert (done.outcome, done.why) == ("nothing to adopt", (verb.UNTRIED,))
 
 
-def test_without_a_checkpoint_in_between_the_second_epoch_is_replayed_after_the_first(
-    shop, settings, spec_of, recorded
-):
+def test_without_a_checkpoint_the_second_epoch_is_replayed_after_the_first(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     recorded(spec_of(**ONE), segments__epoch_key=another_epoch_2)
     (done,) = adopt(settings, "tiny", replays=1)
     assert (done.outcome, done.replayed) == ("differs", 2)
     assert all(why.startswith("seed 0, epoch 2: ") for why in done.why)
 
 
-def test_a_damaged_checkpoint_is_neither_replayed_from_nor_kept(shop, settings, spec_of, recorded):
+def test_a_damaged_checkpoint_is_neither_replayed_from_nor_kept(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     old = recorded(spec_of(**FORKED))
     last = shop.ledger.trials(old)[0].head
     (shop.directory / "checkpoints" / last[:2] / last / "state" / "more").touch()
@@ -244,7 +277,13 @@ def test_a_damaged_checkpoint_is_neither_replayed_from_nor_kept(shop, settings, 
     assert (done.outcome, done.epochs, done.checkpoints, done.replayed) == ("adopted", 4, 2, 3)
 
 
-def test_a_checkpoint_of_another_structure_is_a_difference(shop, settings, spec_of, recorded, tiny_program):
+def test_a_checkpoint_of_another_structure_is_a_difference(
+    shop: Shop,
+    settings: Settings,
+    spec_of: Callable[..., SweepSpec],
+    recorded: Callable[..., str],
+    tiny_program: Program,
+) -> None:
     recorded(spec_of(**FORKED))
     ours, checkpoints = keys(shop), shop.workshop.checkpoints
     wider = to_dict(tiny_program) | {"model": {"kind": "small_cnn", "width": 5, "dropout": 0.1}}
@@ -259,7 +298,9 @@ def test_a_checkpoint_of_another_structure_is_a_difference(shop, settings, spec_
     assert set(done.why) == {f"seed 0, epoch 3: {rule}"}
 
 
-def test_a_collection_keeps_adopted_checkpoints_for_the_sweep_to_come(shop, settings, spec_of, recorded):
+def test_a_collection_keeps_adopted_checkpoints_for_the_sweep_to_come(
+    shop: Shop, settings: Settings, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str]
+) -> None:
     recorded(spec_of(**FORKED))
     (done,) = adopt(settings, "tiny", replays=1)
     assert len(keys(shop)) == 6
@@ -273,7 +314,14 @@ def test_a_collection_keeps_adopted_checkpoints_for_the_sweep_to_come(shop, sett
     assert (shop.ledger.work(longer).trained, shop.ledger.work(longer).replayed) == (2, 0)
 
 
-def test_what_a_program_raises_is_told_with_its_epoch(shop, settings, spec_of, recorded, tiny_program, tmp_path):
+def test_what_a_program_raises_is_told_with_its_epoch(
+    shop: Shop,
+    settings: Settings,
+    spec_of: Callable[..., SweepSpec],
+    recorded: Callable[..., str],
+    tiny_program: Program,
+    tmp_path: Path,
+) -> None:
     recorded(spec_of(program=to_dict(tiny_program) | {"data": {"kind": "digit_pairs", "train": 96, "test": 40}}, **ONE))
     (key,) = keys(shop)
     workshop = Workshop(checkpoints=tmp_path, data_dir=None)
@@ -283,11 +331,17 @@ def test_what_a_program_raises_is_told_with_its_epoch(shop, settings, spec_of, r
 
 
 @pytest.mark.slow
-def test_the_command_adopts_and_says_so(shop, settings, spec_of, recorded, monkeypatch):
+def test_the_command_adopts_and_says_so(
+    shop: Shop,
+    settings: Settings,
+    spec_of: Callable[..., SweepSpec],
+    recorded: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     old = recorded(spec_of(**FORKED))
     monkeypatch.setenv("ABEL_HOME", str(shop.directory))
 
-    def said(*arguments):
+    def said(*arguments: Any) -> tuple[Any, str]:
         done = CliRunner().invoke(app, ["adopt", *arguments])
         return done.exit_code, " ".join(done.output.split())
 
@@ -309,7 +363,9 @@ def test_the_command_adopts_and_says_so(shop, settings, spec_of, recorded, monke
         assert code == 2 and "give either a SWEEP or --all" in printed
 
 
-def test_the_command_shows_how_epochs_differ(shop, spec_of, recorded, monkeypatch):
+def test_the_command_shows_how_epochs_differ(
+    shop: Shop, spec_of: Callable[..., SweepSpec], recorded: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = recorded(spec_of(**FORKED), segments__epoch_key=another_epoch_2)
     monkeypatch.setenv("ABEL_HOME", str(shop.directory))
     shown = CliRunner().invoke(app, ["adopt", "tiny"])

@@ -2,6 +2,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -51,11 +52,15 @@ def trials_of(tiny_program: Program) -> Callable[..., list[Trial]]:
     return build
 
 
-def decays(*epochs):
+def decays(*epochs: Any) -> list[DecayAt]:
     return [DecayAt(**FACTOR, decay_epoch=epoch) for epoch in epochs]
 
 
-def states(trials, norm, loss=lambda epoch: 1.0):
+def states(
+    trials: list[Trial],
+    norm: Callable[[Any], Any],
+    loss: Callable[..., Any] = lambda epoch: 1.0,
+) -> list[Any]:
     """The states of each trial when a state's norm is `norm(epoch)` and its loss `loss(epoch)`, drawn once for each."""
     seen = {}
     paths = []
@@ -73,7 +78,7 @@ def states(trials, norm, loss=lambda epoch: 1.0):
     return paths
 
 
-def test_clockwork_is_exact(trials_of):
+def test_clockwork_is_exact(trials_of: Callable[..., list[Trial]]) -> None:
     trials = trials_of([Constant(**RATE), *decays(1, 4, 10, 20, 30)], seeds=(0, 1, 2))
     cost = forecast(trials)
     shared = 3 * (40 + 39 + 36 + 30 + 20 + 10)
@@ -84,7 +89,7 @@ def test_clockwork_is_exact(trials_of):
     assert [row.arm for row in cost.arms] == [f"arm{index}" for index in range(6)]
 
 
-def test_schedules_that_decay_alike_cost_one(trials_of):
+def test_schedules_that_decay_alike_cost_one(trials_of: Callable[..., list[Trial]]) -> None:
     schedules = [
         DecayAt(**FACTOR, decay_epoch=9),
         Simple(**FACTOR, last_decay_epoch=8.5),
@@ -93,7 +98,7 @@ def test_schedules_that_decay_alike_cost_one(trials_of):
     assert forecast(trials_of(schedules)).shared_epochs == Span(40, 40)
 
 
-def test_warmup_and_cosine_share_as_long_as_their_rates_do(trials_of):
+def test_warmup_and_cosine_share_as_long_as_their_rates_do(trials_of: Callable[..., list[Trial]]) -> None:
     warm = {"warmup_epochs": 3}
     assert forecast(trials_of([Constant(**RATE, **warm), Cosine(**RATE, **warm, epochs=40)])).shared_epochs.low == 77
     assert forecast(trials_of([Constant(**RATE), Constant(**RATE, **warm)])).shared_epochs.low == 80
@@ -110,13 +115,15 @@ def test_warmup_and_cosine_share_as_long_as_their_rates_do(trials_of):
         ({"ignore_until_falling": True}, 4),
     ],
 )
-def test_abel_parts_between_its_first_possible_and_its_last_decay(trials_of, options, fixed):
+def test_abel_parts_between_its_first_possible_and_its_last_decay(
+    trials_of: Callable[..., list[Trial]], options: dict[str, Any], fixed: int
+) -> None:
     abel = Abel(**FACTOR, last_decay_epoch=34, **options)
     constant = Constant(**RATE, warmup_epochs=options.get("warmup_epochs", 0))
     cost = forecast(trials_of([constant, abel], seeds=(0, 1)))
     assert cost.shared_epochs == Span(2 * (40 + 6), 2 * (40 + 40 - fixed))
 
-    def zigzag(epoch):
+    def zigzag(epoch: int) -> float:
         if options.get("norm_window") == "sliding":
             return (10.0, 9.0, 9.0, 10.0, 8.0)[min(epoch, 5) - 1]  # means 9.5, 9, 9.5, 9
         blocks = (epoch - options.get("warmup_epochs", 0) - 1) // options.get("norm_window_epochs", 1)
@@ -126,7 +133,7 @@ def test_abel_parts_between_its_first_possible_and_its_last_decay(trials_of, opt
     assert len(parted | {*states(trials_of([constant, abel]), zigzag)[1]}) == 40 + 40 - fixed
 
 
-def test_a_plateau_parts_after_as_many_epochs_as_it_takes(trials_of):
+def test_a_plateau_parts_after_as_many_epochs_as_it_takes(trials_of: Callable[..., list[Trial]]) -> None:
     schedules = [Constant(**RATE), Plateau(**FACTOR, patience=3)]
     assert forecast(trials_of(schedules, seeds=(0, 1))).shared_epochs == Span(2 * 40, 2 * (40 + 40 - 5))
     # One good epoch and four bad ones, and the decay acts after the fifth.
@@ -134,14 +141,16 @@ def test_a_plateau_parts_after_as_many_epochs_as_it_takes(trials_of):
     assert len(set().union(*states(trials_of(schedules), float, lambda epoch: 0.5**epoch))) == 40
 
 
-def test_plateaus_of_other_factors_share_until_the_first_decay(trials_of):
+def test_plateaus_of_other_factors_share_until_the_first_decay(trials_of: Callable[..., list[Trial]]) -> None:
     plateaus = [Plateau(**RATE, decay_factor=factor) for factor in (0.1, 0.2, 0.5)]
     assert forecast(trials_of(plateaus)).shared_epochs == Span(40, 12 + 3 * 28)
     assert len(set().union(*states(trials_of(plateaus), float))) == 12 + 3 * 28
 
 
-def test_growing_batches_are_known_beforehand_and_capped_where_the_examples_are_known(trials_of):
-    def cost(*schedules, **options):
+def test_growing_batches_are_forecast_and_capped_at_the_examples(
+    trials_of: Callable[..., list[Trial]],
+) -> None:
+    def cost(*schedules: Any, **options: Any) -> Span:
         return forecast(trials_of([Constant(**RATE), *schedules]), **options).shared_epochs
 
     grow = {"learning_rate": 0.1, "decay_epochs": (10,)}
@@ -157,7 +166,7 @@ def test_growing_batches_are_known_beforehand_and_capped_where_the_examples_are_
     assert cost(GrowBatch(**grow, decay_factor=0.5, warmup_epochs=3)) == Span(80, 80)
 
 
-def test_a_linear_decay_shares_its_warmup(trials_of):
+def test_a_linear_decay_shares_its_warmup(trials_of: Callable[..., list[Trial]]) -> None:
     warm = {"warmup_epochs": 3}
     cost = forecast(trials_of([Constant(**RATE, **warm), Cosine(**RATE, **warm, epochs=40), Linear(**RATE, epochs=40)]))
     assert cost.shared_epochs == Span(40 + 37 + 40, 40 + 37 + 40)
@@ -165,13 +174,13 @@ def test_a_linear_decay_shares_its_warmup(trials_of):
     assert cost.shared_epochs == Span(40 + 37, 40 + 37)
 
 
-def test_cooldowns_branch_off_the_trunk_of_a_constant_rate(trials_of):
+def test_cooldowns_branch_off_the_trunk_of_a_constant_rate(trials_of: Callable[..., list[Trial]]) -> None:
     cooldowns = [WarmupStableDecay(**RATE, epochs=40, cooldown_epochs=length) for length in (4, 8)]
     cost = forecast(trials_of([Constant(**RATE), *cooldowns]))
     assert cost.shared_epochs == Span(40 + 4 + 8, 40 + 4 + 8)
 
 
-def test_abel_without_a_fixed_budget_may_end_early(trials_of):
+def test_abel_without_a_fixed_budget_may_end_early(trials_of: Callable[..., list[Trial]]) -> None:
     abel = Abel(**FACTOR, last_decay_epoch=None, gain_threshold=0.1, epochs_after_last_decay=3)
     cost = forecast(trials_of([abel]))
     # Decays at 4 and, for the last time, at 6 at the earliest; then three epochs more.
@@ -184,28 +193,28 @@ def test_abel_without_a_fixed_budget_may_end_early(trials_of):
     assert forecast(trials_of([abel]), known=lambda trial: 40).new_epochs == Span(0, 0)
 
 
-def test_abel_without_a_bounce_is_simple_decay(trials_of):
+def test_abel_without_a_bounce_is_simple_decay(trials_of: Callable[..., list[Trial]]) -> None:
     schedules = [Constant(**RATE), Simple(**FACTOR, last_decay_epoch=34), Abel(**FACTOR, last_decay_epoch=34)]
     assert forecast(trials_of(schedules)).shared_epochs.low == 46
 
 
-def test_abel_could_follow_a_decay_at_a_chosen_epoch(trials_of):
+def test_abel_could_follow_a_decay_at_a_chosen_epoch(trials_of: Callable[..., list[Trial]]) -> None:
     # No trial goes on undecayed: ABEL costs least where it bounces at 20, and leaves that trial at its last decay.
     cost = forecast(trials_of([*decays(20), Abel(**FACTOR, last_decay_epoch=34)]))
     assert cost.shared_epochs == Span(46, 40 + 36)
 
 
-def test_factors_of_abel_part_at_the_first_decay(trials_of):
+def test_factors_of_abel_part_at_the_first_decay(trials_of: Callable[..., list[Trial]]) -> None:
     abels = [Abel(**RATE, decay_factor=factor, last_decay_epoch=34) for factor in (0.1, 0.2, 0.5)]
     assert forecast(trials_of(abels)).shared_epochs == Span(34 + 3 * 6, 4 + 3 * 36)
 
 
-def test_last_decays_of_abel_part_at_the_earlier_one(trials_of):
+def test_last_decays_of_abel_part_at_the_earlier_one(trials_of: Callable[..., list[Trial]]) -> None:
     abels = [Abel(**FACTOR, last_decay_epoch=epoch) for epoch in (20, 30, None)]
     assert forecast(trials_of(abels)).shared_epochs == Span(40 + 10 + 20, 40 + 10 + 20)
 
 
-def test_what_is_recorded_is_not_new(trials_of):
+def test_what_is_recorded_is_not_new(trials_of: Callable[..., list[Trial]]) -> None:
     trials = trials_of([Constant(**RATE), *decays(10, 20)])
     cost = forecast(trials, known=lambda trial: {"arm0": 40, "arm1": 10, "arm2": 20}[trial.arm])
     assert (cost.shared_epochs.high, cost.new_epochs, cost.known_epochs) == (90, Span(50, 50), 70)
@@ -214,17 +223,17 @@ def test_what_is_recorded_is_not_new(trials_of):
     assert forecast(trials, known=lambda trial: 10**6).new_epochs == Span(0, 0)
 
 
-def test_programs_and_seeds_share_nothing(trials_of, tiny_program):
+def test_programs_and_seeds_share_nothing(trials_of: Callable[..., list[Trial]], tiny_program: Program) -> None:
     (trial,) = trials_of([Constant(**RATE)])
     others = [replace(trial, seed=1), replace(trial, program=replace(tiny_program, l2=0.5))]
     assert forecast([trial, *others]).shared_epochs == Span(120, 120)
 
 
-def test_nothing_costs_nothing():
+def test_nothing_costs_nothing() -> None:
     assert forecast([]).shared_epochs == Span(0, 0)
 
 
-def drawn_schedule(draw, epochs):
+def drawn_schedule(draw: random.Random, epochs: int) -> Any:
     rate = {"learning_rate": draw.choice([0.1, 0.1, 0.1, 0.5]), "warmup_epochs": draw.choice([0, 0, 0, 1, 2])}
     factor = rate | {"decay_factor": draw.choice([0.1, 0.5, 0.25])}
     kinds = ["abel"] * 4 + ["by gain", "plateau", "constant", "simple", "step", "grow_batch", "cosine", "linear", "wsd"]
@@ -281,7 +290,7 @@ LOSSES = [
 
 @pytest.mark.parametrize("norms", NORMS)
 @pytest.mark.parametrize("seed", range(20))
-def test_the_bounds_hold_whatever_the_norms(trials_of, norms, seed):
+def test_the_bounds_hold_whatever_the_norms(trials_of: Callable[..., list[Trial]], norms: str, seed: int) -> None:
     draw = random.Random(f"{norms} {seed}")
     for _ in range(5):
         epochs = draw.choice([5, 8, 12, 20])
@@ -307,18 +316,18 @@ def test_the_bounds_hold_whatever_the_norms(trials_of, norms, seed):
 
 # The earliest bounce falls together with the decay at 4, and ABEL goes that way for two epochs, with three seeds.
 @pytest.mark.parametrize(("norms", "cost"), [("falling", 543), ("zigzag", 633 - 3 * 2)])
-def test_the_bounds_are_near_for_the_figure(norms, cost):
+def test_the_bounds_are_near_for_the_figure(norms: str, cost: int) -> None:
     trials = load_spec("fig-s6a-digits").expand()
     assert forecast(trials).shared_epochs == Span(543, 633)
     assert len(set().union(*states(trials, NORMS[norms](random.Random(0))))) == cost
 
 
-def grid(**arms):
+def grid(**arms: Any) -> list[Trial]:
     document = load_spec("fig-s6a-digits").to_dict() | {"arms": arms, "seeds": [0], "epochs": 200}
     return parse_document(document).expand()
 
 
-def test_ten_thousand_trials_are_forecast_in_seconds():
+def test_ten_thousand_trials_are_forecast_in_seconds() -> None:
     rates = {"schedule.decay_factor": {"range": [0.1, 0.5], "step": 0.1}}
     rates |= {"schedule.learning_rate": {"range": [0.1, 0.5], "step": 0.1}}
     epochs = {"range": [1, 199], "step": 1}
@@ -335,14 +344,14 @@ def test_ten_thousand_trials_are_forecast_in_seconds():
     assert cost.shared_epochs.low == 5 * (199 + 5 * sum(range(1, 200)))
 
 
-def test_a_long_run_costs_no_time():
+def test_a_long_run_costs_no_time() -> None:
     (trial,) = grid(a={"schedule": {"kind": "constant", "learning_rate": 0.1}})
     before = time.process_time()
     assert forecast([replace(trial, epochs=10**6)]).shared_epochs == Span(10**6, 10**6)
     assert time.process_time() - before < 1
 
 
-def test_wall_seconds_include_the_critical_path(trials_of):
+def test_wall_seconds_include_the_critical_path(trials_of: Callable[..., list[Trial]]) -> None:
     cost = forecast(trials_of([Constant(**RATE), *decays(10)]))  # 40 and 30 epochs
     assert wall_seconds(cost, 2.0, workers=1) == Seconds(140.0, 140.0)
     assert wall_seconds(cost, 2.0, workers=2) == Seconds(80.0, 110.0)

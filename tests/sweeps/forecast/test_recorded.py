@@ -40,7 +40,9 @@ def record(story: Story, trial: Trial, identity: Identity, epochs: int) -> None:
 
 
 @pytest.mark.parametrize(("epochs", "known", "left"), [(0, 0, Span(9, 40)), (8, 8, Span(1, 32)), (9, 40, Span(0, 0))])
-def test_a_trial_that_ended_by_itself_is_complete(story, spec, identity, epochs, known, left):
+def test_a_trial_that_ended_by_itself_is_complete(
+    story: Story, spec: SweepSpec, identity: Identity, epochs: int, known: int, left: Span
+) -> None:
     (trial,) = spec.expand()
     record(story, trial, identity, epochs)
     identities = {trial.program: identity}
@@ -48,12 +50,12 @@ def test_a_trial_that_ended_by_itself_is_complete(story, spec, identity, epochs,
     assert estimate(spec, identities, story.ledger).new_epochs == left
 
 
-def test_without_sharing_it_costs_what_is_sure_to_what_may_be(spec):
+def test_without_sharing_it_costs_what_is_sure_to_what_may_be(spec: SweepSpec) -> None:
     cost = estimate(spec, {}, None, sharing=False)
     assert cost.shared_epochs == cost.new_epochs == cost.arms[0].shared_epochs == Span(9, 40)
 
 
-def test_a_batch_grows_to_the_examples_where_these_are_known(identity):
+def test_a_batch_grows_to_the_examples_where_these_are_known(identity: Identity) -> None:
     grow = {"learning_rate": 0.1, "decay_epochs": [10], "kind": "grow_batch"}
     arms = {"a": {"schedule": grow, "grid": {"schedule.decay_factor": [0.01, 0.005]}}}  # 1,600 and 3,200 of 1,500
     spec = parse_document({"name": "grow", "program": identity.program, "epochs": 40, "seeds": [0], "arms": arms})
@@ -61,7 +63,7 @@ def test_a_batch_grows_to_the_examples_where_these_are_known(identity):
     assert estimate(spec, {program_from_dict(identity.program): identity}, None).shared_epochs == Span(40, 40)
 
 
-def test_the_start_is_measured_from_what_the_ledger_knows(story, spec, identity):
+def test_the_start_is_measured_from_what_the_ledger_knows(story: Story, spec: SweepSpec, identity: Identity) -> None:
     (trial,) = spec.expand()
     (began,) = story.ledger.events_of(story.sweep_id, "sweep_started")
     assert seconds_to_start(story.ledger, 1.0) is None  # nothing was trained yet

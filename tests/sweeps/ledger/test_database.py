@@ -3,19 +3,24 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
+from typing import Any, NoReturn
 
 import cluster as networks
 import pytest
+from postgres_server import Cluster
 from sqlalchemy import make_url
 
 from sweeps.ledger import database, tables
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.ledger import Ledger
+from sweeps.spec.sweep import SweepSpec
 from workers.trajectory import Identity
 
 
-def refusal(url):
+def refusal(url: str) -> str:
     """What opening is refused with: one line, in which no password is."""
     with pytest.raises(LedgerError) as refused:
         Ledger.open(url)
@@ -26,26 +31,26 @@ def refusal(url):
     return told
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path):
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_text("not a database, but long enough to be taken for one " * 100)
     assert "is damaged: the database reports 'file is not a database'" in refusal(f"sqlite:///{tmp_path}/ledger.db")
 
 
-def test_a_commit_is_on_the_disk_before_it_is_told(tmp_path):
+def test_a_commit_is_on_the_disk_before_it_is_told(tmp_path: Path) -> None:
     """SQLite's own word for it, for a machine cannot be switched off here: FULL has it sync the log at every commit."""
     with closing(Ledger.open(f"sqlite:///{tmp_path}/ledger.db")) as ledger, ledger._engine.connect() as connection:
         asked = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
     assert asked == ["wal", 2]
 
 
-def test_a_place_that_cannot_be_written_is_one_error(tmp_path):
+def test_a_place_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").mkdir()
     assert f"ledger sqlite:///{tmp_path}/ledger.db: cannot be opened" in refusal(f"sqlite:///{tmp_path}/ledger.db")
     assert os.listdir(tmp_path / "ledger.db") == []
 
 
-def test_a_ledger_is_made_on_a_file_system_without_hard_links(tmp_path, monkeypatch):
-    def refuse(*_):
+def test_a_ledger_is_made_on_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> NoReturn:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
@@ -58,7 +63,7 @@ def test_a_ledger_is_made_on_a_file_system_without_hard_links(tmp_path, monkeypa
     Ledger.open(url).close()
 
 
-def test_a_server_that_is_not_there_is_one_line(free_port):
+def test_a_server_that_is_not_there_is_one_line(free_port: Callable[[], int]) -> None:
     port = free_port()
     told = refusal(f"postgresql://abel:s3cret@127.0.0.1:{port}/ledger")
     assert told.startswith(f"ledger postgresql://127.0.0.1:{port}/ledger: cannot be opened or read: connection failed")
@@ -73,11 +78,11 @@ def test_a_server_that_is_not_there_is_one_line(free_port):
         ("s3cret", "ledger: must be an sqlite:///<path> or"),
     ],
 )
-def test_other_urls_are_refused(url, told):
+def test_other_urls_are_refused(url: str, told: str) -> None:
     assert told in refusal(url)
 
 
-def test_what_a_server_refuses_is_one_line_and_a_server_that_was_away_is_found_again(cluster):
+def test_a_server_s_refusal_is_one_line_and_a_lost_server_is_found_again(cluster: Cluster) -> None:
     with cluster.running() as server:
         url = server.create()
         assert "password authentication failed" in refusal(url.replace("s3cret", "wrong"))
@@ -108,7 +113,7 @@ for line in sys.stdin:
 
 
 @pytest.mark.slow
-def test_a_connection_that_goes_silent_is_given_up_and_made_again(cluster):
+def test_a_connection_that_goes_silent_is_given_up_and_made_again(cluster: Cluster) -> None:
     if (why := networks.no_namespaces()) or os.geteuid() != 0:
         pytest.skip(why or "needs root, to start PostgreSQL in a network namespace")
     hosts = cluster.directory / "data" / "pg_hba.conf"
@@ -120,7 +125,7 @@ def test_a_connection_that_goes_silent_is_given_up_and_made_again(cluster):
             command = [*enter_near, sys.executable, "-c", READER, server.url(name, host=cable.far.address)]
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
 
-                def asked():
+                def asked() -> list[str]:
                     patience = threading.Timer(60, reader.kill)
                     patience.start()
                     reader.stdin.write("\n")
@@ -140,7 +145,9 @@ def test_a_connection_that_goes_silent_is_given_up_and_made_again(cluster):
                     reader.kill()
 
 
-def test_who_stops_inside_a_transaction_loses_it_and_the_others_go_on(cluster, spec_of, monkeypatch):
+def test_who_stops_inside_a_transaction_loses_it_and_the_others_go_on(
+    cluster: Cluster, spec_of: Callable[..., SweepSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
     trials, identity = spec_of().expand(), Identity(program={}, data="", examples=96, numerics={}, code="")
     with cluster.running() as server:
         url = server.create()
@@ -149,7 +156,7 @@ def test_who_stops_inside_a_transaction_loses_it_and_the_others_go_on(cluster, s
         _stop_inside_a_transaction(url, trials, identity)
 
 
-def _stop_inside_a_transaction(url, trials, identity):
+def _stop_inside_a_transaction(url: str, trials: Any, identity: Identity) -> None:
     with closing(Ledger.open(url)) as ledger:
         other = Ledger.open(str(ledger._engine.url.render_as_string(hide_password=False)))
         sweep = ledger.create_sweep("tiny", {}, trials, {trial.program: identity for trial in trials})

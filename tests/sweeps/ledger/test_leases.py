@@ -2,6 +2,7 @@ import os
 import signal
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from shops import Shop
@@ -20,14 +21,16 @@ def entered(shop: Shop, spec_of: Callable[..., SweepSpec]) -> tuple[Ledger, str,
     return shop.ledger, sweep_id, shop.url
 
 
-def expire(monkeypatch):
+def expire(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let time pass for this process, beyond any lease."""
     now = leases._now_ms
     monkeypatch.setattr(leases, "_now_ms", lambda: now() + 31_000)
 
 
 @pytest.mark.databases
-def test_a_sweep_that_another_process_runs_cannot_be_taken(entered, another_process):
+def test_a_sweep_that_another_process_runs_cannot_be_taken(
+    entered: tuple[Ledger, str, str], another_process: Callable[..., Any]
+) -> None:
     ledger, sweep_id, url = entered
     runner = another_process(url, sweep_id)
     with pytest.raises(SweepBusy, match=f"is being run by process {runner.process.pid} on"):
@@ -37,7 +40,9 @@ def test_a_sweep_that_another_process_runs_cannot_be_taken(entered, another_proc
 
 
 @pytest.mark.databases
-def test_a_process_that_was_killed_is_followed_at_once(entered, another_process):
+def test_a_process_that_was_killed_is_followed_at_once(
+    entered: tuple[Ledger, str, str], another_process: Callable[..., Any]
+) -> None:
     ledger, sweep_id, url = entered
     runner = another_process(url, sweep_id)
     runner.process.kill()
@@ -46,7 +51,9 @@ def test_a_process_that_was_killed_is_followed_at_once(entered, another_process)
 
 
 @pytest.mark.databases
-def test_a_process_stopped_past_its_lease_is_followed_and_then_writes_nothing(entered, another_process, monkeypatch):
+def test_a_process_stopped_past_its_lease_writes_nothing(
+    entered: tuple[Ledger, str, str], another_process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger, sweep_id, url = entered
     runner = another_process(url, sweep_id)
     os.kill(runner.process.pid, signal.SIGSTOP)
@@ -60,7 +67,9 @@ def test_a_process_stopped_past_its_lease_is_followed_and_then_writes_nothing(en
 
 
 @pytest.mark.databases
-def test_a_cancellation_behind_a_stopped_process_fences_it(entered, another_process, monkeypatch):
+def test_a_cancellation_behind_a_stopped_process_fences_it(
+    entered: tuple[Ledger, str, str], another_process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger, sweep_id, url = entered
     runner = another_process(url, sweep_id)
     os.kill(runner.process.pid, signal.SIGSTOP)
@@ -72,7 +81,7 @@ def test_a_cancellation_behind_a_stopped_process_fences_it(entered, another_proc
     assert runner.renew().startswith("Fenced: ")
 
 
-def test_a_cancellation_of_the_last_moment_is_carried_out(entered):
+def test_a_cancellation_of_the_last_moment_is_carried_out(entered: tuple[Ledger, str, str]) -> None:
     ledger, sweep_id, _ = entered
     ours = ledger.begin_invocation(sweep_id)
     first = ledger.trials(sweep_id)[0]
@@ -81,7 +90,7 @@ def test_a_cancellation_of_the_last_moment_is_carried_out(entered):
     assert ledger.trials(sweep_id)[0].status == "cancelled"
 
 
-def test_nothing_of_a_fenced_batch_is_written(entered):
+def test_nothing_of_a_fenced_batch_is_written(entered: tuple[Ledger, str, str]) -> None:
     ledger, sweep_id, _ = entered
     stale = ledger.begin_invocation(sweep_id)
     ledger.begin_invocation(sweep_id)
@@ -96,7 +105,9 @@ def test_nothing_of_a_fenced_batch_is_written(entered):
 
 
 @pytest.mark.databases
-def test_an_ended_invocation_lets_the_sweep_go(entered, another_process):
+def test_an_ended_invocation_lets_the_sweep_go(
+    entered: tuple[Ledger, str, str], another_process: Callable[..., Any]
+) -> None:
     ledger, sweep_id, url = entered
     ours = ledger.begin_invocation(sweep_id)
     ledger.end_invocation(sweep_id, ours, SweepStatus.INTERRUPTED)
@@ -105,11 +116,11 @@ def test_an_ended_invocation_lets_the_sweep_go(entered, another_process):
     assert another_process(url, sweep_id).invocation > ours
 
 
-def test_a_lease_is_renewed_while_an_epoch_takes_long_and_its_loss_is_told(monkeypatch):
+def test_a_lease_is_renewed_while_an_epoch_takes_long_and_its_loss_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.001)
     renewals, lost = [], []
 
-    def renew():
+    def renew() -> None:
         renewals.append(1)
         if len(renewals) == 3:
             raise Fenced("gone")
@@ -121,7 +132,7 @@ def test_a_lease_is_renewed_while_an_epoch_takes_long_and_its_loss_is_told(monke
     assert isinstance(lost[0], Fenced)
 
 
-def test_of_a_process_elsewhere_nothing_is_known():
+def test_of_a_process_elsewhere_nothing_is_known() -> None:
     here = Holder.here()
     assert not here.is_gone
     assert here._replace(born=here.born - 100).is_gone  # the number was given to another process
@@ -132,7 +143,9 @@ def test_of_a_process_elsewhere_nothing_is_known():
 
 
 @pytest.mark.databases
-def test_a_pause_holds_until_it_is_ended_and_a_later_one_holds_again(entered, another_process):
+def test_a_pause_holds_until_it_is_ended_and_a_later_one_holds_again(
+    entered: tuple[Ledger, str, str], another_process: Callable[..., Any]
+) -> None:
     ledger, sweep_id, url = entered
     ledger.pause_sweep(sweep_id)
     with pytest.raises(SweepPaused):

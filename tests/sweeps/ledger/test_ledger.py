@@ -5,8 +5,11 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
+from postgres_server import Server
 from shops import Shop
 from sqlalchemy import event, select, update
 
@@ -30,7 +33,7 @@ METRICS = {
 }
 
 
-def record(epoch, *, metrics=METRICS, key=None):
+def record(epoch: int, *, metrics: dict[str, float] = METRICS, key: str | None = None) -> Record:
     name = f"{epoch:064x}" if key is None else key
     return Record(key=name, parent=f"{epoch - 1:064x}", epoch=epoch, metrics=metrics, finished_at_ms=1000 + epoch)
 
@@ -42,7 +45,7 @@ def entered(shop: Shop, spec_of: Callable[..., SweepSpec]) -> tuple[Ledger, str,
 
 
 @pytest.mark.databases
-def test_metrics_come_back_bit_for_bit(entered):
+def test_metrics_come_back_bit_for_bit(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, invocation = entered
     ledger.commit(sweep_id, invocation, Batch(records=[record(1)]))
     stored = ledger.states([f"{1:064x}"])[f"{1:064x}"]
@@ -52,7 +55,7 @@ def test_metrics_come_back_bit_for_bit(entered):
     assert stored.finished_at_ms == 1001
 
 
-def test_what_does_not_fit_on_the_disk_is_told_and_leaves_nothing_behind(entered):
+def test_what_does_not_fit_on_the_disk_is_told_and_leaves_nothing_behind(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, invocation = entered
     ledger.commit(sweep_id, invocation, Batch(records=[record(1)]))
     with ledger._engine.connect() as connection:
@@ -66,7 +69,7 @@ def test_what_does_not_fit_on_the_disk_is_told_and_leaves_nothing_behind(entered
 
 
 @pytest.mark.databases
-def test_a_state_is_written_once_and_stays(entered):
+def test_a_state_is_written_once_and_stays(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, invocation = entered
     ledger.commit(sweep_id, invocation, Batch(records=[record(1)]))
     ledger.commit(sweep_id, invocation, Batch(records=[record(1, metrics={**METRICS, "train_loss": 9.0})]))
@@ -74,7 +77,7 @@ def test_a_state_is_written_once_and_stays(entered):
 
 
 @pytest.mark.databases
-def test_a_curve_is_the_path_to_a_head(entered):
+def test_a_curve_is_the_path_to_a_head(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, invocation = entered
     ledger.commit(sweep_id, invocation, Batch(records=[record(epoch) for epoch in range(1, 301)]))
     assert [state.epoch for state in ledger.curve(f"{300:064x}")] == list(range(1, 301))
@@ -82,7 +85,7 @@ def test_a_curve_is_the_path_to_a_head(entered):
 
 
 @pytest.mark.databases
-def test_entering_a_sweep_again_changes_nothing(shop, spec_of):
+def test_entering_a_sweep_again_changes_nothing(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     _, _, first = shop.enter(spec_of())
     _, _, again = shop.enter(spec_of())
     assert again == first
@@ -91,7 +94,7 @@ def test_entering_a_sweep_again_changes_nothing(shop, spec_of):
 
 
 @pytest.mark.databases
-def test_a_changed_description_is_taken_and_is_news(shop, spec_of):
+def test_a_changed_description_is_taken_and_is_news(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     _, _, sweep_id = shop.enter(spec_of())
     _, _, again = shop.enter(spec_of(title="Another title", figure="decay_time"))
     assert again == sweep_id
@@ -101,7 +104,7 @@ def test_a_changed_description_is_taken_and_is_news(shop, spec_of):
 
 
 @pytest.mark.databases
-def test_another_name_of_an_arm_is_another_sweep(shop, spec_of):
+def test_another_name_of_an_arm_is_another_sweep(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     constant = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
     _, _, one = shop.enter(spec_of(arms={"fixed": constant}))
     _, _, other = shop.enter(spec_of(arms={"constant": constant}))
@@ -109,7 +112,7 @@ def test_another_name_of_an_arm_is_another_sweep(shop, spec_of):
 
 
 @pytest.mark.databases
-def test_the_same_name_with_other_trials_is_another_sweep_and_the_newest_is_meant(shop, spec_of):
+def test_a_name_means_its_newest_sweep(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     _, _, old = shop.enter(spec_of())
     _, _, new = shop.enter(spec_of(seeds=[0, 1, 2]))
     assert old != new
@@ -118,14 +121,14 @@ def test_the_same_name_with_other_trials_is_another_sweep_and_the_newest_is_mean
 
 
 @pytest.mark.databases
-def test_an_unknown_sweep_is_named_with_those_that_are_known(shop, spec_of):
+def test_an_unknown_sweep_is_named_with_those_that_are_known(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     shop.enter(spec_of())
     with pytest.raises(LedgerError, match=r"'nothing'.*\(tiny\)"):
         shop.ledger.sweep("nothing")
 
 
 @pytest.mark.databases
-def test_events_are_numbered_in_order_and_paged(entered):
+def test_events_are_numbered_in_order_and_paged(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, invocation = entered
     ledger.commit(sweep_id, invocation, Batch(events=[("note", {"text": str(number)}) for number in range(5)]))
     first, *_ = page = ledger.events(sweep_id, after=0, limit=3)
@@ -135,7 +138,7 @@ def test_events_are_numbered_in_order_and_paged(entered):
 
 
 @pytest.mark.databases
-def test_a_tracking_offset_moves(entered):
+def test_a_tracking_offset_moves(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, _ = entered
     assert ledger.tracking_offset(sweep_id, "here") == 0
     ledger.save_tracking_offset(sweep_id, "here", 3)
@@ -145,7 +148,7 @@ def test_a_tracking_offset_moves(entered):
 
 
 @pytest.mark.databases
-def test_a_batch_is_all_or_nothing(entered):
+def test_a_batch_is_all_or_nothing(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, invocation = entered
     trial = ledger.trials(sweep_id)[0].id
     poisoned = Batch(
@@ -190,7 +193,9 @@ kill()
 
 @pytest.mark.databases
 @pytest.mark.parametrize(("statements", "written"), [(1, 0), (3, 0), (0, 0), (-1, 1)])
-def test_a_killed_writer_leaves_all_of_a_transaction_or_nothing(entered, shop, statements, written):
+def test_a_killed_writer_leaves_all_of_a_transaction_or_nothing(
+    entered: tuple[Ledger, str, int], shop: Shop, statements: int, written: int
+) -> None:
     ledger, sweep_id, invocation = entered
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_IN_A_TRANSACTION, shop.url, sweep_id, str(invocation), str(statements)],
@@ -204,10 +209,10 @@ def test_a_killed_writer_leaves_all_of_a_transaction_or_nothing(entered, shop, s
 
 
 @pytest.mark.databases
-def test_writers_in_several_threads_wait_for_each_other(entered):
+def test_writers_in_several_threads_wait_for_each_other(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, invocation = entered
 
-    def write(number):
+    def write(number: int) -> None:
         for step in range(20):
             ledger.commit(sweep_id, invocation, Batch(events=[("note", {"text": f"{number}.{step}"})]))
 
@@ -220,7 +225,7 @@ def test_writers_in_several_threads_wait_for_each_other(entered):
 
 
 @pytest.mark.databases
-def test_an_error_may_hold_any_text(entered):
+def test_an_error_may_hold_any_text(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, invocation = entered
     trial = ledger.trials(sweep_id)[0].id
     ended = (TrialStatus.FAILED, "100 %: \0 'ä' \"😀\" \\x00")
@@ -230,7 +235,7 @@ def test_an_error_may_hold_any_text(entered):
 
 
 @pytest.mark.databases
-def test_statuses_of_a_sweep(entered):
+def test_statuses_of_a_sweep(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, invocation = entered
     ledger.end_invocation(sweep_id, invocation, SweepStatus.INTERRUPTED, seconds_committing=0.5, seconds_starting=2.0)
     assert ledger.sweep(sweep_id).status is SweepStatus.INTERRUPTED
@@ -248,20 +253,27 @@ def test_statuses_of_a_sweep(entered):
         *(("describe", "end"), ("cancel", "describe"), ("describe", "cancel"), ("enter", "commit")),
     ],
 )
-def test_no_event_is_seen_before_one_with_a_smaller_id(shop, spec_of, postgres, monkeypatch, first, second):
+def test_no_event_is_seen_before_one_with_a_smaller_id(
+    shop: Shop,
+    spec_of: Callable[..., SweepSpec],
+    postgres: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+    second: str,
+) -> None:
     spec = spec_of()
     trials, identities, sweep_id = shop.enter(spec)
     invocation = None if "cancel" in (first, second) else shop.ledger.begin_invocation(sweep_id)
     last = shop.ledger.events(sweep_id)[-1].id
     has_id, go_on, append = threading.Event(), threading.Event(), HeldSweep.append
 
-    def held_up(*arguments):
+    def held_up(*arguments: Any) -> None:
         append(*arguments)
         if not has_id.is_set():
             has_id.set()
             go_on.wait()
 
-    def write(name):
+    def write(name: str) -> None:
         match name:
             case "commit":
                 shop.ledger.commit(sweep_id, invocation, Batch(events=[("note", {})]))
@@ -290,11 +302,11 @@ def test_no_event_is_seen_before_one_with_a_smaller_id(shop, spec_of, postgres, 
     assert len(shop.ledger.events(sweep_id, after=last)) == 2
 
 
-def at_once(postgres, held_up, *others):
+def at_once(postgres: Server, held_up: Callable[..., None], *others: Any) -> list[Any]:
     """Do other things while something holds locks, which it goes on with once they wait for it; errors of all."""
     errors = []
 
-    def done(what):
+    def done(what: Callable[..., Any]) -> None:
         try:
             what()
         except Exception as error:
@@ -303,7 +315,7 @@ def at_once(postgres, held_up, *others):
     threads = [threading.Thread(target=done, args=(other,)) for other in others]
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
-    def wait():
+    def wait() -> None:
         for thread in threads:
             thread.start()
         with postgres.connect() as watch:
@@ -317,14 +329,16 @@ def at_once(postgres, held_up, *others):
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_two_may_be_the_first_to_write_an_offset(shop, spec_of, postgres):
+def test_two_may_be_the_first_to_write_an_offset(
+    shop: Shop, spec_of: Callable[..., SweepSpec], postgres: Server
+) -> None:
     _, _, sweep_id = shop.enter(spec_of())
 
-    def hold(wait):
+    def hold(wait: Callable[[], None]) -> None:
         with shop.ledger._hold(sweep_id):
             wait()
 
-    def save():
+    def save() -> None:
         shop.ledger.save_tracking_offset(sweep_id, "store", 3)
 
     assert at_once(postgres, hold, save, save) == []
@@ -333,13 +347,15 @@ def test_two_may_be_the_first_to_write_an_offset(shop, spec_of, postgres):
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_repair_and_a_commit_do_not_wait_for_each_other(shop, spec_of, postgres):
+def test_a_repair_and_a_commit_do_not_wait_for_each_other(
+    shop: Shop, spec_of: Callable[..., SweepSpec], postgres: Server
+) -> None:
     _, _, sweep_id = shop.enter(spec_of())
     trial = tables.trials.c.number == 0
     with shop.ledger._write() as connection:
         connection.execute(update(tables.trials).where(trial).values(epochs=7))  # damaged, so it goes
 
-    def commit(wait):
+    def commit(wait: Callable[[], None]) -> None:
         with shop.ledger._hold(sweep_id) as sweep:
             wait()
             sweep.connection.execute(select(tables.trials).where(trial).with_for_update()).all()
@@ -348,14 +364,16 @@ def test_a_repair_and_a_commit_do_not_wait_for_each_other(shop, spec_of, postgre
     shop.ledger.verify(sweep_id)
 
 
-def test_checkpoints_are_pruned_in_the_order_in_which_commits_lock_them(entered):
+def test_checkpoints_are_pruned_in_the_order_in_which_commits_lock_them(entered: tuple[Ledger, str, int]) -> None:
     ledger, sweep_id, invocation = entered
     keys = [f"{number:04}" for number in range(1200)]
     ledger.commit(sweep_id, invocation, Batch(checkpoints=[(key, 1) for key in keys]))
     locked = []
 
     @event.listens_for(ledger._engine, "before_cursor_execute")
-    def note(connection, cursor, statement, parameters, context, executemany):
+    def note(
+        connection: object, cursor: object, statement: str, parameters: Any, context: object, executemany: bool
+    ) -> None:
         if statement.startswith("SELECT") and "FROM checkpoints" in statement:
             locked.extend(key for key in parameters if key in known)
 
@@ -381,7 +399,7 @@ for step in range(100):
 
 
 @pytest.mark.databases
-def test_a_reader_who_goes_on_after_the_last_event_misses_none_of_two_processes(entered, shop):
+def test_a_reader_of_two_writers_misses_no_event(entered: tuple[Ledger, str, int], shop: Shop) -> None:
     ledger, sweep_id, invocation = entered
     command = [sys.executable, "-c", WRITER, shop.url, sweep_id]
     writers = [subprocess.Popen([*command, str(number)]) for number in (invocation, 0)]
@@ -396,12 +414,12 @@ def test_a_reader_who_goes_on_after_the_last_event_misses_none_of_two_processes(
 
 
 @pytest.mark.databases
-def test_two_sweeps_may_enter_the_same_states_at_the_same_time(shop, spec_of):
+def test_two_sweeps_may_enter_the_same_states_at_the_same_time(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     """In whatever order each has them: neither waits for the other for ever."""
     records = [record(epoch) for epoch in range(1, 60)]
     errors = []
 
-    def write(name, order):
+    def write(name: str, order: int) -> None:
         _, _, sweep_id = shop.enter(spec_of(name=name))
         invocation = shop.ledger.begin_invocation(sweep_id)
         try:
@@ -420,7 +438,9 @@ def test_two_sweeps_may_enter_the_same_states_at_the_same_time(shop, spec_of):
     assert len(shop.ledger.states([each.key for each in records])) == 59
 
 
-def test_a_write_ahead_log_cut_anywhere_loses_only_whole_transactions_at_its_end(entered, shop, tmp_path):
+def test_a_cut_write_ahead_log_loses_only_its_last_transactions(
+    entered: tuple[Ledger, str, int], shop: Shop, tmp_path: Path
+) -> None:
     """As a machine leaves it that lost its power before the last bytes were on the disk."""
     ledger, sweep_id, invocation = entered
     with ledger._engine.connect() as connection:

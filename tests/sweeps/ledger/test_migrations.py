@@ -4,6 +4,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -38,7 +39,7 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
-def contents(path):
+def contents(path: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
     """Every row of every table, by table, as mappings; and how the tables are made."""
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
@@ -47,20 +48,20 @@ def contents(path):
         return {name: [dict(row) for row in connection.execute(f"SELECT * FROM {name}")] for name in names}, made
 
 
-def differences(ledger):
+def differences(ledger: Ledger) -> list[Any]:
     with ledger._engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": migrations.VERSION_TABLE})
         return compare_metadata(context, tables.metadata)
 
 
-def set_version(ledger, value):
+def set_version(ledger: Ledger, value: str) -> None:
     with ledger._write() as connection:
         change_rows(connection, tables.meta, tables.meta.c.name == "schema_version", {"value": value})
     ledger.close()
 
 
 @pytest.mark.databases
-def test_the_revisions_make_what_the_tables_say(database):
+def test_the_revisions_make_what_the_tables_say(database: str) -> None:
     with closing(Ledger.open(database)) as ledger:
         assert differences(ledger) == []
         with ledger._engine.connect() as connection:
@@ -69,7 +70,7 @@ def test_the_revisions_make_what_the_tables_say(database):
     assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads() == [str(tables.SCHEMA_VERSION)]
 
 
-def test_what_version_1_wrote_is_there_to_the_last_row_after_the_upgrade(old):
+def test_what_version_1_wrote_is_there_to_the_last_row_after_the_upgrade(old: Path) -> None:
     before, _ = contents(old)
     with closing(Ledger.open(f"sqlite:///{old}")) as ledger:
         assert differences(ledger) == []
@@ -93,7 +94,7 @@ def test_what_version_1_wrote_is_there_to_the_last_row_after_the_upgrade(old):
         assert ledger.work(sweep.id).invocations == 2
 
 
-def written_by_version_2(url, file, *harms):
+def written_by_version_2(url: str, file: Path, *harms: Any) -> dict[str, list[dict[str, Any]]]:
     """A ledger of version 2 at a URL, with what version 2 wrote, harmed by these statements."""
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.executescript(VERSION_2.read_text())
@@ -114,7 +115,7 @@ def written_by_version_2(url, file, *harms):
 
 
 @pytest.mark.databases
-def test_what_version_2_wrote_gets_its_digests(database, tmp_path):
+def test_what_version_2_wrote_gets_its_digests(database: str, tmp_path: Path) -> None:
     before = written_by_version_2(database, tmp_path / "2.db")
     with closing(Ledger.open(database)) as ledger:
         assert differences(ledger) == []
@@ -131,7 +132,7 @@ def test_what_version_2_wrote_gets_its_digests(database, tmp_path):
 
 
 @pytest.mark.databases
-def test_what_version_3_wrote_is_sealed_again_but_for_damaged_trials(database, tmp_path):
+def test_what_version_3_wrote_is_sealed_again_but_for_damaged_trials(database: str, tmp_path: Path) -> None:
     written_by_version_2(database, tmp_path / "2.db")
     engine = database_of(database)
     with closing(engine.connect().execution_options(abel_write=True)) as connection, connection.begin():
@@ -156,7 +157,7 @@ def test_what_version_3_wrote_is_sealed_again_but_for_damaged_trials(database, t
 
 
 @pytest.mark.databases
-def test_a_ledger_is_not_upgraded_while_an_older_program_runs_a_sweep(database, tmp_path):
+def test_a_ledger_is_not_upgraded_while_an_older_program_runs_a_sweep(database: str, tmp_path: Path) -> None:
     until, here = time.time_ns() // 1_000_000 + 60_000, Holder.here()
     lease = f"UPDATE sweeps SET invocation = 2, holder = '{here}', lease_until_ms = {until} WHERE name = 'longer'"
     written_by_version_2(database, tmp_path / "2.db", lease)
@@ -173,7 +174,7 @@ def test_a_ledger_is_not_upgraded_while_an_older_program_runs_a_sweep(database, 
             ledger.renew_lease(longer.id, 2)
 
 
-def test_a_gap_from_before_the_upgrade_is_named_after_it(database, tmp_path):
+def test_a_gap_from_before_the_upgrade_is_named_after_it(database: str, tmp_path: Path) -> None:
     written_by_version_2(database, tmp_path / "2.db", "DELETE FROM states WHERE epoch = 1")
     with closing(Ledger.open(database)) as ledger:
         for sweep in ledger.sweeps():
@@ -191,7 +192,7 @@ def test_a_gap_from_before_the_upgrade_is_named_after_it(database, tmp_path):
         "UPDATE states SET metrics = '[' WHERE epoch = 1",
     ],
 )
-def test_a_row_that_was_damaged_before_the_upgrade_is_named_and_mended_after_it(tmp_path, harm):
+def test_a_row_damaged_before_the_upgrade_is_mended_after_it(tmp_path: Path, harm: str) -> None:
     file = tmp_path / "ledger.db"
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.executescript(VERSION_2.read_text())
@@ -205,7 +206,7 @@ def test_a_row_that_was_damaged_before_the_upgrade_is_named_and_mended_after_it(
             ledger.verify(sweep.id)
 
 
-def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old):
+def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old: Path) -> None:
     with closing(sqlite3.connect(old)) as connection:
         connection.execute("ALTER TABLE trials ADD COLUMN attempts INTEGER")  # in the way of the second revision
     before = contents(old)
@@ -225,7 +226,7 @@ print("alembic" in sys.modules)
 """
 
 
-def open_at_once(url, count=3):
+def open_at_once(url: str, count: int = 3) -> list[bool]:
     """Open a ledger in several processes together; whether each had to load Alembic."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen([sys.executable, "-c", OPENING, url], **pipes) for _ in range(count)]
@@ -240,14 +241,14 @@ def open_at_once(url, count=3):
 
 
 @pytest.mark.databases
-def test_processes_that_create_a_ledger_at_once_do_not_clash_and_later_ones_find_it_as_it_is(database):
+def test_processes_that_create_a_ledger_at_once_do_not_clash(database: str) -> None:
     assert any(open_at_once(database))
     assert open_at_once(database, 1) == [False]
     with closing(Ledger.open(database)) as ledger:
         assert differences(ledger) == []
 
 
-def test_processes_that_upgrade_a_ledger_at_once_do_not_clash(old):
+def test_processes_that_upgrade_a_ledger_at_once_do_not_clash(old: Path) -> None:
     assert any(open_at_once(f"sqlite:///{old}"))
     with closing(Ledger.open(f"sqlite:///{old}")) as ledger:
         assert differences(ledger) == []
@@ -275,14 +276,14 @@ print(look.loads > 0)
 
 
 @pytest.mark.parametrize("way", ["open", "repair"])
-def test_alembic_is_not_loaded_while_the_ledger_is_locked(old, way):
+def test_alembic_is_not_loaded_while_the_ledger_is_locked(old: Path, way: str) -> None:
     done = subprocess.run([sys.executable, "-c", LOOKING, old, way], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 @pytest.mark.databases
 @pytest.mark.parametrize("value", [str(tables.SCHEMA_VERSION + 1), "99"])
-def test_a_version_that_this_program_does_not_know_is_refused(database, value):
+def test_a_version_that_this_program_does_not_know_is_refused(database: str, value: str) -> None:
     set_version(Ledger.open(database), value)
     with pytest.raises(
         LedgerError, match=f"schema version must be {tables.SCHEMA_VERSION} or an older one, got {value}$"
@@ -291,14 +292,14 @@ def test_a_version_that_this_program_does_not_know_is_refused(database, value):
 
 
 @pytest.mark.parametrize("value", ["2", "0", "two", "٣", "9" * 5000])
-def test_a_version_that_does_not_fit_the_tables_is_damage(database, value):
+def test_a_version_that_does_not_fit_the_tables_is_damage(database: str, value: str) -> None:
     set_version(Ledger.open(database), value)
     with pytest.raises(LedgerDamaged, match=r"schema version must be a number that matches its tables, got '.{1,20}';"):
         Ledger.open(database)
 
 
 @pytest.mark.databases
-def test_a_database_of_something_else_is_refused_and_left_alone(database):
+def test_a_database_of_something_else_is_refused_and_left_alone(database: str) -> None:
     ledger = Ledger.open(database)
     with ledger._write() as connection:
         tables.metadata.drop_all(connection)

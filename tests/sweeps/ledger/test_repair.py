@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shops import Shop
@@ -61,20 +62,20 @@ def trained(
     return shop, spec, sweep_id
 
 
-def mend(shop, *, dry_run=False):
+def mend(shop: Shop, *, dry_run: bool = False) -> Any:
     return repair_ledger(shop.url, shop.workshop.checkpoints.__contains__, dry_run=dry_run)
 
 
-def spoil(shop, statement):
+def spoil(shop: Shop, statement: Any) -> None:
     with shop.ledger._write() as connection:
         assert connection.execute(statement).rowcount
 
 
-def path(shop, sweep_id, trial=1):
+def path(shop: Shop, sweep_id: str, trial: int = 1) -> Any:
     return shop.ledger.curve(shop.ledger.trials(sweep_id)[trial].head)
 
 
-def answers(shop, sweep_id):
+def answers(shop: Shop, sweep_id: str) -> tuple[Any, ...]:
     """All that can be asked of a sweep, but for what an attempt or an invocation leaves."""
     rows = shop.ledger.trials(sweep_id)
     return (
@@ -86,7 +87,7 @@ def answers(shop, sweep_id):
 
 
 @pytest.mark.databases
-def test_rows_have_the_same_digests_whatever_keeps_them(trained):
+def test_rows_have_the_same_digests_whatever_keeps_them(trained: tuple[Shop, SweepSpec, str]) -> None:
     shop, _, sweep_id = trained
     Submissions.of(shop.ledger).submit("ada", "tiny", {"name": "tiny"}, {"hours": 0.5})
     tokens = Tokens.of(shop.ledger)
@@ -103,7 +104,7 @@ def test_rows_have_the_same_digests_whatever_keeps_them(trained):
 
 
 @pytest.mark.databases
-def test_a_damaged_submission_is_refused_and_a_repair_removes_it(trained):
+def test_a_damaged_submission_is_refused_and_a_repair_removes_it(trained: tuple[Shop, SweepSpec, str]) -> None:
     shop, _, _ = trained
     queue, tokens = Submissions.of(shop.ledger), Tokens.of(shop.ledger)
     kept, lost = (queue.submit("ada", name, {"name": name}, {})[0] for name in ("kept", "lost"))
@@ -123,7 +124,7 @@ def test_a_damaged_submission_is_refused_and_a_repair_removes_it(trained):
 
 
 @pytest.mark.databases
-def test_an_edited_record_is_named_with_its_trial(trained):
+def test_an_edited_record_is_named_with_its_trial(trained: tuple[Shop, SweepSpec, str]) -> None:
     shop, _, sweep_id = trained
     lost = path(shop, sweep_id)[2]
     changed = json.dumps({**lost.metrics, "test_error": 0.5})
@@ -141,16 +142,18 @@ def test_an_edited_record_is_named_with_its_trial(trained):
 
 
 @pytest.mark.parametrize("epoch", [1, 5])
-def test_a_lost_record_at_an_end_of_a_path_is_named_and_trained_again(trained, epoch):
+def test_a_lost_record_at_an_end_of_a_path_is_named_and_trained_again(
+    trained: tuple[Shop, SweepSpec, str], epoch: int
+) -> None:
     lose_and_restore(*trained, epoch)
 
 
 @pytest.mark.databases
-def test_a_lost_record_is_named_and_trained_again(trained):
+def test_a_lost_record_is_named_and_trained_again(trained: tuple[Shop, SweepSpec, str]) -> None:
     lose_and_restore(*trained, 3)
 
 
-def lose_and_restore(shop, spec, sweep_id, epoch):
+def lose_and_restore(shop: Shop, spec: SweepSpec, sweep_id: str, epoch: int) -> None:
     before, lost = answers(shop, sweep_id), path(shop, sweep_id)[epoch - 1]
     spoil(shop, delete(tables.states).where(tables.states.c.key == lost.key))
     with pytest.raises(LedgerDamaged, match=r"the record of (epoch \d|state \w+) .*is missing"):
@@ -174,7 +177,7 @@ def lose_and_restore(shop, spec, sweep_id, epoch):
     assert mend(shop) == []
 
 
-def test_what_is_trained_again_must_match_the_records_after_it(trained):
+def test_what_is_trained_again_must_match_the_records_after_it(trained: tuple[Shop, SweepSpec, str]) -> None:
     shop, spec, sweep_id = trained
     _, _, lost, after, _ = path(shop, sweep_id)
     with shop.ledger._write() as connection:
@@ -189,18 +192,20 @@ def test_what_is_trained_again_must_match_the_records_after_it(trained):
         shop.run(spec)
 
 
-def ring_of_one(states):
+def ring_of_one(states: Any) -> list[tuple[Any, Any]]:
     return [(states[2].key, states[2].key)]
 
 
-def ring_of_swapped_parents(states):
+def ring_of_swapped_parents(states: Any) -> list[tuple[Any, Any]]:
     return [(states[0].key, states[2].parent), (states[2].key, states[0].parent)]
 
 
 @pytest.mark.databases
 @pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize("ring", [ring_of_one, ring_of_swapped_parents])
-def test_parents_that_form_a_ring_are_named_and_mended(trained, ring, sealed):
+def test_parents_that_form_a_ring_are_named_and_mended(
+    trained: tuple[Shop, SweepSpec, str], ring: Callable[..., Any], sealed: bool
+) -> None:
     shop, spec, sweep_id = trained
     before = answers(shop, sweep_id)
     for key, parent in ring(path(shop, sweep_id)):
@@ -237,7 +242,9 @@ HARM = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_what_follows_from_other_rows_is_restored_without_training(trained, harm):
+def test_what_follows_from_other_rows_is_restored_without_training(
+    trained: tuple[Shop, SweepSpec, str], harm: str
+) -> None:
     shop, spec, sweep_id = trained
     before = answers(shop, sweep_id)
     spoil(shop, HARM[harm])
@@ -261,7 +268,9 @@ OLD_LOSSES = {
 
 
 @pytest.mark.parametrize("lost", OLD_LOSSES.values(), ids=OLD_LOSSES)
-def test_a_sweep_is_restored_where_its_spec_was_kept_with_sorted_keys(trained, lost):
+def test_a_sweep_is_restored_where_its_spec_was_kept_with_sorted_keys(
+    trained: tuple[Shop, SweepSpec, str], lost: bool
+) -> None:
     shop, spec, sweep_id = trained
     before = answers(shop, sweep_id)
     with shop.ledger._write() as connection:
@@ -281,7 +290,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_what_nothing_tells_of_is_lost_and_named(trained, loss):
+def test_what_nothing_tells_of_is_lost_and_named(trained: tuple[Shop, SweepSpec, str], loss: str) -> None:
     shop, _, sweep_id = trained
     statement, what = LOSSES[loss]
     spoil(shop, statement)
@@ -303,7 +312,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("harm", UNREADABLE)
-def test_a_row_that_was_damaged_before_it_got_its_digest_is_named_and_mended(trained, harm):
+def test_a_row_damaged_before_it_got_its_digest_is_mended(trained: tuple[Shop, SweepSpec, str], harm: str) -> None:
     shop, _, sweep_id = trained
     table, where, new = UNREADABLE[harm]
     with shop.ledger._write() as connection:
@@ -319,7 +328,9 @@ def test_a_row_that_was_damaged_before_it_got_its_digest_is_named_and_mended(tra
             shop.ledger.verify(sweep.id)
 
 
-def test_a_sweep_that_cannot_be_put_together_is_entered_again_without_training(trained):
+def test_a_broken_sweep_is_entered_again_without_training(
+    trained: tuple[Shop, SweepSpec, str],
+) -> None:
     shop, spec, sweep_id = trained
     before = answers(shop, sweep_id)
     spoil(shop, update(tables.sweeps).values(identities="[]"))
@@ -332,7 +343,7 @@ def test_a_sweep_that_cannot_be_put_together_is_entered_again_without_training(t
     assert answers(shop, sweep_id) == before
 
 
-def test_a_cancelled_trial_stays_so_and_says_where_its_records_end(trained):
+def test_a_cancelled_trial_stays_so_and_says_where_its_records_end(trained: tuple[Shop, SweepSpec, str]) -> None:
     shop, _, sweep_id = trained
     with shop.ledger._hold(sweep_id) as sweep:
         sweep.row["status"] = SweepStatus.CANCELLED
@@ -348,7 +359,7 @@ def test_a_cancelled_trial_stays_so_and_says_where_its_records_end(trained):
     assert (shop.ledger.trials(sweep_id)[1].status, shop.ledger.trials(sweep_id)[1].epoch) == ("cancelled", 3)
 
 
-def test_rows_that_were_added_are_named_and_removed(trained):
+def test_rows_that_were_added_are_named_and_removed(trained: tuple[Shop, SweepSpec, str]) -> None:
     shop, _, sweep_id = trained
     with shop.ledger._write() as connection:
         for table in (tables.events, tables.invocations):
@@ -362,7 +373,7 @@ def test_rows_that_were_added_are_named_and_removed(trained):
 
 
 @pytest.mark.parametrize("table", [SWEEPS, TRIALS, tables.tracking, tables.checkpoints], ids=str)
-def test_a_damaged_copy_of_a_row_is_named_and_removed(trained, table):
+def test_a_damaged_copy_of_a_row_is_named_and_removed(trained: tuple[Shop, SweepSpec, str], table: Any) -> None:
     shop, _, sweep_id = trained
     key = list(table.primary_key)[-1].name
     with shop.ledger._write() as connection:
@@ -375,7 +386,7 @@ def test_a_damaged_copy_of_a_row_is_named_and_removed(trained, table):
     shop.ledger.verify(sweep_id)
 
 
-def test_pages_that_are_gone_cost_what_was_on_them(trained, tmp_path):
+def test_pages_that_are_gone_cost_what_was_on_them(trained: tuple[Shop, SweepSpec, str], tmp_path: Path) -> None:
     shop, _, sweep_id = trained
     file = tmp_path / "ledger.db"
     shop.ledger.close()

@@ -3,7 +3,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shops import Shop
@@ -14,54 +16,56 @@ from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.ledger.retention import Fate, fates
 from sweeps.ledger.retention import Path as Way
 from sweeps.ledger.submissions.queue import Submissions
+from sweeps.run.frontier import Frontier
+from sweeps.spec.sweep import SweepSpec
 from workers.checkpoints.local import DRAFT, DRAFT_SECONDS
 
 # The rule, on letters: a way's keys, first epoch first.
 
 
-def way(keys, status=TrialStatus.FINISHED, **options):
+def way(keys: str, status: TrialStatus = TrialStatus.FINISHED, **options: Any) -> Way:
     return Way(keys=list(keys), status=status, **options)
 
 
-def decide(found, *ways, damaged=""):
+def decide(found: str, *ways: Any, damaged: str = "") -> dict[str, str]:
     return {key: fate.name.lower() for key, fate in fates(found, ways, lambda key: key not in damaged).items()}
 
 
-def test_of_a_finished_trial_the_last_checkpoint_stays():
+def test_of_a_finished_trial_the_last_checkpoint_stays() -> None:
     assert decide("bd", way("abcd")) == {"b": "waypoint", "d": "last"}
     assert decide("bc", way("abcde")) == {"b": "waypoint", "c": "last"}  # killed before it saved its end
 
 
-def test_a_fork_stays_while_a_trial_that_came_by_has_no_result():
+def test_a_fork_stays_while_a_trial_that_came_by_has_no_result() -> None:
     done, going = way("abcd"), way("abxy", TrialStatus.WAITING)
     assert decide("abdxy", done, going) == {"a": "waypoint", "b": "fork", "d": "last", "x": "waypoint", "y": "last"}
     assert decide("abd", done, way("abxy"))["b"] == "last"  # nothing deeper was saved of the second
 
 
 @pytest.mark.parametrize("status", [TrialStatus.FAILED, TrialStatus.CANCELLED, TrialStatus.RUNNING])
-def test_what_may_be_taken_up_again_has_no_result(status):
+def test_what_may_be_taken_up_again_has_no_result(status: TrialStatus) -> None:
     assert decide("bdx", way("abcd"), way("abx", status))["b"] == "fork"
 
 
-def test_a_state_that_diverged_is_not_gone_on_from():
+def test_a_state_that_diverged_is_not_gone_on_from() -> None:
     assert decide("bcd", way("abcd", TrialStatus.DIVERGED)) == {"b": "waypoint", "c": "last", "d": "waypoint"}
 
 
-def test_what_one_sweep_needs_stays_whatever_another_thinks():
+def test_what_one_sweep_needs_stays_whatever_another_thinks() -> None:
     assert decide("bd", way("abcd"), way("ab")) == {"b": "last", "d": "last"}
 
 
-def test_a_sweep_that_is_running_keeps_all_and_what_nobody_knows_yet():
+def test_a_sweep_that_is_running_keeps_all_and_what_nobody_knows_yet() -> None:
     assert decide("bdz", way("abcd", running=True)) == {"b": "running", "d": "running", "z": "running"}
     assert decide("bdz", way("abcd")) == {"b": "waypoint", "d": "last", "z": "strange"}
 
 
-def test_what_is_behind_a_damaged_checkpoint_stays_in_its_place():
+def test_what_is_behind_a_damaged_checkpoint_stays_in_its_place() -> None:
     assert decide("bcd", way("abcd"), damaged="d") == {"b": "waypoint", "c": "last", "d": "damaged"}
     assert decide("bd", way("abcd"), damaged="bd") == {"b": "last", "d": "damaged"}
 
 
-def test_only_what_others_could_go_for_is_read():
+def test_only_what_others_could_go_for_is_read() -> None:
     asked = []
     assert fates("d", [way("abcd")], asked.append) == {"d": Fate.LAST}
     assert asked == []
@@ -77,7 +81,7 @@ def settings(shop: Shop) -> Settings:
     return Settings(home=home, ledger_url=f"sqlite:///{home}/ledger.db", tracking_uri=f"sqlite:///{home}/mlflow.db")
 
 
-def run(shop, spec, **options):
+def run(shop: Shop, spec: SweepSpec, **options: Any) -> tuple[str, Frontier]:
     """Run a sweep and let it go, as a driver does at its end."""
     sweep_id, frontier = shop.run(spec, **options)
     done = all(status.final for status in frontier.statuses.values())
@@ -86,15 +90,17 @@ def run(shop, spec, **options):
     return sweep_id, frontier
 
 
-def files_of(directory):
+def files_of(directory: Path) -> dict[str, Any]:
     return {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
 
 
-def counts(collected):
+def counts(collected: Any) -> dict[str, Any]:
     return {group.what: group.count for group in collected.groups}
 
 
-def test_after_a_collection_a_longer_sweep_trains_its_new_epochs_alone(shop, another_shop, spec_of, settings):
+def test_after_a_collection_a_longer_sweep_trains_its_new_epochs_alone(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec], settings: Settings
+) -> None:
     short, _ = run(shop, spec_of())
     before = shop.workshop.checkpoints.sizes()
     collected = gc.collect(settings, dry_run=False)
@@ -112,7 +118,9 @@ def test_after_a_collection_a_longer_sweep_trains_its_new_epochs_alone(shop, ano
 
 
 @pytest.mark.parametrize("most", [5, 23])
-def test_after_a_collection_an_interrupted_sweep_goes_on(shop, another_shop, spec_of, settings, most):
+def test_after_a_collection_an_interrupted_sweep_goes_on(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec], settings: Settings, most: int
+) -> None:
     sweep_id, begun = run(shop, spec_of(), most=most)
     needed = {row.head for row in shop.ledger.trials(sweep_id) if not row.status.final} - {None}
     gc.collect(settings, dry_run=False)
@@ -125,7 +133,9 @@ def test_after_a_collection_an_interrupted_sweep_goes_on(shop, another_shop, spe
     assert begun.trained + frontier.trained == undisturbed.trained
 
 
-def test_a_dry_run_changes_nothing_and_says_the_same(shop, spec_of, settings):
+def test_a_dry_run_changes_nothing_and_says_the_same(
+    shop: Shop, spec_of: Callable[..., SweepSpec], settings: Settings
+) -> None:
     run(shop, spec_of())
     before, rows = files_of(settings.checkpoints), shop.ledger.checkpoints()
     told = gc.collect(settings, dry_run=True)
@@ -137,7 +147,9 @@ def test_a_dry_run_changes_nothing_and_says_the_same(shop, spec_of, settings):
     assert all(group.kept for group in again.groups)
 
 
-def test_a_sweep_that_another_process_runs_keeps_all(shop, spec_of, settings, another_process):
+def test_a_sweep_that_another_process_runs_keeps_all(
+    shop: Shop, spec_of: Callable[..., SweepSpec], settings: Settings, another_process: Callable[..., Any]
+) -> None:
     sweep_id, _ = run(shop, spec_of())
     before = shop.workshop.checkpoints.sizes()
     another_process(settings.ledger_url, sweep_id)
@@ -146,7 +158,9 @@ def test_a_sweep_that_another_process_runs_keeps_all(shop, spec_of, settings, an
     assert shop.workshop.checkpoints.sizes() == before
 
 
-def test_what_belongs_to_no_sweep_goes_and_drafts_once_they_are_old(shop, spec_of, settings):
+def test_what_belongs_to_no_sweep_goes_and_drafts_once_they_are_old(
+    shop: Shop, spec_of: Callable[..., SweepSpec], settings: Settings
+) -> None:
     run(shop, spec_of(arms={"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}))
     gc.collect(settings, dry_run=False)
     shop.workshop.checkpoints.save("00" * 32, 1, {"a": 1.0})
@@ -161,7 +175,9 @@ def test_what_belongs_to_no_sweep_goes_and_drafts_once_they_are_old(shop, spec_o
     assert [path.name for path in (settings.checkpoints / "00").iterdir()] == [young.name]
 
 
-def test_logs_go_after_a_month_unless_their_submission_is_open(shop, spec_of, settings):
+def test_logs_go_after_a_month_unless_their_submission_is_open(
+    shop: Shop, spec_of: Callable[..., SweepSpec], settings: Settings
+) -> None:
     run(shop, spec_of(seeds=[0], arms={"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}))
     gc.collect(settings, dry_run=False)
     queue = Submissions.of(shop.ledger)
@@ -180,7 +196,9 @@ def test_logs_go_after_a_month_unless_their_submission_is_open(shop, spec_of, se
     assert [log for log in logs if not log.exists()] == [logs[2]]
 
 
-def test_a_row_whose_files_somebody_removed_is_let_go_and_comes_back_with_them(shop, spec_of, settings):
+def test_a_checkpoint_s_row_goes_and_returns_with_its_files(
+    shop: Shop, spec_of: Callable[..., SweepSpec], settings: Settings
+) -> None:
     spec = spec_of(seeds=[0], arms={"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}})
     sweep_id, _ = run(shop, spec)
     head = shop.ledger.trials(sweep_id)[0].head
@@ -221,7 +239,9 @@ gc.collect(Settings(home=home, ledger_url=url, tracking_uri=url), dry_run=False)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 2, 3, 5, 9, 20])
-def test_a_collection_that_was_killed_leaves_no_claim_without_files(shop, spec_of, settings, moment):
+def test_a_collection_that_was_killed_leaves_no_claim_without_files(
+    shop: Shop, spec_of: Callable[..., SweepSpec], settings: Settings, moment: int
+) -> None:
     sweep_id, _ = run(shop, spec_of(seeds=[0]))
     killed = subprocess.run([sys.executable, "-c", KILLED, str(settings.home), str(moment)], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -233,7 +253,7 @@ def test_a_collection_that_was_killed_leaves_no_claim_without_files(shop, spec_o
     assert set(shop.workshop.checkpoints.sizes()) == shop.ledger.checkpoints() == heads
 
 
-def test_a_home_without_a_ledger_stays_as_it_is(tmp_path: Path):
+def test_a_home_without_a_ledger_stays_as_it_is(tmp_path: Path) -> None:
     home = tmp_path / "home"
     settings = Settings(home=home, ledger_url=f"sqlite:///{home}/ledger.db", tracking_uri=f"sqlite:///{home}/m.db")
     assert gc.collect(settings, dry_run=False).groups == ()

@@ -31,10 +31,12 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 @pytest.mark.parametrize(
     ("name", "why"), [("raylet", "the raylet of its local"), ("gcs_server", "the GCS of its local")]
 )
-def test_a_vital_process_that_ends_is_a_loss(child, name, why):
+def test_a_vital_process_that_ends_is_a_loss(
+    child: Callable[[str], subprocess.Popen[bytes]], name: str, why: str
+) -> None:
     lost, told = [], threading.Event()
 
-    def lose(text):
+    def lose(text: str) -> None:
         lost.append(text)
         told.set()
 
@@ -47,7 +49,7 @@ def test_a_vital_process_that_ends_is_a_loss(child, name, why):
     assert why in text
 
 
-def test_other_processes_and_an_end_in_order_are_no_loss(child):
+def test_other_processes_and_an_end_in_order_are_no_loss(child: Callable[[str], subprocess.Popen[bytes]]) -> None:
     lost = []
     with cluster.watched(lost.append) as leave:
         other, raylet = child("log_monitor"), child("raylet")

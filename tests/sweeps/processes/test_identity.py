@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -65,11 +66,11 @@ def odd(tmp_path: Path, tiny_program: Program, monkeypatch: pytest.MonkeyPatch) 
     forget()
 
 
-def asked(program, tmp_path):
+def asked(program: Program, tmp_path: Path) -> Any:
     return identities_here([program], WorkerEnvironment(threads=1, cache=tmp_path / "cache"), None)
 
 
-def spec_file(program, tmp_path):
+def spec_file(program: Program, tmp_path: Path) -> Path:
     """A spec that trains the program for an epoch."""
     rate = {"schedule": {"kind": "constant", "learning_rate": 0.1}}
     document = {"name": "odd", "program": to_dict(program), "epochs": 1, "seeds": [0], "arms": {"c": rate}}
@@ -78,17 +79,19 @@ def spec_file(program, tmp_path):
     return file
 
 
-def times_begun(tmp_path):
+def times_begun(tmp_path: Path) -> int:
     return len(list((tmp_path / "marks").iterdir()))
 
 
-def test_a_process_killed_twice_answers_the_third_time_whatever_it_prints(odd, tmp_path):
+def test_a_process_killed_twice_answers_the_third_time_whatever_it_prints(
+    odd: Callable[..., Program], tmp_path: Path
+) -> None:
     program = odd("os.kill(os.getpid(), signal.SIGKILL)", times=2)
     assert list(asked(program, tmp_path)) == [program]
     assert times_begun(tmp_path) == 3
 
 
-def test_a_process_killed_every_time_is_no_fault_of_the_spec(odd, tmp_path):
+def test_a_process_killed_every_time_is_no_fault_of_the_spec(odd: Callable[..., Program], tmp_path: Path) -> None:
     spec = spec_file(odd("os.kill(os.getpid(), signal.SIGKILL)"), tmp_path)
     done = CliRunner().invoke(app, ["run", str(spec), "--no-tracking"])
     assert done.exit_code == 1
@@ -97,7 +100,9 @@ def test_a_process_killed_every_time_is_no_fault_of_the_spec(odd, tmp_path):
     assert times_begun(tmp_path) == 3
 
 
-def test_a_caller_that_ignores_the_end_of_its_children_gets_an_answer(odd, tmp_path, monkeypatch):
+def test_a_caller_that_ignores_the_end_of_its_children_gets_an_answer(
+    odd: Callable[..., Program], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(identity, "LOOK_SECONDS", 0.0)  # looks all the time, also the moment the process ends
     usual, program = signal.signal(signal.SIGCHLD, signal.SIG_IGN), odd("")
     try:
@@ -106,7 +111,9 @@ def test_a_caller_that_ignores_the_end_of_its_children_gets_an_answer(odd, tmp_p
         signal.signal(signal.SIGCHLD, usual)
 
 
-def test_the_command_sees_how_processes_end_though_its_caller_ignores_it(odd, tmp_path):
+def test_the_command_sees_how_processes_end_though_its_caller_ignores_it(
+    odd: Callable[..., Program], tmp_path: Path
+) -> None:
     spec = spec_file(odd("os.kill(os.getpid(), signal.SIGKILL)"), tmp_path)
     command = [sys.executable, "-m", "services.cli", "run", str(spec), "--no-tracking"]
     ignoring = (
@@ -117,7 +124,9 @@ def test_the_command_sees_how_processes_end_though_its_caller_ignores_it(odd, tm
     assert "error: the data inspection process was killed by SIGKILL (out of memory?)" in done.stderr
 
 
-def test_a_stopped_process_is_not_waited_for_for_ever(odd, tmp_path, monkeypatch):
+def test_a_stopped_process_is_not_waited_for_for_ever(
+    odd: Callable[..., Program], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(identity, "LOOKS_STOPPED", 2)
     with pytest.raises(IdentityLost, match="was stopped for 1 s and not continued"):
         asked(odd("os.kill(os.getpid(), signal.SIGSTOP)"), tmp_path)
@@ -132,7 +141,7 @@ def test_a_stopped_process_is_not_waited_for_for_ever(odd, tmp_path, monkeypatch
         ("os._exit(3)", "a worker process must start here, but ended with code 3: "),
     ],
 )
-def test_a_plug_in_that_fails_is_named(odd, tmp_path, deed, said):
+def test_a_plug_in_that_fails_is_named(odd: Callable[..., Program], tmp_path: Path, deed: str, said: str) -> None:
     with pytest.raises(IdentityError) as info:
         asked(odd(deed), tmp_path)
     assert str(info.value).startswith(said)
@@ -149,7 +158,9 @@ def test_a_plug_in_that_fails_is_named(odd, tmp_path, deed, said):
         (1, {"CUDA_VISIBLE_DEVICES": ""}, {"CUDA_VISIBLE_DEVICES": ""}),
     ],
 )
-def test_a_process_that_is_asked_sees_as_many_gpus_as_a_worker(tmp_path, gpus, environ, expected):
+def test_a_process_that_is_asked_sees_as_many_gpus_as_a_worker(
+    tmp_path: Path, gpus: int | None, environ: dict[str, Any], expected: dict[str, Any]
+) -> None:
     assert WorkerEnvironment(threads=1, cache=tmp_path, gpu=True, gpus=gpus).visible(environ) == expected
 
 
@@ -161,7 +172,9 @@ def test_a_process_that_is_asked_sees_as_many_gpus_as_a_worker(tmp_path, gpus, e
         (2, {}, {"TPU_VISIBLE_CHIPS": "0,1", "TPU_CHIPS_PER_HOST_BOUNDS": "1,2,1", "TPU_HOST_BOUNDS": "1,1,1"}),
     ],
 )
-def test_a_process_that_is_asked_sees_as_many_tpu_chips_as_a_worker(tmp_path, tpus, environ, expected):
+def test_a_process_that_is_asked_sees_as_many_tpu_chips_as_a_worker(
+    tmp_path: Path, tpus: int, environ: dict[str, Any], expected: dict[str, str]
+) -> None:
     options = Options(checkpoints=tmp_path, cache=tmp_path, tpu=tpus)
     assert options.environment.visible(environ) == expected
     assert "JAX_PLATFORMS" not in options.environment.variables()

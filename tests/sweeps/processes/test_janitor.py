@@ -5,7 +5,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -35,7 +37,7 @@ def directory() -> Path:
 
 
 @contextlib.contextmanager
-def started(directory):
+def started(directory: Path) -> Iterator[tuple[Any, list[psutil.Process], psutil.Process]]:
     """A driver with its two helpers and its janitor."""
     command = [sys.executable, "-c", DRIVER, str(directory)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
@@ -44,7 +46,7 @@ def started(directory):
         yield driver, helpers, janitor_of(driver)
 
 
-def janitor_of(driver):
+def janitor_of(driver: Any) -> psutil.Process:
     until = time.monotonic() + 60
     while time.monotonic() < until:
         with contextlib.suppress(psutil.Error):
@@ -56,7 +58,7 @@ def janitor_of(driver):
 
 
 @pytest.mark.parametrize("killed", [True, False])
-def test_what_a_driver_leaves_is_gone_however_it_ends(directory, killed):
+def test_what_a_driver_leaves_is_gone_however_it_ends(directory: Path, killed: bool) -> None:
     with started(directory) as (driver, helpers, janitor):
         if killed:
             driver.kill()
@@ -67,7 +69,7 @@ def test_what_a_driver_leaves_is_gone_however_it_ends(directory, killed):
     assert not directory.exists()
 
 
-def test_a_janitor_that_is_killed_is_replaced(directory):
+def test_a_janitor_that_is_killed_is_replaced(directory: Path) -> None:
     with started(directory) as (driver, helpers, janitor):
         janitor.kill()
         janitor.wait(60)
@@ -79,7 +81,7 @@ def test_a_janitor_that_is_killed_is_replaced(directory):
     assert not directory.exists()
 
 
-def test_a_janitor_that_is_killed_at_the_last_moment_leaves_nothing(directory):
+def test_a_janitor_that_is_killed_at_the_last_moment_leaves_nothing(directory: Path) -> None:
     with started(directory) as (driver, helpers, janitor):
         janitor.kill()
         driver.stdin.close()
@@ -95,7 +97,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_driver_and_janitor_leave_is_cleaned_by_the_next_run_and_nothing_else(temporary):
+def test_the_next_run_cleans_what_driver_and_janitor_left(temporary: Path) -> None:
     left, live = (Path(tempfile.mkdtemp(prefix="abel-ray-")) for _ in range(2))
     foreign, old, elsewhere = temporary / "abel-ray-new", temporary / "abel-ray-old", temporary / "elsewhere"
     for other in (foreign, old, elsewhere):
@@ -120,10 +122,10 @@ def test_what_driver_and_janitor_leave_is_cleaned_by_the_next_run_and_nothing_el
         assert (elsewhere / LOCK).exists()
 
 
-def test_a_run_that_cleans_up_while_another_takes_its_lock_leaves_that_alone(temporary, monkeypatch):
+def test_cleaning_leaves_alone_a_lock_that_was_just_taken(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory, flock = Path(tempfile.mkdtemp(prefix="abel-ray-")), fcntl.flock
 
-    def between(file, kind):
+    def between(file: Any, kind: int) -> None:
         if kind == fcntl.LOCK_EX:
             clean_leftovers()
         flock(file, kind)
@@ -136,7 +138,7 @@ def test_a_run_that_cleans_up_while_another_takes_its_lock_leaves_that_alone(tem
     assert not directory.exists()
 
 
-def test_others_are_left_alone(directory):
+def test_others_are_left_alone(directory: Path) -> None:
     other = subprocess.Popen([sys.executable, "-c", "input()", f"{directory.parent}"], stdin=subprocess.PIPE)
     with other:
         clean(directory)
@@ -145,7 +147,7 @@ def test_others_are_left_alone(directory):
     assert other.returncode is not None
 
 
-def test_a_block_that_raises_is_cleaned_up_too(directory):
+def test_a_block_that_raises_is_cleaned_up_too(directory: Path) -> None:
     with pytest.raises(ValueError, match="inside"), cleaned(directory):
         raise ValueError("inside")
     assert not directory.exists()

@@ -60,7 +60,9 @@ def driven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., clo
         ("channel.close(); time.sleep(60)", "its process closed its channel and did not end"),
     ],
 )
-def test_a_loss_is_noticed_and_said(driven, monkeypatch, script, why):
+def test_a_loss_is_noticed_and_said(
+    driven: Callable[..., closing[Messages]], monkeypatch: pytest.MonkeyPatch, script: str, why: str
+) -> None:
     monkeypatch.setattr(supervisor, "SILENT_SECONDS", 1.0)
     monkeypatch.setattr(supervisor, "ENDING_SECONDS", 1.0)
     with driven(script) as messages:
@@ -70,21 +72,23 @@ def test_a_loss_is_noticed_and_said(driven, monkeypatch, script, why):
     assert not psutil.pid_exists(pid)
 
 
-def test_a_process_that_never_says_anything_is_lost(monkeypatch, tmp_path):
+def test_a_process_that_never_says_anything_is_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(supervisor, "START_SECONDS", 1.0)
     monkeypatch.setattr(supervisor, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
     with pytest.raises(DriverLost, match="no sign of life"):
         list(supervisor.drive(b"x" * 10**6, stop=threading.Event(), log=tmp_path / "log"))
 
 
-def test_signs_of_life_keep_a_slow_driver(driven, monkeypatch):
+def test_signs_of_life_keep_a_slow_driver(
+    driven: Callable[..., closing[Messages]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(supervisor, "SILENT_SECONDS", 1.0)
     with driven("for _ in range(6): time.sleep(0.5); channel.send(Alive(0.0))\nchannel.send(Begun(7))") as messages:
         next(messages)
         assert next(messages) == Begun(7)
 
 
-def test_the_job_the_wish_to_stop_and_the_outcome_arrive(driven):
+def test_the_job_the_wish_to_stop_and_the_outcome_arrive(driven: Callable[..., closing[Messages]]) -> None:
     outcome = "Outcome(status=SweepStatus.INTERRUPTED, trained=len(job), replayed=0, seconds={})"
     stop = threading.Event()
     with driven(f"sys.stdin.readline(); channel.send({outcome}); time.sleep(60)", "four", stop) as messages:
@@ -94,7 +98,7 @@ def test_the_job_the_wish_to_stop_and_the_outcome_arrive(driven):
     assert not psutil.pid_exists(pid)
 
 
-def test_whoever_stops_listening_ends_the_process(driven):
+def test_whoever_stops_listening_ends_the_process(driven: Callable[..., closing[Messages]]) -> None:
     with driven("time.sleep(60)") as messages:
         pid = next(messages).invocation
         assert os.getpgid(pid) == pid  # a Ctrl-C at the terminal does not reach it
@@ -113,7 +117,7 @@ driver_process.main()
 """
 
 
-def test_a_driver_terminated_while_ray_starts_is_lost(monkeypatch, tmp_path):
+def test_a_driver_terminated_while_ray_starts_is_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(supervisor, "COMMAND", (sys.executable, "-c", TERMINATED))
     with pytest.raises(DriverLost, match="its process was terminated while Ray started"):
         list(supervisor.drive(None, stop=threading.Event(), log=tmp_path / "log"))
@@ -133,14 +137,16 @@ def job(shop: Shop, spec_of: Callable[..., SweepSpec], tmp_path: Path) -> Job:
     )
 
 
-def test_whoever_wants_the_sweep_is_sent_to_the_command_which_would_replace_its_driver(shop, job, tmp_path):
+def test_a_second_run_is_pointed_to_the_command_that_holds_the_sweep(shop: Shop, job: Job, tmp_path: Path) -> None:
     with closing(supervisor.drive(job, stop=threading.Event(), log=tmp_path / "log")) as messages:
         assert isinstance(next(messages), Begun)
         with pytest.raises(SweepBusy, match=f"is being run by process {os.getpid()} on"):
             shop.ledger.begin_invocation(job.sweep_id)
 
 
-def test_what_a_driver_raises_comes_through_as_itself(job, another_process, tmp_path):
+def test_what_a_driver_raises_comes_through_as_itself(
+    job: Job, another_process: Callable[..., Any], tmp_path: Path
+) -> None:
     runner = another_process(job.ledger_url, job.sweep_id)
     with pytest.raises(SweepBusy, match=f"is being run by process {runner.process.pid} on"):
         list(supervisor.drive(job, stop=threading.Event(), log=tmp_path / "log"))

@@ -1,6 +1,8 @@
 """Tests for `sweeps/results/measures.py`: measures against cases computed by hand, intervals against simulation."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,14 @@ from sweeps.results.measures import COVERAGE, ESTIMATES, bands, measure, measure
 from sweeps.spec.measures import MEASURES
 
 
-def table(errors, *, name="schedule.x", values=None, decays=None, diverged=None):
+def table(
+    errors: Any,
+    *,
+    name: str = "schedule.x",
+    values: Sequence[float] | None = None,
+    decays: list[list[int]] | None = None,
+    diverged: list[list[int]] | None = None,
+) -> Grid:
     errors = np.asarray(errors, float)
     values = range(len(errors)) if values is None else values
     return Grid(
@@ -28,7 +37,7 @@ def table(errors, *, name="schedule.x", values=None, decays=None, diverged=None)
 QUIET = table([[9.0, 11.0], [10.0, 12.0], [13.0, 15.0]], values=[0, 1, 3])
 
 
-def test_measures_without_noise_are_those_computed_by_hand():
+def test_measures_without_noise_are_those_computed_by_hand() -> None:
     found = {name: interval.value for name, interval in measures(QUIET).items()}
     assert found == pytest.approx(
         {
@@ -45,7 +54,7 @@ def test_measures_without_noise_are_those_computed_by_hand():
     )
 
 
-def test_a_rates_axis_is_measured_by_its_logarithm():
+def test_a_rates_axis_is_measured_by_its_logarithm() -> None:
     decades = table([[1, 1], [2, 2], [4, 4]], name="schedule.learning_rate", values=[0.001, 0.1, 1.0])
     assert decades.weights == pytest.approx([1 / 3, 1 / 2, 1 / 6])
     assert measure("mean", decades).value == pytest.approx(1 / 3 + 2 / 2 + 4 / 6)
@@ -61,11 +70,13 @@ def test_a_rates_axis_is_measured_by_its_logarithm():
         ([0.0, 1e-4, 1e-1], [0.0005, 0.5, 0.4995]),
     ],
 )
-def test_numbers_that_rise_by_factors_are_measured_by_their_logarithm(values, expected):
+def test_numbers_that_rise_by_factors_are_measured_by_their_logarithm(
+    values: list[float], expected: list[float]
+) -> None:
     assert table([[1, 1]] * len(values), name="program.l2", values=values).weights == pytest.approx(expected)
 
 
-def test_two_axes_multiply_their_shares_and_a_grid_with_holes_has_equal_ones():
+def test_shares_multiply_over_axes_and_are_equal_in_grids_with_holes() -> None:
     both = [(("a", a), ("b", b)) for a in (0, 1, 3) for b in ("x", "y")]
     whole = grid(Point(setting, seed, 1.0) for setting in both for seed in (0, 1))
     assert whole.weights == pytest.approx(np.repeat([1 / 6, 3 / 6, 2 / 6], 2) / 2)
@@ -73,15 +84,15 @@ def test_two_axes_multiply_their_shares_and_a_grid_with_holes_has_equal_ones():
     assert holes.weights == pytest.approx([0.2] * 5)
 
 
-def odds(errors):
+def odds(errors: float | list[float] | np.ndarray) -> np.ndarray:
     return np.log(np.asarray(errors) / (100 - np.asarray(errors)))
 
 
-def points(odds):
+def points(odds: np.ndarray) -> np.ndarray:
     return 100 / (1 + np.exp(-np.asarray(odds)))
 
 
-def test_the_mean_has_students_interval_in_log_odds_around_it():
+def test_the_mean_has_students_interval_in_log_odds_around_it() -> None:
     by_seed = [3.0, 4.0, 8.0]
     half = stats.t.interval(0.95, 2, 0, stats.sem(odds(by_seed)))[1]
     expected = (5.0, *points(odds(5.0) + np.array([-half, half])))
@@ -89,13 +100,13 @@ def test_the_mean_has_students_interval_in_log_odds_around_it():
     assert measure("mean", table([by_seed])) == pytest.approx(expected)
 
 
-def test_far_from_the_ends_the_mean_has_students_interval():
+def test_far_from_the_ends_the_mean_has_students_interval() -> None:
     by_seed = [49.0, 50.5, 50.0]
     low, high = stats.t.interval(0.95, 2, np.mean(by_seed), stats.sem(by_seed))
     assert level(by_seed).interval() == pytest.approx((np.mean(by_seed), low, high), abs=0.02)
 
 
-def test_differences_have_tukeys_bounds_in_log_odds():
+def test_differences_have_tukeys_bounds_in_log_odds() -> None:
     errors = np.array([[10.0, 12.0, 11.0], [13.0, 14.0, 16.0], [12.0, 11.0, 13.0]])
     taken = odds(errors)
     noise = taken - taken.mean(1, keepdims=True) - taken.mean(0) + taken.mean()
@@ -113,7 +124,7 @@ def test_differences_have_tukeys_bounds_in_log_odds():
 
 @pytest.mark.parametrize("settings", [1, 4])
 @pytest.mark.parametrize("seeds", [2, 3, 8])
-def test_no_interval_leaves_the_scale_and_each_contains_its_value(settings, seeds):
+def test_no_interval_leaves_the_scale_and_each_contains_its_value(settings: int, seeds: int) -> None:
     draw = np.random.default_rng(settings * seeds)
     for _ in range(100):
         center, scatter = draw.normal(0, 3), draw.uniform(0, 3)
@@ -123,7 +134,7 @@ def test_no_interval_leaves_the_scale_and_each_contains_its_value(settings, seed
             assert 0 <= found.low <= found.value <= found.high <= top, name
 
 
-def test_a_drawn_mean_lies_within_what_its_seeds_showed():
+def test_a_drawn_mean_lies_within_what_its_seeds_showed() -> None:
     # As the demo's: the earliest decays scatter by tens of points, which says nothing of the best one.
     errors = np.array([[93.5, 44.6, 52.4], [68.6, 30.0, 31.7], [22.4, 11.0, 11.3], [6.7, 4.9, 4.8], [4.0, 4.1, 3.1]])
     drawn = settled(errors)
@@ -131,7 +142,7 @@ def test_a_drawn_mean_lies_within_what_its_seeds_showed():
     assert 3.1 <= measure("best", table(errors)).value <= 4.1
 
 
-def test_settings_that_are_equal_in_float32_count_once():
+def test_settings_that_are_equal_in_float32_count_once() -> None:
     values = [0.1, 0.2, 0.3, 0.30000000000000004]
     rows = {value: [10.0 * value, 11.0 * value, 12.5 * value] for value in values}
     both, once = (
@@ -141,7 +152,7 @@ def test_settings_that_are_equal_in_float32_count_once():
     assert measures(both) == measures(once)
 
 
-def test_the_spread_of_pure_noise_is_taken_back():
+def test_the_spread_of_pure_noise_is_taken_back() -> None:
     draw = np.random.default_rng(0)
     drawn = [draw.normal(20, 1, (8, 3)) for _ in range(300)]
     plain = np.mean([np.ptp(errors.mean(1)) for errors in drawn])
@@ -151,7 +162,7 @@ def test_the_spread_of_pure_noise_is_taken_back():
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
-def test_intervals_cover_the_truth_as_often_as_is_published(seeds):
+def test_intervals_cover_the_truth_as_often_as_is_published(seeds: int) -> None:
     """The published table is the least over many grids, so that one grid, at fewer sweeps, must not be far below it."""
     draw = np.random.default_rng(7)
     means = np.linspace(20, 24, 5)
@@ -167,11 +178,11 @@ def test_intervals_cover_the_truth_as_often_as_is_published(seeds):
     assert 0.92 < hits["mean"] / 400 < 0.98
 
 
-def test_means_cover_as_often_as_they_should_in_the_published_table():
+def test_means_cover_as_often_as_they_should_in_the_published_table() -> None:
     assert all(0.93 <= COVERAGE["mean"][seeds] <= 0.97 for seeds in (3, 5, 10))
 
 
-def test_seeds_are_the_draws_of_a_diverged_share():
+def test_seeds_are_the_draws_of_a_diverged_share() -> None:
     errors = np.full((2, 5), 90.0)
     together = [[1, 0, 0, 1, 0]] * 2
     expected = stats.binomtest(2, 5).proportion_ci(0.95, method="exact")
@@ -183,7 +194,7 @@ def test_seeds_are_the_draws_of_a_diverged_share():
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])
 @pytest.mark.parametrize("together", [False, True])
-def test_a_diverged_share_covers_the_truth_however_trials_fail(seeds, together):
+def test_a_diverged_share_covers_the_truth_however_trials_fail(seeds: int, together: bool) -> None:
     draw = np.random.default_rng(1)
     hits = 0
     for _ in range(400):
@@ -193,26 +204,26 @@ def test_a_diverged_share_covers_the_truth_however_trials_fail(seeds, together):
     assert hits / 400 >= 0.94
 
 
-def test_seeds_that_agree_in_their_decays_do_not_make_them_certain():
+def test_seeds_that_agree_in_their_decays_do_not_make_them_certain() -> None:
     found = measure("decays", table([[1.0, 1.0, 1.0]], decays=[[2, 2, 2]]))
     assert found.value == 2
     assert found.low < 1.5 < 2.5 < found.high
 
 
-def test_one_seed_gives_values_and_no_bounds():
+def test_one_seed_gives_values_and_no_bounds() -> None:
     for name, found in measures(table([[10.0], [11.0]])).items():
         assert math.isfinite(found.value)
         assert math.isnan(found.low) and math.isnan(found.high), name
 
 
-def test_one_setting_spreads_over_nothing():
+def test_one_setting_spreads_over_nothing() -> None:
     lone = table([[10.0, 12.0, 11.0]])
     assert measure("spread", lone) == (0, 0, 0)
     assert measure("near", lone) == (1, 1, 1)
     assert measure("best", lone) == measure("worst", lone) == measure("mean", lone)
 
 
-def test_a_hole_in_the_table_is_named():
+def test_a_hole_in_the_table_is_named() -> None:
     points = [Point((("schedule.x", x),), seed, 1.0) for x in (1, 2) for seed in (0, 1)]
     with pytest.raises(ValueError, match=r"got none for seed 1, schedule\.x 2$"):
         grid(points[:-1])
@@ -222,11 +233,11 @@ def test_a_hole_in_the_table_is_named():
         grid([])
 
 
-def test_rules_coverage_and_measures_speak_of_the_same():
+def test_rules_coverage_and_measures_speak_of_the_same() -> None:
     assert tuple(ESTIMATES) == tuple(MEASURES) == tuple(COVERAGE)
 
 
-def test_a_measure_is_trusted_from_the_seeds_on_at_which_it_was_seen_to_cover(monkeypatch):
+def test_a_measure_is_trusted_from_the_seeds_at_which_it_covers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trusted("spread", 2)
     assert trusted("spread", 4)
     assert not trusted("spread", 1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sentences import absent
 
 from services.report.robustness_figures import axes_figure, axis_names, heat_figure, parallel_figure
 from services.report.themes import svg
@@ -79,14 +80,14 @@ def test_a_diverged_trial_counts_as_guessing() -> None:
     assert abel.table.diverged is not None and abel.table.diverged.sum() == 1
 
 
-def test_without_the_error_of_guessing_an_arm_with_a_diverged_trial_has_no_measures() -> None:
+def test_a_diverged_arm_has_no_measures_without_the_guessing_error() -> None:
     def diverge(row: dict[str, object]) -> None:
         if row["number"] == 0:
             row.update(outcome="diverged")
 
     found, lacking = robustness(frames(diverge), None)
     assert [arm.arm for arm in found] == ["step"]
-    assert lacking[0].startswith("abel has no measures: a trial diverged and counts as guessing")
+    assert absent(lacking[0], "abel has no measures", "diverged") == []
 
 
 @pytest.mark.parametrize("outcome", ["failed", "running", "cancelled"])
@@ -99,7 +100,7 @@ def test_trials_without_a_result_are_told(outcome: str) -> None:
     assert [arm.arm for arm in found] == ["step"]
     names = f"abel 1 ({outcome}), abel 2 ({outcome})"
     (sentence,) = lacking
-    assert sentence.startswith(f"abel has no measures: every trial must have a result, 2 of 18 have none: {names}; ")
+    assert absent(sentence, "abel has no measures", "2 of 18", names) == []
 
 
 def test_values_are_in_the_order_of_numbers_or_as_they_come() -> None:
@@ -110,14 +111,9 @@ def test_values_are_in_the_order_of_numbers_or_as_they_come() -> None:
 
 def test_the_findings_say_which_arm_depends_least_on_its_settings() -> None:
     abel, step, least = robustness_findings(arms())
-    assert abel.startswith(
-        "abel: over its 6 settings the minimum test error ranges from 10.2 to 13.6 %, a spread of 3.4 ("
-    )
+    assert absent(abel, "abel: over its 6 settings", "10.2 to 13.6 %", "spread of 3.4 (") == []
     assert step.startswith("step: over its 6 settings")
-    assert least == (
-        "On the grid shared by abel, step, abel has the smallest spread (3.4 points) and step the largest (6.4 points): "
-        "their intervals do not overlap."
-    )
+    assert absent(least, "abel has the smallest spread (3.4", "step the largest (6.4", "do not overlap") == []
 
 
 def test_an_arm_near_chance_is_named_and_ranked_last() -> None:
@@ -126,12 +122,9 @@ def test_an_arm_near_chance_is_named_and_ranked_last() -> None:
             row.update(minimum_error=float(str(row["minimum_error"])) / 20 + 96)
 
     hopeless, abel, ranked = robustness_findings(arms(fail, guessing=99.0))
-    assert hopeless.startswith("step is near chance: at its best its minimum test error is 96.5 % (")
-    assert hopeless.endswith("and guessing has 99 %. So small differences between its settings say nothing.")
+    assert absent(hopeless, "step is near chance", "96.5 %", "guessing has 99 %") == []
     assert abel.startswith("abel: over its 6 settings")
-    assert ranked == (
-        "On the grid shared by abel, step, there is no spread to compare; step is last, being near chance."
-    )
+    assert absent(ranked, "abel, step", "no spread to compare", "step is last") == []
 
 
 def test_an_arm_has_one_marker_in_every_panel_and_in_the_legend() -> None:
@@ -161,17 +154,14 @@ def test_arms_of_equal_spread_are_not_ranked() -> None:
         row["minimum_error"] = 18.9
 
     *_, least = robustness_findings(arms(collapse))
-    assert least == "On the grid shared by abel, step, no difference in spread was seen (0.0 points each)."
+    assert absent(least, "abel, step", "no difference in spread", "0.0 points") == []
 
 
 def test_one_seed_cannot_tell_which_spread_is_the_least() -> None:
     kept = frames()
     found, _ = robustness(replace(kept, trials=kept.trials[kept.trials["seed"] == 0]), 90.0)
     *_, least = robustness_findings(found)
-    assert least == (
-        "On the grid shared by abel, step, abel has the smallest spread (3.4 points) and step the largest (6.4 points): "
-        "one seed cannot show whether this is chance."
-    )
+    assert absent(least, "abel has the smallest spread (3.4", "step the largest (6.4", "one seed") == []
 
 
 def test_arms_of_other_grids_are_not_ranked() -> None:

@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import ray
@@ -28,7 +29,17 @@ LONG = {"epochs": 800, "arms": {"c": {"schedule": {"kind": "constant", "learning
 OFTEN = {"report_every_seconds": 0.1}
 
 
-def drive(shop, spec, *, sharing=True, on_progress=lambda progress: None, stop=None, cache=None, workers=1, **options):
+def drive(
+    shop: Shop,
+    spec: SweepSpec,
+    *,
+    sharing: bool = True,
+    on_progress: Callable[[Any], None] = lambda progress: None,
+    stop: Any = None,
+    cache: Path | None = None,
+    workers: int = 1,
+    **options: Any,
+) -> tuple[str, Any]:
     """Run a sweep through Ray with the numerics of this process; on one actor and with its compiled programs unless told."""
     trials, identities, sweep_id = shop.enter(spec, sharing=sharing)
     settings = Options(
@@ -59,13 +70,13 @@ def long_curves(shared_shop: Shop, spec_of: Callable[..., SweepSpec]) -> Curves:
     return shared_shop.curves(sweep_id)
 
 
-def workers_of(shop, sweep_id):
+def workers_of(shop: Shop, sweep_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The process that trained each state, by key, and each state's parent."""
     states = [state for row in shop.ledger.trials(sweep_id) for state in shop.ledger.curve(row.head)]
     return {state.key: state.worker for state in states}, {state.key: state.parent for state in states}
 
 
-def training(shop):
+def training(shop: Shop) -> int:
     """A process that trains one of the trials under way."""
     (sweep,) = shop.ledger.sweeps()
     heads = [row.head for row in shop.ledger.trials(sweep.id) if row.head and not row.status.final]
@@ -73,7 +84,9 @@ def training(shop):
     return int(last.worker.rpartition(":")[2])
 
 
-def test_sharing_through_ray_is_invisible_and_costs_the_distinct_trajectories(shop, another_shop, spec_of):
+def test_sharing_through_ray_costs_the_distinct_trajectories(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     seen = []
     sweep_id, outcome = drive(shop, spec_of(), on_progress=seen.append, workers=2)
     assert [row.error for row in shop.ledger.trials(sweep_id) if row.error] == []
@@ -89,10 +102,12 @@ def test_sharing_through_ray_is_invisible_and_costs_the_distinct_trajectories(sh
     assert (outcome.status, outcome.trained, outcome.replayed) == (SweepStatus.FINISHED, 0, 0)
 
 
-def test_a_tuner_hands_on_its_cohorts_to_the_next_and_nothing_is_trained_twice(shop, another_shop, spec_of):
+def test_a_tuner_hands_on_its_cohorts_and_trains_nothing_twice(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     tuners, usual = [], driver._tuner
 
-    def counted(*given):
+    def counted(*given: Any) -> Any:
         tuners.append(given)
         return usual(*given)
 
@@ -108,7 +123,9 @@ def test_a_tuner_hands_on_its_cohorts_to_the_next_and_nothing_is_trained_twice(s
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_ledger_on_postgresql_gets_the_same_records_through_ray(shop, another_shop, spec_of):
+def test_a_ledger_on_postgresql_gets_the_same_records_through_ray(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     spec = spec_of(seeds=[0])
     sweep_id, outcome = drive(shop, spec)
     whole, frontier = another_shop.run(spec)
@@ -117,7 +134,9 @@ def test_a_ledger_on_postgresql_gets_the_same_records_through_ray(shop, another_
     assert shop.decisions(sweep_id) == another_shop.decisions(whole)
 
 
-def test_forks_that_come_out_of_the_data_are_invisible_through_ray(shop, another_shop, bouncing_spec):
+def test_forks_that_come_out_of_the_data_are_invisible_through_ray(
+    shop: Shop, another_shop: Shop, bouncing_spec: SweepSpec
+) -> None:
     sweep_id, outcome = drive(shop, bouncing_spec, workers=2)
     alone, _ = another_shop.run(bouncing_spec, sharing=False)
     assert shop.curves(sweep_id) == another_shop.curves(alone)
@@ -126,7 +145,9 @@ def test_forks_that_come_out_of_the_data_are_invisible_through_ray(shop, another
     assert outcome.trained == len(distinct)
 
 
-def test_a_child_trained_by_another_process_than_its_parent_is_the_same(shop, another_shop, spec_of):
+def test_a_child_trained_by_another_process_than_its_parent_is_the_same(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     parts = {"seeds": [0], "arms": {"constant": CONSTANT}}
     drive(shop, spec_of(epochs=3, **parts), cache=shop.directory / "compiled")
     sweep_id, outcome = drive(shop, spec_of(**parts), cache=shop.directory / "compiled again")
@@ -137,17 +158,21 @@ def test_a_child_trained_by_another_process_than_its_parent_is_the_same(shop, an
     assert shop.curves(sweep_id) == another_shop.curves(alone)
 
 
-def test_no_sharing_through_ray_gives_the_same_records(shop, another_shop, spec_of):
+def test_no_sharing_through_ray_gives_the_same_records(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     sweep_id, outcome = drive(shop, spec_of(seeds=[0]), sharing=False)
     shared, _ = another_shop.run(spec_of(seeds=[0]))
     assert outcome.trained == 10 * 5
     assert shop.curves(sweep_id) == another_shop.curves(shared)
 
 
-def test_stopping_drains_and_saves_and_running_again_goes_on(shop, long_curves, spec_of):
+def test_stopping_drains_and_saves_and_running_again_goes_on(
+    shop: Shop, long_curves: Curves, spec_of: Callable[..., SweepSpec]
+) -> None:
     stop = threading.Event()
 
-    def stop_soon(progress):
+    def stop_soon(progress: Any) -> None:
         if progress.trained:
             stop.set()
 
@@ -162,10 +187,12 @@ def test_stopping_drains_and_saves_and_running_again_goes_on(shop, long_curves, 
     assert shop.curves(sweep_id) == {"c seed=0": long_curves["c seed=0"]}
 
 
-def test_a_killed_worker_is_replaced_and_the_records_are_the_same(shop, long_curves, spec_of):
+def test_a_killed_worker_is_replaced_and_the_records_are_the_same(
+    shop: Shop, long_curves: Curves, spec_of: Callable[..., SweepSpec]
+) -> None:
     killed = []
 
-    def kill_one(progress):
+    def kill_one(progress: Any) -> None:
         if progress.trained and not killed:
             killed.append(training(shop))
             os.kill(killed[0], signal.SIGKILL)
@@ -178,11 +205,13 @@ def test_a_killed_worker_is_replaced_and_the_records_are_the_same(shop, long_cur
     assert shop.curves(sweep_id) == long_curves
 
 
-def test_a_worker_that_leaves_in_a_sweep_costs_nothing_but_its_process(shop, long_curves, spec_of):
+def test_a_worker_that_leaves_in_a_sweep_costs_nothing_but_its_process(
+    shop: Shop, long_curves: Curves, spec_of: Callable[..., SweepSpec]
+) -> None:
     """Its cohort goes on elsewhere, without a retry spent, and no other cohort is handed to a process that ends."""
     told = []
 
-    def tell_one(progress):
+    def tell_one(progress: Any) -> None:
         if progress.trained and not told:
             told.append(training(shop))
             os.kill(told[0], signal.SIGTERM)
@@ -197,10 +226,12 @@ def test_a_worker_that_leaves_in_a_sweep_costs_nothing_but_its_process(shop, lon
     assert shop.curves(sweep_id) == long_curves
 
 
-def test_a_killed_worker_is_replaced_where_a_cohort_takes_less_time_than_a_start(shop, spec_of):
+def test_a_killed_worker_is_replaced_if_cohorts_are_shorter_than_starts(
+    shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     killed = []
 
-    def kill_one(progress):
+    def kill_one(progress: Any) -> None:
         if progress.trained >= 20 and not killed:
             sweep = shop.ledger.sweeps()[-1]
             heads = [row.head for row in shop.ledger.trials(sweep.id) if row.head]
@@ -215,10 +246,12 @@ def test_a_killed_worker_is_replaced_where_a_cohort_takes_less_time_than_a_start
     assert len(workers) == 2  # the other one, and the one that took the place of the killed one
 
 
-def test_trials_cancelled_while_they_run_end_and_the_others_are_as_they_would_be(shop, long_curves, spec_of):
+def test_cancelling_running_trials_leaves_the_others_unchanged(
+    shop: Shop, long_curves: Curves, spec_of: Callable[..., SweepSpec]
+) -> None:
     asked = []
 
-    def cancel_one(progress):
+    def cancel_one(progress: Any) -> None:
         if progress.trained and not asked:
             sweep = shop.ledger.sweeps()[-1]
             asked.extend(row.id for row in shop.ledger.trials(sweep.id) if row.seed == 0)
@@ -233,7 +266,7 @@ def test_trials_cancelled_while_they_run_end_and_the_others_are_as_they_would_be
     assert found == {name: long_curves[name][: len(curve)] for name, curve in found.items()}
 
 
-def test_a_worker_that_raises_fails_its_trials_with_the_reason(shop, spec_of):
+def test_a_worker_that_raises_fails_its_trials_with_the_reason(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, outcome = drive(shop, spec_of(seeds=[0]), threads=2)
     assert outcome.status is SweepStatus.FAILED
     rows = shop.ledger.trials(sweep_id)
@@ -242,11 +275,13 @@ def test_a_worker_that_raises_fails_its_trials_with_the_reason(shop, spec_of):
     assert "threads: 1, 2" in rows[0].error
 
 
-def test_a_ledger_that_fails_drains_the_sweep_and_leaves_no_hole(shop, another_shop, spec_of, monkeypatch):
+def test_a_ledger_that_fails_drains_the_sweep_and_leaves_no_hole(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
     commit = type(shop.ledger).commit
     failed = []
 
-    def full(self, sweep_id, invocation, batch):
+    def full(self: Any, sweep_id: str, invocation: int, batch: Any) -> None:
         if any(record.epoch == 3 for record in batch.records) and not failed:  # ABEL's forced decay falls here
             failed.append(batch)
             raise OSError(28, "No space left on device")
@@ -265,7 +300,9 @@ def test_a_ledger_that_fails_drains_the_sweep_and_leaves_no_hole(shop, another_s
     assert shop.decisions(sweep_id) == another_shop.decisions(whole)
 
 
-def test_what_is_around_it_is_none_of_its_business(shop, spec_of, tmp_path, monkeypatch):
+def test_what_is_around_it_is_none_of_its_business(
+    shop: Shop, spec_of: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Packages where one stands, a cluster of the environment, and temporary files that go too deep for a socket."""
     for package in ("abel", "workers", "sweeps"):
         (tmp_path / package).mkdir()
@@ -280,7 +317,9 @@ def test_what_is_around_it_is_none_of_its_business(shop, spec_of, tmp_path, monk
     assert outcome.status is SweepStatus.FINISHED
 
 
-def test_a_driver_says_how_far_it_is_while_it_covers_what_is_recorded(shop, spec_of, monkeypatch):
+def test_a_driver_says_how_far_it_is_while_it_covers_what_is_recorded(
+    shop: Shop, spec_of: Callable[..., SweepSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(announcing, "ANNOUNCE_SECONDS", 0.0)
     parts = {"seeds": [0], "epochs": 6, "arms": {"constant": CONSTANT}}
     shop.run(spec_of(**parts))
@@ -290,13 +329,15 @@ def test_a_driver_says_how_far_it_is_while_it_covers_what_is_recorded(shop, spec
     assert {progress.covered for progress in seen} == set(range(7))
 
 
-def test_an_address_that_is_none_is_refused(shop, spec_of):
+def test_an_address_that_is_none_is_refused(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     with pytest.raises(IdentityError, match=r"Ray cluster: must have an address HOST:PORT, got 'nonsense' \(Invalid"):
         drive(shop, spec_of(), address="nonsense")
 
 
-def test_a_head_that_does_not_answer_is_no_lost_driver(shop, spec_of, monkeypatch):
-    def silent(**_):  # Ray takes 80 s to come to this
+def test_a_head_that_does_not_answer_is_no_lost_driver(
+    shop: Shop, spec_of: Callable[..., SweepSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(**_: object) -> NoReturn:  # Ray takes 80 s to come to this
         raise ConnectionError("Failed to connect to Ray cluster")
 
     monkeypatch.setattr(ray, "init", silent)
@@ -305,8 +346,14 @@ def test_a_head_that_does_not_answer_is_no_lost_driver(shop, spec_of, monkeypatc
 
 
 @pytest.mark.parametrize(("owner", "method"), [(WorkerEnvironment, "variables"), (Frontier, "is_wanted")])
-def test_a_bug_of_ours_is_no_lost_driver(shop, spec_of, monkeypatch, owner, method):
-    def broken(*_):
+def test_a_bug_of_ours_is_no_lost_driver(
+    shop: Shop,
+    spec_of: Callable[..., SweepSpec],
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type[WorkerEnvironment] | type[Frontier],
+    method: str,
+) -> None:
+    def broken(*_: object) -> NoReturn:
         raise KeyError("a bug")
 
     monkeypatch.setattr(owner, method, broken)
@@ -314,6 +361,6 @@ def test_a_bug_of_ours_is_no_lost_driver(shop, spec_of, monkeypatch, owner, meth
         drive(shop, spec_of(seeds=[0], arms={"constant": CONSTANT}))
 
 
-def test_resources_that_are_not_there_are_refused(shop, spec_of):
+def test_resources_that_are_not_there_are_refused(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     with pytest.raises(IdentityError, match=r"resources.tpu: must be at most the 0 that Ray offers here, got 4"):
         drive(shop, spec_of(), tpu=4)

@@ -1,9 +1,11 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from shops import Shop
 
 from abel.schedules import Abel, Event
 from sweeps.ledger.entries import Batch
@@ -23,20 +25,22 @@ class Stopping(Abel):
 
     stop_epoch: int
 
-    def init(self):
+    def init(self) -> Any:
         return super().init()._replace(stop_epoch=self.stop_epoch)
 
 
-def stopping(epoch):
+def stopping(epoch: int) -> Stopping:
     return Stopping(learning_rate=0.1, decay_factor=0.1, last_decay_epoch=None, stop_epoch=epoch)
 
 
-def events(shop, sweep_id, kind):
+def events(shop: Shop, sweep_id: str, kind: str) -> list[Any]:
     return [event.payload for event in shop.ledger.events(sweep_id) if event.kind == kind]
 
 
 @pytest.mark.databases
-def test_sharing_is_invisible_in_every_record(shop, another_shop, spec_of):
+def test_sharing_is_invisible_in_every_record(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     shared, frontier = shop.run(spec_of())
     alone, lone_frontier = another_shop.run(spec_of(), sharing=False)
     assert shop.curves(shared) == another_shop.curves(alone)
@@ -47,7 +51,9 @@ def test_sharing_is_invisible_in_every_record(shop, another_shop, spec_of):
     assert frontier.replayed == 0
 
 
-def test_cohorts_that_are_taken_back_go_on_where_their_workers_saved(shop, another_shop, spec_of):
+def test_cohorts_that_are_taken_back_go_on_where_their_workers_saved(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
     turns = 0
     while taken := frontier.take():
@@ -68,7 +74,7 @@ def test_cohorts_that_are_taken_back_go_on_where_their_workers_saved(shop, anoth
     assert events(shop, sweep_id, "incident") == []
 
 
-def test_sharing_is_invisible_where_abel_bounces(shop, another_shop, bouncing_spec):
+def test_sharing_is_invisible_where_abel_bounces(shop: Shop, another_shop: Shop, bouncing_spec: SweepSpec) -> None:
     shared, frontier = shop.run(bouncing_spec)
     alone, _ = another_shop.run(bouncing_spec, sharing=False)
     assert shop.curves(shared) == another_shop.curves(alone)
@@ -80,14 +86,14 @@ def test_sharing_is_invisible_where_abel_bounces(shop, another_shop, bouncing_sp
     assert frontier.trained == len(distinct) < 2 * 4 * 15
 
 
-def test_without_sharing_nothing_is_reused_either(shop, spec_of):
+def test_without_sharing_nothing_is_reused_either(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     shop.run(spec_of())
     _, frontier = shop.run(spec_of(), sharing=False)
     assert frontier.trained == 2 * 10 * 5
 
 
 @pytest.mark.databases
-def test_every_trial_ends_with_its_full_curve(shop, spec_of):
+def test_every_trial_ends_with_its_full_curve(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, frontier = shop.run(spec_of())
     rows = shop.ledger.trials(sweep_id)
     assert {row.status for row in rows} == {TrialStatus.FINISHED}
@@ -97,7 +103,7 @@ def test_every_trial_ends_with_its_full_curve(shop, spec_of):
 
 
 @pytest.mark.databases
-def test_a_finished_sweep_has_nothing_to_do_and_no_news(shop, spec_of):
+def test_a_finished_sweep_has_nothing_to_do_and_no_news(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, _ = shop.run(spec_of())
     before = len(shop.ledger.events(sweep_id))
     again, frontier = shop.run(spec_of())
@@ -106,8 +112,10 @@ def test_a_finished_sweep_has_nothing_to_do_and_no_news(shop, spec_of):
     assert len(shop.ledger.events(sweep_id)) == before
 
 
-def test_a_longer_grid_trains_only_from_the_nearest_checkpoint_on(shop, another_shop, spec_of):
-    def at(*epochs):
+def test_a_longer_grid_trains_only_from_the_nearest_checkpoint_on(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
+    def at(*epochs: Any) -> dict[str, Any]:
         schedule = {"kind": "decay_at", "learning_rate": 0.1, "decay_factor": 0.1, "decay_epoch": 1}
         return {"at": {"schedule": schedule, "grid": {"schedule.decay_epoch": list(epochs)}}}
 
@@ -119,7 +127,7 @@ def test_a_longer_grid_trains_only_from_the_nearest_checkpoint_on(shop, another_
     assert shop.curves(sweep_id) == another_shop.curves(fresh)
 
 
-def test_a_longer_sweep_goes_on_from_the_end_of_a_shorter_one(shop, spec_of):
+def test_a_longer_sweep_goes_on_from_the_end_of_a_shorter_one(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     arms = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}
     shop.run(spec_of(arms=arms, epochs=3))
     _, frontier = shop.run(spec_of(arms=arms, epochs=5))
@@ -128,7 +136,9 @@ def test_a_longer_sweep_goes_on_from_the_end_of_a_shorter_one(shop, spec_of):
 
 @pytest.mark.databases
 @pytest.mark.parametrize("most", [1, 4, 7, 12, 23])
-def test_a_sweep_broken_off_anywhere_goes_on_to_the_same_records(shop, another_shop, spec_of, most):
+def test_a_sweep_broken_off_anywhere_goes_on_to_the_same_records(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec], most: int
+) -> None:
     shop.run(spec_of(), most=most)
     sweep_id, frontier = shop.run(spec_of())
     whole, undisturbed = another_shop.run(spec_of())
@@ -139,7 +149,9 @@ def test_a_sweep_broken_off_anywhere_goes_on_to_the_same_records(shop, another_s
 
 
 @pytest.mark.databases
-def test_a_lost_worker_costs_at_most_the_epochs_since_the_checkpoint(shop, spec_of):
+def test_a_lost_worker_costs_at_most_the_epochs_since_the_checkpoint(
+    shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
     number, cohort = frontier.take()
     reports = iter(list(train(cohort, shop.workshop))[:3])
@@ -154,7 +166,7 @@ def test_a_lost_worker_costs_at_most_the_epochs_since_the_checkpoint(shop, spec_
     assert hit == set(incident["trials"])
 
 
-def test_a_worker_lost_again_and_again_fails_its_trials_only(shop, spec_of):
+def test_a_worker_lost_again_and_again_fails_its_trials_only(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     at_once = RetryPolicy(infrastructure=3, first_pause_seconds=0.0)
     sweep_id, frontier = shop.frontier(spec_of(), retry=at_once)
     seed = None
@@ -177,7 +189,9 @@ def test_a_worker_lost_again_and_again_fails_its_trials_only(shop, spec_of):
 ALONE = {"arms": {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}, "seeds": [0]}
 
 
-def test_out_of_memory_is_tried_once_more_and_a_fault_of_the_program_never(shop, spec_of):
+def test_out_of_memory_is_tried_once_more_and_a_fault_of_the_program_never(
+    shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     for failure, tries in ((FailureClass.OUT_OF_MEMORY, 2), (FailureClass.USER, 1)):
         sweep_id, frontier = shop.frontier(spec_of(**ALONE))
         taken = 0
@@ -192,7 +206,9 @@ def test_out_of_memory_is_tried_once_more_and_a_fault_of_the_program_never(shop,
         ]
 
 
-def test_what_ran_out_of_memory_is_tried_again_alone_and_holds_the_others_up(shop, another_shop, spec_of):
+def test_what_ran_out_of_memory_is_tried_again_alone(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     spec = spec_of(seeds=[0, 1, 2, 3], arms=ALONE["arms"], epochs=2)
     sweep_id, frontier = shop.frontier(spec)
     (hungry, cohort), (other, others), (gone, _) = frontier.take(), frontier.take(), frontier.take()
@@ -212,7 +228,7 @@ def test_what_ran_out_of_memory_is_tried_again_alone_and_holds_the_others_up(sho
     assert shop.curves(sweep_id) == another_shop.curves(whole)
 
 
-def test_out_of_memory_when_alone_fails_unless_it_came_further(shop, spec_of):
+def test_out_of_memory_when_alone_fails_unless_it_came_further(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, frontier = shop.frontier(spec_of(**ALONE))
     number, cohort = frontier.take()
     reports = list(train(cohort, shop.workshop))
@@ -229,7 +245,7 @@ def test_out_of_memory_when_alone_fails_unless_it_came_further(shop, spec_of):
     assert (frontier.take(), frontier.waiting, frontier.running) == (None, 0, 0)
 
 
-def test_an_infrastructure_failure_does_not_use_up_the_try_alone(shop, spec_of):
+def test_an_infrastructure_failure_does_not_use_up_the_try_alone(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, frontier = shop.frontier(spec_of(**ALONE))
     for failure in (FailureClass.INFRASTRUCTURE, FailureClass.OUT_OF_MEMORY):
         frontier.fail(frontier.take()[0], failure, "gone")
@@ -237,7 +253,9 @@ def test_an_infrastructure_failure_does_not_use_up_the_try_alone(shop, spec_of):
     assert [row.status for row in shop.ledger.trials(sweep_id)] == [TrialStatus.WAITING]
 
 
-def test_an_error_whose_text_is_no_text_fails_its_trial_and_no_more(shop, spec_of):
+def test_an_error_whose_text_is_no_text_fails_its_trial_and_no_more(
+    shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     sweep_id, frontier = shop.frontier(spec_of(**ALONE))
     number, _ = frontier.take()
     frontier.fail(number, FailureClass.USER, "bad file \udcff.txt\0")
@@ -246,7 +264,7 @@ def test_an_error_whose_text_is_no_text_fails_its_trial_and_no_more(shop, spec_o
     assert shop.ledger.events_of(sweep_id, "incident")[0].payload["text"] == row.error
 
 
-def test_a_preemption_is_no_failure_however_often(shop, spec_of):
+def test_a_preemption_is_no_failure_however_often(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, frontier = shop.frontier(spec_of(**ALONE))
     for _ in range(30):
         number, _ = frontier.take()
@@ -255,7 +273,9 @@ def test_a_preemption_is_no_failure_however_often(shop, spec_of):
     assert (row.status, row.failure, row.attempts) == (TrialStatus.WAITING, None, 0)
 
 
-def test_a_cohort_rests_after_repeated_losses_and_progress_renews_its_tries(shop, spec_of):
+def test_a_cohort_rests_after_losses_and_progress_renews_its_tries(
+    shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     now = [0.0]
     _, frontier = shop.frontier(spec_of(**ALONE), clock=lambda: now[0], retry=RetryPolicy(infrastructure=2))
     reports = list(train(frontier.take()[1], shop.workshop))
@@ -273,7 +293,7 @@ def test_a_cohort_rests_after_repeated_losses_and_progress_renews_its_tries(shop
 
 
 @pytest.mark.databases
-def test_a_record_is_told_of_only_when_a_checkpoint_covers_it(shop, spec_of):
+def test_a_record_is_told_of_only_when_a_checkpoint_covers_it(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, frontier = shop.frontier(spec_of(**ALONE))
     number, cohort = frontier.take()
     reports = list(train(cohort, shop.workshop))
@@ -294,7 +314,7 @@ def test_a_record_is_told_of_only_when_a_checkpoint_covers_it(shop, spec_of):
     assert told == [record.key for record in records]
 
 
-def test_what_another_sweep_saved_settles_no_more_than_it_covers(shop, spec_of):
+def test_what_another_sweep_saved_settles_no_more_than_it_covers(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, frontier = shop.frontier(spec_of(**ALONE))
     number, cohort = frontier.take()
     records = [report for report in train(cohort, shop.workshop) if isinstance(report, Record)]
@@ -309,7 +329,7 @@ def test_what_another_sweep_saved_settles_no_more_than_it_covers(shop, spec_of):
     assert [row.final_epoch for row in shop.ledger.trials(sweep_id)] == [5]
 
 
-def test_what_workers_saved_on_their_way_out_is_told_of(shop, spec_of):
+def test_what_workers_saved_on_their_way_out_is_told_of(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, frontier = shop.frontier(spec_of(**ALONE))
     number, cohort = frontier.take()
     reports = train(cohort, shop.workshop)
@@ -321,7 +341,9 @@ def test_what_workers_saved_on_their_way_out_is_told_of(shop, spec_of):
 
 
 @pytest.mark.databases
-def test_cancelled_trials_end_and_the_others_are_as_if_they_had_been_alone(shop, another_shop, spec_of):
+def test_cancelled_trials_end_and_the_others_are_as_if_they_had_been_alone(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
     doomed = [row.id for row in shop.ledger.trials(sweep_id) if row.arm in ("abel", "simple", "constant")]
     while taken := frontier.take():
@@ -345,7 +367,9 @@ def test_cancelled_trials_end_and_the_others_are_as_if_they_had_been_alone(shop,
 
 
 @pytest.mark.databases
-def test_a_cancelled_trial_stays_so_until_it_is_retried(shop, another_shop, spec_of):
+def test_a_cancelled_trial_stays_so_until_it_is_retried(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     _, _, sweep_id = shop.enter(spec_of(seeds=[0]))
     rows = shop.ledger.trials(sweep_id)
     assert shop.ledger.cancel_trials(sweep_id, [rows[0].id]) == 1
@@ -356,7 +380,9 @@ def test_a_cancelled_trial_stays_so_until_it_is_retried(shop, another_shop, spec
 
 
 @pytest.mark.databases
-def test_a_retried_trial_is_trained_as_any_other(shop, another_shop, spec_of):
+def test_a_retried_trial_is_trained_as_any_other(
+    shop: Shop, another_shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     _, _, sweep_id = shop.enter(spec_of(seeds=[0]))
     shop.ledger.cancel_trials(sweep_id, [row.id for row in shop.ledger.trials(sweep_id)])
     assert shop.run(spec_of(seeds=[0]))[1].trained == 0
@@ -368,7 +394,9 @@ def test_a_retried_trial_is_trained_as_any_other(shop, another_shop, spec_of):
     assert shop.curves(sweep_id) == another_shop.curves(whole)
 
 
-def test_what_failed_gets_another_chance_when_the_sweep_is_run_again(shop, spec_of):
+def test_what_failed_gets_another_chance_when_the_sweep_is_run_again(
+    shop: Shop, spec_of: Callable[..., SweepSpec]
+) -> None:
     sweep_id, frontier = shop.frontier(spec_of(seeds=[0]))
     number, _ = frontier.take()
     frontier.fail(number, FailureClass.USER, "ValueError: no")
@@ -377,7 +405,9 @@ def test_what_failed_gets_another_chance_when_the_sweep_is_run_again(shop, spec_
     assert {row.status for row in shop.ledger.trials(sweep_id)} == {TrialStatus.FINISHED}
 
 
-def test_a_replay_that_differs_stops_with_the_metric(shop, spec_of, tmp_path):
+def test_a_replay_that_differs_stops_with_the_metric(
+    shop: Shop, spec_of: Callable[..., SweepSpec], tmp_path: Path
+) -> None:
     arms = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}
     shop.run(spec_of(arms=arms, epochs=3, seeds=[0]))
     sweep_id, frontier = shop.frontier(spec_of(arms=arms, epochs=5, seeds=[0]))
@@ -393,7 +423,9 @@ def test_a_replay_that_differs_stops_with_the_metric(shop, spec_of, tmp_path):
     assert events(shop, sweep_id, "nondeterministic")[0]["metric"] == "test_loss"
 
 
-def test_a_replay_may_differ_where_that_is_allowed(shop, spec_of, tmp_path):
+def test_a_replay_may_differ_where_that_is_allowed(
+    shop: Shop, spec_of: Callable[..., SweepSpec], tmp_path: Path
+) -> None:
     arms = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}
     shop.run(spec_of(arms=arms, epochs=3, seeds=[0]))
     sweep_id, frontier = shop.frontier(spec_of(arms=arms, epochs=5, seeds=[0]), allow_nondeterminism=True)
@@ -413,7 +445,9 @@ def test_a_replay_may_differ_where_that_is_allowed(shop, spec_of, tmp_path):
     assert shop.ledger.trials(sweep_id)[0].status is TrialStatus.FINISHED
 
 
-def test_nothing_that_follows_from_a_contradiction_is_kept(shop, spec_of, tmp_path):
+def test_nothing_that_follows_from_a_contradiction_is_kept(
+    shop: Shop, spec_of: Callable[..., SweepSpec], tmp_path: Path
+) -> None:
     arms = {"constant": {"schedule": {"kind": "constant", "learning_rate": 0.1}}}
     shop.run(spec_of(arms=arms, epochs=3, seeds=[0]))
     sweep_id, frontier = shop.frontier(spec_of(arms=arms, epochs=5, seeds=[0]))
@@ -449,7 +483,7 @@ def stopping_early(spec_of: Callable[..., SweepSpec]) -> Fixed:
     return Fixed("early", (trial, *early))
 
 
-def test_a_schedule_ends_its_trial_and_leaves_the_others(shop, another_shop, stopping_early):
+def test_a_schedule_ends_its_trial_and_leaves_the_others(shop: Shop, another_shop: Shop, stopping_early: Fixed) -> None:
     sweep_id, frontier = shop.run(stopping_early)
     rows = shop.ledger.trials(sweep_id)
     assert [(row.status, row.epoch) for row in rows] == [(TrialStatus.FINISHED, epoch) for epoch in (5, 2, 4)]
@@ -461,7 +495,7 @@ def test_a_schedule_ends_its_trial_and_leaves_the_others(shop, another_shop, sto
     assert shop.curves(sweep_id) == another_shop.curves(alone)
 
 
-def test_what_the_ledger_covers_ends_where_the_schedule_says(shop, stopping_early):
+def test_what_the_ledger_covers_ends_where_the_schedule_says(shop: Shop, stopping_early: Fixed) -> None:
     shop.run(replace(stopping_early, name="whole", trials=stopping_early.trials[:1]))
     sweep_id, frontier = shop.run(stopping_early)
     assert [row.epoch for row in shop.ledger.trials(sweep_id)] == [5, 2, 4]
@@ -469,7 +503,7 @@ def test_what_the_ledger_covers_ends_where_the_schedule_says(shop, stopping_earl
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 6])
-def test_a_sweep_with_early_ends_broken_off_anywhere_goes_on(shop, stopping_early, most):
+def test_a_sweep_with_early_ends_broken_off_anywhere_goes_on(shop: Shop, stopping_early: Fixed, most: int) -> None:
     shop.run(stopping_early, most=most)
     sweep_id, _ = shop.run(stopping_early)
     assert [(row.status, row.epoch) for row in shop.ledger.trials(sweep_id)] == [
@@ -479,7 +513,7 @@ def test_a_sweep_with_early_ends_broken_off_anywhere_goes_on(shop, stopping_earl
     assert sorted(event["epoch"] for event in events(shop, sweep_id, "trial_ended")) == [2, 4, 5]
 
 
-def test_the_ledger_records_the_batch_size(shop, spec_of):
+def test_the_ledger_records_the_batch_size(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, _ = shop.run(spec_of(seeds=[0]))
     sizes = {
         row.name: [state.metrics["batch_size"] for state in shop.ledger.curve(row.head)]
@@ -490,7 +524,7 @@ def test_the_ledger_records_the_batch_size(shop, spec_of):
 
 
 @pytest.mark.databases
-def test_divergence_ends_a_trial_and_leaves_the_others(shop, spec_of):
+def test_divergence_ends_a_trial_and_leaves_the_others(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     schedule = {"kind": "constant", "learning_rate": 0.1}
     arms = {"rate": {"schedule": schedule, "grid": {"schedule.learning_rate": [0.1, 1e9]}}}
     sweep_id, _ = shop.run(spec_of(arms=arms, seeds=[0]))
@@ -503,7 +537,7 @@ def test_divergence_ends_a_trial_and_leaves_the_others(shop, spec_of):
     assert again.trained == 0
 
 
-def test_a_diverged_record_covers_other_sweeps_as_diverged(shop, spec_of):
+def test_a_diverged_record_covers_other_sweeps_as_diverged(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     wild = {"schedule": {"kind": "constant", "learning_rate": 1e9}}
     shop.run(spec_of(arms={"wild": wild}, seeds=[0]))
     sweep_id, frontier = shop.run(spec_of(arms={"other": wild}, seeds=[0], name="other"))
@@ -511,7 +545,7 @@ def test_a_diverged_record_covers_other_sweeps_as_diverged(shop, spec_of):
     assert shop.ledger.trials(sweep_id)[0].status is TrialStatus.DIVERGED
 
 
-def test_schedules_tell_what_they_did_and_the_rates_around_it(shop, spec_of):
+def test_schedules_tell_what_they_did_and_the_rates_around_it(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     sweep_id, _ = shop.run(spec_of(seeds=[0]))
     names = {row.id: row.name for row in shop.ledger.trials(sweep_id)}
     told = {(names[event["trial"]].split()[0], event["epoch"]): event for event in events(shop, sweep_id, "schedule")}
@@ -526,7 +560,7 @@ def test_schedules_tell_what_they_did_and_the_rates_around_it(shop, spec_of):
 
 
 @pytest.mark.databases
-def test_two_sweeps_share_their_states(shop, spec_of):
+def test_two_sweeps_share_their_states(shop: Shop, spec_of: Callable[..., SweepSpec]) -> None:
     shop.run(spec_of())
     _, frontier = shop.run(spec_of(name="namesake"))
     assert frontier.trained == 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shops import Shop
 
 from sweeps.forecast.plan import forecast
 from sweeps.ledger.database import LedgerError
@@ -45,18 +46,18 @@ def competing(spec_of: Callable[..., SweepSpec], tiny_program: Program) -> Calla
     return build
 
 
-def outcomes(shop, sweep_id):
+def outcomes(shop: Shop, sweep_id: str) -> dict[str, tuple[Any, Any]]:
     return {row.name: (row.status, row.epoch) for row in shop.ledger.trials(sweep_id)}
 
 
-def ends(found):
+def ends(found: dict[str, tuple[Any, Any]]) -> dict[tuple[Any, Any], int]:
     counts = {}
     for end in found.values():
         counts[end] = counts.get(end, 0) + 1
     return counts
 
 
-def errors(shop, sweep_id, epoch, of=min):
+def errors(shop: Shop, sweep_id: str, epoch: int, of: Callable[..., Any] = min) -> dict[str, Any]:
     """By rate, the mean over seeds of the error so far, of all that came to an epoch."""
     by_rate = {}
     for row in shop.ledger.trials(sweep_id):
@@ -70,7 +71,7 @@ def errors(shop, sweep_id, epoch, of=min):
     ("grace", "factor", "epochs", "found"),
     [(1, 3, 5, (1, 3)), (4, 3, 40, (4, 12, 36)), (2, 2, 8, (2, 4)), (5, 10, 6, (5,)), (1, 10, 1000, (1, 10, 100))],
 )
-def test_rungs(grace, factor, epochs, found):
+def test_rungs(grace: int, factor: int, epochs: int, found: tuple[Any, ...]) -> None:
     assert rungs(Halving(grace_epochs=grace, reduction_factor=factor), epochs) == found
     assert rungs(None, epochs) == ()
 
@@ -86,14 +87,14 @@ def test_rungs(grace, factor, epochs, found):
         ([1, 1, 1], 3, [1, 1, 1]),
     ],
 )
-def test_who_stays(values, factor, stay):
+def test_who_stays(values: list[int], factor: int, stay: list[int]) -> None:
     for order in set(permutations(enumerate(values))) if len(values) < 5 else [tuple(enumerate(values))]:
         lost = losers({str(index): float(value) for index, value in order}, factor)
         assert sorted(value for index, value in enumerate(values) if str(index) not in lost) == stay
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 10, 1000])
-def test_the_cut_is_that_of_ray_tune_to_the_bit(factor):
+def test_the_cut_is_that_of_ray_tune_to_the_bit(factor: int) -> None:
     random_source = random.Random(factor)
     for size in range(41):
         errors = {str(index): random_source.choice([0.1, 33.3, random_source.uniform(0, 100)]) for index in range(size)}
@@ -106,7 +107,7 @@ def test_the_cut_is_that_of_ray_tune_to_the_bit(factor):
     errors=st.lists(st.floats(0, 100, allow_subnormal=False), min_size=1, max_size=60, unique=True),
     factor=st.integers(2, 10),
 )
-def test_the_best_is_never_lost_and_about_one_in_a_factor_stays(errors, factor):
+def test_the_best_is_never_lost_and_about_one_in_a_factor_stays(errors: Any, factor: int) -> None:
     named = {str(index): error for index, error in enumerate(errors)}
     lost = losers(named, factor)
     stay = [error for name, error in named.items() if name not in lost]
@@ -117,7 +118,9 @@ def test_the_best_is_never_lost_and_about_one_in_a_factor_stays(errors, factor):
 
 @pytest.mark.slow
 @pytest.mark.databases
-def test_a_third_goes_on_at_each_rung_and_every_outcome_is_kept(shop, competing):
+def test_a_third_goes_on_at_each_rung_and_every_outcome_is_kept(
+    shop: Shop, competing: Callable[..., SweepSpec]
+) -> None:
     sweep_id, frontier = shop.run(competing())
     found = outcomes(shop, sweep_id)
     assert ends(found) == {(STOPPED, 1): 6 * 2, (STOPPED, 3): 2 * 2, (FINISHED, 5): 1 * 2 + 2}
@@ -137,7 +140,9 @@ def test_a_third_goes_on_at_each_rung_and_every_outcome_is_kept(shop, competing)
 
 
 @pytest.mark.slow
-def test_sharing_is_invisible_in_what_is_stopped_and_recorded(shop, another_shop, competing):
+def test_sharing_is_invisible_in_what_is_stopped_and_recorded(
+    shop: Shop, another_shop: Shop, competing: Callable[..., SweepSpec]
+) -> None:
     # The decay comes after the first rung, and one arm never decays: both share states with the arm that competes.
     shared, frontier = shop.run(competing())
     alone, lone = another_shop.run(competing(), sharing=False)
@@ -150,7 +155,9 @@ def test_sharing_is_invisible_in_what_is_stopped_and_recorded(shop, another_shop
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", range(2))
-def test_whoever_is_faster_the_same_are_stopped(shop, another_shop, competing, order):
+def test_whoever_is_faster_the_same_are_stopped(
+    shop: Shop, another_shop: Shop, competing: Callable[..., SweepSpec], order: int
+) -> None:
     expected, _ = another_shop.run(competing())
     chance = random.Random(order)
     sweep_id, frontier = shop.frontier(competing())
@@ -172,7 +179,9 @@ def test_whoever_is_faster_the_same_are_stopped(shop, another_shop, competing, o
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sharing", [True, False])
-def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(shop, another_shop, competing, sharing):
+def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(
+    shop: Shop, another_shop: Shop, competing: Callable[..., SweepSpec], sharing: bool
+) -> None:
     expected, undisturbed = another_shop.run(competing(), sharing=sharing)
     chance, runs = random.Random(sharing), 0
     while True:
@@ -191,7 +200,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(shop, an
     assert told == alike == [1, 3]
 
 
-def test_a_finished_sweep_trains_nothing_again(shop, competing):
+def test_a_finished_sweep_trains_nothing_again(shop: Shop, competing: Callable[..., SweepSpec]) -> None:
     sweep_id, _ = shop.run(competing())
     before = outcomes(shop, sweep_id)
     again, frontier = shop.run(competing())
@@ -199,7 +208,9 @@ def test_a_finished_sweep_trains_nothing_again(shop, competing):
     assert outcomes(shop, again) == before
 
 
-def test_another_halving_is_another_sweep_that_shares_what_is_trained(shop, competing):
+def test_another_halving_is_another_sweep_that_shares_what_is_trained(
+    shop: Shop, competing: Callable[..., SweepSpec]
+) -> None:
     first, _ = shop.run(competing())
     before = {state.key for row in shop.ledger.trials(first) for state in shop.ledger.curve(row.head)}
     second, frontier = shop.run(competing(reduction_factor=2))
@@ -209,14 +220,18 @@ def test_another_halving_is_another_sweep_that_shares_what_is_trained(shop, comp
     assert outcomes(shop, first) != outcomes(shop, second)
 
 
-def test_what_diverges_is_the_worst_and_does_not_hold_up_the_others(shop, competing):
+def test_what_diverges_is_the_worst_and_does_not_hold_up_the_others(
+    shop: Shop, competing: Callable[..., SweepSpec]
+) -> None:
     sweep_id, _ = shop.run(competing(rates=[1e9, 0.1, 0.01]))
     found = outcomes(shop, sweep_id)
     assert {found[f"a learning_rate=1000000000.0 seed={seed}"][0] for seed in (0, 1)} == {DIVERGED}
     assert ends(found)[FINISHED, 5] == 2 + 2
 
 
-def test_a_trial_that_fails_or_is_cancelled_does_not_hold_up_the_others(shop, competing):
+def test_a_trial_that_fails_or_is_cancelled_does_not_hold_up_the_others(
+    shop: Shop, competing: Callable[..., SweepSpec]
+) -> None:
     sweep_id, frontier = shop.frontier(competing(rates=[0.3, 0.1, 0.01]))
     rows = {row.name: row.id for row in shop.ledger.trials(sweep_id)}
     frontier.cancel([rows["a learning_rate=0.1 seed=0"]])
@@ -244,14 +259,16 @@ def test_a_trial_that_fails_or_is_cancelled_does_not_hold_up_the_others(shop, co
     }
 
 
-def test_nothing_is_decided_once_the_ledger_is_behind(shop, another_shop, competing, monkeypatch):
+def test_nothing_is_decided_once_the_ledger_is_behind(
+    shop: Shop, another_shop: Shop, competing: Callable[..., SweepSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the worst setting one arrival at the rung is lost: those that arrive later may not be judged without it."""
     spec = competing(rates=[0.3, 0.1, 0.01])
     sweep_id, frontier = shop.frontier(spec)
     rows = {row.name: row.id for row in shop.ledger.trials(sweep_id)}
     lost, commit = rows["a learning_rate=0.3 seed=1"], shop.ledger.commit
 
-    def commit_but_once(sweep, invocation, batch):
+    def commit_but_once(sweep: str, invocation: int, batch: Any) -> None:
         if lost in batch.heads:
             monkeypatch.setattr(shop.ledger, "commit", commit)
             raise LedgerError("away for a moment")
@@ -269,7 +286,7 @@ def test_nothing_is_decided_once_the_ledger_is_behind(shop, another_shop, compet
     assert shop.curves(sweep_id) == another_shop.curves(undisturbed)
 
 
-def test_cancelling_what_rests_lets_the_others_go_on(shop, competing):
+def test_cancelling_what_rests_lets_the_others_go_on(shop: Shop, competing: Callable[..., SweepSpec]) -> None:
     sweep_id, frontier = shop.frontier(competing(rates=[0.3, 0.1, 0.01]))
     resting = []
     while not resting:
@@ -290,7 +307,9 @@ def test_cancelling_what_rests_lets_the_others_go_on(shop, competing):
 
 
 @pytest.mark.slow
-def test_abel_decides_the_same_across_rungs(shop, another_shop, competing):
+def test_abel_decides_the_same_across_rungs(
+    shop: Shop, another_shop: Shop, competing: Callable[..., SweepSpec]
+) -> None:
     schedule = {"kind": "abel", "last_decay_epoch": 3, "decay_factor": 0.5}
     spec = competing(grace_epochs=3).to_dict()
     spec["arms"]["a"]["schedule"] = schedule
@@ -314,13 +333,13 @@ def test_abel_decides_the_same_across_rungs(shop, another_shop, competing):
     assert after[0]
 
 
-def test_the_last_error_may_count_in_place_of_the_least(shop, competing):
+def test_the_last_error_may_count_in_place_of_the_least(shop: Shop, competing: Callable[..., SweepSpec]) -> None:
     sweep_id, _ = shop.run(competing(error="last", grace_epochs=3))
     mean = errors(shop, sweep_id, 3, of=lambda curve: curve[-1])
     assert sorted(errors(shop, sweep_id, 4)) == sorted(sorted(mean, key=mean.get)[:3])
 
 
-def test_the_forecast_has_bounds_that_hold(shop, competing):
+def test_the_forecast_has_bounds_that_hold(shop: Shop, competing: Callable[..., SweepSpec]) -> None:
     spec = competing()
     cost = forecast(spec.expand())
     assert (cost.naive_epochs, cost.sure_epochs) == (10 * 2 * 5, 9 * 2 * 1 + 2 * 5)
@@ -340,14 +359,14 @@ def test_the_forecast_has_bounds_that_hold(shop, competing):
         ({"eror": "last"}, "arms.a.halving.eror: unknown key, did you mean 'error'?"),
     ],
 )
-def test_a_faulty_halving(competing, halving, told):
+def test_a_faulty_halving(competing: Callable[..., SweepSpec], halving: dict[str, Any], told: str) -> None:
     with pytest.raises(SpecError) as raised:
         competing(**halving)
     (found,) = raised.value.faults
     assert found.startswith(told)
 
 
-def test_without_a_grid_nobody_competes(competing):
+def test_without_a_grid_nobody_competes(competing: Callable[..., SweepSpec]) -> None:
     spec = competing().to_dict()
     spec["arms"]["whole"]["halving"] = {"grace_epochs": 1}
     with pytest.raises(SpecError) as raised:
@@ -356,7 +375,7 @@ def test_without_a_grid_nobody_competes(competing):
 
 
 @pytest.mark.parametrize("error", ["minimum", "last"])
-def test_what_diverges_counts_as_guessing_at_a_rung(error):
+def test_what_diverges_counts_as_guessing_at_a_rung(error: str) -> None:
     """Of two classes guessing has 50 %, so that a setting at 60 % is worse than one that diverged."""
     row = TrialRow(
         **{"id": "a", "sweep_id": "s", "number": 0, "name": "a", "arm": "x", "seed": 0, "settings": {"r": 1}},

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import pytest
@@ -26,7 +27,7 @@ Selected to kill: (Actor(0f): job ID=01, task name=T.__init__, pid=8894, actual 
 """
 
 
-def test_the_figures_are_those_of_the_machine_and_of_the_worker_that_was_lost():
+def test_the_figures_are_of_the_machine_and_the_lost_worker() -> None:
     loss = Loss(WorkerLost(OutOfMemoryError(MONITOR)), "32")
     assert loss.failure is FailureClass.OUT_OF_MEMORY
     assert str(loss) == (
@@ -34,7 +35,7 @@ def test_the_figures_are_those_of_the_machine_and_of_the_worker_that_was_lost():
     )
 
 
-def test_what_ray_puts_otherwise_keeps_its_class():
+def test_what_ray_puts_otherwise_keeps_its_class() -> None:
     assert Loss(WorkerLost(OutOfMemoryError("Memory is low. Sorry.")), "32").failure is FailureClass.OUT_OF_MEMORY
     assert Loss(WorkerLost(NodeDiedError("its node died")), "32").failure is FailureClass.INFRASTRUCTURE
     assert str(Loss(WorkerLost(NodeDiedError("its node died. Bye.")), "32")) == "a worker was lost: its node died"
@@ -71,7 +72,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         ("sys/fs/cgroup/memory/job/memory.oom_control", "4:cpu,cpuacct:/\n3:memory:/job"),
     ],
 )
-def test_a_worker_that_died_when_the_kernel_killed_one_ran_out_of_memory(machine, place, groups):
+def test_a_worker_that_died_when_the_kernel_killed_one_ran_out_of_memory(
+    machine: Machine, place: str, groups: str
+) -> None:
     machine.count(place, 2, groups)
     heard = Losses()
     with heard.dealt_with(ActorDiedError(), "32"):
@@ -86,7 +89,7 @@ def test_a_worker_that_died_when_the_kernel_killed_one_ran_out_of_memory(machine
     assert heard.current is None
 
 
-def test_kills_outside_the_control_group_of_a_worker_explain_no_loss(machine):
+def test_kills_outside_the_control_group_of_a_worker_explain_no_loss(machine: Machine) -> None:
     machine.count("sys/fs/cgroup/job/memory.events", 2)
     machine.count("proc/vmstat", 2)
     heard = Losses()
@@ -95,7 +98,9 @@ def test_kills_outside_the_control_group_of_a_worker_explain_no_loss(machine):
         assert heard.current.failure is FailureClass.INFRASTRUCTURE
 
 
-def test_a_kill_of_long_ago_explains_no_loss_and_one_of_a_moment_ago_does(machine, monkeypatch):
+def test_a_kill_of_long_ago_explains_no_loss_and_one_of_a_moment_ago_does(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine.count("proc/vmstat", 2, "")
     now = 0.0
     monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
@@ -113,7 +118,7 @@ def test_a_kill_of_long_ago_explains_no_loss_and_one_of_a_moment_ago_does(machin
         assert heard.current.failure is FailureClass.INFRASTRUCTURE
 
 
-def test_the_limit_of_a_control_group_is_what_there_is(machine):
+def test_the_limit_of_a_control_group_is_what_there_is(machine: Machine) -> None:
     machine.count("sys/fs/cgroup/job/memory.events", 0)
     machine.write("sys/fs/cgroup/job/memory.current", f"{3 * 2**28}\n")
     machine.write("sys/fs/cgroup/job/memory.max", f"{2**30}\n")
@@ -122,7 +127,9 @@ def test_the_limit_of_a_control_group_is_what_there_is(machine):
     assert memory.memory()[1] == memory.psutil.virtual_memory().total
 
 
-def test_the_last_worker_waits_for_a_second_one_until_it_is_up_or_a_while_has_passed(monkeypatch):
+def test_the_last_worker_waits_a_while_for_a_second_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = 0.0
     monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
     workforce = Workforce()
@@ -138,7 +145,9 @@ def test_the_last_worker_waits_for_a_second_one_until_it_is_up_or_a_while_has_pa
 
 
 @pytest.mark.parametrize(("took", "waits"), [(2, 15), (12, 36), (300, 60)])
-def test_where_workers_take_long_to_start_a_second_one_is_waited_for_longer(monkeypatch, took, waits):
+def test_slow_starts_make_the_wait_for_a_second_worker_longer(
+    monkeypatch: pytest.MonkeyPatch, took: int, waits: int
+) -> None:
     now = 0.0
     monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
     workforce = Workforce()
@@ -158,7 +167,7 @@ def test_where_workers_take_long_to_start_a_second_one_is_waited_for_longer(monk
     assert not workforce.is_starting
 
 
-def test_workers_that_never_start_are_not_waited_for_again_and_again(monkeypatch):
+def test_workers_that_never_start_are_not_waited_for_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: now))
     workforce = Workforce(up={"a"})
@@ -168,7 +177,7 @@ def test_workers_that_never_start_are_not_waited_for_again_and_again(monkeypatch
     assert not workforce.is_starting
 
 
-def test_nobody_waits_where_there_is_room_for_one_worker():
+def test_nobody_waits_where_there_is_room_for_one_worker() -> None:
     workforce = Workforce(up={"a"})
     workforce.expect(1)
     assert not workforce.is_starting
@@ -190,8 +199,10 @@ def _process_as_before() -> Iterator[None]:
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no room for\n3 numbers"), trainable.LESS_MEMORY),
     ],
 )
-def test_a_worker_whose_memory_is_short_answers_with_figures(tmp_path, monkeypatch, error, remedy):
-    def train(*_):
+def test_a_worker_whose_memory_is_short_answers_with_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, remedy: str
+) -> None:
+    def train(*_: object) -> Iterator[Any]:
         yield from ()
         raise error
 

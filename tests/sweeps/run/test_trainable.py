@@ -4,10 +4,11 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -67,11 +68,11 @@ def worker(cluster: None, tmp_path: Path, cohort: Cohort) -> ActorHandle:
     )
 
 
-def records(reports):
+def records(reports: Iterable[object]) -> list[Any]:
     return [report for report in reports if isinstance(report, Record)]
 
 
-def test_a_worker_that_is_told_to_leave_ends_its_epoch_saves_and_says_so_and_ends(worker, cohort, tmp_path):
+def test_a_worker_told_to_leave_ends_its_epoch_and_saves(worker: ActorHandle, cohort: Cohort, tmp_path: Path) -> None:
     pid = ray.get(worker.__ray_call__.remote(lambda _: os.getpid()))
     answer = worker.train.remote()
     checkpoints = Checkpoints(tmp_path / "checkpoints")
@@ -100,7 +101,7 @@ def test_a_worker_that_is_told_to_leave_ends_its_epoch_saves_and_says_so_and_end
         ray.get(worker.train.remote(), timeout=60)
 
 
-def test_a_worker_that_was_told_to_leave_takes_no_cohort_up(worker, tmp_path):
+def test_a_worker_that_was_told_to_leave_takes_no_cohort_up(worker: ActorHandle, tmp_path: Path) -> None:
     ray.get(worker.__ray_call__.remote(lambda _: os.kill(os.getpid(), signal.SIGTERM)))
     result = ray.get(worker.train.remote(), timeout=60)
     assert (result["preempted"], result["reports"]) == (True, [])
@@ -109,7 +110,7 @@ def test_a_worker_that_was_told_to_leave_takes_no_cohort_up(worker, tmp_path):
         ray.get(worker.train.remote(), timeout=60)
 
 
-def test_what_a_program_raises_is_an_answer_with_its_class(worker, cohort):
+def test_what_a_program_raises_is_an_answer_with_its_class(worker: ActorHandle, cohort: Cohort) -> None:
     foreign = replace(cohort.identity, numerics={**cohort.identity.numerics, "threads": "64"})
     settings = ray.get(worker.__ray_call__.remote(lambda self: self.config["settings"]))
     config = {"cohort": Payload.of(replace(cohort, identity=foreign)), "settings": settings, "lingers": False}
@@ -119,8 +120,8 @@ def test_what_a_program_raises_is_an_answer_with_its_class(worker, cohort):
     assert result["failure"].startswith("WorkerMismatch: ")
 
 
-def test_a_cohort_that_tune_pickles_into_a_file_is_freed(worker, cohort):
-    def held():
+def test_a_cohort_that_tune_pickles_into_a_file_is_freed(worker: ActorHandle, cohort: Cohort) -> None:
+    def held() -> set[Any]:
         return set(ray._private.worker.global_worker.core_worker.get_all_reference_counts())
 
     # By name: Ray frees what earlier tests held when it gets to it.

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,14 +9,16 @@ from sweeps.spec.grid import Range, Values, parse_axis, spelled
 from sweeps.spec.grid import values as values_of
 
 
-def axis(raw):
+def axis(
+    raw: Any,
+) -> Any:
     faults = Faults()
     found = parse_axis(raw, "grid.x", faults)
     faults.raise_if_any("spec")
     return found
 
 
-def faults_of(raw):
+def faults_of(raw: Any) -> list[Any]:
     faults = Faults()
     parse_axis(raw, "grid.x", faults)
     return list(faults._found)
@@ -35,7 +39,10 @@ def faults_of(raw):
         ({"log": [1e-300, 1e300], "count": 3}, [1e-300, 1.0, 1e300]),
     ],
 )
-def test_values_in_order_and_their_count(raw, values):
+def test_values_in_order_and_their_count(
+    raw: Any,
+    values: list[Any],
+) -> None:
     found = axis(raw)
     assert list(values_of(found)) == values
     assert [type(value) for value in values_of(found)] == [type(value) for value in values]
@@ -43,14 +50,14 @@ def test_values_in_order_and_their_count(raw, values):
 
 
 @given(low=st.decimals(-1000, 1000, places=3), steps=st.integers(0, 50), step=st.decimals("0.001", 10, places=3))
-def test_a_range_is_exact_in_decimal(low, steps, step):
+def test_a_range_is_exact_in_decimal(low: int, steps: int, step: int) -> None:
     high = low + steps * step
     found = Range(range=(float(low), float(high)), step=float(step))
     assert found.count == steps + 1
     assert list(values_of(found)) == [float(low + index * step) for index in range(steps + 1)]
 
 
-def test_a_huge_range_is_counted_not_made():
+def test_a_huge_range_is_counted_not_made() -> None:
     assert axis({"range": [0, 1], "step": 1e-300}).count == 10**300 + 1
     assert axis({"range": [1, 10**9], "step": 1}).count == 10**9
 
@@ -78,15 +85,15 @@ def test_a_huge_range_is_counted_not_made():
         ({"log": [1, 2], "count": 2.0}, "grid.x.count: must be an integer, got 2.0"),
     ],
 )
-def test_faults(raw, fault):
+def test_faults(raw: Any, fault: str) -> None:
     assert any(found.startswith(fault) for found in faults_of(raw)), faults_of(raw)
 
 
-def test_true_and_1_are_two_values():
+def test_true_and_1_are_two_values() -> None:
     assert axis([1, True, 1.0]) == Values((1, True, 1.0))
 
 
-def test_lists_are_spelt_as_text():
+def test_lists_are_spelt_as_text() -> None:
     assert spelled([30, 60]) == "30,60"
     assert spelled(0.5) == 0.5
     assert spelled(None) is None

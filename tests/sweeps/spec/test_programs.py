@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -27,7 +27,7 @@ class Mine:
     kind: Literal["mine"] = "mine"
     depth: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.depth % 2:
             raise ValueError("depth must be even")
 
@@ -56,13 +56,13 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     programs.forget()
 
 
-def faults(**changed):
+def faults(**changed: Any) -> list[str]:
     built, found = programs.decode_program(SHORT | changed)
     assert (built is None) == bool(found)
     return [f"{path}: {rule}" for path, rule in found.items()]
 
 
-def test_a_program_is_the_one_that_workers_read():
+def test_a_program_is_the_one_that_workers_read() -> None:
     given = SHORT | {"l2": 1, "augment": {"noise": 1}, "model": {"kind": "vgg5", "pools": [True, False, True, False]}}
     built, found = programs.decode_program(given)
     assert found == {}
@@ -111,13 +111,13 @@ def test_a_program_is_the_one_that_workers_read():
         ),
     ],
 )
-def test_faults(changed, expected):
+def test_faults(changed: dict[str, Any], expected: list[str]) -> None:
     found = faults(**changed)
     assert len(found) == len(expected)
     assert all(fault.startswith(start) for fault, start in zip(found, expected, strict=True)), found
 
 
-def test_a_plug_in_is_one_of_the_variants(installed):
+def test_a_plug_in_is_one_of_the_variants(installed: None) -> None:
     built, _ = programs.decode_program(SHORT | {"model": {"kind": "mine", "depth": 2}})
     assert built.model == Mine(depth=2)
     assert faults(model="mine") == ["model.depth: is missing"]
@@ -125,7 +125,7 @@ def test_a_plug_in_is_one_of_the_variants(installed):
     assert json_schema()["$defs"]["Mine"]["required"] == ["kind", "depth"]
 
 
-def test_a_broken_plug_in_harms_only_its_own_name(installed):
+def test_a_broken_plug_in_harms_only_its_own_name(installed: None) -> None:
     assert faults() == []
     (found,) = faults(model="broken")
     assert found.startswith("model.kind: abel.models 'broken' (broken_package:Net) cannot be imported: No module named")
@@ -165,7 +165,7 @@ def test_a_broken_plug_in_harms_only_its_own_name(installed):
         ({"kind": "constant", "learning_rate": "\ud800"}, {"": "must be Unicode text"}),
     ],
 )
-def test_every_fault_of_a_schedule(schedule, expected):
+def test_every_fault_of_a_schedule(schedule: Any, expected: dict[str, str]) -> None:
     assert schedules.schedule_shape().decode(schedule) == (None, expected)
 
 
@@ -216,7 +216,7 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     programs.forget()
 
 
-def test_a_task_with_a_mistake_harms_only_its_own_name(tasks):
+def test_a_task_with_a_mistake_harms_only_its_own_name(tasks: None) -> None:
     assert faults() == []
     (found,) = faults(task="strange")
     assert found.startswith(
@@ -226,14 +226,14 @@ def test_a_task_with_a_mistake_harms_only_its_own_name(tasks):
     assert "name 'Nowhere' is not defined" in found
 
 
-def test_a_task_that_is_no_kind_hides_no_other_fault():
+def test_a_task_that_is_no_kind_hides_no_other_fault() -> None:
     assert faults(task=["classify"], l2=-1) == [
         "l2: must be finite and at least 0, got -1",
         'task: must be a mapping with a kind, got ["classify"]',
     ]
 
 
-def test_the_task_decides_on_the_fields_beside_it(tasks):
+def test_the_task_decides_on_the_fields_beside_it(tasks: None) -> None:
     built, found = programs.decode_program({"task": "listed", "batch_size": 4})
     assert (found, built.parts) == ({}, (1, 2))
     assert isinstance(built, ListedProgram)

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from sweeps.spec.sampling import sampled
 from sweeps.spec.sections import Search
 from sweeps.spec.sweep import SpecError, SweepSpec, parse_document
 
+if TYPE_CHECKING:  # another process draws with this module alone
+    from shops import Shop
+
 AXES = {
     "schedule.learning_rate": LogInterval(log=(0.01, 1.0)),
     "program.l2": EvenInterval(range=(0, 0.01)),
@@ -22,7 +25,7 @@ AXES = {
 KINDS = pytest.mark.parametrize("kind", ["random", "sobol"])
 
 
-def draw(kind, samples, seed=0, axes=AXES):
+def draw(kind: str, samples: int, seed: int = 0, axes: dict[str, Any] = AXES) -> list[Any]:
     return list(sampled(axes, Search(kind=kind, samples=samples, seed=seed)))
 
 
@@ -34,11 +37,11 @@ def draw(kind, samples, seed=0, axes=AXES):
         ("sobol", (0.066054, 0.0096412, 34, 1.0), (0.205459, 0.00263797, 19, 1.0)),
     ],
 )
-def test_the_same_on_every_machine(kind, first, second):
+def test_the_same_on_every_machine(kind: str, first: tuple[Any, ...], second: tuple[float, float, int, float]) -> None:
     assert [tuple(point.values()) for point in draw(kind, 2)] == [first, second]
 
 
-def test_another_process_draws_the_same():
+def test_another_process_draws_the_same() -> None:
     program = "from test_sampling import draw; print(draw('random', 5), draw('sobol', 5))"
     place = __file__.rpartition("/")[0]
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {place!r}); {program}"]
@@ -50,17 +53,17 @@ def test_another_process_draws_the_same():
 @given(
     kind=st.sampled_from(["random", "sobol"]), few=st.integers(1, 40), more=st.integers(0, 60), seed=st.integers(0, 9)
 )
-def test_more_samples_keep_the_earlier_ones(kind, few, more, seed):
+def test_more_samples_keep_the_earlier_ones(kind: str, few: int, more: int, seed: int) -> None:
     assert draw(kind, few + more, seed)[:few] == draw(kind, few, seed)
 
 
 @KINDS
-def test_another_seed_draws_others(kind):
+def test_another_seed_draws_others(kind: str) -> None:
     assert draw(kind, 8, seed=1) != draw(kind, 8, seed=2)
 
 
 @KINDS
-def test_every_value_lies_on_its_axis_and_all_of_it_is_reached(kind):
+def test_every_value_lies_on_its_axis_and_all_of_it_is_reached(kind: str) -> None:
     points = draw(kind, 512)
     assert len({repr(point) for point in points}) == 512
     rates = np.array([point["schedule.learning_rate"] for point in points])
@@ -76,14 +79,14 @@ def test_every_value_lies_on_its_axis_and_all_of_it_is_reached(kind):
     assert all(float(f"{rate:.6g}") == rate for rate in rates)
 
 
-def test_sobol_points_lie_evenly():
+def test_sobol_points_lie_evenly() -> None:
     points = draw("sobol", 64, axes={"a": EvenInterval(range=(0, 1)), "b": EvenInterval(range=(0, 1))})
     cells = {(int(point["a"] * 8), int(point["b"] * 8)) for point in points}
     assert len(cells) == 64  # one in each
 
 
 @KINDS
-def test_all_of_a_few_settings_are_found_and_no_more(kind):
+def test_all_of_a_few_settings_are_found_and_no_more(kind: str) -> None:
     axes = {"a": Values((1, 2, 3)), "b": Range(range=(1, 5), step=1)}
     assert len(draw(kind, 15, axes=axes)) == 15
     assert len(draw(kind, 16, axes=axes)) == 15
@@ -103,7 +106,7 @@ def document(spec_of: Callable[..., SweepSpec]) -> Callable[..., dict[str, Any]]
     return build
 
 
-def test_every_setting_is_run_with_every_seed(document):
+def test_every_setting_is_run_with_every_seed(document: Callable[..., dict[str, Any]]) -> None:
     spec = parse_document(document())
     trials = spec.expand()
     assert spec.count() == len(trials) == 6
@@ -136,7 +139,7 @@ def test_every_setting_is_run_with_every_seed(document):
         ),
     ],
 )
-def test_a_faulty_search(document, arm, told):
+def test_a_faulty_search(document: Callable[..., dict[str, Any]], arm: dict[str, Any], told: list[str]) -> None:
     with pytest.raises(SpecError) as raised:
         parse_document(document(**arm))
     assert raised.value.faults == told
@@ -151,7 +154,7 @@ def test_a_faulty_search(document, arm, told):
         ("program.l2", {"range": [0, 1], "step": 1e-12}, ": must have at most 2^31 values to draw from"),
     ],
 )
-def test_a_faulty_axis(document, field, axis, told):
+def test_a_faulty_axis(document: Callable[..., dict[str, Any]], field: str, axis: dict[str, Any], told: str) -> None:
     wanted = document()
     wanted["arms"]["a"]["grid"][field] = axis
     with pytest.raises(SpecError) as raised:
@@ -167,7 +170,9 @@ def test_a_faulty_axis(document, field, axis, told):
         ("program.batch_size", {"range": [16, 64]}, "{range: [16, 64], step: 1}"),
     ],
 )
-def test_a_whole_number_needs_a_step_and_is_told_so_once(document, field, axis, step):
+def test_a_whole_number_needs_a_step_and_is_told_so_once(
+    document: Callable[..., dict[str, Any]], field: str, axis: dict[str, Any], step: str
+) -> None:
     wanted = document()
     wanted["arms"]["a"]["grid"][field] = axis
     with pytest.raises(SpecError) as raised:
@@ -176,7 +181,7 @@ def test_a_whole_number_needs_a_step_and_is_told_so_once(document, field, axis, 
     assert raised.value.faults == [f"arms.a.grid.{field}: {rule}"]
 
 
-def test_more_samples_than_settings(document):
+def test_more_samples_than_settings(document: Callable[..., dict[str, Any]]) -> None:
     grid = {"schedule.decay_epoch": {"range": [1, 4], "step": 1}}
     schedule = {"kind": "decay_at", "decay_factor": 0.1, "learning_rate": 0.1}
     with pytest.raises(SpecError) as raised:
@@ -185,7 +190,7 @@ def test_more_samples_than_settings(document):
     assert raised.value.faults == [f"arms.a.search.samples: {rule}"]
 
 
-def test_without_a_search_an_axis_needs_its_step(document):
+def test_without_a_search_an_axis_needs_its_step(document: Callable[..., dict[str, Any]]) -> None:
     wanted = document()
     del wanted["arms"]["a"]["search"]
     with pytest.raises(SpecError) as raised:
@@ -194,7 +199,7 @@ def test_without_a_search_an_axis_needs_its_step(document):
     assert raised.value.faults == [f"arms.a.grid.schedule.learning_rate: {rule}"]
 
 
-def test_more_samples_train_only_the_new_ones(shop, document):
+def test_more_samples_train_only_the_new_ones(shop: "Shop", document: Callable[..., dict[str, Any]]) -> None:
     first, frontier = shop.run(parse_document(document()))
     assert frontier.trained > 0
     curves = shop.curves(first)

@@ -16,12 +16,12 @@ def trial(tiny_program: Program) -> Trial:
     return Trial(number=0, name="a seed=0", arm="a", program=tiny_program, schedule=schedule, seed=0, epochs=8)
 
 
-def test_the_id_is_a_hash_of_the_canonical_json(trial):
+def test_the_id_is_a_hash_of_the_canonical_json(trial: Trial) -> None:
     text = json.dumps(trial.content(), sort_keys=True, separators=(",", ":"))
     assert trial.id == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def test_the_id_names_what_is_trained(trial):
+def test_the_id_names_what_is_trained(trial: Trial) -> None:
     assert replace(trial, number=3, name="b", arm="b", settings={"x": 1}).id == trial.id
     others = [
         replace(trial, seed=1),
@@ -32,12 +32,12 @@ def test_the_id_names_what_is_trained(trial):
     assert len({trial.id, *(other.id for other in others)}) == 5
 
 
-def test_a_trial_travels(trial):
+def test_a_trial_travels(trial: Trial) -> None:
     assert pickle.loads(pickle.dumps(trial)) == trial
     assert hash(pickle.loads(pickle.dumps(trial))) == hash(trial)
 
 
-def test_a_schedule_s_dictionary_is_json(trial):
+def test_a_schedule_s_dictionary_is_json(trial: Trial) -> None:
     values = schedule_to_dict(trial.schedule)
     assert values == json.loads(json.dumps(values))
     assert values["kind"] == "step"

@@ -1,5 +1,6 @@
 import math
 import time
+from typing import Any
 
 import pytest
 
@@ -7,7 +8,7 @@ from sweeps.errors import Faults, SpecError
 from sweeps.spec.yaml import MAX_BYTES, MAX_DEPTH, load_yaml
 
 
-def read(text, source="spec.yaml"):
+def read(text: str, source: str = "spec.yaml") -> Any:
     faults = Faults()
     value = load_yaml(text, source, faults)
     faults.raise_if_any(source)
@@ -43,29 +44,29 @@ def read(text, source="spec.yaml"):
         ("<<", "<<"),
     ],
 )
-def test_scalars_are_those_of_yaml_1_2(text, value):
+def test_scalars_are_those_of_yaml_1_2(text: str, value: float | int | bool | str | None) -> None:
     found = read(f"x: {text}")["x"]
     assert found == value
     assert type(found) is type(value)
 
 
-def test_nan_is_a_number():
+def test_nan_is_a_number() -> None:
     assert math.isnan(read("x: .nan")["x"])
     assert math.isnan(read('{"x": NaN}', "spec.json")["x"])
 
 
-def test_a_number_of_five_thousand_digits_is_a_float():
+def test_a_number_of_five_thousand_digits_is_a_float() -> None:
     assert read("x: " + "9" * 5001) == {"x": math.inf}
     assert read('{"x": %s}' % ("9" * 5001), "spec.json") == {"x": math.inf}
     assert read("x: 123456789012345678") == {"x": 123456789012345678}
 
 
-def test_yaml_and_json_agree():
+def test_yaml_and_json_agree() -> None:
     text = '{"a": [1, 2.5, true, null, {"b": "c"}]}'
     assert read(text) == read(text, "spec.json") == {"a": [1, 2.5, True, None, {"b": "c"}]}
 
 
-def test_keys_are_text():
+def test_keys_are_text() -> None:
     assert read("1: a\ntrue: b\nnull: c") == {"1": "a", "true": "b", "null": "c"}
 
 
@@ -77,13 +78,13 @@ def test_keys_are_text():
         ('{"a": [{"b": 1, "b": 2}]}', "spec.json", "a[0].b: duplicate key"),
     ],
 )
-def test_equal_keys(text, source, fault):
+def test_equal_keys(text: str, source: str, fault: str) -> None:
     with pytest.raises(SpecError) as raised:
         read(text, source)
     assert raised.value.faults == [fault]
 
 
-def test_every_pair_of_equal_keys_is_told():
+def test_every_pair_of_equal_keys_is_told() -> None:
     faults = Faults()
     value = load_yaml("a: 1\na: 2\nb: {c: 1, c: 2}\n", "spec.yaml", faults)
     assert value == {"a": 1, "b": {"c": 1}}
@@ -110,14 +111,14 @@ def test_every_pair_of_equal_keys_is_told():
         ("a: " + "x" * MAX_BYTES, f"must have at most {MAX_BYTES} bytes"),
     ],
 )
-def test_what_a_spec_may_not_contain(text, fault):
+def test_what_a_spec_may_not_contain(text: str, fault: str) -> None:
     with pytest.raises(SpecError, match="spec.yaml: ") as raised:
         read(text)
     assert len(raised.value.faults) == 1
     assert fault in raised.value.faults[0]
 
 
-def test_what_is_not_json():
+def test_what_is_not_json() -> None:
     with pytest.raises(SpecError, match="line 2, column 1: not JSON"):
         read('{"a": 1,\n}', "spec.json")
     with pytest.raises(SpecError, match=r"a: must be Unicode text"):
@@ -133,7 +134,7 @@ def test_what_is_not_json():
         "\n".join(" " * depth + "a:" for depth in range(300)),
     ],
 )
-def test_deep_nesting_is_refused_at_once(text):
+def test_deep_nesting_is_refused_at_once(text: str) -> None:
     before = time.process_time()
     with pytest.raises(SpecError, match=f"must be nested at most {MAX_DEPTH} deep"):
         read(text)
@@ -141,11 +142,11 @@ def test_deep_nesting_is_refused_at_once(text):
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100_000])
-def test_deep_json_is_refused(depth):
+def test_deep_json_is_refused(depth: int) -> None:
     with pytest.raises(SpecError, match=f"must be nested at most {MAX_DEPTH} deep"):
         read("[" * depth + "]" * depth, "spec.json")
 
 
 @pytest.mark.parametrize("source", ["spec.yaml", "spec.json"])
-def test_the_deepest_that_is_allowed(source):
+def test_the_deepest_that_is_allowed(source: str) -> None:
     read("[" * MAX_DEPTH + "]" * MAX_DEPTH, source)

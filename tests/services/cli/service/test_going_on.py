@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner, Result
 from services.cli.app import app
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus
-from workers.config import to_dict
+from workers.config import Program, to_dict
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -32,7 +33,9 @@ def abel(*words: str) -> Result:
     return CliRunner().invoke(app, list(words))
 
 
-def test_a_paused_sweep_is_refused_until_it_is_resumed(tiny_program, abel_home: Path, tmp_path: Path, start):
+def test_a_paused_sweep_is_refused_until_it_is_resumed(
+    tiny_program: Program, abel_home: Path, tmp_path: Path, start: Callable[..., Any]
+) -> None:
     (file := tmp_path / "paused.json").write_text(json.dumps(document(tiny_program)))
     run = start(command("run", str(file), "--no-tracking"))
     run.wait_for(lambda: (abel_home / "ledger.db").exists())

@@ -63,7 +63,7 @@ def shown(result: Result, *ids: str) -> tuple[int, list[str]]:
     return result.exit_code, [" ".join(re.sub("[─━]+", "─", line).split()) for line in text.splitlines()]
 
 
-def test_a_sweep_is_shown_as_a_submission_is(told, api, submitted):
+def test_a_sweep_is_shown_as_a_submission_is(told: Story, api: Api, submitted: Callable[[], str]) -> None:
     running = abel("list")
     id = submitted()
     ids = (id, told.sweep_id)
@@ -80,7 +80,7 @@ def test_a_sweep_is_shown_as_a_submission_is(told, api, submitted):
     assert f"{told.name}: finished" in lines
 
 
-def test_json_has_the_same_fields(told, api, submitted):
+def test_json_has_the_same_fields(told: Story, api: Api, submitted: Callable[[], str]) -> None:
     here = json.loads(abel("list", "--json").stdout)
     submitted()
     there = json.loads(abel("list", "--json", "--server", api.url).stdout)
@@ -89,7 +89,9 @@ def test_json_has_the_same_fields(told, api, submitted):
         assert here[0][name] == there[0][name], name
 
 
-def test_watch_follows_another_process_to_its_end(told, another_process, monkeypatch):
+def test_watch_follows_another_process_to_its_end(
+    told: Story, another_process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(home, "LEFT_SECONDS", 0.0)
     told.end(SweepStatus.INTERRUPTED)
     left = abel("watch", told.name)
@@ -102,7 +104,7 @@ def test_watch_follows_another_process_to_its_end(told, another_process, monkeyp
     assert (lost.exit_code, f"{told.name}: stopped" in lost.stderr) == (1, True)
 
 
-def test_a_running_sweep_is_paused_by_its_driver(told, another_process):
+def test_a_running_sweep_is_paused_by_its_driver(told: Story, another_process: Callable[..., Any]) -> None:
     told.end(SweepStatus.INTERRUPTED)
     other = another_process(Settings.from_env().ledger_url, told.sweep_id)
     asked = abel("pause", told.name)
@@ -115,13 +117,15 @@ def test_a_running_sweep_is_paused_by_its_driver(told, another_process):
         told.resume()
 
 
-def test_a_finished_sweep_cannot_be_paused(told):
+def test_a_finished_sweep_cannot_be_paused(told: Story) -> None:
     told.tell().end()
     assert abel("pause", told.name).output.split()[-1] == "finished"
     assert not told.ledger.is_paused(told.sweep_id)
 
 
-def test_a_submitted_sweep_is_paused_and_resumed_at_its_service(told, api, submitted):
+def test_a_submitted_sweep_is_paused_and_resumed_at_its_service(
+    told: Story, api: Api, submitted: Callable[[], str]
+) -> None:
     id = submitted()
     assert abel("pause", told.name).output.split()[-1] == "stopping"
     assert api.queue.submission(id).wanted is Wanted.PAUSED
@@ -131,7 +135,9 @@ def test_a_submitted_sweep_is_paused_and_resumed_at_its_service(told, api, submi
     assert done == [("console", "resume", id), ("console", "pause", id)]
 
 
-def test_logs_are_what_the_driver_or_the_job_printed_last(told, api, submitted, abel_home):
+def test_logs_are_what_the_driver_or_the_job_printed_last(
+    told: Story, api: Api, submitted: Callable[[], str], abel_home: Path
+) -> None:
     assert abel("logs", told.name).output == ""
     (abel_home / "logs" / f"driver-{told.sweep_id}.log").write_text("of the driver\n")
     assert abel("logs", told.name).output == "of the driver\n"
@@ -140,7 +146,7 @@ def test_logs_are_what_the_driver_or_the_job_printed_last(told, api, submitted, 
     assert abel("logs", told.name).output == "of the job\n"
 
 
-def test_without_a_server_nothing_is_submitted(told):
+def test_without_a_server_nothing_is_submitted(told: Story) -> None:
     done = abel("submit", "fig-s6a-digits")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.count("error: ") == 1

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oracle import is_trial
@@ -41,14 +43,14 @@ def spec(tmp_path: Path, tiny_program: Program) -> Path:
     return path
 
 
-def run(*arguments, **environment):
+def run(*arguments: Any, **environment: Any) -> subprocess.CompletedProcess[str]:
     command = [*ABEL, "run", *map(str, arguments), "--workers", "1"]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=300, check=False, env=os.environ | environment
     )
 
 
-def interrupted(path, **environment):
+def interrupted(path: Path, **environment: Any) -> tuple[Any, Any]:
     """The command after a Ctrl-C once the first epochs are recorded."""
     ledger = Path(os.environ["ABEL_HOME"]) / "ledger.db"
     running = subprocess.Popen(
@@ -66,7 +68,7 @@ def interrupted(path, **environment):
     return running.returncode, output
 
 
-def epochs(path):
+def epochs(path: Path) -> int:
     ledger = Ledger.open(f"sqlite:///{path}")
     try:
         return sum(row.epoch for sweep in ledger.sweeps() for row in ledger.trials(sweep.id))
@@ -74,7 +76,7 @@ def epochs(path):
         ledger.close()
 
 
-def points(home):
+def points(home: Path) -> list[tuple[Any, Any, int]]:
     """Every run of MLflow by name, and how many points its curves have."""
     client = MlflowClient(f"sqlite:///{home}/mlflow.db")
     (sweep,) = Ledger.open(f"sqlite:///{home}/ledger.db").sweeps()
@@ -85,7 +87,9 @@ def points(home):
     ]
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on_and_the_same_command_does(spec, abel_home, free_port):
+def test_ctrl_c_saves_and_says_how_to_go_on_and_the_same_command_does(
+    spec: Path, abel_home: Path, free_port: Callable[[], int]
+) -> None:
     unreachable = f"http://127.0.0.1:{free_port()}"
     code, output = interrupted(spec, ABEL_TRACKING_URI=unreachable)
     assert code == 130, output
@@ -115,7 +119,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_the_same_command_does(spec, abel
     assert sorted(points(abel_home)) == before
 
 
-def test_without_its_tracking_server_a_sweep_is_trained_all_the_same(spec, abel_home, free_port):
+def test_without_its_tracking_server_a_sweep_is_trained_all_the_same(
+    spec: Path, abel_home: Path, free_port: Callable[[], int]
+) -> None:
     spec.write_text(spec.read_text().replace(f"{EPOCHS}", "5"))
     done = run(spec, ABEL_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ def test_earlier_events_are_taken_in_silently_page_by_page() -> None:
     assert list(news.poll()) == [Item(trial="abel seed=0", text="minimum at 9, decay at 24")]
 
 
-def test_what_was_to_be_expected_is_no_news_and_errors_are_told_by_their_first_line() -> None:
+def test_expected_events_are_no_news_and_errors_show_one_line() -> None:
     log = Log()
     news = opened(log, t="a", u="b")
     log.add("trial_ended", trial="v", status="finished", epoch=9, error=None)

@@ -33,7 +33,7 @@ def submit(queue: Submissions) -> Callable[..., Submission]:
 
 
 @pytest.mark.databases
-def test_a_key_makes_one_submission_of_an_owner_and_no_other_request(queue):
+def test_a_key_makes_one_submission_of_an_owner_and_no_other_request(queue: Submissions) -> None:
     first, new = queue.submit("ada", "tiny", SPEC, {}, idempotency="k")
     again, newer = queue.submit("ada", "tiny", SPEC, {}, idempotency="k")
     assert (new, newer, again) == (True, False, first)
@@ -43,7 +43,7 @@ def test_a_key_makes_one_submission_of_an_owner_and_no_other_request(queue):
 
 
 @pytest.mark.databases
-def test_of_many_at_once_with_one_key_one_is_new(queue):
+def test_of_many_at_once_with_one_key_one_is_new(queue: Submissions) -> None:
     made = []
     threads = [
         threading.Thread(target=lambda: made.append(queue.submit("ada", "tiny", SPEC, {}, idempotency="k")))
@@ -57,7 +57,9 @@ def test_of_many_at_once_with_one_key_one_is_new(queue):
     assert sum(new for _, new in made) == 1
 
 
-def test_pages_are_newest_first_and_continue_where_the_last_one_ended(queue, submit):
+def test_pages_are_newest_first_and_continue_where_the_last_one_ended(
+    queue: Submissions, submit: Callable[..., Submission]
+) -> None:
     ids = [submit().id for _ in range(5)]
     submit("bob")
     seen, before = [], None
@@ -70,7 +72,9 @@ def test_pages_are_newest_first_and_continue_where_the_last_one_ended(queue, sub
 
 
 @pytest.mark.databases
-def test_a_launch_is_counted_once_and_only_for_what_is_wanted(queue, submit):
+def test_a_launch_is_counted_once_and_only_for_what_is_wanted(
+    queue: Submissions, submit: Callable[..., Submission]
+) -> None:
     one = submit()
     assert queue.count_launch(one, 2) == 1
     assert queue.count_launch(one, 2) is None  # another loop saw the same row
@@ -79,7 +83,9 @@ def test_a_launch_is_counted_once_and_only_for_what_is_wanted(queue, submit):
 
 
 @pytest.mark.databases
-def test_an_owner_has_at_most_so_many_open_ones(queue, submit, ledger):
+def test_an_owner_has_at_most_so_many_open_ones(
+    queue: Submissions, submit: Callable[..., Submission], ledger: Ledger
+) -> None:
     first = submit(idempotency="first", most_open=1)
     with pytest.raises(TooManyOpen, match="submissions: must be at most 1 without an outcome, got one more than 1"):
         submit(idempotency="second", most_open=1)
@@ -91,7 +97,9 @@ def test_an_owner_has_at_most_so_many_open_ones(queue, submit, ledger):
 
 
 @pytest.mark.databases
-def test_what_people_ask_for_is_in_the_audit_log_if_it_is_in_the_queue(queue, submit, ledger):
+def test_what_people_ask_for_is_in_the_audit_log_if_it_is_in_the_queue(
+    queue: Submissions, submit: Callable[..., Submission], ledger: Ledger
+) -> None:
     one = submit(idempotency="k")
     assert submit(idempotency="k").id == one.id
     queue.want(one.id, Wanted.PAUSED, "over budget")  # the service
@@ -103,7 +111,9 @@ def test_what_people_ask_for_is_in_the_audit_log_if_it_is_in_the_queue(queue, su
 
 
 @pytest.mark.databases
-def test_nothing_is_entered_that_the_audit_log_cannot_take(queue, submit, monkeypatch):
+def test_nothing_is_entered_that_the_audit_log_cannot_take(
+    queue: Submissions, submit: Callable[..., Submission], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = submit()
     monkeypatch.setattr("sweeps.ledger.submissions.queue.add_audit_row", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -114,7 +124,9 @@ def test_nothing_is_entered_that_the_audit_log_cannot_take(queue, submit, monkey
 
 
 @pytest.mark.databases
-def test_who_resumes_what_runs_does_not_reset_its_failed_launches(queue, submit):
+def test_who_resumes_what_runs_does_not_reset_its_failed_launches(
+    queue: Submissions, submit: Callable[..., Submission]
+) -> None:
     one = submit()
     queue.count_launch(one, None)
     assert queue.want(one.id, Wanted.RUNNING, actor="ada").failures == 1
@@ -122,7 +134,9 @@ def test_who_resumes_what_runs_does_not_reset_its_failed_launches(queue, submit)
 
 
 @pytest.mark.databases
-def test_one_process_takes_a_launch_and_an_older_one_writes_nothing(queue, submit, monkeypatch):
+def test_one_process_takes_a_launch_and_an_older_one_writes_nothing(
+    queue: Submissions, submit: Callable[..., Submission], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = submit()
     number = queue.count_launch(one, None)
     with pytest.raises(Fenced):
@@ -139,7 +153,7 @@ def test_one_process_takes_a_launch_and_an_older_one_writes_nothing(queue, submi
         queue.take(one.id, newer)
 
 
-def test_what_has_an_outcome_keeps_it(queue, submit):
+def test_what_has_an_outcome_keeps_it(queue: Submissions, submit: Callable[..., Submission]) -> None:
     one = submit()
     queue.settle(one.id, "cancelled")
     assert queue.want(one.id, Wanted.RUNNING).outcome == "cancelled"

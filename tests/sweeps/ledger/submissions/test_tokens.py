@@ -18,7 +18,7 @@ def tokens(database: str) -> Iterator[Tokens]:
 
 
 @pytest.mark.databases
-def test_a_token_is_known_by_its_text_and_no_column_holds_the_secret(tokens):
+def test_a_token_is_known_by_its_text_and_no_column_holds_the_secret(tokens: Tokens) -> None:
     token, shown = tokens.make("ada", ["submit", "read"], 5)
     assert (token.owner, token.scopes, token.expires_ms) == ("ada", ("read", "submit"), 5)
     assert tokens.known(shown) == token
@@ -43,14 +43,14 @@ def test_a_token_is_known_by_its_text_and_no_column_holds_the_secret(tokens):
         "abel_" + "9" * 5000,
     ],
 )
-def test_other_texts_are_nobodys(tokens, wrong):
+def test_other_texts_are_nobodys(tokens: Tokens, wrong: str) -> None:
     _, shown = tokens.make("ada", ["read"])
     assert tokens.known(wrong.format(shown)) is None
     id, _, secret = shown.removeprefix("abel_").partition("_")
     assert tokens.known(f"abel_{id}_{secret[::-1]}") is None
 
 
-def test_a_revoked_token_stays_revoked_and_an_unknown_one_cannot_be(tokens):
+def test_a_revoked_token_stays_revoked_and_an_unknown_one_cannot_be(tokens: Tokens) -> None:
     token, shown = tokens.make("ada", ["read"])
     tokens.revoke(token.id)
     first = tokens.known(shown).revoked_ms
@@ -61,19 +61,19 @@ def test_a_revoked_token_stays_revoked_and_an_unknown_one_cannot_be(tokens):
 
 
 @pytest.mark.parametrize("owner", ["", "a b", "../x", "é", "a" * 65, "a\n"])
-def test_an_owner_has_a_plain_name(tokens, owner):
+def test_an_owner_has_a_plain_name(tokens: Tokens, owner: str) -> None:
     with pytest.raises(LedgerError, match="owner: must be"):
         tokens.make(owner, ["read"])
 
 
-def test_scopes_are_known_ones(tokens):
+def test_scopes_are_known_ones(tokens: Tokens) -> None:
     with pytest.raises(LedgerError, match="must be some of read, submit, admin, got root"):
         tokens.make("ada", ["read", "root"])
     with pytest.raises(LedgerError, match="got none"):
         tokens.make("ada", [])
 
 
-def test_the_audit_log_keeps_its_order(tokens):
+def test_the_audit_log_keeps_its_order(tokens: Tokens) -> None:
     for action in ("submit", "pause"):
         tokens.note("ada", action, "3f9c")
     assert [(one.actor, one.action) for one in tokens.audit()] == [("ada", "pause"), ("ada", "submit")]

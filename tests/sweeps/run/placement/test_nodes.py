@@ -39,7 +39,7 @@ def test_processes_of_a_gang_are_on_different_nodes(slots: tuple[int, ...], host
     assert workers_on(nodes, options(hosts=hosts)) == workers
 
 
-def test_an_accelerator_is_known_by_the_label_or_the_resource_that_ray_gives_it() -> None:
+def test_an_accelerator_is_known_by_ray_s_label_or_resource() -> None:
     assert machine(labels={ACCELERATOR_LABEL: "A100"}, GPU=1).accelerator == "A100"
     assert machine(**{"GPU": 1, "accelerator_type:H100": 1}).accelerator == "H100"
     assert machine(GPU=1).accelerator == "no accelerator type"
@@ -64,7 +64,7 @@ def test_a_worker_that_fits_nowhere_is_refused(wanted: Options, said: str) -> No
     assert str(info.value) == said
 
 
-def test_accelerators_are_chosen_by_label_and_processors_by_avoiding_the_others() -> None:
+def test_accelerators_are_chosen_by_label_and_cpus_by_exclusion() -> None:
     nodes = [
         machine("a", {ACCELERATOR_LABEL: "A100"}, CPU=1, GPU=1),
         machine("b", {ACCELERATOR_LABEL: "H100"}, CPU=1, GPU=1),
