@@ -105,6 +105,7 @@ def test_the_report_s_measures_are_the_same(release: Path, tmp_path: Path) -> No
     assert "claims and the evidence here" in (tmp_path / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_epochs_of_the_release_before_are_adopted_and_nothing_is_left_to_train(
     spec: Path, abel_home: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_the_epochs_of_the_release_before_are_adopted_and_nothing_is_left_to_tra
     # A change of code that alters the bits of training fails here. The changelog must then say that `abel adopt` refuses.
     assert (adopted["outcome"], adopted["why"]) == ("adopted", [])
     assert (adopted["epochs"], adopted["checkpoints"], adopted["replayed"]) == (RECORDED, CHECKPOINTS, 8)
+    assert [one["outcome"] for one in told("adopt", SWEEP)] == ["nothing to adopt"]
     kept = told("plan", spec)
     assert (kept["epochs_known"], kept["epochs_remaining"], kept["reason"]) == (EPOCHS, [0, 0], None)
     ran = told("run", spec, "--no-tracking", "--workers", 1)
