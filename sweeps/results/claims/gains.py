@@ -1,11 +1,13 @@
 """A sweep's evidence for the paper's claims on what schedules gain, with L2 and without.
 
-As in `robustness_evidence`, every function raises `ValueError` with what is missing if there is no deciding number.
+Errors are those that the paper compares (`reported.py`). As in `robustness_evidence`, every function raises `ValueError` with
+what is missing if there is no deciding number.
 """
 
 from collections.abc import Callable, Mapping
 
 from sweeps.results.claims.evidence import Evidence
+from sweeps.results.claims.reported import as_reported
 from sweeps.results.claims.robustness_evidence import Seen, points_text
 from sweeps.results.claims.trial_rows import (
     Rows,
@@ -23,12 +25,12 @@ SMALL = "finished trials of a constant rate and of simple decay at a larger one"
 
 def gain(evidence: Evidence, margin: float) -> Seen:
     """Return what cosine gains over simple decay."""
-    return _gain(finished_rows(evidence))
+    return _gain(finished_rows(as_reported(evidence)))
 
 
 def gain_without_l2(evidence: Evidence, margin: float) -> Seen:
     """Return what cosine gains over simple decay without L2."""
-    return _gain(rows_by_l2(evidence)[1])
+    return _gain(rows_by_l2(as_reported(evidence))[1])
 
 
 def gain_with_l2(evidence: Evidence, margin: float) -> Seen:
@@ -38,8 +40,8 @@ def gain_with_l2(evidence: Evidence, margin: float) -> Seen:
 
 def small_rate_loss(evidence: Evidence, margin: float) -> Seen:
     """Return what the lowest constant rate loses to simple decay at a larger rate, with L2."""
-    found = mean_over_seeds(_small_rate_losses(evidence)(rows_by_l2(evidence)[0]), f"{SMALL}, with L2")
-    return Seen(found, f"with L2 the small rate's final error is {points_text(found)} above that of simple decay")
+    found = mean_over_seeds(_small_rate_losses(evidence)(rows_by_l2(as_reported(evidence))[0]), f"{SMALL}, with L2")
+    return Seen(found, f"with L2 the small rate's error is {points_text(found)} above that of simple decay")
 
 
 def small_rate_loss_with_l2(evidence: Evidence, margin: float) -> Seen:
@@ -76,7 +78,7 @@ def _small_rate_losses(evidence: Evidence) -> Callable[[Rows], dict[int, float]]
 def _more_with_l2(evidence: Evidence, by_seed: Callable[[Rows], Mapping[int, float]], verb: str, lack: str) -> Seen:
     """Return by how much a number of each seed is larger with L2 than without."""
     lack = f"{lack}, with L2 and without"
-    with_l2, without = (by_seed(rows) for rows in rows_by_l2(evidence))
+    with_l2, without = (by_seed(rows) for rows in rows_by_l2(as_reported(evidence)))
     more = mean_over_seeds(seed_differences(with_l2, without), lack)
     told = [points_text(mean_over_seeds(each, lack)) for each in (with_l2, without)]
     return Seen(more, f"{verb} {told[0]} with L2 and {told[1]} without: {points_text(more)} more")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from sweeps.results.claims import gains, norm_evidence
 from sweeps.results.claims.layers import TOP
 from sweeps.results.claims.norm_curves import LEAST_RISE
-from sweeps.results.claims.robustness_claims import ClaimPart, above_margin, above_zero, within_margin
+from sweeps.results.claims.robustness_claims import SIMPLE, ClaimPart, above_margin, above_zero, within_margin
 from sweeps.results.claims.robustness_evidence import Bound
 from sweeps.spec.sections import Claim
 
@@ -68,7 +68,7 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
     "l2_gap": (
         ClaimPart(
             says="A complex schedule gains more over simple decay with L2 than without.",
-            rule="simple decay's final error minus cosine's is larger with L2",
+            rule=f"{SIMPLE} minus cosine's is larger with L2",
             bound=above_zero,
             look=gains.gain_with_l2,
         ),
@@ -82,8 +82,8 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
     "small_rate": (
         ClaimPart(
             says="With L2 a small fixed rate loses to a large one that decays, however long the training.",
-            rule="at the lowest constant rate, in the longest trials, the final error is more than {margin} points above that "
-            "of simple decay at a larger rate",
+            rule="at the lowest constant rate, in the longest trials, the final error is more than {margin} points above "
+            f"{SIMPLE}, at a larger rate",
             bound=above_margin,
             look=gains.small_rate_loss,
         ),
@@ -97,7 +97,7 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
     "easy": (
         ClaimPart(
             says="On an easy task cosine is level with simple decay although the norm bounces.",
-            rule="their final errors differ by less than {margin} points",
+            rule=f"{SIMPLE} differs from cosine's by less than {{margin}} points",
             bound=within_margin,
             look=gains.gain,
         ),

@@ -96,7 +96,7 @@ def norms_by_scale(evidence: Evidence, margin: float) -> Seen:
     """Return the largest difference of the final norm from that at initial scale 1, in percent of it, at larger scales."""
     by_scale: dict[float, dict[int, float]] = defaultdict(dict)
     for row in finished_rows(evidence):
-        by_scale[program_value(evidence, row, SCALE)][row["seed"]] = float(_norms(evidence, row).iloc[-1])
+        by_scale[program_value(evidence.frames, row, SCALE)][row["seed"]] = float(_norms(evidence, row).iloc[-1])
     larger = sorted(scale for scale in by_scale if scale > 1)
     if 1 not in by_scale or not larger:
         raise ValueError("needs finished trials at initial scale 1 and at a larger one")
@@ -175,7 +175,7 @@ def _at_fixed_rate(rows: Rows, strength: str) -> Rows:
 
 def _smallest_scale(evidence: Evidence) -> tuple[Rows, Rows]:
     """Return the finished trials at the smallest initial scale and at scale 1."""
-    scales = [(row, program_value(evidence, row, SCALE)) for row in finished_rows(evidence)]
+    scales = [(row, program_value(evidence.frames, row, SCALE)) for row in finished_rows(evidence)]
     least = min((scale for _, scale in scales), default=1.0)
     plain = [row for row, scale in scales if scale == 1]
     if least >= 1 or not plain:

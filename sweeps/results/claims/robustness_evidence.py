@@ -13,6 +13,7 @@ import numpy as np
 from sweeps.results.axes import along, at_value, axes, heat, interaction, without
 from sweeps.results.claims.decay_time import Paired, decay_time
 from sweeps.results.claims.evidence import DECAY, FACTOR, RATE, Evidence, NormShape
+from sweeps.results.claims.reported import as_reported
 from sweeps.results.claims.sensitivity import last_decays
 from sweeps.results.comparison import best_setting, compare, difference, quantities, with_common_seeds
 from sweeps.results.confidence import ROUNDING, Difference, Level, Quantity, mean_difference, without_bounds
@@ -71,7 +72,8 @@ def _at(table: Grid) -> str:
 
 def _gains(evidence: Evidence, course: NormShape) -> dict[Scalar, Difference]:
     """Return what cosine gains over simple decay, by rate, at the rates at which the norm takes this course."""
-    simple, cosine = with_common_seeds(evidence.table("simple", "selected"), evidence.table("cosine", "selected"))
+    reported = as_reported(evidence)
+    simple, cosine = with_common_seeds(reported.table("simple", "final"), reported.table("cosine", "final"))
     courses = evidence.courses("simple")
     rates = [rate for rate in axes(cosine).get(RATE, (None,)) if courses.get(rate) is course]
     if not rates:
