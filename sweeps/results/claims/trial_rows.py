@@ -37,6 +37,24 @@ def rows_by_l2(evidence: Evidence) -> tuple[Rows, Rows]:
     return with_l2, without
 
 
+def longest_rows(rows: Rows) -> Rows:
+    """Return the trials with the largest number of epochs; none of none."""
+    longest = max((row["epochs"] for row in rows), default=0)
+    return [row for row in rows if row["epochs"] == longest]
+
+
+def shortest_rows(rows: Rows) -> Rows:
+    """Return the trials with the smallest number of epochs.
+
+    Raises:
+        ValueError: all are of one length.
+    """
+    lengths = {row["epochs"] for row in rows}
+    if len(lengths) < 2:
+        raise ValueError("needs finished trials of two lengths")
+    return [row for row in rows if row["epochs"] == min(lengths)]
+
+
 def program_value(frames: Frames, row: Row, name: str) -> float:
     """Return a number of a trial's program: that of its grid, of its arm, of the sweep, or the default."""
     spec = frames.spec
