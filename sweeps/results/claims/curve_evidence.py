@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.claims.evidence import Evidence
-from sweeps.results.claims.norm_evidence import bounce_before_decay, norm_by_epoch
+from sweeps.results.claims.norm_evidence import LEAST, bounce_before_decay, norm_by_epoch
 from sweeps.results.claims.robustness_evidence import Seen, points_text
 from sweeps.results.claims.trial_rows import (
     Row,
@@ -22,6 +22,7 @@ from sweeps.results.claims.trial_rows import (
     seed_differences,
     seed_means,
 )
+from sweeps.results.values import Interval
 from sweeps.results.wording import counted, percent, signed
 
 LATE = 85.0  # percent of training: when the last decay of ABEL and of simple decay is
@@ -30,25 +31,30 @@ LATE = 85.0  # percent of training: when the last decay of ABEL and of simple de
 class AfterDecay(NamedTuple):
     """The norm from a decay after a bounce to the next decay, or to the end.
 
-    `complete` says whether the norm had time for a new minimum: until another decay after a bounce, or for as many relaxation
+    `had_time` says whether the norm had time for a new minimum: until another decay after a bounce, or for as many relaxation
     times as it took to its first minimum. These are inversely proportional to the rate.
     """
 
     fall: float
     rise: float  # after the lowest norm
-    complete: bool
+    had_time: bool
+
+    @property
+    def depth(self) -> float:
+        """The smaller of the two."""
+        return min(self.fall, self.rise)
 
 
 def falls_again(evidence: Evidence, margin: float) -> Seen:
     """Return by how much the norm falls after ABEL's decays after a bounce, where it falls least."""
-    found = _weakest(evidence, lambda after: after.fall, lambda after: True)
-    return Seen(found.found, f"after {found.numbers} the norm falls by {signed(found.found)} % at least")
+    found, decays = _weakest(evidence, lambda after: after.fall, lambda after: True)
+    return Seen(found, f"after {counted(decays, 'decay')} the norm falls by {signed(found)} % at least")
 
 
 def new_minimum(evidence: Evidence, margin: float) -> Seen:
     """Return the depth of the bounces after ABEL's decays after a bounce, where it is lowest."""
-    found = _weakest(evidence, lambda after: min(after.fall, after.rise), lambda after: after.complete)
-    return Seen(found.found, f"after {found.numbers} the norm bounces by {signed(found.found)} % at least")
+    found, decays = _weakest(evidence, lambda after: after.depth, lambda after: after.had_time or after.depth > LEAST)
+    return Seen(found, f"after {counted(decays, 'decay')} the norm bounces by {signed(found)} % at least")
 
 
 def resemblance(evidence: Evidence, margin: float) -> Seen:
@@ -86,30 +92,32 @@ def cosine_is_late(evidence: Evidence, margin: float) -> Seen:
     return Seen(found, f"cosine's error is that far above ABEL's until {percent(found)} of training")
 
 
-def _weakest(evidence: Evidence, number: Callable[[AfterDecay], float], counts: Callable[[AfterDecay], bool]) -> Seen:
-    """Return a number of what follows ABEL's decays, of each trial where it is lowest, and after how many decays."""
+def _weakest(
+    evidence: Evidence, number: Callable[[AfterDecay], float], counts: Callable[[AfterDecay], bool]
+) -> tuple[Interval, int]:
+    """Return a number of what follows ABEL's decays, of each trial where it is lowest, and how many decays count."""
     rows = rows_of_kind(finished_rows(evidence), "abel")
     by_row = [(row, [number(after) for after in _after_decays(evidence, row) if counts(after)]) for row in rows]
     lack = "a finished trial of ABEL that decays after a bounce, and then has time for another one"
     found = mean_over_seeds(seed_means([(row, min(numbers)) for row, numbers in by_row if numbers]), lack)
-    return Seen(found, counted(sum(len(numbers) for _, numbers in by_row), "decay"))
+    return found, sum(len(numbers) for _, numbers in by_row)
 
 
 def _after_decays(evidence: Evidence, row: Row) -> Iterator[AfterDecay]:
-    """Yield what follows each of a trial's decays after a bounce."""
+    """Yield what follows each of a trial's decays after a bounce, but for those that its last, forced decay brings about."""
     norm, rates = norm_by_epoch(evidence, row), evidence.rates[row["trial_id"]]
-    for decay in row["bounce_epochs"]:
+    last = min(row["forced_epochs"], default=row["epoch"])
+    for decay in (epoch for epoch in row["bounce_epochs"] if epoch < last):
         until = min((epoch for epoch in row["decay_epochs"] if epoch > decay), default=row["epoch"])
         after = norm.loc[decay:until]
-        if len(after) > 1:
-            lowest = cast(int, after.idxmin())
-            slower = evidence.base_rates[row["trial_id"]] / float(rates[decay + 1])
-            time = bounce_before_decay(evidence, row).minimum * slower
-            yield AfterDecay(
-                fall=100 * float(1 - after[lowest] / after.iloc[0]),
-                rise=100 * float(after.loc[lowest:].max() / after[lowest] - 1),
-                complete=until in row["bounce_epochs"] or until - decay >= time,
-            )
+        lowest = cast(int, after.idxmin())
+        slower = evidence.base_rates[row["trial_id"]] / float(rates[decay + 1])
+        time = bounce_before_decay(evidence, row).minimum * slower
+        yield AfterDecay(
+            fall=100 * float(1 - after[lowest] / after.iloc[0]),
+            rise=100 * float(after.loc[lowest:].max() / after[lowest] - 1),
+            had_time=until in row["bounce_epochs"] or until - decay >= time,
+        )
 
 
 def _errors(evidence: Evidence) -> pd.DataFrame:

@@ -59,15 +59,15 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
     "again": (
         ClaimPart(
             says="After each decay after a bounce the norm falls again.",
-            rule="after each of ABEL's decays after a bounce it falls, until the next decay",
+            rule="after each of ABEL's decays after a bounce, before its last decay, it falls until the next decay",
             bound=above_zero,
             look=curve_evidence.falls_again,
         ),
         ClaimPart(
             says="Then a new minimum follows.",
             rule=f"after each of these decays it falls by more than {LEAST:g} % to a minimum and rises by more than that after "
-            "it, until the next decay; a decay is left out if ABEL's last decay or the end comes before as many relaxation "
-            "times as the norm took to its first minimum",
+            "it, until the next decay; a decay without this is left out if ABEL's last decay or the end comes before as many "
+            "relaxation times as the norm took to its first minimum",
             bound=_above(LEAST),
             look=curve_evidence.new_minimum,
         ),

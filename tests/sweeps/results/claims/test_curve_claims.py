@@ -60,6 +60,20 @@ def test_a_decay_soon_before_the_last_one_says_nothing_of_a_new_minimum() -> Non
     )
 
 
+def test_a_new_minimum_before_the_last_decay_counts_however_soon_it_comes() -> None:
+    soon = {"decay_epochs": (5, 10, 14), "forced_epochs": (14,), "rates": (0.1,) * 10 + (0.001,) * 4}
+    assert here(abel(NORM, (5, 10), **soon), "again") == [HELD, HELD]
+    (_, minimum) = evaluate_claims(evidence(abel(NORM, (5, 10), **soon)), ["again"], 2.0)
+    assert minimum.numbers.startswith("after 6 decays")
+
+
+def test_a_decay_that_the_last_one_brings_about_says_nothing() -> None:
+    """The norm falls as the rate does, which Algorithm 1 takes for the end of a bounce."""
+    norm = (*NORM[:10], 8.3, 8.3, 8.3, 8.3)
+    late = {"decay_epochs": (5, 10, 11), "bounce_epochs": (5, 11), "forced_epochs": (10,)}
+    assert here(abel(norm, **late), "again") == [HELD, HELD]
+
+
 def test_a_trial_without_a_bounce_decay_cannot_tell() -> None:
     assert here(abel(decays=()), "again") == [OPEN, OPEN]
     assert here(abel(NORM[:5], (5,)), "again") == [OPEN, OPEN], "it decays at the end"
