@@ -15,14 +15,18 @@ from sweeps.results.frames import Frames
 
 
 def as_reported(evidence: Evidence) -> Evidence:
-    """Return the sweep with the errors that the paper compares as its trials' final errors."""
+    """Return the sweep with the errors that the paper compares as its trials' final errors.
+
+    A column ``selected`` says which of them are those at the lowest training loss.
+    """
     trials = evidence.frames.trials
-    chosen = trials["trial_id"].isin(selected_trials(evidence))
+    chosen = trials["trial_id"].isin(_selected_trials(evidence))
     final = trials["final_error"].mask(chosen, trials["selected_error"])
-    return replace(evidence, frames=replace(evidence.frames, trials=trials.assign(final_error=final)))
+    told = trials.assign(final_error=final, selected=chosen)
+    return replace(evidence, frames=replace(evidence.frames, trials=told))
 
 
-def selected_trials(evidence: Evidence) -> set[str]:
+def _selected_trials(evidence: Evidence) -> set[str]:
     """Return the ids of the trials whose error at the lowest training loss counts.
 
     The seeds of a setting decide together: their mean error is larger after the last epoch than after the first one at the

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sweeps.results.claims.evidence import Evidence
-from sweeps.results.claims.reported import as_reported, selected_trials
+from sweeps.results.claims.reported import as_reported
 from sweeps.results.confidence import level
 from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
@@ -40,9 +40,8 @@ class TableEntry:
 
 def schedule_table(frames: Frames, guessing: float | None) -> list[TableEntry] | None:
     """Return the entries of every arm with a result, in the spec's order; None if there are none."""
-    evidence = Evidence(frames=frames, guessing=guessing)
-    arms, counted = frames.spec.get("arms", {}), as_reported(evidence).frames.counted(guessing)
-    counted = counted.assign(selected=counted["trial_id"].isin(selected_trials(evidence)))
+    reported = as_reported(Evidence(frames=frames, guessing=guessing)).frames
+    arms, counted = frames.spec.get("arms", {}), reported.counted(guessing)
     words = counted["settings"].map(lambda settings: setting(settings) if settings else "")
     alike = Counter(
         (arms.get(arm, {}).get("row"), kind) for arm, kind in set(zip(counted["arm"], counted["kind"], strict=True))
