@@ -25,7 +25,8 @@ from sweeps.results.claims.trial_rows import (
     seed_means,
     shortest_rows,
 )
-from sweeps.results.wording import bounded, signed
+from sweeps.results.confidence import level
+from sweeps.results.wording import bounded, percent, signed
 
 COSINE = "finished trials of cosine and simple decay"
 PLATEAU = "finished trials of plateau and ABEL"
@@ -100,14 +101,11 @@ def _decays(evidence: Evidence, kind: str) -> dict[int, float]:
 
 def _training_error(evidence: Evidence, rows: Rows) -> Seen:
     simple, errors = rows_of_kind(rows, "simple"), evidence.frames.curve("train_error")
-    known = [
-        (row, cast("pd.Series[float]", errors[row["trial_id"]].dropna())) for row in simple if row["trial_id"] in errors
-    ]
-    last = seed_means([(row, float(curve.iloc[-1])) for row, curve in known])
-    found = mean_over_seeds(last, "finished trials of simple decay that record their training error")
-    return Seen(
-        found, f"in {simple[0]['epochs']} epochs simple decay ends with a training error of {found.value:.2f} %"
-    )
+    curves = [cast("pd.Series[float]", errors[row["trial_id"]].dropna()) for row in simple if row["trial_id"] in errors]
+    if not curves:
+        raise ValueError("needs finished trials of simple decay that record their training error")
+    found = level([float(curve.iloc[-1]) for curve in curves]).interval()
+    return Seen(found, f"in {simple[0]['epochs']} epochs simple decay ends with a training error of {percent(found)}")
 
 
 def _gain(rows: Rows) -> Seen:
