@@ -112,13 +112,18 @@ Claim = Literal[
     "decay_factor",
     "rate",
     "bounce",
+    "milestone",
+    "again",
+    "curves",
     "no_l2",
     "slow_rate",
     "l2_gap",
     "small_rate",
     "easy",
+    "short_run",
     "scale",
     "plateau",
+    "no_plateau",
     "layers",
 ]
 Figure = Literal[
@@ -240,9 +245,10 @@ class Claims(Part):
         min_length=1,
         description="tuned: ABEL is level with step-wise; cosine: it helps only where the norm bounces; decay_time: when to "
         "decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on the rate; bounce: the norm falls and "
-        "rises; no_l2, slow_rate: it does not without L2 or at a small rate; l2_gap: with L2 a schedule gains more; "
-        "small_rate: with L2 a small fixed rate loses more; easy: cosine gains nothing; scale: of the initial weights; plateau: "
-        "it decays too often; layers: a few hold half of the norm.",
+        "rises; milestone: step-wise decays after that; again: the norm bounces after each of ABEL's decays; curves: ABEL's are "
+        "like step-wise's, and cosine is late; no_l2, slow_rate: the norm does not bounce without L2 or at a small rate; l2_gap: "
+        "with L2 a schedule gains more; small_rate: with L2 a small fixed rate loses more; easy, short_run: cosine gains none; "
+        "scale: of the initial weights; plateau, no_plateau: it decays too often, or never; layers: a few hold half of the norm.",
     )
     margin: Annotated[float, Field(gt=0)] = Field(
         default=0.2, description="Largest difference in points of error that counts as none; 0.2 in the paper."

@@ -18,8 +18,9 @@ def trial(arm: str, seed: int, errors: Sequence[float], settings: Mapping[str, A
     plain = {"trial_id": name, "name": name, "arm": arm, "kind": arm, "seed": seed, "settings": dict(settings)}
     ended = {"outcome": "finished", "epoch": len(errors), "epochs": len(errors), "error": "", "decay_epochs": ()}
     reached = {"minimum_error": min(errors), "final_error": errors[-1]}
+    unknown = dict.fromkeys(("losses", "train_errors", "rates"))
     events = {"bounce_epochs": (), "forced_epochs": ()}
-    return plain | ended | reached | events | {"norm": BOUNCE, "errors": errors, "losses": None, "layers": {}} | more
+    return plain | ended | reached | events | {"norm": BOUNCE, "errors": errors, **unknown, "layers": {}} | more
 
 
 def _selected(row: Mapping[str, Any]) -> float:
@@ -39,7 +40,8 @@ def evidence(
             ("test_error", row["errors"]),
             ("train_loss", row["losses"] or row["errors"]),
             *((f"{LAYER}{name}", norms) for name, norms in row["layers"].items()),
-            ("learning_rate_first", [row["settings"].get(RATE, 0.1)] * len(row["errors"])),
+            ("train_error", row["train_errors"] or ()),
+            ("learning_rate_first", row["rates"] or [row["settings"].get(RATE, 0.1)] * len(row["errors"])),
         )
         for epoch, value in enumerate(curve, start=1)
     ]

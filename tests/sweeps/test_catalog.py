@@ -13,6 +13,7 @@ from sweeps.spec.sections import Claim, Figure
 from sweeps.spec.sweep import json_schema, load_spec, parse_document, parse_spec
 from sweeps.spec.yaml import load_yaml
 from workers.config import to_dict
+from workers.data.augment import Augment
 from workers.tasks.classify import Classify
 
 
@@ -50,13 +51,23 @@ AT_PAPER_SIZE = [
     "fig-s10",
     "fig-s3",
     "fig-s4",
+    "fig-s4-cifar100",
     "fig-s5",
     "fig-s7",
     "small-rate",
     "table-s2",
 ]
 TABLES = ["table-1-cifar10", "table-1-cifar100", "table-1-svhn", "table-2-vision-cifar10", "table-2-vision-cifar100"]
-ON_IMAGENET = ["fig-3", "fig-s13", "fig-s2", "table-1-imagenet", "table-2-vision-imagenet"]
+ON_IMAGENET = {
+    "fig-1-imagenet": ["bounce", "milestone"],
+    "fig-3": ["decay_factor", "rate"],
+    "fig-s10-imagenet": ["bounce", "no_l2", "l2_gap"],
+    "fig-s13": ["rate"],
+    "fig-s2": ["layers"],
+    "fig-s3-imagenet": ["no_plateau"],
+    "table-1-imagenet": ["tuned"],
+    "table-2-vision-imagenet": ["l2_gap"],
+}
 
 
 def test_names() -> None:
@@ -107,7 +118,8 @@ def test_at_paper_size_the_settings_are_the_paper_s(name: str) -> None:
             svhn = program.data.name == "svhn_cropped"
             assert (program.model.depth, program.model.width) == ((16, 8) if svhn else (28, 10))
             small = name == "small-rate" and trial.schedule.learning_rate == 0.02
-            assert (trial.epochs, program.batch_size) == (160 if svhn else 1000 if small else 200, 128)
+            short = name == "fig-s4" and trial.arm.endswith("-short")
+            assert (trial.epochs, program.batch_size) == (160 if svhn else 1000 if small else 15 if short else 200, 128)
 
 
 def test_an_unknown_name() -> None:
@@ -260,16 +272,17 @@ def test_the_last_decay_is_varied_around_85_percent(name: str) -> None:
 def test_entries_name_the_claims_that_they_test() -> None:
     tested = {name: load_spec(name).claims for name in catalog.names()}
     assert {name: claims.tested for name, claims in tested.items() if claims} == {
-        "fig-1": ["bounce"],
-        "fig-2": ["bounce", "tuned"],
+        "fig-1": ["bounce", "milestone"],
+        "fig-2": ["bounce", "again", "curves", "tuned"],
         "fig-s10": ["no_l2", "l2_gap"],
         "fig-s3": ["plateau"],
-        "fig-s4": ["easy"],
+        "fig-s4": ["easy", "short_run"],
+        "fig-s4-cifar100": ["easy"],
         **dict.fromkeys(["fig-s5", "fig-s5-cifar10"], ["slow_rate"]),
         "fig-s7": ["scale"],
         "small-rate": ["small_rate"],
         "table-s2": ["cosine"],
-        **dict(zip(ON_IMAGENET, (["decay_factor", "rate"], ["rate"], ["layers"], ["tuned"], ["l2_gap"]), strict=True)),
+        **ON_IMAGENET,
         **dict.fromkeys(TABLES[:3], ["tuned"]),
         **dict.fromkeys(TABLES[3:], ["l2_gap"]),
         **{f"{name}-mini": tested[f"{name}-mini"].tested for name in MINIS},
@@ -282,8 +295,25 @@ def test_entries_name_the_claims_that_they_test() -> None:
     }
     for name in MINIS:
         paper = next((entry for entry in (name, f"{name}-cifar10") if entry in tested), None)
-        assert paper is None or tested[f"{name}-mini"].tested == tested[paper].tested
+        beyond = {"fig-s4": ["short_run"]}.get(name, [])  # a mini would cost more with a run of another length
+        assert paper is None or [*tested[f"{name}-mini"].tested, *beyond] == tested[paper].tested
     assert {tested[name].margin for name in ("fig-3", "fig-s1", "fig-s6a")} == {0.2}
+
+
+def test_panels_of_one_figure_differ_in_what_the_paper_varies() -> None:
+    of_100, of_10 = (load_spec(name) for name in ("fig-s4-cifar100", "fig-s4"))
+    assert {trial.program.data.name for trial in of_100.expand()} == {"cifar100"}
+    assert of_100.arms.keys() == {arm for arm in of_10.arms if not arm.endswith("-short")}
+    assert all(trial.program.augment == Augment() for spec in (of_100, of_10) for trial in spec.expand())
+    for name, other in (("fig-s10", "table-2-vision-cifar10"), ("fig-s10-imagenet", "table-2-vision-imagenet")):
+        trials, table = (
+            {(trial.program, trial.schedule) for trial in load_spec(one).expand()} for one in (name, other)
+        )
+        assert {schedule.kind for program, schedule in trials & table if program.l2} == {"cosine", "simple"}
+        assert {schedule.kind for program, schedule in trials & table if not program.l2} == {"cosine", "simple"}
+    assert {trial.program.optimizer.kind for trial in load_spec("fig-s10-imagenet").expand()} == {"adam"}
+    (plateau,) = {one.schedule for one in load_spec("fig-s3-imagenet").expand() if one.schedule.kind == "plateau"}
+    assert (plateau.patience, plateau.threshold, plateau.decay_factor) == (10, 1e-4, 0.1)
 
 
 def test_small_figures_s1_and_3_train_the_same_programs() -> None:

@@ -114,6 +114,11 @@ class Evidence:
         return rest | {name: value for name, value in schedule.items() if name not in varied}
 
     @cached_property
+    def rates(self) -> pd.DataFrame:
+        """The learning rates at which epochs begin: epochs down, trial ids across."""
+        return self.frames.curve("learning_rate_first")
+
+    @cached_property
     def base_rates(self) -> dict[str, float]:
         """The base rate of each trial, by trial id."""
         return base_rates(self.frames)

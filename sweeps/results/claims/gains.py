@@ -1,34 +1,61 @@
 """A sweep's evidence for the paper's claims on what schedules gain, with L2 and without.
 
-As in `robustness_evidence`, every function raises `ValueError` with what is missing if there is no deciding number.
+Errors are those that the paper compares (`reported.py`). As in `robustness_evidence`, every function raises `ValueError` with
+what is missing if there is no deciding number.
 """
 
 from collections.abc import Callable, Mapping
+from typing import cast
+
+import numpy as np
+import pandas as pd
 
 from sweeps.results.claims.evidence import Evidence
+from sweeps.results.claims.reported import as_reported
 from sweeps.results.claims.robustness_evidence import Seen, points_text
 from sweeps.results.claims.trial_rows import (
     Rows,
     final_errors,
     finished_rows,
+    longest_rows,
     mean_over_seeds,
     rows_by_l2,
     rows_of_kind,
     seed_differences,
+    seed_means,
+    shortest_rows,
 )
+from sweeps.results.confidence import level
+from sweeps.results.wording import bounded, percent, signed
 
 COSINE = "finished trials of cosine and simple decay"
+PLATEAU = "finished trials of plateau and ABEL"
 SMALL = "finished trials of a constant rate and of simple decay at a larger one"
 
 
 def gain(evidence: Evidence, margin: float) -> Seen:
-    """Return what cosine gains over simple decay."""
-    return _gain(finished_rows(evidence))
+    """Return what cosine gains over simple decay, in the longest trials."""
+    return _gain(longest_rows(finished_rows(as_reported(evidence))))
+
+
+def gain_in_shortest(evidence: Evidence, margin: float) -> Seen:
+    """Return what cosine gains over simple decay, in the shortest of trials of several lengths."""
+    return _gain(shortest_rows(finished_rows(as_reported(evidence))))
+
+
+def training_error(evidence: Evidence, margin: float) -> Seen:
+    """Return the training error at the end of simple decay, in the longest trials."""
+    return _training_error(evidence, longest_rows(finished_rows(evidence)))
+
+
+def training_error_in_shortest(evidence: Evidence, margin: float) -> Seen:
+    """Return the training error at the end of simple decay, in the shortest of trials of several lengths."""
+    return _training_error(evidence, shortest_rows(finished_rows(evidence)))
 
 
 def gain_without_l2(evidence: Evidence, margin: float) -> Seen:
     """Return what cosine gains over simple decay without L2."""
-    return _gain(rows_by_l2(evidence)[1])
+    return _gain(rows_by_l2(as_reported(evidence))[1])
 
 
 def gain_with_l2(evidence: Evidence, margin: float) -> Seen:
@@ -38,13 +65,47 @@ def gain_with_l2(evidence: Evidence, margin: float) -> Seen:
 
 def small_rate_loss(evidence: Evidence, margin: float) -> Seen:
     """Return what the lowest constant rate loses to simple decay at a larger rate, with L2."""
-    found = mean_over_seeds(_small_rate_losses(evidence)(rows_by_l2(evidence)[0]), f"{SMALL}, with L2")
-    return Seen(found, f"with L2 the small rate's final error is {points_text(found)} above that of simple decay")
+    found = mean_over_seeds(_small_rate_losses(evidence)(rows_by_l2(as_reported(evidence))[0]), f"{SMALL}, with L2")
+    return Seen(found, f"with L2 the small rate's error is {points_text(found)} above that of simple decay")
 
 
 def small_rate_loss_with_l2(evidence: Evidence, margin: float) -> Seen:
     """Return by how many points more the lowest constant rate loses to simple decay with L2 than without."""
     return _more_with_l2(evidence, _small_rate_losses(evidence), "the small rate loses", SMALL)
+
+
+def extra_decays_of_plateau(evidence: Evidence, margin: float) -> Seen:
+    """Return how many more decays a plateau schedule makes than ABEL."""
+    plateau, abel = (_decays(evidence, kind) for kind in ("plateau", "abel"))
+    found = mean_over_seeds(seed_differences(plateau, abel), f"{PLATEAU} with one seed")
+    means = [float(np.mean(list(counts.values()))) for counts in (plateau, abel)]
+    return Seen(found, f"plateau decays {means[0]:.1f} times, ABEL {means[1]:.1f} times: {signed(found)}")
+
+
+def decays_of_plateau(evidence: Evidence, margin: float) -> Seen:
+    """Return how many decays a plateau schedule makes."""
+    found = mean_over_seeds(_decays(evidence, "plateau"), "a finished trial of plateau")
+    return Seen(found, f"plateau decays {bounded(found)} times")
+
+
+def plateau_loss(evidence: Evidence, margin: float) -> Seen:
+    """Return by how much a plateau schedule's final error is above ABEL's."""
+    plateau, abel = (final_errors(rows_of_kind(finished_rows(evidence), kind)) for kind in ("plateau", "abel"))
+    found = mean_over_seeds(seed_differences(plateau, abel), f"{PLATEAU} with one seed")
+    return Seen(found, f"plateau's final error minus ABEL's is {points_text(found)}")
+
+
+def _decays(evidence: Evidence, kind: str) -> dict[int, float]:
+    return seed_means([(row, len(row["decay_epochs"])) for row in rows_of_kind(finished_rows(evidence), kind)])
+
+
+def _training_error(evidence: Evidence, rows: Rows) -> Seen:
+    simple, errors = rows_of_kind(rows, "simple"), evidence.frames.curve("train_error")
+    curves = [cast("pd.Series[float]", errors[row["trial_id"]].dropna()) for row in simple if row["trial_id"] in errors]
+    if not curves:
+        raise ValueError("needs finished trials of simple decay that record their training error")
+    found = level([float(curve.iloc[-1]) for curve in curves]).interval()
+    return Seen(found, f"in {simple[0]['epochs']} epochs simple decay ends with a training error of {percent(found)}")
 
 
 def _gain(rows: Rows) -> Seen:
@@ -67,8 +128,7 @@ def _small_rate_losses(evidence: Evidence) -> Callable[[Rows], dict[int, float]]
         if any(rates[row["trial_id"]] <= lowest for row in simple):
             raise ValueError(f"needs {SMALL}; the lowest constant rate is {lowest:g}")
         slow = [row for row in constant if rates[row["trial_id"]] == lowest]
-        longest = max((row["epochs"] for row in slow), default=0)
-        return seed_differences(final_errors([row for row in slow if row["epochs"] == longest]), final_errors(simple))
+        return seed_differences(final_errors(longest_rows(slow)), final_errors(simple))
 
     return losses
 
@@ -76,7 +136,7 @@ def _small_rate_losses(evidence: Evidence) -> Callable[[Rows], dict[int, float]]
 def _more_with_l2(evidence: Evidence, by_seed: Callable[[Rows], Mapping[int, float]], verb: str, lack: str) -> Seen:
     """Return by how much a number of each seed is larger with L2 than without."""
     lack = f"{lack}, with L2 and without"
-    with_l2, without = (by_seed(rows) for rows in rows_by_l2(evidence))
+    with_l2, without = (by_seed(rows) for rows in rows_by_l2(as_reported(evidence)))
     more = mean_over_seeds(seed_differences(with_l2, without), lack)
     told = [points_text(mean_over_seeds(each, lack)) for each in (with_l2, without)]
     return Seen(more, f"{verb} {told[0]} with L2 and {told[1]} without: {points_text(more)} more")

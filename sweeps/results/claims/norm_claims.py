@@ -1,21 +1,32 @@
-"""The rules of the paper's claims on the shape of the squared norm, and on what schedules gain where it bounces."""
+"""The rules of the paper's claims on the shape of the squared norm, on curves, and on what schedules gain where it bounces."""
 
 import math
 from collections.abc import Callable, Mapping
 
-from sweeps.results.claims import gains, norm_evidence
+from sweeps.results.claims import curve_evidence, gains, norm_evidence
 from sweeps.results.claims.layers import TOP
-from sweeps.results.claims.norm_curves import LEAST_RISE
-from sweeps.results.claims.robustness_claims import ClaimPart, above_margin, above_zero, within_margin
+from sweeps.results.claims.norm_evidence import CLEAR, LEAST, SAME, SMALLEST
+from sweeps.results.claims.robustness_claims import (
+    SIMPLE,
+    ClaimPart,
+    above_margin,
+    above_zero,
+    below_margin,
+    within_margin,
+)
 from sweeps.results.claims.robustness_evidence import Bound
 from sweeps.spec.sections import Claim
 
-LEAST = 100 * LEAST_RISE  # percent of the norm
-SAME = 10.0  # percent: norms that differ by less are taken as equal
+NONE = 0.1  # percent: the paper prints errors to this, and a training error below it as 0
+USUAL = f"at every scale but the {SMALLEST} smallest"
 
 
 def _above(number: float) -> Callable[[float], Bound]:
     return lambda margin: Bound(number, math.inf)
+
+
+def _within(number: float) -> Callable[[float], Bound]:
+    return lambda margin: Bound(-number, number)
 
 
 def _below(number: float) -> Callable[[float], Bound]:
@@ -30,6 +41,8 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             bound=_above(LEAST),
             look=norm_evidence.bounce,
         ),
+    ),
+    "milestone": (
         ClaimPart(
             says="A tuned step-wise schedule decays after the norm has bounced.",
             rule="its first milestone is later than the norm's minimum",
@@ -37,10 +50,48 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             look=norm_evidence.milestone,
         ),
         ClaimPart(
-            says="After a bounce and its decay the norm falls again.",
-            rule="after ABEL's first decay after a bounce it falls, until the next decay",
+            says="By then the growth of the norm has slowed.",
+            rule="in the first half of the epochs from its minimum to the first milestone it rises more than in the second",
             bound=above_zero,
-            look=norm_evidence.falls_again,
+            look=norm_evidence.slower_growth,
+        ),
+    ),
+    "again": (
+        ClaimPart(
+            says="After each decay after a bounce the norm falls again.",
+            rule="after each of ABEL's decays after a bounce, before its last decay, it falls until the next decay",
+            bound=above_zero,
+            look=curve_evidence.falls_again,
+        ),
+        ClaimPart(
+            says="Then a new minimum follows.",
+            rule=f"after each of these decays it falls by more than {LEAST:g} % to a minimum and rises by more than that after "
+            "it, until the next decay; a decay without this is left out if ABEL's last decay or the end comes before as many "
+            "relaxation times as the norm took to its first minimum",
+            bound=_above(LEAST),
+            look=curve_evidence.new_minimum,
+        ),
+    ),
+    "curves": (
+        ClaimPart(
+            says="ABEL's curves resemble those of step-wise decay.",
+            rule="after the first decay of the two its test error differs less from step-wise's than from cosine's, on average "
+            "over the epochs",
+            bound=above_zero,
+            look=curve_evidence.resemblance,
+        ),
+        ClaimPart(
+            says="Cosine reaches a comparable error.",
+            rule="its final error is less than {margin} points above ABEL's",
+            bound=below_margin,
+            look=curve_evidence.cosine_reaches,
+        ),
+        ClaimPart(
+            says="It does so only very late.",
+            rule=f"its test error is more than {{margin}} points above ABEL's until after {curve_evidence.LATE:g} % of training, "
+            "the time of ABEL's last decay",
+            bound=_above(curve_evidence.LATE),
+            look=curve_evidence.cosine_is_late,
         ),
     ),
     "no_l2": (
@@ -68,7 +119,7 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
     "l2_gap": (
         ClaimPart(
             says="A complex schedule gains more over simple decay with L2 than without.",
-            rule="simple decay's final error minus cosine's is larger with L2",
+            rule=f"{SIMPLE} minus cosine's is larger with L2",
             bound=above_zero,
             look=gains.gain_with_l2,
         ),
@@ -82,8 +133,8 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
     "small_rate": (
         ClaimPart(
             says="With L2 a small fixed rate loses to a large one that decays, however long the training.",
-            rule="at the lowest constant rate, in the longest trials, the final error is more than {margin} points above that "
-            "of simple decay at a larger rate",
+            rule="at the lowest constant rate, in the longest trials, the final error is more than {margin} points above "
+            f"{SIMPLE}, at a larger rate",
             bound=above_margin,
             look=gains.small_rate_loss,
         ),
@@ -96,8 +147,14 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
     ),
     "easy": (
         ClaimPart(
+            says="On an easy task simple decay reaches a training error of 0.",
+            rule=f"its final training error is below {NONE:g} %, in the longest trials",
+            bound=_below(NONE),
+            look=gains.training_error,
+        ),
+        ClaimPart(
             says="On an easy task cosine is level with simple decay although the norm bounces.",
-            rule="their final errors differ by less than {margin} points",
+            rule=f"in the longest trials {SIMPLE} differs from cosine's by less than {{margin}} points",
             bound=within_margin,
             look=gains.gain,
         ),
@@ -108,24 +165,64 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             look=norm_evidence.bounce,
         ),
     ),
+    "short_run": (
+        ClaimPart(
+            says="On an easy task, in a run of a few epochs, the norm does not bounce.",
+            rule=f"in the shortest trials, at a fixed rate, it falls or rises by less than {LEAST:g} % around its minimum",
+            bound=_below(LEAST),
+            look=norm_evidence.bounce_in_shortest,
+        ),
+        ClaimPart(
+            says="Simple decay reaches a training error of 0 all the same.",
+            rule=f"its final training error is below {NONE:g} %, in the shortest trials",
+            bound=_below(NONE),
+            look=gains.training_error_in_shortest,
+        ),
+        ClaimPart(
+            says="And cosine is level with it.",
+            rule=f"in the shortest trials {SIMPLE} differs from cosine's by less than {{margin}} points",
+            bound=within_margin,
+            look=gains.gain_in_shortest,
+        ),
+    ),
     "scale": (
         ClaimPart(
-            says="The final norm does not depend on the scale of the initial weights.",
-            rule=f"at scales above 1 it differs from that at scale 1 by less than {SAME:g} %",
-            bound=_below(SAME),
+            says="The final norm does not depend on the scale of the initial weights over a range.",
+            rule=f"{USUAL} it differs from that at scale 1 by less than {SAME:g} %",
+            bound=_within(SAME),
             look=norm_evidence.norms_by_scale,
         ),
         ClaimPart(
-            says="At a very small scale the norm does not bounce.",
-            rule=f"at the smallest scale it falls or rises by less than {LEAST:g} % around its minimum",
-            bound=_below(LEAST),
-            look=norm_evidence.smallest_scale_bounce,
+            says="Nor does the error.",
+            rule=f"{USUAL} the final error differs from that at scale 1 by less than {{margin}} points",
+            bound=within_margin,
+            look=norm_evidence.errors_by_scale,
         ),
         ClaimPart(
-            says="At a very small scale the error is larger.",
-            rule="at the smallest scale the final error is more than {margin} points above that at scale 1",
+            says="At these scales the norm clearly bounces.",
+            rule=f"{USUAL} it falls by more than {CLEAR:g} % and then rises by more than that",
+            bound=_above(CLEAR),
+            look=norm_evidence.bounces_by_scale,
+        ),
+        ClaimPart(
+            says="Also if it begins below the minimum that it has at scale 1.",
+            rule=f"{USUAL}, where it is below that minimum after the first epoch, it falls by more than {CLEAR:g} % and then "
+            "rises by more than that",
+            bound=_above(CLEAR),
+            look=norm_evidence.bounce_from_below,
+        ),
+        ClaimPart(
+            says="At very small scales the norm does not bounce.",
+            rule=f"at each of the {SMALLEST} smallest scales it falls by less than {CLEAR:g} % before it rises, or rises by less "
+            "than that after it falls",
+            bound=_below(CLEAR),
+            look=norm_evidence.smallest_scale_bounces,
+        ),
+        ClaimPart(
+            says="At very small scales the final error is larger.",
+            rule=f"at each of the {SMALLEST} smallest scales it is more than {{margin}} points above that at scale 1",
             bound=above_margin,
-            look=norm_evidence.smallest_scale_error,
+            look=norm_evidence.smallest_scale_errors,
         ),
     ),
     "plateau": (
@@ -133,7 +230,21 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
             says="A plateau schedule decays far more often than ABEL.",
             rule="it makes more decays",
             bound=above_zero,
-            look=norm_evidence.extra_decays_of_plateau,
+            look=gains.extra_decays_of_plateau,
+        ),
+    ),
+    "no_plateau": (
+        ClaimPart(
+            says="Where the loss keeps falling slightly, a plateau schedule never decays.",
+            rule="it makes fewer than one decay in two trials",
+            bound=_below(0.5),
+            look=gains.decays_of_plateau,
+        ),
+        ClaimPart(
+            says="So its error is far above ABEL's.",
+            rule="its final error is more than {margin} points above ABEL's",
+            bound=above_margin,
+            look=gains.plateau_loss,
         ),
     ),
     "layers": (

@@ -4,7 +4,9 @@ As in `robustness_evidence`, every function raises `ValueError` with what is mis
 falls are in percent of the norm.
 """
 
+import math
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -13,24 +15,33 @@ import pandas as pd
 from abel.curves import Bounce, bounces
 from sweeps.results.claims.evidence import COLLAPSE, Evidence
 from sweeps.results.claims.layers import TOP, LayerNorms
-from sweeps.results.claims.robustness_evidence import Seen, points_text
+from sweeps.results.claims.norm_curves import LEAST_RISE
+from sweeps.results.claims.robustness_evidence import Bound, Seen, all_keep
 from sweeps.results.claims.trial_rows import (
     SCALE,
     Row,
     Rows,
     final_errors,
     finished_rows,
+    longest_rows,
     mean_over_seeds,
     program_value,
     rows_by_l2,
     rows_of_kind,
     seed_differences,
     seed_means,
+    shortest_rows,
 )
-from sweeps.results.confidence import mean_difference
+from sweeps.results.confidence import Floats, mean_difference
 from sweeps.results.wording import bounded, signed
 
-FIXED_RATE = ("constant", "step", "abel")  # whose rate does not change before their first decay, in order of preference
+LEAST = 100 * LEAST_RISE  # percent of the norm
+# Percent of the norm, both ours: the paper calls bounces clear, and final norms the same, by its figure S7 alone.
+CLEAR, SAME = 5.0, 10.0
+DEEP, SHALLOW = Bound(CLEAR, math.inf), Bound(-math.inf, CLEAR)
+SMALLEST = 2  # initial scales at which the paper's network loses the bounce (figure S7)
+# Schedules whose rate does not change before their first decay, in order of preference.
+FIXED_RATE = ("constant", "step", "abel", "simple")
 
 
 def bounce(evidence: Evidence, margin: float) -> Seen:
@@ -42,33 +53,31 @@ def bounce(evidence: Evidence, margin: float) -> Seen:
 def milestone(evidence: Evidence, margin: float) -> Seen:
     """Return how many epochs after the norm's minimum a step-wise schedule first decays."""
     rows = [row for row in rows_of_kind(finished_rows(evidence), "step") if row["decay_epochs"]]
-    after = [(row, row["decay_epochs"][0] - _before_decay(evidence, row).minimum) for row in rows]
+    after = [(row, row["decay_epochs"][0] - bounce_before_decay(evidence, row).minimum) for row in rows]
     found = mean_over_seeds(seed_means(after), "a finished step-wise trial that decays")
     return Seen(found, f"the first milestone is {signed(found)} epochs after the norm's minimum")
 
 
-def falls_again(evidence: Evidence, margin: float) -> Seen:
-    """Return by how much the norm falls after ABEL's first decay after a bounce, until the next decay."""
-    fallen = []
-    for row in rows_of_kind(finished_rows(evidence), "abel"):
-        if row["bounce_epochs"]:
-            first = row["bounce_epochs"][0]
-            until = min(
-                epoch for epoch in (*row["decay_epochs"], row["epoch"]) if epoch > first or epoch == row["epoch"]
-            )
-            after = _norms(evidence, row).loc[first:until]
-            fallen.append((row, 100 * (1 - after.min() / after.iloc[0])))
-    found = mean_over_seeds(seed_means(fallen), "a finished trial of ABEL that decays after a bounce")
-    return Seen(found, f"after its first decay the norm falls by {signed(found)} %")
+def slower_growth(evidence: Evidence, margin: float) -> Seen:
+    """Return how much less the norm rises in the second half of the epochs from its minimum to the first milestone."""
+    slower = []
+    for row in rows_of_kind(finished_rows(evidence), "step"):
+        if row["decay_epochs"]:
+            first, last = bounce_before_decay(evidence, row).minimum, row["decay_epochs"][0]
+            low, half, high = norm_by_epoch(evidence, row).loc[[first, (first + last) // 2, last]]
+            slower.append((row, 100 * (2 * half - low - high) / low))
+    found = mean_over_seeds(seed_means(slower), "a finished step-wise trial that decays")
+    return Seen(found, f"of the minimum, the norm rises {signed(found)} % more in the first half than in the second")
 
 
 def fall_without_l2(evidence: Evidence, margin: float) -> Seen:
-    """Return by how much the norm falls to its minimum, at a fixed rate without L2."""
-    rows = _at_fixed_rate(rows_by_l2(evidence)[1], "of 0")
-    found = mean_over_seeds(
-        seed_means([(row, 100 * _before_decay(evidence, row).fall) for row in rows]), "finished trials"
-    )
-    return Seen(found, f"the norm falls by {signed(found)} % to its minimum")
+    """Return the largest fall of the norm from any earlier epoch, at a fixed rate without L2."""
+    falls = []
+    for row in _at_fixed_rate(rows_by_l2(evidence)[1], "of 0"):
+        norm = norm_by_epoch(evidence, row).loc[: _until(row)]
+        falls.append((row, 100 * float((1 - norm / norm.cummax()).max())))
+    found = mean_over_seeds(seed_means(falls), "finished trials")
+    return Seen(found, f"the norm falls by {signed(found)} % at most")
 
 
 def decays_without_l2(evidence: Evidence, margin: float) -> Seen:
@@ -79,6 +88,12 @@ def decays_without_l2(evidence: Evidence, margin: float) -> Seen:
     return Seen(found, f"ABEL decays {signed(found)} times after a bounce")
 
 
+def bounce_in_shortest(evidence: Evidence, margin: float) -> Seen:
+    """Return the depth of the norm's bounce in the shortest of trials of several lengths, with L2 and at a fixed rate."""
+    rows = shortest_rows(rows_by_l2(evidence)[0])
+    return _depth(evidence, _at_fixed_rate(rows, "above 0"), f"in {rows[0]['epochs']} epochs ")
+
+
 def bounce_at_slowest(evidence: Evidence, margin: float) -> Seen:
     """Return the depth of the norm's bounce at the lowest of several rates, in the longest trials there."""
     rates = evidence.base_rates
@@ -87,53 +102,61 @@ def bounce_at_slowest(evidence: Evidence, margin: float) -> Seen:
     if len(used) < 2:
         raise ValueError("needs finished trials at two rates")
     slow = [row for row in rows if rates[row["trial_id"]] == min(used)]
-    longest = max(row["epochs"] for row in slow)
-    where = f"at rate {min(used):g} in {longest} epochs "
-    return _depth(evidence, [row for row in slow if row["epochs"] == longest], where)
+    longest = longest_rows(slow)
+    return _depth(evidence, longest, f"at rate {min(used):g} in {longest[0]['epochs']} epochs ")
 
 
 def norms_by_scale(evidence: Evidence, margin: float) -> Seen:
-    """Return the largest difference of the final norm from that at initial scale 1, in percent of it, at larger scales."""
-    by_scale: dict[float, dict[int, float]] = defaultdict(dict)
-    for row in finished_rows(evidence):
-        by_scale[program_value(evidence, row, SCALE)][row["seed"]] = float(_norms(evidence, row).iloc[-1])
-    larger = sorted(scale for scale in by_scale if scale > 1)
-    if 1 not in by_scale or not larger:
-        raise ValueError("needs finished trials at initial scale 1 and at a larger one")
-    plain = by_scale[1]
-    apart = {
-        seed: max(100 * abs(by_scale[scale].get(seed, norm) / norm - 1) for scale in larger)
-        for seed, norm in plain.items()
+    """Return the final norm's difference from that at initial scale 1, in percent of it, at the scale where it is decisive."""
+    final = {
+        scale: seed_means([(row, float(norm_by_epoch(evidence, row).iloc[-1])) for row in rows])
+        for scale, rows in _usual_scales(evidence).items()
     }
-    found = mean_over_seeds(apart, "finished trials at initial scale 1")
-    return Seen(found, f"at scales 1 to {larger[-1]:g} the final norm differs by at most {signed(found)} %")
+    apart = {
+        scale: {seed: 100 * (norms[seed] / norm - 1) for seed, norm in final[1.0].items() if seed in norms}
+        for scale, norms in final.items()
+        if scale != 1
+    }
+    return _at_every_scale(apart, Bound(-SAME, SAME), "the final norm differs by {} %")
 
 
-def smallest_scale_bounce(evidence: Evidence, margin: float) -> Seen:
-    """Return the depth of the norm's bounce at the smallest initial scale."""
-    smallest, _ = _smallest_scale(evidence)
-    return _depth(evidence, smallest)
+def errors_by_scale(evidence: Evidence, margin: float) -> Seen:
+    """Return the final error's difference from that at initial scale 1, at the scale where it is decisive."""
+    errors = {scale: final_errors(rows) for scale, rows in _usual_scales(evidence).items()}
+    apart = {scale: seed_differences(errors[scale], errors[1.0]) for scale in errors if scale != 1}
+    return _at_every_scale(apart, Bound(-margin, margin), "the final error differs by {} points")
 
 
-def smallest_scale_error(evidence: Evidence, margin: float) -> Seen:
-    """Return how much larger the final error is at the smallest initial scale than at scale 1."""
-    smallest, plain = _smallest_scale(evidence)
-    found = mean_over_seeds(
-        seed_differences(final_errors(smallest), final_errors(plain)), "finished trials at both scales with one seed"
-    )
-    return Seen(found, f"compared with scale 1 the final error changes by {points_text(found)}")
+def bounces_by_scale(evidence: Evidence, margin: float) -> Seen:
+    """Return the depth of the norm's deepest bounce, at the scale where it is decisive."""
+    deep = {scale: _dips(evidence, rows) for scale, rows in _usual_scales(evidence).items()}
+    return _at_every_scale(deep, DEEP, "the norm bounces by {} %")
 
 
-def extra_decays_of_plateau(evidence: Evidence, margin: float) -> Seen:
-    """Return how many more decays a plateau schedule makes than ABEL."""
-    rows = finished_rows(evidence)
-    plateau, abel = (
-        seed_means([(row, len(row["decay_epochs"])) for row in rows_of_kind(rows, kind)])
-        for kind in ("plateau", "abel")
-    )
-    found = mean_over_seeds(seed_differences(plateau, abel), "finished trials of plateau and ABEL with one seed")
-    means = [float(np.mean(list(counts.values()))) for counts in (plateau, abel)]
-    return Seen(found, f"plateau decays {means[0]:.1f} times, ABEL {means[1]:.1f} times: {signed(found)}")
+def bounce_from_below(evidence: Evidence, margin: float) -> Seen:
+    """Return the same at scales at which the norm begins below its minimum at scale 1."""
+    scales = _usual_scales(evidence)
+    least = np.mean([norm_by_epoch(evidence, row).min() for row in scales[1.0]])
+    starts = {scale: np.mean([norm_by_epoch(evidence, row).iloc[0] for row in rows]) for scale, rows in scales.items()}
+    below = {scale: _dips(evidence, rows) for scale, rows in scales.items() if starts[scale] < least}
+    if not below:
+        raise ValueError(
+            f"needs a scale, apart from the {SMALLEST} smallest, at which the norm is below the minimum of scale 1 after an epoch"
+        )
+    return _at_every_scale(below, DEEP, "the norm bounces by {} %")
+
+
+def smallest_scale_bounces(evidence: Evidence, margin: float) -> Seen:
+    """Return the depth of the norm's deepest bounce at the smallest scales, where it is decisive."""
+    deep = {scale: _dips(evidence, rows) for scale, rows in _smallest_scales(evidence).items()}
+    return _at_every_scale(deep, SHALLOW, "the norm bounces by {} %")
+
+
+def smallest_scale_errors(evidence: Evidence, margin: float) -> Seen:
+    """Return how much larger the final error is at the smallest scales than at scale 1, where it is decisive."""
+    plain = final_errors(_by_scale(evidence)[1.0])
+    apart = {scale: seed_differences(final_errors(rows), plain) for scale, rows in _smallest_scales(evidence).items()}
+    return _at_every_scale(apart, Bound(margin, math.inf), "the final error is {} points above that of scale 1")
 
 
 def share_of_top_layers(evidence: Evidence, margin: float) -> Seen:
@@ -158,7 +181,7 @@ def _layers(evidence: Evidence) -> LayerNorms:
 
 def _depth(evidence: Evidence, rows: Rows, where: str = "") -> Seen:
     """Return how deep the bounce is: the smaller of the norm's fall to its minimum and its rise after it."""
-    wholes = [(row, _before_decay(evidence, row)) for row in rows]
+    wholes = [(row, bounce_before_decay(evidence, row)) for row in rows]
     found = mean_over_seeds(
         seed_means([(row, 100 * min(whole.fall, whole.rise)) for row, whole in wholes]), "finished trials"
     )
@@ -170,27 +193,71 @@ def _at_fixed_rate(rows: Rows, strength: str) -> Rows:
     for kind in FIXED_RATE:
         if own := rows_of_kind(rows, kind):
             return own
-    raise ValueError(f"needs a finished trial with an L2 {strength} of a constant rate, of steps or of ABEL")
+    raise ValueError(
+        f"needs a finished trial with an L2 {strength} of a constant rate, of steps, of ABEL or of simple decay"
+    )
 
 
-def _smallest_scale(evidence: Evidence) -> tuple[Rows, Rows]:
-    """Return the finished trials at the smallest initial scale and at scale 1."""
-    scales = [(row, program_value(evidence, row, SCALE)) for row in finished_rows(evidence)]
-    least = min((scale for _, scale in scales), default=1.0)
-    plain = [row for row, scale in scales if scale == 1]
-    if least >= 1 or not plain:
-        raise ValueError("needs finished trials at initial scale 1 and at a smaller one")
-    return [row for row, scale in scales if scale == least], plain
+def _by_scale(evidence: Evidence) -> dict[float, Rows]:
+    """Return the finished trials by initial scale, in ascending order.
+
+    Raises:
+        ValueError: there are none at scale 1, at the smallest scales below it, or at another one.
+    """
+    found: dict[float, list[Row]] = defaultdict(list)
+    for row in finished_rows(evidence):
+        found[program_value(evidence.frames, row, SCALE)].append(row)
+    scales = sorted(found)
+    if 1 not in scales[SMALLEST:] or len(scales) < SMALLEST + 2:
+        raise ValueError(
+            f"needs finished trials at initial scale 1, at {SMALLEST} smaller ones, and at one above those"
+        )
+    return {scale: found[scale] for scale in scales}
 
 
-def _before_decay(evidence: Evidence, row: Row) -> Bounce:
+def _smallest_scales(evidence: Evidence) -> dict[float, Rows]:
+    return dict(list(_by_scale(evidence).items())[:SMALLEST])
+
+
+def _usual_scales(evidence: Evidence) -> dict[float, Rows]:
+    return dict(list(_by_scale(evidence).items())[SMALLEST:])
+
+
+def _at_every_scale(numbers: Mapping[float, Mapping[int, float]], bound: Bound, says: str) -> Seen:
+    """Return the verdict on numbers by scale and seed that must all satisfy a bound, with the number that decided it."""
+    found = {
+        scale: mean_over_seeds(by_seed, "finished trials at all scales with one seed")
+        for scale, by_seed in numbers.items()
+    }
+    here, decisive = all_keep(bound, list(found.values()))
+    each = "; ".join(f"at {scale:g} {says.format(signed(one))}" for scale, one in found.items())
+    return Seen(decisive, each, here)
+
+
+def _dips(evidence: Evidence, rows: Rows) -> dict[int, float]:
+    """Return the depth of the norm's deepest bounce by seed; the norm may rise before it, from a small initial scale."""
+    return seed_means([(row, _deepest(np.asarray(norm_by_epoch(evidence, row), float))) for row in rows])
+
+
+def _deepest(norms: Floats) -> float:
+    """Return the largest over the epochs of the smaller of the norm's fall before and its rise after."""
+    before, after = np.maximum.accumulate(norms), np.maximum.accumulate(norms[::-1])[::-1]
+    return 100 * float(np.minimum(1 - norms / before, after / norms - 1).max())
+
+
+def bounce_before_decay(evidence: Evidence, row: Row) -> Bounce:
     """Return the norm up to the trial's first decay as one bounce."""
-    until = row["decay_epochs"][0] if row["decay_epochs"] else row["epoch"]
-    found = bounces(_norms(evidence, row).loc[:until]).whole
+    found = bounces(norm_by_epoch(evidence, row).loc[: _until(row)]).whole
     if found.fall >= COLLAPSE:
         raise ValueError(f"needs a network that trains; in {row['name']} the norm collapses")
     return found
 
 
-def _norms(evidence: Evidence, row: Row) -> "pd.Series[float]":
+def _until(row: Row) -> int:
+    """Return the epoch of a trial's first decay, or its last one."""
+    return int(row["decay_epochs"][0] if row["decay_epochs"] else row["epoch"])
+
+
+def norm_by_epoch(evidence: Evidence, row: Row) -> "pd.Series[float]":
+    """Return a trial's squared norm by epoch."""
     return cast("pd.Series[float]", evidence.norms[row["trial_id"]].dropna())

@@ -13,6 +13,7 @@ import numpy as np
 from sweeps.results.axes import along, at_value, axes, heat, interaction, without
 from sweeps.results.claims.decay_time import Paired, decay_time
 from sweeps.results.claims.evidence import DECAY, FACTOR, RATE, Evidence, NormShape
+from sweeps.results.claims.reported import as_reported
 from sweeps.results.claims.sensitivity import last_decays
 from sweeps.results.comparison import best_setting, compare, difference, quantities, with_common_seeds
 from sweeps.results.confidence import ROUNDING, Difference, Level, Quantity, mean_difference, without_bounds
@@ -71,7 +72,8 @@ def _at(table: Grid) -> str:
 
 def _gains(evidence: Evidence, course: NormShape) -> dict[Scalar, Difference]:
     """Return what cosine gains over simple decay, by rate, at the rates at which the norm takes this course."""
-    simple, cosine = with_common_seeds(evidence.table("simple", "selected"), evidence.table("cosine", "selected"))
+    reported = as_reported(evidence)
+    simple, cosine = with_common_seeds(reported.table("simple", "final"), reported.table("cosine", "final"))
     courses = evidence.courses("simple")
     rates = [rate for rate in axes(cosine).get(RATE, (None,)) if courses.get(rate) is course]
     if not rates:
@@ -118,7 +120,7 @@ def timing(evidence: Evidence, margin: float) -> Seen:
     others = without(table, DECAY, pair.later)
     (own, reached), apart = compare(abel, table)["best"]
     _, late = compare(at_value(table, DECAY, pair.later), others)["best"]
-    here, found = _all_keep(Bound(-math.inf, margin), (apart.value, late.value))
+    here, found = all_keep(Bound(-math.inf, margin), (apart.value, late.value))
     best, other = (dict(best_setting(one))[DECAY] for one in (table, others))
     times = ", ".join(str(epochs[0]) if epochs else "none" for _, epochs in sorted(_bounces(evidence).items()))
     return Seen(
@@ -138,7 +140,7 @@ def _pair(evidence: Evidence) -> Paired:
     return numbers.paired
 
 
-def _all_keep(bound: Bound, found: Sequence[Interval]) -> tuple[Held, Interval]:
+def all_keep(bound: Bound, found: Sequence[Interval]) -> tuple[Held, Interval]:
     """Return the verdict on numbers that must all satisfy a bound, and the number that decided it."""
     verdicts = [bound.verdict(one) for one in found]
     here = next(held for held in (Held.NOT_HELD, Held.CANNOT_TELL, Held.HELD) if held in verdicts)
@@ -226,7 +228,7 @@ def extreme(evidence: Evidence, margin: float) -> Seen:
     own, *others = (_at_rate(evidence, kind, rate) for kind in ("abel", *OTHERS))
     here, found = trains.verdict(own), own
     if here is Held.HELD:
-        here, found = _all_keep(Bound(trains.high, math.inf), others)
+        here, found = all_keep(Bound(trains.high, math.inf), others)
     numbers = ", ".join(f"{kind} {percent(one)}" for kind, one in zip(("ABEL", *OTHERS), (own, *others), strict=True))
     told = f"at rate {rate}, {numbers}; guessing is {abel.guessing:g} %"
     if here is Held.NOT_HELD and found is not own:  # the rate is not extreme: at a larger one only ABEL may train

@@ -8,6 +8,7 @@ import numpy as np
 
 from sweeps.results.claims.evidence import Evidence
 from sweeps.results.confidence import mean_difference
+from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
 
 L2, SCALE = "l2", "initial_scale"
@@ -31,14 +32,32 @@ def rows_by_l2(evidence: Evidence) -> tuple[Rows, Rows]:
     """Return the finished trials with L2, and those without."""
     finished = finished_rows(evidence)
     with_l2, without = (
-        [row for row in finished if bool(program_value(evidence, row, L2)) is has] for has in (True, False)
+        [row for row in finished if bool(program_value(evidence.frames, row, L2)) is has] for has in (True, False)
     )
     return with_l2, without
 
 
-def program_value(evidence: Evidence, row: Row, name: str) -> float:
+def longest_rows(rows: Rows) -> Rows:
+    """Return the trials with the largest number of epochs; none of none."""
+    longest = max((row["epochs"] for row in rows), default=0)
+    return [row for row in rows if row["epochs"] == longest]
+
+
+def shortest_rows(rows: Rows) -> Rows:
+    """Return the trials with the smallest number of epochs.
+
+    Raises:
+        ValueError: all are of one length.
+    """
+    lengths = {row["epochs"] for row in rows}
+    if len(lengths) < 2:
+        raise ValueError("needs finished trials of two lengths")
+    return [row for row in rows if row["epochs"] == min(lengths)]
+
+
+def program_value(frames: Frames, row: Row, name: str) -> float:
     """Return a number of a trial's program: that of its grid, of its arm, of the sweep, or the default."""
-    spec = evidence.frames.spec
+    spec = frames.spec
     documents = (spec.get("arms", {}).get(row["arm"], {}).get("program", {}), spec.get("program", {}), DEFAULTS)
     given = next(document[name] for document in documents if name in document)
     return float(row["settings"].get(f"program.{name}", given))

@@ -76,6 +76,17 @@ def test_a_diverged_trial_of_a_table_counts_as_guessing() -> None:
     assert told.startswith("abel: 55.0 %")
 
 
+def test_a_table_says_where_the_error_of_simple_decay_rises_after_its_decay() -> None:
+    errors = ((50.0, 20.0, 26.0), (50.0, 30.0, 26.0))
+    captions = []
+    for curve in errors:
+        rows = [trial("simple", seed, curve, {}, losses=(3.0, 1.0, 2.0), decay_epochs=(1,)) for seed in (0, 1)]
+        found = shown(evidence(rows, spec={"figure": "table", "program": {"l2": 0.01}}).frames)
+        captions.append(found.caption)
+        assert ("20.0 %" in found.findings[0]) is (curve is errors[0])
+    assert captions[0].endswith("if it rises after the decay.") and captions[1].endswith("it is on the left.")
+
+
 def test_curves_have_a_column_for_each_row_and_a_line_for_each_kind() -> None:
     drawn = shown(table_1("training_curves")).draw()
     norm, error, rate = (drawn.axes[start : start + 2] for start in (0, 2, 4))

@@ -33,14 +33,19 @@ def seeds(arm: str, error: float, norm: Sequence[float] = BOUNCE, **more: Any) -
     ]
 
 
-def test_the_norm_bounces_before_the_first_milestone_and_falls_after_a_decay() -> None:
-    step = seeds("step", 20.0, (10.0, 6.0, 8.0, 9.0), decay_epochs=(3,))
-    abel = seeds("abel", 20.0, (10.0, 6.0, 8.0, 7.0), decay_epochs=(3,), bounce_epochs=(3,))
-    assert here([*step, *abel], "bounce", WITH_L2) == [HELD, HELD, HELD]
+def test_the_norm_bounces_before_the_first_milestone() -> None:
+    step = seeds("step", 20.0, (10.0, 6.0, 8.0, 8.5, 8.0), decay_epochs=(4,))
+    assert here(step, "bounce", WITH_L2) == [HELD]
+    assert here(step, "bounce") == [OPEN], "without L2 it does not apply"
+    assert here(step, "milestone") == [HELD, HELD]
     early = seeds("step", 20.0, (10.0, 9.0, 8.0, 9.0), decay_epochs=(2,))
-    late = seeds("abel", 20.0, (10.0, 6.0, 8.0, 9.0), decay_epochs=(3,), bounce_epochs=(3,))
-    assert here([*early, *late], "bounce", WITH_L2) == [NOT, NOT, NOT]
-    assert here([*step, *abel], "bounce") == [OPEN, HELD, HELD], "without L2 the first part does not apply"
+    assert here(early, "bounce", WITH_L2) == [NOT]
+    assert here(early, "milestone") == [NOT, NOT]
+
+
+def test_the_growth_of_the_norm_has_slowed_by_the_first_milestone() -> None:
+    growing = seeds("step", 20.0, (10.0, 6.0, 7.0, 8.5, 8.0), decay_epochs=(4,))
+    assert here(growing, "milestone") == [HELD, NOT], "it is later than the minimum, but growth has not slowed"
 
 
 def test_a_norm_that_collapses_is_no_bounce() -> None:
@@ -54,6 +59,7 @@ def test_without_l2_the_norm_rises_and_abel_does_not_decay_on_its_own() -> None:
     rows = [*seeds("constant", 20.0, BOUNCE), *seeds("abel", 20.0, BOUNCE, decay_epochs=(3,), bounce_epochs=(3,))]
     assert here(rows, "no_l2") == [NOT, NOT]
     assert here(rows, "no_l2", WITH_L2) == [OPEN, OPEN], "these trials have L2"
+    assert here(seeds("constant", 20.0, (10.0, 12.0, 11.0, 13.0)), "no_l2")[0] is NOT, "it falls above where it began"
 
 
 def test_at_the_lowest_rate_the_longest_trials_decide() -> None:
@@ -114,24 +120,80 @@ def test_a_small_rate_needs_a_larger_one_beside_it() -> None:
     assert here(only, "small_rate") == [HELD, OPEN], "nothing without L2 to compare with"
 
 
-def test_an_easy_task_bounces_and_gains_nothing() -> None:
-    rows = [*seeds("constant", 20.0), *seeds("cosine", 20.0), *seeds("simple", 20.3)]
-    assert here(rows, "easy", WITH_L2) == [HELD, HELD]
-    rows = [*seeds("constant", 20.0, FALL), *seeds("cosine", 20.0), *seeds("simple", 26.0)]
-    assert here(rows, "easy", WITH_L2) == [NOT, NOT]
+def easy(simple: float = 20.3, trained: float = 0.0, norm: Sequence[float] = BOUNCE, epochs: int = 9) -> list[Any]:
+    """Three schedules; simple decay ends with these test and training errors."""
+    known = {"train_errors": (50.0, trained), "epochs": epochs}
+    arms = [seeds(f"constant {epochs}", 20.0, norm), seeds(f"cosine {epochs}", 20.0), seeds(f"simple {epochs}", simple)]
+    return [row | known | {"kind": row["arm"].partition(" ")[0]} for rows in arms for row in rows]
+
+
+def test_an_easy_task_is_learnt_and_bounces_and_gains_nothing() -> None:
+    assert here(easy(), "easy", WITH_L2) == [HELD, HELD, HELD]
+    assert here(easy(26.0, 3.0, FALL), "easy", WITH_L2) == [NOT, NOT, NOT]
+    assert here(easy(trained=0.5), "easy", WITH_L2) == [NOT, HELD, HELD], "level, and not learnt"
+    assert here([row | {"train_errors": None} for row in easy()], "easy", WITH_L2) == [OPEN, HELD, HELD]
+
+
+def test_a_short_run_of_an_easy_task_is_learnt_without_a_bounce() -> None:
+    short = easy(norm=FALL, epochs=4)
+    assert here([*easy(), *short], "short_run", WITH_L2) == [HELD, HELD, HELD]
+    assert here([*easy(), *easy(26.0, 3.0, epochs=4)], "short_run", WITH_L2) == [NOT, NOT, NOT]
+    assert here([*easy(), *easy(26.0, 3.0, epochs=4)], "easy", WITH_L2) == [HELD, HELD, HELD], "the longest count there"
+    assert here(easy(), "short_run", WITH_L2) == [OPEN, OPEN, OPEN], "one length"
+
+
+PLAIN, BELOW = BOUNCE, (5.9, 7.0, 6.5, 9.0)  # the second begins below the first one's minimum
+
+
+def scaled(**more: tuple[float, Sequence[float]]) -> list[dict[str, Any]]:
+    """Errors and norms at scales 0.01 to 4, as the paper has them but for those given by name."""
+    usual = {
+        "tiny": (40.0, RISE),
+        "small": (40.0, RISE),
+        "less": (20.1, BELOW),
+        "plain": (20.0, PLAIN),
+        "large": (20.1, PLAIN),
+    }
+    scales = dict(zip(usual, (0.01, 0.1, 0.5, 1.0, 4.0), strict=True))
+    rows = []
+    for name, (error, norm) in {**usual, **more}.items():
+        unlike = 0.01 * (name == "plain")  # equal differences in all seeds would say nothing of the noise
+        own = seeds("cosine", error, norm, settings={SCALE: scales[name]})
+        rows += [row | {"final_error": row["final_error"] + unlike * row["seed"] ** 2} for row in own]
+    return rows
 
 
 def test_scales_of_the_initial_weights() -> None:
-    plain = seeds("cosine", 20.0, settings={SCALE: 1.0})
-    large = seeds("cosine", 20.0, settings={SCALE: 4.0})
-    small = seeds("cosine", 40.0, (1.0, 0.9, 0.8, 0.8), settings={SCALE: 0.1})
-    assert here([*plain, *large, *small], "scale") == [HELD, HELD, HELD]
-    larger = seeds("cosine", 20.0, (90.0, 40.0, 30.0, 50.0), settings={SCALE: 4.0})
-    rising = seeds("cosine", 40.0, RISE, settings={SCALE: 0.1})
-    assert here([*plain, *large, *rising], "scale") == [HELD, HELD, HELD], "a norm that only rises does not bounce"
-    same = seeds("cosine", 20.0, settings={SCALE: 0.1})
-    assert here([*plain, *larger, *same], "scale") == [NOT, NOT, NOT]
-    assert here(plain, "scale") == [OPEN, OPEN, OPEN]
+    assert here(scaled(), "scale") == [HELD] * 6
+    falling = (1.0, 0.9, 0.8, 0.8)
+    assert here(scaled(tiny=(40.0, falling)), "scale") == [HELD] * 6, "a norm that only falls does not bounce either"
+    assert here(scaled(large=(20.1, (90.0, 40.0, 30.0, 50.0))), "scale") == [NOT, HELD, HELD, HELD, HELD, HELD]
+
+
+@pytest.mark.parametrize(
+    ("other", "part"),
+    [
+        ({"less": (20.1, (5.9, 7.0, 6.5, 7.0))}, 0),  # the final norm, at a scale below 1
+        ({"less": (26.0, BELOW)}, 1),  # the error
+        ({"large": (20.1, (10.0, 9.5, 9.0, 9.0))}, 2),  # no bounce at a large scale
+        ({"small": (40.0, BOUNCE)}, 4),  # a bounce at the second smallest
+        ({"small": (20.1, RISE)}, 5),  # as good as scale 1
+    ],
+)
+def test_each_scale_must_do_as_the_paper_says(other: Any, part: int) -> None:
+    expected = [HELD] * 6
+    expected[part] = NOT
+    assert here(scaled(**other), "scale") == expected
+
+
+def test_a_norm_that_begins_low_must_bounce_too() -> None:
+    assert here(scaled(less=(20.1, (5.9, 7.0, 8.0, 9.0))), "scale")[2:4] == [NOT, NOT]
+    begins = scaled(less=(20.1, PLAIN))
+    assert here(begins, "scale") == [HELD, HELD, HELD, OPEN, HELD, HELD], "no scale begins below the minimum"
+    few = [row for row in scaled() if row["settings"][SCALE] not in (0.5, 4.0)]
+    assert here(few, "scale") == [OPEN] * 6
+    (first, *_) = evaluate_claims(evidence(few), ["scale"], 2.0)
+    assert first.numbers == "needs finished trials at initial scale 1, at 2 smaller ones, and at one above those"
 
 
 def test_a_plateau_schedule_decays_more_often() -> None:
@@ -139,6 +201,13 @@ def test_a_plateau_schedule_decays_more_often() -> None:
     often = [row | {"decay_epochs": tuple(range(2, 5 + row["seed"]))} for row in seeds("plateau", 20.0)]
     assert here([*abel, *often], "plateau") == [HELD]
     assert here([*abel, *seeds("plateau", 20.0)], "plateau") == [NOT]
+
+
+def test_a_plateau_schedule_that_never_decays_is_far_behind() -> None:
+    abel = [row | {"final_error": row["final_error"] + 0.01 * row["seed"] ** 2} for row in seeds("abel", 20.0)]
+    assert here([*abel, *seeds("plateau", 40.0)], "no_plateau") == [HELD, HELD]
+    assert here([*abel, *seeds("plateau", 20.0, decay_epochs=(3,))], "no_plateau") == [NOT, NOT]
+    assert here([*abel, *seeds("plateau", 22.0)], "no_plateau") == [HELD, OPEN]
 
 
 def layered(norms: Sequence[Sequence[float]], seed: int) -> dict[str, Any]:
