@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Never
 from xml.etree import ElementTree
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from services.cli.app import app
 from services.encoding import to_json
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.ray
 FEW = 20  # simulated sweeps
 
 
-def spec(program, **other):
+def spec(program: Mapping[str, Any], **other: Any) -> dict[str, Any]:
     return {
         "name": "guarded",
         "program": program,
@@ -74,7 +75,7 @@ def ran(tiny_program: Program) -> Iterator[Path]:
     shutil.rmtree(root)
 
 
-def environment(root):
+def environment(root: Path) -> dict[str, str]:
     return os.environ | {"ABEL_HOME": str(root / "home")}
 
 
@@ -93,22 +94,22 @@ def baseline(home: Path, tmp_path: Path) -> Path:
     return file
 
 
-def abel(*arguments):
+def abel(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
-def check(baseline, *more, sweep="guarded"):
+def check(baseline: Path, *more: str, sweep: str = "guarded") -> Result:
     return abel("check", sweep, "--baseline", str(baseline), *more)
 
 
-def rewritten(baseline, change):
+def rewritten(baseline: Path, change: Callable[[Any], object]) -> Path:
     document = json.loads(baseline.read_text())
     change(document)
     baseline.write_text(json.dumps(document))
     return baseline
 
 
-def test_a_sweep_holds_to_its_own_baseline_and_says_so_everywhere(baseline, tmp_path):
+def test_a_sweep_holds_to_its_own_baseline_and_says_so_everywhere(baseline: Path, tmp_path: Path) -> None:
     summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
     done = check(baseline, "--rule", "at.worst <= 200", "--markdown", str(summary), "--junit", str(junit))
     assert done.exit_code == 0, done.output
@@ -125,7 +126,7 @@ def test_a_sweep_holds_to_its_own_baseline_and_says_so_everywhere(baseline, tmp_
     assert document["findings"][0]["change"] == [0, 0, 0]
 
 
-def test_a_baseline_is_small_and_the_same_each_time(home, baseline):
+def test_a_baseline_is_small_and_the_same_each_time(home: Path, baseline: Path) -> None:
     assert abel("baseline", "save", "guarded").stdout == baseline.read_text()
     document = json.loads(baseline.read_text())
     assert document["error"] == "final"
@@ -137,8 +138,8 @@ def test_a_baseline_is_small_and_the_same_each_time(home, baseline):
     assert len(baseline.read_text().splitlines()) < 40
 
 
-def test_a_regression_is_caught_with_exit_code_1(baseline, tmp_path):
-    def better_once(document):
+def test_a_regression_is_caught_with_exit_code_1(baseline: Path, tmp_path: Path) -> None:
+    def better_once(document: Any) -> None:
         for row in document["arms"]["at"]["trials"]:
             row["errors"] = [error - 20 + 0.1 * seed for seed, error in enumerate(row["errors"])]
 
@@ -150,8 +151,8 @@ def test_a_regression_is_caught_with_exit_code_1(baseline, tmp_path):
     assert case.find("failure") is not None
 
 
-def test_another_error_cannot_be_compared(baseline):
-    def other(document):
+def test_another_error_cannot_be_compared(baseline: Path) -> None:
+    def other(document: Any) -> None:
         document["error"] = "minimum"
 
     done = check(rewritten(baseline, other))
@@ -160,8 +161,8 @@ def test_another_error_cannot_be_compared(baseline):
     assert "has the minimum errors, but the spec's check.error is final" in " ".join(done.output.split())
 
 
-def test_another_spec_cannot_be_compared(baseline, tmp_path):
-    def other(document):
+def test_another_spec_cannot_be_compared(baseline: Path, tmp_path: Path) -> None:
+    def other(document: Any) -> None:
         document["spec"] = "0" * 16
 
     junit = tmp_path / "junit.xml"
@@ -172,8 +173,8 @@ def test_another_spec_cannot_be_compared(baseline, tmp_path):
     assert "belongs to another spec" in " ".join(done.output.split())
 
 
-def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
-    def lost(document):
+def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline: Path) -> None:
+    def lost(document: Any) -> None:
         document["arms"]["at"]["trials"].pop()
 
     done = check(rewritten(baseline, lost))
@@ -185,7 +186,7 @@ def test_a_baseline_that_lost_a_setting_cannot_be_compared(baseline):
     ("status", "hint"),
     [("failed", "`abel run` trains the missing ones"), ("stopped", "remove `halving` from its spec")],
 )
-def test_a_trial_without_a_result_cannot_tell(home, baseline, status, hint):
+def test_a_trial_without_a_result_cannot_tell(home: Path, baseline: Path, status: str, hint: str) -> None:
     with contextlib.closing(Ledger.open(f"sqlite:///{home}/ledger.db")) as ledger, ledger._write() as connection:
         change_rows(connection, tables.trials, tables.trials.c.number == 0, {"status": status})
     done = check(baseline)
@@ -212,7 +213,7 @@ def test_a_trial_without_a_result_cannot_tell(home, baseline, status, hint):
         (["--margin", "abel.mean=3"], "must name an arm of sweep 'guarded' (at), got 'abel'"),
     ],
 )
-def test_a_bad_margin_or_rule_is_bad_input(baseline, arguments, said):
+def test_a_bad_margin_or_rule_is_bad_input(baseline: Path, arguments: Sequence[str], said: str) -> None:
     done = check(baseline, *arguments)
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
@@ -227,7 +228,7 @@ def test_a_bad_margin_or_rule_is_bad_input(baseline, arguments, said):
         (None, "cannot be read: No such file"),
     ],
 )
-def test_a_corrupt_baseline_is_bad_input(home, tmp_path, text, said):
+def test_a_corrupt_baseline_is_bad_input(home: Path, tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "baseline.json"
     if text is not None:
         file.write_text(text)
@@ -236,8 +237,8 @@ def test_a_corrupt_baseline_is_bad_input(home, tmp_path, text, said):
     assert said in " ".join(done.output.split())
 
 
-def test_a_torn_table_is_bad_input(baseline):
-    def torn(document):
+def test_a_torn_table_is_bad_input(baseline: Path) -> None:
+    def torn(document: Any) -> None:
         document["arms"]["at"]["trials"][0]["errors"].pop()
 
     done = check(rewritten(baseline, torn))
@@ -256,8 +257,8 @@ def test_a_torn_table_is_bad_input(baseline):
         ({"decays": [1, 1, 10**400]}, "trials.0.decays.2: "),
     ],
 )
-def test_numbers_that_no_sweep_gives_are_bad_input(baseline, changed, said):
-    def absurd(document):
+def test_numbers_that_no_sweep_gives_are_bad_input(baseline: Path, changed: Callable[[Any], object], said: str) -> None:
+    def absurd(document: Any) -> None:
         arm = document["arms"]["at"]
         (arm if "diverged" in changed else arm["trials"][0]).update(changed)
 
@@ -267,8 +268,8 @@ def test_numbers_that_no_sweep_gives_are_bad_input(baseline, changed, said):
     assert len(done.output) < 1000
 
 
-def test_a_bug_is_no_regression(baseline, monkeypatch):
-    def broken(*_):
+def test_a_bug_is_no_regression(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Never:
         raise ZeroDivisionError("nothing to divide by")
 
     monkeypatch.setattr(gate, "check", broken)
@@ -278,21 +279,21 @@ def test_a_bug_is_no_regression(baseline, monkeypatch):
     assert "crashed, which is a bug and not a verdict: ZeroDivisionError: nothing to divide by" in done.stderr
 
 
-def test_a_sweep_that_is_not_there_is_bad_input(home, tmp_path, baseline):
+def test_a_sweep_that_is_not_there_is_bad_input(home: Path, tmp_path: Path, baseline: Path) -> None:
     for arguments in (["check", "other", "--baseline", str(baseline)], ["baseline", "save", "other"]):
         done = abel(*arguments)
         assert done.exit_code == 2
         assert "other" in done.output
 
 
-def test_a_home_without_a_sweep_is_not_made(abel_home, tmp_path):
+def test_a_home_without_a_sweep_is_not_made(abel_home: Path, tmp_path: Path) -> None:
     done = abel("baseline", "save", "guarded")
     assert done.exit_code == 2
     assert "must be one that was run here" in " ".join(done.output.split())
     assert not abel_home.exists()
 
 
-def test_bad_input_is_told_before_anything_runs(abel_home, tmp_path):
+def test_bad_input_is_told_before_anything_runs(abel_home: Path, tmp_path: Path) -> None:
     done = abel("check", "gate-digits", "--run", "--baseline", str(tmp_path / "no.json"))
     assert done.exit_code == 2
     assert "cannot be read: No such file" in " ".join(done.output.split())
@@ -306,7 +307,9 @@ def test_bad_input_is_told_before_anything_runs(abel_home, tmp_path):
         ([], "needs a margin or a rule to check, got none"),
     ],
 )
-def test_what_a_sweep_cannot_be_held_to_is_told_before_it_runs(ran, abel_home, tmp_path, arguments, said):
+def test_what_a_sweep_cannot_be_held_to_is_told_before_it_runs(
+    ran: Path, abel_home: Path, tmp_path: Path, arguments: Sequence[str], said: str
+) -> None:
     file, loose = tmp_path / "baseline.json", tmp_path / "loose.json"
     file.write_text(json.dumps(BASELINE))
     document = json.loads((ran / "spec.json").read_text())
@@ -318,7 +321,9 @@ def test_what_a_sweep_cannot_be_held_to_is_told_before_it_runs(ran, abel_home, t
 
 
 @pytest.mark.parametrize("option", ["--markdown", "--junit"])
-def test_a_verdict_that_cannot_be_written_is_told_before_anything_runs(ran, abel_home, tmp_path, option):
+def test_a_verdict_that_cannot_be_written_is_told_before_anything_runs(
+    ran: Path, abel_home: Path, tmp_path: Path, option: str
+) -> None:
     file = tmp_path / "baseline.json"
     file.write_text(json.dumps(BASELINE))
     to = tmp_path / "no" / "verdict"
@@ -328,7 +333,7 @@ def test_a_verdict_that_cannot_be_written_is_told_before_anything_runs(ran, abel
     assert not abel_home.exists()
 
 
-def test_files_that_can_be_written_are_left_alone_until_there_is_a_verdict(baseline, tmp_path):
+def test_files_that_can_be_written_are_left_alone_until_there_is_a_verdict(baseline: Path, tmp_path: Path) -> None:
     summary, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
     summary.write_text("Before.\n")
     done = check(baseline, "--margin", "foo.mean=1", "--markdown", str(summary), "--junit", str(junit))
@@ -350,7 +355,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return given
 
 
-def test_the_power_table_is_printed(home, looks):
+def test_the_power_table_is_printed(home: Path, looks: Any) -> None:
     done = abel("baseline", "power", "guarded", "--margin", "mean=5")
     assert done.exit_code == 0, done.output
     assert "at, mean: margin 5" in done.output
@@ -358,7 +363,7 @@ def test_the_power_table_is_printed(home, looks):
     assert looks == [("mean", 1)] * 2
 
 
-def test_the_power_table_is_that_of_the_whole_check(baseline, looks):
+def test_the_power_table_is_that_of_the_whole_check(baseline: Path, looks: Any) -> None:
     given = ["at.mean=5", "spread=4", "decays=1"]
     margins = [word for margin in given for word in ("--margin", margin)]
     document = json.loads(abel("baseline", "power", "guarded", *margins, "--json").stdout)
@@ -380,14 +385,14 @@ def test_the_power_table_is_that_of_the_whole_check(baseline, looks):
         ("foo.mean=1", "must name an arm of sweep 'guarded' (at), got 'foo'"),
     ],
 )
-def test_there_is_no_power_table_of_what_has_none(home, margin, said):
+def test_there_is_no_power_table_of_what_has_none(home: Path, margin: str, said: str) -> None:
     done = abel("baseline", "power", "guarded", "--margin", margin)
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
 
 
 @pytest.mark.slow
-def test_check_runs_the_spec_first_and_one_seed_cannot_tell(ran, home, baseline):
+def test_check_runs_the_spec_first_and_one_seed_cannot_tell(ran: Path, home: Path, baseline: Path) -> None:
     done = check(baseline, "--run", "--seeds", "7", "--workers", "1", sweep=str(ran / "spec.json"))
     assert done.exit_code == 3, done.output
     assert "one seed gives no estimate of the noise" in " ".join(done.stdout.split())
