@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 _TOLD = 50  # faults printed; a grid may have thousands
 _SHOWN = 60  # characters of an offending value
@@ -102,7 +103,13 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     by_letters = {known.lower(): known for known in names}
     near = difflib.get_close_matches(name[:_LINE].lower(), by_letters, n=1)
     guess = f", did you mean {by_letters[near[0]]!r}?" if near else ""
-    return f"unknown {what}{guess} (known: {', '.join(names) or 'none'})"
+    return f"unknown {what}{guess} (known: {_listed(names) or 'none'})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the names, or as many of the first ones as leave room in a fault."""
+    kept = sum(length < _LINE // 2 for length in accumulate(len(name) + 2 for name in names))
+    return ", ".join([*names[:kept], *([f"… {len(names) - kept} more"] if kept < len(names) else [])])
 
 
 def _line(fault: str) -> str:

@@ -143,7 +143,7 @@ def test_the_kind_of_node_with_most_slots_is_used_by_default(
 
     # No GPU is here: what these workers see instead are the two processors.
     majority = Place(tmp_path, head, {"gpu": 1})
-    assert "A100 (2 workers), H100 (1 workers); only A100 is used" in _finished(majority.run())
+    assert "A100 (2 workers), H100 (1 worker); only A100 is used" in _finished(majority.run())
     assert majority.device(expected) == f"cpu: {processor()}"
 
     named = Place(tmp_path, head, {"gpu": 1, "accelerator": "H100"})

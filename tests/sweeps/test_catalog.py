@@ -7,7 +7,7 @@ import pytest
 
 from abel.schedules import Abel, Constant, DecayAt
 from sweeps import catalog
-from sweeps.errors import Faults
+from sweeps.errors import Faults, SpecError
 from sweeps.forecast.plan import forecast, wall_seconds
 from sweeps.spec.sections import Claim, Figure
 from sweeps.spec.sweep import json_schema, load_spec, parse_document, parse_spec
@@ -125,6 +125,14 @@ def test_at_paper_size_the_settings_are_the_paper_s(name: str) -> None:
 def test_an_unknown_name() -> None:
     with pytest.raises(KeyError):
         catalog.entry("template")
+
+
+def test_the_names_that_are_known_are_whole_in_the_fault_of_an_unknown_one() -> None:
+    with pytest.raises(SpecError) as refused:
+        load_spec("fig-9")
+    (*named, rest) = str(refused.value).partition("known: ")[2].rstrip(")").split(", ")
+    assert named == catalog.names()[: len(named)] and len(named) > 10
+    assert rest == f"… {len(catalog.names()) - len(named)} more"
 
 
 @pytest.mark.parametrize("name", catalog.names())

@@ -39,7 +39,7 @@ class Placement:
         if len(self.slots) < 2:
             return None
         kinds = sorted(self.slots.items(), key=lambda one: (-one[1], one[0]))
-        named = ", ".join(f"{kind} ({slots} workers)" for kind, slots in kinds)
+        named = ", ".join(f"{kind} ({slots} {'worker' if slots == 1 else 'workers'})" for kind, slots in kinds)
         return (
             f"the nodes of the Ray cluster are of {len(kinds)} kinds: {named}; only "
             f"{self.options.kind} is used, as states are shared only between equal machines; resources.accelerator or "
