@@ -3,7 +3,7 @@
 import ast
 import sys
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -89,7 +89,14 @@ DOORS = {
 
 MOST_LINES = 300
 MOST_CLASS_LINES = 200
+MOST_FUNCTION_LINES = 45  # with its signature, without its docstring; five to thirty are usual
+MOST_NESTING = 4
 MOST_MODULES = 16  # in one folder
+BLOCKS = (
+    *(ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match),
+    *(ast.AsyncFor, ast.AsyncWith, ast.FunctionDef, ast.AsyncFunctionDef),
+)
+LISTINGS = "sweeps/ledger/migrations/versions/*"  # tables as they once were
 
 # Names that more than one module has to define: the first two are called from outside, `init` is the library's word and a command
 # name, and `total` is of norms and of the terms of their equation, in modules that users import by name.
@@ -112,7 +119,7 @@ def faults(root: Path) -> list[str]:
 
 
 def sizes(root: Path) -> list[str]:
-    """Every module and class with too many lines, and every folder with too many modules."""
+    """Every module, class and function with too many lines, nesting that is too deep, and folders with too many modules."""
     found = []
     for layer in LAYERS:
         folders: Counter[str] = Counter()
@@ -128,12 +135,39 @@ def sizes(root: Path) -> list[str]:
                 for name, lines in _classes(ast.parse(text))
                 if lines > MOST_CLASS_LINES
             ]
+            found += [f"{path.as_posix()}: {told}" for told in _functions(path, ast.parse(text))]
         found += [
             f"{name}: {count} modules, of at most {MOST_MODULES}"
             for name, count in folders.items()
             if count > MOST_MODULES
         ]
     return found
+
+
+def _functions(path: Path, tree: ast.Module) -> Iterator[str]:
+    """Yield which functions are too long or nested too deep."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        first = node.body[0]
+        docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0  # type: ignore[operator]
+        lines = node.end_lineno - node.lineno + 1 - docstring  # type: ignore[operator]
+        if lines > MOST_FUNCTION_LINES and not fnmatch(path.as_posix(), LISTINGS):
+            yield f"{node.name}: {lines} lines, of at most {MOST_FUNCTION_LINES}"
+        if (depth := _nesting(node.body)) > MOST_NESTING:
+            yield f"{node.name}: is nested {depth} deep, of at most {MOST_NESTING}"
+
+
+def _nesting(nodes: Iterable[ast.AST]) -> int:
+    """The depth of blocks in blocks; an `elif` is no deeper than its `if`."""
+    deepest = 0
+    for node in nodes:
+        inner = list(ast.iter_child_nodes(node))
+        if isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
+            deepest = max(deepest, _nesting(node.orelse))
+            inner.remove(node.orelse[0])
+        deepest = max(deepest, isinstance(node, BLOCKS) + _nesting(inner))
+    return deepest
 
 
 def _classes(tree: ast.Module) -> Iterator[tuple[str, int]]:
@@ -315,6 +349,17 @@ def test_modules_classes_and_folders_stay_small() -> None:
 def test_a_planted_class_that_is_too_long_is_found(tmp_path: Path) -> None:
     _plant(tmp_path, "sweeps/ledger/ledger.py", "class Short: ...\nclass Long:" + "\n    x = 1" * MOST_CLASS_LINES)
     assert sizes(tmp_path) == ["sweeps/ledger/ledger.py: Long: 201 lines, of at most 200"]
+
+
+def test_planted_functions_that_are_too_long_or_too_deep_are_found(tmp_path: Path) -> None:
+    deep = "".join(f"\n{'  ' * depth}if x:" for depth in range(1, 6)) + f"\n{'  ' * 6}y()"
+    even = "\n  if x: y()" + "\n  elif z: y()" * 6
+    long = "\n  x = 1" * MOST_FUNCTION_LINES
+    _plant(tmp_path, "sweeps/ledger/ledger.py", f"def deep():{deep}\ndef even():{even}\nasync def long():{long}")
+    assert sizes(tmp_path) == [
+        "sweeps/ledger/ledger.py: deep: is nested 5 deep, of at most 4",
+        "sweeps/ledger/ledger.py: long: 46 lines, of at most 45",
+    ]
 
 
 def test_a_public_name_means_one_thing() -> None:

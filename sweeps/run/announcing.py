@@ -35,9 +35,8 @@ class Announcer:
         self._frontier, self._nodes, self._tell, self._began = frontier, nodes, tell, began
         self._total = sum(trial.epochs for trial in trials)
         self._forecast = forecast
-        self._first: tuple[int, float] | None = (
-            None  # epochs and seconds at the first report: the pace excludes start-up
-        )
+        # Epochs and seconds at the first report: the pace excludes the start.
+        self._first: tuple[int, float] | None = None
 
     def announce(self, staged: int) -> None:
         """Report the progress; so many of the cohorts in training have not started yet."""
