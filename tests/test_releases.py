@@ -22,7 +22,7 @@ from services.cli.app import app
 from workers import trajectory
 
 FOLDERS = Path(__file__).with_name("releases")
-RELEASES = sorted(FOLDERS.iterdir())
+RELEASES = sorted(folder for folder in FOLDERS.iterdir() if folder.is_dir())
 SWEEP = "release"  # its name in each of them
 BEFORE = FOLDERS / "0.2.0"
 EPOCHS, RECORDED, CHECKPOINTS = 30, 22, 10  # of the sweep of the release before; its trials share some epochs

@@ -116,6 +116,7 @@ class _Following:
 
     def news(self) -> list[Submitted | Happening]:
         """Return the events since the last call, and the sweep if anything has changed."""
+        self.is_behind = False
         try:
             before, self._mark = self._mark, _mark(self._ledger, self._sweep_id)
             if self._mark != before:

@@ -1,5 +1,6 @@
 """What people are shown of a submission, and of a sweep that was run here without one: the same values for both."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -103,10 +104,9 @@ def _figures(ledger: Ledger, sweep: SweepRow) -> dict[str, Any]:
 
 
 def _recorded_errors(ledger: Ledger, sweep: SweepRow) -> list[float]:
-    """The lowest error of each trial from its records, as versions up to 0.2 kept none in its row; empty if they are damaged."""
-    from sweeps.results.summary import results_at_hand  # NumPy and the schedules, which only such a sweep needs
-
+    """The errors of all epochs, as versions up to 0.2 kept none in a trial's row; none if some are damaged."""
     with suppress(LedgerDamaged):
-        found = results_at_hand(ledger, sweep, ledger.trials(sweep.id))
-        return [one.minimum_error for one in found if one.minimum_error is not None]
+        curves = ledger.curves(sweep, ledger.trials(sweep.id))
+        errors = (sweep.metric.error_of(state.metrics) for curve in curves for state in curve)
+        return [error for error in errors if math.isfinite(error)]
     return []

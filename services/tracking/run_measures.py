@@ -30,11 +30,12 @@ def measure_points(
     Args:
         data_dir: directory of the data; needed for an arm with a diverged trial if the ledger lacks the error of guessing.
     """
-    results = load(ledger, sweep, ()).results
-    for arm in dict.fromkeys(trial.arm for trial in trials):
+    arms = dict.fromkeys(trial.arm for trial in trials)
+    lacking = {trial.arm for trial in trials if trial.status not in RESULTS}
+    whole = [arm for arm in arms if arm not in lacking]
+    results = load(ledger, sweep, (), whole).results if whole else ()
+    for arm in whole:
         own = [trial for trial in trials if trial.arm == arm]
-        if any(trial.status not in RESULTS for trial in own):
-            continue
         found = guessing.guessing_error(sweep, own[0].program, data_dir)
         of_arm = [result for result in results if result.arm == arm]
         ends = ledger.states({str(trial.head) for trial in own})

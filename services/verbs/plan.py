@@ -60,7 +60,9 @@ def _plan(settings: Settings, request: Request, spec: SweepSpec, ledger: Ledger 
         epochs_shared=cost.shared_epochs,
         epochs_known=cost.known_epochs,
         epochs_remaining=cost.new_epochs,
-        reason=why_nothing(spec.expand(), known, ledger) if known and not cost.known_epochs else None,
+        reason=why_nothing(spec.expand(), known, ledger, sharing=request.sharing)
+        if known and not cost.known_epochs
+        else None,
         data=absent,
         workers=workers,
         seconds=_seconds(cost, seconds, workers, start) if seconds else None,

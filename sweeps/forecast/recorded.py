@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from abel.schedules import EpochPlan
 from sweeps.forecast.plan import Forecast, Span, forecast
+from sweeps.ledger.database import LedgerDamaged
 from sweeps.ledger.entries import sweep_identity
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import TrialStatus
 from sweeps.spec.sweep import SweepSpec, Trial
 from workers.config import Program
 from workers.fold import diverged, observation, plan_epoch, updated
-from workers.trajectory import Identity
+from workers.trajectory import Identity, child
 
 
 def estimate(
@@ -55,7 +57,9 @@ def recorded_epochs(trials: Sequence[Trial], known: Mapping[Program, Identity], 
     return recorded
 
 
-def why_nothing(trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger | None) -> str:
+def why_nothing(
+    trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger | None, *, sharing: bool = True
+) -> str:
     """Return why no recorded state can be used by a sweep's trials."""
     earlier = _earlier(ledger) if ledger else []
     if ledger is None or not earlier:
@@ -64,7 +68,7 @@ def why_nothing(trials: Sequence[Trial], known: Mapping[Program, Identity], ledg
     if not differences:
         return "no sweep trained this program here yet"
     nearest = min(differences, key=len)
-    if adoptable := of_other_code(trials, known, ledger):
+    if sharing and (adoptable := of_other_code(trials, known, ledger)):
         return adoptable
     return (
         f"recorded states differ in {'; '.join(nearest)}" if nearest else "its seeds and first learning rates are new"
@@ -72,16 +76,29 @@ def why_nothing(trials: Sequence[Trial], known: Mapping[Program, Identity], ledg
 
 
 def of_other_code(trials: Sequence[Trial], known: Mapping[Program, Identity], ledger: Ledger) -> str | None:
-    """Return how to keep epochs of these trials that other code recorded; None if it recorded no first epoch of one."""
-    earlier = [(other, ours, ours.why_not(other)) for other in _earlier(ledger) for ours in known.values()]
-    others = [(other, ours, why[0]) for other, ours, why in earlier if len(why) == 1 and why[0].startswith("code: ")]
-    found: dict[str, str] = {}
-    for other, ours, why in others:
-        for trial in trials:
-            if known[trial.program] is ours:
-                key = plan_epoch(trial.schedule, trial.schedule.init(), 1, other.root(trial.seed), other).key
-                found.setdefault(key, why)
-    recorded = ledger.states(found)
+    """Return how to keep epochs of these trials that other code recorded; None if it recorded no first epoch of one.
+
+    Nor is there anything to keep where such an epoch is damaged.
+    """
+    pairs = [(other, ours, ours.why_not(other)) for other in _earlier(ledger) for ours in known.values()]
+    others = [(other, ours, why[0]) for other, ours, why in pairs if len(why) == 1 and why[0].startswith("code: ")]
+    if not others:
+        return None
+    starts: dict[str, tuple[Identity, int, EpochPlan]] = {}  # many trials have one start
+    for trial in trials:
+        ours = known[trial.program]
+        planned = plan_epoch(trial.schedule, trial.schedule.init(), 1, ours.root(trial.seed), ours)
+        starts[planned.key] = (ours, trial.seed, planned.plan)
+    found = {
+        child(other.root(seed), plan): why
+        for other, like, why in others
+        for ours, seed, plan in starts.values()
+        if ours is like
+    }
+    try:
+        recorded = ledger.states(found)
+    except LedgerDamaged:
+        return None
     differing = next((why for key, why in found.items() if key in recorded), None)
     return differing and f"recorded states differ in {differing}; `abel adopt` keeps them if they are the same"
 

@@ -1,7 +1,7 @@
 """Loads results from the ledger; every verdict, measure, figure and file starts here."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +24,13 @@ class _Curve(NamedTuple):
     values: NDArray[np.float64]
 
 
-def load(ledger: Reading, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> Frames:
+def load(
+    ledger: Reading, sweep: SweepRow, metrics: Sequence[str] = CURVES, arms: Container[str] | None = None
+) -> Frames:
     """Return a sweep's trials, the curves of its metric and of some others, and its schedules' decisions.
+
+    Args:
+        arms: the arms whose trials are read; by default all.
 
     The decisions are those of a schedule that observes the recorded epochs again. With the squared norm comes that of each
     parameter if the sweep's figure or claims are about layers. The epochs of one trial are in memory at a time.
@@ -38,7 +43,7 @@ def load(ledger: Reading, sweep: SweepRow, metrics: Sequence[str] = CURVES) -> F
     asked = tuple(dict.fromkeys((sweep.metric.name, *metrics)))
     by_layer = TOTAL_NORM in metrics and _is_about_layers(sweep.spec)
     rows, curves, events = list[Mapping[str, Any]](), list[_Curve](), list[tuple[Any, ...]]()
-    trials = ledger.trials(sweep.id)
+    trials = [trial for trial in ledger.trials(sweep.id) if arms is None or trial.arm in arms]
     for trial, epochs in zip(trials, ledger.curves(sweep, trials), strict=True):
         after = summary.schedule_states(trial.schedule, epochs)
         rows.append(_row(trial, epochs, after, sweep.metric))

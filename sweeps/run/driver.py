@@ -74,9 +74,12 @@ def run_sweep(
     )
     nodes = WorkerNodes(options)
     sweep = Shared(
-        *(frontier, WorkerSettings.of(options), stop),
-        Announcer(frontier, nodes, trials, forecast, on_progress, began),
-        *(partial(_heed_commands, ledger, sweep_id, frontier, stop), nodes),
+        frontier=frontier,
+        settings=WorkerSettings.of(options),
+        told=stop,
+        announcer=Announcer(frontier, nodes, trials, forecast, on_progress, began),
+        look=partial(_heed_commands, ledger, sweep_id, frontier, stop),
+        nodes=nodes,
         most_workers=options.workers if options.address else None,
     )
     with leases.kept(lambda: ledger.renew_lease(sweep_id, invocation), sweep.end):

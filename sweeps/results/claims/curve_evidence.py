@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.results.claims.evidence import Evidence
-from sweeps.results.claims.norm_evidence import LEAST, bounce_before_decay, norm_by_epoch
+from sweeps.results.claims.norm_evidence import bounce_before_decay, norm_by_epoch
 from sweeps.results.claims.robustness_evidence import Seen, points_text
 from sweeps.results.claims.trial_rows import (
     Row,
@@ -48,13 +48,15 @@ class AfterDecay(NamedTuple):
 def falls_again(evidence: Evidence, margin: float) -> Seen:
     """Return by how much the norm falls after ABEL's decays after a bounce, where it falls least."""
     found, decays = _weakest(evidence, lambda after: after.fall, lambda after: True)
-    return Seen(found, f"after {counted(decays, 'decay')} the norm falls by {signed(found)} % at least")
+    told = f"of {counted(decays, 'decay')}, the weakest of each trial is followed by a fall"
+    return Seen(found, f"{told} of {signed(found)} %")
 
 
 def new_minimum(evidence: Evidence, margin: float) -> Seen:
     """Return the depth of the bounces after ABEL's decays after a bounce, where it is lowest."""
-    found, decays = _weakest(evidence, lambda after: after.depth, lambda after: after.had_time or after.depth > LEAST)
-    return Seen(found, f"after {counted(decays, 'decay')} the norm bounces by {signed(found)} % at least")
+    found, decays = _weakest(evidence, lambda after: after.depth, lambda after: after.had_time)
+    told = f"of {counted(decays, 'decay')}, the weakest of each trial is followed by a bounce"
+    return Seen(found, f"{told} of {signed(found)} %")
 
 
 def resemblance(evidence: Evidence, margin: float) -> Seen:
@@ -83,12 +85,16 @@ def cosine_reaches(evidence: Evidence, margin: float) -> Seen:
 
 
 def cosine_is_late(evidence: Evidence, margin: float) -> Seen:
-    """Return the last epoch at which cosine's error is above ABEL's by more than the margin, in percent of training."""
+    """Return until when cosine's error is above ABEL's by more than the margin at every epoch, in percent of training."""
     errors, late = _errors(evidence), {}
     for seed, (abel, cosine) in _by_seed(evidence, "abel", "cosine").items():
-        above = cast("pd.Series[float]", errors[cosine["trial_id"]] - errors[abel["trial_id"]])
-        late[seed] = 100 * max(above[above > margin].index, default=0) / cosine["epochs"]
-    found = mean_over_seeds(late, "finished trials of ABEL and cosine with one seed")
+        if abel["decay_epochs"]:
+            above = cast("pd.Series[float]", errors[cosine["trial_id"]] - errors[abel["trial_id"]])
+            after = above.loc[abel["decay_epochs"][0] + 1 :]
+            late[seed] = (
+                100 * (min(after[~(after > margin)].index, default=cosine["epochs"] + 1) - 1) / cosine["epochs"]
+            )
+    found = mean_over_seeds(late, "finished trials of cosine and of ABEL, which decays, with one seed")
     return Seen(found, f"cosine's error is that far above ABEL's until {percent(found)} of training")
 
 
@@ -130,10 +136,12 @@ def _by_seed(evidence: Evidence, *kinds: str) -> dict[int, list[Row]]:
     """Return one finished trial of each kind, for every seed that has them.
 
     Raises:
-        ValueError: a seed has two of a kind, or none has one of each.
+        ValueError: a seed has two of a kind, or none has one of each; or they differ in length.
     """
-    rows = finished_rows(evidence)
+    rows = [row for row in finished_rows(evidence) if row["kind"] in kinds]
+    if len({row["epochs"] for row in rows}) > 1:
+        raise ValueError(f"needs trials of one length of {', '.join(kinds)}")
     by_kind = [{row["seed"]: row for row in rows_of_kind(rows, kind)} for kind in kinds]
-    if sum(map(len, by_kind)) < sum(row["kind"] in kinds for row in rows) or not set.intersection(*map(set, by_kind)):
+    if sum(map(len, by_kind)) < len(rows) or not set.intersection(*map(set, by_kind)):
         raise ValueError(f"needs one finished trial of each of {', '.join(kinds)} for each seed")
     return {seed: [named[seed] for named in by_kind] for seed in by_kind[0] if all(seed in named for named in by_kind)}

@@ -154,7 +154,3 @@ def _course(curve: "pd.Series[float]") -> NormShape:
     if found.whole.fall >= COLLAPSE:
         return NormShape.COLLAPSES
     return NormShape.BOUNCES if found.bounced and found.whole.rise >= LEAST_RISE else NormShape.LEVELS
-
-
-def _known(error: float) -> float | None:
-    return None if pd.isna(error) else float(error)

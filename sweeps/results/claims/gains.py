@@ -15,6 +15,7 @@ from sweeps.results.claims.reported import as_reported
 from sweeps.results.claims.robustness_evidence import Seen, points_text
 from sweeps.results.claims.trial_rows import (
     Rows,
+    all_rows,
     final_errors,
     finished_rows,
     longest_rows,
@@ -35,22 +36,22 @@ SMALL = "finished trials of a constant rate and of simple decay at a larger one"
 
 def gain(evidence: Evidence, margin: float) -> Seen:
     """Return what cosine gains over simple decay, in the longest trials."""
-    return _gain(longest_rows(finished_rows(as_reported(evidence))))
+    return _gain(longest_rows(finished_rows(as_reported(evidence)), all_rows(evidence)))
 
 
 def gain_in_shortest(evidence: Evidence, margin: float) -> Seen:
     """Return what cosine gains over simple decay, in the shortest of trials of several lengths."""
-    return _gain(shortest_rows(finished_rows(as_reported(evidence))))
+    return _gain(shortest_rows(finished_rows(as_reported(evidence)), all_rows(evidence)))
 
 
 def training_error(evidence: Evidence, margin: float) -> Seen:
     """Return the training error at the end of simple decay, in the longest trials."""
-    return _training_error(evidence, longest_rows(finished_rows(evidence)))
+    return _training_error(evidence, longest_rows(finished_rows(evidence), all_rows(evidence)))
 
 
 def training_error_in_shortest(evidence: Evidence, margin: float) -> Seen:
     """Return the training error at the end of simple decay, in the shortest of trials of several lengths."""
-    return _training_error(evidence, shortest_rows(finished_rows(evidence)))
+    return _training_error(evidence, shortest_rows(finished_rows(evidence), all_rows(evidence)))
 
 
 def gain_without_l2(evidence: Evidence, margin: float) -> Seen:
@@ -121,14 +122,15 @@ def _gains(rows: Rows) -> dict[int, float]:
 def _small_rate_losses(evidence: Evidence) -> Callable[[Rows], dict[int, float]]:
     """Return the function for the losses of the lowest constant rate, in its longest trials, by seed."""
     rates = evidence.base_rates
+    every = rows_of_kind(all_rows(evidence), "constant")
 
     def losses(rows: Rows) -> dict[int, float]:
         constant, simple = (rows_of_kind(rows, kind) for kind in ("constant", "simple"))
         lowest = min((rates[row["trial_id"]] for row in constant), default=0.0)
         if any(rates[row["trial_id"]] <= lowest for row in simple):
             raise ValueError(f"needs {SMALL}; the lowest constant rate is {lowest:g}")
-        slow = [row for row in constant if rates[row["trial_id"]] == lowest]
-        return seed_differences(final_errors(longest_rows(slow)), final_errors(simple))
+        slow, among = ([row for row in own if rates[row["trial_id"]] == lowest] for own in (constant, every))
+        return seed_differences(final_errors(longest_rows(slow, among)), final_errors(simple)) if slow else {}
 
     return losses
 

@@ -21,6 +21,7 @@ from sweeps.results.claims.trial_rows import (
     SCALE,
     Row,
     Rows,
+    all_rows,
     final_errors,
     finished_rows,
     longest_rows,
@@ -50,6 +51,13 @@ def bounce(evidence: Evidence, margin: float) -> Seen:
     return _depth(evidence, rows)
 
 
+def bounce_in_longest(evidence: Evidence, margin: float) -> Seen:
+    """Return the same of the longest trials."""
+    with_l2 = rows_by_l2(evidence)[0]
+    rows = _at_fixed_rate(longest_rows(with_l2, all_rows(evidence)), "above 0")
+    return _depth(evidence, rows, f"in {rows[0]['epochs']} epochs ")
+
+
 def milestone(evidence: Evidence, margin: float) -> Seen:
     """Return how many epochs after the norm's minimum a step-wise schedule first decays."""
     rows = [row for row in rows_of_kind(finished_rows(evidence), "step") if row["decay_epochs"]]
@@ -63,8 +71,8 @@ def slower_growth(evidence: Evidence, margin: float) -> Seen:
     slower = []
     for row in rows_of_kind(finished_rows(evidence), "step"):
         if row["decay_epochs"]:
-            first, last = bounce_before_decay(evidence, row).minimum, row["decay_epochs"][0]
-            low, half, high = norm_by_epoch(evidence, row).loc[[first, (first + last) // 2, last]]
+            norm, first, last = norm_by_epoch(evidence, row), bounce_before_decay(evidence, row).minimum, _until(row)
+            low, half, high = np.interp([first, (first + last) / 2, last], norm.index, norm)
             slower.append((row, 100 * (2 * half - low - high) / low))
     found = mean_over_seeds(seed_means(slower), "a finished step-wise trial that decays")
     return Seen(found, f"of the minimum, the norm rises {signed(found)} % more in the first half than in the second")
@@ -90,7 +98,7 @@ def decays_without_l2(evidence: Evidence, margin: float) -> Seen:
 
 def bounce_in_shortest(evidence: Evidence, margin: float) -> Seen:
     """Return the depth of the norm's bounce in the shortest of trials of several lengths, with L2 and at a fixed rate."""
-    rows = shortest_rows(rows_by_l2(evidence)[0])
+    rows = shortest_rows(rows_by_l2(evidence)[0], all_rows(evidence))
     return _depth(evidence, _at_fixed_rate(rows, "above 0"), f"in {rows[0]['epochs']} epochs ")
 
 
@@ -101,8 +109,11 @@ def bounce_at_slowest(evidence: Evidence, margin: float) -> Seen:
     used = {rates[row["trial_id"]] for row in rows}
     if len(used) < 2:
         raise ValueError("needs finished trials at two rates")
-    slow = [row for row in rows if rates[row["trial_id"]] == min(used)]
-    longest = longest_rows(slow)
+    slow, among = (
+        [row for row in own if rates[row["trial_id"]] == min(used)]
+        for own in (rows, rows_of_kind(all_rows(evidence), rows[0]["kind"]))
+    )
+    longest = longest_rows(slow, among)
     return _depth(evidence, longest, f"at rate {min(used):g} in {longest[0]['epochs']} epochs ")
 
 
@@ -202,12 +213,14 @@ def _by_scale(evidence: Evidence) -> dict[float, Rows]:
     """Return the finished trials by initial scale, in ascending order.
 
     Raises:
-        ValueError: there are none at scale 1, at the smallest scales below it, or at another one.
+        ValueError: there are none at one of the scales; or it lacks scale 1, the smallest scales below it, or another one.
     """
     found: dict[float, list[Row]] = defaultdict(list)
     for row in finished_rows(evidence):
         found[program_value(evidence.frames, row, SCALE)].append(row)
-    scales = sorted(found)
+    scales = sorted({program_value(evidence.frames, row, SCALE) for row in all_rows(evidence)})
+    if lacking := [scale for scale in scales if scale not in found]:
+        raise ValueError(f"needs a finished trial at every initial scale, got none at {lacking[0]:g}")
     if 1 not in scales[SMALLEST:] or len(scales) < SMALLEST + 2:
         raise ValueError(
             f"needs finished trials at initial scale 1, at {SMALLEST} smaller ones, and at one above those"

@@ -13,8 +13,8 @@ changed after `fig-3-cifar10` had been seen; see bench/RESULTS.md. The rules on 
 any sweep of the catalogue's minis was run, but that on a small fixed rate, written with the other minis known and before its own
 was run. One was corrected with `fig-s7-mini` known: a norm that only rises was taken for a bounce.
 The rules `milestone`, `again`, `curves`, `easy`, `short_run`, `no_l2` and `scale` were made as strict as the paper's words with
-the minis' verdicts by earlier rules known. What counts as a clear bounce was set with curves of `fig-s7-mini` in sight, and which
-decays `again` counts with those of `fig-2-mini`.
+the minis' verdicts by earlier rules known. What counts as a clear bounce was set with curves of `fig-s7-mini` in sight; which
+decays `again` counts, and when cosine is late in `curves`, with those of `fig-2-mini`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Finished trials of a sweep as rows, and differences between them by seed."""
+"""Trials of a sweep as rows, and differences between them by seed."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,11 @@ DEFAULTS = {L2: 0.0, SCALE: 1.0}  # of a program
 
 Row = Mapping[str, Any]  # of `Frames.trials`
 Rows = Sequence[Row]
+
+
+def all_rows(evidence: Evidence) -> Rows:
+    """Return all trials, finished or not."""
+    return cast(Rows, evidence.frames.trials.to_dict("records"))
 
 
 def finished_rows(evidence: Evidence) -> Rows:
@@ -37,22 +42,31 @@ def rows_by_l2(evidence: Evidence) -> tuple[Rows, Rows]:
     return with_l2, without
 
 
-def longest_rows(rows: Rows) -> Rows:
-    """Return the trials with the largest number of epochs; none of none."""
-    longest = max((row["epochs"] for row in rows), default=0)
-    return [row for row in rows if row["epochs"] == longest]
-
-
-def shortest_rows(rows: Rows) -> Rows:
-    """Return the trials with the smallest number of epochs.
+def longest_rows(rows: Rows, among: Rows) -> Rows:
+    """Return the finished trials with as many epochs as the longest trials have, whether these have finished or not.
 
     Raises:
-        ValueError: all are of one length.
+        ValueError: none of the longest has finished.
     """
-    lengths = {row["epochs"] for row in rows}
+    return _of_length(rows, max((row["epochs"] for row in among), default=0))
+
+
+def shortest_rows(rows: Rows, among: Rows) -> Rows:
+    """Return the finished trials with as few epochs as the shortest trials have, whether these have finished or not.
+
+    Raises:
+        ValueError: all are of one length, or none of the shortest has finished.
+    """
+    lengths = {row["epochs"] for row in among}
     if len(lengths) < 2:
-        raise ValueError("needs finished trials of two lengths")
-    return [row for row in rows if row["epochs"] == min(lengths)]
+        raise ValueError("needs trials of two lengths")
+    return _of_length(rows, min(lengths))
+
+
+def _of_length(rows: Rows, epochs: int) -> Rows:
+    if found := [row for row in rows if row["epochs"] == epochs]:
+        return found
+    raise ValueError(f"needs finished trials of {epochs} epochs")
 
 
 def program_value(frames: Frames, row: Row, name: str) -> float:

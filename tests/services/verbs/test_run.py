@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -248,6 +249,10 @@ def test_a_run_says_that_epochs_of_other_code_could_be_kept(
     assert with_code("new") == [told]
     assert recorder.calls[-1][0] == (18, 18)
     assert with_code("newer", sharing=False) == []  # its epochs would be its own
+    assert "abel adopt" not in str(plans.plan(settings, Request(spec="spec.yaml", sharing=False)).reason)
+    with closing(sqlite3.connect(settings.home / "ledger.db")) as connection, connection:
+        connection.execute("UPDATE states SET epoch = epoch + 1")
+    assert with_code("newest") == []  # there is nothing to keep, and nothing of it is needed
 
 
 def on_devices(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:

@@ -46,6 +46,8 @@ def test_the_norm_bounces_before_the_first_milestone() -> None:
 def test_the_growth_of_the_norm_has_slowed_by_the_first_milestone() -> None:
     growing = seeds("step", 20.0, (10.0, 6.0, 7.0, 8.5, 8.0), decay_epochs=(4,))
     assert here(growing, "milestone") == [HELD, NOT], "it is later than the minimum, but growth has not slowed"
+    slowing = seeds("step", 20.0, (10.0, 6.0, 7.2, 8.2, 9.0, 8.5), decay_epochs=(5,))
+    assert here(slowing, "milestone") == [HELD, HELD], "the middle of three epochs is between two of them"
 
 
 def test_a_norm_that_collapses_is_no_bounce() -> None:
@@ -184,6 +186,20 @@ def test_each_scale_must_do_as_the_paper_says(other: Any, part: int) -> None:
     expected = [HELD] * 6
     expected[part] = NOT
     assert here(scaled(**other), "scale") == expected
+
+
+def test_the_smallest_scales_are_the_smallest_although_one_diverged() -> None:
+    diverged = [row | ({"outcome": "diverged"} if row["settings"][SCALE] == 0.01 else {}) for row in scaled()]
+    assert here(diverged, "scale") == [OPEN] * 6
+    (first, *_) = evaluate_claims(evidence(diverged), ["scale"], 2.0)
+    assert first.numbers == "needs a finished trial at every initial scale, got none at 0.01"
+
+
+def test_the_longest_trials_are_the_longest_before_they_have_finished() -> None:
+    running = [row | {"outcome": "running"} for row in easy(epochs=200)]
+    short = [row | {"arm": f"{row['arm']}-short", "trial_id": f"{row['trial_id']} short"} for row in easy(epochs=15)]
+    assert here([*running, *short], "easy", WITH_L2) == [OPEN] * 3
+    assert here([*easy(epochs=200), *short], "easy", WITH_L2) == [HELD] * 3
 
 
 def test_a_norm_that_begins_low_must_bounce_too() -> None:
