@@ -1,7 +1,7 @@
 """The tables of a report's page: measures, comparisons, claims, arms, trials, cost and versions."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -21,6 +21,7 @@ from sweeps.results.claims.robustness_evidence import Held
 from sweeps.results.frames import Frames
 from sweeps.results.measures import near_chance
 from sweeps.results.robustness_tables import Robustness
+from sweeps.results.summary import best_seeds
 from sweeps.results.values import Interval
 from sweeps.results.wording import counted, in_words, signed
 from sweeps.spec.measures import MEASURES
@@ -165,24 +166,18 @@ def arms_section(shown: Frames) -> str:
     numbers = ("trials", *ended, f"minimum {shown.metric.error_label}", "final")
     columns = [Column(name="arm"), Column(name="schedule"), *(Column(name=name, number=True) for name in numbers)]
     columns.append(Column(name="best setting"))
-    rows = []
+    rows, results = [], shown.results
     for arm, trials in shown.trials.groupby("arm", sort=False):
         counts = [str(int((trials["outcome"] == outcome).sum())) for outcome in ended]
-        setting, best = _best(trials)
-        errors = [_percent(best[name]) for name in ("minimum_error", "final_error")]
+        best = best_seeds([result for result in results if result.arm == arm])
+        setting = in_words(best[0].settings) if best else "–"
+        errors = [_percent(one.minimum_error for one in best), _percent(one.final_error for one in best)]
         rows.append(("", [str(arm), str(trials["kind"].iloc[0]), str(len(trials)), *counts, *errors, setting]))
     note = (
         "Errors are means with 95 % intervals at the arm's best setting, among those whose seeds all finished. Settings are "
         "chosen on the test set, as in the paper: the errors compare arms, but do not estimate the error on new data."
     )
     return page.table(columns, rows) + page.paragraph(note, "note")
-
-
-def _best(trials: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """The best setting and its trials, among the settings whose seeds all finished."""
-    groups = [(str(name), group) for name, group in trials.groupby(trials["settings"].map(in_words), sort=False)]
-    whole = [(name, group) for name, group in groups if (group["outcome"] == "finished").all()]
-    return min(whole, key=lambda item: float(item[1]["minimum_error"].mean()), default=("–", trials.iloc[:0]))
 
 
 def trials_section(shown: Frames, tracking_url: str, runs: Mapping[str, str]) -> str:
@@ -264,8 +259,8 @@ def versions_section(row: SweepRow) -> str:
     return page.fact_list(dict(sorted(known.items())))
 
 
-def _percent(errors: "pd.Series[float]") -> str:
-    known = [float(error) for error in errors if math.isfinite(error)]
+def _percent(errors: Iterable[float | None]) -> str:
+    known = [error for error in errors if error is not None and math.isfinite(error)]
     return mean_percent(known) if known else "–"
 
 

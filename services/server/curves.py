@@ -28,7 +28,12 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingCurves:
-    """One setting of an arm: its trials' lowest error so far, averaged over seeds, and its curves."""
+    """One setting of an arm, and its curves.
+
+    Args:
+        best: its trials' lowest error so far, averaged over seeds; None before there is one, and if a seed diverged: what
+            that reached before says nothing.
+    """
 
     arm: str
     label: str
@@ -75,8 +80,9 @@ def curves_of(ledger: Ledger, sweep: SweepRow, most: int) -> SweepCurves:
     length = max((len(table) for table in tables.values()), default=0)
     shown = _thinned(length)
     groups = _groups(ledger.trials(sweep.id))
-    errors = frames.trials.set_index("trial_id")["minimum_error"]
-    best = {key: _number(errors.loc[ids].mean()) for key, ids in groups.items()}
+    trials = frames.trials.set_index("trial_id")
+    errors, diverged = trials["minimum_error"], trials["outcome"] == "diverged"
+    best = {key: None if diverged[ids].any() else _number(errors[ids].mean()) for key, ids in groups.items()}
     order = sorted(groups, key=lambda key: (best[key] is None, best[key] or 0.0))
     found = [
         SettingCurves(

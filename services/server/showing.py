@@ -13,7 +13,7 @@ from sweeps.ledger.database import LedgerDamaged
 from sweeps.ledger.holding import now_ms
 from sweeps.ledger.leases import Holder, is_held
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import EventRow, SweepRow, SweepStatus
+from sweeps.ledger.records import EventRow, SweepRow, SweepStatus, TrialStatus
 from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
 from sweeps.processes.supervisor import START_SECONDS
 
@@ -95,9 +95,11 @@ def _wanted(phase: str) -> Wanted:
 
 
 def _figures(ledger: Ledger, sweep: SweepRow) -> dict[str, Any]:
+    """The sweep in numbers. What a trial reached before it diverged is not among its errors."""
     places = ledger.places(sweep.id)
-    errors = [place.minimum for place in places if place.minimum is not None]
-    if not errors and any(place.epoch for place in places):
+    trained = [place for place in places if place.status is not TrialStatus.DIVERGED]
+    errors = [place.minimum for place in trained if place.minimum is not None]
+    if not errors and any(place.epoch for place in trained):
         errors = _recorded_errors(ledger, sweep)
     figures = status.overview(ledger, sweep, places)
     return {"sweep": figures, "best": min(errors, default=None), "unit": sweep.metric.unit}
@@ -105,8 +107,8 @@ def _figures(ledger: Ledger, sweep: SweepRow) -> dict[str, Any]:
 
 def _recorded_errors(ledger: Ledger, sweep: SweepRow) -> list[float]:
     """The errors of all epochs, as versions up to 0.2 kept none in a trial's row; none if some are damaged."""
+    trained = [trial for trial in ledger.trials(sweep.id) if trial.status is not TrialStatus.DIVERGED]
     with suppress(LedgerDamaged):
-        curves = ledger.curves(sweep, ledger.trials(sweep.id))
-        errors = (sweep.metric.error_of(state.metrics) for curve in curves for state in curve)
+        errors = (sweep.metric.error_of(state.metrics) for curve in ledger.curves(sweep, trained) for state in curve)
         return [error for error in errors if math.isfinite(error)]
     return []

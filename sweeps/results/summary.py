@@ -94,7 +94,7 @@ def summarise(trials: Sequence[TrialRow], results: Sequence[TrialResult]) -> tup
 
 
 def _arm(arm: str, kind: str, results: Sequence[TrialResult]) -> ArmSummary:
-    best = _best_setting(results)
+    best = best_seeds(results)
     finals = [result.final_error for result in best if result.final_error is not None]
     return ArmSummary(
         arm=arm,
@@ -114,8 +114,8 @@ def _arm(arm: str, kind: str, results: Sequence[TrialResult]) -> ArmSummary:
     )
 
 
-def _best_setting(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """Return the seeds of the best setting; one with a diverged, failed or unfinished seed cannot be the best."""
+def best_seeds(results: Sequence[TrialResult]) -> list[TrialResult]:
+    """Return the seeds of an arm's best setting; one with a diverged, failed or unfinished seed cannot be the best."""
     by_setting: dict[tuple[tuple[str, Any], ...], list[TrialResult]] = defaultdict(list)
     for result in results:
         by_setting[tuple(sorted(result.settings.items()))].append(result)

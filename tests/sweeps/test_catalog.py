@@ -33,6 +33,7 @@ EQUATION = ["norm-equation", "norm-equation-digits"]
 MINIS = [
     "fig-1",
     "fig-2",
+    "fig-3",
     "fig-s10",
     "fig-s13",
     "fig-s2",

@@ -13,8 +13,10 @@ from playwright.sync_api import Page, expect
 from stories import Story
 
 from services.server.curves import curves_of, tree_of
+from services.server.showing import shown_sweep
 from services.tracking.mirror import Mirror
 from services.tracking.store import Store
+from sweeps.ledger.records import TrialStatus
 
 FAULTY = """name: x
 program:
@@ -155,6 +157,19 @@ def test_curves_and_tree_say_what_the_ledger_has(story: Story) -> None:
     assert sum(one.last - one.first + 1 for one in tree) == len(distinct)
     assert sorted(name for one in tree for name in one.ends) == sorted(t.name for t in story.ledger.trials(sweep.id))
     assert all(one.parent is None or tree[one.parent].last + 1 == one.first for one in tree)
+
+
+def test_what_a_trial_reached_before_it_diverged_is_neither_the_best_setting_nor_the_best_error(story: Story) -> None:
+    story.diverging, story.epochs, story.decays = True, 12, (2,)
+    story.begin().tell(only=lambda name: not name.startswith("abel")).end()
+    sweep = story.ledger.sweep(story.sweep_id)
+    constant = [trial for trial in story.ledger.trials(sweep.id) if trial.arm == "constant"]
+    diverged, *sound = (min(one.metrics["test_error"] for one in story.ledger.curve(trial.head)) for trial in constant)
+    assert constant[0].status is TrialStatus.DIVERGED and diverged < min(sound)
+    first, *others = curves_of(story.ledger, sweep, 10).settings
+    assert first.arm == "decay-at" and first.best is not None
+    assert [(one.arm, one.best) for one in others] == [("constant", None), ("abel", None)]
+    assert shown_sweep(story.ledger, sweep).best == min(sound)
 
 
 def test_a_list_is_asked_for_again_while_the_service_is_away(
