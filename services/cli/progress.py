@@ -138,7 +138,7 @@ def _trials(progress: "Progress") -> str:
         if (count := getattr(progress, name))
     ]
     suffix = f" ({', '.join(troubles)})" if troubles else ""
-    return f"{progress.ended} of {progress.trials} trials ended{suffix}"
+    return f"{progress.ended} of {progress.trials} trials done{suffix}"
 
 
 def _epochs(progress: "Progress", covered_before: int, form: str) -> str:

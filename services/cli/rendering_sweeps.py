@@ -57,7 +57,7 @@ def sweep_detail(result: SweepDetail) -> RenderableType:
     sweep = result.sweep
     figures: dict[str, str | Text] = {
         "id": sweep.id,
-        "trials": Text.from_markup(f"{sweep.ended} of {sweep.trials} ended{_ill(sweep)}"),
+        "trials": Text.from_markup(f"{sweep.ended} of {sweep.trials} done{_ill(sweep)}"),
         "epochs": f"{sweep.covered} of {sweep.total} recorded, {sweep.trained} trained" + _replayed(sweep.replayed),
         "MLflow": _tracked(result.lacking, sweep.name),
     }

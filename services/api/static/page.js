@@ -208,7 +208,7 @@ async function fillSweep(id, mine) {
   const facts = [["id", one.id], ["owner", one.owner], ["submitted", when(one.created_ms)], ["priority", one.priority]];
   if (one.sweep)
     facts.push(
-      ["trials", `${one.sweep.ended} of ${one.sweep.trials} ended${one.sweep.failed ? `, ${one.sweep.failed} failed` : ""}`],
+      ["trials", `${one.sweep.ended} of ${one.sweep.trials} done${one.sweep.failed ? `, ${one.sweep.failed} failed` : ""}`],
       ["epochs", `${one.sweep.covered} of ${one.sweep.total} recorded, ${one.sweep.trained} trained`],
     );
   if (options.workers || one.workers) facts.push(["workers", one.workers ?? options.workers]);

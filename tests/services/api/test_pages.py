@@ -73,7 +73,7 @@ def test_a_sweep_is_followed_from_the_list_to_its_end(
     page = signed_in()
     page.get_by_role("link", name="fig-s6a-digits").click()
     expect(page.locator("#phase")).to_have_text("running")
-    expect(page.locator("#facts")).to_contain_text("of 21 ended")
+    expect(page.locator("#facts")).to_contain_text("of 21 done")
     expect(page.locator("#plots canvas")).to_have_count(4)
     expect(page.locator("#legend span")).to_have_count(7)
     page.get_by_label("contains").fill("constant")

@@ -63,8 +63,8 @@ def test_a_log_has_a_line_every_few_seconds_and_only_when_something_moved() -> N
     now[0] = 12
     log.show(replace(LATER, elapsed_seconds=67))
     assert lines(text) == [
-        "0 of 12 trials ended; 0 cohorts running, 3 ready; 0 epochs trained of 200 to 220, 0 saved by sharing",
-        "5 of 12 trials ended (1 diverged); 2 cohorts running, 1 ready; "
+        "0 of 12 trials done; 0 cohorts running, 3 ready; 0 epochs trained of 200 to 220, 0 saved by sharing",
+        "5 of 12 trials done (1 diverged); 2 cohorts running, 1 ready; "
         "120 epochs trained of 200 to 220 + 4 replayed, 180 saved by sharing, about 55 s left",
     ]
 
@@ -88,7 +88,7 @@ def test_the_forecast_is_never_below_what_is_trained() -> None:
         "230 epochs trained of 230",
         "205 epochs trained of 205",
     ]
-    assert "12 of 12 trials ended (1 diverged, 2 cancelled)" in lines(text)[2]
+    assert "12 of 12 trials done (1 diverged, 2 cancelled)" in lines(text)[2]
 
 
 def test_news_and_notes_are_lines_at_once() -> None:
@@ -109,7 +109,7 @@ def test_the_live_view_shows_figures_and_the_latest_news() -> None:
     live.show(LATER)
     out.print(live)
     drawn = " ".join(text.getvalue().split())
-    assert "5 of 12 trials ended (1 diverged)" in drawn
+    assert "5 of 12 trials done (1 diverged)" in drawn
     assert "120 of 200 to 220 trained + 4 replayed, 180 saved by sharing" in drawn
     assert "2 running, 1 ready" in drawn
     assert "1 min 01 s, about 55 s left" in drawn

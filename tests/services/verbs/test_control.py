@@ -97,7 +97,7 @@ def test_cancelled_trials_are_not_shown_as_complete(stopped: tuple[Settings, Sto
     _, story = stopped
     abel("cancel", story.name)
     shown = " ".join(abel("status", story.name).output.split())
-    assert "6 of 6 ended 6 cancelled" in shown
+    assert "6 of 6 done 6 cancelled" in shown
     assert "0/2 2 cancelled" in shown
 
 
