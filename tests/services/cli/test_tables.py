@@ -5,12 +5,13 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
 from syrupy.assertion import SnapshotAssertion
 
-from services.cli import rendering, rendering_sweeps, verdicts
+from services.cli import rendering, rendering_sweeps, rendering_upkeep, verdicts
 from services.cli.service import rendering_submissions
 from services.schemas import (
     ArmPlan,
@@ -18,13 +19,17 @@ from services.schemas import (
     Checked,
     DataReport,
     DataSources,
+    Incident,
     Plan,
+    Plugin,
+    RunResult,
     SweepDetail,
     SweepOverview,
+    Tracked,
     Validation,
 )
 from services.server.values import Submitted
-from services.upkeep import Collected, Pruned
+from services.upkeep import Adopted, Collected, Mended, Pruned, Repaired
 from sweeps.results.values import ArmSummary, Finding, Interval, Power, TrialResult, Verdict
 
 ARM = "abel-of-a-long-name"
@@ -132,6 +137,16 @@ SUBMITTED = Submitted(
 )
 WAITING = replace(SUBMITTED, id="0f1e2d3c4b5a", owner="ada", name="mine", phase="queued", sweep=None, best=None)
 KIND = "a_source_of_a_plug_in_with_a_long_name"
+INCIDENT = Incident(
+    kind="infrastructure",
+    text="ActorDiedError: the process of the worker was killed by signal 9",
+    times=1234,
+    retried=1230,
+    trials=12345,
+    last_trial=TRIAL.name,
+    last_epoch=119,
+    last_ms=0,
+)
 SHOWN = {
     "plan": (rendering.plan_facts(PLAN), [ARM, "12345", "1,234,567", "654,321", "765,432", "38%", "47%"]),
     "status": (
@@ -176,6 +191,54 @@ SHOWN = {
             DataReport(name="d", train_examples=1297, test_examples=500, shape=(8, 8, 1), classes=10, digest="ab" * 32)
         ),
         ["1297", "ab" * 8],
+    ),
+    "run": (
+        rendering_sweeps.run_result(
+            RunResult(
+                outcome="interrupted",
+                trained=654321,
+                replayed=7,
+                seconds={"wall": 7260.0},
+                error=None,
+                tracking=None,
+                detail=DETAIL,
+            ),
+            f"abel run {SWEEP.name}",
+        ),
+        [SWEEP.name, "654321", ARM, "6/8", "77.33", "78.31 ± 10.25"],
+    ),
+    "incidents": (rendering_sweeps.incidents_table([INCIDENT]), ["infrastructure", "1234×", "1230×", "12344", "119"]),
+    "plugins": (
+        rendering.plugins_table(
+            [Plugin(part="data", kind=KIND, source="theirs 1.2.3", where="theirs.data:Theirs", about="It.", fault=None)]
+        ),
+        [KIND, "theirs 1.2.3"],
+    ),
+    "repair": (
+        rendering_upkeep.repaired(
+            Repaired(
+                dry_run=False,
+                kept=Path("/homes/ada/abel/ledger.db.damaged-2026-11-30"),
+                mended=(
+                    Mended(sweep=SWEEP.name, what=f"trial {TRIAL.name!r}", how="restored from the spec", restored=True),
+                ),
+            )
+        ),
+        [SWEEP.name, ARM, "seed=1234"],
+    ),
+    "adopt": (
+        rendering_upkeep.adopted(
+            Adopted(
+                sweep=SWEEP.name, sweep_id=SWEEP.id, outcome="adopted", epochs=654321, checkpoints=12345, replayed=8
+            )
+        ),
+        [SWEEP.name, SWEEP.id, "654,321", "12,345"],
+    ),
+    "track": (
+        rendering_sweeps.tracked(
+            [Tracked(id=SWEEP.id, name=SWEEP.name, target="https://mlflow.example.org", lacking=1000, error="is away")]
+        ),
+        [SWEEP.name, "https://mlflow.example.org"],
     ),
 }
 DATED = ("status",)  # in the machine's time zone; `test_widths.py` has a snapshot of it
