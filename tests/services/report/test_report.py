@@ -3,11 +3,12 @@
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -380,6 +381,13 @@ def test_settings_of_several_kinds_are_exported_as_text(story: Story, settings: 
     assert list(pd.read_parquet(tmp_path / "trials.parquet")["program.augment"][:2]) == ["none", "2"]
 
 
+def frames_of(rows: Sequence[Mapping[str, Any]]) -> Frames:
+    """Trials of which only some columns matter."""
+    errors = {"minimum_error": 20.0, "final_error": 30.0, "selected_error": 30.0}
+    others = {"name": "a", "seed": 0, "epoch": 1, "epochs": 1, "error": "", "decay_epochs": (), **errors}
+    return Frames(trials=pd.DataFrame([others | row for row in rows]), curves=pd.DataFrame())
+
+
 def test_the_best_setting_is_one_whose_seeds_all_finished() -> None:
     rows = [
         {"arm": "a", "kind": "constant", "settings": {"x": x}, "outcome": outcome, "minimum_error": error}
@@ -390,19 +398,15 @@ def test_the_best_setting_is_one_whose_seeds_all_finished() -> None:
             (2, "finished", 21.0),
         )
     ]
-    trials = pd.DataFrame(rows).assign(final_error=30.0)
-    text = sections.arms_section(Frames(trials=trials, curves=pd.DataFrame()))
+    text = sections.arms_section(frames_of(rows))
     assert "x 2" in text and "x 1" not in text
     assert "20.5 % (14.9 to 27.6)" in " ".join(text.split())
 
 
 def test_outcomes_of_every_kind_are_counted_by_arm() -> None:
     outcomes = ("finished", "finished", "diverged", "failed", "cancelled", "stopped", "stopped")
-    trials = pd.DataFrame(
-        [{"arm": "a", "kind": "constant", "settings": {}, "outcome": outcome} for outcome in outcomes]
-    )
-    trials = trials.assign(minimum_error=20.0, final_error=30.0)
-    text = sections.arms_section(Frames(trials=trials, curves=pd.DataFrame()))
+    rows = [{"arm": "a", "kind": "constant", "settings": {}, "outcome": outcome} for outcome in outcomes]
+    text = sections.arms_section(frames_of(rows))
     heads, cells = (re.findall(rf"<{tag}[^>]*>([^<]*)</{tag}>", text) for tag in ("th", "td"))
     seen = dict(zip(heads, cells, strict=True))
     assert {name: int(seen[name]) for name in set(outcomes)} == Counter(outcomes)
