@@ -92,7 +92,7 @@ def run_then_check(
     more_rules: Sequence[Rule],
     run: Callable[[Request], RunResult],
 ) -> Checked | None:
-    """Run a sweep by ``run`` and check it; None if the run was stopped. A rule that does not fit is told before training.
+    """Run a sweep by ``run``, then check it; return None if the run was stopped. Margins and rules are checked before training.
 
     Raises:
         SpecError: the spec is invalid.

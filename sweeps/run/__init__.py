@@ -4,5 +4,5 @@ driver, driver_process    the driver; searcher gives Tune the ready cohorts; tra
 frontier                  which cohorts are ready; report_handler: what their reports mean; Ray-free
 halving                   which settings continue at a rung
 losses, failures          lost workers; classes of failures, and the retry policy of each
-announcing                what the command is told of the progress
+announcing                the reports of progress to the command
 """

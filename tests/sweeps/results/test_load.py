@@ -58,6 +58,13 @@ def test_norms_of_layers_are_there_for_a_sweep_about_layers(story: Story, asks: 
     assert numbers.share.to_numpy() == pytest.approx(100)
 
 
+def test_only_the_arms_that_are_asked_for_are_read(told: Story) -> None:
+    found = load(told.ledger, told.ledger.sweep(told.sweep_id), (), ("abel",))
+    names = [row.name for row in told.ledger.trials(told.sweep_id) if row.arm == "abel"]
+    assert list(found.trials["name"]) == names
+    assert set(found.curves["arm"]) == set(found.events["arm"]) == {"abel"}
+
+
 def test_norms_of_layers_are_not_read_for_nothing(told: Story) -> None:
     assert layer_norms(frames(told)) is None
 
