@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from sweeps.results.claims import curve_evidence, gains, norm_evidence
 from sweeps.results.claims.layers import TOP
-from sweeps.results.claims.norm_evidence import CLEAR, LEAST, SAME, SMALLEST
+from sweeps.results.claims.norm_evidence import ALIKE, CLEAR, DEEP, LEAST, SAME, SHALLOW, SMALLEST
 from sweeps.results.claims.robustness_claims import (
     SIMPLE,
     ClaimPart,
@@ -23,10 +23,6 @@ USUAL = f"at every scale but the {SMALLEST} smallest"
 
 def _above(number: float) -> Callable[[float], Bound]:
     return lambda margin: Bound(number, math.inf)
-
-
-def _within(number: float) -> Callable[[float], Bound]:
-    return lambda margin: Bound(-number, number)
 
 
 def _below(number: float) -> Callable[[float], Bound]:
@@ -190,7 +186,7 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
         ClaimPart(
             says="The final norm does not depend on the scale of the initial weights over a range.",
             rule=f"{USUAL} it differs from that at scale 1 by less than {SAME:g} %",
-            bound=_within(SAME),
+            bound=lambda margin: ALIKE,
             look=norm_evidence.norms_by_scale,
         ),
         ClaimPart(
@@ -202,21 +198,21 @@ NORM: Mapping[Claim, tuple[ClaimPart, ...]] = {
         ClaimPart(
             says="At these scales the norm clearly bounces.",
             rule=f"{USUAL} it falls by more than {CLEAR:g} % and then rises by more than that",
-            bound=_above(CLEAR),
+            bound=lambda margin: DEEP,
             look=norm_evidence.bounces_by_scale,
         ),
         ClaimPart(
             says="Also if it begins below the minimum that it has at scale 1.",
             rule=f"{USUAL}, where it is below that minimum after the first epoch, it falls by more than {CLEAR:g} % and then "
             "rises by more than that",
-            bound=_above(CLEAR),
+            bound=lambda margin: DEEP,
             look=norm_evidence.bounce_from_below,
         ),
         ClaimPart(
             says="At very small scales the norm does not bounce.",
             rule=f"at each of the {SMALLEST} smallest scales it falls by less than {CLEAR:g} % before it rises, or rises by less "
             "than that after it falls",
-            bound=_below(CLEAR),
+            bound=lambda margin: SHALLOW,
             look=norm_evidence.smallest_scale_bounces,
         ),
         ClaimPart(

@@ -39,7 +39,7 @@ from sweeps.results.wording import bounded, signed
 LEAST = 100 * LEAST_RISE  # percent of the norm
 # Percent of the norm, both ours: the paper calls bounces clear, and final norms the same, by its figure S7 alone.
 CLEAR, SAME = 5.0, 10.0
-DEEP, SHALLOW = Bound(CLEAR, math.inf), Bound(-math.inf, CLEAR)
+DEEP, SHALLOW, ALIKE = Bound(CLEAR, math.inf), Bound(-math.inf, CLEAR), Bound(-SAME, SAME)
 SMALLEST = 2  # initial scales at which the paper's network loses the bounce (figure S7)
 # Schedules whose rate does not change before their first decay, in order of preference.
 FIXED_RATE = ("constant", "step", "abel", "simple")
@@ -128,7 +128,7 @@ def norms_by_scale(evidence: Evidence, margin: float) -> Seen:
         for scale, norms in final.items()
         if scale != 1
     }
-    return _at_every_scale(apart, Bound(-SAME, SAME), "the final norm differs by {} %")
+    return _at_every_scale(apart, ALIKE, "the final norm differs by {} %")
 
 
 def errors_by_scale(evidence: Evidence, margin: float) -> Seen:
