@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from desks import SPEC
 from stories import Story
+from waiting import wait_for
 
 from services.schemas import RunResult
 from services.server import job
@@ -84,13 +85,6 @@ def watched() -> Iterator[Callable[[Assignment], None]]:
         thread.join()
 
 
-def until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_told_to_pause_it_stops_and_another_launch_fences_it(
     story: Story,
     queue: Submissions,
@@ -101,7 +95,7 @@ def test_told_to_pause_it_stops_and_another_launch_fences_it(
     id, number = launched()
     watched(Assignment(story.ledger, id, number, stop))
     queue.want(id, Wanted.PAUSED)
-    until(stop.is_set)
+    wait_for(stop.is_set)
     queue.want(id, Wanted.RUNNING)
     queue.count_launch(queue.submission(id), None)
     with pytest.raises(Fenced):
@@ -119,9 +113,9 @@ def test_the_reason_of_a_stop_over_budget_stays(
     assignment = Assignment(story.ledger, id, number, stop)
     watched(assignment)
     assignment.trained.set()
-    until(lambda: queue.submission(id).failures == 0)
+    wait_for(lambda: queue.submission(id).failures == 0)
     queue.want(id, Wanted.PAUSED, "over budget: ada has used 3 of 2 accelerator-hours")
-    until(stop.is_set)
+    wait_for(stop.is_set)
     time.sleep(0.3)
     assignment.release(None, None, passing=True)
     assert queue.submission(id).error == "over budget: ada has used 3 of 2 accelerator-hours"
@@ -155,7 +149,7 @@ def test_what_another_owner_wants_is_not_cancelled(
         ids.append(id)
     watched(assignment)
     queue.want(ids[1], Wanted.CANCELLED)
-    until(stop.is_set)
+    wait_for(stop.is_set)
     assert {trial.cancel_asked_ms for trial in story.ledger.trials(story.sweep_id)} == {None}
 
 

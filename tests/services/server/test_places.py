@@ -1,7 +1,6 @@
 """What the loop of the service relies on, at every place for jobs: processes of this machine, Ray's Jobs API, RayJobs."""
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from kube_servers import NAMESPACE, kube_server
 from ray_heads import TOKEN, ray_head
+from waiting import wait_for
 
 from services.server import jobs, reconciling
 from services.server.jobs import JobPlace, JobState, LocalJobs
@@ -23,7 +23,6 @@ from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
 
 ID = "0123456789abcdef"
-PATIENCE_SECONDS = 60
 # Stands in for a job: it prints a line and ends on SIGTERM.
 WAITS = "import signal, sys; signal.signal(15, lambda *_: sys.exit()); print('hello from', *sys.argv[1:], flush=True)"
 SELECTS = {"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": {"clusterSelector": {"ray.io/cluster": "abel"}}}
@@ -106,13 +105,6 @@ def one(queue: Submissions) -> Submission:
 @pytest.fixture
 def loop(ledger: Ledger, ground: Ground) -> Reconciler:
     return Reconciler(ledger, ground.place)
-
-
-def wait_for(happened: Callable[[], object]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def test_a_launch_happens_once_and_is_seen_until_it_ends(ground: Ground) -> None:

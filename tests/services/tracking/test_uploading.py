@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from stories import Story
 from typer.testing import CliRunner
+from waiting import wait_for
 
 from services.cli.app import app
 from services.errors import OperationError
@@ -92,7 +92,7 @@ def test_a_follower_ends_when_its_starter_is_gone(small: Story, tracking_uri: st
     with subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1) as starter:
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
-        wait_for(lambda: small.ledger.tracking_offset(small.sweep_id, without_credentials(tracking_uri)) == last)
+        wait_for(lambda: small.ledger.tracking_offset(small.sweep_id, without_credentials(tracking_uri)) == last, 120)
         starter.kill()
     wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in state_of(pid))
 
@@ -171,10 +171,3 @@ def state_of(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "Z"
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"not within {seconds} s"
-        time.sleep(0.1)

@@ -16,6 +16,7 @@ import ray
 from bitwise import bits, bits_of
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
+from waiting import wait_for
 
 from abel.schedules import Constant
 from sweeps.processes.job import Options
@@ -130,6 +131,6 @@ def test_a_cohort_that_tune_pickles_into_a_file_is_freed(worker: ActorHandle, co
     left_out = pickle.loads(pickle.dumps(payload))
     assert ray.get(worker.__ray_call__.remote(lambda _, sent: sent.get(), payload), timeout=60) == cohort
     del payload
-    assert ours not in held()
+    wait_for(lambda: ours not in held())  # Ray hands over a result before it releases arguments
     with pytest.raises(ValueError, match="object refs"):
         left_out.get()
