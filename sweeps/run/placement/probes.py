@@ -8,7 +8,6 @@ from typing import Any
 
 import ray
 
-from sweeps.processes import inspection
 from workers.trajectory import processor
 
 
@@ -21,4 +20,6 @@ def processor_there() -> str:
 @ray.remote(max_calls=1)  # type: ignore[untyped-decorator]
 def identities_there(question: Mapping[str, Any]) -> Mapping[str, Any]:
     """Answer a question for the identities of programs as a cohort's worker would."""
+    from sweeps.processes import inspection  # with JAX, which neither the survey nor the other question needs
+
     return inspection.main(question)
