@@ -1,6 +1,5 @@
 """Data sources: what the arrays hold, and what is said when there are none."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from shared_data import TFDS
 from sklearn.datasets import load_digits
 from tfds_files import TfdsWriter
 
@@ -20,7 +20,6 @@ from workers.data.digits import DigitPairs, Digits
 from workers.data.tfds import Tfds
 
 RANDOM = np.random.default_rng(0)
-SHARED = Path(os.environ.get("ABEL_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data" / "tfds")
 
 
 def examples(count: int, shape: tuple[int, int, int] = (6, 4, 3), classes: int = 5) -> list[dict[str, Any]]:
@@ -241,9 +240,9 @@ def test_other_file_formats_are_refused(tfds_writer: TfdsWriter) -> None:
         Tfds(name="old").load(tfds_writer.directory)
 
 
-@pytest.mark.skipif(not (SHARED / "cifar10").is_dir(), reason=f"no prepared cifar10 in {SHARED} (ABEL_SHARED_DATA)")
+@pytest.mark.skipif(not (TFDS / "cifar10").is_dir(), reason=f"no prepared cifar10 in {TFDS} (ABEL_SHARED_DATA)")
 def test_real_cifar10_is_read() -> None:
-    dataset = Tfds(name="cifar10", subset=200, test_subset=100).load(SHARED)
+    dataset = Tfds(name="cifar10", subset=200, test_subset=100).load(TFDS)
     assert dataset.train_images.shape == (200, 32, 32, 3)
     assert dataset.classes == 10
     assert set(dataset.train_labels) == set(range(10))

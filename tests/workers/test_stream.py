@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from shared_data import PHOTOS
 from tfds_files import TfdsWriter, jpegs
 
 from workers.config import Program
@@ -20,8 +21,6 @@ from workers.data.stream import Stream
 from workers.data.tfds import Tfds
 from workers.tasks.classify import ClassifyProgram
 
-SHARED = Path(os.environ.get("ABEL_SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data" / "tfds")
-PHOTOS = SHARED.parent / "images" / "imagenet-sample"
 WORDS = (5, 6)
 SMALL = Tfds(name="photos", side=32)
 

@@ -1,6 +1,9 @@
 """Training on streamed images: the same bits at any number of threads, and from the very step at which it was left."""
 
 import hashlib
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -11,6 +14,8 @@ import jax
 import numpy as np
 import pytest
 from bitwise import bits_of
+from shared_data import PHOTOS
+from tfds_files import TfdsWriter
 
 from abel.schedules import Constant
 from sweeps.spec.programs import program_from_dict
@@ -107,6 +112,44 @@ def test_a_worker_that_is_killed_goes_on_from_what_was_saved(
     again = at(copied, jpeg_set)
     assert bits_of(train(cohort_of(program, again), again)) == expected
     assert seen == expected_batches[3:]
+
+
+TRAINED = """
+import pickle, sys
+from workers.cohort import train
+from workers.workshop import Workshop
+
+cohort, settings = pickle.loads(sys.stdin.buffer.read())
+for report in train(cohort, Workshop(**settings)):
+    print(report.epoch, getattr(report, "step", "whole"), flush=True)
+"""
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason=f"no photographs in {PHOTOS} (ABEL_SHARED_DATA)")
+def test_a_process_killed_among_real_photographs_goes_on_at_the_very_next_batch(
+    program: Program, tfds_writer: TfdsWriter, tmp_path: Path, seen: list[str]
+) -> None:
+    photographs = [file.read_bytes() for file in sorted(PHOTOS.glob("*.JPEG"))][:70]
+    examples = [{"image": jpeg, "label": index % 10} for index, jpeg in enumerate(photographs)]
+    features = {"image": tfds_writer.image(None, None, 3, encoding="jpeg"), "label": tfds_writer.label(10)}
+    tfds_writer.write("photos", {"train": examples, "test": examples[:20]}, features, shards=2)
+    undisturbed = at(tmp_path / "undisturbed", tfds_writer.directory)
+    expected = bits_of(train(cohort_of(program, undisturbed), undisturbed))
+    expected_batches = list(seen)
+
+    settings = {"checkpoints": tmp_path / "killed", "data_dir": tfds_writer.directory, "save_every_seconds": 0.0}
+    command = [sys.executable, "-c", TRAINED]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(pickle.dumps((cohort_of(program, undisturbed), settings)))
+        process.stdin.close()
+        assert b"1 3\n" in iter(process.stdout.readline, b"")
+        process.kill()
+    seen.clear()
+    again = at(tmp_path / "killed", tfds_writer.directory)
+    assert bits_of(train(cohort_of(program, again), again)) == expected
+    assert 0 < len(seen) <= EPOCHS * STEPS - 3
+    assert seen == expected_batches[-len(seen) :]
 
 
 def test_records_are_the_same_however_an_epoch_is_cut(program: Program, jpeg_set: Path, tmp_path: Path) -> None:
