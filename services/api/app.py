@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api import health, pages, results, submissions
 from services.api.document import DescribedApp
@@ -62,15 +63,27 @@ def build(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)
-    app.middleware("http")(_add_headers)
+    app.add_middleware(SafeHeaders)
     return app
 
 
-async def _add_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    response = await call_next(request)
-    for name, value in SAFE.items():
-        response.headers.setdefault(name, value)
-    return response
+class SafeHeaders:
+    """Adds the headers of :data:`SAFE` to every answer that does not have them; what is streamed passes as it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SAFE.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
 
 
 def _telemetry(tracers: "TracerProvider | None") -> TelemetryConfig:

@@ -3,23 +3,17 @@
 What has no id in the ledger, the submission's phase, is sent as events without an id whenever it changes.
 """
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 
 from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
+from services.api.feeds import Feeds
 from services.api.problems import Problem
-from services.encoding import to_json
-from services.server.desk import PAGE, Desk
-from services.server.values import Happening, Submitted
-from sweeps.ledger.database import LedgerAway
 from sweeps.ledger.submissions.rows import Token
 
-LOOK_SECONDS = 1.0
 BEAT_SECONDS = 15.0  # a comment, so proxies do not close a silent connection
 MOST_STREAMS = 16  # of one token at once: a service has so many connections for everybody
 
@@ -36,12 +30,12 @@ def last_id(request: Request, after: int) -> int:
     return int(text)
 
 
-def stream(request: Request, desk: Desk, actor: Token, id: str, after: int) -> StreamingResponse:
-    """Answer with a submission's events after one, until it ends or the client leaves."""
+def stream(feeds: Feeds, actor: Token, id: str, after: int) -> StreamingResponse:
+    """Answer with a submission's events after one, until it ends or the client leaves; the actor may see it."""
     if _open[actor.id] >= MOST_STREAMS:
         raise Problem(429, f"at most {MOST_STREAMS} streams of a token at once", headers={"Retry-After": "10"})
     return StreamingResponse(
-        _counted(actor.id, _events(request, desk, actor, id, after)),
+        _counted(actor.id, _events(feeds, actor, id, after)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
@@ -56,39 +50,23 @@ async def _counted(token: str, events: AsyncIterator[str]) -> AsyncIterator[str]
         _open[token] -= 1
 
 
-async def _events(request: Request, desk: Desk, actor: Token, id: str, after: int) -> AsyncIterator[str]:
-    shown: Submitted | None = None
-    mark: tuple[object, ...] = ()
-    beat = time.monotonic()
-    while not await request.is_disconnected():
-        try:
-            if time.monotonic() - beat > BEAT_SECONDS:
-                beat = time.monotonic()
+async def _events(feeds: Feeds, actor: Token, id: str, after: int) -> AsyncIterator[str]:
+    shown, beat = "", time.monotonic() + BEAT_SECONDS
+    with feeds.followed(id) as feed:
+        while True:
+            changed = feed.changed  # before anything is read, so no change is missed
+            if time.monotonic() >= beat:
+                beat = time.monotonic() + BEAT_SECONDS
                 yield ": still here\n\n"
-                if not await run_in_threadpool(desk.stands, actor):
+                if not await feeds.stands(feed, actor):
                     return  # revoked or expired; the client's next request is refused
-            before, mark = mark, await run_in_threadpool(desk.mark, id)
-            now, new = (shown, []) if mark == before else await run_in_threadpool(desk.progress, actor, id, after)
-        except LedgerAway:
-            mark, now, new = (), shown, []  # nothing is lost, as events are read by their ids
-        for event in new:
-            after = event.id
-            yield sent(event)
-        if len(new) == PAGE:
-            mark = ()  # there may be more of them
-            continue
-        if now is not None and now != shown:
-            yield f"event: submission\ndata: {_line(now)}\n\n"
-            shown = now
-            if now.ended:
-                return
-        await asyncio.sleep(LOOK_SECONDS)
-
-
-def sent(event: Happening) -> str:
-    """An event as a message of the stream."""
-    return f"id: {event.id}\nevent: {event.kind}\ndata: {_line(event)}\n\n"
-
-
-def _line(value: object) -> str:
-    return to_json(value, ascii_only=True).replace("\n", " ")
+            if page := await feed.page(after):
+                after = page.last
+                yield page.text
+            elif feed.now is not None and after >= feed.now.mark.last_event and feed.now.message != shown:
+                shown, ended = feed.now.message, feed.now.ended
+                yield shown
+                if ended:
+                    return
+            else:
+                await feed.wait(changed, beat)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from services.api.events import sent
+from services.api.feeds import sent
 from services.schemas import Checked, Incident, SweepDetail, SweepOverview, Validation
 from services.server.curves import SettingCurves, Spread, Stretch, SweepCurves
 from services.server.links import TrackingLinks

@@ -1,5 +1,6 @@
 """What the handlers of routes have in common: the parts of the service that they use, who asks, and how they answer."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Request, Response
 
 from services.api.document import refusals
+from services.api.feeds import Feeds
 from services.api.guard import Guard
 from services.api.problems import Problem
 from services.encoding import to_json
@@ -25,6 +27,8 @@ from sweeps.results.values import BaselineError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 UNKNOWN = refusals(404, 422)  # of a submission
+# Threads of those who submit, of the 40 of all requests; the others wait in order of arrival. One at a time writes to the ledger.
+MOST_SUBMITTING = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,8 @@ class Parts:
     """The parts of one service; its application holds them as ``state.parts``."""
 
     desk: Desk
+    feeds: Feeds
+    submitting: asyncio.Semaphore
     guard: Guard
     reports: Reports
     finder: LinkFinder
@@ -41,7 +47,9 @@ class Parts:
     def over(cls, settings: Settings, ledger: Ledger, jobs: JobPlace) -> "Parts":
         """Return the parts over an open ledger."""
         return cls(
-            desk=Desk(settings, ledger, jobs),
+            desk=(desk := Desk(settings, ledger, jobs)),
+            feeds=Feeds(desk),
+            submitting=asyncio.Semaphore(MOST_SUBMITTING),
             guard=Guard(Tokens.of(ledger)),
             reports=Reports(settings, ledger),
             finder=LinkFinder(settings, ledger),
@@ -54,6 +62,14 @@ class Parts:
 
 async def _desk(request: Request) -> Desk:
     return _parts(request).desk
+
+
+async def _feeds(request: Request) -> Feeds:
+    return _parts(request).feeds
+
+
+async def _submitting(request: Request) -> asyncio.Semaphore:
+    return _parts(request).submitting
 
 
 async def _reports(request: Request) -> Reports:
@@ -85,6 +101,8 @@ def _parts(request: Request) -> Parts:
 Reader = Annotated[Token, Depends(allowed("read"))]
 Submitter = Annotated[Token, Depends(allowed("submit"))]
 TheDesk = Annotated[Desk, Depends(_desk)]
+TheFeeds = Annotated[Feeds, Depends(_feeds)]
+Submitting = Annotated[asyncio.Semaphore, Depends(_submitting)]
 TheReports = Annotated[Reports, Depends(_reports)]
 TheFinder = Annotated[LinkFinder, Depends(_finder)]
 TheQueue = Annotated[Submissions, Depends(_queue)]

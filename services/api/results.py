@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from services.api import bodies, events, examples
 from services.api.document import READING, REFUSALS, TOKEN, gives, gives_text, header, takes
-from services.api.handling import UNKNOWN, Id, Reader, TheDesk, TheFinder, TheReports, answered, called
+from services.api.handling import UNKNOWN, Id, Reader, TheDesk, TheFeeds, TheFinder, TheReports, answered, called
 from services.schemas import Checked
 from services.server.curves import Stretch, SweepCurves
 from services.server.links import TrackingLinks
@@ -40,10 +40,12 @@ async def post_check(request: Request, id: Id, actor: Reader, desk: TheDesk) -> 
     responses={**gives_text("Messages, until it ends.", "text/event-stream", examples.STREAM), **UNKNOWN},
     openapi_extra=header("Last-Event-ID", "Continue after this event.", EVENT_ID, "17"),
 )
-async def get_events(request: Request, id: Id, actor: Reader, desk: TheDesk, after: After = 0) -> Response:
+async def get_events(
+    request: Request, id: Id, actor: Reader, desk: TheDesk, feeds: TheFeeds, after: After = 0
+) -> Response:
     """Follow a submission by server-sent events; ids are the ledger's, so `Last-Event-ID` continues without loss."""
     one = await run_in_threadpool(called, desk.named, actor, id)
-    return events.stream(request, desk, actor, one.id, events.last_id(request, after))
+    return events.stream(feeds, actor, one.id, events.last_id(request, after))
 
 
 @router.get(

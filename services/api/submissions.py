@@ -1,6 +1,7 @@
 """The routes of version 1 of the API that make, show and command submissions."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -8,11 +9,13 @@ from fastapi.concurrency import run_in_threadpool
 
 from services.api import bodies, examples
 from services.api.document import KEY, READING, REFUSALS, TOKEN, gives, gives_text, refusals, takes
-from services.api.handling import NAME, UNKNOWN, Id, Reader, Submitter, TheDesk, answered, called
+from services.api.handling import NAME, UNKNOWN, Id, Reader, Submitter, Submitting, TheDesk, answered, called
 from services.api.problems import Problem
 from services.schemas import SweepDetail, Validation
+from services.server.desk import Desk
 from services.server.values import Submitted, SubmittedDetail, SubmittedPage
 from sweeps.errors import shown as quoted
+from sweeps.ledger.submissions.rows import Token
 
 # In the document alone: the desk's refusal says where a cursor comes from.
 PAGED = {"pattern": "^[0-9]{1,15}-[0-9a-z]+$"}
@@ -39,11 +42,12 @@ router = APIRouter(prefix="/v1", responses=REFUSALS, dependencies=[TOKEN])
     responses={**ENTERED, **READING, **refusals(409)},
     openapi_extra=takes(bodies.SubmitBody, key=True, spec=SUBMIT, yaml={"spec": examples.YAML}),
 )
-async def post_sweep(request: Request, actor: Submitter, desk: TheDesk) -> Response:
+async def post_sweep(request: Request, actor: Submitter, desk: TheDesk, submitting: Submitting) -> Response:
     """Submit a sweep. With an `Idempotency-Key`, the same request again returns the same submission."""
     key = _key(request)
-    asked = await run_in_threadpool(bodies.asked_of, await bodies.read_json(request))
-    return _entered(*await run_in_threadpool(called, desk.submit, actor, asked, key))
+    document = await bodies.read_json(request)
+    async with submitting:
+        return await run_in_threadpool(_submitted, desk, actor, document, key)
 
 
 @router.post(
@@ -131,16 +135,28 @@ def post_cancel(id: Id, actor: Submitter, desk: TheDesk) -> Response:
     responses={**ENTERED, **UNKNOWN, **READING, **refusals(409)},
     openapi_extra=takes(bodies.ExtendBody, key=True, seeds={"seeds": [0, 1, 2]}, epochs={"epochs": 12}),
 )
-async def post_extension(request: Request, id: Id, actor: Submitter, desk: TheDesk) -> Response:
+async def post_extension(request: Request, id: Id, actor: Submitter, desk: TheDesk, submitting: Submitting) -> Response:
     """Submit a submission's spec again with other seeds or epochs; nothing recorded is trained again.
 
     `workers`, `hours` and `priority` stay as they were, unless given.
     """
     given = bodies.decoded(bodies.ExtendBody, await bodies.read_json(request)).model_dump(exclude_none=True)
     changes = {name: given.pop(name) for name in ("seeds", "epochs") if name in given}
-    one = await run_in_threadpool(called, desk.named, actor, id)
-    checked = await run_in_threadpool(bodies.extended, one.spec, changes)
-    return _entered(*await run_in_threadpool(called, desk.extend, actor, one, checked.spec, given, _key(request)))
+    key = _key(request)
+    async with submitting:
+        return await run_in_threadpool(_extended, desk, actor, id, changes, given, key)
+
+
+def _submitted(desk: Desk, actor: Token, document: Any, key: str | None) -> Response:
+    return _entered(*called(desk.submit, actor, bodies.asked_of(document), key))
+
+
+def _extended(
+    desk: Desk, actor: Token, id: str, changes: Mapping[str, Any], options: Mapping[str, Any], key: str | None
+) -> Response:
+    one = called(desk.named, actor, id)
+    checked = bodies.extended(one.spec, changes)
+    return _entered(*called(desk.extend, actor, one, checked.spec, options, key))
 
 
 def _entered(shown: Submitted, new: bool) -> Response:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from services import ledgers
 from services.errors import OperationError
@@ -34,6 +34,17 @@ SWEEPS_KNOWN = 64  # whose trials' names are remembered
 
 class NotThere(OperationError):
     """There is no such submission for this person."""
+
+
+class Mark(NamedTuple):
+    """What changes whenever there is news of a submission. ``last_event`` is the id of its sweep's last event, or 0."""
+
+    phase: Phase
+    wanted: Wanted
+    error: str | None
+    sweep_id: str | None
+    launches: int
+    last_event: int
 
 
 class Desk:
@@ -173,28 +184,24 @@ class Desk:
         known = {name: value for name, value in one.options.items() if name in Asked.__dataclass_fields__}
         return self.submit(actor, Asked(spec=spec, **{"priority": one.priority, **known, **options}), key)
 
-    def events(self, one: Submission, after: int, limit: int = PAGE) -> list[Happening]:
-        """Return what happened in a submission's sweep after an event, in order."""
-        if one.sweep_id is None:
+    def events(self, mark: Mark, after: int) -> list[Happening]:
+        """Return what happened in a submission's sweep after an event, in order, at most a page of it."""
+        if mark.sweep_id is None:
             return []
-        rows = self._ledger.events(one.sweep_id, after, limit)
-        names = self._trial_names(one.sweep_id) if rows else {}
+        rows = self._ledger.events(mark.sweep_id, after, PAGE)
+        names = self._trial_names(mark.sweep_id) if rows else {}
         return [happening(row, names) for row in rows]
 
     def stands(self, actor: Token) -> bool:
         """Whether the actor's token may still be used."""
         return self._tokens.stands(actor)
 
-    def mark(self, id: str) -> tuple[object, ...]:
-        """Return what changes whenever there is something new to tell of a submission; cheap enough to ask every second."""
-        one = self._queue.submission(id)
+    def progress(self, id: str, before: Mark | None) -> tuple[Mark, Submitted] | None:
+        """Return a submission with its mark; None if that is as before, which is cheap enough to ask every second."""
+        one = self._queue.submission(id)  # before its sweep: if it has ended, the mark has the last event
         last = 0 if one.sweep_id is None else self._queue.last_event(one.sweep_id)
-        return phase_of(one), one.wanted, one.error, one.sweep_id, one.launches, last
-
-    def progress(self, actor: Token, id: str, after: int) -> tuple[Submitted, list[Happening]]:
-        """Return a submission, and what happened in its sweep after an event."""
-        one = self.named(actor, id)
-        return self._shown(one), self.events(one, after)
+        mark = Mark(phase_of(one), one.wanted, one.error, one.sweep_id, one.launches, last)
+        return None if mark == before else (mark, self._shown(one))
 
     def output(self, actor: Token, id: str) -> str:
         """Return the end of what a submission's last process printed."""

@@ -39,14 +39,17 @@ def intact_rows(
     table: Table,
     query: Executable,
     read: Callable[[Any], Read],
-    entered: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> list[Read]:
-    """Return the rows of a query, or of an insertion of the row ``entered``, for whole rows of a table, checked and decoded.
+    """Return the rows of a query for whole rows of a table, checked and decoded.
+
+    Args:
+        given: values of the query's parameters, or the row of an insertion that returns it.
 
     Raises:
         Damage: a row does not match its digest, or matches it but cannot be decoded.
     """
-    return [_decoded(table, row, read) for row in connection.execute(query, entered)]
+    return [_decoded(table, row, read) for row in connection.execute(query, given)]
 
 
 def sweep_rows(connection: Connection, ids: Collection[str] | None = None) -> tuple[list[SweepRow], dict[str, str]]:

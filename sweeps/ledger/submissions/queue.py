@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from sweeps.ledger import leases, tables
 from sweeps.ledger.database import LedgerError, upsert
@@ -24,6 +24,9 @@ from sweeps.ledger.submissions.rows import Submission, Wanted
 from sweeps.ledger.submissions.tokens import add_audit_row
 
 AT = tables.submissions.c
+# Made once, as to make a statement takes longer than to carry it out.
+OPEN_OF = select(func.count()).where(AT.owner == bindparam("owner"), AT.outcome.is_(None))
+OF_KEY = select(tables.submissions).where(AT.owner == bindparam("owner"), AT.idempotency == bindparam("idempotency"))
 ACTIONS = {Wanted.RUNNING: "resume", Wanted.PAUSED: "pause", Wanted.CANCELLED: "cancel"}  # in the audit log
 
 
@@ -76,8 +79,8 @@ class Submissions(Driving):
                 raise TooManyOpen(f"submissions: {rule}")
             if made:
                 add_audit_row(connection, owner, "submit", made[0].id, name)
-            known = (AT.owner == owner) & (AT.idempotency == idempotency)
-            (found,) = made or _rows(connection, known)
+            asked = {"owner": owner, "idempotency": idempotency}
+            (found,) = made or intact_rows(connection, tables.submissions, OF_KEY, Submission.read, asked)
         if found.body != row["body"]:
             raise OtherRequest(f"idempotency key {idempotency!r}: was used for another request (submission {found.id})")
         return found, bool(made)
@@ -247,7 +250,7 @@ def _new_row(
 
 
 def _count_open(connection: Connection, owner: str) -> int:
-    return connection.scalar(select(func.count()).where(AT.owner == owner, AT.outcome.is_(None))) or 0
+    return connection.scalar(OPEN_OF, {"owner": owner}) or 0
 
 
 def _rows(connection: Connection, which: Any) -> Sequence[Submission]:

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Collection
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from sweeps.ledger import tables
 from sweeps.ledger.database import LedgerError
@@ -23,6 +23,7 @@ from sweeps.ledger.submissions.rows import AuditRow, Token
 
 SCOPES = ("read", "submit", "admin")  # each includes those before it
 FORM = re.compile(r"abel_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+OF_ID = select(tables.tokens).where(tables.tokens.c.id == bindparam("id"))  # made once, as every request needs it
 OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
@@ -74,8 +75,7 @@ class Tokens(Driving):
             return None
         id, secret = match.groups()
         with self._read() as connection:
-            query = select(tables.tokens).where(tables.tokens.c.id == id)
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(OF_ID, {"id": id}).one_or_none()
             if row is not None:
                 check_row(tables.tokens, row._mapping)
         # An unknown id costs the same comparison as a wrong secret, so the time an answer takes tells nothing.
@@ -86,7 +86,9 @@ class Tokens(Driving):
 
     def stands(self, token: Token) -> bool:
         """Whether a token may still be used."""
-        return any(one.is_valid for one in self.all() if one.id == token.id)
+        with self._read() as connection:
+            found = intact_rows(connection, tables.tokens, OF_ID, Token.read, {"id": token.id})
+        return any(one.is_valid for one in found)
 
     def revoke(self, id: str) -> None:
         """Revoke a token; one that is revoked stays so.

@@ -3,14 +3,18 @@
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from desks import SPEC, Api
+from waiting import wait_for
 
+from services.api.handling import MOST_SUBMITTING
 from services.api.problems import pointer
 from services.server import reconciling
+from services.server.desk import Desk
 from services.server.jobs import JobState
 
 
@@ -198,3 +202,27 @@ GRID = {"arms": {"abel": {"grid": {"schedule.decay_epoch": [1, 2, 3]}}}}
 )
 def test_a_path_becomes_a_pointer(path: str, document: dict[str, Any], expected: str) -> None:
     assert pointer(path, document) == expected
+
+
+def test_those_who_submit_leave_threads_to_others(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, inside, most, go = Desk.submit, 0, 0, threading.Event()
+    counting = threading.Lock()
+
+    def slow(*given: Any) -> Any:
+        nonlocal inside, most
+        with counting:
+            inside, most = inside + 1, max(most, inside + 1)
+        assert go.wait(30)
+        with counting:
+            inside -= 1
+        return submit(*given)
+
+    monkeypatch.setattr(Desk, "submit", slow)
+    api.ask("GET", "/v1/sweeps")  # makes the token
+    with ThreadPoolExecutor(3 * MOST_SUBMITTING) as threads:
+        asked = [threads.submit(api.submit) for _ in range(3 * MOST_SUBMITTING)]
+        wait_for(lambda: inside == MOST_SUBMITTING)
+        assert api.ask("GET", "/v1/sweeps").status_code == 200
+        go.set()
+        assert len({one.result(30) for one in asked}) == len(asked)
+    assert most == MOST_SUBMITTING

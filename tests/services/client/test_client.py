@@ -136,7 +136,7 @@ def test_a_ledger_that_is_away_for_a_moment_delays_events(
 def test_many_events_come_page_by_page_without_a_pause(
     client: Client, api: Api, story: Story, carried_out: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.api.events.LOOK_SECONDS", 60)
+    monkeypatch.setattr("services.api.feeds.LOOK_SECONDS", 60)
     story.seeds, story.epochs = 24, 40
     one, _ = client.submit(SPEC)
     story.begin().tell().end()

@@ -1,0 +1,184 @@
+"""What becomes of a submission, read and encoded once for everybody who follows it: a feed, as long as somebody does.
+
+A feed looks at the ledger every second. Whoever follows it asks for the events after the last one they have; all who have got
+equally far are given the same text.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fastapi.concurrency import run_in_threadpool
+
+from services.encoding import to_json
+from services.server.desk import Desk, Mark
+from services.server.values import Happening
+from sweeps.ledger.database import LedgerAway
+from sweeps.ledger.submissions.rows import Token
+
+LOOK_SECONDS = 1.0
+MOST_READING = 8  # threads of all feeds together, of the 40 of all requests
+PAGES_KEPT = 4
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Now:
+    """A submission at the last look, as a message; ``ended`` if it is the last one."""
+
+    message: str
+    ended: bool
+    mark: Mark
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventPage:
+    """Messages of events in order, up to the one with the id ``last``."""
+
+    text: str
+    last: int
+
+
+class Feed:
+    """One submission, for those who follow it.
+
+    Attributes:
+        now: the submission at the last look; None before the first, and while the ledger is away.
+        changed: set once there is something new; another event takes its place.
+        followers: how many follow it.
+    """
+
+    def __init__(self, desk: Desk, id: str, reading: asyncio.Semaphore) -> None:
+        self._desk, self._id, self._reading = desk, id, reading
+        self._pages: dict[tuple[int, int], EventPage] = {}  # by the event before it and the sweep's last event
+        self._paging = asyncio.Lock()
+        self._fault: Exception | None = None
+        self.now: Now | None = None
+        self.changed = asyncio.Event()
+        self.followers = 0
+        self._looking = asyncio.ensure_future(self._look_on())
+
+    async def page(self, after: int) -> EventPage | None:
+        """Return the next events after one; None if there are none, or the ledger is away.
+
+        Raises:
+            LedgerError: they cannot be read, nor what comes later.
+        """
+        if self._fault is not None:
+            raise self._fault
+        if not self._is_behind(after):
+            return None
+        async with self._paging:  # those who come meanwhile find the page
+            if (now := self._is_behind(after)) is None:
+                return None
+            key = (after, now.mark.last_event)
+            if key not in self._pages:
+                try:
+                    self._pages[key] = await self.read(self._read_page, now.mark, after)
+                except LedgerAway:
+                    self.now = None  # until the next look; nothing is lost, as events are read by their ids
+                    return None
+                if len(self._pages) > PAGES_KEPT:
+                    self._pages.pop(next(iter(self._pages)))
+            return self._pages[key]
+
+    async def read(self, verb: Callable[..., Read], *arguments: object) -> Read:
+        """Call a verb in one of the few threads in which feeds read the ledger."""
+        async with self._reading:
+            return await run_in_threadpool(verb, *arguments)
+
+    @staticmethod
+    async def wait(changed: asyncio.Event, until: float) -> None:
+        """Wait for a change, at most until a time of the monotonic clock."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), max(0.0, until - time.monotonic()))
+
+    def close(self) -> None:
+        """Look no more."""
+        self._looking.cancel()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a look failed for another reason than that the ledger is away."""
+        return self._fault is not None
+
+    async def _look_on(self) -> None:
+        try:
+            while True:
+                await self._look()
+                await asyncio.sleep(LOOK_SECONDS)
+        except Exception as error:  # all who follow raise it
+            self._fault = error
+            self._tell()
+
+    async def _look(self) -> None:
+        before = None if self.now is None else self.now.mark
+        try:
+            now = await self.read(self._read_now, before)
+        except LedgerAway:
+            return
+        if now is not None:
+            self.now = now
+            self._tell()
+
+    def _tell(self) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    def _is_behind(self, after: int) -> Now | None:
+        return self.now if self.now is not None and after < self.now.mark.last_event else None
+
+    def _read_now(self, before: Mark | None) -> Now | None:
+        if (found := self._desk.progress(self._id, before)) is None:
+            return None
+        mark, shown = found
+        return Now(message=f"event: submission\ndata: {_line(shown)}\n\n", ended=shown.ended, mark=mark)
+
+    def _read_page(self, mark: Mark, after: int) -> EventPage:
+        events = self._desk.events(mark, after)
+        return EventPage(text="".join(map(sent, events)), last=events[-1].id)
+
+
+class Feeds:
+    """The feeds of a service, by submission."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._reading = asyncio.Semaphore(MOST_READING)
+        self._feeds: dict[str, Feed] = {}
+
+    @contextmanager
+    def followed(self, id: str) -> Iterator[Feed]:
+        """The feed of a submission, which ends with the last who follows it. Needs a running loop."""
+        feed = self._feeds.get(id)
+        if feed is None or feed.is_broken:
+            feed = self._feeds[id] = Feed(self._desk, id, self._reading)
+        feed.followers += 1
+        try:
+            yield feed
+        finally:
+            feed.followers -= 1
+            if not feed.followers:
+                feed.close()
+                if self._feeds.get(id) is feed:
+                    del self._feeds[id]
+
+    async def stands(self, feed: Feed, actor: Token) -> bool:
+        """Whether somebody who follows may still do so; yes while the ledger is away."""
+        try:
+            return await feed.read(self._desk.stands, actor)
+        except LedgerAway:
+            return True
+
+
+def sent(event: Happening) -> str:
+    """An event as a message of the stream."""
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {_line(event)}\n\n"
+
+
+def _line(value: object) -> str:
+    return to_json(value, ascii_only=True).replace("\n", " ")
