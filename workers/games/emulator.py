@@ -115,9 +115,7 @@ class _Emulator:
     actions: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self) -> None:
-        ale_py = _ale_py(self.rom.stem)
-        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-        self._ale = ale_py.ALEInterface()
+        self._ale = _ale_py(self.rom.stem).ALEInterface()
         self._ale.setFloat("repeat_action_probability", 0.0)
         self._frames: list[np.ndarray] = []
 
@@ -197,4 +195,5 @@ def _ale_py(name: str) -> Any:
         import ale_py
     except ImportError as error:
         raise needs_extra(f"data atari: {name}", "ale-py") from error
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # else it prints what it loads
     return ale_py

@@ -86,8 +86,9 @@ def test_a_game_of_minatar_begins_again_when_an_episode_ends() -> None:
     np.testing.assert_array_equal(rewards, scores)
 
 
-def test_fingerprints_differ_by_game() -> None:
+def test_fingerprints_differ_by_game(capfd: pytest.CaptureFixture[str]) -> None:
     digests = {Atari(game=game).load().digest for game in ("pong", "qbert")}
+    assert capfd.readouterr() == ("", ""), "the emulator says nothing"
     digests |= {MinAtar(game=game).load().digest for game in RETURNS}
     assert len(digests) == 2 + len(RETURNS)
 
