@@ -59,7 +59,7 @@ bench: $(TORCH)  ## time the training step against PyTorch, and what a sweep add
 	@set -e; for script in $(sort $(wildcard bench/*.py)); do echo "== $$script"; $(BENCH_VENV)/bin/python $$script $(ARGS); done
 
 lock:  ## choose versions again (needs uv); UPGRADE=--upgrade takes the newest
-	$(LOCK) pyproject.toml --extra dev --extra traces --universal --python-version 3.11 --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra dev --extra games --extra traces --universal --python-version 3.11 --output-file requirements.lock
 	@# The images: what builds and what runs, and what an accelerator adds, in the same versions.
 	$(LOCK_IMAGE) docker/locks/build.in --output-file docker/locks/build.lock
 	$(LOCK_IMAGE) pyproject.toml --extra traces docker/locks/cluster.in --output-file docker/locks/runtime.lock

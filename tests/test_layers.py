@@ -44,12 +44,14 @@ ROOMS = {
 
 # Who may import a library: patterns of paths, `*` also crosses folders. A library without a line here has no door.
 DOORS = {
+    "ale_py": ("workers/games/emulator.py",),
     "alembic": ("sweeps/ledger/migrations/*",),
     "array_record": ("workers/data/*",),
-    "cv2": ("workers/data/*",),
+    "cv2": ("workers/data/*", "workers/games/emulator.py"),
     "fastapi": ("services/api/*",),
     "flax": ("workers/*",),
     "grain": ("workers/data/batches.py",),
+    "gymnax": ("workers/games/minatar_games.py",),
     "jax": ("abel/*", "workers/*"),
     "matplotlib": ("services/report/*",),
     "mlflow": ("services/tracking/*",),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workers.config import Program
     from workers.data import Dataset
     from workers.data.stream import Stream
+    from workers.games.environment import Environment
 
 Tree = Any  # a pytree of arrays
 Load = Callable[[Any], Any]  # returns what a data source's `load` returns, read once per process
@@ -185,10 +186,10 @@ class Model(Variant, Protocol):
 
 
 class Data(Variant, Protocol):
-    """A source of labelled images."""
+    """A source of what a task trains on: labelled images, or a game."""
 
-    def load(self, data_dir: Path | None) -> Dataset | Stream:
-        """Return the decoded arrays, or images that are read while they train; raise `DataError` if they cannot be loaded."""
+    def load(self, data_dir: Path | None) -> Dataset | Stream | Environment:
+        """Return decoded arrays, images that are read while they train, or a game; raise `DataError` if it cannot be loaded."""
 
 
 class Optimizer(Variant, Protocol):

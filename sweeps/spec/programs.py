@@ -28,6 +28,8 @@ _SIZES: Mapping[str, Mapping[str, int]] = {
     "pyramid_net": {"depth": MOST_DEPTH},
     "resnet50": {"width": MOST_WIDTH},
     "small_cnn": {"width": MOST_WIDTH},
+    "mlp": {"width": MOST_WIDTH, "layers": MOST_DEPTH},
+    "nature_cnn": {"width": MOST_WIDTH},
     "tfds": {"side": MOST_SIDE},
 }
 _NO_SIZE = ("kind", "seed")

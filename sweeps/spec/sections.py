@@ -125,6 +125,9 @@ Claim = Literal[
     "plateau",
     "no_plateau",
     "layers",
+    "no_bounce",
+    "abel_simple",
+    "learns",
 ]
 Figure = Literal[
     "decay_time",
@@ -248,7 +251,8 @@ class Claims(Part):
         "rises; milestone: step-wise decays after that; again: the norm bounces after each of ABEL's decays; curves: ABEL's are "
         "like step-wise's, and cosine is late; no_l2, slow_rate: the norm does not bounce without L2 or at a small rate; l2_gap: "
         "with L2 a schedule gains more; small_rate: with L2 a small fixed rate loses more; easy, short_run: cosine gains none; "
-        "scale: of the initial weights; plateau, no_plateau: it decays too often, or never; layers: a few hold half of the norm.",
+        "scale: of the initial weights; plateau, no_plateau: it decays too often, or never; layers: a few hold half of the norm; "
+        "no_bounce: in other tasks the norm does not bounce; abel_simple: there ABEL is simple decay; learns: beats guessing.",
     )
     margin: Annotated[float, Field(gt=0)] = Field(
         default=0.2, description="Largest difference in points of error that counts as none; 0.2 in the paper."

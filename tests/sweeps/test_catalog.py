@@ -35,6 +35,7 @@ MINIS = [
     "fig-2",
     "fig-3",
     "fig-s10",
+    "fig-s12",
     "fig-s13",
     "fig-s2",
     "fig-s3",
@@ -42,6 +43,7 @@ MINIS = [
     "fig-s7",
     "small-rate",
     "table-1",
+    "table-2-rl",
     "table-2-vision",
     "table-s2",
 ]
@@ -59,6 +61,12 @@ AT_PAPER_SIZE = [
     "table-s2",
 ]
 TABLES = ["table-1-cifar10", "table-1-cifar100", "table-1-svhn", "table-2-vision-cifar10", "table-2-vision-cifar100"]
+IN_GAMES = {
+    "fig-s12": "seaquest",
+    "table-2-rl-pong": "pong",
+    "table-2-rl-qbert": "qbert",
+    "table-2-rl-seaquest": "seaquest",
+}
 ON_IMAGENET = {
     "fig-1-imagenet": ["bounce", "milestone"],
     "fig-3": ["decay_factor", "rate"],
@@ -73,7 +81,7 @@ ON_IMAGENET = {
 
 def test_names() -> None:
     grids = ["fig-3-cifar10", "fig-3-vgg5", "fig-s1-cifar10", "fig-s1-vgg5", "fig-s5-cifar10"]
-    others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET]
+    others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET, *IN_GAMES]
     assert catalog.names() == sorted([*grids, *others, *(f"{name}-mini" for name in MINIS)])
 
 
@@ -89,6 +97,20 @@ def test_the_settings_on_imagenet(name: str) -> None:
         assert trial.epochs == (120 if getattr(schedule, "decay_factor", 0.1) == 0.5 else 90)
         if schedule.kind == "step":
             assert schedule.decay_epochs == ((30, 60) if trial.epochs == 90 else (40, 80))
+
+
+@pytest.mark.parametrize(("name", "game"), IN_GAMES.items())
+def test_the_settings_in_games(name: str, game: str) -> None:
+    for trial in load_spec(name).expand():
+        program, schedule = trial.program, trial.schedule
+        assert (program.data.game, program.model.width, program.optimizer.kind, program.l2) == (game, 32, "adam", 0.0)
+        assert (program.agents, program.actor_steps, program.passes, program.batch_size) == (8, 128, 3, 256)
+        assert (program.discount, program.gae_lambda, program.surrogate_clip) == (0.99, 0.95, 0.1)
+        assert (program.value_weight, program.entropy_weight, program.clip) == (0.5, 0.01, None)
+        assert trial.epochs * program.task.loops * 1024 == pytest.approx(40e6, rel=0.001)
+        assert schedule.learning_rate == 0.00025
+        if schedule.kind != "linear":
+            assert (schedule.decay_factor, schedule.last_decay_epoch) == (0.1, 0.9 * trial.epochs)
 
 
 def test_figure_3_varies_rate_and_factor_one_at_a_time() -> None:
@@ -292,6 +314,7 @@ def test_entries_name_the_claims_that_they_test() -> None:
         "small-rate": ["small_rate"],
         "table-s2": ["cosine"],
         **ON_IMAGENET,
+        **dict.fromkeys(IN_GAMES, ["no_bounce", "abel_simple", "learns"]),
         **dict.fromkeys(TABLES[:3], ["tuned"]),
         **dict.fromkeys(TABLES[3:], ["l2_gap"]),
         **{f"{name}-mini": tested[f"{name}-mini"].tested for name in MINIS},

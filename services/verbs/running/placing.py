@@ -108,6 +108,8 @@ def _check(spec: SweepSpec, identities: Mapping[Program, Identity]) -> None:
         check_grown(spec.expand(), identities)
     except ValueError as error:
         raise OperationError(f"{spec.name}: {error}") from None
-    if len(names := {identity.metric.name for identity in identities.values()}) > 1:
+    metrics = [identity.metric for identity in identities.values()]
+    if len({(one.name, one.bounds) for one in metrics}) > 1:
+        found = ", ".join(sorted({f"{one.name} in {one.bounds[0]:g}..{one.bounds[1]:g}" for one in metrics}))
         rule = "its trials must be compared by one metric"
-        raise OperationError(f"{spec.name}: {rule}, got {', '.join(sorted(names))}; give each a sweep of its own")
+        raise OperationError(f"{spec.name}: {rule}, got {found}; give each a sweep of its own")

@@ -47,15 +47,15 @@ FIXED_RATE = ("constant", "step", "abel", "simple")
 
 def bounce(evidence: Evidence, margin: float) -> Seen:
     """Return the depth of the norm's bounce, at a fixed rate and before any decay."""
-    rows = _at_fixed_rate(rows_by_l2(evidence)[0], "above 0")
-    return _depth(evidence, rows)
+    rows = rows_at_fixed_rate(rows_by_l2(evidence)[0], "above 0")
+    return bounce_depth(evidence, rows)
 
 
 def bounce_in_longest(evidence: Evidence, margin: float) -> Seen:
     """Return the same of the longest trials."""
     with_l2 = rows_by_l2(evidence)[0]
-    rows = _at_fixed_rate(longest_rows(with_l2, all_rows(evidence)), "above 0")
-    return _depth(evidence, rows, f"in {rows[0]['epochs']} epochs ")
+    rows = rows_at_fixed_rate(longest_rows(with_l2, all_rows(evidence)), "above 0")
+    return bounce_depth(evidence, rows, f"in {rows[0]['epochs']} epochs ")
 
 
 def milestone(evidence: Evidence, margin: float) -> Seen:
@@ -81,7 +81,7 @@ def slower_growth(evidence: Evidence, margin: float) -> Seen:
 def fall_without_l2(evidence: Evidence, margin: float) -> Seen:
     """Return the largest fall of the norm from any earlier epoch, at a fixed rate without L2."""
     falls = []
-    for row in _at_fixed_rate(rows_by_l2(evidence)[1], "of 0"):
+    for row in rows_at_fixed_rate(rows_by_l2(evidence)[1], "of 0"):
         norm = norm_by_epoch(evidence, row).loc[: _until(row)]
         falls.append((row, 100 * float((1 - norm / norm.cummax()).max())))
     found = mean_over_seeds(seed_means(falls), "finished trials")
@@ -99,13 +99,13 @@ def decays_without_l2(evidence: Evidence, margin: float) -> Seen:
 def bounce_in_shortest(evidence: Evidence, margin: float) -> Seen:
     """Return the depth of the norm's bounce in the shortest of trials of several lengths, with L2 and at a fixed rate."""
     rows = shortest_rows(rows_by_l2(evidence)[0], all_rows(evidence))
-    return _depth(evidence, _at_fixed_rate(rows, "above 0"), f"in {rows[0]['epochs']} epochs ")
+    return bounce_depth(evidence, rows_at_fixed_rate(rows, "above 0"), f"in {rows[0]['epochs']} epochs ")
 
 
 def bounce_at_slowest(evidence: Evidence, margin: float) -> Seen:
     """Return the depth of the norm's bounce at the lowest of several rates, in the longest trials there."""
     rates = evidence.base_rates
-    rows = _at_fixed_rate(finished_rows(evidence), "of any strength")
+    rows = rows_at_fixed_rate(finished_rows(evidence), "of any strength")
     used = {rates[row["trial_id"]] for row in rows}
     if len(used) < 2:
         raise ValueError("needs finished trials at two rates")
@@ -114,7 +114,7 @@ def bounce_at_slowest(evidence: Evidence, margin: float) -> Seen:
         for own in (rows, rows_of_kind(all_rows(evidence), rows[0]["kind"]))
     )
     longest = longest_rows(slow, among)
-    return _depth(evidence, longest, f"at rate {min(used):g} in {longest[0]['epochs']} epochs ")
+    return bounce_depth(evidence, longest, f"at rate {min(used):g} in {longest[0]['epochs']} epochs ")
 
 
 def norms_by_scale(evidence: Evidence, margin: float) -> Seen:
@@ -190,7 +190,7 @@ def _layers(evidence: Evidence) -> LayerNorms:
     return numbers
 
 
-def _depth(evidence: Evidence, rows: Rows, where: str = "") -> Seen:
+def bounce_depth(evidence: Evidence, rows: Rows, where: str = "") -> Seen:
     """Return how deep the bounce is: the smaller of the norm's fall to its minimum and its rise after it."""
     wholes = [(row, bounce_before_decay(evidence, row)) for row in rows]
     found = mean_over_seeds(
@@ -199,7 +199,7 @@ def _depth(evidence: Evidence, rows: Rows, where: str = "") -> Seen:
     return Seen(found, f"{where}the norm bounces by {signed(found)} %")
 
 
-def _at_fixed_rate(rows: Rows, strength: str) -> Rows:
+def rows_at_fixed_rate(rows: Rows, strength: str) -> Rows:
     """Return the trials of the first kind of schedule of a fixed rate that there is."""
     for kind in FIXED_RATE:
         if own := rows_of_kind(rows, kind):

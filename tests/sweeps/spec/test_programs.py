@@ -17,7 +17,7 @@ from workers.tasks.classify import ClassifyProgram
 
 SHORT = {"model": "vgg5", "data": "digits", "batch_size": 16}
 
-MODELS = "pyramid_net, resnet50, small_cnn, vgg16, vgg5, wide_resnet"
+MODELS = "mlp, nature_cnn, pyramid_net, resnet50, small_cnn, vgg16, vgg5, wide_resnet"
 
 
 @dataclass(frozen=True, kw_only=True)

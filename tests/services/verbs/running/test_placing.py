@@ -1,6 +1,7 @@
 """What is known of a sweep's execution without asking a cluster."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,9 @@ from services.schemas import Request
 from services.settings import Settings
 from services.verbs.running import placing
 from sweeps.processes.job import ACCELERATOR_LABEL
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.sweep import SweepSpec, load_spec, parse_document
+from workers.contracts import Metric
+from workers.trajectory import Identity
 
 
 @pytest.fixture
@@ -38,3 +41,31 @@ def test_a_worker_of_several_hosts_needs_a_cluster(spec: SweepSpec, tmp_path: Pa
     rule = "resources.hosts: must be 1 without a Ray cluster, whose address is in ABEL_RAY_ADDRESS, got 2"
     with pytest.raises(OperationError, match=rule):
         placing.place(settings, Request(spec="fig-s6a-digits"), wide)
+
+
+def test_trials_are_compared_by_one_metric_of_one_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = load_spec("table-2-rl-mini")
+    given = spec.to_dict()
+    other = given["arms"]["linear"] | {"program": {"data": {"kind": "minatar", "game": "breakout"}}}
+    both = parse_document(given | {"arms": given["arms"] | {"other": other}})
+
+    def identities(programs: list[Any], *given: Any) -> dict[Any, Identity]:
+        highest = {"breakout": 100.0, "space_invaders": 200.0}
+        return {
+            program: Identity(
+                program={"batch_size": program.batch_size},
+                data="",
+                examples=10**6,
+                numerics={"devices": "1"},
+                code="",
+                metric=Metric(name="mean_return", label="return", bounds=(0.0, highest[program.data.game])),
+            )
+            for program in programs
+        }
+
+    monkeypatch.setattr(placing, "identities_here", identities)
+    settings = Settings.from_env({"ABEL_HOME": str(tmp_path)})
+    rule = r"must be compared by one metric, got mean_return in 0..100, mean_return in 0..200; give each a sweep of its own"
+    with pytest.raises(OperationError, match=rule):
+        placing.place(settings, Request(spec="table-2-rl-mini"), both)
+    assert len(placing.place(settings, Request(spec="table-2-rl-mini"), spec).identities) == 1

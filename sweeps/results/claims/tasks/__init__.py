@@ -1,0 +1,1 @@
+"""The paper's claims on tasks other than image classification, with their evidence."""

@@ -1,0 +1,119 @@
+"""MinAtar's and Atari's games: what they give, the same bits when a place is gone to again, and what is refused."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from workers.data import DataError
+from workers.games.atari import Atari
+from workers.games.emulator import HELD, LONGEST, next_seed
+from workers.games.minatar import RETURNS, MinAtar
+
+
+def play(game: str, actions: np.ndarray, seeds: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+    emulators = Atari(game=game).load().emulators(len(seeds))
+    emulators.begin(seeds)
+    return [(emulators.observe(), *emulators.step(one)) for one in actions]
+
+
+def test_a_game_of_atari_goes_on_from_a_place_with_the_same_bits() -> None:
+    actions = np.random.default_rng(0).integers(0, 6, (30, 2))
+    seeds = np.array([3, 4], np.uint32)
+    game = Atari(game="pong").load()
+    assert (game.shape, game.actions, game.scale) == ((84, 84, 4), 6, 255.0)
+    emulators, other = game.emulators(2), game.emulators(2)
+    emulators.begin(seeds)
+    for one in actions[:20]:
+        emulators.step(one)
+    place = emulators.place()
+    assert place.lengths.tolist() == [20, 20] and place.actions.shape == (2, LONGEST)
+    other.move_to(place)
+    emulators.move_to(place)
+    for one in actions[20:]:
+        seen = [np.stack((both.observe().astype(np.float32),)) for both in (emulators, other)]
+        np.testing.assert_array_equal(*seen)
+        for left, right in zip(emulators.step(one), other.step(one), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_stacks_hold_the_last_four_screens() -> None:
+    actions = np.random.default_rng(1).integers(0, 6, (6, 1))
+    seen = [given[0][0] for given in play("pong", actions, np.array([1], np.uint32))]
+    assert all((seen[0][:, :, 0] == seen[0][:, :, layer]).all() for layer in range(4))
+    for before, after in zip(seen, seen[1:], strict=False):
+        np.testing.assert_array_equal(after[:, :, :-1], before[:, :, 1:])
+    assert any((one[:, :, -1] != one[:, :, -2]).any() for one in seen)
+
+
+def test_rewards_are_signs_and_scores_are_points() -> None:
+    actions = np.random.default_rng(2).integers(0, 6, (400, 1))
+    given = play("qbert", actions, np.array([1], np.uint32))
+    scores, rewards = (np.concatenate([one[part] for one in given]) for part in (2, 1))
+    assert scores.max() >= 25
+    assert set(rewards.tolist()) <= set(range(HELD + 1)) and (rewards > 0).sum() == (scores > 0).sum()
+
+
+def test_an_episode_that_ends_is_followed_by_one_with_the_next_seed() -> None:
+    emulators = Atari(game="qbert").load().emulators(1)
+    emulators.begin(np.array([5], np.uint32))
+    random = np.random.default_rng(3)
+    while not emulators.step(random.integers(0, 6, 1)).over[0]:
+        pass
+    place = emulators.place()
+    assert (place.seeds.tolist(), place.lengths.tolist()) == ([next_seed(5)], [0])
+    assert (place.observations[0, :, :, 0] == place.observations[0, :, :, 3]).all()
+
+
+def test_a_game_of_minatar_begins_again_when_an_episode_ends() -> None:
+    game, agents = MinAtar(game="breakout").load(), 4
+    assert (game.shape, game.actions, game.scale) == ((10, 10, 4), 3, 1.0)
+
+    @jax.jit
+    def played(key: jax.Array) -> tuple[jax.Array, ...]:
+        def step(now: tuple[dict[str, jax.Array], jax.Array], key: jax.Array) -> tuple[object, object]:
+            state, seen = now
+            state, following, given = game.step(key, state, jnp.zeros(agents, jnp.int32))
+            return (state, following), (seen, state["time"], *given)
+
+        return jax.lax.scan(step, game.reset(key, agents), jax.random.split(key, 40))[1]
+
+    seen, times, rewards, scores, over = played(jax.random.key(0))
+    assert seen.dtype == jnp.uint8 and seen.shape == (40, agents, 10, 10, 4)
+    assert over.any() and (times[over] == 0).all()
+    np.testing.assert_array_equal(rewards, scores)
+
+
+def test_fingerprints_differ_by_game(capfd: pytest.CaptureFixture[str]) -> None:
+    digests = {Atari(game=game).load().digest for game in ("pong", "qbert")}
+    assert capfd.readouterr() == ("", ""), "the emulator says nothing"
+    digests |= {MinAtar(game=game).load().digest for game in RETURNS}
+    assert len(digests) == 2 + len(RETURNS)
+
+
+def test_an_unknown_game_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ValueError, match="did you mean 'breakout'"):
+        MinAtar(game="break_out")
+    with pytest.raises(ValueError, match="got 'seaqest'; did you mean 'seaquest'"):
+        Atari(game="seaqest").load()
+    with pytest.raises(ValueError, match="game must be a name in lower case, got 'Pong'"):
+        Atari(game="Pong")
+
+
+def test_a_game_whose_returns_are_not_known_needs_them() -> None:
+    with pytest.raises(ValueError, match="returns must be given for a game .* got null for 'boxing'"):
+        Atari(game="boxing").load()
+    assert Atari(game="boxing", returns=(-100.0, 100.0, 0.0)).load().returns.low == -100
+    with pytest.raises(ValueError, match="low and high must be finite"):
+        Atari(game="boxing", returns=(1.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(("source", "module"), [(Atari(), "ale_py"), (MinAtar(), "gymnax.environments")])
+def test_without_the_extra_the_error_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, source: Atari | MinAtar, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DataError, match=r"which is not installed: pip install 'abel-sweeps\[games\]'"):
+        source.load()

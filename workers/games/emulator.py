@@ -1,0 +1,199 @@
+"""Atari's games in their emulator; the only door to ale-py.
+
+As in Flax's PPO example: an action is held for four frames; the screen is the maximum of the last two, in grey, 84x84; the
+reward is the sum over the frames of the sign of the points; four screens are stacked, at the beginning of an episode four times
+the first. There are no random actions at the beginning, lost lives do not end an episode, and actions are never repeated by
+chance. Episodes end after 27,000 actions.
+
+An emulator's saved state does not restore exactly, so a position in a game is the seed and the actions of its episode
+(`GamePlace`), which are played again. Axes: N agents, H height, W width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from workers.games.environment import Environment, ReturnRange, check_game, needs_extra
+
+SIDE = 84  # pixels
+STACK = 4  # screens in an observation
+HELD = 4  # frames of an action
+LONGEST = 27_000  # actions of an episode: half an hour of play
+
+
+class GamePlace(NamedTuple):
+    """Where the agents are in their games: all that a checkpoint needs to go on at the very same place."""
+
+    observations: Any  # u8[N, 84, 84, 4]
+    seeds: Any  # u32[N]: of the episodes
+    actions: Any  # u8[N, 27000]: of the episodes so far, zeros after them
+    lengths: Any  # i32[N]: number of these actions
+
+
+class StepOutcome(NamedTuple):
+    """What a step of all agents gave; an agent whose episode ended has begun another."""
+
+    rewards: np.ndarray  # f32[N]: sum of signs, trained on
+    scores: np.ndarray  # f32[N]: as the game counts
+    over: np.ndarray  # bool[N]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EmulatedGame(Environment):
+    """A game that runs in the emulator, outside JAX."""
+
+    rom: Path
+
+    def emulators(self, agents: int) -> Emulators:
+        """Return emulators for so many agents, not at any place yet."""
+        return Emulators([_Emulator(self.rom) for _ in range(agents)])
+
+
+class Emulators:
+    """An emulator for each agent."""
+
+    def __init__(self, ones: Sequence[_Emulator]) -> None:
+        self._ones = ones
+        self._observations = np.zeros((len(ones), SIDE, SIDE, STACK), np.uint8)
+
+    def begin(self, seeds_N: np.ndarray) -> GamePlace:
+        """Begin an episode of every agent with these seeds, u32[N]."""
+        for agent, seed in enumerate(seeds_N.tolist()):
+            self._begin(agent, seed)
+        return self.place()
+
+    def move_to(self, place: GamePlace) -> None:
+        """Go to a place, by playing its episodes again if the emulators are not there."""
+        self._observations = np.array(place.observations)
+        seeds, actions, lengths = (np.asarray(one) for one in place[1:])
+        for one, seed, played, length in zip(self._ones, seeds.tolist(), actions, lengths.tolist(), strict=True):
+            one.move_to(seed, played[:length].tobytes())
+
+    def place(self) -> GamePlace:
+        """Return where the agents are."""
+        played = [np.frombuffer(bytes(one.actions), np.uint8) for one in self._ones]
+        actions = np.stack([np.pad(one, (0, LONGEST - len(one))) for one in played])
+        seeds = np.array([one.seed for one in self._ones], np.uint32)
+        return GamePlace(self._observations.copy(), seeds, actions, np.array([len(one) for one in played], np.int32))
+
+    def observe(self) -> np.ndarray:
+        """Return the agents' observations, u8[N, 84, 84, 4], the newest screen last."""
+        return self._observations.copy()
+
+    def step(self, actions_N: np.ndarray) -> StepOutcome:
+        """Hold an action of each agent, i32[N], for four frames."""
+        given = []
+        for agent, (one, action) in enumerate(zip(self._ones, actions_N.tolist(), strict=True)):
+            given.append(one.act(action))
+            if given[-1][2]:
+                self._begin(agent, next_seed(one.seed))
+            else:
+                self._observations[agent, :, :, :-1] = self._observations[agent, :, :, 1:]
+                self._observations[agent, :, :, -1] = one.screen()
+        rewards, scores, over = zip(*given, strict=True)
+        return StepOutcome(np.array(rewards, np.float32), np.array(scores, np.float32), np.array(over, bool))
+
+    def _begin(self, agent: int, seed: int) -> None:
+        self._ones[agent].begin(seed)
+        self._observations[agent] = self._ones[agent].screen()[:, :, None]
+
+
+@dataclass(eq=False)
+class _Emulator:
+    """One emulator: an episode's seed and actions so far, and its last two frames."""
+
+    rom: Path
+    seed: int = -1
+    actions: bytearray = field(default_factory=bytearray)
+
+    def __post_init__(self) -> None:
+        self._ale = _ale_py(self.rom.stem).ALEInterface()
+        self._ale.setFloat("repeat_action_probability", 0.0)
+        self._frames: list[np.ndarray] = []
+
+    def begin(self, seed: int) -> None:
+        """Begin an episode. The ROM is loaded again, so that nothing is left of the episode before."""
+        self.seed, self.actions = seed, bytearray()
+        self._ale.setInt("random_seed", seed)
+        self._ale.loadROM(self.rom)
+        self._legal = self._ale.getMinimalActionSet()
+        self._frames = [self._ale.getScreenGrayscale()]
+
+    def move_to(self, seed: int, actions: bytes) -> None:
+        """Go to the place after these actions of the episode with this seed."""
+        if (seed, actions) == (self.seed, bytes(self.actions)):
+            return
+        self.begin(seed)
+        for action in actions:
+            self.act(action)
+
+    def act(self, action: int) -> tuple[float, float, bool]:
+        """Hold an action; return reward, points and whether the episode is over."""
+        reward, score = 0.0, 0.0
+        self._frames = []
+        for frame in range(HELD):
+            points = self._ale.act(self._legal[action])
+            reward, score = reward + float(np.sign(points)), score + points
+            if self._ale.game_over():
+                break
+            if frame >= HELD - 2:
+                self._frames.append(self._ale.getScreenGrayscale())
+        self.actions.append(action)
+        return reward, score, bool(self._ale.game_over()) or len(self.actions) == LONGEST
+
+    def screen(self) -> np.ndarray:
+        """Return the screen as agents see it, u8[84, 84]."""
+        brightest = np.max(np.stack(self._frames), axis=0)
+        return np.asarray(cv2.resize(brightest, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def atari_game(name: str, returns: ReturnRange | None) -> EmulatedGame:
+    """Return a game by name.
+
+    Raises:
+        DataError: ale-py is not installed.
+        ValueError: ale-py has no such game, or its returns are None.
+    """
+    ale_py = _ale_py(name)
+    from ale_py import roms
+
+    check_game(name, roms.get_all_rom_ids())
+    if returns is None:
+        rule = "returns must be given for a game whose returns are not known here: lowest, highest, of random actions"
+        raise ValueError(f"{rule}; got null for {name!r}")
+    rom = Path(roms.__file__).with_name(f"{name}.bin")
+    content = hashlib.sha256(rom.read_bytes()).hexdigest()
+    version = importlib.metadata.version("ale-py")
+    emulator = ale_py.ALEInterface()
+    emulator.loadROM(rom)
+    return EmulatedGame(
+        name=f"atari: {name}",
+        shape=(SIDE, SIDE, STACK),
+        actions=len(emulator.getMinimalActionSet()),
+        scale=255.0,
+        returns=returns,
+        digest=hashlib.sha256(f"atari {name}, ale-py {version}, ROM {content}".encode()).hexdigest(),
+        rom=rom,
+    )
+
+
+def next_seed(seed: int) -> int:
+    """Return the seed of the episode after that with this one (the generator of Numerical Recipes, in 31 bits)."""
+    return (1664525 * seed + 1013904223) % 2**31
+
+
+def _ale_py(name: str) -> Any:
+    try:
+        import ale_py
+    except ImportError as error:
+        raise needs_extra(f"data atari: {name}", "ale-py") from error
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # else it prints what it loads
+    return ale_py
