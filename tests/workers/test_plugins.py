@@ -43,7 +43,7 @@ def load(monkeypatch: pytest.MonkeyPatch, target: Any) -> None:
 def test_ours_are_registered() -> None:
     assert plugins.find(plugins.MODELS, "vgg5") is Vgg5
     assert list(plugins.variants(plugins.DATA)) == ["digit_pairs", "digits", "tfds"]
-    assert list(plugins.variants(plugins.TASKS)) == ["classify"]
+    assert list(plugins.variants(plugins.TASKS)) == ["classify", "translate"]
     assert list(plugins.variants(plugins.OPTIMIZERS)) == [
         "adam",
         "adamw",
