@@ -35,6 +35,7 @@ MINIS = [
     "fig-2",
     "fig-3",
     "fig-s10",
+    "fig-s11",
     "fig-s13",
     "fig-s2",
     "fig-s3",
@@ -42,6 +43,7 @@ MINIS = [
     "fig-s7",
     "small-rate",
     "table-1",
+    "table-2-nlp",
     "table-2-vision",
     "table-s2",
 ]
@@ -69,11 +71,12 @@ ON_IMAGENET = {
     "table-1-imagenet": ["tuned"],
     "table-2-vision-imagenet": ["l2_gap"],
 }
+ON_WMT = {"fig-s11": ["linear", "no_l2"], "table-2-nlp": ["linear"]}
 
 
 def test_names() -> None:
     grids = ["fig-3-cifar10", "fig-3-vgg5", "fig-s1-cifar10", "fig-s1-vgg5", "fig-s5-cifar10"]
-    others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET]
+    others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET, *ON_WMT]
     assert catalog.names() == sorted([*grids, *others, *(f"{name}-mini" for name in MINIS)])
 
 
@@ -89,6 +92,19 @@ def test_the_settings_on_imagenet(name: str) -> None:
         assert trial.epochs == (120 if getattr(schedule, "decay_factor", 0.1) == 0.5 else 90)
         if schedule.kind == "step":
             assert schedule.decay_epochs == ((30, 60) if trial.epochs == 90 else (40, 80))
+
+
+@pytest.mark.parametrize("name", ON_WMT)
+def test_the_settings_on_wmt(name: str) -> None:
+    """100,000 steps, 10,000 of them a warm-up, at the peak of Flax's default, and simple decay at 90 % of training."""
+    for trial in load_spec(name).expand():
+        program, schedule = trial.program, trial.schedule
+        assert (program.task.segment_steps * trial.epochs, program.batch_size) == (100_000, 256 * 256)
+        assert (schedule.learning_rate, schedule.warmup_epochs, program.l2) == (1.98e-3, 10, 0.0)
+        assert getattr(schedule, "last_decay_epoch", 90) == 90 and getattr(schedule, "decay_factor", 0.1) == 0.1
+        assert (program.optimizer.b2, program.optimizer.eps, program.label_smoothing) == (0.98, 1e-9, 0.1)
+        assert (program.model.layers, program.model.width, program.data.subset) == (6, 512, None)
+        assert trial.epochs % program.task.bleu_every == 0
 
 
 def test_figure_3_varies_rate_and_factor_one_at_a_time() -> None:
@@ -292,6 +308,7 @@ def test_entries_name_the_claims_that_they_test() -> None:
         "small-rate": ["small_rate"],
         "table-s2": ["cosine"],
         **ON_IMAGENET,
+        **ON_WMT,
         **dict.fromkeys(TABLES[:3], ["tuned"]),
         **dict.fromkeys(TABLES[3:], ["l2_gap"]),
         **{f"{name}-mini": tested[f"{name}-mini"].tested for name in MINIS},
