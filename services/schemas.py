@@ -214,9 +214,10 @@ class DataReport:
     name: str
     train_examples: int
     test_examples: int
-    shape: tuple[int, ...]  # height, width, channels
-    classes: int
-    digest: str
+    shape: tuple[int, ...] = ()  # height, width, channels
+    classes: int = 0
+    digest: str = ""
+    languages: tuple[str, ...] = ()  # of a set of translations, which has none of the three above
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,6 +80,8 @@ DOORS = {
     ),
     "rich": ("services/*",),
     "ruamel": ("sweeps/spec/yaml.py",),
+    "sacrebleu": ("workers/translation/scores.py",),
+    "sentencepiece": ("workers/translation/*",),
     "starlette": ("services/api/*",),
     "scipy": ("sweeps/results/*", "sweeps/spec/sampling.py"),
     "sqlalchemy": ("sweeps/ledger/*", "sweeps/urls.py", "services/tracking/*"),

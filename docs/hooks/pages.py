@@ -22,6 +22,9 @@ from services.verbs import specs
 from workers import plugins
 from workers.data.augment import Augment
 from workers.tasks.classify import ClassifyProgram
+from workers.tasks.translate import TranslateProgram
+from workers.translation.encoder_decoder import EncoderDecoder
+from workers.translation.text_pairs import TextPairs
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/RESULTS.md")
@@ -136,6 +139,10 @@ def spec() -> str:
         for kind, variant in plugins.variants(group).items():
             text += _variant(kind, variant, parts)
     text += ["### `program.augment`", _fields(parts["Augment"], _comments(Augment))]
+    text += ["### Programs of `translate`", _fields(parts["TranslateProgram"], _comments(TranslateProgram))]
+    for name, part in (("model", EncoderDecoder), ("data", TextPairs)):
+        kind = part.__dataclass_fields__["kind"].default
+        text += [f"Its `{name}`:", *_variant(kind, part, parts)]
     text += [
         "## `arms`",
         "Each arm has a name, a schedule and an optional grid.",

@@ -150,13 +150,13 @@ def data_sources(result: DataSources) -> RenderableType:
 
 def data_report(report: DataReport) -> RenderableType:
     """A data set as a sweep would read it."""
-    figures = {
-        "training images": f"{report.train_examples}",
-        "test images": f"{report.test_examples}",
-        "shape": "×".join(map(str, report.shape)),
-        "classes": f"{report.classes}",
-        "digest": report.digest[:16],
-    }
+    what = "pairs" if report.languages else "images"
+    figures = {f"training {what}": f"{report.train_examples}", f"test {what}": f"{report.test_examples}"}
+    if report.languages:
+        figures["languages"] = ", ".join(report.languages)
+    else:
+        shape = "×".join(map(str, report.shape))
+        figures |= {"shape": shape, "classes": f"{report.classes}", "digest": report.digest[:16]}
     return Group(Text.assemble(("ready  ", "bold green"), (report.name, "bold")), facts_table(list(figures.items())))
 
 

@@ -6,7 +6,8 @@ from services.errors import OperationError
 from services.schemas import DataReport, DataSources
 from workers import plugins
 from workers.data import prepare as preparing
-from workers.data.tfds import TEST_SPLITS, Tfds
+from workers.data.tfds import TEST_SPLITS, Tfds, open_prepared
+from workers.data.translations import is_translation, translated_languages
 
 # Where TFDS puts prepared data sets: NAME/VERSION, or NAME/CONFIG/VERSION.
 PREPARED = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")
@@ -21,12 +22,20 @@ def sources(data_dir: Path | None) -> DataSources:
 
 
 def check_data(name: str, data_dir: Path | None) -> DataReport:
-    """Read a data set as a sweep would.
+    """Read a data set as a sweep would; of a set of translations, only what TFDS says of it.
 
     Raises:
-        DataError: it is missing, or is not an image classification data set.
+        DataError: it is missing, or has neither labelled images nor translations.
     """
     kinds = plugins.variants(plugins.DATA)
+    if name not in kinds and is_translation((info := open_prepared(name, data_dir).info).features):
+        sizes = {split: found.num_examples for split, found in info.splits.items()}
+        return DataReport(
+            name=name,
+            train_examples=sizes.get("train", 0),
+            test_examples=sizes.get("test", 0),
+            languages=tuple(translated_languages(name, info.features)),
+        )
     source = (
         kinds[name]() if name in kinds and name != "tfds" else Tfds(name=name, test_split=TEST_SPLITS.get(name, "test"))
     )

@@ -16,6 +16,8 @@ KINDS: Mapping[str, str] = {"task": "classify", "optimizer": "sgd"}  # defaults
 MOST_EXAMPLES = 10_000_000  # digit pairs, 512 bytes each
 MOST_WIDTH = 4096  # of a first layer; the number of parameters grows with its square
 MOST_DEPTH = 2000  # layers; a network is built and compiled layer by layer
+MOST_FEATURES = 16_384  # of a token
+MOST_TOKENS = 1_000_000  # of a vocabulary
 MOST_PIXELS = 1_000_000
 MOST_SIDE = 4096  # of streamed images, in pixels
 MOST = 2**31 - 1  # largest index on a device
@@ -31,6 +33,8 @@ _SIZES: Mapping[str, Mapping[str, int]] = {
     "mlp": {"width": MOST_WIDTH, "layers": MOST_DEPTH},
     "nature_cnn": {"width": MOST_WIDTH},
     "tfds": {"side": MOST_SIDE},
+    "encoder_decoder": {"layers": MOST_DEPTH, "width": MOST_FEATURES, "mlp": MOST_FEATURES},
+    "text_pairs": {"vocabulary_size": MOST_TOKENS},
 }
 _NO_SIZE = ("kind", "seed")
 _OF_PIXELS = "workers.data.augment"  # not imported here: it needs JAX, which takes a second

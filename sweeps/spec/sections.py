@@ -107,6 +107,7 @@ Statistic = Literal["minimum", "final", "selected"]
 Claim = Literal[
     "tuned",
     "cosine",
+    "linear",
     "decay_time",
     "last_decay",
     "decay_factor",
@@ -246,13 +247,14 @@ class Claims(Part):
 
     tested: Annotated[list[Claim], AfterValidator(_distinct)] = Field(
         min_length=1,
-        description="tuned: ABEL is level with step-wise; cosine: it helps only where the norm bounces; decay_time: when to "
-        "decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on the rate; bounce: the norm falls and "
-        "rises; milestone: step-wise decays after that; again: the norm bounces after each of ABEL's decays; curves: ABEL's are "
-        "like step-wise's, and cosine is late; no_l2, slow_rate: the norm does not bounce without L2 or at a small rate; l2_gap: "
-        "with L2 a schedule gains more; small_rate: with L2 a small fixed rate loses more; easy, short_run: cosine gains none; "
-        "scale: of the initial weights; plateau, no_plateau: it decays too often, or never; layers: a few hold half of the norm; "
-        "no_bounce: in other tasks the norm does not bounce; abel_simple: there ABEL is simple decay; learns: beats guessing.",
+        description="tuned: ABEL is level with step-wise; cosine: it helps only where the norm bounces; linear: it and simple "
+        "decay are level; decay_time: when to decay; last_decay, decay_factor: they barely matter; rate: ABEL depends less on "
+        "the rate; bounce: the norm falls and rises; milestone: step-wise decays after that; again: the norm bounces "
+        "after each of ABEL's decays; curves: ABEL's are like step-wise's, and cosine is late; no_l2, slow_rate: the norm "
+        "does not bounce without L2 or at a small rate; l2_gap: with L2 a schedule gains more; small_rate: with L2 a "
+        "small fixed rate loses more; easy, short_run: cosine gains none; scale: of the initial weights; plateau, "
+        "no_plateau: it decays too often, or never; layers: a few hold half of the norm; no_bounce: in other tasks the norm "
+        "does not bounce; abel_simple: there ABEL is simple decay; learns: beats guessing.",
     )
     margin: Annotated[float, Field(gt=0)] = Field(
         default=0.2, description="Largest difference in points of error that counts as none; 0.2 in the paper."

@@ -37,6 +37,7 @@ class TfdsWriter:
         features: Mapping[str, object],
         file_format: str = "array_record",
         shards: int = 1,
+        languages: Sequence[str] = (),
     ) -> None:
         folder = self.directory / name / "1.0.0"
         folder.mkdir(parents=True)
@@ -58,6 +59,9 @@ class TfdsWriter:
             "pythonClassName": f"{FEATURES}features_dict.FeaturesDict",
             "featuresDict": {"features": features},
         }
+        if languages:  # of a set of translations
+            name = f"{FEATURES}translation_feature.Translation"
+            tree = {"pythonClassName": name, "translation": {"languages": list(languages)}}
         (folder / "features.json").write_text(json.dumps(tree))
 
 

@@ -35,6 +35,7 @@ MINIS = [
     "fig-2",
     "fig-3",
     "fig-s10",
+    "fig-s11",
     "fig-s12",
     "fig-s13",
     "fig-s2",
@@ -43,6 +44,7 @@ MINIS = [
     "fig-s7",
     "small-rate",
     "table-1",
+    "table-2-nlp",
     "table-2-rl",
     "table-2-vision",
     "table-s2",
@@ -77,11 +79,12 @@ ON_IMAGENET = {
     "table-1-imagenet": ["tuned"],
     "table-2-vision-imagenet": ["l2_gap"],
 }
+ON_WMT = {"fig-s11": ["linear", "no_l2"], "table-2-nlp": ["linear"]}
 
 
 def test_names() -> None:
     grids = ["fig-3-cifar10", "fig-3-vgg5", "fig-s1-cifar10", "fig-s1-vgg5", "fig-s5-cifar10"]
-    others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET, *IN_GAMES]
+    others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET, *ON_WMT, *IN_GAMES]
     assert catalog.names() == sorted([*grids, *others, *(f"{name}-mini" for name in MINIS)])
 
 
@@ -111,6 +114,19 @@ def test_the_settings_in_games(name: str, game: str) -> None:
         assert schedule.learning_rate == 0.00025
         if schedule.kind != "linear":
             assert (schedule.decay_factor, schedule.last_decay_epoch) == (0.1, 0.9 * trial.epochs)
+
+
+@pytest.mark.parametrize("name", ON_WMT)
+def test_the_settings_on_wmt(name: str) -> None:
+    """100,000 steps, 10,000 of them a warm-up, at the peak of Flax's default, and simple decay at 90 % of training."""
+    for trial in load_spec(name).expand():
+        program, schedule = trial.program, trial.schedule
+        assert (program.task.segment_steps * trial.epochs, program.batch_size) == (100_000, 256 * 256)
+        assert (schedule.learning_rate, schedule.warmup_epochs, program.l2) == (1.98e-3, 10, 0.0)
+        assert getattr(schedule, "last_decay_epoch", 90) == 90 and getattr(schedule, "decay_factor", 0.1) == 0.1
+        assert (program.optimizer.b2, program.optimizer.eps, program.label_smoothing) == (0.98, 1e-9, 0.1)
+        assert (program.model.layers, program.model.width, program.data.subset) == (6, 512, None)
+        assert trial.epochs % program.task.bleu_every == 0
 
 
 def test_figure_3_varies_rate_and_factor_one_at_a_time() -> None:
@@ -315,6 +331,7 @@ def test_entries_name_the_claims_that_they_test() -> None:
         "table-s2": ["cosine"],
         **ON_IMAGENET,
         **dict.fromkeys(IN_GAMES, ["no_bounce", "abel_simple", "learns"]),
+        **ON_WMT,
         **dict.fromkeys(TABLES[:3], ["tuned"]),
         **dict.fromkeys(TABLES[3:], ["l2_gap"]),
         **{f"{name}-mini": tested[f"{name}-mini"].tested for name in MINIS},

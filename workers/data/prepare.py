@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workers.data import DataError
 from workers.data.tfds import classification_features, open_prepared
+from workers.data.translations import is_translation
 
 
 def prepare(name: str, data_dir: Path) -> Path:
@@ -33,7 +34,8 @@ def _download(name: str, data_dir: Path) -> Path:
         raise DataError(
             f"TensorFlow Datasets has no set named {name!r}; see https://www.tensorflow.org/datasets"
         ) from None
-    classification_features(name, builder.info.features)
+    if not is_translation(builder.info.features):
+        classification_features(name, builder.info.features)
     try:
         builder.download_and_prepare()
     # TFDS, requests and TensorFlow each raise their own errors here; report them all as one.

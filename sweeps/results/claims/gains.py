@@ -27,9 +27,11 @@ from sweeps.results.claims.trial_rows import (
     shortest_rows,
 )
 from sweeps.results.confidence import level
+from sweeps.results.measures import NEAR_CHANCE
 from sweeps.results.wording import bounded, percent, signed
 
 COSINE = "finished trials of cosine and simple decay"
+LINEAR = "finished trials of linear and simple decay"
 PLATEAU = "finished trials of plateau and ABEL"
 SMALL = "finished trials of a constant rate and of simple decay at a larger one"
 
@@ -42,6 +44,19 @@ def gain(evidence: Evidence, margin: float) -> Seen:
 def gain_in_shortest(evidence: Evidence, margin: float) -> Seen:
     """Return what cosine gains over simple decay, in the shortest of trials of several lengths."""
     return _gain(shortest_rows(finished_rows(as_reported(evidence)), all_rows(evidence)))
+
+
+def linear_gap(evidence: Evidence, margin: float) -> Seen:
+    """Return simple decay's final error minus linear decay's, in the longest trials, if both have learned something."""
+    rows = longest_rows(finished_rows(as_reported(evidence)), all_rows(evidence))
+    simple, linear = (final_errors(rows_of_kind(rows, kind)) for kind in ("simple", "linear"))
+    found = mean_over_seeds(seed_differences(simple, linear), f"{LINEAR} with a seed in common")
+    means = [float(np.mean(list(errors.values()))) for errors in (simple, linear)]
+    if evidence.guessing is not None and max(means) >= NEAR_CHANCE * evidence.guessing:
+        rule = f"needs errors below {NEAR_CHANCE:.0%} of that of guessing, {evidence.guessing:g} %"
+        seen = f"simple decay {means[0]:.1f} %, linear {means[1]:.1f} %"
+        raise ValueError(f"{rule}, as trials that have not learned are alike; {seen}")
+    return Seen(found, f"simple decay {means[0]:.2f} %, linear {means[1]:.2f} %: {points_text(found)} apart")
 
 
 def training_error(evidence: Evidence, margin: float) -> Seen:

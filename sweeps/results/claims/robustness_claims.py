@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sweeps.results.claims import robustness_evidence
+from sweeps.results.claims import gains, robustness_evidence
 from sweeps.results.claims.evidence import Evidence, NormShape
 from sweeps.results.claims.robustness_evidence import Bound, Seen
 from sweeps.spec.sections import Claim
@@ -69,6 +69,15 @@ ROBUSTNESS: Mapping[Claim, tuple[ClaimPart, ...]] = {
             rule=f"averaged over the rates at which it does not bounce, {SIMPLE} is less than {{margin}} points above cosine's",
             bound=below_margin,
             look=robustness_evidence.cosine_gain(NormShape.LEVELS),
+        ),
+    ),
+    "linear": (
+        ClaimPart(
+            says="Linear and simple decay are indistinguishable.",
+            rule="the final errors in the longest trials differ by less than {margin} points, paired by seed; that no difference "
+            "is found is not enough",
+            bound=within_margin,
+            look=gains.linear_gap,
         ),
     ),
     "decay_time": (

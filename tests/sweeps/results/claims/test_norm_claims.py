@@ -253,3 +253,28 @@ def test_claims_are_tested_row_by_row() -> None:
     spec = {"arms": arms, "claims": {"tested": ["tuned"], "margin": 2.0}}
     seen: Evidence = evidence(rows, spec=spec)
     assert [(one.row, one.here) for one in claims_of(seen.frames)] == [("WRN", HELD), ("VGG", NOT)]
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ((20.0, 20.5, 20.2), HELD),  # 0.1, -0.4 and -0.1 points apart
+        ((24.0, 24.5, 24.2), NOT),
+        ((20.0, 23.0, 17.5), OPEN),  # level on average, but each seed is far from it
+        ((20.0,), OPEN),  # one seed tells nothing of the noise
+    ],
+)
+def test_linear_and_simple_decay_are_level_only_if_surely_within_the_margin(
+    errors: tuple[float, ...], expected: Held
+) -> None:
+    linear = [trial("linear", seed, (50.0, error), {}) for seed, error in enumerate(errors)]
+    simple = [trial("simple", seed, (50.0, 20.1), {}) for seed, _ in enumerate(errors)]
+    assert here([*linear, *simple], "linear") == [expected]
+
+
+def test_trials_that_learned_nothing_are_not_level() -> None:
+    rows = [trial(arm, seed, (99.0, 99.0), {}) for arm in ("linear", "simple") for seed in range(3)]
+    (found,) = evaluate_claims(evidence(rows, guessing=100.0), ["linear"], 2.0)
+    assert found.here is OPEN and "needs errors below 90%" in found.numbers
+    (found,) = evaluate_claims(evidence(rows[:3]), ["linear"], 2.0)
+    assert found.here is OPEN and "needs finished trials of linear and simple decay" in found.numbers

@@ -209,7 +209,7 @@ def test_what_a_sweep_lacks_is_said_and_not_raised() -> None:
     of_more = [name for name in get_args(Claim) if name not in ("bounce", "no_l2")]  # these look at ABEL alone
     every: list[ClaimResult] = [*evaluate_claims(seen, of_more, 2.0)]
     assert {one.here for one in every} == {Held.CANNOT_TELL}
-    assert len(every) == 40
+    assert len(every) == 41
     assert all(one.numbers.startswith(("needs ", "the grid must vary")) for one in every), [
         one.numbers for one in every
     ]
