@@ -64,14 +64,21 @@ PATIENCE_SECONDS = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to `make chaos` what it alone runs; files with slow tests come first, so that none of these is the last."""
+    """Leave to `make chaos` what it alone runs; files with slow tests come first, so that none of these is the last.
+
+    Of those, files that wait for Ray and files that compute take turns: run side by side, each kind has what the other leaves.
+    """
     if "CHAOS_SEEDS" not in os.environ:
         later = pytest.mark.skip(reason="takes minutes; `make chaos` runs it")
         for item in items:
             if item.get_closest_marker("chaos"):
                 item.add_marker(later)
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    slow, ray = (
+        dict.fromkeys(item.path for item in items if item.get_closest_marker(name)) for name in ("slow", "ray")
+    )
+    kinds = [path for path in slow if path in ray], [path for path in slow if path not in ray]
+    turns = {path: number / len(kind) for kind in kinds for number, path in enumerate(kind)}
+    items.sort(key=lambda item: turns.get(item.path, 1.0))
 
 
 def _ours() -> list[psutil.Process]:

@@ -14,6 +14,8 @@ from abel.plans import Observation
 from abel.schedules import Abel, replay
 from abel.transform import scale_by_abel
 
+pytestmark = pytest.mark.slow
+
 N, T = 10_000, 16
 RATE, LAST_DECAY_EPOCH = 0.1, 12
 FACTOR = 0.2

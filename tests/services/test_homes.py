@@ -23,6 +23,8 @@ from services.settings import Settings
 from services.verbs.running import preflight
 from sweeps.ledger.ledger import Ledger
 
+pytestmark = pytest.mark.slow
+
 NAME = "job%2Fmain a?x#y;z@ü\nn'"
 
 

@@ -1,7 +1,9 @@
-"""Small data sets in the on-disk format of TensorFlow Datasets."""
+"""Small data sets in the on-disk format of TensorFlow Datasets, and programs that compile quickly."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 from tfds_files import TfdsWriter, jpegs
 
@@ -17,3 +19,16 @@ def jpeg_set(tfds_writer: TfdsWriter) -> Path:
 @pytest.fixture
 def tfds_writer(tmp_path: Path) -> TfdsWriter:
     return TfdsWriter(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lightly_optimised() -> Iterator[None]:
+    """For large networks that train few steps, from the first test that asks for it to the end of its module.
+
+    Most of their time goes to XLA, which then needs half of it. That a state is the same whoever trains it is tested as users
+    compile it.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # other tests run what is compiled as usual

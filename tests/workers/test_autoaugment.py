@@ -297,6 +297,8 @@ def assert_same(one: Any, other: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("lightly_optimised")
 def test_a_program_with_neither_is_the_program_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
     given = replace(PROGRAM.augment, policy="none", cutout=0)
     assert to_dict(given) == {"flip": True, "crop": 2, "roll": 1, "noise": 0.2}
@@ -310,6 +312,8 @@ def test_a_program_with_neither_is_the_program_from_before(monkeypatch: pytest.M
     assert_same(now, former)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("lightly_optimised")
 def test_each_field_changes_an_epoch_which_can_be_repeated() -> None:
     cut = replace(PROGRAM.augment, cutout=4)
     both = replace(cut, policy="autoaugment")

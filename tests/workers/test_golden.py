@@ -5,7 +5,6 @@
 
 import importlib.util
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +21,8 @@ from workers.tasks.classification import Classification
 from workers.tasks.classify import Classify, ClassifyProgram
 from workers.tasks.compiled import TrainState
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lightly_optimised")]
+
 ROOT = Path(__file__).resolve().parents[2]
 STORED = Path(__file__).with_name("golden")
 
@@ -36,15 +37,6 @@ def load() -> ModuleType:
 
 
 golden = load()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lightly_optimised() -> Iterator[None]:
-    """Most of the time goes to XLA, which then needs half of it."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()  # other tests run what is compiled as usual
 
 
 def stored(name: str, like: dict[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]:

@@ -15,6 +15,8 @@ from workers.models.wide_resnet import WideResnet
 from workers.optimizers.sgd import Sgd
 from workers.tasks.classify import Classify, ClassifyProgram
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lightly_optimised")]
+
 PROGRAM = ClassifyProgram(
     task=Classify(),
     model=Vgg5(width=2),

@@ -13,6 +13,8 @@ from jax import lax
 from workers.models.small_cnn import SmallCnn
 from workers.models.vgg import Vgg5
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lightly_optimised")]
+
 SHAPE = (8, 16, 3)
 
 

@@ -19,6 +19,8 @@ from workers.optimizers.sgd import Sgd
 from workers.tasks import compiled
 from workers.tasks.classify import Classify, ClassifyProgram
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lightly_optimised")]
+
 DATASET = DigitPairs(train=64, test=16).load(None)
 NETWORKS = {
     "wide_resnet": WideResnet(depth=10, width=1),

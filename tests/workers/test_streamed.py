@@ -218,6 +218,7 @@ def test_order_and_evaluation_are_those_of_a_resident_set(program: Program, jpeg
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("lightly_optimised")
 def test_a_residual_network_has_the_same_bits_at_any_thread_count(
     program: Program, jpeg_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

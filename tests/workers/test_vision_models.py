@@ -27,6 +27,8 @@ from workers.optimizers.sgd import Sgd
 from workers.randomness import epoch_key
 from workers.tasks.classify import Classify, ClassifyProgram
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lightly_optimised")]
+
 NHWC = ("NHWC", "HWIO", "NHWC")
 SMALL = {
     "vgg16": Vgg16(width=2),

@@ -36,6 +36,8 @@ from sweeps.results.frames import Frames
 from sweeps.results.load import load
 from sweeps.spec.measures import MEASURES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path: Path, tracking_uri: str) -> Settings:

@@ -18,6 +18,8 @@ from workers.cohort import train
 from workers.reports import Record, Saved
 from workers.workshop import Workshop
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping(Abel):
