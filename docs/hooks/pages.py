@@ -21,7 +21,6 @@ from services.cli.app import app
 from services.verbs import specs
 from workers import plugins
 from workers.data.augment import Augment
-from workers.tasks.classify import ClassifyProgram
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/RESULTS.md")
@@ -128,9 +127,11 @@ def spec() -> str:
         "## `program`",
         "What to train, on what data and how. Each of `task`, `model`, `data` and `optimizer` is a mapping with a `kind`, "
         "or only the kind if its defaults suffice. Installed packages can add kinds. The task decides which other fields there "
-        "are; these are those of `classify`.",
-        _fields(parts["ClassifyProgram"], _comments(ClassifyProgram)),
+        "are.",
     ]
+    for kind, task in plugins.variants(plugins.TASKS).items():
+        program = task.program
+        text += [f"### `program` of the task {kind}", _fields(parts[program.__name__], _comments(program))]
     for name, group in plugins.GROUPS.items():
         text.append(f"### `program.{name}`")
         for kind, variant in plugins.variants(group).items():
