@@ -21,8 +21,6 @@ from services.cli.app import app
 from services.verbs import specs
 from workers import plugins
 from workers.data.augment import Augment
-from workers.tasks.classify import ClassifyProgram
-from workers.tasks.translate import TranslateProgram
 from workers.translation.encoder_decoder import EncoderDecoder
 from workers.translation.text_pairs import TextPairs
 
@@ -131,18 +129,19 @@ def spec() -> str:
         "## `program`",
         "What to train, on what data and how. Each of `task`, `model`, `data` and `optimizer` is a mapping with a `kind`, "
         "or only the kind if its defaults suffice. Installed packages can add kinds. The task decides which other fields there "
-        "are; these are those of `classify`.",
-        _fields(parts["ClassifyProgram"], _comments(ClassifyProgram)),
+        "are.",
     ]
+    for kind, task in plugins.variants(plugins.TASKS).items():
+        program = task.program
+        text += [f"### `program` of the task {kind}", _fields(parts[program.__name__], _comments(program))]
     for name, group in plugins.GROUPS.items():
         text.append(f"### `program.{name}`")
         for kind, variant in plugins.variants(group).items():
             text += _variant(kind, variant, parts)
     text += ["### `program.augment`", _fields(parts["Augment"], _comments(Augment))]
-    text += ["### Programs of `translate`", _fields(parts["TranslateProgram"], _comments(TranslateProgram))]
     for name, part in (("model", EncoderDecoder), ("data", TextPairs)):
         kind = part.__dataclass_fields__["kind"].default
-        text += [f"Its `{name}`:", *_variant(kind, part, parts)]
+        text += [f"### `program.{name}` of the task translate", *_variant(kind, part, parts)]
     text += [
         "## `arms`",
         "Each arm has a name, a schedule and an optional grid.",

@@ -7,6 +7,8 @@ bounces is measured, at any strength of L2.
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from sweeps.results.claims.evidence import Evidence
 from sweeps.results.claims.norm_evidence import LEAST, bounce_depth
 from sweeps.results.claims.robustness_claims import ClaimPart, above_margin, within_margin
@@ -48,7 +50,7 @@ def other_rates(evidence: Evidence, margin: float) -> Seen:
     """Return in how many epochs ABEL's learning rate is not that of simple decay."""
     rates = evidence.rates
     apart = [
-        (one, int((rates[one["trial_id"]].dropna() != rates[other["trial_id"]].dropna()).sum()))
+        (one, np.count_nonzero(rates[one["trial_id"]].dropna() != rates[other["trial_id"]].dropna()))
         for one, other in _pairs(finished_rows(evidence))
     ]
     found = mean_over_seeds(seed_means(apart), PAIRS)
