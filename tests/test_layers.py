@@ -78,6 +78,7 @@ DOORS = {
     ),
     "rich": ("services/*",),
     "ruamel": ("sweeps/spec/yaml.py",),
+    "sentencepiece": ("workers/glue/pieces.py",),
     "starlette": ("services/api/*",),
     "scipy": ("sweeps/results/*", "sweeps/spec/sampling.py"),
     "sqlalchemy": ("sweeps/ledger/*", "sweeps/urls.py", "services/tracking/*"),
