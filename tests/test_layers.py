@@ -78,6 +78,7 @@ DOORS = {
     ),
     "rich": ("services/*",),
     "ruamel": ("sweeps/spec/yaml.py",),
+    "safetensors": ("workers/glue/weights.py",),
     "sentencepiece": ("workers/glue/pieces.py",),
     "starlette": ("services/api/*",),
     "scipy": ("sweeps/results/*", "sweeps/spec/sampling.py"),
