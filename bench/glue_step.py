@@ -3,8 +3,9 @@
     python bench/glue_step.py --size mini                       # ours
     python bench/glue_step.py --size mini --side huggingface    # needs torch and transformers
 
-Each side runs in a process of its own. `mini` is the network of table-s1-mini, `base` ALBERT base with 16 sentences of 128 pieces. Ours is `abel`'s whole step, with penalty, clip and norms; theirs is Adam with the clip. Seconds are of the processor, as other
-programs may run: forward, backward and update of all steps after the first, which compiles.
+Each side runs in a process of its own. `mini` is the network of table-s1-mini, `base` ALBERT base with 16 sentences of 128
+pieces. Ours is `abel`'s whole step, with penalty, clip and norms; theirs is Adam with the clip. Seconds are of the processor, as
+other programs may run: forward, backward and update of all steps after the first, which compiles.
 """
 
 import argparse

@@ -69,7 +69,7 @@ def sentences_of_tfds(name: GlueName, data_dir: Path | None) -> Splits:
     builder = open_prepared(f"glue/{name}", data_dir)
     wanted = {*TFDS_SENTENCES[name], "label"}
     if lacking := wanted - set(builder.info.features):
-        found = ", ".join(builder.info.features)
+        found = ", ".join(sorted(builder.info.features))
         raise DataError(f"glue/{name} must have the features {', '.join(sorted(lacking))}, got {found}")
     train, *tests = (_read_tfds(builder, name, split) for split in ("train", *TFDS_TESTS[name]))
     return train, tuple(tests)

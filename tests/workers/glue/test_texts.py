@@ -135,7 +135,7 @@ def test_tfds_sets_are_read_as_the_files_are(tmp_path: Path, tfds_writer: TfdsWr
     with pytest.raises(DataError, match="must have a split 'validation', got train"):
         sentences_of_tfds("cola", tmp_path)
     tfds_writer.write("glue/qnli", {"train": examples}, features)
-    with pytest.raises(DataError, match="must have the features question, got sentence, label"):
+    with pytest.raises(DataError, match="must have the features question, got label, sentence"):
         sentences_of_tfds("qnli", tmp_path)
 
 
