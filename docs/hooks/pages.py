@@ -21,9 +21,17 @@ from services.cli.app import app
 from services.verbs import specs
 from workers import plugins
 from workers.data.augment import Augment
+from workers.glue.albert import Albert
+from workers.glue.texts import GlueTexts
 from workers.translation.encoder_decoder import EncoderDecoder
 from workers.translation.text_pairs import TextPairs
 
+OWN_PARTS = (  # of programs that take no installed model or data
+    ("glue", "model", Albert),
+    ("glue", "data", GlueTexts),
+    ("translate", "model", EncoderDecoder),
+    ("translate", "data", TextPairs),
+)
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/RESULTS.md")
 
@@ -139,9 +147,8 @@ def spec() -> str:
         for kind, variant in plugins.variants(group).items():
             text += _variant(kind, variant, parts)
     text += ["### `program.augment`", _fields(parts["Augment"], _comments(Augment))]
-    for name, part in (("model", EncoderDecoder), ("data", TextPairs)):
-        kind = part.__dataclass_fields__["kind"].default
-        text += [f"### `program.{name}` of the task translate", *_variant(kind, part, parts)]
+    for task_kind, name, part in OWN_PARTS:
+        text += [f"### `program.{name}` of the task {task_kind}", _fields(parts[part.__name__], _comments(part))]
     text += [
         "## `arms`",
         "Each arm has a name, a schedule and an optional grid.",

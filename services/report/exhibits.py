@@ -14,6 +14,7 @@ from services.report.grid_figures import last_decay_figure, rate_by_factor_figur
 from services.report.norm_figures import layers_figure, norm_curves_figure, norm_equation_figure
 from services.report.norm_findings import norm_curves_findings, norm_equation_findings
 from services.report.table_figures import table_figure
+from services.report.tables.best_scores_figure import best_scores_figure
 from sweeps.results.claims.decay_time import DecayTime, decay_time
 from sweeps.results.claims.evidence import Evidence
 from sweeps.results.claims.layers import LayerNorms, layer_norms
@@ -29,6 +30,7 @@ from sweeps.results.claims.sensitivity import (
 )
 from sweeps.results.frames import Frames
 from sweeps.results.guessing import UNKNOWN
+from sweeps.results.tables.best_scores import ScoreTable, best_score_findings, best_scores
 from sweeps.results.wording import signed
 
 _Numbers = TypeVar("_Numbers")
@@ -41,6 +43,7 @@ _NEEDS = {
     "which varies its rate and optionally its factor; or abel arms that vary one of the two each, and other arms likewise",
     "last_decay_epoch": "one abel arm whose grid varies only schedule.last_decay_epoch",
     "table": "any arm",
+    "best_scores": "any arm, with a metric from 0 to 100",
     "training_curves": "at most 8 arms and settings, and at most 4 rows",
     "layers": "one setting, with a network of several layers",
     "norm_equation": "constant and abel arms whose grids vary only program.l2, with dynamics: true in program.task",
@@ -91,6 +94,8 @@ def exhibit(frames: Frames, guessing: float | None = None) -> Exhibit | None:
             return _shown(_taken(last_decays, frames, guessing), _last_decay)
         case "table":
             return _shown(schedule_table(frames, guessing), _table)
+        case "best_scores":
+            return _shown(best_scores(frames, guessing), _best_scores)
         case "training_curves":
             return _training_curves(frames, guessing) if drawable(frames) else None
         case "layers":
@@ -194,6 +199,17 @@ def _table(entries: Sequence[TableEntry]) -> Exhibit:
         + (_SELECTED if any(entry.selected for entry in entries) else ""),
         draw=partial(table_figure, entries),
         findings=tuple(table_findings(entries)),
+    )
+
+
+def _best_scores(table: ScoreTable) -> Exhibit:
+    return Exhibit(
+        file="best_scores.png",
+        heading=f"{table.label} by schedule, at the best setting of its grid",
+        caption="Means over seeds of the score after the last segment, with 95 % intervals. As in the paper, each is that of the "
+        "setting with the best mean, which is chosen by the scores that are shown, so it is too good by a little.",
+        draw=partial(best_scores_figure, table),
+        findings=tuple(best_score_findings(table)),
     )
 
 

@@ -137,6 +137,7 @@ Figure = Literal[
     "rate_by_factor",
     "last_decay_epoch",
     "table",
+    "best_scores",
     "training_curves",
     "layers",
 ]
@@ -278,7 +279,7 @@ class Document(Part):
         default=None,
         description="The figure in the report: error against the decay epoch, squared norm by rate, terms of the "
         "weight-norm equation, error by rate and decay factor, error against the epoch of ABEL's last decay, final "
-        "errors beside the paper's, norm, error and rate by epoch, or the norms of the layers.",
+        "errors beside the paper's, final scores at the best setting, norm, error and rate by epoch, or the norms of layers.",
     )
     program: Annotated[dict[str, JsonValue], SchemaAs(programs.program_shape)] = Field(
         description="What is trained: task, model, data, optimiser and their settings."

@@ -41,6 +41,7 @@ class TfdsWriter:
     ) -> None:
         folder = self.directory / name / "1.0.0"
         folder.mkdir(parents=True)
+        name, _, config = name.partition("/")
         described = []
         for split, examples in splits.items():
             parts = [examples[len(examples) * n // shards : len(examples) * (n + 1) // shards] for n in range(shards)]
@@ -54,6 +55,7 @@ class TfdsWriter:
             sizes = {"numBytes": "1", "shardLengths": [str(len(part)) for part in parts]}
             described.append({"filepathTemplate": template, "name": split} | sizes)
         info = {"fileFormat": file_format, "name": name, "splits": described, "version": "1.0.0"}
+        info |= {"configName": config} if config else {}
         (folder / "dataset_info.json").write_text(json.dumps(info))
         tree = {
             "pythonClassName": f"{FEATURES}features_dict.FeaturesDict",

@@ -14,6 +14,8 @@ from sweeps.spec.sweep import json_schema, load_spec, parse_document, parse_spec
 from sweeps.spec.yaml import load_yaml
 from workers.config import to_dict
 from workers.data.augment import Augment
+from workers.glue.albert import Albert
+from workers.glue.benchmark import GLUE_NAMES
 from workers.tasks.classify import Classify
 
 
@@ -80,11 +82,22 @@ ON_IMAGENET = {
     "table-2-vision-imagenet": ["l2_gap"],
 }
 ON_WMT = {"fig-s11": ["linear", "no_l2"], "table-2-nlp": ["linear"]}
+ON_GLUE = ["table-s1", "table-s1-mini"]
 
 
 def test_names() -> None:
     grids = ["fig-3-cifar10", "fig-3-vgg5", "fig-s1-cifar10", "fig-s1-vgg5", "fig-s5-cifar10"]
-    others = [*DECAY_TIME, "gate-digits", *EQUATION, *AT_PAPER_SIZE, *TABLES, *ON_IMAGENET, *ON_WMT, *IN_GAMES]
+    others = [
+        *DECAY_TIME,
+        "gate-digits",
+        *EQUATION,
+        *AT_PAPER_SIZE,
+        *TABLES,
+        *ON_IMAGENET,
+        *ON_WMT,
+        *IN_GAMES,
+        *ON_GLUE,
+    ]
     assert catalog.names() == sorted([*grids, *others, *(f"{name}-mini" for name in MINIS)])
 
 
@@ -139,7 +152,7 @@ def test_figure_3_varies_rate_and_factor_one_at_a_time() -> None:
     assert all(rate == 0.8 or factor == 0.1 for rate, factor in points)
 
 
-@pytest.mark.parametrize("name", [f"{name}-mini" for name in MINIS])
+@pytest.mark.parametrize("name", [*(f"{name}-mini" for name in MINIS), "table-s1-mini"])
 def test_a_mini_fits_in_a_quarter_of_an_hour_on_two_cores(name: str) -> None:
     spec = load_spec(name)
     assert wall_seconds(forecast(spec.expand()), spec.epoch_seconds, workers=2).high <= 15 * 60
@@ -159,6 +172,32 @@ def test_at_paper_size_the_settings_are_the_paper_s(name: str) -> None:
             small = name == "small-rate" and trial.schedule.learning_rate == 0.02
             short = name == "fig-s4" and trial.arm.endswith("-short")
             assert (trial.epochs, program.batch_size) == (160 if svhn else 1000 if small else 15 if short else 200, 128)
+
+
+def test_on_glue_the_settings_are_the_paper_s() -> None:
+    spec = load_spec("table-s1")
+    trials = spec.expand()
+    assert {trial.program.data.name for trial in trials} == set(GLUE_NAMES)
+    assert {trial.schedule.kind for trial in trials} == {"linear", "simple", "abel"}
+    assert {trial.schedule.learning_rate for trial in trials} == {1e-5, 2e-5, 5e-5, 1e-6}
+    for trial in trials:
+        program, steps = trial.program, trial.program.task.segment_examples // trial.program.batch_size
+        assert (program.batch_size, program.optimizer.kind, program.l2) == (16, "adam", 0.0)
+        assert (program.model, program.data.vocabulary) == (Albert(), "albert_base_v2/spiece.model")
+        assert (steps * trial.epochs, steps * trial.schedule.warmup_epochs) == (10_000, 1000)
+        assert trial.schedule.kind == "linear" or trial.schedule.last_decay_epoch == 0.8 * trial.epochs
+        assert trial.schedule.kind == "linear" or trial.schedule.decay_factor == 0.1
+    reported = {
+        kind: [arm.reported for name, arm in spec.arms.items() if name.endswith(kind)] for kind in ("linear", "simple")
+    }
+    means = [100 - sum(errors) / 8 for errors in reported.values()]
+    assert means == pytest.approx([83.1, 82.9], abs=0.07)  # those of the paper, to its rounding
+
+
+def test_on_glue_the_mini_is_from_scratch() -> None:
+    spec = load_spec("table-s1-mini")
+    assert "from scratch" in spec.title
+    assert {trial.program.weights for trial in spec.expand()} == {None}
 
 
 def test_an_unknown_name() -> None:

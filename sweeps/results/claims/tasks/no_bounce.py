@@ -50,7 +50,7 @@ def other_rates(evidence: Evidence, margin: float) -> Seen:
     """Return in how many epochs ABEL's learning rate is not that of simple decay."""
     rates = evidence.rates
     apart = [
-        (one, np.count_nonzero(rates[one["trial_id"]].dropna() != rates[other["trial_id"]].dropna()))
+        (one, float(np.count_nonzero(rates[one["trial_id"]].dropna() != rates[other["trial_id"]].dropna())))
         for one, other in _pairs(finished_rows(evidence))
     ]
     found = mean_over_seeds(seed_means(apart), PAIRS)

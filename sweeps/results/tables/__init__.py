@@ -1,0 +1,1 @@
+"""Tables that the report shows as text."""

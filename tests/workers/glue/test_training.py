@@ -1,0 +1,236 @@
+"""Fine-tuning on GLUE: what a segment promises, resuming, sharing, and what is refused before training."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from bitwise import bits_of
+from flax import nnx
+from scipy import stats
+from sklearn import metrics
+
+from abel.schedules import SCHEDULES
+from workers.cohort import train
+from workers.fold import Member
+from workers.glue import compiled
+from workers.glue.albert import Albert
+from workers.glue.network import AlbertNet
+from workers.glue.scores import glue_scores
+from workers.glue.texts import GlueTexts
+from workers.glue.weights import PretrainedWeights
+from workers.optimizers.adam import Adam
+from workers.optimizers.sgd import Sgd
+from workers.reports import Cohort, Forked, Record
+from workers.tasks.glue import Glue, GlueProgram
+from workers.workshop import Workshop
+
+GOLDEN = Path(__file__).with_name("golden")
+TINY = Albert(vocabulary=50, embedding=12, hidden=16, layers=3, heads=4, intermediate=24, positions=20)
+PROGRAM = GlueProgram(
+    task=Glue(segment_examples=16),
+    data=GlueTexts(name="sst2", source="tsv", vocabulary_size=30, max_length=16),
+    model=TINY,
+    optimizer=Adam(eps=1e-6),
+    batch_size=8,
+    clip=1.0,
+)
+RATES = np.full(2, 1e-2, np.float32)
+WORDS = "a film with some story and its cast in one long scene"
+EXAMPLES = 24  # a segment of 16 ends inside a pass, and the second one inside the next
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lightly_optimised() -> Iterator[None]:
+    """Most of the time goes to XLA, which then needs half of it."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # other tests run what is compiled as usual
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences of a few words, of which "good" and "bad" tell the label."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "glue" / "SST-2").mkdir(parents=True)
+    (folder / "glue" / "STS-B").mkdir(parents=True)
+    random, words = np.random.default_rng(0), WORDS.split()
+    for file, count in (("train", EXAMPLES), ("dev", 10)):
+        told = [[*random.permutation(words)[:5], ("bad", "good")[n % 2]] for n in range(count)]
+        rows = [f"{' '.join(sentence)}\t{n % 2}" for n, sentence in enumerate(told)]
+        (folder / "glue" / "SST-2" / f"{file}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+        pairs = [f"g\tf\ty\t{n}\t{n % 6}\t{' '.join(one)}\tgood" for n, one in enumerate(told)]
+        (folder / "glue" / "STS-B" / f"sts-{file}.tsv").write_text("\n".join(pairs) + "\n")
+    for file in GOLDEN.glob("albert.safetensors"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def load(data_dir: Path) -> Callable[[Any], Any]:
+    return lambda given: given.load(data_dir)
+
+
+def equal(one: Any, other: Any) -> None:
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
+
+
+def test_a_step_is_that_of_plain_gradient_descent(load: Callable[[Any], Any]) -> None:
+    program = replace(PROGRAM, optimizer=Sgd(), batch_size=EXAMPLES, task=Glue(segment_examples=EXAMPLES), clip=None)
+    training = program.task.build(program, load)
+    graph, split = nnx.split(nnx.eval_shape(lambda: AlbertNet(TINY, 2, nnx.Rngs(0))))[0], training.dataset.train
+    state = training.init(jax.random.key(0))
+    before = jax.device_get(state)
+
+    def loss(params: Any) -> jax.Array:
+        logits = nnx.merge(graph, params)(split.pieces, split.lengths, split.seconds)
+        return -jax.nn.log_softmax(logits)[np.arange(EXAMPLES), split.labels].mean()
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(before.params)
+    after, sums = training.advance(state, training.hyper, np.float32([0.5]), jax.random.key(1), EXAMPLES, (0, 1))
+    wanted = jax.tree.map(lambda w, g: w - 0.5 * g, before.params, gradient)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, wanted)
+    assert sums.loss.tolist() == pytest.approx([float(value)], rel=1e-5)
+    assert (int(after.passes), int(after.offset)) == (1, 0)
+
+
+def test_a_pass_has_every_example_once_and_the_next_another_order() -> None:
+    start = np.int32(0)
+    state = compiled.GlueState({}, (), jax.random.key_data(jax.random.key(0)), start, start)
+    whole = np.asarray(compiled._upcoming(state, EXAMPLES, 2 * EXAMPLES)).reshape(2, EXAMPLES)
+    assert [sorted(one) for one in whole.tolist()] == [list(range(EXAMPLES))] * 2
+    assert whole[0].tolist() != whole[1].tolist()
+    later = state._replace(offset=np.int32(20))
+    np.testing.assert_array_equal(compiled._upcoming(later, EXAMPLES, 24), whole.reshape(-1)[20:44])
+
+
+def test_parts_of_a_segment_add_up_to_the_whole(load: Callable[[Any], Any]) -> None:
+    training = PROGRAM.task.build(PROGRAM, load)
+    key, hyper = jax.random.key(0), training.hyper
+    whole, sums = training.advance(training.init(key), hyper, RATES, key, 8, (0, 2))
+    part, first = training.advance(training.init(key), hyper, RATES, key, 8, (0, 1))
+    part, rest = training.advance(part, hyper, RATES, key, 8, (1, 2))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), part, whole)
+    tests = training.evaluate(whole)
+    one, other = training.metrics([sums], tests), training.metrics([first, rest], tests)
+    assert one == pytest.approx(other, rel=1e-4)
+    assert {"train_loss", "weight_norm_sq", "glue_score", "accuracy", "weight_norm_sq/layer/query/kernel"} < one.keys()
+
+
+def members(*kinds: str) -> tuple[Member, ...]:
+    settings: dict[str, dict[str, Any]] = {
+        "constant": {},
+        "linear": {"epochs": 4, "warmup_epochs": 1},
+        "simple": {"decay_factor": 0.1, "last_decay_epoch": 3, "warmup_epochs": 1},
+    }
+    return tuple(Member(trial=kind, schedule=SCHEDULES[kind](learning_rate=0.01, **settings[kind])) for kind in kinds)
+
+
+def cohort(workshop: Workshop, *kinds: str) -> Cohort:
+    identity = workshop.identity(PROGRAM)
+    return Cohort(program=PROGRAM, identity=identity, seed=3, epochs=4, members=members(*kinds))
+
+
+def test_a_run_that_stops_anywhere_goes_on_with_the_same_bits(tmp_path: Path, data_dir: Path) -> None:
+    whole = Workshop(checkpoints=tmp_path / "whole", data_dir=data_dir)
+    expected = bits_of(train(cohort(whole, "linear"), whole))
+    assert len(expected) == 4
+    stopped = Workshop(checkpoints=tmp_path / "stopped", data_dir=data_dir)
+    seen: list[Record] = []
+    for _ in range(4):
+        with closing(
+            train(replace(cohort(stopped, "linear"), observations=tuple(one.observation for one in seen)), stopped)
+        ) as reports:
+            seen += [next(report for report in reports if isinstance(report, Record) and not report.replay)]
+    assert bits_of(seen) == expected
+
+
+def test_sharing_changes_no_bit(tmp_path: Path, data_dir: Path) -> None:
+    shared = Workshop(checkpoints=tmp_path / "shared", data_dir=data_dir)
+    together, siblings = list(train(cohort(shared, "simple", "linear"), shared)), []
+    siblings = [report for report in together if isinstance(report, Forked)]
+    assert [report.epoch for report in siblings] == [1]  # they have the warm-up in common
+    by_key = {report.key: report for report in together if isinstance(report, Record)}
+    for kind in ("simple", "linear"):
+        alone = Workshop(checkpoints=tmp_path / kind, data_dir=data_dir)
+        records = [report for report in train(cohort(alone, kind), alone) if isinstance(report, Record)]
+        common = [record for record in records if record.key in by_key]
+        assert len(common) in (1, 4)
+        assert bits_of(common) == bits_of([by_key[record.key] for record in common])
+
+
+def test_pretrained_weights_are_where_training_starts(load: Callable[[Any], Any]) -> None:
+    scratch = PROGRAM.task.build(PROGRAM, load)
+    program = replace(PROGRAM, weights="albert.safetensors")
+    training = program.task.build(program, load)
+    params = training.init(jax.random.key(0)).params
+    found = PretrainedWeights(path="albert.safetensors").load(GOLDEN)
+    np.testing.assert_array_equal(params["layer"]["up"]["kernel"], found.arrays["layer/up/kernel"])
+    assert params["head"]["kernel"].shape == (16, 2)
+    assert len({training.fingerprint, scratch.fingerprint, scratch.dataset.digest}) == 2
+
+
+def test_scores_are_trained_by_their_squared_error(load: Callable[[Any], Any]) -> None:
+    program = replace(PROGRAM, data=replace(PROGRAM.data, name="stsb"))
+    training = program.task.build(program, load)
+    state, sums = training.advance(
+        training.init(jax.random.key(0)), training.hyper, RATES, jax.random.key(1), 8, (0, 3)
+    )
+    (found,) = tests = training.evaluate(state)
+    labels = training.dataset.tests[0].labels
+    assert found.outputs.shape == (10, 1)
+    told = training.metrics([sums], tests)
+    assert told["test_loss"] == pytest.approx(np.square(np.asarray(found.outputs)[:, 0] - labels).mean(), rel=1e-5)
+    pearson = 100 * np.corrcoef(np.asarray(found.outputs)[:, 0], labels)[0, 1]
+    assert (told["pearson"], told["glue_score"]) == pytest.approx((pearson, max(pearson, 0)), rel=1e-3, abs=1e-3)
+    assert "accuracy" not in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model": replace(TINY, vocabulary=29)},
+            "model.vocabulary must be at least 30, the number of pieces .* got 29",
+        ),
+        ({"model": replace(TINY, positions=8)}, r"model.positions must be at least \d+, the length .* got 8"),
+        ({"batch_size": 17}, "batch_size must be at most task.segment_examples = 16, got 17"),
+        (
+            {"weights": "albert.safetensors", "model": replace(TINY, hidden=32)},
+            r"attention.LayerNorm.bias must have the shape \(32,\) that",
+        ),
+        (
+            {"weights": "albert.safetensors", "model": replace(TINY, vocabulary=60)},
+            r"word_embeddings.weight .* \(60, 12\) that",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(load: Callable[[Any], Any], changes: dict[str, Any], message: str) -> None:
+    program = replace(PROGRAM, **changes)
+    with pytest.raises(ValueError, match=message):
+        program.task.build(program, load)
+
+
+def test_scores_are_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    outputs, labels = random.normal(size=(50, 2)).astype(np.float32), random.integers(2, size=50)
+    guesses = outputs.argmax(1)
+    accuracy = 100 * metrics.accuracy_score(labels, guesses)
+    assert glue_scores("sst2", outputs, labels) == {"accuracy": pytest.approx(accuracy)}
+    matthews, f1 = metrics.matthews_corrcoef(labels, guesses), metrics.f1_score(labels, guesses)
+    assert glue_scores("cola", outputs, labels) == pytest.approx({"accuracy": accuracy, "matthews": 100 * matthews})
+    assert glue_scores("mrpc", outputs, labels) == pytest.approx({"accuracy": accuracy, "f1": 100 * f1})
+    values = labels + outputs[:, :1]
+    found = glue_scores("stsb", values, labels.astype(np.float32))
+    assert found == {"pearson": pytest.approx(100 * stats.pearsonr(values[:, 0], labels).statistic, rel=1e-5)}
+    constant = np.zeros_like(outputs)
+    assert glue_scores("cola", constant, labels)["matthews"] == 0
+    assert glue_scores("mrpc", constant, labels)["f1"] == 0
+    assert glue_scores("stsb", constant, labels) == {"pearson": 0.0}
+    assert glue_scores("cola", np.full_like(outputs, np.nan), labels) == {"accuracy": 0.0, "matthews": 0.0}

@@ -1,0 +1,175 @@
+"""Sentences as numbers of SentencePiece's pieces, as ALBERT reads them: [CLS] first [SEP] second [SEP].
+
+Axes: N examples, T positions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workers.data import DataError, DataMissing
+from workers.glue.reading import LabelledSentences
+
+_SPACE = "\u2581"  # how SentencePiece writes a space
+_NARROW = 2**16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedSentences:
+    """Examples as rows of pieces, filled up with piece 0, which no example counts.
+
+    Args:
+        pieces: uint16[N, T], or i32 for a vocabulary beyond 65,536.
+        lengths: i32[N], pieces of the example.
+        seconds: i32[N], position of the second sentence; the length if there is none.
+        labels: i32[N], or f32[N] for scores.
+    """
+
+    pieces: np.ndarray
+    lengths: np.ndarray
+    seconds: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Vocabulary:
+    """A SentencePiece model, as the bytes of its file.
+
+    Args:
+        lower_case: whether texts are written in lower case first, as for all of ALBERT's models.
+    """
+
+    model: bytes
+    lower_case: bool = True
+
+    @cached_property
+    def _processor(self) -> Any:
+        import sentencepiece
+
+        return sentencepiece.SentencePieceProcessor(model_proto=self.model)
+
+    @property
+    def size(self) -> int:
+        """Number of pieces."""
+        return int(self._processor.get_piece_size())
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of the model."""
+        return hashlib.sha256(self.model).hexdigest()
+
+    def encoded(self, text: str) -> list[int]:
+        """Return the pieces of a text, as ALBERT's code does: a comma after a digit is a piece of its own."""
+        cleaned, processor, found = _cleaned(text, self.lower_case), self._processor, list[int]()
+        for piece in processor.encode(cleaned, out_type=str):
+            parts = self._without_comma(piece) if piece[-1:] == "," and piece[-2:-1].isdigit() else [piece]
+            found += [processor.piece_to_id(part) for part in parts]
+        return found
+
+    def _without_comma(self, piece: str) -> list[str]:
+        parts: list[str] = self._processor.encode(piece[:-1].replace(_SPACE, ""), out_type=str)
+        if piece[0] != _SPACE and parts[0][0] == _SPACE:
+            parts = parts[1:] if len(parts[0]) == 1 else [parts[0][1:], *parts[1:]]
+        return [*parts, piece[-1]]
+
+    def rows(self, sentences: LabelledSentences, max_length: int) -> Iterator[tuple[list[int], int]]:
+        """Yield the pieces of each example and the position of its second sentence."""
+        begins, ends = (self._processor.piece_to_id(piece) for piece in ("[CLS]", "[SEP]"))
+        for index, first in enumerate(sentences.firsts):
+            one = self.encoded(first)
+            if sentences.seconds is None:
+                whole = [begins, *one[: max_length - 2], ends]
+                yield whole, len(whole)
+                continue
+            other = self.encoded(sentences.seconds[index])
+            _shorten(one, other, max_length - 3)
+            yield [begins, *one, ends, *other, ends], len(one) + 2
+
+    def encode_all(self, splits: Sequence[LabelledSentences], max_length: int) -> tuple[EncodedSentences, ...]:
+        """Return examples as rows of one width: the longest of all, at most `max_length`."""
+        found = [list(self.rows(split, max_length)) for split in splits]
+        width = max(len(pieces) for rows in found for pieces, _ in rows)
+        dtype = np.uint16 if self.size <= _NARROW else np.int32
+        encoded = []
+        for split, rows in zip(splits, found, strict=True):
+            table = np.zeros((len(rows), width), dtype)
+            for row, (pieces, _) in zip(table, rows, strict=True):
+                row[: len(pieces)] = pieces
+            lengths = np.array([len(pieces) for pieces, _ in rows], np.int32)
+            seconds = np.array([second for _, second in rows], np.int32)
+            encoded.append(EncodedSentences(pieces=table, lengths=lengths, seconds=seconds, labels=split.labels))
+        return tuple(encoded)
+
+
+def read_vocabulary(name: str, data_dir: Path | None, *, lower_case: bool) -> Vocabulary:
+    """Return the SentencePiece model in a file below the data directory, such as "albert_base_v2/spiece.model".
+
+    Raises:
+        DataMissing: it is not there.
+        DataError: it is not such a model, or lacks the pieces that mark the ends of sentences.
+    """
+    if data_dir is None:
+        raise DataMissing(f"data.vocabulary {name}: a data directory must be given (--data-dir)")
+    file = Path(data_dir) / name
+    if not file.is_file():
+        rule = "must be the SentencePiece file of the model, below the data directory"
+        raise DataMissing(f"data.vocabulary {rule}, got {name!r}, and {file} does not exist")
+    found = Vocabulary(model=file.read_bytes(), lower_case=lower_case)
+    try:
+        size = found.size
+    except RuntimeError:
+        raise DataError(f"data.vocabulary: {file} must be a SentencePiece model, which it is not") from None
+    if size < 1 or {"[CLS]", "[SEP]"} - {found._processor.id_to_piece(number) for number in range(size)}:
+        raise DataError(f"data.vocabulary: {file} must have the pieces [CLS] and [SEP], which it lacks")
+    return found
+
+
+def trained_vocabulary(texts: Sequence[str], size: int, *, lower_case: bool) -> Vocabulary:
+    """Return a unigram model of these texts, with ALBERT's special pieces: <pad>, <unk>, [CLS], [SEP], [MASK] are 0 to 4.
+
+    Raises:
+        DataError: the texts do not give that many pieces.
+    """
+    import sentencepiece
+
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([_cleaned(text, lower_case) for text in texts]),
+            model_writer=written,
+            vocab_size=size,
+            pad_id=0,
+            unk_id=1,
+            bos_id=-1,
+            eos_id=-1,
+            control_symbols=["[CLS]", "[SEP]"],
+            user_defined_symbols=["[MASK]"],
+            num_threads=1,  # with more, the pieces could depend on which is first
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        text = " ".join(str(error).split()).rpartition("] ")[2]
+        raise DataError(f"data.vocabulary_size must fit {len(texts)} training texts, got {size}: {text}") from None
+    return Vocabulary(model=written.getvalue(), lower_case=lower_case)
+
+
+def _cleaned(text: str, lower_case: bool) -> str:
+    """Return a text without accents and with single spaces."""
+    plain = unicodedata.normalize("NFKD", " ".join(text.split()))
+    plain = "".join(character for character in plain if not unicodedata.combining(character))
+    return plain.lower() if lower_case else plain
+
+
+def _shorten(one: list[int], other: list[int], most: int) -> None:
+    """Take pieces from the end of the longer sentence until both together have at most so many."""
+    while len(one) + len(other) > most:
+        (one if len(one) > len(other) else other).pop()

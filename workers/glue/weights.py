@@ -1,0 +1,163 @@
+"""Pre-trained weights of ALBERT by the names of our parameters, from Hugging Face's safetensors or TensorFlow's checkpoints.
+
+found = PretrainedWeights(path="albert_base_v2/model.safetensors").load(data_dir)
+found.arrays["layer/query/kernel"]
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from workers.data import DataError, DataMissing
+from workers.glue.tf_checkpoint import tf_variables
+
+HEAD = "head/"  # the parameters of the task, which no checkpoint has
+_GROUP = "encoder.albert_layer_groups.0.albert_layers.0."
+_TF_GROUP = "encoder/transformer/group_0/inner_group_0/"
+# Our part of the network, its name in a safetensors file after "albert.", and in a checkpoint of TensorFlow after "bert/".
+_EMBEDDINGS = {
+    "word": ("embeddings.word_embeddings", "embeddings/word_embeddings"),
+    "position": ("embeddings.position_embeddings", "embeddings/position_embeddings"),
+    "sentence": ("embeddings.token_type_embeddings", "embeddings/token_type_embeddings"),
+}
+_NORMS = {
+    "embeddings/norm": ("embeddings.LayerNorm", "embeddings/LayerNorm"),
+    "layer/attention_norm": (f"{_GROUP}attention.LayerNorm", f"{_TF_GROUP}LayerNorm"),
+    "layer/norm": (f"{_GROUP}full_layer_layer_norm", f"{_TF_GROUP}LayerNorm_1"),
+}
+_DENSE = {
+    "widen": ("encoder.embedding_hidden_mapping_in", "encoder/embedding_hidden_mapping_in"),
+    "layer/query": (f"{_GROUP}attention.query", f"{_TF_GROUP}attention_1/self/query"),
+    "layer/key": (f"{_GROUP}attention.key", f"{_TF_GROUP}attention_1/self/key"),
+    "layer/value": (f"{_GROUP}attention.value", f"{_TF_GROUP}attention_1/self/value"),
+    "layer/output": (f"{_GROUP}attention.dense", f"{_TF_GROUP}attention_1/output/dense"),
+    "layer/up": (f"{_GROUP}ffn", f"{_TF_GROUP}ffn_1/intermediate/dense"),
+    "layer/down": (f"{_GROUP}ffn_output", f"{_TF_GROUP}ffn_1/intermediate/output/dense"),
+    "pooler": ("pooler", "pooler/dense"),
+}
+
+
+@dataclass(frozen=True)
+class _Name:
+    """How a parameter is called in files, and whether a matrix is stored with its outputs first."""
+
+    safetensors: str
+    tensorflow: str
+    transposed: bool = False
+
+
+def _names() -> Mapping[str, _Name]:
+    found = {
+        f"embeddings/{ours}/embedding": _Name(f"{theirs}.weight", tf) for ours, (theirs, tf) in _EMBEDDINGS.items()
+    }
+    for ours, (theirs, tf) in _NORMS.items():
+        found[f"{ours}/scale"] = _Name(f"{theirs}.weight", f"{tf}/gamma")
+        found[f"{ours}/bias"] = _Name(f"{theirs}.bias", f"{tf}/beta")
+    for ours, (theirs, tf) in _DENSE.items():
+        found[f"{ours}/kernel"] = _Name(f"{theirs}.weight", f"{tf}/kernel", transposed=True)
+        found[f"{ours}/bias"] = _Name(f"{theirs}.bias", f"{tf}/bias")
+    return found
+
+
+_NAMES = _names()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedWeights:
+    """A file below the data directory: "NAME.safetensors", or a checkpoint's prefix such as "albert_base/model.ckpt-best"."""
+
+    path: str
+
+    def load(self, data_dir: Path | None) -> LoadedWeights:
+        """Read the file.
+
+        Raises:
+            DataMissing: it is not there.
+            DataError: it is damaged, or lacks a parameter of ALBERT.
+        """
+        if data_dir is None:
+            raise DataMissing(f"weights {self.path}: a data directory must be given (--data-dir)")
+        file = Path(data_dir) / self.path
+        is_safetensors = file.suffix == ".safetensors"
+        if not (file if is_safetensors else file.with_name(f"{file.name}.index")).is_file():
+            rule = "must be a .safetensors file or the prefix of a TensorFlow checkpoint, below the data directory"
+            raise DataMissing(f"weights {rule}, got {self.path!r}, and {file} does not exist")
+        stored = _safetensors(file) if is_safetensors else _tensorflow(file)
+        arrays, names = {}, {}
+        for ours, name in _NAMES.items():
+            theirs = name.safetensors if is_safetensors else name.tensorflow
+            if theirs not in stored:
+                raise DataError(f"weights {self.path}: must have ALBERT's parameter {theirs}, which the file lacks")
+            array = stored[theirs].astype(np.float32)
+            arrays[ours] = array.T if name.transposed and is_safetensors and array.ndim == 2 else array
+            names[ours] = theirs
+        return LoadedWeights(path=self.path, arrays=arrays, names=names)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedWeights:
+    """Arrays by the path of our parameter, and the names that they have in their file."""
+
+    path: str
+    arrays: Mapping[str, np.ndarray]  # f32
+    names: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) over paths, shapes and bytes."""
+        hashed = hashlib.sha256()
+        for path, array in sorted(self.arrays.items()):
+            hashed.update(f"{path}{array.shape}".encode())
+            hashed.update(np.ascontiguousarray(array).tobytes())
+        return hashed.hexdigest()
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise ValueError unless the network's parameters, but for its head, have these shapes."""
+        for path, shape in shapes.items():
+            if path.startswith(HEAD):
+                continue
+            found = self.arrays[path].shape
+            if found != shape:
+                stored, wanted = (tuple(reversed(one)) if self._is_turned(path) else one for one in (found, shape))
+                rule = (
+                    f"weights {self.path}: {self.names[path]} must have the shape {wanted} that program.model asks for"
+                )
+                raise ValueError(f"{rule}, got {stored}")
+
+    def _is_turned(self, path: str) -> bool:
+        return _NAMES[path].transposed and self.names[path] == _NAMES[path].safetensors
+
+
+def write_safetensors(file: Path, params: Mapping[str, np.ndarray]) -> None:
+    """Write the parameters of a network, but for its head, under Hugging Face's names for `AlbertModel`.
+
+    Args:
+        params: by our path, such as "layer/query/kernel".
+    """
+    from safetensors.numpy import save_file
+
+    arrays = {}
+    for path, name in _NAMES.items():
+        array = np.asarray(params[path], np.float32)
+        arrays[name.safetensors] = np.ascontiguousarray(array.T if name.transposed else array)
+    save_file(arrays, file, metadata={"format": "pt"})
+
+
+def _safetensors(file: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        stored = load_file(file)
+    except (SafetensorError, ValueError) as error:
+        raise DataError(f"{file}: must be a safetensors file, and is damaged or of another kind: {error}") from None
+    return {name.removeprefix("albert."): array for name, array in stored.items()}
+
+
+def _tensorflow(prefix: Path) -> dict[str, np.ndarray]:
+    return {name.removeprefix("module/").removeprefix("bert/"): array for name, array in tf_variables(prefix).items()}

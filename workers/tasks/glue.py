@@ -1,0 +1,53 @@
+"""Fine-tuning ALBERT on a task of GLUE: its programs, and the task; `workers.glue.training` trains them.
+
+training = Glue().build(program, load)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from workers.config import Program, require
+from workers.contracts import Load
+from workers.glue.albert import Albert
+from workers.glue.texts import GlueTexts
+
+if TYPE_CHECKING:
+    from workers.glue.training import GlueTraining
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlueProgram(Program):
+    """ALBERT with a linear head, trained on the sentences of a task of GLUE."""
+
+    data: GlueTexts  # the task and its sentences
+    model: Albert = Albert()  # sizes of the network
+    weights: str | None = None  # pre-trained: a .safetensors file or a TensorFlow checkpoint; null: from scratch
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.weights != "", "weights", "be the name of a file below the data directory, or null", self.weights)
+
+    def check_batch(self, batch_size: int, devices: int) -> None:
+        """Raise ValueError unless the devices of a worker can share a batch."""
+        if batch_size % devices:
+            raise ValueError(f"batch_size must be divisible by the {devices} devices of a worker, got {batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glue:
+    """A task of GLUE, by the score that the paper reports of it."""
+
+    program: ClassVar = GlueProgram
+    kind: Literal["glue"] = "glue"
+    segment_examples: int = 8000  # examples between two records; what remains of the last batch is left out
+
+    def __post_init__(self) -> None:
+        require(self.segment_examples >= 1, "segment_examples", "be at least 1", self.segment_examples)
+
+    def build(self, program: GlueProgram, load: Load) -> GlueTraining:
+        """Bind the task to a program and its data."""
+        from workers.glue.training import bound_glue  # JAX, which reading a spec does not need
+
+        return bound_glue(self, program, load)
