@@ -22,13 +22,11 @@ class Albert:
     vocabulary: int = 30_000  # pieces
     embedding: int = 128  # width of the embeddings, which a matrix maps to the width of the layers
     hidden: int = 768  # width of the layers
-    layers: int = 12
+    layers: int = 12  # times that the one layer is applied
     heads: int = 12  # of attention, which share the width
     intermediate: int = 3072  # width between the two matrices of a layer
     positions: int = 512  # most pieces of an example
-    activation: Literal["gelu_tanh", "gelu"] = (
-        "gelu_tanh"  # of GELU, the approximation by tanh (gelu_new) or the exact one
-    )
+    activation: Literal["gelu_tanh", "gelu"] = "gelu_tanh"  # GELU approximated by tanh (gelu_new), or exact
 
     def __post_init__(self) -> None:
         bounds = {"vocabulary": _MOST_VOCABULARY, "layers": _MOST_LAYERS}

@@ -20,9 +20,7 @@ class GlueTexts:
 
     name: GlueName  # the task, as TensorFlow Datasets spells it
     source: Literal["tfds", "tsv"] = "tfds"  # TensorFlow Datasets' glue/NAME, or the TSV files in glue/SST-2 and so on
-    vocabulary: str | None = (
-        None  # SentencePiece file of the model, below the data directory; null: trained on the texts
-    )
+    vocabulary: str | None = None  # SentencePiece file, below the data directory; null: trained on the texts
     vocabulary_size: int = 2000  # pieces of a vocabulary that is trained on the texts
     lower_case: bool = True  # write texts in lower case first, as for all of ALBERT's models
     max_length: int = 128  # pieces of an example; longer ones lose the end of their longer sentence

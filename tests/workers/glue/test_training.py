@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from bitwise import bits_of
@@ -76,17 +77,24 @@ def load(data_dir: Path) -> Callable[[Any], Any]:
     return lambda given: given.load(data_dir)
 
 
-def equal(one: Any, other: Any) -> None:
-    assert jax.tree.structure(one) == jax.tree.structure(other)
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
+@pytest.fixture(scope="module")
+def drawn(load: Callable[[Any], Any]) -> Any:
+    """An initial state, on the host: every other one would be compiled anew."""
+    return jax.device_get(PROGRAM.task.build(PROGRAM, load).init(jax.random.key(0)))
 
 
-def test_a_step_is_that_of_plain_gradient_descent(load: Callable[[Any], Any]) -> None:
+def begun(training: Any, drawn: Any, params: Any = None) -> Any:
+    """A copy of an initial state, with the slots of another program's optimiser."""
+    params = jax.tree.map(jnp.asarray, drawn.params if params is None else params)
+    slots = training.recipe.optimizer.transform(training.hyper).init(params)
+    return compiled.GlueState(params, slots, *map(jnp.asarray, drawn[2:]))
+
+
+def test_a_step_is_that_of_plain_gradient_descent(load: Callable[[Any], Any], drawn: Any) -> None:
     program = replace(PROGRAM, optimizer=Sgd(), batch_size=EXAMPLES, task=Glue(segment_examples=EXAMPLES), clip=None)
     training = program.task.build(program, load)
     graph, split = nnx.split(nnx.eval_shape(lambda: AlbertNet(TINY, 2, nnx.Rngs(0))))[0], training.dataset.train
-    state = training.init(jax.random.key(0))
-    before = jax.device_get(state)
+    state, before = begun(training, drawn), drawn
 
     def loss(params: Any) -> jax.Array:
         logits = nnx.merge(graph, params)(split.pieces, split.lengths, split.seconds)
@@ -110,11 +118,11 @@ def test_a_pass_has_every_example_once_and_the_next_another_order() -> None:
     np.testing.assert_array_equal(compiled._upcoming(later, EXAMPLES, 24), whole.reshape(-1)[20:44])
 
 
-def test_parts_of_a_segment_add_up_to_the_whole(load: Callable[[Any], Any]) -> None:
+def test_parts_of_a_segment_add_up_to_the_whole(load: Callable[[Any], Any], drawn: Any) -> None:
     training = PROGRAM.task.build(PROGRAM, load)
     key, hyper = jax.random.key(0), training.hyper
-    whole, sums = training.advance(training.init(key), hyper, RATES, key, 8, (0, 2))
-    part, first = training.advance(training.init(key), hyper, RATES, key, 8, (0, 1))
+    whole, sums = training.advance(begun(training, drawn), hyper, RATES, key, 8, (0, 2))
+    part, first = training.advance(begun(training, drawn), hyper, RATES, key, 8, (0, 1))
     part, rest = training.advance(part, hyper, RATES, key, 8, (1, 2))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), part, whole)
     tests = training.evaluate(whole)
@@ -176,12 +184,12 @@ def test_pretrained_weights_are_where_training_starts(load: Callable[[Any], Any]
     assert len({training.fingerprint, scratch.fingerprint, scratch.dataset.digest}) == 2
 
 
-def test_scores_are_trained_by_their_squared_error(load: Callable[[Any], Any]) -> None:
+def test_scores_are_trained_by_their_squared_error(load: Callable[[Any], Any], drawn: Any) -> None:
     program = replace(PROGRAM, data=replace(PROGRAM.data, name="stsb"))
     training = program.task.build(program, load)
-    state, sums = training.advance(
-        training.init(jax.random.key(0)), training.hyper, RATES, jax.random.key(1), 8, (0, 3)
-    )
+    head = jax.tree.map(lambda leaf: leaf[..., :1], drawn.params["head"])
+    state = begun(training, drawn, drawn.params | {"head": head})
+    state, sums = training.advance(state, training.hyper, RATES, jax.random.key(1), 8, (0, 2))
     (found,) = tests = training.evaluate(state)
     labels = training.dataset.tests[0].labels
     assert found.outputs.shape == (10, 1)
