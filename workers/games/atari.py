@@ -28,8 +28,7 @@ class Atari:
 
     kind: Literal["atari"] = "atari"
     game: str = "pong"  # the name of its ROM in ale-py, such as seaquest, qbert, space_invaders
-    # Lowest return, highest return, and the mean return of random actions; null for the games whose returns are known here.
-    returns: tuple[float, ...] | None = None
+    returns: tuple[float, ...] | None = None  # lowest, highest, of random actions; null where they are known here
 
     def __post_init__(self) -> None:
         holds = bool(self.game) and all(one.islower() or one.isdigit() or one == "_" for one in self.game)
