@@ -26,7 +26,7 @@ class PpoProgram(Program):
     agents: int = 8  # that play at the same time
     actor_steps: int = 128  # of each agent in a loop, and one more for its value alone
     passes: int = 3  # over the steps of a loop, each in an order of its own
-    discount: float = 0.99
+    discount: float = 0.99  # of the rewards that follow, by step
     gae_lambda: float = 0.95  # decay of the advantages' terms
     surrogate_clip: float = 0.1  # bound of a ratio's distance from 1 in the loss; `clip` is the gradient's
     clip_follows_rate: bool = True  # the bound shrinks as the learning rate does, from its highest so far
