@@ -3,18 +3,19 @@
     python bench/games.py --game pong --loops 3
     python bench/games.py --returns 12
 
-Without `--returns` it times loops of the paper's program: acting and learning together, and the same actions in a bare emulator,
-which prepares no screens. Rates are frames of the emulator per second of processor time, of all threads, because it says more
-than the rate per second on a machine that has other work. `--returns` plays so many episodes of uniformly random actions in each
-game whose returns are known here, and prints their mean with its standard error.
+Without `--returns` it times loops of the paper's program: acting and learning together, and as many random actions in a bare
+emulator, which prepares no screens. Rates are frames of the emulator per second of processor time, of all threads, because it
+says more than the rate per second on a machine that has other work. `--returns` plays so many episodes of uniformly random
+actions in each game whose returns are known here, and prints their mean with its standard error.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,11 +53,14 @@ def timed(game: str, loops: int, agents: int, steps: int) -> None:
     player = Emulation(training.environment, agents)  # a second one: that of the training stays where its state is
     player.first_state(training.agent, training.hyper, jax.random.key(1))
     rates, frames = np.full(updates, RATE, np.float32), agents * (steps + 1) * HELD
+    emulator = training.environment.emulators(1)._ones[0]
+    emulator.begin(1)  # with its ROM loaded
+    actions = np.random.default_rng(0).integers(0, training.environment.actions, agents * (steps + 1)).tolist()
     found: list[tuple[float, float, float]] = []
     for number in range(loops + 1):
         key = jax.random.key(number)
         play = seconds(partial(player._played, training.agent, state.learner.params, key))
-        bare = seconds(partial(bare_loop, training.environment, agents, steps + 1))
+        bare = seconds(partial(bare_loop, emulator, actions))
         began = time.process_time()
         state, _ = training.advance(state, training.hyper, rates, key, program.batch_size, (0, updates))
         jax.block_until_ready(state.learner.params)
@@ -66,11 +70,9 @@ def timed(game: str, loops: int, agents: int, steps: int) -> None:
     print(f"| {game} | {agents} x {steps} | {bare:,.0f} | {play:,.0f} | {whole:,.0f} | {1 - whole / play:.0%} |")
 
 
-def bare_loop(game: EmulatedGame, agents: int, steps: int) -> None:
-    """Hold random actions of as many agents, one after another, in one emulator."""
-    one, random = game.emulators(1)._ones[0], np.random.default_rng(0)
-    one.begin(1)
-    for action in random.integers(0, game.actions, agents * steps).tolist():
+def bare_loop(one: Any, actions: Sequence[int]) -> None:
+    """Hold each action, as all agents do together, in one emulator."""
+    for action in actions:
         for _ in range(HELD):
             one._ale.act(one._legal[action])
         if one._ale.game_over():

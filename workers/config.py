@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
+from pathlib import PurePosixPath
 from typing import Any, Literal, get_args, get_type_hints
 
 from workers import plugins
@@ -24,6 +25,12 @@ def require(holds: bool, name: str, rule: str, value: object) -> None:
     """Raise ValueError unless a rule holds: "width must be at least 1, got 0"."""
     if not holds:
         raise ValueError(f"{name} must {rule}, got {value!r}")
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path is relative and cannot lead out of the folder to which it is."""
+    parts = PurePosixPath(path)
+    return bool(path) and "\0" not in path and not parts.is_absolute() and ".." not in parts.parts
 
 
 ADDED = "added"

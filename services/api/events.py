@@ -48,6 +48,8 @@ async def _counted(token: str, events: AsyncIterator[str]) -> AsyncIterator[str]
             yield event
     finally:
         _open[token] -= 1
+        if not _open[token]:
+            del _open[token]
 
 
 async def _events(feeds: Feeds, actor: Token, id: str, after: int) -> AsyncIterator[str]:

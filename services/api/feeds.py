@@ -60,6 +60,7 @@ class Feed:
         self.now: Now | None = None
         self.changed = asyncio.Event()
         self.followers = 0
+        self._closed = asyncio.Event()
         self._looking = asyncio.ensure_future(self._look_on())
 
     async def page(self, after: int) -> EventPage | None:
@@ -99,7 +100,7 @@ class Feed:
 
     def close(self) -> None:
         """Look no more."""
-        self._looking.cancel()
+        self._closed.set()
 
     @property
     def is_broken(self) -> bool:
@@ -108,9 +109,9 @@ class Feed:
 
     async def _look_on(self) -> None:
         try:
-            while True:
+            while not self._closed.is_set():  # a look is never cut short: its thread would go on without its place
                 await self._look()
-                await asyncio.sleep(LOOK_SECONDS)
+                await self.wait(self._closed, time.monotonic() + LOOK_SECONDS)
         except Exception as error:  # all who follow raise it
             self._fault = error
             self._tell()

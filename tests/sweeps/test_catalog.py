@@ -81,8 +81,8 @@ ON_IMAGENET = {
     "table-1-imagenet": ["tuned"],
     "table-2-vision-imagenet": ["l2_gap"],
 }
-ON_WMT = {"fig-s11": ["linear", "no_l2"], "table-2-nlp": ["linear"]}
-ON_GLUE = ["table-s1", "table-s1-mini"]
+ON_WMT = {"fig-s11": ["linear", "no_bounce", "abel_simple"], "table-2-nlp": ["linear"]}
+ON_GLUE = dict.fromkeys(["table-s1", "table-s1-mini"], ["no_bounce", "abel_simple"])
 
 
 def test_names() -> None:
@@ -369,8 +369,9 @@ def test_entries_name_the_claims_that_they_test() -> None:
         "small-rate": ["small_rate"],
         "table-s2": ["cosine"],
         **ON_IMAGENET,
-        **dict.fromkeys(IN_GAMES, ["no_bounce", "abel_simple", "learns"]),
+        **dict.fromkeys(IN_GAMES, ["linear", "no_bounce", "abel_simple", "learns"]),
         **ON_WMT,
+        **ON_GLUE,
         **dict.fromkeys(TABLES[:3], ["tuned"]),
         **dict.fromkeys(TABLES[3:], ["l2_gap"]),
         **{f"{name}-mini": tested[f"{name}-mini"].tested for name in MINIS},

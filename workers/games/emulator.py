@@ -152,7 +152,7 @@ class _Emulator:
     def screen(self) -> np.ndarray:
         """Return the screen as agents see it, u8[84, 84]."""
         brightest = np.max(np.stack(self._frames), axis=0)
-        return np.asarray(cv2.resize(brightest, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+        return np.asarray(cv2.resize(brightest, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def atari_game(name: str, returns: ReturnRange | None) -> EmulatedGame:
@@ -172,6 +172,7 @@ def atari_game(name: str, returns: ReturnRange | None) -> EmulatedGame:
     rom = Path(roms.__file__).with_name(f"{name}.bin")
     content = hashlib.sha256(rom.read_bytes()).hexdigest()
     version = importlib.metadata.version("ale-py")
+    facts = f"atari {name}, ale-py {version}, ROM {content}, OpenCV {cv2.__version__} {cv2.getCPUFeaturesLine()}"
     emulator = ale_py.ALEInterface()
     emulator.loadROM(rom)
     return EmulatedGame(
@@ -180,7 +181,7 @@ def atari_game(name: str, returns: ReturnRange | None) -> EmulatedGame:
         actions=len(emulator.getMinimalActionSet()),
         scale=255.0,
         returns=returns,
-        digest=hashlib.sha256(f"atari {name}, ale-py {version}, ROM {content}".encode()).hexdigest(),
+        digest=hashlib.sha256(facts.encode()).hexdigest(),
         rom=rom,
     )
 

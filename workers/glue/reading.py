@@ -7,6 +7,7 @@ train.firsts[0], train.labels[0]
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,12 @@ def sentences_of_tfds(name: GlueName, data_dir: Path | None) -> Splits:
         DataMissing: the set is not there.
         DataError: it lacks a split or a feature, or is stored otherwise.
     """
-    builder = open_prepared(f"glue/{name}", data_dir)
+    try:
+        builder = open_prepared(f"glue/{name}", data_dir)
+    except DataMissing as error:
+        what, _, _ = str(error).partition(": run ")
+        remedy = f"tfds build glue/{name} --file_format=array_record --data_dir {data_dir}"
+        raise DataMissing(f"{what}: run `{remedy}`" if data_dir else what) from None
     wanted = {*TFDS_SENTENCES[name], "label"}
     if lacking := wanted - set(builder.info.features):
         found = ", ".join(sorted(builder.info.features))
@@ -99,7 +105,7 @@ def _found(file: Path) -> Path | None:
 def _read_tsv(layout: TsvLayout, files: Sequence[Path]) -> LabelledSentences:
     rows = [row for file in files for row in _rows(layout, file)]
     if layout.index and len(files) > 1:
-        rows.sort(key=lambda row: int(row[0]))
+        rows.sort(key=lambda row: row[0])
     if not rows:
         raise DataError(f"{files[0]}: must have at least one row, got none")
     first, *second = layout.sentences
@@ -108,8 +114,8 @@ def _read_tsv(layout: TsvLayout, files: Sequence[Path]) -> LabelledSentences:
     return LabelledSentences(firsts=firsts, seconds=seconds if second else None, labels=labels)
 
 
-def _rows(layout: TsvLayout, file: Path) -> Iterator[tuple[str, str, str, float]]:
-    """Yield index, first sentence, second sentence ("" if there is none) and label of each row."""
+def _rows(layout: TsvLayout, file: Path) -> Iterator[tuple[int, str, str, float]]:
+    """Yield index (0 if there is none), first sentence, second sentence ("" if there is none) and label of each row."""
     lines = _lines(file)
     columns, begins = _header(layout, file, lines)
     wanted = [columns.index(one) for one in layout.sentences]
@@ -122,7 +128,8 @@ def _rows(layout: TsvLayout, file: Path) -> Iterator[tuple[str, str, str, float]
             raise DataError(f"{file}:{number}: must have {len(columns)} columns, got {len(cells)}")
         first, *second = (cells[one].strip() for one in wanted)
         value = _label(layout, cells[label].strip(), file, number)
-        yield "" if index is None else cells[index], first, second[0] if second else "", value
+        place = 0 if index is None else _index(cells[index], file, number)
+        yield place, first, second[0] if second else "", value
 
 
 def _lines(file: Path) -> list[str]:
@@ -131,7 +138,7 @@ def _lines(file: Path) -> list[str]:
     try:
         with opened(file, "rt", encoding="utf-8-sig", newline="") as stream:
             text = stream.read()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: must be UTF-8 text, the byte at {error.start} is not") from None
@@ -149,6 +156,12 @@ def _header(layout: TsvLayout, file: Path, lines: Sequence[str]) -> tuple[tuple[
         return layout.columns, 0
     lacking = ", ".join(sorted(needed - set(first)))
     raise DataError(f"{file}: must have a header with the columns {lacking}, got {', '.join(first)[:200] or 'nothing'}")
+
+
+def _index(text: str, file: Path, number: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise DataError(f"{file}:{number}: the index must be a whole number, got {text[:80]!r}")
+    return int(text)
 
 
 def _label(layout: TsvLayout, text: str, file: Path, number: int) -> float:
@@ -170,7 +183,7 @@ def _read_tfds(builder: Any, name: GlueName, split: str) -> LabelledSentences:
         raise DataError(f"glue/{name} must have a split {split!r}, got {', '.join(builder.info.splits)}")
     source = builder.as_data_source(split=split)
     examples = source.__getitems__(list(range(len(source))))
-    texts = [[_text(example[one]) for example in examples] for one in TFDS_SENTENCES[name]]
+    texts = [[_text(name, example[one]) for example in examples] for one in TFDS_SENTENCES[name]]
     classes = TSV_LAYOUTS[name].classes
     labels = np.array([example["label"] for example in examples], np.int32 if classes else np.float32)
     most = len(classes) - 1 if classes else _MOST_SCORE
@@ -180,5 +193,8 @@ def _read_tfds(builder: Any, name: GlueName, split: str) -> LabelledSentences:
     return LabelledSentences(firsts=texts[0], seconds=texts[1] if len(texts) > 1 else None, labels=labels)
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+def _text(name: str, value: Any) -> str:
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise DataError(f"glue/{name}: sentences must be UTF-8, got {value[:80]!r}") from None

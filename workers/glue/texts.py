@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from workers.config import require
+from workers.config import is_inside, require
 from workers.glue.benchmark import GLUE_NAMES, GlueName
 from workers.glue.pieces import EncodedSentences, read_vocabulary, trained_vocabulary
 from workers.glue.reading import sentences_of_tfds, sentences_of_tsv
@@ -30,7 +30,8 @@ class GlueTexts:
     def __post_init__(self) -> None:
         require(self.name in GLUE_NAMES, "name", f"be one of {', '.join(GLUE_NAMES)}", self.name)
         require(self.source in ("tfds", "tsv"), "source", "be 'tfds' or 'tsv'", self.source)
-        require(self.vocabulary != "", "vocabulary", "be the name of a file, or null", self.vocabulary)
+        inside = self.vocabulary is None or is_inside(self.vocabulary)
+        require(inside, "vocabulary", "be a path inside the data directory, or null", self.vocabulary)
         require(self.vocabulary_size >= 8, "vocabulary_size", "be at least 8", self.vocabulary_size)
         holds = self.vocabulary is None or self.vocabulary_size == 2000
         require(holds, "vocabulary_size", "be left out where vocabulary names a file", self.vocabulary_size)

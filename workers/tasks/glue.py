@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from workers.config import Program, require
+from workers.config import Program, is_inside, require
 from workers.contracts import Load
 from workers.glue.albert import Albert
 from workers.glue.texts import GlueTexts
@@ -27,7 +27,8 @@ class GlueProgram(Program):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.weights != "", "weights", "be the name of a file below the data directory, or null", self.weights)
+        inside = self.weights is None or is_inside(self.weights)
+        require(inside, "weights", "be a path inside the data directory, or null", self.weights)
 
     def check_batch(self, batch_size: int, devices: int) -> None:
         """Raise ValueError unless the devices of a worker can share a batch."""

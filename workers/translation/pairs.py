@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,7 +118,7 @@ def _lines(file: Path) -> list[str]:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: must be UTF-8, got byte {error.object[error.start]:#04x} at {error.start}") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
     return text.removesuffix("\n").split("\n") if text else []
 

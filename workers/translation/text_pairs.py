@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from workers.config import require
+from workers.config import is_inside, require
 
 if TYPE_CHECKING:
     from workers.translation.corpus import ParallelCorpus
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workers.translation.subwords import Subwords
 
 _CHARACTERS = 10_000_000  # of the texts that a vocabulary is trained on, as in Flax's example
+_VOCABULARY_SIZE = 32_000
 _VOCABULARIES = "vocabularies"  # folder of trained vocabularies in the data directory
 
 
@@ -39,7 +40,7 @@ class TextPairs:
     subset: int | None = None  # use only the first `subset` pairs of each source of `train`; null for all
     test_subset: int | None = None  # use only the first `test_subset` test pairs; null for all
     vocabulary: str | None = None  # path in the data directory of a sentencepiece model; null to train one on `train`
-    vocabulary_size: int = 32_000  # tokens of a vocabulary that is trained
+    vocabulary_size: int = _VOCABULARY_SIZE  # tokens of a vocabulary that is trained
     buckets: tuple[int, ...] = (16, 32, 64, 128, 256)  # lengths of rows in tokens; longer training pairs are left out
 
     def __post_init__(self) -> None:
@@ -52,8 +53,10 @@ class TextPairs:
         require(_is_source(self.test), "test", _RULE, self.test)
         for name, count in (("subset", self.subset), ("test_subset", self.test_subset)):
             require(count is None or count >= 1, name, "be at least 1, or null", count)
-        inside = self.vocabulary is None or _is_inside(self.vocabulary)
+        inside = self.vocabulary is None or is_inside(self.vocabulary)
         require(inside, "vocabulary", "be a path inside the data directory, or null", self.vocabulary)
+        sized = self.vocabulary is None or self.vocabulary_size == _VOCABULARY_SIZE
+        require(sized, "vocabulary_size", "be left out where vocabulary names a file", self.vocabulary_size)
         require(self.vocabulary_size >= 8, "vocabulary_size", "be at least 8", self.vocabulary_size)
         rising = list(self.buckets) == sorted(set(self.buckets)) and bool(self.buckets) and self.buckets[0] >= 2
         require(rising, "buckets", "be ascending lengths of at least 2", self.buckets)
@@ -127,12 +130,7 @@ _RULE = "name text files inside the data directory or tfds:NAME@SPLIT"
 
 def _is_source(place: str) -> bool:
     name, at, split = place.removeprefix("tfds:").partition("@")
-    return bool(name and at and split) if place.startswith("tfds:") else _is_inside(place)
-
-
-def _is_inside(path: str) -> bool:
-    parts = PurePosixPath(path)
-    return bool(path) and not parts.is_absolute() and ".." not in parts.parts
+    return bool(is_inside(name) and at and split) if place.startswith("tfds:") else is_inside(place)
 
 
 def _count(source: PairSource, subset: int | None, field: str) -> int:

@@ -15,7 +15,7 @@ was run. One was corrected with `fig-s7-mini` known: a norm that only rises was 
 The rules `milestone`, `again`, `curves`, `easy`, `short_run`, `no_l2` and `scale` were made as strict as the paper's words with
 the minis' verdicts by earlier rules known. What counts as a clear bounce was set with curves of `fig-s7-mini` in sight; which
 decays `again` counts, and when cosine is late in `curves`, with those of `fig-2-mini`. `no_bounce`, `abel_simple`, `learns`
-and `linear` were written before any of their sweeps was run.
+and `linear` were written before any of their sweeps was run; `linear` was applied to games after it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -109,6 +109,26 @@ def test_files_with_other_columns_are_refused(
         sentences_of_tsv(name, tmp_path)
 
 
+def test_a_damaged_file_and_a_wrong_index_are_named(tmp_path: Path) -> None:
+    (place := tmp_path / "glue" / "CoLA").mkdir(parents=True)
+    packed = bytearray(gzip.compress(b"gj04\t1\t\tOne.\n" * 50))
+    packed[12] ^= 0xFF  # the first after the header: another kind of block
+    (place / "train.tsv.gz").write_bytes(packed)
+    (place / "dev.tsv").write_text("gj04\t1\t\tOne.\n")
+    with pytest.raises(DataError, match=r"train.tsv.gz: cannot be read: .*"):
+        sentences_of_tsv("cola", tmp_path)
+    place = lay_out(tmp_path, "rte")
+    (place / "val.tsv").write_text("first\tfive\tsix\tentailment\n")
+    with pytest.raises(DataError, match=r"val.tsv:1: the index must be a whole number, got 'first'"):
+        sentences_of_tsv("rte", tmp_path)
+
+
+def test_a_set_that_is_not_prepared_is_named_with_the_command_that_prepares_it(tmp_path: Path) -> None:
+    command = f"run `tfds build glue/sst2 --file_format=array_record --data_dir {tmp_path}`"
+    with pytest.raises(DataMissing, match=command):
+        sentences_of_tfds("sst2", tmp_path)
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataMissing, match="a data directory must be given"):
         sentences_of_tsv("sst2", None)
@@ -208,6 +228,7 @@ def test_a_task_is_loaded_with_its_vocabulary(tmp_path: Path, vocabulary: Vocabu
         ({"name": "wnli"}, "name must be one of mnli, qqp, qnli, sst2, cola, stsb, mrpc, rte, got 'wnli'"),
         ({"max_length": 4}, r"max_length must lie in \[8, 4096\], got 4"),
         ({"vocabulary": "a", "vocabulary_size": 100}, "vocabulary_size must be left out where vocabulary names a file"),
+        ({"vocabulary": "../pieces"}, "vocabulary must be a path inside the data directory, or null, got '../pieces'"),
     ],
 )
 def test_faulty_fields_are_refused(fields: dict[str, object], message: str) -> None:

@@ -225,6 +225,12 @@ def test_parts_that_do_not_fit_are_refused(load: Callable[[Any], Any], changes: 
         program.task.build(program, load)
 
 
+@pytest.mark.parametrize("place", ["", "../albert.safetensors", "/etc/passwd", "albert/../../x"])
+def test_weights_lie_inside_the_data_directory(place: str) -> None:
+    with pytest.raises(ValueError, match="weights must be a path inside the data directory, or null"):
+        replace(PROGRAM, weights=place)
+
+
 def test_scores_are_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     outputs, labels = random.normal(size=(50, 2)).astype(np.float32), random.integers(2, size=50)

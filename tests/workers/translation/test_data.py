@@ -17,7 +17,8 @@ from workers.translation.text_pairs import TextPairs
 
 
 def pairs_of(given: dict[str, Any], **changed: Any) -> TextPairs:
-    values = given | changed
+    sizes = {"vocabulary_size": 32_000} if "vocabulary" in changed else {}  # the default
+    values = given | sizes | changed
     return TextPairs(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
@@ -146,6 +147,13 @@ def broken_off(directory: Path) -> None:
     file.write_bytes(file.read_bytes()[:-9])
 
 
+def with_a_flipped_byte(directory: Path) -> None:
+    file = directory / "made-up" / "test.de.gz"
+    content = bytearray(file.read_bytes())
+    content[12] ^= 0xFF  # the first after the header: another kind of block
+    file.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("spoil", "rule"),
     [
@@ -153,6 +161,7 @@ def broken_off(directory: Path) -> None:
         (with_an_empty_side, r"made-up/train: both sides of pair 120 must have text, got \('red cat', ''\)"),
         (in_latin_1, r"train\.de: must be UTF-8, got byte 0xe4 at 1"),
         (broken_off, r"test\.de\.gz: cannot be read"),
+        (with_a_flipped_byte, r"test\.de\.gz: cannot be read"),
         (lambda directory: write_pairs(directory / "made-up" / "train", []), "must have at least one pair"),
     ],
 )
@@ -194,9 +203,14 @@ def test_texts_need_a_directory(given: dict[str, Any]) -> None:
         ({"languages": ["en", "en"]}, "languages must differ"),
         ({"train": []}, "train must have at least one source"),
         ({"train": ["/etc/passwd"]}, "train must name text files inside the data directory or tfds:NAME@SPLIT"),
+        ({"train": ["tfds:../../elsewhere@train"]}, "train must name text files inside the data directory"),
         ({"back_translated": ["tfds:wmt17_translate/de-en"]}, "back_translated must name text files"),
         ({"test": "../secrets"}, "test must name text files inside"),
         ({"vocabulary": "/etc/passwd"}, "vocabulary must be a path inside the data directory"),
+        (
+            {"vocabulary": "a.model", "vocabulary_size": 100},
+            "vocabulary_size must be left out where vocabulary names a",
+        ),
         ({"vocabulary_size": 7}, "vocabulary_size must be at least 8, got 7"),
         ({"buckets": [20, 12]}, "buckets must be ascending"),
         ({"test_subset": 0}, "test_subset must be at least 1, or null, got 0"),
