@@ -211,7 +211,10 @@ PIECES = [
 )
 def test_a_piece_of_a_spec_fits_into_one(piece: str) -> None:
     part = yaml.safe_load(piece)
-    program = to_dict(PROGRAM) | part.pop("program", {})
+    given = part.pop("program", {})
+    task = given.get("task", "classify")
+    ours = (task if isinstance(task, str) else task["kind"]) == "classify"
+    program = (to_dict(PROGRAM) if ours else {"optimizer": "adam", "batch_size": 8192}) | given
     whole = {"name": "piece", "program": program, "epochs": 40, "seeds": [0]}
     arms = {"abel": {"schedule": {"kind": "abel", "learning_rate": 0.1, "decay_factor": 0.1}}}
     assert parse_document({"arms": arms} | whole | part).expand()
