@@ -109,7 +109,8 @@ def _program_type(kind: str, task: type[Any]) -> type[Any]:
         for name, group in _groups_of(cls).items()
         if name != "task"
     }
-    unions["task"] = Annotated[Any, Tagged({kind: task}, default=KINDS["task"], is_bare=True)]
+    default = kind if kind == KINDS["task"] else None
+    unions["task"] = Annotated[Any, Tagged({kind: task}, default=default, is_bare=True)]
     members = [(item.name, unions.get(item.name, hints[item.name]), _default(item)) for item in fields(cls)]
     namespace = {"__doc__": cls.__doc__, "__pydantic_config__": STRICT}
     return make_dataclass(cls.__name__, members, bases=(cls,), namespace=namespace, frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ from sweeps.spec import sections
 from sweeps.spec.grid import FORMS
 from sweeps.spec.programs import KINDS, most_allowed
 from sweeps.spec.shapes import shape_of
+from workers import plugins
+from workers.config import Program
 
 
 def for_editors() -> dict[str, Any]:
@@ -32,7 +34,9 @@ class _ForEditors(GenerateJsonSchema):
         """Describe a dataclass by the first paragraph of its docstring and require the kind that tags it in a union."""
         found, cls = super().dataclass_schema(schema), schema["cls"]
         kind = getattr(cls, "kind", None)
-        required = [name for name in found.get("required", []) if kind or name not in KINDS]
+        other = issubclass(cls, Program) and not issubclass(cls, _default_program())
+        supplied = KINDS.keys() - {"task"} if other else KINDS.keys()
+        required = [name for name in found.get("required", []) if kind or name not in supplied]
         if cls in SCHEDULES.values():
             required = []  # a grid or the length of training may supply the other fields
         found["required"] = [*(["kind"] if kind and kind not in KINDS.values() else []), *required]
@@ -82,6 +86,14 @@ _BOUNDS = {  # how rules are worded, and the keywords of JSON Schema that say it
     rf"in \(({_NUMBER}), ({_NUMBER})\)": ("exclusiveMinimum", "exclusiveMaximum"),
 }
 _EXTREMES = (-(10**9), 10**9)
+
+
+def _default_program() -> type[Program]:
+    """Return the programs of a spec that names no task."""
+    program: type[Program] = plugins.find(plugins.TASKS, KINDS["task"]).program
+    return program
+
+
 # Of a schedule's required fields, by name or by the start of their annotation.
 _STAND_INS = {"last_decay_epoch": 10.0, "int": 10, "float": 0.5, "tuple": (1,)}
 
