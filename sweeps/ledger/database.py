@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
 BUSY_TIMEOUT_MS = 30_000  # wait this long for another writer
+BUSY_LOOK_SECONDS = 0.01
 IDLE_TIMEOUT_MS = 10_000  # PostgreSQL ends a transaction that is idle for longer, as others wait for its locks
 CONNECT_TIMEOUT_SECONDS = 10
 # libpq's settings for giving up a connection when the other machine is silent, while idle or with unacknowledged data.
@@ -204,6 +206,19 @@ def _is_away(error: DBAPIError) -> bool:
     return error.connection_invalidated or never or bool(code and code.startswith(AWAY))
 
 
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Keep a write-ahead log from now on. SQLite itself does not wait for others when it begins one."""
+    until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+            time.sleep(BUSY_LOOK_SECONDS)
+
+
 def _sqlite(place: URL) -> Engine:
     file = Path(place.database or ":memory:")
     reading = file.exists() and not (os.access(file.parent, os.W_OK) and os.access(file, os.W_OK))
@@ -220,7 +235,7 @@ def _sqlite(place: URL) -> Engine:
             connection.isolation_level = None  # sqlite3 must not begin transactions itself; "begin" below does
             connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
             if not reading:
-                connection.execute("PRAGMA journal_mode=WAL")
+                _write_ahead(connection)
                 connection.execute("PRAGMA synchronous=FULL")
             return connection
 

@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -253,6 +254,16 @@ def test_processes_that_upgrade_a_ledger_at_once_do_not_clash(old: Path) -> None
     with closing(Ledger.open(f"sqlite:///{old}")) as ledger:
         assert differences(ledger) == []
         assert len(ledger.sweeps()) == 1
+
+
+def test_a_ledger_without_a_write_ahead_log_is_waited_for(old: Path) -> None:
+    with closing(sqlite3.connect(old, check_same_thread=False)) as other:
+        other.execute("PRAGMA journal_mode=DELETE")
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.5, other.rollback)
+        release.start()
+        Ledger.open(f"sqlite:///{old}").close()
+        release.join()
 
 
 LOOKING = """
