@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sweeps.files import make_private, private
@@ -206,7 +207,7 @@ def _is_away(error: DBAPIError) -> bool:
     return error.connection_invalidated or never or bool(code and code.startswith(AWAY))
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
+def _write_ahead(connection: DBAPIConnection) -> None:
     """Keep a write-ahead log from now on. SQLite itself does not wait for others when it begins one."""
     until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
