@@ -93,10 +93,10 @@ class Feed:
             return await run_in_threadpool(verb, *arguments)
 
     @staticmethod
-    async def wait(changed: asyncio.Event, until: float) -> None:
-        """Wait for a change, at most until a time of the monotonic clock."""
+    async def wait(event: asyncio.Event, until: float) -> None:
+        """Wait for an event, at most until a time of the monotonic clock."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(changed.wait(), max(0.0, until - time.monotonic()))
+            await asyncio.wait_for(event.wait(), max(0.0, until - time.monotonic()))
 
     def close(self) -> None:
         """Look no more."""

@@ -18,6 +18,7 @@ from workers.games.emulator import LONGEST, EmulatedGame, Emulators, GamePlace
 from workers.games.episodes import Episodes, no_episodes, with_steps
 from workers.games.learning import Agent, Hyper, Learner, Rollout, UpdateColumn
 from workers.games.rollouts import PpoState, PpoSums
+from workers.tracing import is_traced
 
 Tree = Any  # a pytree of arrays
 
@@ -63,11 +64,6 @@ class Emulation:
             steps.append((observations, actions, log_probs, values, *self._emulators.step(actions)))
         whole: list[Any] = [np.stack(parts) for parts in zip(*steps, strict=True)]
         return Rollout(*whole)
-
-
-def is_traced(tree: Tree) -> bool:
-    """Whether arrays are those of a trace, which have shapes and no numbers."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _traced(

@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from workers.config import require
 from workers.data import DataError
@@ -72,8 +72,3 @@ def check_game(game: str, known: Iterable[str]) -> None:
 def needs_extra(name: str, package: str) -> DataError:
     """Return the error for a source whose package is not installed."""
     return DataError(f"{name} needs {package}, which is not installed: pip install 'abel-sweeps[games]'")
-
-
-def is_environment(data: Any) -> bool:
-    """Whether loaded data are a game."""
-    return isinstance(data, Environment)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workers.games.minatar_games import TracedGame
 
 # Highest: of SpaceInvaders one alien for each shot, of which 1,000 steps allow 200; of the others above what agents reach.
-# Random: means over 256 first episodes (`bench/games.py`).
+# Random: means over 256 first episodes (`python bench/games.py --returns 12`).
 RETURNS: Mapping[str, ReturnRange] = {
     "asterix": ReturnRange(low=0.0, high=100.0, random=0.55),
     "breakout": ReturnRange(low=0.0, high=100.0, random=0.45),

@@ -5,24 +5,24 @@ training = ppo_training(task, program, load)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from abel import norms
 from workers.contracts import Load, Metric, Segment
 from workers.games import rollouts
 from workers.games.emulation import Emulation
-from workers.games.environment import Environment, ReturnRange, is_environment
+from workers.games.emulator import EmulatedGame
+from workers.games.environment import Environment, ReturnRange
 from workers.games.episodes import LAST, Episodes, mean_return
 from workers.games.learning import Agent
 from workers.games.rollouts import PpoState, PpoSums
+from workers.tasks.numbers import as_arrays, hyper_numbers
 
 if TYPE_CHECKING:
     from workers.tasks.ppo import Ppo, PpoProgram
@@ -38,7 +38,7 @@ def ppo_training(task: Ppo, program: PpoProgram, load: Load) -> PpoTraining:
     """
     program.check_batch(program.batch_size, jax.device_count())
     game = load(program.data)
-    if not is_environment(game):
+    if not isinstance(game, Environment):
         raise ValueError(f"data must be a game, such as minatar or atari, for the task ppo, got {program.data.kind!r}")
     agent = Agent(
         environment=game,
@@ -50,25 +50,21 @@ def ppo_training(task: Ppo, program: PpoProgram, load: Load) -> PpoTraining:
         clip_follows_rate=program.clip_follows_rate,
         l2_on=program.l2_on,
     )
-    hyper = {
-        "l2": program.l2,
-        "clip": math.inf if program.clip is None else program.clip,
-        "discount": program.discount,
-        "gae_lambda": program.gae_lambda,
-        "surrogate_clip": program.surrogate_clip,
-        "value_weight": program.value_weight,
-        "entropy_weight": program.entropy_weight,
-    }
-    own = program.optimizer.hyper()
-    if taken := {*hyper, "learning_rate"} & own.keys():
-        raise ValueError(f"optimizer {program.optimizer.kind}: must not have numbers called {', '.join(sorted(taken))}")
-    emulated = hasattr(game, "emulators")
+    numbers = hyper_numbers(
+        program,
+        discount=program.discount,
+        gae_lambda=program.gae_lambda,
+        surrogate_clip=program.surrogate_clip,
+        value_weight=program.value_weight,
+        entropy_weight=program.entropy_weight,
+    )
+    emulation = Emulation(game, program.agents) if isinstance(game, EmulatedGame) else None
     return PpoTraining(
         agent=agent,
         loops=task.loops,
-        numbers=hyper | own,
-        save_every_loops=task.save_every_loops or (_SAVE_EVERY_LOOPS if emulated else None),
-        emulation=Emulation(game, program.agents) if emulated else None,
+        numbers=numbers,
+        save_every_loops=task.save_every_loops or (_SAVE_EVERY_LOOPS if emulation else None),
+        emulation=emulation,
     )
 
 
@@ -109,8 +105,7 @@ class PpoTraining:
     @cached_property
     def hyper(self) -> dict[str, jax.Array]:
         """l2, clip (infinite for none), the numbers of PPO and the optimiser's, f32[] each."""
-        with jax.ensure_compile_time_eval():
-            return {name: jnp.asarray(value, jnp.float32) for name, value in self.numbers.items()}
+        return as_arrays(self.numbers)
 
     def stretches(self, steps: int) -> list[tuple[int, int]]:
         """Return the parts of a segment after which it can be left: all of it, or `save_every_loops` at a time."""

@@ -26,6 +26,7 @@ import numpy as np
 
 from workers.config import Program
 from workers.contracts import Metric, Segment, Training, Tree
+from workers.tracing import is_traced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,7 @@ class _Led:
         stretch: tuple[int, int],
     ) -> tuple[Tree, Tree]:
         arguments = (learning_rates, batch_size, stretch)
-        if _is_traced(state):
+        if is_traced(state):
             # The peers trace too, because what a training keeps, such as data on its devices, may be placed by a trace.
             self._tell("trace", None, stretch=arguments)
             return self.training.advance(state, hyper, learning_rates, key, batch_size, stretch)
@@ -146,7 +147,3 @@ def _advanced(training: Training, step: JointStep, key: jax.Array, state: Tree) 
     assert step.stretch is not None
     learning_rates, batch_size, stretch = step.stretch
     return training.advance(state, training.hyper, learning_rates, key, batch_size, stretch)
-
-
-def _is_traced(tree: Tree) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))

@@ -110,7 +110,7 @@ class AlbertNet(nnx.Module):
         Args:
             pieces_BT: numbers of pieces.
             lengths_B: pieces of each example; the positions after them are ignored.
-            seconds_B: position at which the second sentence begins; the length if there is none.
+            seconds_B: where the second sentence begins; the number of pieces if there is only one.
         """
         _, pooled_BD = self.hidden(pieces_BT, lengths_B, seconds_B)
         outputs_BK: jax.Array = self.head(pooled_BD)

@@ -30,7 +30,7 @@ class EncodedSentences:
     Args:
         pieces: uint16[N, T], or i32 for a vocabulary beyond 65,536.
         lengths: i32[N], pieces of the example.
-        seconds: i32[N], position of the second sentence; the length if there is none.
+        seconds: i32[N], where the second sentence begins; the number of pieces if there is only one.
         labels: i32[N], or f32[N] for scores.
     """
 

@@ -69,10 +69,11 @@ def sentences_of_tfds(name: GlueName, data_dir: Path | None) -> Splits:
     """
     try:
         builder = open_prepared(f"glue/{name}", data_dir)
-    except DataMissing as error:
-        what, _, _ = str(error).partition(": run ")
+    except DataMissing:
+        if data_dir is None or not Path(data_dir).is_dir():
+            raise
         remedy = f"tfds build glue/{name} --file_format=array_record --data_dir {data_dir}"
-        raise DataMissing(f"{what}: run `{remedy}`" if data_dir else what) from None
+        raise DataMissing(f"glue/{name} is not prepared in {data_dir}: run `{remedy}`") from None
     wanted = {*TFDS_SENTENCES[name], "label"}
     if lacking := wanted - set(builder.info.features):
         found = ", ".join(sorted(builder.info.features))
@@ -115,7 +116,7 @@ def _read_tsv(layout: TsvLayout, files: Sequence[Path]) -> LabelledSentences:
 
 
 def _rows(layout: TsvLayout, file: Path) -> Iterator[tuple[int, str, str, float]]:
-    """Yield index (0 if there is none), first sentence, second sentence ("" if there is none) and label of each row."""
+    """Yield each row's index, or 0, its first sentence, its second, or "", and its label."""
     lines = _lines(file)
     columns, begins = _header(layout, file, lines)
     wanted = [columns.index(one) for one in layout.sentences]

@@ -8,7 +8,6 @@ training.metrics([sums], training.evaluate(state))
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -28,6 +27,7 @@ from workers.glue.pieces import EncodedSentences
 from workers.glue.scores import glue_scores
 from workers.glue.texts import EncodedGlue
 from workers.glue.weights import LoadedWeights, PretrainedWeights
+from workers.tasks.numbers import as_arrays, hyper_numbers
 
 if TYPE_CHECKING:
     from workers.tasks.glue import Glue, GlueProgram
@@ -66,12 +66,12 @@ def bound_glue(task: Glue, program: GlueProgram, load: Load) -> GlueTraining:
     if program.weights is not None:
         weights = load(PretrainedWeights(path=program.weights))
         weights.check(compiled.parameter_shapes(recipe))
-    hyper = {"l2": program.l2, "clip": math.inf if program.clip is None else program.clip}
-    own = program.optimizer.hyper()
-    if taken := {*hyper, "learning_rate"} & own.keys():
-        raise ValueError(f"optimizer {program.optimizer.kind}: must not have numbers called {', '.join(sorted(taken))}")
     return GlueTraining(
-        recipe=recipe, dataset=dataset, weights=weights, numbers=hyper | own, segment_examples=task.segment_examples
+        recipe=recipe,
+        dataset=dataset,
+        weights=weights,
+        numbers=hyper_numbers(program),
+        segment_examples=task.segment_examples,
     )
 
 
@@ -108,8 +108,7 @@ class GlueTraining:
     @cached_property
     def hyper(self) -> dict[str, jax.Array]:
         """l2, clip (infinite for none) and the optimiser's numbers, f32[] each."""
-        with jax.ensure_compile_time_eval():
-            return {name: jnp.asarray(value, jnp.float32) for name, value in self.numbers.items()}
+        return as_arrays(self.numbers)
 
     def stretches(self, steps: int) -> list[tuple[int, int]]:
         """Return the parts of a segment after which it can be left: all of it."""

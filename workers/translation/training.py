@@ -7,7 +7,6 @@ the state until the next. Everything that is random follows from the cursor, whi
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,6 +19,8 @@ import numpy as np
 from abel import norms
 from workers import mesh
 from workers.contracts import Load, Metric, Segment
+from workers.tasks.numbers import as_arrays, hyper_numbers
+from workers.tracing import is_traced
 from workers.translation import compiled, scores
 from workers.translation.batches import Cursor, begun, next_batches
 from workers.translation.compiled import TokenSums, TrainedBatch, TranslationRecipe
@@ -66,10 +67,7 @@ def bound_translation(task: Translate, program: TranslateProgram, load: Load) ->
         ValueError: the program's parts do not fit its data or each other.
     """
     program.check_batch(program.batch_size, jax.device_count())
-    own = program.optimizer.hyper()
-    hyper = {"l2": program.l2, "clip": math.inf if program.clip is None else program.clip}
-    if both := {*hyper, "learning_rate"} & own.keys():
-        raise ValueError(f"optimizer {program.optimizer.kind}: must not have numbers called {', '.join(sorted(both))}")
+    numbers = hyper_numbers(program)
     corpus: ParallelCorpus = load(program.data)
     recipe = TranslationRecipe(
         model=program.model,
@@ -78,7 +76,7 @@ def bound_translation(task: Translate, program: TranslateProgram, load: Load) ->
         l2_on=program.l2_on,
         label_smoothing=program.label_smoothing,
     )
-    return Translation(recipe=recipe, task=task, batch_size=program.batch_size, corpus=corpus, numbers=hyper | own)
+    return Translation(recipe=recipe, task=task, batch_size=program.batch_size, corpus=corpus, numbers=numbers)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,8 +107,7 @@ class Translation:
     @cached_property
     def hyper(self) -> dict[str, jax.Array]:
         """l2, clip (infinite for none) and the optimiser's numbers, f32[] each."""
-        with jax.ensure_compile_time_eval():
-            return {name: jnp.asarray(value, jnp.float32) for name, value in self.numbers.items()}
+        return as_arrays(self.numbers)
 
     def stretches(self, steps: int) -> list[tuple[int, int]]:
         """Return the parts of a segment after which it can be left."""
@@ -135,7 +132,7 @@ class Translation:
         first, last = stretch
         state = mesh.placed(state)
         step = partial(compiled.trained_batch, self.recipe)
-        if _is_traced(state):
+        if is_traced(state):
             blank = jnp.ones((jax.device_count(), self.corpus.buckets[0]), jnp.int32)
             params, slots, column = step(state.params, state.slots, dict(hyper), blank, blank, learning_rates[first])
             columns = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (last - first, *leaf.shape)), column)
@@ -234,7 +231,3 @@ def _wait(called: Sequence[Tree]) -> None:
     """Wait for the results of all calls but the last few."""
     if len(called) > _AHEAD:
         jax.block_until_ready(called[-1 - _AHEAD])  # type: ignore[no-untyped-call]
-
-
-def _is_traced(tree: Tree) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
