@@ -1,6 +1,6 @@
 """Results on a terminal. Each function turns one result into a Rich renderable."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -41,10 +41,17 @@ def error(fault: Exception) -> Text:
     return Text.assemble(("error: ", "bold red"), str(fault))
 
 
-def catalog_table(entries: Sequence[CatalogEntry]) -> RenderableType:
-    """The catalogue, a name and a title per entry; claim and cost are in the entry itself."""
-    table = facts_table([(entry.name, entry.title) for entry in entries])
-    return Group(table, next_steps("abel catalog NAME", "abel plan NAME", "abel run NAME"))
+def catalog_table(groups: Mapping[str, Sequence[CatalogEntry]]) -> RenderableType:
+    """The catalogue by headings, a name and a title per entry; claim and cost are in the entry itself."""
+    width = max(len(entry.name) for entries in groups.values() for entry in entries)
+    parts: list[RenderableType] = []
+    for heading, entries in groups.items():
+        parts += [Text()] if parts else []
+        parts += [
+            Text(heading, style="bold"),
+            facts_table([(entry.name.ljust(width), entry.title) for entry in entries]),
+        ]
+    return Group(*parts, next_steps("abel catalog NAME", "abel plan NAME", "abel run NAME"))
 
 
 def valid_spec(result: Validation) -> RenderableType:

@@ -97,7 +97,7 @@ def _told(evidence: Evidence, claim: Claim, one: ClaimPart, margin: float) -> Cl
 SOURCES: Mapping[Claim, str] = {
     "tuned": "table 1",
     "cosine": "table S2",
-    "linear": "table 2, figures S11, S12",
+    "linear": "tables 2, S1, figures S11, S12",
     "decay_time": "figure S6",
     "last_decay": "figure S1",
     "decay_factor": "section 3, figure 3b",

@@ -182,7 +182,7 @@ SHOWN = {
         [ARM],
     ),
     "catalog": (
-        rendering.catalog_table([CatalogEntry(name=KIND, title="On 19,548 images", claim="", cost="")]),
+        rendering.catalog_table({"Images": [CatalogEntry(name=KIND, title="On 19,548 images", claim="", cost="")]}),
         [KIND, "19,548"],
     ),
     "data": (rendering.data_sources(DataSources(kinds={KIND: "What it is"}, data_dir=None, prepared=())), [KIND]),
