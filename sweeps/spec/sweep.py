@@ -22,8 +22,7 @@ from sweeps import catalog
 from sweeps.errors import Faults, SpecError, shown, unknown
 from sweeps.files import PathFault, decode_text, named, read_file
 from sweeps.spec import measures, schema, sections, shapes, yaml
-from sweeps.spec.cadence import check_cadence
-from sweeps.spec.expansion import ExpansionRequest, expand, trial_count
+from sweeps.spec.expansion import ExpansionRequest, check_cadence, expand, trial_count
 from sweeps.spec.sections import Arm, Limits, Resources
 from sweeps.spec.trial import Trial
 

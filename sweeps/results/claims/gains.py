@@ -58,8 +58,8 @@ def linear_gap(evidence: Evidence, margin: float) -> Seen:
     """
     rows = longest_rows(counted_rows(as_reported(evidence)), all_rows(evidence))
     simple, linear = _at_best(evidence, rows)
-    errors = [final_errors(own) for own in (simple, linear)]
-    found = paired_gap(*errors, LINEAR)
+    errors = final_errors(simple), final_errors(linear)
+    found = paired_gap(errors[0], errors[1], LINEAR)
     means = [float(np.mean(list(own.values()))) for own in errors]
     told = f"simple decay {means[0]:.2f} %{_at(simple)}, linear {means[1]:.2f} %{_at(linear)}"
     if needed := _needed_to_have_learned(evidence, errors):
@@ -125,7 +125,7 @@ def training_error_in_shortest(evidence: Evidence, margin: float) -> Seen:
 
 def gain_without_l2(evidence: Evidence, margin: float) -> Seen:
     """Return what cosine gains over simple decay without L2."""
-    return _gain(rows_by_l2(as_reported(evidence))[1])
+    return _gain(_counted_by_l2(evidence)[1])
 
 
 def gain_with_l2(evidence: Evidence, margin: float) -> Seen:
@@ -135,7 +135,7 @@ def gain_with_l2(evidence: Evidence, margin: float) -> Seen:
 
 def small_rate_loss(evidence: Evidence, margin: float) -> Seen:
     """Return what the lowest constant rate loses to simple decay at a larger rate, with L2."""
-    found = mean_over_seeds(_small_rate_losses(evidence)(rows_by_l2(as_reported(evidence))[0]), f"{SMALL}, with L2")
+    found = mean_over_seeds(_small_rate_losses(evidence)(_counted_by_l2(evidence)[0]), f"{SMALL}, with L2")
     return Seen(found, f"with L2 the small rate's error is {points_text(found)} above that of simple decay")
 
 
@@ -163,6 +163,12 @@ def plateau_loss(evidence: Evidence, margin: float) -> Seen:
     plateau, abel = (final_errors(rows_of_kind(counted_rows(evidence), kind)) for kind in ("plateau", "abel"))
     found = mean_over_seeds(seed_differences(plateau, abel), f"{PLATEAU} with one seed")
     return Seen(found, f"plateau's final error minus ABEL's is {points_text(found)}")
+
+
+def _counted_by_l2(evidence: Evidence) -> tuple[Rows, Rows]:
+    """Return the trials whose errors count, as the paper compares them, with L2 and without."""
+    reported = as_reported(evidence)
+    return rows_by_l2(reported, counted_rows(reported))
 
 
 def _decays(evidence: Evidence, kind: str) -> dict[int, float]:
@@ -207,7 +213,7 @@ def _small_rate_losses(evidence: Evidence) -> Callable[[Rows], dict[int, float]]
 def _more_with_l2(evidence: Evidence, by_seed: Callable[[Rows], Mapping[int, float]], verb: str, lack: str) -> Seen:
     """Return by how much a number of each seed is larger with L2 than without."""
     lack = f"{lack}, with L2 and without"
-    with_l2, without = (by_seed(rows) for rows in rows_by_l2(as_reported(evidence)))
+    with_l2, without = (by_seed(rows) for rows in _counted_by_l2(evidence))
     more = mean_over_seeds(seed_differences(with_l2, without), lack)
     told = [points_text(mean_over_seeds(each, lack)) for each in (with_l2, without)]
     return Seen(more, f"{verb} {told[0]} with L2 and {told[1]} without: {points_text(more)} more")

@@ -47,11 +47,11 @@ def rows_of_kind(rows: Rows, kind: str) -> Rows:
     return [row for row in rows if row["kind"] == kind]
 
 
-def rows_by_l2(evidence: Evidence) -> tuple[Rows, Rows]:
-    """Return the finished trials with L2, and those without."""
-    finished = finished_rows(evidence)
+def rows_by_l2(evidence: Evidence, among: Rows | None = None) -> tuple[Rows, Rows]:
+    """Return the trials with L2, and those without, among these or all that finished."""
+    rows = finished_rows(evidence) if among is None else among
     with_l2, without = (
-        [row for row in finished if bool(program_value(evidence.frames, row, L2)) is has] for has in (True, False)
+        [row for row in rows if bool(program_value(evidence.frames, row, L2)) is has] for has in (True, False)
     )
     return with_l2, without
 
@@ -130,7 +130,8 @@ def paired_gap(first: Mapping[int, float], second: Mapping[int, float], lack: st
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         raise ValueError(f"needs {lack}")
-    return paired_difference(*(level([errors[seed] for seed in seeds]) for errors in (first, second)))
+    one, other = (level([errors[seed] for seed in seeds]) for errors in (first, second))
+    return paired_difference(one, other)
 
 
 def setting_key(row: Row) -> tuple[str, str]:

@@ -75,7 +75,9 @@ def best_scores(frames: Frames, guessing: float | None) -> ScoreTable | None:
 def _best_setting(trials: pd.DataFrame) -> tuple[str, str, "pd.Series[float]"]:
     """Return the arm and the setting with the lowest mean, and its final error for each seed."""
     groups = {name: own.set_index("seed")["final_error"] for name, own in trials.groupby(["arm", "words"], sort=False)}
-    arm, words = lowest_mean({name: own.to_dict() for name, own in groups.items()})
+    arm, words = lowest_mean(
+        {name: dict(zip(own.index.tolist(), own.tolist(), strict=True)) for name, own in groups.items()}
+    )
     return str(arm), str(words), groups[arm, words].sort_index()
 
 
