@@ -76,6 +76,8 @@ def plan_facts(result: Plan) -> RenderableType:
     table = Fitted(("arm", "trials", "epochs, not shared", "epochs, shared"), free=FREE_TEXT)
     for arm in result.arms:
         table.add_row(escape(arm.arm), f"{arm.trials}", f"{arm.epochs_naive:,}", span(*arm.epochs_shared))
+    if between := _between_arms(result):
+        table.add_row("between arms", "", "", between)
     saved = _saved(result.epochs_shared, result.epochs_naive)
     shared = f"{span(*result.epochs_shared)}{saved}"
     table.add_row("[bold]all arms[/]", f"{result.trials}", f"{result.epochs_naive:,}", shared)
@@ -207,6 +209,14 @@ def _forecast(result: Plan) -> str:
     takes = low if low == high else f"{low} to {high}"
     workers = counted(result.workers, "worker")
     return f"{takes} on {workers} ({result.basis}; {duration(result.start_seconds)} to start)"
+
+
+def _between_arms(result: Plan) -> str:
+    """Return the epochs that arms share with each other, as the negative number that makes the column add up; may be empty."""
+    low, high = (
+        whole - sum(arm.epochs_shared[end] for arm in result.arms) for end, whole in enumerate(result.epochs_shared)
+    )
+    return span(low, high) if low or high else ""
 
 
 def _saved(shared: tuple[int, int], naive: int) -> str:

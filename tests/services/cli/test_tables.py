@@ -277,6 +277,21 @@ def test_a_cancelled_trial_is_not_complete() -> None:
     assert "8/8" in drawn(rendering_sweeps.arms_table([replace(SUMMARY, cancelled=0)], "test error"), 120)
 
 
+@pytest.mark.parametrize(
+    ("shared", "whole", "between"),
+    [((30, 30), (40, 40), "-20"), ((30, 30), (40, 50), "-20 to -10"), ((30, 30), (60, 60), None)],
+)
+def test_the_epochs_of_a_plan_add_up_over_its_arms(
+    shared: tuple[int, int], whole: tuple[int, int], between: str | None
+) -> None:
+    arms = tuple(ArmPlan(arm=name, trials=1, epochs_naive=40, epochs_shared=shared) for name in ("one", "other"))
+    lines = drawn(
+        rendering.plan_facts(replace(PLAN, arms=arms, epochs_naive=80, epochs_shared=whole)), 100
+    ).splitlines()
+    told = [line.split(maxsplit=2)[2].strip() for line in lines if "between arms" in line]
+    assert told == ([between] if between else [])
+
+
 def test_a_plan_says_how_long_the_start_takes() -> None:
     assert "measured here; 20 s to start)" in " ".join(drawn(rendering.plan_facts(PLAN), 120).split())
 
