@@ -39,6 +39,8 @@ class Metric:
         higher_is_better: whether trials are better the larger it is.
         bounds: the smallest and largest possible value; measures of robustness are in percent of this range.
         worst: what a diverged trial counts as, such as the error of guessing; None if unknown, as in ledgers of version 0.1.
+        scale: the game, or whatever else has a range of values that is chosen by hand: values of two scales are not comparable,
+            and the best bound may be out of reach. Empty if the bounds are those of the metric itself, as of an accuracy.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Metric:
     higher_is_better: bool = False
     bounds: tuple[float, float] = (0.0, 100.0)
     worst: float | None = None
+    scale: str = ""
 
     def __post_init__(self) -> None:
         low, high = self.bounds
@@ -163,7 +166,11 @@ class Variant(Protocol):
 
 
 class Task(Variant, Protocol):
-    """A kind of training."""
+    """A kind of training.
+
+    A property ``cadence`` is optional: the metric is measured after every so many segments, and repeated in the records between.
+    Specs that would read a repeated value are refused.
+    """
 
     program: ClassVar[type[Program]]  # the programs of this task: the common fields, and the task's parts
 

@@ -1,6 +1,6 @@
 """Results on a terminal. Each function turns one result into a Rich renderable."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -41,10 +41,17 @@ def error(fault: Exception) -> Text:
     return Text.assemble(("error: ", "bold red"), str(fault))
 
 
-def catalog_table(entries: Sequence[CatalogEntry]) -> RenderableType:
-    """The catalogue, a name and a title per entry; claim and cost are in the entry itself."""
-    table = facts_table([(entry.name, entry.title) for entry in entries])
-    return Group(table, next_steps("abel catalog NAME", "abel plan NAME", "abel run NAME"))
+def catalog_table(groups: Mapping[str, Sequence[CatalogEntry]]) -> RenderableType:
+    """The catalogue by headings, a name and a title per entry; claim and cost are in the entry itself."""
+    width = max(len(entry.name) for entries in groups.values() for entry in entries)
+    parts: list[RenderableType] = []
+    for heading, entries in groups.items():
+        parts += [Text()] if parts else []
+        parts += [
+            Text(heading, style="bold"),
+            facts_table([(entry.name.ljust(width), entry.title) for entry in entries]),
+        ]
+    return Group(*parts, next_steps("abel catalog NAME", "abel plan NAME", "abel run NAME"))
 
 
 def valid_spec(result: Validation) -> RenderableType:
@@ -69,6 +76,8 @@ def plan_facts(result: Plan) -> RenderableType:
     table = Fitted(("arm", "trials", "epochs, not shared", "epochs, shared"), free=FREE_TEXT)
     for arm in result.arms:
         table.add_row(escape(arm.arm), f"{arm.trials}", f"{arm.epochs_naive:,}", span(*arm.epochs_shared))
+    if between := _between_arms(result):
+        table.add_row("between arms", "", "", between)
     saved = _saved(result.epochs_shared, result.epochs_naive)
     shared = f"{span(*result.epochs_shared)}{saved}"
     table.add_row("[bold]all arms[/]", f"{result.trials}", f"{result.epochs_naive:,}", shared)
@@ -200,6 +209,14 @@ def _forecast(result: Plan) -> str:
     takes = low if low == high else f"{low} to {high}"
     workers = counted(result.workers, "worker")
     return f"{takes} on {workers} ({result.basis}; {duration(result.start_seconds)} to start)"
+
+
+def _between_arms(result: Plan) -> str:
+    """Return the epochs that arms share with each other, as the negative number that makes the column add up; may be empty."""
+    low, high = (
+        whole - sum(arm.epochs_shared[end] for arm in result.arms) for end, whole in enumerate(result.epochs_shared)
+    )
+    return span(low, high) if low or high else ""
 
 
 def _saved(shared: tuple[int, int], naive: int) -> str:

@@ -41,7 +41,10 @@ def catalog(
         else:
             streams.write(verb.catalog_text(name))
         return
-    show(verb.catalog(), rendering.catalog_table, as_json)
+    if as_json:
+        streams.write_json(verb.catalog())
+    else:
+        show(verb.catalog_groups(), rendering.catalog_table)
 
 
 _SPEC = Path("sweep.yaml")

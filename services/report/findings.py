@@ -27,7 +27,8 @@ def unheard(shown: Frames, guessing: float | None = None) -> Iterator[str]:
     diverged = list(shown.trials.loc[shown.trials["outcome"] == "diverged", "name"])
     if diverged:
         named, many = f"{counted(len(diverged), 'trial')} diverged: {_some(diverged)}.", len(diverged) > 1
-        if guessing is None:
+        guesses = {shown.chance.guesses.get(name, guessing) for name in diverged}
+        if None in guesses:
             yield (
                 f"{named} A diverged trial counts as guessing, but the error of guessing is unknown: the sweep does not record "
                 f"the number of classes, and its data set is not here. {'They are' if many else 'It is'} left out, and so are "
@@ -35,7 +36,8 @@ def unheard(shown: Frames, guessing: float | None = None) -> Iterator[str]:
             )
         else:
             counts = "They count" if many else "It counts"
-            worst = f"{guessing:g} % {shown.metric.error_label}"
+            known = " or ".join(f"{error:g}" for error in sorted(one for one in guesses if one is not None))
+            worst = f"{known} % {shown.metric.error_label}"
             yield f"{named} {counts} as guessing, {worst}, wherever errors are averaged or compared."
     outcomes = zip(shown.trials["name"], shown.trials["outcome"], strict=True)
     others = [f"{name} ({outcome})" for name, outcome in outcomes if outcome not in ("finished", "diverged")]

@@ -3,6 +3,7 @@
 All numbers come from the ledger. MLflow provides only the page's links to each trial; if it is away, the page has none.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -191,13 +192,19 @@ def _one_program(rows: Sequence[SweepRow]) -> None:
     """Refuse sweeps that train different programs: their errors are not comparable."""
     first, *others = rows
     for row in others:
-        old, new = ({"epochs": one.spec.get("epochs"), **one.spec.get("program", {})} for one in (first, row))
+        old, new = map(_trained, (first, row))
         if differ := [name for name in {**old, **new} if old.get(name) != new.get(name)]:
             what = ", ".join(f"{name}: {old.get(name)} and {new.get(name)}" for name in differ)
             raise OperationError(
                 f"sweeps {first.name!r} and {row.name!r}: must train the same program for the same number of epochs, "
                 f"got {what}; run `abel report` for each of them"
             )
+
+
+def _trained(row: SweepRow) -> dict[str, Any]:
+    """Return what a sweep trains, with the data of all arms, which an arm may replace."""
+    data = {json.dumps(one.program.get("data"), sort_keys=True) for one in row.identities}
+    return {"epochs": row.spec.get("epochs"), **row.spec.get("program", {}), "data": " and ".join(sorted(data))}
 
 
 def _label(row: SweepRow, rows: Sequence[SweepRow], newest: SweepRow) -> str:

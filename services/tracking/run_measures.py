@@ -33,14 +33,16 @@ def measure_points(
     arms = dict.fromkeys(trial.arm for trial in trials)
     lacking = {trial.arm for trial in trials if trial.status not in RESULTS}
     whole = [arm for arm in arms if arm not in lacking]
-    results = load(ledger, sweep, (), whole).results if whole else ()
+    if not whole:
+        return
+    frames = load(ledger, sweep, (), whole)
     for arm in whole:
         own = [trial for trial in trials if trial.arm == arm]
         found = guessing.guessing_error(sweep, own[0].program, data_dir)
-        of_arm = [result for result in results if result.arm == arm]
+        of_arm = [result for result in frames.results if result.arm == arm]
         ends = ledger.states({str(trial.head) for trial in own})
         with suppress(ValueError):  # the error of guessing is unknown, or a setting lacks a seed
-            (table,) = baseline.tables(of_arm, summary.counted_error(sweep.spec), found).values()
+            (table,) = baseline.tables(of_arm, summary.counted_error(sweep.spec), found, frames.chance).values()
             yield from _of(arm, table, max(state.finished_at_ms for state in ends.values()))
 
 

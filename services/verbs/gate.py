@@ -19,7 +19,7 @@ from sweeps.results.baseline import Baseline
 from sweeps.results.grids import Grid
 from sweeps.results.load import load
 from sweeps.results.measures import telling
-from sweeps.results.values import Finding, Interval, Power, TrialResult, Verdict
+from sweeps.results.values import Chance, Finding, Interval, Power, TrialResult, Verdict
 from sweeps.spec import shapes
 from sweeps.spec.measures import MEASURES, Rule, margin_fault, read_rule
 from sweeps.spec.sections import Check, Statistic
@@ -27,10 +27,11 @@ from sweeps.spec.sweep import load_spec
 
 
 class _Results(NamedTuple):
-    """A sweep's trials, and the error of guessing on their data set; None if unknown."""
+    """A sweep's trials, the error of guessing on the data of the first (None if unknown), and of each where recorded."""
 
     trials: Sequence[TrialResult]
     guessing: float | None
+    chance: Chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,8 @@ def measured(settings: Settings, sweep: str) -> dict[str, dict[str, Interval]]:
 def _results(settings: Settings, sweep: str) -> tuple[SweepRow, _Results]:
     with ledgers.found(settings, sweep) as (ledger, row):
         guess = guessing.guessing_error(row, ledger.trials(row.id)[0].program, settings.data_dir)
-        return row, _Results(load(ledger, row, ()).results, guess)
+        frames = load(ledger, row, ())
+        return row, _Results(frames.results, guess, frames.chance)
 
 
 def _held_to(
@@ -179,7 +181,7 @@ def rule(text: str) -> Rule:
 
 
 def _baseline(row: SweepRow, results: _Results, error: Statistic) -> Baseline:
-    arms = baselines.tables(results.trials, error, results.guessing)
+    arms = baselines.tables(results.trials, error, results.guessing, results.chance)
     return Baseline(source=row.id, sweep=row.name, spec=baselines.spec_hash(row.spec), error=error, arms=arms)
 
 

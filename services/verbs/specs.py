@@ -3,6 +3,7 @@
 Reading a spec needs pydantic's models, schedules and NumPy, which only the verbs that do so import.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,35 @@ if TYPE_CHECKING:
     from sweeps.spec.sweep import SweepSpec
 
 
+_FIELDS = ("name", "title", "claim", "cost")
+_TASKS = {  # in the order of the catalogue
+    "classify": "Images",
+    "translate": "Translation",
+    "glue": "GLUE",
+    "ppo": "Games",
+}
+_SMALL = "worker of one core"  # in the cost of what two cores train
+
+
 def catalog() -> list[CatalogEntry]:
     """The sweeps that ship with the package."""
-    return [_entry(shipped.entry(name)) for name in shipped.names()]
+    return [_entry(yaml.first_entries(shipped.entry(name), _FIELDS)) for name in shipped.names()]
 
 
-def _entry(text: str) -> CatalogEntry:
-    """Describe a catalogue entry by its first lines: reading all of every entry takes most of a second."""
-    fields = ("name", "title", "claim", "cost")
-    found = yaml.first_entries(text, fields)
-    return CatalogEntry(**{name: found.get(name) or "" for name in fields})
+def catalog_groups() -> dict[str, list[CatalogEntry]]:
+    """The sweeps that ship with the package by task and size, under headings; those that two cores train come first."""
+    found: dict[tuple[int, bool], list[CatalogEntry]] = {}
+    for text in map(shipped.entry, shipped.names()):
+        first = yaml.first_entries(text, (*_FIELDS, "program"))
+        entry, task = _entry(first), first["program"]["task"]["kind"]
+        found.setdefault((list(_TASKS).index(task), _SMALL not in entry.cost), []).append(entry)
+    headings = [f"{name}, {size}" for name in _TASKS.values() for size in ("sized for two cores", "larger")]
+    return {headings[2 * task + is_larger]: found[task, is_larger] for task, is_larger in sorted(found)}
+
+
+def _entry(first: Mapping[str, Any]) -> CatalogEntry:
+    """Describe a catalogue entry by its first entries: reading all of every entry takes most of a second."""
+    return CatalogEntry(**{name: first.get(name) or "" for name in _FIELDS})
 
 
 def catalog_text(name: str) -> str:

@@ -21,13 +21,14 @@ from sweeps.ledger.records import TrialStatus
 from sweeps.results.grids import Grid, Point, grid
 from sweeps.results.guessing import UNKNOWN
 from sweeps.results.measures import measures
-from sweeps.results.values import BaselineError, Scalar, TrialResult
+from sweeps.results.values import BaselineError, Chance, Scalar, TrialResult
 from sweeps.spec.sections import MAX_EPOCHS, Statistic
 
 FORMAT = 1
 MAX_BYTES = 2**20
 RULE = "must be the output of `abel baseline save SWEEP`"
 DIGITS = 6
+NOTHING_KNOWN = Chance()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,13 @@ def spec_hash(spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float | None) -> dict[str, Grid]:
-    """Return the table of each arm. A diverged trial has the error of guessing, in percent, which is None if unknown.
+def tables(
+    trials: Sequence[TrialResult], error: Statistic, guessing: float | None, chance: Chance = NOTHING_KNOWN
+) -> dict[str, Grid]:
+    """Return the table of each arm. A diverged trial has the error of guessing.
+
+    Args:
+        guessing: that of trials for which `chance` has none, in percent; None if unknown.
 
     Raises:
         ValueError: a trial has no result, a trial diverged and the error of guessing is unknown, or the settings of an arm have
@@ -70,16 +76,19 @@ def tables(trials: Sequence[TrialResult], error: Statistic, guessing: float | No
             else "`abel run` trains the missing ones"
         )
         raise ValueError(f"every trial must have a result, {len(lacking)} of {len(trials)} have none: {names}; {hint}")
-    if guessing is None and any(trial.status == TrialStatus.DIVERGED for trial in trials):
-        raise ValueError(UNKNOWN)
-    arms = dict.fromkeys(trial.arm for trial in trials)
-    return {
-        arm: grid((_point(trial, error, guessing) for trial in trials if trial.arm == arm), guessing) for arm in arms
-    }
+    found: dict[str, Grid] = {}
+    for arm in dict.fromkeys(trial.arm for trial in trials):
+        own = [trial for trial in trials if trial.arm == arm]
+        points = [_point(trial, error, chance.common([trial.name], guessing)) for trial in own]
+        common = chance.common([trial.name for trial in own], guessing)
+        found[arm] = replace(grid(points, common), is_by_hand=chance.is_by_hand)
+    return found
 
 
 def _point(trial: TrialResult, error: Statistic, guessing: float | None) -> Point:
     diverged = trial.status == TrialStatus.DIVERGED
+    if diverged and guessing is None:
+        raise ValueError(UNKNOWN)
     errors = {
         "minimum": trial.minimum_error,
         "final": trial.final_error,

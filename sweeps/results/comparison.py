@@ -12,7 +12,8 @@ The last has no bias, but its interval is too short, as the seeds then depend on
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from statistics import fmean
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy import special, stats
@@ -22,6 +23,8 @@ from sweeps.results.confidence import ROUNDING, Difference, Floats, Level, Quant
 from sweeps.results.grids import Grid, Setting
 from sweeps.results.measures import settled
 from sweeps.results.values import Interval
+
+Key = TypeVar("Key")
 
 COMPARED = ("best", "mean", "worst", "spread", "area")
 
@@ -72,6 +75,16 @@ def _ends(errors: Floats, means: Floats) -> tuple[int, int]:
 def best_setting(table: Grid) -> Setting:
     """Return the setting with the lowest error over all seeds."""
     return table.settings[_ends(table.errors, settled(table.errors))[0]]
+
+
+def lowest_mean(errors: Mapping[Key, Mapping[int, float]]) -> Key:
+    """Return the setting with the lowest mean of one error per seed, as the paper chooses a learning rate.
+
+    Settings with fewer seeds than others do not compete, as those that are left may be the easy ones.
+    """
+    most = max(map(len, errors.values()))
+    whole = (name for name, by_seed in errors.items() if len(by_seed) == most)
+    return min(whole, key=lambda name: fmean(errors[name].values()))
 
 
 def difference(first: Quantity, second: Quantity) -> Apart:

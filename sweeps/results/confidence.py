@@ -6,7 +6,7 @@
   paired differences to that of independent ones. Far from both ends this is Student's interval of the paired differences; it
   stays between -100 and 100. Two seeds cannot estimate that ratio, so it is 1.
 - *A share of trials*: Clopper and Pearson's interval with one draw per seed, as a seed may fail in all settings at once.
-- *A mean count* (decays): Student's t, not below 0.
+- *A mean count* (decays): Student's t, not below 0, with at least the variance that rounding gives a count.
 
 Every interval contains its estimate. The coverage of each was simulated by `bench/coverage.py` and `bench/comparison.py`, with
 results in `bench/RESULTS.md`.
@@ -29,6 +29,7 @@ CONFIDENCE = 0.95
 ROUNDING = 1e-9  # percent: errors that differ by no more are equal
 NEAREST = 0.05  # percent: errors closer to 0 or 100 are treated as this far away; half an image in a test set of 1,000
 SMALLEST_P = 1e-12
+COUNT_VARIANCE = 1 / 12  # that of a trial's count is at least that of rounding it, as a few seeds often agree by chance
 
 
 class Quantity(Protocol):

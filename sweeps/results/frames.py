@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.ledger.records import Work
-from sweeps.results.values import TrialResult
+from sweeps.results.values import Chance, TrialResult
 from workers.contracts import Metric
 from workers.trajectory import TEST_ERROR
 
@@ -45,6 +45,8 @@ class Frames:
         spec: the sweep's spec; empty for several sweeps.
         work: the total work for the sweep; None for several sweeps.
         metric: what the trials are compared by; of several sweeps, that of the first.
+        chance: what trials that learned nothing come to.
+        programs: what identifies each trial's program, but for fields that its grid varies, by the trial's name.
     """
 
     trials: pd.DataFrame
@@ -53,6 +55,8 @@ class Frames:
     spec: Mapping[str, Any] = field(default_factory=dict)
     work: Work | None = None
     metric: Metric = TEST_ERROR
+    chance: Chance = Chance()
+    programs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -83,13 +87,18 @@ class Frames:
         )
 
     def counted(self, guessing: float | None) -> pd.DataFrame:
-        """Return the trials whose errors enter means and comparisons; diverged ones have the error of guessing, if known."""
-        diverged = self.trials["outcome"] == "diverged"
-        if guessing is None:
-            return self.finished
+        """Return the trials whose errors enter means and comparisons; diverged ones have the error of guessing, if known.
+
+        Args:
+            guessing: the error of guessing where the ledger has none for a trial, in percent; None if unknown.
+        """
+        guesses = pd.Series(
+            [self.chance.guesses.get(name, guessing) for name in self.trials["name"]], self.trials.index, dtype=float
+        )
+        replaced = (self.trials["outcome"] == "diverged") & guesses.notna()
         errors = [name for name in self.trials.columns if name in ERRORS]
-        counts = self.trials.assign(**{name: self.trials[name].mask(diverged, guessing) for name in errors})
-        return counts[diverged | (self.trials["outcome"] == "finished")]
+        counts = self.trials.assign(**{name: self.trials[name].mask(replaced, guesses) for name in errors})
+        return counts[replaced | (self.trials["outcome"] == "finished")]
 
     def curve(self, metric: str) -> pd.DataFrame:
         """Return one metric as a table: epochs down, trial ids across."""
@@ -128,9 +137,12 @@ def joined(named: Mapping[str, Frames]) -> Frames:
         )
         return pd.concat(renamed, ignore_index=True)
 
+    guesses = {f"{name}: {trial}": error for name, one in named.items() for trial, error in one.chance.guesses.items()}
+    first = next(iter(named.values()))
     return Frames(
         trials=all_of(((name, one.trials) for name, one in named.items()), "trial_id", "name", "arm"),
         curves=all_of(((name, one.curves) for name, one in named.items()), "trial_id", "arm"),
         events=all_of(((name, one.events) for name, one in named.items()), "trial_id", "arm"),
-        metric=next(iter(named.values())).metric,
+        metric=first.metric,
+        chance=replace(first.chance, guesses=guesses),
     )

@@ -37,6 +37,7 @@ class Grid:
         decays: number of decays of each trial, f64[settings, seeds].
         diverged: 1 for each trial that diverged, else 0, f64[settings, seeds]; None if unknown.
         guessing: the error of guessing, in percent; None if unknown.
+        is_by_hand: whether the range that errors are a percentage of was chosen by hand.
     """
 
     settings: tuple[Setting, ...]
@@ -45,6 +46,7 @@ class Grid:
     decays: Floats
     diverged: Floats | None = None
     guessing: float | None = None
+    is_by_hand: bool = False
 
     @property
     def weights(self) -> Floats:

@@ -1,5 +1,6 @@
 """Loads results from the ledger; every verdict, measure, figure and file starts here."""
 
+import hashlib
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from abel.schedules import Event, ScheduleState
 from sweeps.ledger.queries import Reading
-from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus
+from sweeps.ledger.records import StateRow, SweepRow, TrialRow, TrialStatus, encode
 from sweeps.results import summary
 from sweeps.results.frames import CURVE_COLUMNS, CURVES, EVENT_COLUMNS, LAYER, TOTAL_NORM, TRIAL_COLUMNS, Frames
+from sweeps.results.values import Chance
+from sweeps.spec.programs import replaced
 from workers.contracts import Metric
 
 
@@ -56,7 +59,24 @@ def load(
         spec=sweep.spec,
         work=ledger.work(sweep.id),
         metric=sweep.metric,
+        chance=_chance(sweep, trials),
+        programs={trial.name: _program_digest(trial) for trial in trials},
     )
+
+
+def _chance(sweep: SweepRow, trials: Sequence[TrialRow]) -> Chance:
+    metrics = {encode(one.program): one.metric for one in reversed(sweep.identities)}
+    known = {trial.name: metrics.get(encode(trial.program)) for trial in trials}
+    guesses = {name: one.worst_error for name, one in known.items() if one is not None and one.worst_error is not None}
+    return Chance(guesses=guesses, is_by_hand=bool(sweep.metric.scale))
+
+
+def _program_digest(trial: TrialRow) -> str:
+    program = trial.program
+    for name in trial.settings:
+        if name.startswith("program."):
+            program = replaced(program, name.removeprefix("program."), None)
+    return hashlib.sha256(encode(program).encode()).hexdigest()[:16]
 
 
 def _is_about_layers(spec: Mapping[str, Any]) -> bool:

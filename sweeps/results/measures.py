@@ -22,7 +22,7 @@ from sweeps.results.grids import Grid
 from sweeps.results.values import Interval
 from sweeps.spec.measures import MEASURES, NEAR_POINTS
 
-NEAR_CHANCE = 0.9  # of the error of guessing
+NEAR_CHANCE = 0.9  # of the error of guessing, where an error of 0 is the best there can be
 
 # Coverage of the 95 % interval of each measure by number of seeds: the minimum over the simulated grids and noises of
 # `bench/coverage.py`, 2,000 sweeps each. The gate does not trust a measure with a coverage below `ENOUGH`.
@@ -189,7 +189,7 @@ def mean_decays(table: Grid, known: Bands) -> Interval:
 
 def rounding(table: Grid) -> float:
     """Return a lower limit on the variance of a seed's mean count, as a few seeds often agree by chance."""
-    return 1 / 12 / len(table.settings)
+    return confidence.COUNT_VARIANCE / len(table.settings)
 
 
 ESTIMATES: Mapping[str, Callable[[Grid, Bands], Interval]] = {
@@ -231,8 +231,22 @@ def trusted(measure: str, seeds: int) -> bool:
 
 
 def near_chance(table: Grid) -> bool:
-    """Whether even the best setting's error exceeds `NEAR_CHANCE` times that of guessing; False if that is unknown."""
-    return table.guessing is not None and float(settled(table.errors).min()) > NEAR_CHANCE * table.guessing
+    """Whether even the best setting has learned next to nothing; False if the error of guessing is unknown.
+
+    Its error then exceeds `NEAR_CHANCE` times that of guessing. In a range that was chosen by hand, such as that of a game's
+    returns, a share of the range means nothing: there its interval, or with one seed its error, must lie below guessing.
+    """
+    if table.guessing is None:
+        return False
+    if not table.is_by_hand:
+        return float(settled(table.errors).min()) > NEAR_CHANCE * table.guessing
+    found = best(table, bands(table.errors))
+    return (found.value if math.isnan(found.high) else found.high) >= table.guessing
+
+
+def chance_error(guessing: float, is_by_hand: bool) -> float:
+    """Return the error below which an interval must lie if something was learned; see `near_chance`."""
+    return guessing if is_by_hand else NEAR_CHANCE * guessing
 
 
 def telling(table: Grid) -> dict[str, Interval]:

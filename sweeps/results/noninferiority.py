@@ -101,7 +101,9 @@ def _unsure(name: str, *tables: Grid) -> str:
     if name == "diverged" and any(table.diverged is None for table in tables):
         return "the baseline does not say which seeds diverged; `abel baseline save` makes a new one"
     if MEASURES[name].praises_flatness and near_chance(tables[-1]):
-        return f"the arm is near chance, at {NEAR_CHANCE:.0%} of the error of guessing or more: its steadiness says nothing"
+        share = f"at {NEAR_CHANCE:.0%} of the error of guessing or more"
+        level = "not surely better than guessing" if tables[-1].is_by_hand else share
+        return f"the arm is near chance, {level}: its steadiness says nothing"
     return ""
 
 

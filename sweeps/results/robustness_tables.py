@@ -66,7 +66,7 @@ def robustness(
     for arm, kind in kinds.items():
         own = [result for result in results if result.arm == arm]
         try:
-            (table,) = tables(own, error, guessing).values()
+            (table,) = tables(own, error, guessing, frames.chance).values()
         except ValueError as fault:
             lacking.append(f"{arm} has no measures: {fault}.")
             continue

@@ -1,7 +1,7 @@
 """Plain value types of results, and the error of an unreadable baseline, quick to import."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -18,6 +18,28 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chance:
+    """What a trial that learned nothing comes to, where the ledger records it.
+
+    Args:
+        guesses: error of guessing on the data of a trial's program, in percent, by the trial's name; diverged trials have it.
+        is_by_hand: whether the range of the metric was chosen by hand, so that only a gain over guessing has a meaning.
+    """
+
+    guesses: Mapping[str, float] = field(default_factory=dict)
+    is_by_hand: bool = False
+
+    def common(self, trials: Iterable[str], otherwise: float | None) -> float | None:
+        """Return the error of guessing of all of these trials; None if it is unknown or they differ in it.
+
+        Args:
+            otherwise: that of trials for which the ledger has none; None if unknown.
+        """
+        found = {self.guesses.get(name, otherwise) for name in trials}
+        return found.pop() if len(found) == 1 else None
 
 
 class Verdict(StrEnum):

@@ -22,7 +22,7 @@ from sweeps import catalog
 from sweeps.errors import Faults, SpecError, shown, unknown
 from sweeps.files import PathFault, decode_text, named, read_file
 from sweeps.spec import measures, schema, sections, shapes, yaml
-from sweeps.spec.expansion import ExpansionRequest, expand, trial_count
+from sweeps.spec.expansion import ExpansionRequest, check_cadence, expand, trial_count
 from sweeps.spec.sections import Arm, Limits, Resources
 from sweeps.spec.trial import Trial
 
@@ -108,8 +108,10 @@ def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
         )
     spec = shapes.read_shape(SweepSpec, document, faults)
     trials = expand(_request(document), faults)
-    if spec is not None and spec.check is not None:
-        _check_arms(spec.check, spec.arms, faults)
+    if spec is not None:
+        check_cadence(trials, spec.arms, spec.check, faults)
+        if spec.check is not None:
+            _check_arms(spec.check, spec.arms, faults)
     faults.raise_if_any(source)
     assert spec is not None
     spec._trials = tuple(trials)

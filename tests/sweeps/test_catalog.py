@@ -82,7 +82,7 @@ ON_IMAGENET = {
     "table-2-vision-imagenet": ["l2_gap"],
 }
 ON_WMT = {"fig-s11": ["linear", "no_bounce", "abel_simple"], "table-2-nlp": ["linear"]}
-ON_GLUE = dict.fromkeys(["table-s1", "table-s1-mini"], ["no_bounce", "abel_simple"])
+ON_GLUE = dict.fromkeys(["table-s1", "table-s1-mini"], ["linear", "no_bounce", "abel_simple"])
 
 
 def test_names() -> None:

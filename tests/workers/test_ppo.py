@@ -214,3 +214,11 @@ def test_the_paper_s_network_has_its_size() -> None:
     shapes = jax.tree.map(lambda leaf: leaf.shape, nnx.to_pure_dict(nnx.state(network, nnx.Param)))
     kernels = [shapes[name]["kernel"] for name in ("conv1", "conv2", "conv3", "dense", "head")]
     assert kernels == [(8, 8, 4, 32), (4, 4, 32, 64), (3, 3, 64, 64), (11 * 11 * 64, 512), (512, 7)]
+
+
+def test_returns_are_compared_within_one_game() -> None:
+    scales = []
+    for game in ("breakout", "space_invaders"):
+        program = replace(SMALL, data=MinAtar(game=game))
+        scales.append(program.task.build(program, lambda data: data.load(None)).metric.scale)
+    assert scales == ["minatar: breakout", "minatar: space_invaders"]

@@ -89,7 +89,12 @@ class PpoTraining:
         own: ReturnRange = self.environment.returns
         label = f"mean return of {LAST} episodes"
         return Metric(
-            name="mean_return", label=label, higher_is_better=True, bounds=(own.low, own.high), worst=own.random
+            name="mean_return",
+            label=label,
+            higher_is_better=True,
+            bounds=(own.low, own.high),
+            worst=own.random,
+            scale=self.environment.name,
         )
 
     @property

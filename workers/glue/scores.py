@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from workers.glue.benchmark import SCORES, GlueName, ScoreName
+from workers.glue.benchmark import SCORES, TSV_LAYOUTS, GlueName, ScoreName
 
 
 def glue_scores(name: GlueName, outputs_NK: np.ndarray, labels_N: np.ndarray) -> dict[ScoreName, float]:
@@ -20,6 +22,18 @@ def glue_scores(name: GlueName, outputs_NK: np.ndarray, labels_N: np.ndarray) ->
     guesses_N = outputs_NK.argmax(-1)
     accuracy = 100 * float((guesses_N == labels_N).mean())
     return {"accuracy": accuracy, own: accuracy if own == "accuracy" else 100 * _of_classes(own, guesses_N, labels_N)}
+
+
+def constant_score(name: GlueName, tests: Sequence[np.ndarray]) -> float:
+    """Return the score of the best constant answer in percent, a mean over the labels of each test set.
+
+    For the accuracy that is the share of the most frequent class, for F1 the score of answering "yes"; a correlation is 0.
+    """
+    answers = np.eye(max(len(TSV_LAYOUTS[name].classes), 1))
+    means = [
+        np.mean([glue_scores(name, np.tile(one, (len(of), 1)), of)[SCORES[name]] for of in tests]) for one in answers
+    ]
+    return max(0.0, *map(float, means))
 
 
 def _of_classes(score: ScoreName, guesses_N: np.ndarray, labels_N: np.ndarray) -> float:

@@ -24,7 +24,7 @@ from workers.glue import compiled
 from workers.glue.benchmark import SCORES, TSV_LAYOUTS
 from workers.glue.compiled import GlueOutputs, GlueRecipe, GlueState, GlueSums, Sentences
 from workers.glue.pieces import EncodedSentences
-from workers.glue.scores import glue_scores
+from workers.glue.scores import constant_score, glue_scores
 from workers.glue.texts import EncodedGlue
 from workers.glue.weights import LoadedWeights, PretrainedWeights
 from workers.tasks.numbers import as_arrays, hyper_numbers
@@ -87,11 +87,12 @@ class GlueTraining:
 
     @property
     def metric(self) -> Metric:
-        """The score that the paper reports of the task, 0 where it is negative; a diverged trial has 0.
+        """The score that the paper reports of the task, 0 where it is negative; a diverged trial counts as a constant answer.
 
         It has one name for all tasks, so that one sweep can compare schedules over several.
         """
-        return Metric(name=SCORE, label="GLUE score", unit="%", higher_is_better=True, bounds=(0.0, 100.0), worst=0.0)
+        worst = constant_score(self.dataset.name, [test.labels for test in self.dataset.tests])
+        return Metric(name=SCORE, label="GLUE score", unit="%", higher_is_better=True, bounds=(0.0, 100.0), worst=worst)
 
     @property
     def segment(self) -> Segment:

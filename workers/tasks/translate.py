@@ -57,6 +57,11 @@ class Translate:
         holds = self.save_every_steps is None or self.save_every_steps >= 1
         require(holds, "save_every_steps", "be at least 1, or null", self.save_every_steps)
 
+    @property
+    def cadence(self) -> int:
+        """Segments from one measurement of the metric to the next."""
+        return self.bleu_every
+
     def build(self, program: TranslateProgram, load: Load) -> Translation:
         """Bind the task to a program and its data."""
         from workers.translation.training import bound_translation  # JAX, which reading a spec does not need

@@ -109,9 +109,11 @@ def _check(spec: SweepSpec, identities: Mapping[Program, Identity]) -> None:
     except ValueError as error:
         raise OperationError(f"{spec.name}: {error}") from None
     metrics = [identity.metric for identity in identities.values()]
-    if len({(one.name, one.bounds) for one in metrics}) > 1:
+    if len({(one.name, one.bounds, one.scale) for one in metrics}) > 1:
         names = {one.name for one in metrics}
-        ranges = {f"{one.name} in {one.bounds[0]:g}..{one.bounds[1]:g}" for one in metrics}
+        ranges = {
+            f"{one.name} in {one.bounds[0]:g}..{one.bounds[1]:g}{one.scale and f' of {one.scale}'}" for one in metrics
+        }
         found = ", ".join(sorted(names if len(names) > 1 else ranges))
         rule = "its trials must be compared by one metric"
         raise OperationError(f"{spec.name}: {rule}, got {found}; give each a sweep of its own")

@@ -66,7 +66,7 @@ class Evidence:
         """
         arms = self.parts(kind, axis)
         own = self._joined(arms, axis) if arms else [one for one in self.results if one.arm == self.arm(kind)]
-        (table,) = baseline.tables(own, error, self.guessing).values()
+        (table,) = baseline.tables(own, error, self.guessing, self.frames.chance).values()
         if table.errors.size < len(own) and arms:
             raise ValueError(f"needs each value of {axis} in one of the arms {', '.join(arms)}")
         return table

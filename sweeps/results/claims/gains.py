@@ -4,7 +4,7 @@ Errors are those that the paper compares (`reported.py`). As in `robustness_evid
 what is missing if there is no deciding number.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -14,49 +14,103 @@ from sweeps.results.claims.evidence import Evidence
 from sweeps.results.claims.reported import as_reported
 from sweeps.results.claims.robustness_evidence import Seen, points_text
 from sweeps.results.claims.trial_rows import (
+    Row,
     Rows,
     all_rows,
+    counted_rows,
     final_errors,
     finished_rows,
     longest_rows,
     mean_over_seeds,
+    paired_gap,
     rows_by_l2,
     rows_of_kind,
     seed_differences,
     seed_means,
+    setting_key,
     shortest_rows,
 )
+from sweeps.results.comparison import lowest_mean
 from sweeps.results.confidence import level
 from sweeps.results.measures import NEAR_CHANCE
-from sweeps.results.wording import bounded, percent, signed
+from sweeps.results.wording import bounded, in_words, percent, signed
 
 COSINE = "finished trials of cosine and simple decay"
-LINEAR = "finished trials of linear and simple decay"
+LINEAR = "finished trials of linear and simple decay of one program, with a seed in common"
 PLATEAU = "finished trials of plateau and ABEL"
 SMALL = "finished trials of a constant rate and of simple decay at a larger one"
 
 
 def gain(evidence: Evidence, margin: float) -> Seen:
     """Return what cosine gains over simple decay, in the longest trials."""
-    return _gain(longest_rows(finished_rows(as_reported(evidence)), all_rows(evidence)))
+    return _gain(longest_rows(counted_rows(as_reported(evidence)), all_rows(evidence)))
 
 
 def gain_in_shortest(evidence: Evidence, margin: float) -> Seen:
     """Return what cosine gains over simple decay, in the shortest of trials of several lengths."""
-    return _gain(shortest_rows(finished_rows(as_reported(evidence)), all_rows(evidence)))
+    return _gain(shortest_rows(counted_rows(as_reported(evidence)), all_rows(evidence)))
 
 
 def linear_gap(evidence: Evidence, margin: float) -> Seen:
-    """Return simple decay's final error minus linear decay's, in the longest trials, if both have learned something."""
-    rows = longest_rows(finished_rows(as_reported(evidence)), all_rows(evidence))
-    simple, linear = (final_errors(rows_of_kind(rows, kind)) for kind in ("simple", "linear"))
-    found = mean_over_seeds(seed_differences(simple, linear), f"{LINEAR} with a seed in common")
-    means = [float(np.mean(list(errors.values()))) for errors in (simple, linear)]
-    if evidence.guessing is not None and max(means) >= NEAR_CHANCE * evidence.guessing:
-        rule = f"needs errors below {NEAR_CHANCE:.0%} of that of guessing, {evidence.guessing:g} %"
-        seen = f"simple decay {means[0]:.1f} %, linear {means[1]:.1f} %"
-        raise ValueError(f"{rule}, as trials that have not learned are alike; {seen}")
-    return Seen(found, f"simple decay {means[0]:.2f} %, linear {means[1]:.2f} %: {points_text(found)} apart")
+    """Return simple decay's final error minus linear decay's, each at its best setting, if both have learned something.
+
+    The trials are the longest ones. Where several programs are trained with both, the errors are means over these.
+    """
+    rows = longest_rows(counted_rows(as_reported(evidence)), all_rows(evidence))
+    simple, linear = _at_best(evidence, rows)
+    errors = final_errors(simple), final_errors(linear)
+    found = paired_gap(errors[0], errors[1], LINEAR)
+    means = [float(np.mean(list(own.values()))) for own in errors]
+    told = f"simple decay {means[0]:.2f} %{_at(simple)}, linear {means[1]:.2f} %{_at(linear)}"
+    if needed := _needed_to_have_learned(evidence, errors):
+        raise ValueError(f"{needed}, as trials that have not learned are alike; {told}")
+    return Seen(found, f"{told}: {points_text(found)} apart")
+
+
+def _at_best(evidence: Evidence, rows: Rows) -> tuple[Rows, Rows]:
+    """Return the trials of simple decay and of linear decay, each at its best setting, with the seeds that both have.
+
+    Each program that is trained with both has a best setting of its own.
+    """
+    simple, linear = (_best_of_programs(evidence, rows_of_kind(rows, kind)) for kind in ("simple", "linear"))
+    common = {(program, row["seed"]) for program in simple.keys() & linear.keys() for row in simple[program]} & {
+        (program, row["seed"]) for program, own in linear.items() for row in own
+    }
+    one, other = (
+        [row for of, own in best.items() for row in own if (of, row["seed"]) in common] for best in (simple, linear)
+    )
+    return one, other
+
+
+def _best_of_programs(evidence: Evidence, rows: Rows) -> dict[str, Rows]:
+    """Return the trials at the setting with the lowest mean error, by program."""
+    programs: dict[str, dict[tuple[str, str], list[Row]]] = {}
+    for row in rows:
+        settings = programs.setdefault(evidence.frames.programs.get(row["name"], ""), {})
+        settings.setdefault(setting_key(row), []).append(row)
+    return {
+        program: settings[lowest_mean({key: final_errors(own) for key, own in settings.items()})]
+        for program, settings in programs.items()
+    }
+
+
+def _at(rows: Rows) -> str:
+    """Return the setting of trials as the end of a phrase; empty if they have none, or several."""
+    found = {in_words(row["settings"]) for row in rows if row["settings"]}
+    return f" at {found.pop()}" if len(found) == 1 else ""
+
+
+def _needed_to_have_learned(evidence: Evidence, errors: Sequence[Mapping[int, float]]) -> str:
+    """Return what is missing if a schedule has learned next to nothing; empty if all have learned, or guessing is unknown."""
+    guessing = evidence.guessing
+    if guessing is None:
+        return ""
+    found = [level(list(by_seed.values())).interval() for by_seed in errors]
+    if evidence.frames.chance.is_by_hand:
+        near = any(one.high >= guessing for one in found)
+        return f"needs errors surely below that of guessing, {guessing:g} %" if near else ""
+    near = max(one.value for one in found) >= NEAR_CHANCE * guessing
+    return f"needs errors below {NEAR_CHANCE:.0%} of that of guessing, {guessing:g} %" if near else ""
 
 
 def training_error(evidence: Evidence, margin: float) -> Seen:
@@ -71,7 +125,7 @@ def training_error_in_shortest(evidence: Evidence, margin: float) -> Seen:
 
 def gain_without_l2(evidence: Evidence, margin: float) -> Seen:
     """Return what cosine gains over simple decay without L2."""
-    return _gain(rows_by_l2(as_reported(evidence))[1])
+    return _gain(_counted_by_l2(evidence)[1])
 
 
 def gain_with_l2(evidence: Evidence, margin: float) -> Seen:
@@ -81,7 +135,7 @@ def gain_with_l2(evidence: Evidence, margin: float) -> Seen:
 
 def small_rate_loss(evidence: Evidence, margin: float) -> Seen:
     """Return what the lowest constant rate loses to simple decay at a larger rate, with L2."""
-    found = mean_over_seeds(_small_rate_losses(evidence)(rows_by_l2(as_reported(evidence))[0]), f"{SMALL}, with L2")
+    found = mean_over_seeds(_small_rate_losses(evidence)(_counted_by_l2(evidence)[0]), f"{SMALL}, with L2")
     return Seen(found, f"with L2 the small rate's error is {points_text(found)} above that of simple decay")
 
 
@@ -106,9 +160,15 @@ def decays_of_plateau(evidence: Evidence, margin: float) -> Seen:
 
 def plateau_loss(evidence: Evidence, margin: float) -> Seen:
     """Return by how much a plateau schedule's final error is above ABEL's."""
-    plateau, abel = (final_errors(rows_of_kind(finished_rows(evidence), kind)) for kind in ("plateau", "abel"))
+    plateau, abel = (final_errors(rows_of_kind(counted_rows(evidence), kind)) for kind in ("plateau", "abel"))
     found = mean_over_seeds(seed_differences(plateau, abel), f"{PLATEAU} with one seed")
     return Seen(found, f"plateau's final error minus ABEL's is {points_text(found)}")
+
+
+def _counted_by_l2(evidence: Evidence) -> tuple[Rows, Rows]:
+    """Return the trials whose errors count, as the paper compares them, with L2 and without."""
+    reported = as_reported(evidence)
+    return rows_by_l2(reported, counted_rows(reported))
 
 
 def _decays(evidence: Evidence, kind: str) -> dict[int, float]:
@@ -153,7 +213,7 @@ def _small_rate_losses(evidence: Evidence) -> Callable[[Rows], dict[int, float]]
 def _more_with_l2(evidence: Evidence, by_seed: Callable[[Rows], Mapping[int, float]], verb: str, lack: str) -> Seen:
     """Return by how much a number of each seed is larger with L2 than without."""
     lack = f"{lack}, with L2 and without"
-    with_l2, without = (by_seed(rows) for rows in rows_by_l2(as_reported(evidence)))
+    with_l2, without = (by_seed(rows) for rows in _counted_by_l2(evidence))
     more = mean_over_seeds(seed_differences(with_l2, without), lack)
     told = [points_text(mean_over_seeds(each, lack)) for each in (with_l2, without)]
     return Seen(more, f"{verb} {told[0]} with L2 and {told[1]} without: {points_text(more)} more")

@@ -18,7 +18,7 @@ from sweeps.results.claims.sensitivity import last_decays
 from sweeps.results.comparison import best_setting, compare, difference, quantities, with_common_seeds
 from sweeps.results.confidence import ROUNDING, Difference, Level, Quantity, mean_difference, without_bounds
 from sweeps.results.grids import Grid
-from sweeps.results.measures import NEAR_CHANCE, bands, measure, rounding
+from sweeps.results.measures import bands, chance_error, measure, rounding
 from sweeps.results.values import Interval, Scalar
 from sweeps.results.wording import in_words, percent, signed
 
@@ -224,7 +224,7 @@ def extreme(evidence: Evidence, margin: float) -> Seen:
     if abel.guessing is None:
         raise ValueError("needs the error of guessing, which is unknown")
     rate = max(along(abel, RATE).settings, key=lambda setting: float(str(setting[0][1])))[0][1]
-    trains = Bound(-math.inf, NEAR_CHANCE * abel.guessing)
+    trains = Bound(-math.inf, chance_error(abel.guessing, abel.is_by_hand))
     own, *others = (_at_rate(evidence, kind, rate) for kind in ("abel", *OTHERS))
     here, found = trains.verdict(own), own
     if here is Held.HELD:
@@ -240,7 +240,7 @@ def _at_rate(evidence: Evidence, kind: str, rate: Scalar) -> Interval:
     """Return the lowest error at a rate, without bounds if training seeds agree by chance, but with bounds if all guess."""
     table = at_value(evidence.table(kind, "final", RATE), RATE, rate)
     found = measure("best", table)
-    trains = table.guessing is not None and found.value < NEAR_CHANCE * table.guessing
+    trains = table.guessing is not None and found.value < chance_error(table.guessing, table.is_by_hand)
     return without_bounds(found.value) if trains and found.high - found.low <= ROUNDING else found
 
 

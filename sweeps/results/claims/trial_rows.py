@@ -7,8 +7,9 @@ from typing import Any, cast
 import numpy as np
 
 from sweeps.results.claims.evidence import Evidence
-from sweeps.results.confidence import mean_difference
+from sweeps.results.confidence import COUNT_VARIANCE, level, mean_count, mean_difference, paired_difference
 from sweeps.results.frames import Frames
+from sweeps.results.guessing import UNKNOWN
 from sweeps.results.values import Interval
 
 L2, SCALE = "l2", "initial_scale"
@@ -28,16 +29,29 @@ def finished_rows(evidence: Evidence) -> Rows:
     return cast(Rows, evidence.frames.finished.to_dict("records"))
 
 
+def counted_rows(evidence: Evidence) -> Rows:
+    """Return the trials whose errors count: those that finished, and those that diverged, with the error of guessing.
+
+    Raises:
+        ValueError: a trial diverged, and the error of guessing on its data is unknown.
+    """
+    counted = evidence.frames.counted(evidence.guessing)
+    outcomes = evidence.frames.trials["outcome"]
+    if len(counted) < outcomes.isin(("finished", "diverged")).sum():
+        raise ValueError(UNKNOWN)
+    return cast(Rows, counted.to_dict("records"))
+
+
 def rows_of_kind(rows: Rows, kind: str) -> Rows:
     """Return the trials with a kind of schedule."""
     return [row for row in rows if row["kind"] == kind]
 
 
-def rows_by_l2(evidence: Evidence) -> tuple[Rows, Rows]:
-    """Return the finished trials with L2, and those without."""
-    finished = finished_rows(evidence)
+def rows_by_l2(evidence: Evidence, among: Rows | None = None) -> tuple[Rows, Rows]:
+    """Return the trials with L2, and those without, among these or all that finished."""
+    rows = finished_rows(evidence) if among is None else among
     with_l2, without = (
-        [row for row in finished if bool(program_value(evidence.frames, row, L2)) is has] for has in (True, False)
+        [row for row in rows if bool(program_value(evidence.frames, row, L2)) is has] for has in (True, False)
     )
     return with_l2, without
 
@@ -93,6 +107,36 @@ def seed_means(numbers: Sequence[tuple[Row, float]]) -> dict[int, float]:
 def seed_differences(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
     """Return the first minus the second, over their common seeds."""
     return {seed: first[seed] - second[seed] for seed in first if seed in second}
+
+
+def mean_count_over_seeds(counts: Sequence[tuple[Row, float]], lack: str) -> Interval:
+    """Return the mean of one count per trial with the interval of a count, as of decays among the measures.
+
+    Raises:
+        ValueError: there is no trial; it says that the sweep needs `lack`.
+    """
+    if not counts:
+        raise ValueError(f"needs {lack}")
+    settings = len({setting_key(row) for row, _ in counts})
+    return mean_count(list(seed_means(counts).values()), least_variance=COUNT_VARIANCE / settings)
+
+
+def paired_gap(first: Mapping[int, float], second: Mapping[int, float], lack: str) -> Interval:
+    """Return the mean of errors by seed minus that of others, over their common seeds, with the interval of two mean errors.
+
+    Raises:
+        ValueError: no seed is in both; it says that the sweep needs `lack`.
+    """
+    seeds = [seed for seed in first if seed in second]
+    if not seeds:
+        raise ValueError(f"needs {lack}")
+    one, other = (level([errors[seed] for seed in seeds]) for errors in (first, second))
+    return paired_difference(one, other)
+
+
+def setting_key(row: Row) -> tuple[str, str]:
+    """Return what the trials of one setting have in common, whatever their seeds: the arm, and the point of its grid."""
+    return str(row["arm"]), repr(sorted(row["settings"].items()))
 
 
 def mean_over_seeds(by_seed: Mapping[int, float], lack: str) -> Interval:

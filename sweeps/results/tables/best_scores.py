@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sweeps.results.comparison import lowest_mean
 from sweeps.results.confidence import level
 from sweeps.results.frames import Frames
 from sweeps.results.values import Interval
@@ -72,15 +73,12 @@ def best_scores(frames: Frames, guessing: float | None) -> ScoreTable | None:
 
 
 def _best_setting(trials: pd.DataFrame) -> tuple[str, str, "pd.Series[float]"]:
-    """Return the arm and the setting with the smallest mean, and its final error for each seed.
-
-    Settings with fewer seeds than others do not compete, as those that are left may be the easy ones.
-    """
+    """Return the arm and the setting with the lowest mean, and its final error for each seed."""
     groups = {name: own.set_index("seed")["final_error"] for name, own in trials.groupby(["arm", "words"], sort=False)}
-    most = max(len(own) for own in groups.values())
-    whole = {name: own for name, own in groups.items() if len(own) == most}
-    arm, words = min(whole, key=lambda one: float(whole[one].mean()))
-    return str(arm), str(words), whole[arm, words].sort_index()
+    arm, words = lowest_mean(
+        {name: dict(zip(own.index.tolist(), own.tolist(), strict=True)) for name, own in groups.items()}
+    )
+    return str(arm), str(words), groups[arm, words].sort_index()
 
 
 def _mean(columns: Sequence["pd.Series[float]"]) -> "pd.Series[float] | None":

@@ -182,7 +182,7 @@ SHOWN = {
         [ARM],
     ),
     "catalog": (
-        rendering.catalog_table([CatalogEntry(name=KIND, title="On 19,548 images", claim="", cost="")]),
+        rendering.catalog_table({"Images": [CatalogEntry(name=KIND, title="On 19,548 images", claim="", cost="")]}),
         [KIND, "19,548"],
     ),
     "data": (rendering.data_sources(DataSources(kinds={KIND: "What it is"}, data_dir=None, prepared=())), [KIND]),
@@ -275,6 +275,21 @@ def test_a_tiny_terminal_is_no_fault(width: int) -> None:
 def test_a_cancelled_trial_is_not_complete() -> None:
     assert "6/8 2 cancelled" in drawn(rendering_sweeps.arms_table([SUMMARY], "test error"), 120)
     assert "8/8" in drawn(rendering_sweeps.arms_table([replace(SUMMARY, cancelled=0)], "test error"), 120)
+
+
+@pytest.mark.parametrize(
+    ("shared", "whole", "between"),
+    [((30, 30), (40, 40), "-20"), ((30, 30), (40, 50), "-20 to -10"), ((30, 30), (60, 60), None)],
+)
+def test_the_epochs_of_a_plan_add_up_over_its_arms(
+    shared: tuple[int, int], whole: tuple[int, int], between: str | None
+) -> None:
+    arms = tuple(ArmPlan(arm=name, trials=1, epochs_naive=40, epochs_shared=shared) for name in ("one", "other"))
+    lines = drawn(
+        rendering.plan_facts(replace(PLAN, arms=arms, epochs_naive=80, epochs_shared=whole)), 100
+    ).splitlines()
+    told = [line.split(maxsplit=2)[2].strip() for line in lines if "between arms" in line]
+    assert told == ([between] if between else [])
 
 
 def test_a_plan_says_how_long_the_start_takes() -> None:

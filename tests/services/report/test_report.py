@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import stories
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from playwright.sync_api import Page
 from sentences import absent
@@ -35,6 +36,8 @@ from sweeps.ledger.records import SweepStatus, TrialStatus
 from sweeps.results.frames import Frames
 from sweeps.results.load import load
 from sweeps.spec.measures import MEASURES
+from sweeps.spec.programs import program_from_dict
+from workers.config import to_dict
 
 pytestmark = pytest.mark.slow
 
@@ -320,6 +323,23 @@ def test_sweeps_of_other_programs_are_not_compared(
     story.begin().tell().end()
     with pytest.raises(
         OperationError, match=r"must train the same program .*, got l2: None and 0\.02; run `abel report` for each"
+    ):
+        write_report(settings, ["fig-s6a-digits", "other"])
+
+
+def test_sweeps_whose_arms_have_other_data_are_not_compared(
+    story: Story, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.begin().tell().end()
+    story.name = "other"
+    program = {**stories.PROGRAM, "data": {"kind": "digits"}}
+    monkeypatch.setattr(stories, "PROGRAM", program)
+    monkeypatch.setattr(
+        stories, "IDENTITY", replace(stories.IDENTITY, program=to_dict(program_from_dict(program)), data="e" * 64)
+    )
+    story.begin().tell().end()
+    with pytest.raises(
+        OperationError, match=r'must train the same program .*, got data: .*"digit_pairs".* and .*"digits"'
     ):
         write_report(settings, ["fig-s6a-digits", "other"])
 

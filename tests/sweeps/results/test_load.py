@@ -4,10 +4,12 @@ import math
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import stories
 from stories import Story
 
 from sweeps.ledger.entries import Batch
@@ -18,6 +20,9 @@ from sweeps.results.frames import CURVES, Frames, joined
 from sweeps.results.load import load
 from sweeps.results.robustness_tables import robustness
 from sweeps.results.summary import results_at_hand, trial_result
+from sweeps.results.values import Chance
+from sweeps.spec.programs import program_from_dict
+from workers.config import to_dict
 from workers.trajectory import TEST_ERROR
 
 
@@ -44,6 +49,33 @@ def test_a_row_per_trial_and_one_per_trial_epoch_and_metric(told: Story) -> None
         assert list(errors[row.id]) == curve
         assert trial["minimum_error"] == min(curve) == curve[trial["minimum_epoch"] - 1]
         assert trial["final_error"] == curve[-1]
+
+
+def test_each_trial_has_its_program_and_the_error_of_guessing_on_its_data(story: Story) -> None:
+    worst = {0.01: 90.0, 0.02: 90.0, 0.0: None, 0.5: 60.0}
+    programs = {l2: replace(program_from_dict(stories.PROGRAM), l2=l2) for l2 in worst}
+    varied = {
+        "grid-a": (0.01, {"program.l2": 0.01}),
+        "grid-b": (0.02, {"program.l2": 0.02}),
+        "old": (0.0, {}),
+        "own": (0.5, {}),
+    }
+    trials = [
+        replace(story.trials()[-1], number=number, name=name, program=programs[l2], settings=settings)
+        for number, (name, (l2, settings)) in enumerate(varied.items())
+    ]
+    identities = {
+        program: replace(
+            stories.IDENTITY, program=to_dict(program), metric=replace(stories.IDENTITY.metric, worst=worst[l2])
+        )
+        for l2, program in programs.items()
+    }
+    story.sweep_id = story.ledger.create_sweep("varied", {"name": "varied"}, trials, identities)
+    found = frames(story)
+    assert found.chance == Chance(guesses={"grid-a": 90.0, "grid-b": 90.0, "own": 60.0})
+    assert found.programs["grid-a"] == found.programs["grid-b"], "the grid is not part of the program"
+    assert len(set(found.programs.values())) == 3
+    assert set(joined({"a": found, "b": found}).chance.guesses) >= {"a: own", "b: own"}
 
 
 @pytest.mark.parametrize("asks", [{"figure": "layers"}, {"claims": {"tested": ["layers"]}}])
@@ -144,8 +176,10 @@ def test_a_value_that_is_not_finite_is_missing_in_its_curve(story: Story) -> Non
     found = frames(story)
     (diverged,) = found.trials.loc[found.trials["outcome"] == "diverged", "trial_id"]
     assert found.curve("train_loss")[diverged].isna().any()
-    assert found.counted(99.0).set_index("trial_id").loc[diverged, "final_error"] == 99.0
-    assert diverged not in set(found.counted(None)["trial_id"])
+    assert found.counted(None).set_index("trial_id").loc[diverged, "final_error"] == 99.0, "as the ledger says"
+    old = replace(found, chance=Chance())
+    assert old.counted(90.0).set_index("trial_id").loc[diverged, "final_error"] == 90.0
+    assert diverged not in set(old.counted(None)["trial_id"])
 
 
 def test_a_sweep_whose_plug_in_is_gone_can_be_read(told: Story, uninstall: Callable[[], None]) -> None:

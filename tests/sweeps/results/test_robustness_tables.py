@@ -14,7 +14,7 @@ from services.report.themes import svg
 from sweeps.results.axes import along
 from sweeps.results.frames import CURVE_COLUMNS, TRIAL_COLUMNS, Frames
 from sweeps.results.grids import Grid
-from sweeps.results.measures import measures
+from sweeps.results.measures import measures, near_chance
 from sweeps.results.robustness_tables import Robustness, ordered, robustness, robustness_findings
 
 RATES, FACTORS, SEEDS = (0.01, 0.1, 1.0), (0.1, 0.5), (0, 1, 2)
@@ -125,6 +125,18 @@ def test_an_arm_near_chance_is_named_and_ranked_last() -> None:
     assert absent(hopeless, "step is near chance", "96.5 %", "guessing has 99 %") == []
     assert abel.startswith("abel: over its 6 settings")
     assert absent(ranked, "abel, step", "no spread to compare", "step is last") == []
+
+
+def test_an_arm_is_near_chance_in_a_range_chosen_by_hand_if_it_may_be_no_better_than_guessing() -> None:
+    errors = np.array([[95.0, 95.4, 94.9], [97.0, 97.5, 97.2]])
+    table = Grid(
+        settings=((("schedule.x", 1),), (("schedule.x", 2),)), seeds=(0, 1, 2), errors=errors, decays=0 * errors
+    )
+    by_share, by_hand = replace(table, guessing=99.0), replace(table, guessing=99.0, is_by_hand=True)
+    assert near_chance(by_share) and not near_chance(by_hand)
+    assert near_chance(replace(by_hand, guessing=95.3)) and not near_chance(replace(table, is_by_hand=True))
+    lone = replace(by_hand, errors=errors[:, :1], decays=errors[:, :1], seeds=(0,))
+    assert not near_chance(lone) and near_chance(replace(lone, guessing=95.0))
 
 
 def test_an_arm_has_one_marker_in_every_panel_and_in_the_legend() -> None:

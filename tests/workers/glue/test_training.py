@@ -1,6 +1,6 @@
 """Fine-tuning on GLUE: what a segment promises, resuming, sharing, and what is refused before training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from workers.cohort import train
 from workers.fold import Member
 from workers.glue import compiled
 from workers.glue.albert import Albert
+from workers.glue.benchmark import GlueName
 from workers.glue.network import AlbertNet
 from workers.glue.scores import glue_scores
 from workers.glue.texts import GlueTexts
@@ -182,6 +183,35 @@ def test_pretrained_weights_are_where_training_starts(load: Callable[[Any], Any]
     np.testing.assert_array_equal(params["layer"]["up"]["kernel"], found.arrays["layer/up/kernel"])
     assert params["head"]["kernel"].shape == (16, 2)
     assert len({training.fingerprint, scratch.fingerprint, scratch.dataset.digest}) == 2
+
+
+def of_labels(training: Any, name: GlueName, *labels: Sequence[int]) -> Any:
+    """The training of another task, with test sets of these labels."""
+    tests = [replace(training.dataset.tests[0], labels=np.array(own)) for own in labels]
+    return replace(training, dataset=replace(training.dataset, name=name, tests=tuple(tests)))
+
+
+def test_a_diverged_trial_counts_as_the_best_constant_answer(load: Callable[[Any], Any]) -> None:
+    training = PROGRAM.task.build(PROGRAM, load)
+    assert training.metric.worst == 50.0  # five of ten phrases are good
+    seven = [1] * 7 + [0] * 3
+    wanted = {"sst2": 70.0, "rte": 70.0, "mrpc": 100 * 2 * 7 / (2 * 7 + 3), "cola": 0.0, "stsb": 0.0}
+    assert {name: of_labels(training, name, seven).metric.worst for name in wanted} == pytest.approx(wanted)
+    assert of_labels(training, "sst2", [0, 0, 0, 1]).metric.worst == 75.0
+    # One answer for both sets: the second class has 2 and 1 of four, the third 1 and 2.
+    assert of_labels(training, "mnli", [0, 1, 1, 2], [0, 1, 2, 2]).metric.worst == pytest.approx(37.5)
+    assert training.metric.worst_error == 50.0
+
+
+def test_mnli_is_the_mean_of_its_matched_and_mismatched_sets(load: Callable[[Any], Any]) -> None:
+    training = of_labels(PROGRAM.task.build(PROGRAM, load), "mnli", [0, 1, 2, 2], [0, 1])
+    right = [np.eye(3, dtype=np.float32)[test.labels] for test in training.dataset.tests]
+    matched = np.roll(right[0], 1, axis=1)
+    matched[0] = right[0][0]  # one of four
+    sums = compiled.GlueSums(*np.ones((3, 2), np.float32), {"w": np.float32(1)})
+    told = training.metrics([sums], tuple(compiled.GlueOutputs(np.ones(len(one)), one) for one in (matched, right[1])))
+    assert (told["accuracy_matched"], told["accuracy_mismatched"]) == (25.0, 100.0)
+    assert (told["glue_score"], told["accuracy"]) == (62.5, 62.5)
 
 
 def test_scores_are_trained_by_their_squared_error(load: Callable[[Any], Any], drawn: Any) -> None:

@@ -16,18 +16,20 @@ from sweeps.results.claims.robustness_evidence import Bound, Seen, points_text
 from sweeps.results.claims.trial_rows import (
     Row,
     Rows,
+    counted_rows,
     final_errors,
     finished_rows,
-    mean_over_seeds,
+    mean_count_over_seeds,
+    paired_gap,
     rows_of_kind,
-    seed_differences,
-    seed_means,
 )
-from sweeps.results.wording import signed
+from sweeps.results.confidence import level
+from sweeps.results.values import Interval
+from sweeps.results.wording import bounded
 from sweeps.spec.sections import Claim
 
 FIXED_RATE = ("constant", "simple")  # schedules that no bounce changes, in order of preference
-PAIRS = "finished trials of ABEL and of simple decay with one seed and one setting"
+PAIRS = "finished trials of ABEL and of simple decay with one program, one seed and one setting"
 
 
 def depth_of_bounce(evidence: Evidence, margin: float) -> Seen:
@@ -41,9 +43,9 @@ def depth_of_bounce(evidence: Evidence, margin: float) -> Seen:
 
 def decays_after_bounces(evidence: Evidence, margin: float) -> Seen:
     """Return how many decays after a bounce ABEL makes."""
-    counts = seed_means([(row, len(row["bounce_epochs"])) for row in rows_of_kind(finished_rows(evidence), "abel")])
-    found = mean_over_seeds(counts, "a finished trial of ABEL")
-    return Seen(found, f"ABEL decays {signed(found)} times after a bounce")
+    counts = [(row, float(len(row["bounce_epochs"]))) for row in rows_of_kind(finished_rows(evidence), "abel")]
+    found = mean_count_over_seeds(counts, "a finished trial of ABEL")
+    return Seen(found, f"ABEL decays {bounded(found)} times after a bounce")
 
 
 def other_rates(evidence: Evidence, margin: float) -> Seen:
@@ -51,17 +53,17 @@ def other_rates(evidence: Evidence, margin: float) -> Seen:
     rates = evidence.rates
     apart = [
         (one, float(np.count_nonzero(rates[one["trial_id"]].dropna() != rates[other["trial_id"]].dropna())))
-        for one, other in _pairs(finished_rows(evidence))
+        for one, other in _pairs(evidence, finished_rows(evidence))
     ]
-    found = mean_over_seeds(seed_means(apart), PAIRS)
-    return Seen(found, f"in {signed(found)} epochs ABEL's rate is not that of simple decay")
+    found = mean_count_over_seeds(apart, PAIRS)
+    return Seen(found, f"in {bounded(found)} epochs ABEL's rate is not that of simple decay")
 
 
 def apart_from_simple(evidence: Evidence, margin: float) -> Seen:
     """Return ABEL's final error minus simple decay's."""
-    pairs = _pairs(finished_rows(evidence))
+    pairs = _pairs(evidence, counted_rows(evidence))
     abel, simple = (final_errors(rows) for rows in zip(*pairs, strict=True)) if pairs else ({}, {})
-    found = mean_over_seeds(seed_differences(abel, simple), PAIRS)
+    found = paired_gap(abel, simple, PAIRS)
     return Seen(found, f"ABEL is {points_text(found)} above simple decay")
 
 
@@ -69,19 +71,24 @@ def better_than_guessing(evidence: Evidence, margin: float) -> Seen:
     """Return how far the final error, averaged over the schedules, is below that of guessing or of random actions."""
     if evidence.guessing is None:
         raise ValueError("needs the error of guessing, which is unknown")
-    gains = {seed: evidence.guessing - error for seed, error in final_errors(finished_rows(evidence)).items()}
-    found = mean_over_seeds(gains, "finished trials")
+    errors = final_errors(counted_rows(evidence))
+    if not errors:
+        raise ValueError("needs finished trials")
+    reached = level(list(errors.values())).interval()
+    found = Interval(*(evidence.guessing - bound for bound in (reached.value, reached.high, reached.low)))
     return Seen(found, f"the final error is {points_text(found)} below that of guessing, {evidence.guessing:.1f} %")
 
 
-def _pairs(rows: Rows) -> list[tuple[Row, Row]]:
-    """Return the trials of ABEL, each with that of simple decay of the same seed, setting and length."""
-    simple = {_place(row): row for row in rows_of_kind(rows, "simple")}
-    return [(row, simple[_place(row)]) for row in rows_of_kind(rows, "abel") if _place(row) in simple]
+def _pairs(evidence: Evidence, rows: Rows) -> list[tuple[Row, Row]]:
+    """Return the trials of ABEL, each with that of simple decay of the same program, seed, setting and length."""
+    programs = evidence.frames.programs
 
+    def place(row: Row) -> tuple[str, int, int, str]:
+        settings = repr(sorted(row["settings"].items()))
+        return programs.get(row["name"], ""), int(row["seed"]), int(row["epochs"]), settings
 
-def _place(row: Row) -> tuple[int, int, str]:
-    return int(row["seed"]), int(row["epochs"]), repr(sorted(row["settings"].items()))
+    simple = {place(row): row for row in rows_of_kind(rows, "simple")}
+    return [(row, simple[place(row)]) for row in rows_of_kind(rows, "abel") if place(row) in simple]
 
 
 def _below(number: float) -> Bound:

@@ -43,14 +43,27 @@ def test_a_worker_of_several_hosts_needs_a_cluster(spec: SweepSpec, tmp_path: Pa
         placing.place(settings, Request(spec="fig-s6a-digits"), wide)
 
 
-def test_trials_are_compared_by_one_metric_of_one_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("highest", "scaled", "got"),
+    [
+        ((100.0, 200.0), False, "mean_return in 0..100, mean_return in 0..200"),
+        (
+            (100.0, 100.0),
+            True,
+            "mean_return in 0..100 of minatar: breakout, mean_return in 0..100 of minatar: space_invaders",
+        ),
+    ],
+)
+def test_trials_are_compared_by_one_metric_of_one_range_and_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, highest: tuple[float, float], scaled: bool, got: str
+) -> None:
     spec = load_spec("table-2-rl-mini")
     given = spec.to_dict()
     other = given["arms"]["linear"] | {"program": {"data": {"kind": "minatar", "game": "breakout"}}}
     both = parse_document(given | {"arms": given["arms"] | {"other": other}})
 
     def identities(programs: list[Any], *given: Any) -> dict[Any, Identity]:
-        highest = {"breakout": 100.0, "space_invaders": 200.0}
+        ends = dict(zip(("breakout", "space_invaders"), highest, strict=True))
         return {
             program: Identity(
                 program={"batch_size": program.batch_size},
@@ -58,14 +71,19 @@ def test_trials_are_compared_by_one_metric_of_one_range(tmp_path: Path, monkeypa
                 examples=10**6,
                 numerics={"devices": "1"},
                 code="",
-                metric=Metric(name="mean_return", label="return", bounds=(0.0, highest[program.data.game])),
+                metric=Metric(
+                    name="mean_return",
+                    label="return",
+                    bounds=(0.0, ends[program.data.game]),
+                    scale=f"minatar: {program.data.game}" if scaled else "",
+                ),
             )
             for program in programs
         }
 
     monkeypatch.setattr(placing, "identities_here", identities)
     settings = Settings.from_env({"ABEL_HOME": str(tmp_path)})
-    rule = r"must be compared by one metric, got mean_return in 0..100, mean_return in 0..200; give each a sweep of its own"
+    rule = f"must be compared by one metric, got {got}; give each a sweep of its own"
     with pytest.raises(OperationError, match=rule):
         placing.place(settings, Request(spec="table-2-rl-mini"), both)
     assert len(placing.place(settings, Request(spec="table-2-rl-mini"), spec).identities) == 1

@@ -11,6 +11,7 @@ import pytest
 from services.report.findings import unheard
 from sweeps.results.claims.decay_time import decay_time
 from sweeps.results.frames import CURVE_COLUMNS, Frames
+from sweeps.results.values import Chance
 
 
 def trial(kind: str, seed: int, error: float, epoch: int | None = None, **more: Any) -> dict[str, Any]:
@@ -83,6 +84,9 @@ def test_a_diverged_trial_counts_as_guessing() -> None:
     assert numbers.paired.errors == {0: (50, 20), 1: (90, 90)}
     (said,) = unheard(shown, 90.0)
     assert said.endswith("They count as guessing, 90 % test error, wherever errors are averaged or compared.")
+    (name,) = shown.trials.loc[shown.trials["outcome"] == "diverged", "name"].tolist()[:1]
+    (said,) = unheard(replace(shown, chance=Chance(guesses={name: 60.0})), 90.0)
+    assert "They count as guessing, 60 or 90 % test error" in said, "on the data of each"
 
 
 def replace_outcome(row: Mapping[str, Any], outcome: str) -> dict[str, Any]:

@@ -1,0 +1,55 @@
+"""Specs whose task measures its metric every few epochs: nothing may read a repeated value."""
+
+from typing import Any
+
+import pytest
+
+from sweeps.spec.sweep import SpecError, load_spec, parse_document
+
+EVERY = "the task measures its metric every 5 epochs and repeats it in between"
+
+
+def spec(arm: dict[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
+    """The small translation, of 10 epochs with BLEU after 5 and 10, with another arm of a grid."""
+    given = load_spec("table-2-nlp-mini").to_dict()
+    schedule = {"kind": "constant", "warmup_epochs": 1}
+    other = {"schedule": schedule, "grid": {"schedule.learning_rate": [1e-3, 3e-3, 1e-2]}} | (arm or {})
+    return given | {"arms": {"other": other, **given["arms"]}} | parts
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (spec(epochs=12), [f"epochs: must be a multiple of 5, as {EVERY}, got 12"]),
+        (spec({"epochs": 7}), [f"arms.other.epochs: must be a multiple of 5, as {EVERY}, got 7"]),
+        (
+            spec({"halving": {"grace_epochs": 4}}),
+            [f"arms.other.halving.grace_epochs: must be a multiple of 5, as {EVERY}, got 4"],
+        ),
+        (
+            spec({"schedule": {"kind": "abel", "decay_factor": 0.1, "last_decay_epoch": None, "gain_threshold": 0.1}}),
+            [
+                "arms.other.schedule.gain_threshold: must be left out, as training may then end at an epoch with a repeated "
+                f"metric: {EVERY}, got 0.1"
+            ],
+        ),
+        (
+            spec(check={"error": "selected"}),
+            [
+                "check.error: must be minimum or final, as the epoch with the lowest training loss may have a repeated metric: "
+                f"{EVERY}, got selected"
+            ],
+        ),
+    ],
+)
+def test_what_would_read_a_repeated_value_is_refused_once(given: dict[str, Any], expected: list[str]) -> None:
+    with pytest.raises(SpecError) as raised:
+        parse_document(given)
+    assert raised.value.faults == expected
+
+
+def test_what_reads_new_values_alone_is_valid() -> None:
+    assert parse_document(spec({"halving": {"grace_epochs": 5}, "epochs": 20})).count() > 0
+    task = {"kind": "translate", "segment_steps": 72, "bleu_every": 1}
+    program = load_spec("table-2-nlp-mini").to_dict()["program"] | {"task": task}
+    assert parse_document(spec({"epochs": 7}, program=program, check={"error": "selected"})).count() > 0
