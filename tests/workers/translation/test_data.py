@@ -1,5 +1,6 @@
 """Parallel texts: where they come from, their subwords, and every way in which they cannot be used."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from parallel_texts import SOURCE, TARGET, made_up, texts_in, write_pairs
 from tfds_files import TfdsWriter
 
 from workers.data import DataError, DataMissing
-from workers.translation import PAD, text_pairs
-from workers.translation.corpus import PairTokens, ParallelCorpus
+from workers.translation import PAD, pairs, text_pairs
+from workers.translation.corpus import PairTokens, ParallelCorpus, encoded
 from workers.translation.subwords import Subwords, trained_model
 from workers.translation.text_pairs import TextPairs
 
@@ -139,6 +140,36 @@ def test_separators_inside_a_sentence_do_not_split_it(given: dict[str, Any], tmp
         file.write_bytes(file.read_bytes().replace(b" ", "\u2028".encode()).replace(b"\n", b"\x0b\r\n"))
     found = pairs_of(given).load(tmp_path)
     assert len(found.train) + found.left_out == len(expected.train) + expected.left_out
+
+
+def test_blocks_of_any_size_give_the_same_corpus(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = pairs_of(given, back_translated=["made-up/test"]).load(tmp_path).digest
+    monkeypatch.setattr(pairs, "_BLOCK", 7)
+    assert pairs_of(given, back_translated=["made-up/test"]).load(tmp_path).digest == expected
+    with_an_empty_side(tmp_path)
+    with pytest.raises(DataError, match="both sides of pair 120 must have text"):
+        pairs_of(given).load(tmp_path)
+
+
+def test_loading_holds_neither_texts_nor_an_object_for_each_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 4000
+    made = made_up(count)
+    subwords = Subwords(trained_model([text for pair in made[:120] for text in pair], 40), "made-up")
+    write_pairs(tmp_path / "long", made)
+    del made
+    monkeypatch.setattr(pairs, "_BLOCK", 100)
+    tracemalloc.start()
+    source = pairs.open_pairs("long", ("en", "de"), tmp_path)
+    found, left_out = encoded([source], [count], subwords, 64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(found), left_out, found.tokens.dtype) == (count, 0, np.uint16)
+    kept = found.tokens.nbytes + found.starts.nbytes
+    assert kept < peak < kept + 60 * count  # an object for each pair is over 100 bytes
 
 
 def without_a_line(directory: Path) -> None:
