@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,9 @@ def word_for_word(pairs: Sequence[TextPair]) -> Callable[[str], str]:
 def baselines(data: Any, folder: Path) -> dict[str, float]:
     """Return the BLEU of copying the source, and of translating word for word."""
     train, test = (open_pairs(place, data.languages, folder) for place in (data.train[0], data.test))
-    seen, unseen = texts_of(train, 0, data.subset), texts_of(test, 0, data.test_subset)
+    seen, unseen = (
+        list(chain.from_iterable(texts_of(*one))) for one in ((train, data.subset), (test, data.test_subset))
+    )
     translate, references = word_for_word(seen), [pair.target for pair in unseen]
     return {
         "copying the source": bleu([pair.source for pair in unseen], references),

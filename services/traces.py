@@ -33,8 +33,12 @@ def traced(settings: Settings, say: Callable[[str], None]) -> "Iterator[TracerPr
         provider = None if settings.traces_url is None else _provider(settings.traces_url)
     except ValueError as error:  # of the settings, or of variables that the exporter reads itself
         say(str(error))
-    except ImportError:
-        say("there are no traces: OTEL_EXPORTER_OTLP_ENDPOINT needs the packages of abel-sweeps[traces]")
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "opentelemetry"
+        reason = "are not installed" if missing else f"cannot be imported: {error}"
+        say(
+            f"there are no traces: OTEL_EXPORTER_OTLP_ENDPOINT needs the packages of abel-sweeps[traces], which {reason}"
+        )
     if provider is None:
         yield None
         return

@@ -82,7 +82,7 @@ DOORS = {
     "ruamel": ("sweeps/spec/yaml.py",),
     "sacrebleu": ("workers/translation/scores.py",),
     "safetensors": ("workers/glue/weights.py",),
-    "sentencepiece": ("workers/translation/*", "workers/glue/pieces.py"),
+    "sentencepiece": ("workers/text/vocabulary.py",),
     "sklearn": ("workers/glue/scores.py",),
     "starlette": ("services/api/*",),
     "scipy": ("sweeps/results/*", "sweeps/spec/sampling.py", "workers/glue/scores.py"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 from desks import NoJobs, serving
+from imports import fail_import
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider as TracerProvider
 from stories import Story
@@ -163,6 +164,24 @@ def test_what_is_wrong_with_the_endpoint_is_said_and_ends_nothing(tmp_path: Path
     with traced(Settings.from_env(given), said.append) as tracers, spanned("reconcile"):
         assert tracers is None
     assert said == ["OTEL_EXPORTER_OTLP_ENDPOINT: must be an http:// or https:// URL with a host, got 'collector:4318'"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ModuleNotFoundError("No module named 'x'", name="opentelemetry.exporter"), "which are not installed"),
+        (ImportError("libz.so: cannot open"), "which cannot be imported: libz.so: cannot open"),
+        (ModuleNotFoundError("No module named 'google'", name="google"), "be imported: No module named 'google'"),
+    ],
+)
+def test_packages_that_do_not_import_are_said_with_the_reason(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: ImportError, reason: str
+) -> None:
+    fail_import(monkeypatch, "opentelemetry.exporter", error)
+    said: list[str] = []
+    with traced(settings, said.append) as tracers:
+        assert tracers is None
+    assert len(said) == 1 and said[0].endswith(reason)
 
 
 def test_a_variable_for_traces_alone_holds_the_whole_url() -> None:

@@ -41,7 +41,7 @@ class Atari:
         """Return the game; nothing is read from `data_dir`.
 
         Raises:
-            DataError: ale-py is not installed.
+            DataError: ale-py is not installed, or does not import.
             ValueError: ale-py has no such game, or its returns are neither known nor given.
         """
         from workers.games import emulator  # ale-py, an optional extra

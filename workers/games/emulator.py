@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from workers.games.environment import Environment, ReturnRange, check_game, needs_extra
+from workers.games.environment import Environment, ReturnRange, check_game, extra_failure
 
 SIDE = 84  # pixels
 STACK = 4  # screens in an observation
@@ -159,7 +159,7 @@ def atari_game(name: str, returns: ReturnRange | None) -> EmulatedGame:
     """Return a game by name.
 
     Raises:
-        DataError: ale-py is not installed.
+        DataError: ale-py is not installed, or does not import.
         ValueError: ale-py has no such game, or its returns are None.
     """
     ale_py = _ale_py(name)
@@ -195,6 +195,6 @@ def _ale_py(name: str) -> Any:
     try:
         import ale_py
     except ImportError as error:
-        raise needs_extra(f"data atari: {name}", "ale-py") from error
+        raise extra_failure(f"data atari: {name}", "ale-py", error) from error
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # else it prints what it loads
     return ale_py

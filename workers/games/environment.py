@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from workers.config import require
 from workers.data import DataError
+from workers.data.libraries import import_failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,6 @@ def check_game(game: str, known: Iterable[str]) -> None:
         raise ValueError(f"game must be the name of a game in lower case, got {game!r}; {rule}")
 
 
-def needs_extra(name: str, package: str) -> DataError:
-    """Return the error for a source whose package is not installed."""
-    return DataError(f"{name} needs {package}, which is not installed: pip install 'abel-sweeps[games]'")
+def extra_failure(name: str, package: str, error: ImportError) -> DataError:
+    """Return the error for a source whose package is not installed, or does not import."""
+    return import_failure(name, package, error, "'abel-sweeps[games]'")

@@ -35,7 +35,7 @@ class MinAtar:
         """Return the game; nothing is read from `data_dir`.
 
         Raises:
-            DataError: gymnax is not installed.
+            DataError: gymnax is not installed, or does not import.
         """
         from workers.games import minatar_games  # JAX, which reading a spec does not need
 

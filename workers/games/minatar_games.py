@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from workers.games.environment import Environment, ReturnRange, needs_extra
+from workers.games.environment import Environment, ReturnRange, extra_failure
 
 _CLASSES = {
     "asterix": "MinAsterix",
@@ -64,12 +64,12 @@ def minatar_game(name: str, returns: ReturnRange) -> TracedGame:
     """Return a game by name.
 
     Raises:
-        DataError: gymnax is not installed.
+        DataError: gymnax is not installed, or does not import.
     """
     try:
         from gymnax.environments import minatar
     except ImportError as error:
-        raise needs_extra(f"data minatar: {name}", "gymnax") from error
+        raise extra_failure(f"data minatar: {name}", "gymnax", error) from error
     rules = getattr(minatar, _CLASSES[name])()
     version = importlib.metadata.version("gymnax")
     digest = hashlib.sha256(f"minatar {name}, gymnax {version}".encode()).hexdigest()

@@ -51,6 +51,7 @@ class TsvLayout:
         extra_columns: whether rows without a header may have more columns.
         index: name of a column of numbers that joined files are sorted by; empty if they are not.
         skips_short_rows: whether rows with too few columns are left out, as GLUE's reference code does.
+        has_empty_seconds: whether second sentences may be empty.
     """
 
     folder: str
@@ -63,6 +64,7 @@ class TsvLayout:
     extra_columns: bool = False
     index: str = ""
     skips_short_rows: bool = False
+    has_empty_seconds: bool = False
 
 
 TSV_LAYOUTS: Mapping[GlueName, TsvLayout] = {
@@ -72,7 +74,13 @@ TSV_LAYOUTS: Mapping[GlueName, TsvLayout] = {
         label="gold_label",
         classes=("entailment", "neutral", "contradiction"),
     ),
-    "qqp": TsvLayout(folder="QQP", sentences=("question1", "question2"), label="is_duplicate", skips_short_rows=True),
+    "qqp": TsvLayout(
+        folder="QQP",
+        sentences=("question1", "question2"),
+        label="is_duplicate",
+        skips_short_rows=True,
+        has_empty_seconds=True,  # two training rows have none, also in TensorFlow Datasets
+    ),
     "qnli": TsvLayout(folder="QNLI", sentences=("question", "sentence"), classes=_ENTAILMENT),
     "sst2": TsvLayout(folder="SST-2", sentences=("sentence",)),
     "cola": TsvLayout(
@@ -84,8 +92,8 @@ TSV_LAYOUTS: Mapping[GlueName, TsvLayout] = {
     ),
     "stsb": TsvLayout(
         folder="STS-B",
-        train=(("train.tsv",), ("sts-train.tsv",)),
-        tests=((("dev.tsv",), ("sts-dev.tsv",)),),
+        train=(("train.tsv",), ("sts-train.tsv",), ("sts-train.csv",)),  # the original's .csv are tab-separated, too
+        tests=((("dev.tsv",), ("sts-dev.tsv",), ("sts-dev.csv",)),),
         label="score",
         classes=(),
         columns=("genre", "file", "year", "index", "score", "sentence1", "sentence2"),

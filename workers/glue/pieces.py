@@ -5,19 +5,17 @@ Axes: N examples, T positions.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from workers.data import DataError, DataMissing
 from workers.glue.reading import LabelledSentences
+from workers.text.vocabulary import PieceModel, trained_pieces
 
 _SPACE = "\u2581"  # how SentencePiece writes a space
 _NARROW = 2**16
@@ -46,44 +44,45 @@ class Vocabulary:
 
     Args:
         lower_case: whether texts are written in lower case first, as for all of ALBERT's models.
+        name: what errors call it.
     """
 
     model: bytes
     lower_case: bool = True
+    name: str = "the vocabulary"
 
     @cached_property
-    def _processor(self) -> Any:
-        import sentencepiece
-
-        return sentencepiece.SentencePieceProcessor(model_proto=self.model)
+    def opened(self) -> PieceModel:
+        """The model; raises `DataError` if the bytes are none."""
+        return PieceModel(self.model, self.name)
 
     @property
     def size(self) -> int:
         """Number of pieces."""
-        return int(self._processor.get_piece_size())
+        return self.opened.size
 
     @property
     def digest(self) -> str:
         """sha256 (hex) of the model."""
-        return hashlib.sha256(self.model).hexdigest()
+        return self.opened.digest
 
     def encoded(self, text: str) -> list[int]:
         """Return the pieces of a text, as ALBERT's code does: a comma after a digit is a piece of its own."""
-        cleaned, processor, found = _cleaned(text, self.lower_case), self._processor, list[int]()
-        for piece in processor.encode(cleaned, out_type=str):
+        found = list[int]()
+        for piece in self.opened.pieces(_cleaned(text, self.lower_case)):
             parts = self._without_comma(piece) if piece[-1:] == "," and piece[-2:-1].isdigit() else [piece]
-            found += [processor.piece_to_id(part) for part in parts]
+            found += map(self.opened.number, parts)
         return found
 
     def _without_comma(self, piece: str) -> list[str]:
-        parts: list[str] = self._processor.encode(piece[:-1].replace(_SPACE, ""), out_type=str)
+        parts = self.opened.pieces(piece[:-1].replace(_SPACE, ""))
         if piece[0] != _SPACE and parts[0][0] == _SPACE:
             parts = parts[1:] if len(parts[0]) == 1 else [parts[0][1:], *parts[1:]]
         return [*parts, piece[-1]]
 
     def rows(self, sentences: LabelledSentences, max_length: int) -> Iterator[tuple[list[int], int]]:
         """Yield the pieces of each example and the position of its second sentence."""
-        begins, ends = (self._processor.piece_to_id(piece) for piece in ("[CLS]", "[SEP]"))
+        begins, ends = map(self.opened.number, ("[CLS]", "[SEP]"))
         for index, first in enumerate(sentences.firsts):
             one = self.encoded(first)
             if sentences.seconds is None:
@@ -123,12 +122,8 @@ def read_vocabulary(name: str, data_dir: Path | None, *, lower_case: bool) -> Vo
     if not file.is_file():
         rule = "must be the SentencePiece file of the model, below the data directory"
         raise DataMissing(f"data.vocabulary {rule}, got {name!r}, and {file} does not exist")
-    found = Vocabulary(model=file.read_bytes(), lower_case=lower_case)
-    try:
-        size = found.size
-    except RuntimeError:
-        raise DataError(f"data.vocabulary: {file} must be a SentencePiece model, which it is not") from None
-    if size < 1 or {"[CLS]", "[SEP]"} - {found._processor.id_to_piece(number) for number in range(size)}:
+    found = Vocabulary(model=file.read_bytes(), lower_case=lower_case, name=f"data.vocabulary: {file}")
+    if {"[CLS]", "[SEP]"} - set(map(found.opened.piece, range(found.size))):
         raise DataError(f"data.vocabulary: {file} must have the pieces [CLS] and [SEP], which it lacks")
     return found
 
@@ -139,27 +134,10 @@ def trained_vocabulary(texts: Sequence[str], size: int, *, lower_case: bool) -> 
     Raises:
         DataError: the texts do not give that many pieces.
     """
-    import sentencepiece
-
-    written = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter([_cleaned(text, lower_case) for text in texts]),
-            model_writer=written,
-            vocab_size=size,
-            pad_id=0,
-            unk_id=1,
-            bos_id=-1,
-            eos_id=-1,
-            control_symbols=["[CLS]", "[SEP]"],
-            user_defined_symbols=["[MASK]"],
-            num_threads=1,  # with more, the pieces could depend on which is first
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        text = " ".join(str(error).split()).rpartition("] ")[2]
-        raise DataError(f"data.vocabulary_size must fit {len(texts)} training texts, got {size}: {text}") from None
-    return Vocabulary(model=written.getvalue(), lower_case=lower_case)
+    special = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1}
+    symbols = {"control_symbols": ["[CLS]", "[SEP]"], "user_defined_symbols": ["[MASK]"]}
+    model = trained_pieces((_cleaned(text, lower_case) for text in texts), size, **special, **symbols)
+    return Vocabulary(model=model, lower_case=lower_case)
 
 
 def _cleaned(text: str, lower_case: bool) -> str:

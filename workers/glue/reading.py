@@ -6,8 +6,6 @@ train.firsts[0], train.labels[0]
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from workers.data import DataError, DataMissing
 from workers.data.tfds import open_prepared
 from workers.glue.benchmark import TFDS_SENTENCES, TFDS_TESTS, TSV_LAYOUTS, GlueName, TsvLayout
+from workers.text.lines import decoded_text, lines_of
 
 _MOST_SCORE = 5.0  # of STS-B
 
@@ -117,7 +116,7 @@ def _read_tsv(layout: TsvLayout, files: Sequence[Path]) -> LabelledSentences:
 
 def _rows(layout: TsvLayout, file: Path) -> Iterator[tuple[int, str, str, float]]:
     """Yield each row's index, or 0, its first sentence, its second, or "", and its label."""
-    lines = _lines(file)
+    lines = list(lines_of(file))
     columns, begins = _header(layout, file, lines)
     wanted = [columns.index(one) for one in layout.sentences]
     label, index = columns.index(layout.label), columns.index(layout.index) if layout.index else None
@@ -127,24 +126,20 @@ def _rows(layout: TsvLayout, file: Path) -> Iterator[tuple[int, str, str, float]
             if layout.skips_short_rows and len(cells) < len(columns):
                 continue
             raise DataError(f"{file}:{number}: must have {len(columns)} columns, got {len(cells)}")
-        first, *second = (cells[one].strip() for one in wanted)
+        sentences = [cells[one].strip() for one in wanted]
+        if (empty := _empty(layout, sentences)) is not None:
+            raise DataError(f"{file}:{number}: {layout.sentences[empty]} must have text, got {cells[wanted[empty]]!r}")
         value = _label(layout, cells[label].strip(), file, number)
         place = 0 if index is None else _index(cells[index], file, number)
-        yield place, first, second[0] if second else "", value
+        yield place, sentences[0], sentences[1] if len(sentences) > 1 else "", value
 
 
-def _lines(file: Path) -> list[str]:
-    """Return the lines, split at line feeds alone: sentences contain other characters that `splitlines` would split at."""
-    opened: Any = gzip.open if file.suffix == ".gz" else open
-    try:
-        with opened(file, "rt", encoding="utf-8-sig", newline="") as stream:
-            text = stream.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{file}: cannot be read: {error}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: must be UTF-8 text, the byte at {error.start} is not") from None
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines[:-1] if lines and not lines[-1] else lines
+def _empty(layout: TsvLayout, sentences: Sequence[str]) -> int | None:
+    """Return the position of a sentence without text that the task does not have, None if there is none."""
+    for place, sentence in enumerate(sentences):
+        if not sentence.strip() and not (place and layout.has_empty_seconds):
+            return place
+    return None
 
 
 def _header(layout: TsvLayout, file: Path, lines: Sequence[str]) -> tuple[tuple[str, ...], int]:
@@ -184,7 +179,11 @@ def _read_tfds(builder: Any, name: GlueName, split: str) -> LabelledSentences:
         raise DataError(f"glue/{name} must have a split {split!r}, got {', '.join(builder.info.splits)}")
     source = builder.as_data_source(split=split)
     examples = source.__getitems__(list(range(len(source))))
-    texts = [[_text(name, example[one]) for example in examples] for one in TFDS_SENTENCES[name]]
+    texts = [[decoded_text(example[one], f"glue/{name}") for example in examples] for one in TFDS_SENTENCES[name]]
+    for number, sentences in enumerate(zip(*texts, strict=True)):
+        if (empty := _empty(TSV_LAYOUTS[name], sentences)) is not None:
+            where = f"glue/{name}: {TFDS_SENTENCES[name][empty]} of example {number} of split {split!r}"
+            raise DataError(f"{where} must have text, got {sentences[empty]!r}")
     classes = TSV_LAYOUTS[name].classes
     labels = np.array([example["label"] for example in examples], np.int32 if classes else np.float32)
     most = len(classes) - 1 if classes else _MOST_SCORE
@@ -192,10 +191,3 @@ def _read_tfds(builder: Any, name: GlueName, split: str) -> LabelledSentences:
         found = f"{labels.min():g}..{labels.max():g}" if len(labels) else "no example"
         raise DataError(f"glue/{name}: labels of split {split!r} must lie in 0..{most:g}, got {found}")
     return LabelledSentences(firsts=texts[0], seconds=texts[1] if len(texts) > 1 else None, labels=labels)
-
-
-def _text(name: str, value: Any) -> str:
-    try:
-        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-    except UnicodeDecodeError:
-        raise DataError(f"glue/{name}: sentences must be UTF-8, got {value[:80]!r}") from None

@@ -72,6 +72,7 @@ def bound_glue(task: Glue, program: GlueProgram, load: Load) -> GlueTraining:
         weights=weights,
         numbers=hyper_numbers(program),
         segment_examples=task.segment_examples,
+        save_every_steps=task.save_every_steps,
     )
 
 
@@ -84,6 +85,7 @@ class GlueTraining:
     weights: LoadedWeights | None
     numbers: dict[str, float]
     segment_examples: int
+    save_every_steps: int | None = None
 
     @property
     def metric(self) -> Metric:
@@ -112,8 +114,9 @@ class GlueTraining:
         return as_arrays(self.numbers)
 
     def stretches(self, steps: int) -> list[tuple[int, int]]:
-        """Return the parts of a segment after which it can be left: all of it."""
-        return [(0, steps)]
+        """Return the parts of a segment after which it can be left: all of it, or `save_every_steps` at a time."""
+        every = self.save_every_steps or steps
+        return [(first, min(first + every, steps)) for first in range(0, steps, every)]
 
     def init(self, key: jax.Array) -> GlueState:
         """Return the state before the first segment."""

@@ -10,10 +10,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from workers.data import DataError, DataMissing
+from workers.data.libraries import import_failure
 from workers.glue.tf_checkpoint import tf_variables
 
 HEAD = "head/"  # the parameters of the task, which no checkpoint has
@@ -139,24 +141,28 @@ def write_safetensors(file: Path, params: Mapping[str, np.ndarray]) -> None:
     Args:
         params: by our path, such as "layer/query/kernel".
     """
-    from safetensors.numpy import save_file
-
     arrays = {}
     for path, name in _NAMES.items():
         array = np.asarray(params[path], np.float32)
         arrays[name.safetensors] = np.ascontiguousarray(array.T if name.transposed else array)
-    save_file(arrays, file, metadata={"format": "pt"})
+    _library().numpy.save_file(arrays, file, metadata={"format": "pt"})
 
 
 def _safetensors(file: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+    library = _library()
     try:
-        stored = load_file(file)
-    except (SafetensorError, ValueError) as error:
+        stored: dict[str, np.ndarray] = library.numpy.load_file(file)
+    except (library.SafetensorError, ValueError) as error:
         raise DataError(f"{file}: must be a safetensors file, and is damaged or of another kind: {error}") from None
     return {name.removeprefix("albert."): array for name, array in stored.items()}
+
+
+def _library() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise import_failure("weights in .safetensors", "safetensors", error, "safetensors") from error
+    return safetensors
 
 
 def _tensorflow(prefix: Path) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from workers.config import Program, is_inside, require
+from workers.config import Program, added, is_inside, require
 from workers.contracts import Load
 from workers.glue.albert import Albert
 from workers.glue.texts import GlueTexts
@@ -43,9 +43,12 @@ class Glue:
     program: ClassVar = GlueProgram
     kind: Literal["glue"] = "glue"
     segment_examples: int = 8000  # examples between two records; what remains of the last batch is left out
+    save_every_steps: int | None = added(None)  # a segment can be left after so many; null: only after all
 
     def __post_init__(self) -> None:
         require(self.segment_examples >= 1, "segment_examples", "be at least 1", self.segment_examples)
+        holds = self.save_every_steps is None or self.save_every_steps >= 1
+        require(holds, "save_every_steps", "be at least 1, or null", self.save_every_steps)
 
     def build(self, program: GlueProgram, load: Load) -> GlueTraining:
         """Bind the task to a program and its data."""

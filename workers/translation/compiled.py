@@ -107,13 +107,13 @@ def translated_batch(
 ) -> jax.Array:
     """Return the translations that a beam search finds, i32[B, length]."""
     network = network_of(recipe, update.evaluated(recipe.optimizer, params, slots))
-    repeated = jnp.repeat(sources_BS, beams, axis=0)
-    encoded = jnp.repeat(network.encode(mesh.split(sources_BS)), beams, axis=0)
+    sources_BS = mesh.split(sources_BS)
+    source = network.source(network.encode(sources_BS), sources_BS)
 
     def following(cache: Cache, sequences: jax.Array, place: jax.Array) -> tuple[jax.Array, Cache]:
-        return network.next_logits(cache, repeated, sequences[:, place], place)
+        return network.next_logits(cache, source, sequences[:, place], place)
 
-    cache = network.cache(encoded, length)
+    cache = network.cache(len(sources_BS) * beams, length)
     found = beam_search(following, cache, len(sources_BS), beams=beams, length=length, end=end, alpha=alpha)
     return mesh.everywhere(found)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,8 +14,6 @@ from workers.data import DataError
 from workers.translation import PAD
 from workers.translation.pairs import PairSource, texts_of
 from workers.translation.subwords import Subwords
-
-BLOCK = 20_000  # pairs that are read and encoded at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,9 +86,9 @@ class ParallelCorpus:
         """sha256 (hex) over the vocabulary's file, the buckets, all tokens and the references."""
         hashed = hashlib.sha256(repr((self.subwords.digest, self.buckets, self.references)).encode())
         for part in (self.train, self.test):
-            for array in (part.tokens, part.starts):
-                hashed.update(f"{array.dtype.str}{array.shape}".encode())
-                hashed.update(np.ascontiguousarray(array).data)
+            for numbers in (part.tokens, part.starts):
+                hashed.update(f"{numbers.dtype.str}{numbers.shape}".encode())
+                hashed.update(np.ascontiguousarray(numbers).data)
         return hashed.hexdigest()
 
 
@@ -97,30 +96,25 @@ def encoded(
     sources: Sequence[PairSource], counts: Sequence[int], subwords: Subwords, longest: int | None = None
 ) -> tuple[PairTokens, int]:
     """Return the tokens of the first so many pairs of each source, and how many were left out as longer than `longest`."""
-    dtype = np.uint16 if subwords.size <= 2**16 else np.int32
-    tokens: list[np.ndarray] = []
-    lengths: list[int] = []
+    tokens = array.array("H" if subwords.size <= 2**16 else "i")  # they grow in place, two or four bytes a token
+    lengths = array.array("i")
     left_out = 0
     for pair in _encoded_pairs(sources, counts, subwords):
         if longest is not None and max(map(len, pair)) > longest:
             left_out += 1
             continue
-        tokens.append(np.array([token for side in pair for token in side], dtype))
-        lengths.extend(map(len, pair))
-    starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
-    return PairTokens(tokens=np.concatenate([np.empty(0, dtype), *tokens]), starts=starts), left_out
-
-
-def blocks(source: PairSource, count: int) -> Iterator[tuple[int, int]]:
-    """Yield the first position and the number of pairs of each block of a source."""
-    yield from ((start, min(BLOCK, count - start)) for start in range(0, count, BLOCK))
+        for side in pair:
+            tokens.extend(side)
+            lengths.append(len(side))
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return PairTokens(tokens=np.asarray(tokens), starts=starts), left_out
 
 
 def _encoded_pairs(
     sources: Sequence[PairSource], counts: Sequence[int], subwords: Subwords
 ) -> Iterable[tuple[list[int], list[int]]]:
     for source, total in zip(sources, counts, strict=True):
-        for start, count in blocks(source, total):
-            found = texts_of(source, start, count)
+        for found in texts_of(source, total):
             sides = (subwords.encode([pair[side] for pair in found]) for side in (0, 1))
             yield from zip(*sides, strict=True)

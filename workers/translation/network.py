@@ -2,7 +2,8 @@
 
 As in Flax's WMT example: norms before the blocks and at both ends, sinusoidal positions, no biases in attention, embeddings drawn
 from normal(1), and logits divided by the square root of the width.
-Axes: B rows, S source tokens, T target tokens, Q queries, H heads, F features of a head, D features, V vocabulary.
+Axes: B sources, R rows of a search, S source tokens, T target tokens, Q queries, H heads, F features of a head, D features,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from workers.translation.encoder_decoder import EncoderDecoder
 _HIDDEN = -1e10  # a logit of attention that leaves a token out
 _WAVELENGTHS = 10_000.0
 
-Cache = list[dict[str, jax.Array]]  # by layer, f32[B, T or S, H, F]: keys and values, and those of the source
+Cache = list[dict[str, jax.Array]]  # by layer, f32[R, T, H, F]: keys and values of the tokens so far
+Source = list[
+    tuple[jax.Array, jax.Array, jax.Array]
+]  # by layer: keys and values, f32[B, S, H, F], what is seen, bool[B, 1, S]
 
 
 class _Attention(nnx.Module):
@@ -93,11 +97,15 @@ class _DecoderBlock(nnx.Module):
     def __call__(
         self, x_BTD: jax.Array, own: tuple[jax.Array, ...], source: tuple[jax.Array, ...], normed: jax.Array
     ) -> jax.Array:
-        """Return the output; `own` and `source` are keys, values and what is seen of them, `normed` is `norm(x_BTD)`."""
-        x_BTD = x_BTD + self.attention(normed, *own)
+        """Return the output; `own` and `source` are keys, values and what is seen of them, `normed` is `norm(x_BTD)`.
+
+        In a search, the rows of a source follow each other, and are so many queries to it.
+        """
+        shape, sources = x_BTD.shape, source[0].shape[0]
+        x_BTD = (x_BTD + self.attention(normed, *own)).reshape(sources, -1, shape[-1])
         x_BTD = x_BTD + self.source_attention(self.source_norm(x_BTD), *source)
         output: jax.Array = x_BTD + self.mlp(self.mlp_norm(x_BTD))
-        return output
+        return output.reshape(shape)
 
 
 class TranslationNetwork(nnx.Module):
@@ -130,39 +138,42 @@ class TranslationNetwork(nnx.Module):
         """Return logits_BTV of the tokens that follow each of the inputs."""
         length = inputs_BT.shape[1]
         x_BTD = self.embedding(inputs_BT) + sinusoids(length, self.width)
-        before, seen = jnp.tril(jnp.ones((1, length, length), bool)), (sources_BS != PAD)[:, None]
-        for block in self._blocks("decoder"):
+        before = jnp.tril(jnp.ones((1, length, length), bool))
+        for block, source in zip(self._blocks("decoder"), self.source(encoded_BSD, sources_BS), strict=True):
             normed = block.norm(x_BTD)
             own = (*block.attention.keys_values(normed), before)
-            x_BTD = block(x_BTD, own, (*block.source_attention.keys_values(encoded_BSD), seen), normed)
+            x_BTD = block(x_BTD, own, source, normed)
         return self._logits(x_BTD)
 
-    def cache(self, encoded_BSD: jax.Array, length: int) -> Cache:
-        """Return what `next_logits` remembers of a source and of at most so many tokens, none yet."""
-        rows, _, width = encoded_BSD.shape
-        empty = jnp.zeros((rows, length, self.heads, width // self.heads), encoded_BSD.dtype)
-        found = []
-        for block in self._blocks("decoder"):
-            keys, values = block.source_attention.keys_values(encoded_BSD)
-            found.append({"key": empty, "value": empty, "source_key": keys, "source_value": values})
-        return found
+    def source(self, encoded_BSD: jax.Array, sources_BS: jax.Array) -> Source:
+        """Return what the decoder attends to of encoded sources, which is the same for all tokens and beams."""
+        seen = (sources_BS != PAD)[:, None]
+        blocks = self._blocks("decoder")
+        return [(*block.source_attention.keys_values(encoded_BSD), seen) for block in blocks]
+
+    def cache(self, rows: int, length: int) -> Cache:
+        """Return what `next_logits` remembers of at most so many tokens, none yet."""
+        empty = jnp.zeros((rows, length, self.heads, self.width // self.heads))
+        return [{"key": empty, "value": empty} for _ in range(self.layers)]
 
     def next_logits(
-        self, cache: Cache, sources_BS: jax.Array, token_B: jax.Array, place: jax.Array
+        self, cache: Cache, source: Source, token_R: jax.Array, place: jax.Array
     ) -> tuple[jax.Array, Cache]:
-        """Return logits_BV of the token that follows one at a place, from 0, and the cache with it."""
+        """Return logits_RV of the token that follows one at a place, from 0, and the cache with it.
+
+        Each source has as many rows as any other, one after another.
+        """
         length = cache[0]["key"].shape[1]
-        x_BTD = self.embedding(token_B[:, None]) + sinusoids(length, self.width)[place]
-        until, seen = (jnp.arange(length) <= place)[None, None], (sources_BS != PAD)[:, None]
+        x_RTD = self.embedding(token_R[:, None]) + sinusoids(length, self.width)[place]
+        until = (jnp.arange(length) <= place)[None, None]
         after = []
-        for block, kept in zip(self._blocks("decoder"), cache, strict=True):
-            normed = block.norm(x_BTD)
+        for block, kept, given in zip(self._blocks("decoder"), cache, source, strict=True):
+            normed = block.norm(x_RTD)
             named = zip(("key", "value"), block.attention.keys_values(normed), strict=True)
-            kept = kept | {name: kept[name].at[:, place].set(new[:, 0]) for name, new in named}
-            source = (kept["source_key"], kept["source_value"], seen)
-            x_BTD = block(x_BTD, (kept["key"], kept["value"], until), source, normed)
+            kept = {name: kept[name].at[:, place].set(new[:, 0]) for name, new in named}
+            x_RTD = block(x_RTD, (kept["key"], kept["value"], until), given, normed)
             after.append(kept)
-        return self._logits(x_BTD)[:, 0], after
+        return self._logits(x_RTD)[:, 0], after
 
     def _blocks(self, side: str) -> list[Any]:
         return [getattr(self, f"{side}_{layer}") for layer in range(self.layers)]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from workers.data import DataError, DataMissing
 from workers.data.tfds import open_prepared
 from workers.data.translations import translated_languages
+from workers.text.lines import decoded_text, lines_of
 
+_BLOCK = 20_000  # pairs that are read at a time
 TFDS = "tfds:"  # before NAME@SPLIT
 
 
@@ -23,23 +24,28 @@ class TextPair(NamedTuple):
 
 
 class TextFiles:
-    """The pairs of two text files, `PLACE.SOURCE` and `PLACE.TARGET`, each plain or gzipped (`.gz`)."""
+    """The pairs of two text files, `PLACE.SOURCE` and `PLACE.TARGET`, each plain or gzipped (`.gz`).
+
+    Their text is not kept in memory: whoever asks for pairs reads the files.
+    """
 
     def __init__(self, place: str, languages: tuple[str, str], data_dir: Path | None) -> None:
         self.name = place
-        files = [_file(place, language, data_dir) for language in languages]
-        self._sides = [_lines(file) for file in files]
-        first, second = map(len, self._sides)
+        self._files = [_file(place, language, data_dir) for language in languages]
+        first, second = (sum(1 for _ in lines_of(file)) for file in self._files)
         if first != second:
             rule = "must have one line for each of the other"
-            raise DataError(f"{files[0]} and {files[1]}: {rule}, got {first} and {second} lines")
+            raise DataError(f"{self._files[0]} and {self._files[1]}: {rule}, got {first} and {second} lines")
+        self._pairs = first
 
     def __len__(self) -> int:
-        return len(self._sides[0])
+        return self._pairs
 
-    def read(self, numbers: range) -> Iterator[TextPair]:
-        """Yield the pairs at these positions, from 0."""
-        yield from (TextPair(self._sides[0][number], self._sides[1][number]) for number in numbers)
+    def blocks(self, count: int) -> Iterator[list[TextPair]]:
+        """Yield the first so many pairs, a block at a time."""
+        pairs = zip(*map(lines_of, self._files), strict=True)
+        for start in range(0, count, _BLOCK):
+            yield [TextPair(*pair) for pair in islice(pairs, min(_BLOCK, count - start))]
 
 
 class TfdsPairs:
@@ -62,10 +68,13 @@ class TfdsPairs:
     def __len__(self) -> int:
         return len(self._source)
 
-    def read(self, numbers: range) -> Iterator[TextPair]:
-        """Yield the pairs at these positions, from 0."""
-        for example in self._source.__getitems__(list(numbers)):
-            yield TextPair(*(_text(self.name, example[language]) for language in self._languages))
+    def blocks(self, count: int) -> Iterator[list[TextPair]]:
+        """Yield the first so many pairs, a block at a time."""
+        for start in range(0, count, _BLOCK):
+            examples = self._source.__getitems__(list(range(start, min(start + _BLOCK, count))))
+            yield [
+                TextPair(*(decoded_text(one[language], self.name) for language in self._languages)) for one in examples
+            ]
 
 
 PairSource = TextFiles | TfdsPairs
@@ -87,17 +96,20 @@ def open_pairs(place: str, languages: tuple[str, str], data_dir: Path | None) ->
     return found
 
 
-def texts_of(source: PairSource, start: int, count: int) -> list[TextPair]:
-    """Return some pairs, without spaces at either end.
+def texts_of(source: PairSource, count: int) -> Iterator[list[TextPair]]:
+    """Yield the first so many pairs, a block at a time, without spaces at either end.
 
     Raises:
         DataError: a side of a pair is empty.
     """
-    found = [TextPair(*(side.strip() for side in pair)) for pair in source.read(range(start, start + count))]
-    for number, pair in enumerate(found, start=start + 1):
-        if not all(pair):
-            raise DataError(f"{source.name}: both sides of pair {number} must have text, got {tuple(pair)!r}")
-    return found
+    seen = 0
+    for block in source.blocks(count):
+        found = [TextPair(*(side.strip() for side in pair)) for pair in block]
+        for number, pair in enumerate(found, start=seen + 1):
+            if not all(pair):
+                raise DataError(f"{source.name}: both sides of pair {number} must have text, got {tuple(pair)!r}")
+        seen += len(found)
+        yield found
 
 
 def _file(place: str, language: str, data_dir: Path | None) -> Path:
@@ -109,22 +121,3 @@ def _file(place: str, language: str, data_dir: Path | None) -> Path:
     if found is None:
         raise DataMissing(f"{plain}: does not exist, and neither does {zipped.name}")
     return found
-
-
-def _lines(file: Path) -> list[str]:
-    """Return the lines of a file; only a newline ends one, as texts contain other separators that Python splits at."""
-    try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: must be UTF-8, got byte {error.object[error.start]:#04x} at {error.start}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{file}: cannot be read: {error}") from None
-    return text.removesuffix("\n").split("\n") if text else []
-
-
-def _text(name: str, value: Any) -> str:
-    try:
-        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-    except UnicodeDecodeError:
-        raise DataError(f"{name}: must be UTF-8, got {value[:80]!r}") from None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 _CHARACTERS = 10_000_000  # of the texts that a vocabulary is trained on, as in Flax's example
 _VOCABULARY_SIZE = 32_000
-_VOCABULARIES = "vocabularies"  # folder of trained vocabularies in the data directory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +37,7 @@ class TextPairs:
     test: str  # source of the test pairs
     subset: int | None = None  # use only the first `subset` pairs of each source of `train`; null for all
     test_subset: int | None = None  # use only the first `test_subset` test pairs; null for all
-    vocabulary: str | None = None  # path in the data directory of a sentencepiece model; null to train one on `train`
+    vocabulary: str | None = None  # path in the data directory of a SentencePiece model; null to train one on `train`
     vocabulary_size: int = _VOCABULARY_SIZE  # tokens of a vocabulary that is trained
     buckets: tuple[int, ...] = (16, 32, 64, 128, 256)  # lengths of rows in tokens; longer training pairs are left out
 
@@ -105,24 +103,14 @@ class TextPairs:
 
     def _trained(self, sources: Sequence[PairSource], data_dir: Path | None) -> bytes:
         """Return the model trained on the texts, from the data directory if one of the same texts is kept there."""
-        import sentencepiece
-
+        from workers.text.kept import kept_model
+        from workers.text.vocabulary import trainer_version
         from workers.translation.subwords import trained_model
 
         texts = list(_sampled(sources, [_count(source, self.subset, "subset") for source in sources]))
-        named = hashlib.sha256(repr((sentencepiece.__version__, self.vocabulary_size)).encode())
+        named = hashlib.sha256(repr((trainer_version(), self.vocabulary_size)).encode())
         named.update("\n".join(texts).encode())
-        kept = None if data_dir is None else Path(data_dir) / _VOCABULARIES / f"{named.hexdigest()[:32]}.model"
-        if kept is not None and kept.is_file():
-            return kept.read_bytes()
-        model = trained_model(texts, self.vocabulary_size)
-        if kept is not None:
-            with suppress(OSError):  # a data directory may be read-only: every process then trains its own, the same
-                kept.parent.mkdir(exist_ok=True)
-                draft = kept.with_suffix(f".{os.getpid()}")
-                draft.write_bytes(model)
-                draft.replace(kept)
-        return model
+        return kept_model(data_dir, named.hexdigest(), lambda: trained_model(texts, self.vocabulary_size))
 
 
 _RULE = "name text files inside the data directory or tfds:NAME@SPLIT"
@@ -143,25 +131,19 @@ def _count(source: PairSource, subset: int | None, field: str) -> int:
 
 def _sampled(sources: Sequence[PairSource], counts: Sequence[int]) -> Iterator[str]:
     """Yield both sides of pairs, in equal shares of every source, up to the number of characters that a vocabulary needs."""
-    from workers.translation.corpus import blocks
     from workers.translation.pairs import texts_of
 
     share = _CHARACTERS // len(sources)
     for source, total in zip(sources, counts, strict=True):
         taken = 0
-        for start, count in blocks(source, total):
-            for pair in texts_of(source, start, count):
-                yield from pair
-                taken += sum(map(len, pair))
-                if taken >= share:
-                    break
+        for pair in chain.from_iterable(texts_of(source, total)):
+            yield from pair
+            taken += sum(map(len, pair))
             if taken >= share:
                 break
 
 
 def _targets(source: PairSource, total: int) -> Iterator[str]:
-    from workers.translation.corpus import blocks
     from workers.translation.pairs import texts_of
 
-    for start, count in blocks(source, total):
-        yield from (pair.target for pair in texts_of(source, start, count))
+    yield from (pair.target for pair in chain.from_iterable(texts_of(source, total)))

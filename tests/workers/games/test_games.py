@@ -1,11 +1,10 @@
 """MinAtar's and Atari's games: what they give, the same bits when a place is gone to again, and what is refused."""
 
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from imports import fail_import
 
 from workers.data import DataError
 from workers.games.atari import Atari
@@ -110,10 +109,25 @@ def test_a_game_whose_returns_are_not_known_needs_them() -> None:
         Atari(game="boxing", returns=(1.0, 0.0, 0.0))
 
 
-@pytest.mark.parametrize(("source", "module"), [(Atari(), "ale_py"), (MinAtar(), "gymnax.environments")])
+GAMES = pytest.mark.parametrize(("source", "module"), [(Atari(), "ale_py"), (MinAtar(), "gymnax")])
+
+
+@GAMES
 def test_without_the_extra_the_error_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, source: Atari | MinAtar, module: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
+    fail_import(monkeypatch, module, ModuleNotFoundError(f"No module named '{module}'", name=module))
     with pytest.raises(DataError, match=r"which is not installed: pip install 'abel-sweeps\[games\]'"):
+        source.load()
+
+
+@GAMES
+@pytest.mark.parametrize(
+    "error", [ImportError("libz.so: cannot open"), ModuleNotFoundError("No module named 'chex'", name="chex")]
+)
+def test_an_extra_that_is_broken_shows_why(
+    monkeypatch: pytest.MonkeyPatch, source: Atari | MinAtar, module: str, error: ImportError
+) -> None:
+    fail_import(monkeypatch, module, error)
+    with pytest.raises(DataError, match=f"installed but cannot be imported: {type(error).__name__}: {error}"):
         source.load()

@@ -96,9 +96,17 @@ def test_rte_is_joined_and_sorted_and_cola_tests_on_both_domains(tmp_path: Path)
         ("sst2", ("sentence\tlabel", "one\ttwo\t1"), r"train.tsv:2: must have 2 columns, got 3"),
         ("sst2", ("text\tlabel", "one\t1"), r"must have a header with the columns sentence, got text, label"),
         ("sst2", ("sentence\tlabel", "one\t2"), r"train.tsv:2: label must be one of 0, 1, got '2'"),
-        ("stsb", ("main\tfile\t2012\t1\t5.5\tone\ttwo",), r"train.tsv:1: score must be a number in 0..5, got '5.5'"),
+        (
+            "stsb",
+            ("main\tfile\t2012\t1\t5.5\tone\ttwo",),
+            r"sts-train.csv:1: score must be a number in 0..5, got '5.5'",
+        ),
         ("cola", ("gj04\t1\tOne.",), r"train.tsv:1: must have 4 columns, got 3"),
         ("qqp", ("id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate",), r"must have at least one row, got none"),
+        ("sst2", ("sentence\tlabel", "one\t1", "\t1"), r"train.tsv:3: sentence must have text, got ''"),
+        ("cola", ("gj04\t1\t\tOne.", "gj04\t0\t*\t \u00a0 "), r"train.tsv:2: sentence must have text, got ' .xa0 '"),
+        ("mrpc", (ROWS["mrpc"][0], "1\t2\t3\tone\t "), r"train.tsv:2: #2 String must have text, got ' '"),
+        ("qqp", (ROWS["qqp"][0], "1\t2\t3\t\ttwo\t0"), r"train.tsv:2: question1 must have text, got ''"),
     ],
 )
 def test_files_with_other_columns_are_refused(
@@ -107,6 +115,24 @@ def test_files_with_other_columns_are_refused(
     lay_out(tmp_path, name, rows)
     with pytest.raises(DataError, match=message):
         sentences_of_tsv(name, tmp_path)
+
+
+def test_a_second_question_of_qqp_may_be_empty(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    lay_out(tmp_path, "qqp", (ROWS["qqp"][0], "1\t2\t3\tthe cat\t\t0"))
+    (train, _) = sentences_of_tsv("qqp", tmp_path)
+    assert (train.firsts, train.seconds) == (["the cat"], [""])
+    (encoded,) = vocabulary.encode_all([train], 20)
+    begins, ends = 2, 3
+    assert encoded.pieces.tolist() == [[begins, *vocabulary.encoded("the cat"), ends, ends]]
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv"])
+def test_stsb_is_read_under_the_names_of_its_release(tmp_path: Path, suffix: str) -> None:
+    (place := tmp_path / "glue" / "STS-B").mkdir(parents=True)
+    for file in ("sts-train", "sts-dev", "sts-test"):
+        (place / f"{file}.{suffix}").write_text("\n".join(ROWS["stsb"]) + "\n")
+    train, (test,) = sentences_of_tsv("stsb", tmp_path)
+    assert train.labels.tolist() == test.labels.tolist() == LABELS["stsb"]
 
 
 def test_a_damaged_file_and_a_wrong_index_are_named(tmp_path: Path) -> None:
@@ -137,7 +163,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataMissing, match=r"must have dev.tsv or in_domain_dev.tsv and out_of_domain_dev.tsv"):
         sentences_of_tsv("cola", tmp_path)
     (tmp_path / "glue" / "CoLA" / "train.tsv").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match="must be UTF-8 text, the byte at 0 is not"):
+    with pytest.raises(DataError, match=r"train.tsv:1: must be UTF-8 text, got 0xff as byte 1 of the line"):
         sentences_of_tsv("cola", tmp_path)
 
 
@@ -159,24 +185,33 @@ def test_tfds_sets_are_read_as_the_files_are(tmp_path: Path, tfds_writer: TfdsWr
         sentences_of_tfds("qnli", tmp_path)
 
 
+def test_a_sentence_without_text_in_a_tfds_set_is_refused(tmp_path: Path, tfds_writer: TfdsWriter) -> None:
+    text = {"pythonClassName": f"{FEATURES}text_feature.Text", "text": {}}
+    examples = [{"sentence": text.encode(), "label": n, "idx": n} for n, text in enumerate(("some", " "))]
+    tfds_writer.write(
+        "glue/sst2", {"train": examples, "validation": examples}, {"sentence": text, "label": tfds_writer.label(2)}
+    )
+    with pytest.raises(DataError, match="glue/sst2: sentence of example 1 of split 'train' must have text, got ' '"):
+        sentences_of_tfds("sst2", tmp_path)
+
+
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
     return trained_vocabulary(TEXTS, 44, lower_case=True)
 
 
 def test_a_trained_vocabulary_has_albert_s_special_pieces_and_the_same_bits_again(vocabulary: Vocabulary) -> None:
-    assert [vocabulary._processor.id_to_piece(n) for n in range(5)] == ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
+    assert [vocabulary.opened.piece(n) for n in range(5)] == ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
     assert (vocabulary.size, trained_vocabulary(TEXTS, 44, lower_case=True).model) == (44, vocabulary.model)
     with pytest.raises(
-        DataError, match="vocabulary_size must fit 120 training texts, got 5000: Vocabulary size too high"
+        DataError, match="vocabulary_size must fit the training texts, got 5000: Vocabulary size too high"
     ):
         trained_vocabulary(TEXTS, 5000, lower_case=True)
 
 
 def test_texts_are_cleaned_and_a_comma_after_a_digit_stands_alone(vocabulary: Vocabulary) -> None:
     assert vocabulary.encoded(" The  C\u00e4t\tsat") == vocabulary.encoded("the cat sat")
-    processor = vocabulary._processor
-    pieces = [processor.id_to_piece(number) for number in vocabulary.encoded("3 dogs, 12,000 birds")]
+    pieces = [vocabulary.opened.piece(number) for number in vocabulary.encoded("3 dogs, 12,000 birds")]
     assert not [piece for piece in pieces if len(piece) > 1 and piece.endswith(",") and piece[-2].isdigit()]
     assert "".join(pieces).replace("\u2581", " ").split() == ["3", "dogs,", "12,000", "birds"]
 
@@ -205,7 +240,7 @@ def test_a_vocabulary_file_is_read_or_refused(tmp_path: Path, vocabulary: Vocabu
     ):
         read_vocabulary("other.model", tmp_path, lower_case=True)
     (tmp_path / "other.model").write_bytes(b"no model")
-    with pytest.raises(DataError, match="must be a SentencePiece model, which it is not"):
+    with pytest.raises(DataError, match=r"other.model: must be a SentencePiece model, got 8 bytes that are none"):
         read_vocabulary("other.model", tmp_path, lower_case=True)
 
 

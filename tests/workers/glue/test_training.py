@@ -17,6 +17,7 @@ from sklearn import metrics
 
 from abel.schedules import SCHEDULES
 from workers.cohort import train
+from workers.config import to_dict
 from workers.fold import Member
 from workers.glue import compiled
 from workers.glue.albert import Albert
@@ -27,7 +28,7 @@ from workers.glue.texts import GlueTexts
 from workers.glue.weights import PretrainedWeights
 from workers.optimizers.adam import Adam
 from workers.optimizers.sgd import Sgd
-from workers.reports import Cohort, Forked, Record
+from workers.reports import Cohort, Forked, Partway, Record
 from workers.tasks.glue import Glue, GlueProgram
 from workers.workshop import Workshop
 
@@ -141,9 +142,9 @@ def members(*kinds: str) -> tuple[Member, ...]:
     return tuple(Member(trial=kind, schedule=SCHEDULES[kind](learning_rate=0.01, **settings[kind])) for kind in kinds)
 
 
-def cohort(workshop: Workshop, *kinds: str) -> Cohort:
-    identity = workshop.identity(PROGRAM)
-    return Cohort(program=PROGRAM, identity=identity, seed=3, epochs=4, members=members(*kinds))
+def cohort(workshop: Workshop, *kinds: str, program: GlueProgram = PROGRAM) -> Cohort:
+    identity = workshop.identity(program)
+    return Cohort(program=program, identity=identity, seed=3, epochs=4, members=members(*kinds))
 
 
 def test_a_run_that_stops_anywhere_goes_on_with_the_same_bits(tmp_path: Path, data_dir: Path) -> None:
@@ -158,6 +159,33 @@ def test_a_run_that_stops_anywhere_goes_on_with_the_same_bits(tmp_path: Path, da
         ) as reports:
             seen += [next(report for report in reports if isinstance(report, Record) and not report.replay)]
     assert bits_of(seen) == expected
+
+
+def test_a_worker_that_leaves_inside_a_segment_goes_on_with_the_same_bits(tmp_path: Path, data_dir: Path) -> None:
+    program = replace(PROGRAM, task=Glue(segment_examples=16, save_every_steps=1))
+    whole = Workshop(checkpoints=tmp_path / "whole", data_dir=data_dir)
+    expected = bits_of(train(cohort(whole, "linear", program=program), whole))
+    workshop, left = Workshop(checkpoints=tmp_path / "left", data_dir=data_dir), []
+    given = cohort(workshop, "linear", program=program)
+    for report in train(given, workshop):
+        left.append(report)
+        if isinstance(report, Partway) and (report.epoch, report.step) == (2, 1):
+            workshop.leaving.set()
+    seen = tuple(report.observation for report in left if isinstance(report, Record))
+    assert len(seen) == 1  # it left inside the second of four
+    other = Workshop(checkpoints=tmp_path / "left", data_dir=data_dir)
+    rest = list(train(replace(given, observations=seen), other))
+    assert not any(report.replay for report in rest if isinstance(report, Record))
+    assert bits_of([*left, *rest]) == expected
+
+
+def test_where_a_segment_can_be_left(load: Callable[[Any], Any]) -> None:
+    task = Glue(segment_examples=40, save_every_steps=2)
+    assert task.build(replace(PROGRAM, task=task), load).stretches(5) == [(0, 2), (2, 4), (4, 5)]
+    assert PROGRAM.task.build(PROGRAM, load).stretches(5) == [(0, 5)]
+    assert "save_every_steps" not in to_dict(PROGRAM)["task"]  # programs from before keep their keys
+    with pytest.raises(ValueError, match="save_every_steps must be at least 1, or null, got 0"):
+        Glue(save_every_steps=0)
 
 
 def test_sharing_changes_no_bit(tmp_path: Path, data_dir: Path) -> None:

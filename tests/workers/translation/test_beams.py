@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +12,16 @@ import pytest
 from flax import nnx
 
 from workers.optimizers.sgd import Sgd
+from workers.translation import compiled
 from workers.translation.beams import beam_search
 from workers.translation.compiled import TranslationRecipe, network_of
 from workers.translation.encoder_decoder import EncoderDecoder
-from workers.translation.network import Cache, TranslationNetwork, shifted
+from workers.translation.network import Cache, Source, TranslationNetwork, shifted
 
 END, VOCABULARY, LENGTH = 1, 4, 3
 ALPHA = 0.6
+FIELDS = EncoderDecoder(layers=1, width=16, heads=2, mlp=32)
+RECIPE = TranslationRecipe(model=FIELDS, vocabulary=20, optimizer=Sgd())
 
 
 def log_probabilities(seed: int) -> np.ndarray:
@@ -62,36 +67,45 @@ def test_a_sequence_that_never_ends_fills_its_row() -> None:
 @pytest.fixture(scope="module")
 def network() -> TranslationNetwork:
     """A network of random weights, whose sentences do not end at once and differ from each other."""
-    fields, random = EncoderDecoder(layers=1, width=16, heads=2, mlp=32), np.random.default_rng(4)
-    shapes = nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: TranslationNetwork(fields, 20, nnx.Rngs(0)))))
+    random = np.random.default_rng(4)
+    shapes = nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: TranslationNetwork(FIELDS, 20, nnx.Rngs(0)))))
     params = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), jnp.float32), shapes)
     params["embedding"]["embedding"] = params["embedding"]["embedding"].at[: END + 1].set(0.0) * 0.3
-    return network_of(TranslationRecipe(model=fields, vocabulary=20, optimizer=Sgd()), params)
+    return network_of(RECIPE, params)
 
 
-def test_a_search_with_the_cache_finds_what_one_without_finds(network: TranslationNetwork) -> None:
+def test_a_search_finds_what_one_without_a_cache_and_one_that_moves_all_find(network: TranslationNetwork) -> None:
     rows, beams, length = 3, 4, 6
     sources = np.random.default_rng(0).integers(2, 20, size=(rows, 5))
     sources[0, 3:] = 0
     repeated = jnp.repeat(jnp.asarray(sources), beams, axis=0)
 
     @jax.jit
-    def both() -> list[jax.Array]:
-        encoded = network.encode(repeated)
+    def all_three() -> list[jax.Array]:
+        encoded, cache = network.encode(repeated), network.cache(rows * beams, length)
+        source = network.source(network.encode(jnp.asarray(sources)), jnp.asarray(sources))
 
         def cached(cache: Cache, sequences: jax.Array, place: jax.Array) -> tuple[jax.Array, Cache]:
-            return network.next_logits(cache, repeated, sequences[:, place], place)
+            return network.next_logits(cache, source, sequences[:, place], place)
+
+        def moved(both: tuple[Cache, Source], sequences: jax.Array, place: jax.Array) -> tuple[jax.Array, Any]:
+            logits, cache = network.next_logits(*both, sequences[:, place], place)
+            return logits, (cache, both[1])
 
         def uncached(cache: None, sequences: jax.Array, place: jax.Array) -> tuple[jax.Array, None]:
             return network.decode(encoded, repeated, sequences[:, :-1])[:, place], cache
 
         return [
             beam_search(following, cache, rows, beams=beams, length=length, end=END, alpha=ALPHA)
-            for following, cache in ((cached, network.cache(encoded, length)), (uncached, None))
+            for following, cache in (
+                (cached, cache),
+                (moved, (cache, network.source(encoded, repeated))),
+                (uncached, None),
+            )
         ]
 
-    found, expected = both()
-    assert found.tolist() == expected.tolist()
+    found, moved, expected = all_three()
+    assert found.tolist() == moved.tolist() == expected.tolist()
     assert len({tuple(row) for row in found.tolist()}) > 1 and len(np.unique(found)) > 3
 
 
@@ -101,11 +115,28 @@ def test_one_token_at_a_time_gives_the_logits_of_the_whole(network: TranslationN
 
     @jax.jit
     def both() -> tuple[jax.Array, jax.Array]:
-        cache, inputs, found = network.cache(network.encode(sources), 5), shifted(targets), []
+        cache, source = network.cache(2, 5), network.source(network.encode(sources), sources)
+        inputs, found = shifted(targets), []
         for place in range(5):
-            logits, cache = network.next_logits(cache, sources, inputs[:, place], jnp.asarray(place))
+            logits, cache = network.next_logits(cache, source, inputs[:, place], jnp.asarray(place))
             found.append(logits)
         return jnp.stack(found, axis=1), network(sources, targets)
 
     found, whole = both()
     np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_search_moves_nothing_that_its_beams_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[tuple[int, ...]] = []
+
+    def search(following: Any, cache: Any, rows: int, **settings: Any) -> jax.Array:
+        moved.extend(leaf.shape for leaf in jax.tree.leaves(cache))
+        return beam_search(following, cache, rows, **settings)
+
+    monkeypatch.setattr(compiled, "beam_search", search)
+    hyper = {name: np.float32(value) for name, value in Sgd().hyper().items()}
+    params, slots = jax.eval_shape(partial(compiled.initial_weights, RECIPE), hyper, jax.random.key(0))
+    translate = partial(compiled.translated_batch, RECIPE, beams=4, length=6, end=END, alpha=ALPHA)
+    found = jax.eval_shape(translate, params, slots, jax.ShapeDtypeStruct((3, 5), jnp.int32))
+    assert found.shape == (3, 6)
+    assert moved == [(3 * 4, 6, 2, 8)] * 2  # keys and values of the one layer, of the tokens so far

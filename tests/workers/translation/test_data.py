@@ -1,5 +1,6 @@
 """Parallel texts: where they come from, their subwords, and every way in which they cannot be used."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from parallel_texts import SOURCE, TARGET, made_up, texts_in, write_pairs
 from tfds_files import TfdsWriter
 
 from workers.data import DataError, DataMissing
-from workers.translation import PAD, text_pairs
-from workers.translation.corpus import PairTokens, ParallelCorpus
+from workers.translation import PAD, pairs, text_pairs
+from workers.translation.corpus import PairTokens, ParallelCorpus, encoded
 from workers.translation.subwords import Subwords, trained_model
 from workers.translation.text_pairs import TextPairs
 
@@ -80,6 +81,9 @@ def test_a_vocabulary_is_trained_once_with_the_same_bits(
     (kept,) = (tmp_path / "vocabularies").iterdir()
     again = trained_model([text for pair in made_up(120) for text in pair], 40)
     assert again == kept.read_bytes()
+    kept.write_bytes(trained_model([text for pair in made_up(120) for text in pair], 39))  # whole, but another
+    assert pairs_of(given).load(tmp_path).digest == first.digest
+    assert again == kept.read_bytes()
     monkeypatch.setattr("workers.translation.subwords.trained_model", None)
     assert pairs_of(given).load(tmp_path).digest == first.digest
 
@@ -129,6 +133,45 @@ def test_a_tfds_set_gives_what_the_same_texts_in_files_give(
     assert pairs_of(given, **sources).load(tmp_path).digest == pairs_of(given).load(tmp_path).digest
 
 
+def test_separators_inside_a_sentence_do_not_split_it(given: dict[str, Any], tmp_path: Path) -> None:
+    expected = pairs_of(given).load(tmp_path)
+    for side in ("en", "de"):
+        file = tmp_path / "made-up" / f"train.{side}"
+        file.write_bytes(file.read_bytes().replace(b" ", "\u2028".encode()).replace(b"\n", b"\x0b\r\n"))
+    found = pairs_of(given).load(tmp_path)
+    assert len(found.train) + found.left_out == len(expected.train) + expected.left_out
+
+
+def test_blocks_of_any_size_give_the_same_corpus(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = pairs_of(given, back_translated=["made-up/test"]).load(tmp_path).digest
+    monkeypatch.setattr(pairs, "_BLOCK", 7)
+    assert pairs_of(given, back_translated=["made-up/test"]).load(tmp_path).digest == expected
+    with_an_empty_side(tmp_path)
+    with pytest.raises(DataError, match="both sides of pair 120 must have text"):
+        pairs_of(given).load(tmp_path)
+
+
+def test_loading_holds_neither_texts_nor_an_object_for_each_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 4000
+    made = made_up(count)
+    subwords = Subwords(trained_model([text for pair in made[:120] for text in pair], 40), "made-up")
+    write_pairs(tmp_path / "long", made)
+    del made
+    monkeypatch.setattr(pairs, "_BLOCK", 100)
+    tracemalloc.start()
+    source = pairs.open_pairs("long", ("en", "de"), tmp_path)
+    found, left_out = encoded([source], [count], subwords, 64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(found), left_out, found.tokens.dtype) == (count, 0, np.uint16)
+    kept = found.tokens.nbytes + found.starts.nbytes
+    assert kept < peak < kept + 60 * count  # an object for each pair is over 100 bytes
+
+
 def without_a_line(directory: Path) -> None:
     file = directory / "made-up" / "train.de"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
@@ -159,7 +202,7 @@ def with_a_flipped_byte(directory: Path) -> None:
     [
         (without_a_line, r"train\.en and .*train\.de: must have one line for each of the other, got 120 and 119 lines"),
         (with_an_empty_side, r"made-up/train: both sides of pair 120 must have text, got \('red cat', ''\)"),
-        (in_latin_1, r"train\.de: must be UTF-8, got byte 0xe4 at 1"),
+        (in_latin_1, r"train\.de:1: must be UTF-8 text, got 0xe4 as byte 2 of the line"),
         (broken_off, r"test\.de\.gz: cannot be read"),
         (with_a_flipped_byte, r"test\.de\.gz: cannot be read"),
         (lambda directory: write_pairs(directory / "made-up" / "train", []), "must have at least one pair"),
@@ -178,7 +221,7 @@ def test_texts_that_cannot_be_used(
     [
         ({"train": ["other"]}, r"other\.en: does not exist, and neither does other\.en\.gz"),
         ({"vocabulary": "own.model"}, r"own\.model: the vocabulary does not exist; leave vocabulary out to train one"),
-        ({"vocabulary": "made-up/train.en"}, "must be a sentencepiece model"),
+        ({"vocabulary": "made-up/train.en"}, "must be a SentencePiece model"),
         ({"vocabulary_size": 5000}, "vocabulary_size must fit the training texts, got 5000: .*<= "),
         ({"subset": 121}, "made-up/train: subset must be at most 120, the number of its pairs, got 121"),
         ({"buckets": [2]}, "at most 2 tokens, the longest of buckets; all 120 are longer"),
