@@ -147,13 +147,17 @@ def clips(program: PpoProgram) -> Iterator[float]:
         yield training.metrics([sums], training.evaluate(state))["surrogate_clip"]
 
 
-def test_the_clip_is_a_function_of_the_rates_so_far_and_of_a_field_of_the_program(tmp_path: Path) -> None:
+def test_the_clip_follows_the_rates_so_far_or_the_loops_or_stays(tmp_path: Path) -> None:
     assert list(clips(SMALL)) == pytest.approx([0.1, 0.05])
-    fixed = replace(SMALL, clip_follows_rate=False)
+    fixed = replace(SMALL, clip_schedule="constant")
     assert list(clips(fixed)) == pytest.approx([0.1, 0.1])
+    linear = replace(SMALL, clip_schedule="linear", clip_epochs=4)
+    last = 1 / UPDATES  # what is left of a segment at its last update
+    assert list(clips(linear)) == pytest.approx([0.1 * (3 + last) / 4, 0.1 * (2 + last) / 4])
     workshop = at(tmp_path)
-    roots = {workshop.identity(program).root(0) for program in (SMALL, fixed, replace(SMALL, surrogate_clip=0.2))}
-    assert len(roots) == 3
+    others = replace(SMALL, surrogate_clip=0.2), replace(linear, clip_epochs=5)
+    roots = {workshop.identity(program).root(0) for program in (SMALL, fixed, linear, *others)}
+    assert len(roots) == 5
 
 
 def test_schedules_with_the_same_rates_share_their_states(tmp_path: Path) -> None:
@@ -171,6 +175,19 @@ def test_a_batch_that_does_not_divide_the_steps_of_a_loop_is_refused() -> None:
         SMALL.check_batch(8, 2)
     with pytest.raises(ValueError, match="surrogate_clip must be finite and above 0"):
         replace(SMALL, surrogate_clip=0.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"clip_schedule": "cosine"}, "clip_schedule must be 'rate', 'linear' or 'constant', got 'cosine'"),
+        ({"clip_schedule": "linear"}, "clip_epochs must be at least 1 where clip_schedule is 'linear', got None"),
+        ({"clip_epochs": 3}, "clip_epochs must be null unless clip_schedule is 'linear', got 3"),
+    ],
+)
+def test_a_clip_that_breaks_a_rule(changed: dict[str, Any], rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        replace(SMALL, **changed)
 
 
 def test_a_game_and_images_are_not_taken_for_each_other() -> None:
