@@ -54,7 +54,7 @@ def timed(game: str, loops: int, agents: int, steps: int) -> None:
     player.first_state(training.agent, training.hyper, jax.random.key(1))
     rates, frames = np.full(updates, RATE, np.float32), agents * (steps + 1) * HELD
     emulator = training.environment.emulators(1)._ones[0]
-    emulator.begin(1)  # with its ROM loaded
+    emulator.begin()  # with its ROM loaded
     actions = np.random.default_rng(0).integers(0, training.environment.actions, agents * (steps + 1)).tolist()
     found: list[tuple[float, float, float]] = []
     for number in range(loops + 1):
@@ -89,7 +89,7 @@ def random_returns(episodes: int) -> None:
 
 def emulated_returns(game: EmulatedGame, emulators: Emulators, episodes: int) -> list[float]:
     random, found, running = np.random.default_rng(0), [], 0.0
-    emulators.begin(np.array([1], np.uint32))
+    emulators.begin()
     while len(found) < episodes:
         given = emulators.step(random.integers(0, game.actions, 1))
         running += float(given.scores[0])
