@@ -1,4 +1,4 @@
-"""The task ppo on its contract: trained by cohorts, left at any moment and taken up again, shared and alone."""
+"""The task ppo on its contract: trained by cohorts, left at any moment and taken up again. Sharing is in `test_tasks`."""
 
 import math
 import shutil
@@ -50,7 +50,7 @@ def member(kind: str, **settings: Any) -> Member:
     return Member(trial=kind, schedule=SCHEDULES[kind](learning_rate=0.01, **settings))
 
 
-CONSTANT, DECAYS = member("constant"), member("decay_at", decay_factor=0.1, decay_epoch=2)
+DECAYS = member("decay_at", decay_factor=0.1, decay_epoch=2)
 LINEAR = member("linear", epochs=EPOCHS)
 
 
@@ -118,25 +118,6 @@ def test_a_run_killed_at_any_moment_goes_on_with_the_same_bits(
         assert bits_of(records(list(train(late, again)))) == expected[count:]
 
 
-def test_sharing_is_invisible_in_the_records(tmp_path: Path) -> None:
-    shared = at(tmp_path / "shared")
-    cohort, seen, away = cohort_of(SMALL, shared, CONSTANT, DECAYS), [], ()
-    for report in train(cohort, shared):
-        seen.append(report)
-        if isinstance(report, Forked):
-            away = report.siblings[0]
-    assert away
-    for one in (CONSTANT, DECAYS):
-        alone = at(tmp_path / one.trial)
-        own = bits_of(records(list(train(cohort_of(SMALL, alone, one), alone))))
-        if one.trial in away:
-            past = tuple(record.observation for record in records(seen)[:2])
-            late = replace(cohort_of(SMALL, shared, one), observations=past)
-            assert bits_of(records(list(train(late, shared)))) == own[2:]
-        else:
-            assert bits_of(records(seen)) == own
-
-
 def clips(program: PpoProgram) -> Iterator[float]:
     """The clip after each of two segments, the second at half the rate."""
     training = program.task.build(program, lambda data: data.load(None))
@@ -152,9 +133,8 @@ def test_the_clip_follows_the_rates_so_far_or_the_loops_or_stays(tmp_path: Path)
     fixed = replace(SMALL, clip_schedule="constant")
     assert list(clips(fixed)) == pytest.approx([0.1, 0.1])
     linear = replace(SMALL, clip_schedule="linear", clip_epochs=4)
-    last = 1 / UPDATES  # what is left of a segment at its last update
-    assert list(clips(linear)) == pytest.approx([0.1 * (3 + last) / 4, 0.1 * (2 + last) / 4])
     workshop = at(tmp_path)
+    assert workshop.training(linear).agent.clip_loops == 4 * linear.task.loops  # `test_learning` has its clips
     others = replace(SMALL, surrogate_clip=0.2), replace(linear, clip_epochs=5)
     roots = {workshop.identity(program).root(0) for program in (SMALL, fixed, linear, *others)}
     assert len(roots) == 5
