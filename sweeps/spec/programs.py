@@ -130,7 +130,7 @@ def _groups(given: Mapping[str, Any]) -> Mapping[str, str]:
     return _groups_of(_class_of(given))
 
 
-def _class_of(given: Mapping[str, Any]) -> type[Program]:
+def _class_of(given: Mapping[str, Any]) -> Any:
     """Return the class of the given task's programs."""
     task = given.get("task", KINDS["task"])
     kind = task.get("kind", KINDS["task"]) if isinstance(task, Mapping) else task
