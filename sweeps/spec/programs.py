@@ -40,13 +40,18 @@ _NO_SIZE = ("kind", "seed")
 _OF_PIXELS = "workers.data.augment"  # not imported here: it needs JAX, which takes a second
 
 
-def decode_program(given: Any) -> tuple[Program | None, dict[str, str]]:
-    """Return the program of a dictionary, or None, and its faults: broken rules by path."""
+def decode_program(given: Any, epochs: int | None = None) -> tuple[Program | None, dict[str, str]]:
+    """Return the program of a dictionary, or None, and its faults: broken rules by path.
+
+    With the number of epochs of a spec, fields that follow from it may be missing.
+    """
     if not isinstance(given, Mapping):
         return None, {"": f"must be a mapping, got {shown(given)}"}
     no_task = "task" in given and not isinstance(given["task"], str | Mapping)
     faulty = {"task": f"must be a mapping with a kind, got {shown(given['task'])}"} if no_task else {}
     given = with_kinds({name: part for name, part in given.items() if name not in faulty})
+    if epochs is not None:
+        given = _class_of(given).with_length(given, epochs)
     parts, found = program_shape().decode(given)
     found |= faulty
     for name, group in _groups(given).items():
@@ -122,10 +127,15 @@ def _default(item: Field[Any]) -> Any:
 
 def _groups(given: Mapping[str, Any]) -> Mapping[str, str]:
     """Return the plug-in group of each tagged part that a program of the given task has."""
+    return _groups_of(_class_of(given))
+
+
+def _class_of(given: Mapping[str, Any]) -> Any:
+    """Return the class of the given task's programs."""
     task = given.get("task", KINDS["task"])
     kind = task.get("kind", KINDS["task"]) if isinstance(task, Mapping) else task
     found = installed(plugins.TASKS)[0].get(kind) if isinstance(kind, str) else None
-    return _groups_of(Program if found is None else found.program)
+    return Program if found is None else found.program
 
 
 @cache

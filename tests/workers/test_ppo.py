@@ -1,4 +1,4 @@
-"""The task ppo on its contract: trained by cohorts, left at any moment and taken up again, shared and alone."""
+"""The task ppo on its contract: trained by cohorts, left at any moment and taken up again. Sharing is in `test_tasks`."""
 
 import math
 import shutil
@@ -50,7 +50,7 @@ def member(kind: str, **settings: Any) -> Member:
     return Member(trial=kind, schedule=SCHEDULES[kind](learning_rate=0.01, **settings))
 
 
-CONSTANT, DECAYS = member("constant"), member("decay_at", decay_factor=0.1, decay_epoch=2)
+DECAYS = member("decay_at", decay_factor=0.1, decay_epoch=2)
 LINEAR = member("linear", epochs=EPOCHS)
 
 
@@ -118,25 +118,6 @@ def test_a_run_killed_at_any_moment_goes_on_with_the_same_bits(
         assert bits_of(records(list(train(late, again)))) == expected[count:]
 
 
-def test_sharing_is_invisible_in_the_records(tmp_path: Path) -> None:
-    shared = at(tmp_path / "shared")
-    cohort, seen, away = cohort_of(SMALL, shared, CONSTANT, DECAYS), [], ()
-    for report in train(cohort, shared):
-        seen.append(report)
-        if isinstance(report, Forked):
-            away = report.siblings[0]
-    assert away
-    for one in (CONSTANT, DECAYS):
-        alone = at(tmp_path / one.trial)
-        own = bits_of(records(list(train(cohort_of(SMALL, alone, one), alone))))
-        if one.trial in away:
-            past = tuple(record.observation for record in records(seen)[:2])
-            late = replace(cohort_of(SMALL, shared, one), observations=past)
-            assert bits_of(records(list(train(late, shared)))) == own[2:]
-        else:
-            assert bits_of(records(seen)) == own
-
-
 def clips(program: PpoProgram) -> Iterator[float]:
     """The clip after each of two segments, the second at half the rate."""
     training = program.task.build(program, lambda data: data.load(None))
@@ -147,13 +128,16 @@ def clips(program: PpoProgram) -> Iterator[float]:
         yield training.metrics([sums], training.evaluate(state))["surrogate_clip"]
 
 
-def test_the_clip_is_a_function_of_the_rates_so_far_and_of_a_field_of_the_program(tmp_path: Path) -> None:
+def test_the_clip_follows_the_rates_so_far_or_the_loops_or_stays(tmp_path: Path) -> None:
     assert list(clips(SMALL)) == pytest.approx([0.1, 0.05])
-    fixed = replace(SMALL, clip_follows_rate=False)
+    fixed = replace(SMALL, clip_schedule="constant")
     assert list(clips(fixed)) == pytest.approx([0.1, 0.1])
+    linear = replace(SMALL, clip_schedule="linear", clip_epochs=4)
     workshop = at(tmp_path)
-    roots = {workshop.identity(program).root(0) for program in (SMALL, fixed, replace(SMALL, surrogate_clip=0.2))}
-    assert len(roots) == 3
+    assert workshop.training(linear).agent.clip_loops == 4 * linear.task.loops  # `test_learning` has its clips
+    others = replace(SMALL, surrogate_clip=0.2), replace(linear, clip_epochs=5)
+    roots = {workshop.identity(program).root(0) for program in (SMALL, fixed, linear, *others)}
+    assert len(roots) == 5
 
 
 def test_schedules_with_the_same_rates_share_their_states(tmp_path: Path) -> None:
@@ -171,6 +155,19 @@ def test_a_batch_that_does_not_divide_the_steps_of_a_loop_is_refused() -> None:
         SMALL.check_batch(8, 2)
     with pytest.raises(ValueError, match="surrogate_clip must be finite and above 0"):
         replace(SMALL, surrogate_clip=0.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"clip_schedule": "cosine"}, "clip_schedule must be 'rate', 'linear' or 'constant', got 'cosine'"),
+        ({"clip_schedule": "linear"}, "clip_epochs must be at least 1 where clip_schedule is 'linear', got None"),
+        ({"clip_epochs": 3}, "clip_epochs must be null unless clip_schedule is 'linear', got 3"),
+    ],
+)
+def test_a_clip_that_breaks_a_rule(changed: dict[str, Any], rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        replace(SMALL, **changed)
 
 
 def test_a_game_and_images_are_not_taken_for_each_other() -> None:

@@ -32,10 +32,8 @@ class Emulation:
 
     def first_state(self, agent: Agent, hyper: Hyper, key: jax.Array) -> PpoState:
         """Return the state before the first loop; in a trace, which asks for shapes alone, no game begins."""
-        model_key, game_key = jax.random.split(key)
-        learner = _first_learner(agent, hyper, model_key)
-        seeds = jax.random.bits(game_key, (self._agents,), jnp.uint32) >> 1
-        place = _blank(agent) if is_traced(key) else _on_device(self._emulators.begin(np.asarray(seeds)))
+        learner = _first_learner(agent, hyper, key)
+        place = _blank(agent) if is_traced(key) else _on_device(self._emulators.begin())
         return PpoState(learner, place, no_episodes(self._agents))
 
     def train(
@@ -111,9 +109,9 @@ def _on_device(place: GamePlace) -> GamePlace:
 
 
 def _blank(agent: Agent) -> GamePlace:
-    seeds, lengths = jnp.zeros(agent.agents, jnp.uint32), jnp.zeros(agent.agents, jnp.int32)
     screens = jnp.zeros((agent.agents, *agent.environment.shape), jnp.uint8)
-    return GamePlace(screens, seeds, jnp.zeros((agent.agents, LONGEST), jnp.uint8), lengths)
+    lengths = jnp.zeros(agent.agents, jnp.int32)
+    return GamePlace(screens, jnp.zeros((agent.agents, LONGEST), jnp.uint8), lengths)
 
 
 def _blank_rollout(agent: Agent) -> Rollout:

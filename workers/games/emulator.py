@@ -5,8 +5,8 @@ reward is the sum over the frames of the sign of the points; four screens are st
 the first. There are no random actions at the beginning, lost lives do not end an episode, and actions are never repeated by
 chance. Episodes end after 27,000 actions.
 
-An emulator's saved state does not restore exactly, so a position in a game is the seed and the actions of its episode
-(`GamePlace`), which are played again. Axes: N agents, H height, W width.
+An emulator's saved state does not restore exactly, so a position in a game is the actions of its episode (`GamePlace`), which
+are played again from its beginning. All episodes of a game begin alike. Axes: N agents, H height, W width.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class GamePlace(NamedTuple):
     """Where the agents are in their games: all that a checkpoint needs to go on at the very same place."""
 
     observations: Any  # u8[N, 84, 84, 4]
-    seeds: Any  # u32[N]: of the episodes
     actions: Any  # u8[N, 27000]: of the episodes so far, zeros after them
     lengths: Any  # i32[N]: number of these actions
 
@@ -64,25 +63,24 @@ class Emulators:
         self._ones = ones
         self._observations = np.zeros((len(ones), SIDE, SIDE, STACK), np.uint8)
 
-    def begin(self, seeds_N: np.ndarray) -> GamePlace:
-        """Begin an episode of every agent with these seeds, u32[N]."""
-        for agent, seed in enumerate(seeds_N.tolist()):
-            self._begin(agent, seed)
+    def begin(self) -> GamePlace:
+        """Begin an episode of every agent."""
+        for agent in range(len(self._ones)):
+            self._begin(agent)
         return self.place()
 
     def move_to(self, place: GamePlace) -> None:
         """Go to a place, by playing its episodes again if the emulators are not there."""
         self._observations = np.array(place.observations)
-        seeds, actions, lengths = (np.asarray(one) for one in place[1:])
-        for one, seed, played, length in zip(self._ones, seeds.tolist(), actions, lengths.tolist(), strict=True):
-            one.move_to(seed, played[:length].tobytes())
+        actions, lengths = np.asarray(place.actions), np.asarray(place.lengths)
+        for one, played, length in zip(self._ones, actions, lengths.tolist(), strict=True):
+            one.move_to(played[:length].tobytes())
 
     def place(self) -> GamePlace:
         """Return where the agents are."""
         played = [np.frombuffer(bytes(one.actions), np.uint8) for one in self._ones]
         actions = np.stack([np.pad(one, (0, LONGEST - len(one))) for one in played])
-        seeds = np.array([one.seed for one in self._ones], np.uint32)
-        return GamePlace(self._observations.copy(), seeds, actions, np.array([len(one) for one in played], np.int32))
+        return GamePlace(self._observations.copy(), actions, np.array([len(one) for one in played], np.int32))
 
     def observe(self) -> np.ndarray:
         """Return the agents' observations, u8[N, 84, 84, 4], the newest screen last."""
@@ -94,44 +92,48 @@ class Emulators:
         for agent, (one, action) in enumerate(zip(self._ones, actions_N.tolist(), strict=True)):
             given.append(one.act(action))
             if given[-1][2]:
-                self._begin(agent, next_seed(one.seed))
+                self._begin(agent)
             else:
                 self._observations[agent, :, :, :-1] = self._observations[agent, :, :, 1:]
                 self._observations[agent, :, :, -1] = one.screen()
         rewards, scores, over = zip(*given, strict=True)
         return StepOutcome(np.array(rewards, np.float32), np.array(scores, np.float32), np.array(over, bool))
 
-    def _begin(self, agent: int, seed: int) -> None:
-        self._ones[agent].begin(seed)
+    def _begin(self, agent: int) -> None:
+        self._ones[agent].begin()
         self._observations[agent] = self._ones[agent].screen()[:, :, None]
 
 
 @dataclass(eq=False)
 class _Emulator:
-    """One emulator: an episode's seed and actions so far, and its last two frames."""
+    """One emulator: the actions of an episode so far, and its last two frames."""
 
     rom: Path
-    seed: int = -1
     actions: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self) -> None:
         self._ale = _ale_py(self.rom.stem).ALEInterface()
         self._ale.setFloat("repeat_action_probability", 0.0)
         self._frames: list[np.ndarray] = []
+        self._loaded: Any = None  # the emulator's state with its ROM loaded, which takes as long as hundreds of frames
 
-    def begin(self, seed: int) -> None:
-        """Begin an episode. The ROM is loaded again, so that nothing is left of the episode before."""
-        self.seed, self.actions = seed, bytearray()
-        self._ale.setInt("random_seed", seed)
-        self._ale.loadROM(self.rom)
-        self._legal = self._ale.getMinimalActionSet()
+    def begin(self) -> None:
+        """Begin an episode, with nothing left of the one before."""
+        if self._loaded is None:
+            self._ale.loadROM(self.rom)
+            self._legal = self._ale.getMinimalActionSet()
+            self._loaded = self._ale.cloneState(include_rng=True)
+        # Some games begin at random. A reset goes on with the generator's numbers, so they begin again too.
+        self._ale.restoreState(self._loaded)
+        self._ale.reset_game()
+        self.actions = bytearray()
         self._frames = [self._ale.getScreenGrayscale()]
 
-    def move_to(self, seed: int, actions: bytes) -> None:
-        """Go to the place after these actions of the episode with this seed."""
-        if (seed, actions) == (self.seed, bytes(self.actions)):
+    def move_to(self, actions: bytes) -> None:
+        """Go to the place after these actions of an episode."""
+        if self._loaded is not None and actions == bytes(self.actions):
             return
-        self.begin(seed)
+        self.begin()
         for action in actions:
             self.act(action)
 
@@ -184,11 +186,6 @@ def atari_game(name: str, returns: ReturnRange | None) -> EmulatedGame:
         digest=hashlib.sha256(facts.encode()).hexdigest(),
         rom=rom,
     )
-
-
-def next_seed(seed: int) -> int:
-    """Return the seed of the episode after that with this one (the generator of Numerical Recipes, in 31 bits)."""
-    return (1664525 * seed + 1013904223) % 2**31
 
 
 def _ale_py(name: str) -> Any:

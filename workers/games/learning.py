@@ -35,7 +35,8 @@ class Agent:
     agents: int
     actor_steps: int
     passes: int
-    clip_follows_rate: bool
+    clip_schedule: Literal["rate", "linear", "constant"]
+    clip_loops: int  # after which a linear clip is 0
     l2_on: Literal["all", "kernels"]
 
 
@@ -44,7 +45,8 @@ class Learner(NamedTuple):
 
     params: Tree  # f32
     slots: Tree  # state of the optimiser
-    highest_rate: jax.Array  # f32[]: the highest learning rate so far, of which the clip takes a share
+    highest_rate: jax.Array  # f32[]: the highest learning rate so far, for a clip that follows the rate
+    loops: jax.Array  # i32[]: done so far, for a clip that decays linearly
 
 
 class Rollout(NamedTuple):
@@ -107,7 +109,7 @@ def first_learner(agent: Agent, hyper: Hyper, key: jax.Array) -> Learner:
     shape, outputs = agent.environment.shape, agent.environment.actions + 1
     _graph(agent.model, shape, outputs)
     params = nnx.to_pure_dict(nnx.state(agent.model.build(shape, outputs, nnx.Rngs(key)), nnx.Param))
-    return Learner(params, agent.optimizer.transform(hyper).init(params), jnp.float32(0))
+    return Learner(params, agent.optimizer.transform(hyper).init(params), jnp.float32(0), jnp.int32(0))
 
 
 def policy_and_values(agent: Agent, params: Tree, observations: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -126,7 +128,10 @@ def chosen(agent: Agent, params: Tree, observations: jax.Array, key: jax.Array) 
 
 
 def advantages_of(rollout: Rollout, discount: jax.Array, decay: jax.Array) -> jax.Array:
-    """Return generalised advantage estimates f32[T, N] (Schulman et al., arXiv 1506.02438); `decay` is lambda."""
+    """Return generalised advantage estimates f32[T, N] (Schulman et al., arXiv 1506.02438); `decay` is lambda.
+
+    Nothing follows the end of an episode, also where a time limit is what ended it: Flax's example masks both ends alike.
+    """
     values, alive = rollout.values, 1.0 - rollout.over[:-1]
     deltas = rollout.rewards[:-1] + discount * values[1:] * alive - values[:-1]
 
@@ -177,11 +182,27 @@ def learned(
     keys = jax.random.split(key, agent.passes)
     orders = jax.vmap(lambda own: jax.random.permutation(own, count))(keys).reshape(rates.shape[0], count // batches)
 
-    def one(learner: Learner, given: tuple[jax.Array, jax.Array]) -> tuple[Learner, UpdateColumn]:
-        order, rate = given
-        return _updated(agent, learner, jax.tree.map(lambda leaf: leaf[order], steps), hyper, rate)
+    begun = jnp.arange(rates.shape[0]) / rates.shape[0]  # share of the loop before each update
 
-    return lax.scan(one, learner, (orders, rates))
+    def one(learner: Learner, given: tuple[jax.Array, ...]) -> tuple[Learner, UpdateColumn]:
+        order, rate, share = given
+        learner = learner._replace(highest_rate=jnp.maximum(learner.highest_rate, rate))
+        clip = hyper["surrogate_clip"] * _clip_share(agent, learner, rate, share)
+        return _updated(agent, learner, jax.tree.map(lambda leaf: leaf[order], steps), hyper, rate, clip)
+
+    learner, columns = lax.scan(one, learner, (orders, rates, begun))
+    return learner._replace(loops=learner.loops + 1), columns
+
+
+def _clip_share(agent: Agent, learner: Learner, rate: jax.Array, begun: jax.Array) -> jax.Array | float:
+    """Return what the clip is multiplied by at a learning rate, when a share of the loop is `begun`."""
+    match agent.clip_schedule:
+        case "rate":
+            return jnp.where(learner.highest_rate > 0, rate / learner.highest_rate, 1.0)
+        case "linear":
+            return jnp.maximum(1 - (learner.loops + begun) / agent.clip_loops, 0.0)
+        case "constant":
+            return 1.0
 
 
 def _flat(array: Any) -> Any:
@@ -190,15 +211,12 @@ def _flat(array: Any) -> Any:
 
 
 def _updated(
-    agent: Agent, learner: Learner, batch: Minibatch, hyper: Hyper, rate: jax.Array
+    agent: Agent, learner: Learner, batch: Minibatch, hyper: Hyper, rate: jax.Array, clip: jax.Array
 ) -> tuple[Learner, UpdateColumn]:
-    highest = jnp.maximum(learner.highest_rate, rate)
-    share = jnp.where(highest > 0, rate / highest, 1.0) if agent.clip_follows_rate else 1.0
-    clip = hyper["surrogate_clip"] * share
     (loss, terms), gradient = jax.value_and_grad(
         lambda params: loss_of(agent, params, batch, clip, hyper), has_aux=True
     )(learner.params)
     params, slots, measured = update.step(
         agent.optimizer, agent.l2_on, hyper, rate, gradient, learner.params, learner.slots
     )
-    return Learner(params, slots, highest), UpdateColumn(loss, terms, clip, *measured)
+    return learner._replace(params=params, slots=slots), UpdateColumn(loss, terms, clip, *measured)

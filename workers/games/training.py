@@ -47,7 +47,8 @@ def ppo_training(task: Ppo, program: PpoProgram, load: Load) -> PpoTraining:
         agents=program.agents,
         actor_steps=program.actor_steps,
         passes=program.passes,
-        clip_follows_rate=program.clip_follows_rate,
+        clip_schedule=program.clip_schedule,
+        clip_loops=(program.clip_epochs or 0) * task.loops,
         l2_on=program.l2_on,
     )
     numbers = hyper_numbers(

@@ -6,8 +6,9 @@ training = Ppo().build(program, load)
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from workers import plugins
 from workers.config import Program, added, require
@@ -29,7 +30,8 @@ class PpoProgram(Program):
     discount: float = 0.99  # of the rewards that follow, by step
     gae_lambda: float = 0.95  # decay of the advantages' terms
     surrogate_clip: float = 0.1  # bound of a ratio's distance from 1 in the loss; `clip` is the gradient's
-    clip_follows_rate: bool = True  # the bound shrinks as the learning rate does, from its highest so far
+    clip_schedule: Literal["rate", "linear", "constant"] = "rate"  # that bound decays as the rate, linearly or not
+    clip_epochs: int | None = None  # after which a linear bound is 0; null: at the end of training, or not linear
     value_weight: float = 0.5  # of the value's squared error in the loss
     entropy_weight: float = 0.01  # of the policy's entropy in the loss
 
@@ -44,7 +46,23 @@ class PpoProgram(Program):
         for name in ("value_weight", "entropy_weight"):
             weight = getattr(self, name)
             require(math.isfinite(weight) and weight >= 0, name, "be finite and at least 0", weight)
+        self._check_clip_schedule()
         self.check_batch(self.batch_size, 1)
+
+    @classmethod
+    def with_length(cls, given: Mapping[str, Any], epochs: int) -> Mapping[str, Any]:
+        """Return a program's dictionary in which a linear clip ends with training, unless it says otherwise."""
+        needed = given.get("clip_schedule") == "linear" and given.get("clip_epochs") is None
+        return {**given, "clip_epochs": epochs} if needed else given
+
+    def _check_clip_schedule(self) -> None:
+        known, epochs = ("rate", "linear", "constant"), self.clip_epochs
+        require(self.clip_schedule in known, "clip_schedule", "be 'rate', 'linear' or 'constant'", self.clip_schedule)
+        if self.clip_schedule == "linear":
+            holds = epochs is not None and epochs >= 1
+            require(holds, "clip_epochs", "be at least 1 where clip_schedule is 'linear'", epochs)
+        else:
+            require(epochs is None, "clip_epochs", "be null unless clip_schedule is 'linear'", epochs)
 
     def check_batch(self, batch_size: int, devices: int) -> None:
         """Raise ValueError unless a batch divides the steps of a loop; and if a worker has several devices."""

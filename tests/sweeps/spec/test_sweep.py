@@ -652,3 +652,19 @@ def test_a_rule_on_a_group_that_an_axis_breaks_is_told_at_the_axis() -> None:
         parse_spec(of_optax("adagrad", "program.optimizer.options.epss: [1.0e-6]"))
     (fault,) = error.value.faults
     assert fault.startswith("arms.decay-at.grid.program.optimizer.options.epss: must be arguments of optax.adagrad")
+
+
+def test_a_linear_clip_is_as_long_as_training_unless_it_says_otherwise() -> None:
+    ppo = {"task": "ppo", "model": "mlp", "data": "minatar", "optimizer": "adam", "batch_size": 256}
+    schedule, linear = {"kind": "constant", "learning_rate": 0.1}, {"clip_schedule": "linear"}
+    arms = {
+        "rate": {"schedule": schedule},
+        "linear": {"schedule": schedule, "program": linear},
+        "short": {"schedule": schedule, "program": linear, "epochs": 7},
+        "own": {"schedule": schedule, "program": {**linear, "clip_epochs": 3}},
+        "both": {"schedule": schedule, "grid": {"program.clip_schedule": ["linear", "constant"]}, "epochs": 9},
+    }
+    programs = [trial.program for trial in parse_document(document(program=ppo, arms=arms, seeds=[0])).expand()]
+    found = [(vars(program)["clip_schedule"], vars(program)["clip_epochs"]) for program in programs]
+    assert found == [("rate", None), *[("linear", epochs) for epochs in (40, 7, 3, 9)], ("constant", None)]
+    assert fault(program=ppo, arms=arms, seeds=[0], epochs=0) == "epochs: must be at least 1, got 0"

@@ -8,23 +8,22 @@ from imports import fail_import
 
 from workers.data import DataError
 from workers.games.atari import Atari
-from workers.games.emulator import HELD, LONGEST, next_seed
+from workers.games.emulator import HELD, LONGEST
 from workers.games.minatar import RETURNS, MinAtar
 
 
-def play(game: str, actions: np.ndarray, seeds: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-    emulators = Atari(game=game).load().emulators(len(seeds))
-    emulators.begin(seeds)
+def play(game: str, actions: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+    emulators = Atari(game=game).load().emulators(actions.shape[1])
+    emulators.begin()
     return [(emulators.observe(), *emulators.step(one)) for one in actions]
 
 
 def test_a_game_of_atari_goes_on_from_a_place_with_the_same_bits() -> None:
     actions = np.random.default_rng(0).integers(0, 6, (30, 2))
-    seeds = np.array([3, 4], np.uint32)
     game = Atari(game="pong").load()
     assert (game.shape, game.actions, game.scale) == ((84, 84, 4), 6, 255.0)
     emulators, other = game.emulators(2), game.emulators(2)
-    emulators.begin(seeds)
+    emulators.begin()
     for one in actions[:20]:
         emulators.step(one)
     place = emulators.place()
@@ -40,7 +39,7 @@ def test_a_game_of_atari_goes_on_from_a_place_with_the_same_bits() -> None:
 
 def test_stacks_hold_the_last_four_screens() -> None:
     actions = np.random.default_rng(1).integers(0, 6, (6, 1))
-    seen = [given[0][0] for given in play("pong", actions, np.array([1], np.uint32))]
+    seen = [given[0][0] for given in play("pong", actions)]
     assert all((seen[0][:, :, 0] == seen[0][:, :, layer]).all() for layer in range(4))
     for before, after in zip(seen, seen[1:], strict=False):
         np.testing.assert_array_equal(after[:, :, :-1], before[:, :, 1:])
@@ -49,20 +48,39 @@ def test_stacks_hold_the_last_four_screens() -> None:
 
 def test_rewards_are_signs_and_scores_are_points() -> None:
     actions = np.random.default_rng(2).integers(0, 6, (400, 1))
-    given = play("qbert", actions, np.array([1], np.uint32))
+    given = play("qbert", actions)
     scores, rewards = (np.concatenate([one[part] for one in given]) for part in (2, 1))
     assert scores.max() >= 25
     assert set(rewards.tolist()) <= set(range(HELD + 1)) and (rewards > 0).sum() == (scores > 0).sum()
 
 
-def test_an_episode_that_ends_is_followed_by_one_with_the_next_seed() -> None:
+@pytest.mark.parametrize("game", ["pong", "qbert", "seaquest", "assault"])  # the last one begins at random
+def test_an_episode_has_nothing_of_those_before_it(game: str) -> None:
+    loaded = Atari(game=game, returns=(-1e6, 1e6, 0.0)).load()
+    used, fresh = loaded.emulators(1), loaded.emulators(1)
+    random = np.random.default_rng(3)
+    begins, actions = fresh.begin(), random.integers(0, loaded.actions, (20, 1))
+    expected = [(*fresh.step(one), fresh.observe()) for one in actions]
+    used.begin()
+    for length in (7, 90):
+        for one in random.integers(0, loaded.actions, (length, 1)):
+            used.step(one)
+        for one, other in zip(used.begin(), begins, strict=True):
+            np.testing.assert_array_equal(one, other)
+        for one, given in zip(actions, expected, strict=True):
+            for left, right in zip((*used.step(one), used.observe()), given, strict=True):
+                np.testing.assert_array_equal(left, right)
+
+
+def test_an_episode_that_ends_is_followed_by_another() -> None:
     emulators = Atari(game="qbert").load().emulators(1)
-    emulators.begin(np.array([5], np.uint32))
+    begins = emulators.begin()
     random = np.random.default_rng(3)
     while not emulators.step(random.integers(0, 6, 1)).over[0]:
         pass
     place = emulators.place()
-    assert (place.seeds.tolist(), place.lengths.tolist()) == ([next_seed(5)], [0])
+    assert place.lengths.tolist() == [0]
+    np.testing.assert_array_equal(place.observations, begins.observations)
     assert (place.observations[0, :, :, 0] == place.observations[0, :, :, 3]).all()
 
 

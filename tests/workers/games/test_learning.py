@@ -1,6 +1,6 @@
 """Advantages, loss and an update of PPO against a plain transcription in NumPy, in float64."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ NUMBERS = {
 HYPER = {name: jnp.float32(value) for name, value in NUMBERS.items()}
 
 
-def agent(*, clip_follows_rate: bool = True, model: Any = None) -> Agent:
+def agent(*, clip_schedule: Literal["rate", "linear", "constant"] = "rate", model: Any = None) -> Agent:
     return Agent(
         environment=GAME,
         model=model or Mlp(width=5, layers=1),
@@ -45,7 +45,8 @@ def agent(*, clip_follows_rate: bool = True, model: Any = None) -> Agent:
         agents=AGENTS,
         actor_steps=STEPS,
         passes=PASSES,
-        clip_follows_rate=clip_follows_rate,
+        clip_schedule=clip_schedule,
+        clip_loops=4,
         l2_on="all",
     )
 
@@ -187,9 +188,18 @@ def test_all_updates_of_a_rollout_are_those_by_hand() -> None:
 
 def test_the_clip_stays_where_it_does_not_follow_the_rate() -> None:
     learner = first(agent(), HYPER, jax.random.key(0))
-    fixed, rates = agent(clip_follows_rate=False), np.float32([0.02, 0.04, 0.03, 0.01])
+    fixed, rates = agent(clip_schedule="constant"), np.float32([0.02, 0.04, 0.03, 0.01])
     _, columns = learned(fixed, learner, rollout(), HYPER, rates, jax.random.key(5))
     np.testing.assert_array_equal(columns.surrogate_clip, np.full(4, 0.1, np.float32))
+
+
+def test_a_linear_clip_decays_with_each_update_whatever_the_rate() -> None:
+    learner = first(agent(), HYPER, jax.random.key(0))._replace(loops=jnp.int32(2))
+    linear, rates = agent(clip_schedule="linear"), np.float32([0.02, 0.04, 0.03, 0.01])
+    for shares in ([0.5, 0.4375, 0.375, 0.3125], [0.25, 0.1875, 0.125, 0.0625], np.zeros(4)):
+        learner, columns = learned(linear, learner, rollout(), HYPER, rates, jax.random.key(5))
+        np.testing.assert_allclose(columns.surrogate_clip, 0.1 * np.asarray(shares), rtol=1e-6)
+    assert learner.loops == 5
 
 
 def test_a_rate_of_zero_leaves_the_clip_and_moves_nothing() -> None:
