@@ -1,4 +1,4 @@
-"""The encoder-decoder of `workers.translation` in PyTorch, from its own attention, norms, loss and Adam; in double precision."""
+"""The encoder-decoder of `workers.translation` in PyTorch, from its own attention, norms, loss and Adam."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ class Translator(nn.Module):
     def _embedded(self, tokens: Any) -> Any:
         half = self.width // 2
         waves = torch.arange(tokens.shape[1])[:, None] * 10_000.0 ** (-torch.arange(half).double() / (half - 1))
-        return self.embedding[tokens] + torch.cat([waves.sin(), waves.cos()], dim=1)
+        places = torch.cat([waves.sin(), waves.cos()], dim=1).to(self.embedding.dtype)
+        return functional.embedding(tokens, self.embedding) + places
 
 
 def outcome(
@@ -86,7 +87,7 @@ def outcome(
     betas: tuple[float, float],
     eps: float,
 ) -> tuple[np.ndarray, float, list[float], dict[str, np.ndarray]]:
-    """Return logits, loss, |g|^2 and g.w, and the parameters after a step of Adam, all by our paths."""
+    """Return logits, loss, |g|^2 and g.w, and the parameters after a step of Adam in double precision, all by our paths."""
     net = Translator(
         **{name: value for name, value in fields.items() if name != "kind"}, vocabulary=len(params[_EMBEDDING])
     )
@@ -97,7 +98,7 @@ def outcome(
             _part(*places[path]).copy_(_turned(path, value))
     given = torch.from_numpy(sources).long(), torch.from_numpy(targets).long()
     logits = net(*given)
-    loss = _loss(logits, given[1], smoothing)
+    loss = smoothed_loss(logits, given[1], smoothing)
     loss.backward()
     slopes = {path: _part(places[path][0].grad, places[path][1]).clone() for path in params}
     held = {path: _part(*place).detach() for path, place in places.items()}
@@ -121,8 +122,8 @@ _EMBEDDING = "embedding/embedding"
 _PROJECTIONS = ("query", "key", "value")
 
 
-def _loss(logits: Any, targets: Any, smoothing: float) -> Any:
-    """PyTorch spreads its smoothing over all tokens, the right one too."""
+def smoothed_loss(logits: Any, targets: Any, smoothing: float) -> Any:
+    """Return the mean loss over target tokens; PyTorch spreads its smoothing over all tokens, the right one too."""
     others = logits.shape[-1] - 1
     least = -((1 - smoothing) * math.log(1 - smoothing) + smoothing * math.log(smoothing / others))
     spread = smoothing * (others + 1) / others

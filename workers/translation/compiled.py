@@ -142,14 +142,16 @@ def token_sums(logits_BTV: jax.Array, targets_BT: jax.Array, smoothing: float = 
     cross-entropy less its smallest possible value, as in Flax's WMT example.
     """
     counts_BT = targets_BT != PAD
-    logs_BTV = jax.nn.log_softmax(logits_BTV.astype(jnp.float32))
-    right_BT = jnp.take_along_axis(logs_BTV, targets_BT[..., None], axis=-1)[..., 0]
-    losses_BT = -right_BT
-    if smoothing:
-        others = logits_BTV.shape[-1] - 1
-        share = smoothing / others
-        least = -((1 - smoothing) * math.log(1 - smoothing) + smoothing * math.log(share))
-        losses_BT = -((1 - smoothing) * right_BT + share * (logs_BTV.sum(axis=-1) - right_BT)) - least
-    wrong_BT = logits_BTV.argmax(axis=-1) != targets_BT
+    logits_BTV = logits_BTV.astype(jnp.float32)
+    vocabulary = logits_BTV.shape[-1]
+    share = smoothing / (vocabulary - 1)
+    least = -((1 - smoothing) * math.log(1 - smoothing) + smoothing * math.log(share)) if smoothing else 0.0
+    # Not a gather of the targets' logits: its gradient is a scatter into an array of zeros as large as the logits.
+    aimed_BTV = jnp.where(targets_BT[..., None] == jnp.arange(vocabulary), 1 - smoothing, share)
+    losses_BT = jax.nn.logsumexp(logits_BTV, axis=-1) - (aimed_BTV * logits_BTV).sum(axis=-1) - least
+    # Not argmax, which takes as long as the product that gives the logits; the loss needs this maximum anyway. NaN is wrong.
+    fixed_BTV = jax.lax.stop_gradient(logits_BTV)
+    right_BT = jnp.take_along_axis(fixed_BTV, targets_BT[..., None], axis=-1)[..., 0]
+    wrong_BT = ~(right_BT >= fixed_BTV.max(axis=-1))
     loss = jnp.where(counts_BT, losses_BT, 0).sum()
     return TokenSums(loss, (wrong_BT & counts_BT).sum(dtype=jnp.int32), counts_BT.sum(dtype=jnp.int32))

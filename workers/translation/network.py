@@ -29,12 +29,39 @@ Source = list[
 ]  # by layer: keys and values, f32[B, S, H, F], what is seen, bool[B, 1, S]
 
 
+@jax.custom_vjp
+def _product(x: jax.Array, kernel_DE: jax.Array) -> jax.Array:
+    """Return x @ kernel, f32[..., E], of x f32[..., D].
+
+    The gradient of the kernel has x on the left, so it is x that a CPU transposes and not the slope, which may be much larger.
+    """
+    return x @ kernel_DE
+
+
+def _product_forward(x: jax.Array, kernel_DE: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return x @ kernel_DE, (x, kernel_DE)
+
+
+def _product_backward(kept: tuple[jax.Array, jax.Array], slope: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel_DE = kept
+    rows_ND, slopes_NE = x.reshape(-1, x.shape[-1]), slope.reshape(-1, slope.shape[-1])
+    return slope @ kernel_DE.T, rows_ND.T @ slopes_NE
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+def _linear(*sizes: int, **fields: Any) -> nnx.Linear:
+    """Return a dense layer whose product is the one above."""
+    return nnx.Linear(*sizes, dot_general=lambda x, kernel, *_, **__: _product(x, kernel), **fields)
+
+
 class _Attention(nnx.Module):
     """Attention of several heads, without biases."""
 
     def __init__(self, width: int, heads: int, rngs: nnx.Rngs) -> None:
         linear = partial(
-            nnx.Linear, width, width, use_bias=False, kernel_init=nnx.initializers.xavier_uniform(), rngs=rngs
+            _linear, width, width, use_bias=False, kernel_init=nnx.initializers.xavier_uniform(), rngs=rngs
         )
         self.query, self.key, self.value, self.out = linear(), linear(), linear(), linear()
         self.heads = heads
@@ -62,7 +89,7 @@ class _Mlp(nnx.Module):
 
     def __init__(self, width: int, features: int, rngs: nnx.Rngs) -> None:
         xavier, small = nnx.initializers.xavier_uniform(), nnx.initializers.normal(1e-6)
-        linear = partial(nnx.Linear, kernel_init=xavier, bias_init=small, rngs=rngs)
+        linear = partial(_linear, kernel_init=xavier, bias_init=small, rngs=rngs)
         self.inner, self.outer = linear(width, features), linear(features, width)
 
     def __call__(self, x_BTD: jax.Array) -> jax.Array:
@@ -179,8 +206,7 @@ class TranslationNetwork(nnx.Module):
         return [getattr(self, f"{side}_{layer}") for layer in range(self.layers)]
 
     def _logits(self, x_BTD: jax.Array) -> jax.Array:
-        logits: jax.Array = self.embedding.attend(self.decoder_norm(x_BTD)) / math.sqrt(self.width)
-        return logits
+        return _product(self.decoder_norm(x_BTD) / math.sqrt(self.width), self.embedding.embedding[...].T)
 
 
 def shifted(targets_BT: jax.Array) -> jax.Array:
