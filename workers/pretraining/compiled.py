@@ -116,12 +116,14 @@ def train_masked(
         params, slots, measured = update.step(
             recipe.optimizer, recipe.l2_on, hyper, learning_rate, gradient, params, slots
         )
-        return mesh.everywhere(((params, slots), (summed, right, masked, *measured)))
+        return mesh.everywhere(((params, slots), (summed, right, masked, measured)))
 
-    (params, slots), columns = lax.scan(step, (state.params, state.slots), (order, numbers, learning_rates))
+    (params, slots), found = lax.scan(step, (state.params, state.slots), (order, numbers, learning_rates))
+    summed, right, masked, measured = found
     offset = state.offset + steps * batch_size
     after = GlueState(params, slots, state.order, state.passes + offset // count, offset % count)
-    return mesh.everywhere((after, MaskedSums(*columns, norms.per_leaf(params))))
+    gradients = measured.grad_norm_sq, measured.grad_dot_weight
+    return mesh.everywhere((after, MaskedSums(summed, right, masked, *gradients, norms.per_leaf(params))))
 
 
 @partial(jax.jit, static_argnames="recipe")
