@@ -1,4 +1,4 @@
-"""Results of the maintenance verbs `backup`, `repair`, `adopt` and `gc`."""
+"""Results of the maintenance verbs `backup`, `weights`, `repair`, `adopt` and `gc`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,16 @@ class BackedUp:
     file: Path
     bytes: int
     sweeps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """The files of what a trial has trained after its last epoch."""
+
+    sweep: str
+    trial: str
+    epoch: int
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

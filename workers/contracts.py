@@ -103,7 +103,11 @@ class Segment:
 
 
 class Training(Protocol):
-    """A task bound to a program and its data. States and sums are pytrees of arrays."""
+    """A task bound to a program and its data. States and sums are pytrees of arrays.
+
+    One thing is optional: a method ``export(state, folder)``, which writes the weights of a state as files into a folder that
+    exists. `abel weights` calls it.
+    """
 
     @property
     def metric(self) -> Metric:

@@ -23,12 +23,15 @@ from workers import plugins
 from workers.data.augment import Augment
 from workers.glue.albert import Albert
 from workers.glue.texts import GlueTexts
+from workers.pretraining.plain_texts import PlainTexts
 from workers.translation.encoder_decoder import EncoderDecoder
 from workers.translation.text_pairs import TextPairs
 
 OWN_PARTS = (  # of programs that take no installed model or data
     ("glue", "model", Albert),
     ("glue", "data", GlueTexts),
+    ("masked_lm", "model", Albert),
+    ("masked_lm", "data", PlainTexts),
     ("translate", "model", EncoderDecoder),
     ("translate", "data", TextPairs),
 )

@@ -220,6 +220,7 @@ for command in (remote.submit, remote.watch, remote.logs, remote.pause, going_on
 app.command("list")(remote.list_submissions)
 app.command("serve")(serve.start_service)
 app.command()(gate.check)
+app.command()(upkeep.weights)
 app.command()(upkeep.backup)
 app.command()(upkeep.repair)
 app.command()(upkeep.adopt)

@@ -1,9 +1,9 @@
-"""What ``abel backup``, ``abel repair`` and ``abel adopt`` print."""
+"""What ``abel backup``, ``abel weights``, ``abel repair`` and ``abel adopt`` print."""
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from services.upkeep import Adopted, BackedUp, Repaired
+from services.upkeep import Adopted, BackedUp, Exported, Repaired
 from services.wording import size
 from sweeps.results.wording import counted
 
@@ -13,6 +13,12 @@ MOST_REASONS = 5
 def backed_up(result: BackedUp) -> RenderableType:
     """Where the verified copy is."""
     return Text(f"{result.file}: {size(result.bytes)}, {counted(result.sweeps, 'sweep')}, verified.", overflow="fold")
+
+
+def exported(result: Exported) -> RenderableType:
+    """Where the weights are."""
+    first = Text(f"{result.sweep}, {result.trial}: weights after epoch {result.epoch}, verified.")
+    return Group(first, *(Text(f"  {file}", overflow="fold") for file in result.files))
 
 
 def repaired(result: Repaired) -> RenderableType:

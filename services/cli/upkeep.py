@@ -1,4 +1,4 @@
-"""The commands that keep a home in order: ``abel backup``, ``repair``, ``adopt``, ``gc`` and ``track``."""
+"""The commands that keep a home in order or copy out of it: ``backup``, ``weights``, ``repair``, ``adopt``, ``gc``, ``track``."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ import typer
 from services import streams
 from services.cli import rendering, rendering_sweeps, rendering_upkeep
 from services.cli.group import INTERRUPTED
-from services.cli.options import AnySweep, AsJson, DataDir, carry_out, complain, settings_of, show
+from services.cli.options import AnySweep, AsJson, DataDir, Sweep, carry_out, complain, settings_of, show
 from services.schemas import Request
 from services.upkeep import Repaired, Retrained
 
@@ -38,6 +38,26 @@ def backup(
     from services.verbs import backup as backups
 
     show(backups.backup(settings_of(), directory.expanduser()), rendering_upkeep.backed_up, as_json)
+
+
+def weights(
+    sweep: Sweep,
+    trial: Annotated[str, typer.Argument(help="Its name; `abel status SWEEP --trials` lists them.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files; created if missing.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the weights of a finished trial as files that other programs read, such as `program.weights` of a GLUE sweep.
+
+    The task decides on the files: `masked_lm` writes model.safetensors, with Hugging Face's names, and spiece.model. Other tasks
+    of this package export nothing. The last checkpoint is verified; the data must be those that the trial was trained on.
+
+    Example: abel weights albert-mini "linear seed=0" --to data/albert-mini --data-dir data
+    """
+    from services.verbs import backup as backups
+
+    done = backups.weights(settings_of(data_dir), sweep, trial, to.expanduser())
+    show(done, rendering_upkeep.exported, as_json, done=True)
 
 
 def repair(

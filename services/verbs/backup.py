@@ -1,14 +1,21 @@
-"""The verb ``backup``: a verified copy of the ledger, even while sweeps run."""
+"""The verbs that copy out of a home: ``backup`` the ledger, even while sweeps run, ``weights`` what a trial has trained."""
 
+import os
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from services import ledgers
 from services.errors import OperationError
 from services.settings import Settings
-from services.upkeep import BackedUp
+from services.upkeep import BackedUp, Exported
+from services.verbs.control import chosen_trials
 from sweeps.ledger import copies
 from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.records import SweepRow, TrialRow, TrialStatus
+from sweeps.processes.identity import WorkerEnvironment, ask_worker
 from sweeps.urls import of_sqlite, sqlite_file
+from workers.checkpoints import open_checkpoints
 
 
 def backup(settings: Settings, directory: Path) -> BackedUp:
@@ -23,10 +30,7 @@ def backup(settings: Settings, directory: Path) -> BackedUp:
         raise OperationError("backup: the ledger must be SQLite, got PostgreSQL; use pg_dump")
     if not ledger.exists():
         raise OperationError(f"backup: needs a ledger, but {settings.home} has none yet")
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise OperationError(f"{directory}: cannot be created: {error.strerror}") from None
+    _create(directory)
     target = directory.absolute() / f"ledger-{copies.stamp()}.db"
     copies.copy_ledger(ledger, target)
     try:
@@ -35,6 +39,60 @@ def backup(settings: Settings, directory: Path) -> BackedUp:
         target.unlink()
         raise
     return BackedUp(file=target, bytes=target.stat().st_size, sweeps=sweeps)
+
+
+def weights(settings: Settings, sweep: str, trial: str, directory: Path) -> Exported:
+    """Write what a finished trial has trained into a folder, created if missing: the files that its task exports.
+
+    The trial's last checkpoint is restored and verified in a process of its own. Files of the same names are replaced.
+
+    Raises:
+        OperationError: no such trial, it is not finished, or its last checkpoint was removed; the folder cannot be written.
+        LedgerError: no such sweep.
+        IdentityError: the task exports nothing, the checkpoint is damaged, or the data differ from those of the sweep.
+        IdentityLost: the process that restores was killed or stopped three times.
+        StoreError: the object store fails.
+    """
+    with ledgers.found(settings, sweep) as (ledger, _):
+        row, (one,) = chosen_trials(ledger, sweep, None, trial)
+    key = _last_state(settings, row, one)
+    _create(directory)
+    with tempfile.TemporaryDirectory(prefix=".weights-", dir=directory) as draft:
+        question = {
+            "checkpoints": str(settings.checkpoints),
+            "store": settings.store,
+            "data_dir": settings.data_dir and str(settings.data_dir),
+            "program": one.program,
+            "data": next(each.data for each in row.identities if each.program == one.program),
+            "key": key,
+            "folder": draft,
+        }
+        environment = WorkerEnvironment(threads=1, cache=settings.prepare().cache)
+        ask_worker("sweeps.processes.exporting", question, environment, "the process that exports weights")
+        files = sorted(Path(draft).iterdir())
+        for file in files:
+            os.replace(file, directory / file.name)
+    return Exported(
+        sweep=row.name, trial=one.name, epoch=one.epoch, files=tuple(directory.absolute() / file.name for file in files)
+    )
+
+
+def _last_state(settings: Settings, row: SweepRow, trial: TrialRow) -> str:
+    """Return the key of a trial's last state, which has a checkpoint."""
+    what = f"trial {trial.name!r} of sweep {row.name!r}"
+    if trial.status is not TrialStatus.FINISHED or trial.head is None:
+        raise OperationError(f"{what}: must be finished, got {trial.status} after epoch {trial.epoch}")
+    if trial.head not in open_checkpoints(settings.checkpoints, settings.store):
+        place = settings.store or settings.checkpoints
+        raise OperationError(f"{what}: its last checkpoint must be in {place}, got none for state {trial.head}")
+    return trial.head
+
+
+def _create(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperationError(f"{directory}: cannot be created: {error.strerror}") from None
 
 
 def _verified(file: Path) -> int:

@@ -22,7 +22,7 @@ def cancel(settings: Settings, sweep: str, arm: str | None = None, trial: str | 
         LedgerError: no such sweep.
     """
     with ledgers.opened(settings) as ledger:
-        row, chosen = _chosen(ledger, sweep, arm, trial)
+        row, chosen = chosen_trials(ledger, sweep, arm, trial)
         asked = ledger.cancel_trials(row.id, [one.id for one in chosen])
         return Command(sweep=row.name, trials=asked, running=leases.is_held(row))
 
@@ -35,14 +35,22 @@ def retry(settings: Settings, sweep: str, arm: str | None = None, trial: str | N
         LedgerError: no such sweep, or a process is running it.
     """
     with ledgers.opened(settings) as ledger:
-        row, chosen = _chosen(ledger, sweep, arm, trial)
+        row, chosen = chosen_trials(ledger, sweep, arm, trial)
         retried = ledger.retry_trials(row.id, [one.id for one in chosen])
         if not retried:
             raise OperationError(f"sweep {row.name!r}: must have a failed or cancelled trial to retry, got none")
         return Command(sweep=row.name, trials=retried, running=False)
 
 
-def _chosen(ledger: Ledger, sweep: str, arm: str | None, trial: str | None) -> tuple[SweepRow, Sequence[TrialRow]]:
+def chosen_trials(
+    ledger: Ledger, sweep: str, arm: str | None, trial: str | None
+) -> tuple[SweepRow, Sequence[TrialRow]]:
+    """Return a sweep and its trials, those of an arm, or one by its name.
+
+    Raises:
+        OperationError: no such arm or trial.
+        LedgerError: no such sweep.
+    """
     row = ledger.sweep(sweep)
     trials = ledger.trials(row.id)
     for what, value, known in (

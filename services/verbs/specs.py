@@ -21,6 +21,7 @@ _FIELDS = ("name", "title", "claim", "cost")
 _TASKS = {  # in the order of the catalogue
     "classify": "Images",
     "translate": "Translation",
+    "masked_lm": "Pre-training",
     "glue": "GLUE",
     "ppo": "Games",
 }

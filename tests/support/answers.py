@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.verbs import backup
 from sweeps.adoption import replays
 from sweeps.processes import identity
 
@@ -22,5 +23,5 @@ def answer_here(monkeypatch: pytest.MonkeyPatch) -> None:
             raise identity.IdentityError(found["fault"])
         return found
 
-    for asking in (identity, replays):
+    for asking in (identity, replays, backup):
         monkeypatch.setattr(asking, "ask_worker", ask)

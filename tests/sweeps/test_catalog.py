@@ -82,13 +82,17 @@ ON_IMAGENET = {
     "table-2-vision-imagenet": ["l2_gap"],
 }
 ON_WMT = {"fig-s11": ["linear", "no_bounce", "abel_simple"], "table-2-nlp": ["linear"]}
-ON_GLUE = dict.fromkeys(["table-s1", "table-s1-mini"], ["linear", "no_bounce", "abel_simple"])
+SENTENCE_MINIS = ["albert-mini", "table-s1-mini", "table-s1-pretrained-mini"]
+ON_GLUE = dict.fromkeys(
+    ["table-s1", "table-s1-mini", "table-s1-pretrained-mini"], ["linear", "no_bounce", "abel_simple"]
+)
 
 
 def test_names() -> None:
     grids = ["fig-3-cifar10", "fig-3-vgg5", "fig-s1-cifar10", "fig-s1-vgg5", "fig-s5-cifar10"]
     others = [
         *DECAY_TIME,
+        "albert-mini",
         "gate-digits",
         *EQUATION,
         *AT_PAPER_SIZE,
@@ -152,7 +156,7 @@ def test_figure_3_varies_rate_and_factor_one_at_a_time() -> None:
     assert all(rate == 0.8 or factor == 0.1 for rate, factor in points)
 
 
-@pytest.mark.parametrize("name", [*(f"{name}-mini" for name in MINIS), "table-s1-mini"])
+@pytest.mark.parametrize("name", [*(f"{name}-mini" for name in MINIS), *SENTENCE_MINIS])
 def test_a_mini_fits_in_a_quarter_of_an_hour_on_two_cores(name: str) -> None:
     spec = load_spec(name)
     assert wall_seconds(forecast(spec.expand()), spec.epoch_seconds, workers=2).high <= 15 * 60
@@ -198,6 +202,21 @@ def test_on_glue_the_mini_is_from_scratch() -> None:
     spec = load_spec("table-s1-mini")
     assert "from scratch" in spec.title
     assert {trial.program.weights for trial in spec.expand()} == {None}
+
+
+def test_on_glue_the_pretrained_mini_differs_from_the_other_by_its_weights() -> None:
+    scratch, pretrained = (
+        [to_dict(trial.program) for trial in load_spec(name).expand()] for name in ON_GLUE if "mini" in name
+    )
+    (before,) = {trial.program for trial in load_spec("albert-mini").expand()}
+    for one, other in zip(scratch, pretrained, strict=True):
+        assert other["model"] == to_dict(before)["model"]
+        assert (other.pop("weights"), other["data"].pop("vocabulary")) == (
+            "albert-mini/model.safetensors",
+            "albert-mini/spiece.model",
+        )
+        assert (one.pop("weights"), one["data"].pop("vocabulary")) == (None, None)
+        assert one == other
 
 
 def test_an_unknown_name() -> None:

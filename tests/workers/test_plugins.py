@@ -43,7 +43,7 @@ def load(monkeypatch: pytest.MonkeyPatch, target: Any) -> None:
 def test_ours_are_registered() -> None:
     assert plugins.find(plugins.MODELS, "vgg5") is Vgg5
     assert list(plugins.variants(plugins.DATA)) == ["atari", "digit_pairs", "digits", "minatar", "tfds"]
-    assert list(plugins.variants(plugins.TASKS)) == ["classify", "glue", "ppo", "translate"]
+    assert list(plugins.variants(plugins.TASKS)) == ["classify", "glue", "masked_lm", "ppo", "translate"]
     assert list(plugins.variants(plugins.OPTIMIZERS)) == [
         "adam",
         "adamw",

@@ -111,7 +111,7 @@ def train_glue(
 ) -> tuple[GlueState, GlueSums]:
     """Train consecutive steps, from where the state is in its pass over the data."""
     steps, examples = learning_rates.shape[0], data.labels.shape[0]
-    order = _upcoming(state, examples, steps * batch_size).reshape(steps, batch_size)
+    order = upcoming(state, examples, steps * batch_size).reshape(steps, batch_size)
 
     def step(carried: tuple[Tree, Tree], inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple[Tree, Tree], Any]:
         (params, slots), (chosen_B, learning_rate) = carried, inputs
@@ -139,7 +139,7 @@ def _by_path(params: Tree) -> dict[str, Any]:
     return found
 
 
-def _upcoming(state: GlueState, examples: int, count: int) -> jax.Array:
+def upcoming(state: GlueState, examples: int, count: int) -> jax.Array:
     """Return which examples come next, i32[count]: the rest of the present pass, then passes in orders of their own."""
     key = jax.random.wrap_key_data(state.order)
     numbers = state.passes + jnp.arange((count + examples - 1) // examples + 1)

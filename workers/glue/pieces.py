@@ -66,6 +66,11 @@ class Vocabulary:
         """sha256 (hex) of the model."""
         return self.opened.digest
 
+    def number(self, piece: str) -> int | None:
+        """Return the number of a piece; None if there is no such piece."""
+        number = int(self._processor.piece_to_id(piece))
+        return number if self._processor.id_to_piece(number) == piece else None
+
     def encoded(self, text: str) -> list[int]:
         """Return the pieces of a text, as ALBERT's code does: a comma after a digit is a piece of its own."""
         found = list[int]()

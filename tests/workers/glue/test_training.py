@@ -113,11 +113,11 @@ def test_a_step_is_that_of_plain_gradient_descent(load: Callable[[Any], Any], dr
 def test_a_pass_has_every_example_once_and_the_next_another_order() -> None:
     start = np.int32(0)
     state = compiled.GlueState({}, (), jax.random.key_data(jax.random.key(0)), start, start)
-    whole = np.asarray(compiled._upcoming(state, EXAMPLES, 2 * EXAMPLES)).reshape(2, EXAMPLES)
+    whole = np.asarray(compiled.upcoming(state, EXAMPLES, 2 * EXAMPLES)).reshape(2, EXAMPLES)
     assert [sorted(one) for one in whole.tolist()] == [list(range(EXAMPLES))] * 2
     assert whole[0].tolist() != whole[1].tolist()
     later = state._replace(offset=np.int32(20))
-    np.testing.assert_array_equal(compiled._upcoming(later, EXAMPLES, 24), whole.reshape(-1)[20:44])
+    np.testing.assert_array_equal(compiled.upcoming(later, EXAMPLES, 24), whole.reshape(-1)[20:44])
 
 
 def test_parts_of_a_segment_add_up_to_the_whole(load: Callable[[Any], Any], drawn: Any) -> None:

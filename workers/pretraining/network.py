@@ -1,0 +1,33 @@
+"""The network of `workers.glue.albert`, with the head that guesses masked pieces.
+
+Axes: B lines, T positions, M masked pieces, D width of layers, E width of embeddings, V pieces of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from workers.glue.albert import Albert
+from workers.glue.network import AlbertNet
+
+
+class MaskedAlbert(AlbertNet):
+    """ALBERT whose head is dense to the width of the embeddings, with GELU, a norm, and the embeddings of pieces as output.
+
+    The pooler, which only sentences as a whole need, is part of it and is not trained.
+    """
+
+    def __init__(self, config: Albert, rngs: nnx.Rngs) -> None:
+        super().__init__(config, config.embedding, rngs)
+        self.head_norm = nnx.LayerNorm(config.embedding, epsilon=1e-12, use_fast_variance=False, rngs=rngs)
+        self.head_bias = nnx.Param(jnp.zeros(config.vocabulary))
+
+    def logits_at(self, pieces_BT: jax.Array, lengths_B: jax.Array, positions_BM: jax.Array) -> jax.Array:
+        """Return logits_BMV of the pieces at some positions of lines that are single sentences."""
+        hidden_BTD, _ = self.hidden(pieces_BT, lengths_B, lengths_B)
+        chosen_BMD = jnp.take_along_axis(hidden_BTD, positions_BM[..., None], axis=1)
+        raised_BME = nnx.gelu(self.head(chosen_BMD), approximate=self.layer.approximate)
+        logits_BMV: jax.Array = self.embeddings.word.attend(self.head_norm(raised_BME)) + self.head_bias[...]
+        return logits_BMV
