@@ -15,11 +15,12 @@ from sweeps.ledger import leases, tables
 from sweeps.ledger.database import LedgerError, upsert
 from sweeps.ledger.driving import Driving
 from sweeps.ledger.holding import now_ms
-from sweeps.ledger.integrity import held_by, intact_rows
+from sweeps.ledger.integrity import intact_rows
 from sweeps.ledger.leases import Fenced, Holder
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import encode, storable
 from sweeps.ledger.sealing import change_rows, seal
+from sweeps.ledger.submissions.pulses import Pulse, pulse_of
 from sweeps.ledger.submissions.rows import Submission, Wanted
 from sweeps.ledger.submissions.tokens import add_audit_row
 
@@ -139,10 +140,10 @@ class Submissions(Driving):
         with self._read() as connection:
             return _count_open(connection, owner)
 
-    def last_event(self, sweep_id: str) -> int:
-        """Return the id of the sweep's last event; 0 if nothing has happened."""
+    def pulse(self, sweep_id: str) -> Pulse:
+        """Return what tells that a sweep has changed; cheap enough to ask every second."""
         with self._read() as connection:
-            return int(held_by(connection, sweep_id)["last_event"])
+            return pulse_of(connection, sweep_id)
 
     def sweeps_of(self, owner: str) -> set[str]:
         """Return the ids of the sweeps that an owner's submissions ran."""

@@ -1,0 +1,139 @@
+"""What is asked of the desk every second: is there news of a submission."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from desks import NoJobs
+from stories import Story
+
+from services.server import reconciling
+from services.server.desk import Desk
+from services.server.jobs import JobState
+from services.settings import Settings
+from sweeps.ledger import leases
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.rows import Wanted
+
+
+@dataclass
+class Watched:
+    """A submission that somebody watches, and all that can change it."""
+
+    desk: Desk
+    queue: Submissions
+    jobs: NoJobs
+    story: Story
+    id: str
+    patch: pytest.MonkeyPatch
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Set the clock forward."""
+        for module, name in ((reconciling, "now_ms"), (leases, "_now_ms")):
+            now = getattr(module, name)
+            self.patch.setattr(module, name, lambda now=now: now() + round(1000 * seconds))
+
+    def launch(self, workers: int | None = None) -> None:
+        self.queue.count_launch(self.queue.submission(self.id), workers)
+
+    def commit(self, **batch: Any) -> None:
+        self.story.ledger.commit(self.story.sweep_id, self.story.invocation, Batch(**batch))
+
+    def fail_a_trial(self) -> None:
+        trial = self.story.ledger.trials(self.story.sweep_id)[0]
+        self.commit(ended={trial.id: (TrialStatus.FAILED, "out of memory")})
+        self.story.end(SweepStatus.INTERRUPTED)
+
+    def retry(self) -> None:
+        trials = self.story.ledger.trials(self.story.sweep_id)
+        assert self.story.ledger.retry_trials(self.story.sweep_id, [one.id for one in trials]) == 1
+
+
+@pytest.fixture
+def watched(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Before its launch; the sweep of the story, which is being trained, becomes its own by ``renew``."""
+    story.seeds, story.epochs, story.decays = 1, 3, (1,)
+    story.begin()
+    jobs, queue = NoJobs(), Submissions.of(story.ledger)
+    desk = Desk(Settings.from_env({"ABEL_HOME": str(tmp_path)}), story.ledger, jobs)
+    one, _ = queue.submit("ada", "tiny", {"name": "tiny"}, {})
+    return Watched(desk, queue, jobs, story, one.id, monkeypatch)
+
+
+Step = Callable[[Watched], Any]
+CHANGES: dict[str, Step] = {
+    "launches": lambda on: on.launch(),
+    "workers": lambda on: on.launch(3),
+    "wanted": lambda on: on.queue.want(on.id, Wanted.PAUSED),
+    "why": lambda on: on.queue.excuse_launch(on.id, 0, "the quota is used up"),
+    "ended": lambda on: on.queue.settle(on.id, "cancelled"),
+}
+CHANGES_OF_A_LAUNCH: dict[str, Step] = {
+    "phase": lambda on: on.pass_seconds(90),
+    "sweep_id": lambda on: (on.queue.take(on.id, 1), on.queue.renew(on.id, 1, sweep_id=on.story.sweep_id)),
+}
+CHANGES_OF_A_SWEEP: dict[str, Step] = {  # those before "covered" without an event
+    "replayed": lambda on: on.commit(replayed=2),
+    "status": lambda on: on.story.ledger.pause_sweep(on.story.sweep_id),
+    "covered": lambda on: on.story.tell(upto=1),
+    "best": lambda on: on.story.tell(upto=2),
+    "diverged": lambda on: on.commit(
+        ended={on.story.ledger.trials(on.story.sweep_id)[0].id: (TrialStatus.DIVERGED, None)}
+    ),
+}
+
+
+def check_told(on: Watched, what: str, change: Step) -> None:
+    before = on.desk.progress(on.id, None)
+    assert before is not None and on.desk.progress(on.id, before[0]) is None
+    change(on)
+    after = on.desk.progress(on.id, before[0])
+    assert after is not None, f"{what} changed, and nobody is told"
+    assert _figures(before[1])[what] != _figures(after[1])[what]
+    assert on.desk.progress(on.id, after[0]) is None
+
+
+def _figures(shown: Any) -> dict[str, Any]:
+    figures = asdict(shown)
+    return {**(figures.pop("sweep") or {}), **figures}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_each_change_of_a_submission_is_told(watched: Watched, what: str) -> None:
+    check_told(watched, what, CHANGES[what])
+
+
+@pytest.mark.parametrize("what", CHANGES_OF_A_LAUNCH)
+def test_each_change_of_a_launch_is_told(watched: Watched, what: str) -> None:
+    watched.launch()
+    check_told(watched, what, CHANGES_OF_A_LAUNCH[what])
+
+
+def test_what_a_place_says_of_a_slow_start_is_told(watched: Watched) -> None:
+    watched.launch()
+    watched.pass_seconds(90)
+    check_told(watched, "phase", lambda on: setattr(on.jobs, "state", JobState.ALIVE))
+
+
+@pytest.mark.parametrize("what", CHANGES_OF_A_SWEEP)
+def test_each_change_of_a_sweep_is_told(watched: Watched, what: str) -> None:
+    watched.launch()
+    CHANGES_OF_A_LAUNCH["sweep_id"](watched)
+    check_told(watched, what, CHANGES_OF_A_SWEEP[what])
+
+
+def test_the_loss_of_a_process_is_told(watched: Watched) -> None:
+    watched.launch()
+    CHANGES_OF_A_LAUNCH["sweep_id"](watched)
+    check_told(watched, "status", lambda on: on.pass_seconds(leases.LEASE_SECONDS + 1))
+
+
+def test_a_retry_is_told(watched: Watched) -> None:
+    watched.launch()
+    CHANGES_OF_A_LAUNCH["sweep_id"](watched)
+    watched.fail_a_trial()
+    check_told(watched, "failed", lambda on: on.retry())
