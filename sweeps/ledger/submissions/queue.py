@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Executable, bindparam, func, select
 
 from sweeps.ledger import leases, tables
 from sweeps.ledger.database import LedgerError, upsert
@@ -28,6 +28,7 @@ AT = tables.submissions.c
 # Made once, as to make a statement takes longer than to carry it out.
 OPEN_OF = select(func.count()).where(AT.owner == bindparam("owner"), AT.outcome.is_(None))
 OF_KEY = select(tables.submissions).where(AT.owner == bindparam("owner"), AT.idempotency == bindparam("idempotency"))
+ENTRIES: dict[str, Executable] = {}  # by kind of database
 ACTIONS = {Wanted.RUNNING: "resume", Wanted.PAUSED: "pause", Wanted.CANCELLED: "cancel"}  # in the audit log
 
 
@@ -73,8 +74,7 @@ class Submissions(Driving):
         """
         row = seal(tables.submissions, _new_row(owner, name, spec, options, priority, idempotency))
         with self._write() as connection:
-            entry = upsert(connection, tables.submissions).on_conflict_do_nothing().returning(tables.submissions)
-            made = intact_rows(connection, tables.submissions, entry, Submission.read, row)
+            made = intact_rows(connection, tables.submissions, _entry(connection), Submission.read, row)
             if made and most_open is not None and (open_now := _count_open(connection, owner)) > most_open:
                 rule = f"must be at most {most_open} without an outcome, got one more than {open_now - 1}"
                 raise TooManyOpen(f"submissions: {rule}")
@@ -248,6 +248,14 @@ def _new_row(
         "created_ms": now,
         "changed_ms": now,
     }
+
+
+def _entry(connection: Connection) -> Executable:
+    """The insertion of a submission unless its key is known; it returns the new row."""
+    name = connection.dialect.name
+    if name not in ENTRIES:
+        ENTRIES[name] = upsert(connection, tables.submissions).on_conflict_do_nothing().returning(tables.submissions)
+    return ENTRIES[name]
 
 
 def _count_open(connection: Connection, owner: str) -> int:
