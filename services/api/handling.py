@@ -19,14 +19,15 @@ from services.server.reports import Busy, Reports
 from services.settings import Settings
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.submissions.queue import OtherRequest, Submissions, TooManyOpen
+from sweeps.ledger.submissions.entering import OtherRequest, TooManyOpen
+from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Token
 from sweeps.ledger.submissions.tokens import Tokens
 from sweeps.results.values import BaselineError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 UNKNOWN = refusals(404, 422)  # of a submission
-MOST_SUBMITTING = 3  # threads: one writes to the ledger while the others read specs
+MOST_SUBMITTING = 8  # threads: one writes to the ledger what the others have read, who wait for it
 
 
 @dataclass(frozen=True, kw_only=True)

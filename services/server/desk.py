@@ -5,6 +5,7 @@ Everybody sees and commands their own submissions; those of others do not exist 
 
 import json
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -23,6 +24,7 @@ from services.verbs import status
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
+from sweeps.ledger.submissions.entering import SubmissionRequest
 from sweeps.ledger.submissions.pulses import Pulse
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Phase, Submission, Token, Wanted
@@ -62,6 +64,7 @@ class Desk:
         # SQLite lets its writers sleep in turns that grow, so that one in a hundred would wait for seconds; and PostgreSQL's do
         # not see each other's submissions, so that two at once could exceed an owner's limit.
         self._writing = threading.Lock()
+        self._waiting: deque[SubmissionRequest] = deque()
         self._queue, self._tokens = Submissions.of(ledger), Tokens.of(ledger)
         self._trial_names = lru_cache(SWEEPS_KNOWN)(self._read_names)
 
@@ -72,9 +75,20 @@ class Desk:
             OtherRequest: the idempotency key was used for another request.
             TooManyOpen: the owner has too many open submissions.
         """
-        given = (actor.owner, str(asked.spec["name"]), asked.spec, asked.options)
+        request = SubmissionRequest(
+            owner=actor.owner,
+            name=str(asked.spec["name"]),
+            spec=asked.spec,
+            options=asked.options,
+            priority=asked.priority,
+            idempotency=key,
+            most_open=MOST_OPEN,
+        )
+        self._waiting.append(request)
         with self._writing:
-            one, new = self._queue.submit(*given, priority=asked.priority, idempotency=key, most_open=MOST_OPEN)
+            if request.answer is None:  # whoever has waited longest enters those who came meanwhile too
+                self._queue.submit_all([self._waiting.popleft() for _ in range(len(self._waiting))])
+        one, new = request.result()
         return self._shown(one), new
 
     def listed(

@@ -1,6 +1,8 @@
-"""What is asked of the desk every second: is there news of a submission."""
+"""What the desk does for many at once: it tells whether there is news of a submission, and enters new ones."""
 
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,16 +10,21 @@ from typing import Any
 import pytest
 from desks import NoJobs
 from stories import Story
+from waiting import wait_for
 
 from services.server import reconciling
 from services.server.desk import Desk
 from services.server.jobs import JobState
+from services.server.values import Asked
 from services.settings import Settings
 from sweeps.ledger import leases
+from sweeps.ledger.database import LedgerDamaged
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.ledger.submissions.entering import OtherRequest, SubmissionRequest, TooManyOpen
 from sweeps.ledger.submissions.queue import Submissions
-from sweeps.ledger.submissions.rows import Wanted
+from sweeps.ledger.submissions.rows import Token, Wanted
+from sweeps.ledger.submissions.tokens import Tokens
 
 
 @dataclass
@@ -137,3 +144,45 @@ def test_a_retry_is_told(watched: Watched) -> None:
     CHANGES_OF_A_LAUNCH["sweep_id"](watched)
     watched.fail_a_trial()
     check_told(watched, "failed", lambda on: on.retry())
+
+
+def test_those_who_wait_are_entered_together_and_each_has_its_answer(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, enter = list[int](), Submissions.submit_all
+
+    def noted(queue: Submissions, requests: Sequence[SubmissionRequest]) -> None:
+        together.append(len(requests))
+        enter(queue, requests)
+
+    monkeypatch.setattr(Submissions, "submit_all", noted)
+    monkeypatch.setattr("services.server.desk.MOST_OPEN", 2)
+    ada, bob = (Token(id=one, owner=one, scopes=(), created_ms=0, expires_ms=None, revoked_ms=None) for one in "ab")
+    first, _ = watched.desk.submit(ada, Asked(spec={"name": "one"}), "k1")
+    asked = [(ada, "one", "k1"), (ada, "two", "k1"), (ada, "two", "k2"), (ada, "three", None), (bob, "one", "k1")]
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    with ThreadPoolExecutor(len(asked)) as threads:
+        other.execute("BEGIN IMMEDIATE")
+        entering = [
+            threads.submit(watched.desk.submit, who, Asked(spec={"name": name}), key) for who, name, key in asked
+        ]
+        wait_for(lambda: len(watched.desk._waiting) == len(asked) - together[-1])
+        other.execute("ROLLBACK")
+    other.close()
+    assert together[0] == 1 and sum(together) == 1 + len(asked) and len(together) == 3
+    assert entering[0].result() == (first, False)
+    assert isinstance(entering[1].exception(), OtherRequest)
+    assert {type(one.exception()) for one in entering[2:4]} == {type(None), TooManyOpen}
+    assert (entering[4].result()[0].owner, entering[4].result()[1]) == ("b", True)
+    assert [one.owner for one in watched.queue.open_ones()].count("a") == 2
+    assert [row.action for row in Tokens.of(watched.story.ledger).audit()].count("submit") == 4
+
+
+def test_a_damaged_row_that_one_asks_for_harms_nobody_else(watched: Watched) -> None:
+    watched.queue.submit("ada", "one", {"name": "one"}, {}, idempotency="k1")
+    with watched.story.ledger._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE submissions SET name = 'other' WHERE idempotency = 'k1'")
+    given = {"owner": "ada", "name": "one", "spec": {"name": "one"}, "options": {}}
+    asked = [SubmissionRequest(**given, idempotency=key) for key in ("k1", "k2")]
+    watched.queue.submit_all(asked)
+    assert isinstance(asked[0].answer, LedgerDamaged) and asked[1].result()[1]
