@@ -92,7 +92,8 @@ async def read_json(request: Request) -> Any:
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Problem(415, "content-encoding: must be none")
     try:
-        raw = await asyncio.wait_for(_received(request), READ_SECONDS)
+        async with asyncio.timeout(READ_SECONDS):
+            raw = await _received(request)
     except TimeoutError:
         raise Problem(408, f"the body must arrive within {READ_SECONDS:g} s") from None
     faults, document = Faults(), None

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from services.api.feeds import Feeds
 from services.api.problems import Problem
@@ -32,37 +33,47 @@ def last_id(request: Request, after: int) -> int:
 
 def stream(feeds: Feeds, actor: Token, id: str, after: int) -> StreamingResponse:
     """Answer with a submission's events after one, until it ends or the client leaves; the actor may see it."""
-    if _open[actor.id] >= MOST_STREAMS:
-        raise Problem(429, f"at most {MOST_STREAMS} streams of a token at once", headers={"Retry-After": "10"})
-    return StreamingResponse(
-        _counted(actor.id, _events(feeds, actor, id, after)),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+    return _Counted(actor.id, _events(feeds, actor, id, after))
 
 
-async def _counted(token: str, events: AsyncIterator[str]) -> AsyncIterator[str]:
-    _open[token] += 1
-    try:
-        async for event in events:
-            yield event
-    finally:
-        _open[token] -= 1
-        if not _open[token]:
-            del _open[token]
+class _Counted(StreamingResponse):
+    """A stream of a token; it is refused, or counted as long as it is being answered, however that ends."""
+
+    def __init__(self, token: str, events: AsyncIterator[str]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        if _open[self._token] >= MOST_STREAMS:
+            refusal = Problem(429, f"at most {MOST_STREAMS} streams of a token at once", headers={"Retry-After": "10"})
+            await refusal.response()(scope, receive, send)
+            return
+        _open[self._token] += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _open[self._token] -= 1
+            if not _open[self._token]:
+                del _open[self._token]
 
 
 async def _events(feeds: Feeds, actor: Token, id: str, after: int) -> AsyncIterator[str]:
-    shown, beat = "", time.monotonic() + BEAT_SECONDS
+    shown, beat, standing = "", time.monotonic() + BEAT_SECONDS, None
     with feeds.followed(id) as feed:
         while True:
             changed = feed.changed  # before anything is read, so no change is missed
             if time.monotonic() >= beat:
                 beat = time.monotonic() + BEAT_SECONDS
                 yield ": still here\n\n"
-                if not await feeds.stands(feed, actor):
+                if standing is None:
+                    standing = feed.standing(actor)
+            if standing is not None and standing.done():
+                if not standing.result():
                     return  # revoked or expired; the client's next request is refused
-            if page := await feed.page(after):
+                standing = None
+            if page := feed.page(after):
                 after = page.last
                 yield page.text
             elif feed.now is not None and after >= feed.now.mark.last_event and feed.now.message != shown:

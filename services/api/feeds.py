@@ -1,7 +1,8 @@
 """What becomes of a submission, read and encoded once for everybody who follows it: a feed, as long as somebody does.
 
 A feed looks at the ledger every second. Whoever follows it asks for the events after the last one they have; all who have got
-equally far are given the same text.
+equally far are given the same text. Nobody who follows waits for the ledger itself: what they ask for is read by the feed, which
+wakes them, so a ledger that hangs does not keep them from their heartbeat, nor from leaving.
 """
 
 import asyncio
@@ -21,9 +22,10 @@ from sweeps.ledger.submissions.rows import Token
 
 LOOK_SECONDS = 1.0
 MOST_READING = 8  # threads of all feeds together, of the 40 of all requests
-PAGES_KEPT = 4
+PAGES_KEPT = MOST_READING  # no fewer, or a page could be dropped before those who wait for it have it
 
 Read = TypeVar("Read")
+_Place = tuple[str | None, int]  # where somebody has got to: a sweep, and the id of its last event that they have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,8 @@ class Feed:
 
     def __init__(self, desk: Desk, id: str, reading: asyncio.Semaphore) -> None:
         self._desk, self._id, self._reading = desk, id, reading
-        self._pages: dict[tuple[int, int], EventPage] = {}  # by the event before it and the sweep's last event
-        self._paging = asyncio.Lock()
+        self._pages: dict[_Place, EventPage] = {}
+        self._coming: dict[_Place, asyncio.Task[None]] = {}  # pages that are being read
         self._fault: Exception | None = None
         self.now: Now | None = None
         self.changed = asyncio.Event()
@@ -63,34 +65,26 @@ class Feed:
         self._closed = asyncio.Event()
         self._looking = asyncio.ensure_future(self._look_on())
 
-    async def page(self, after: int) -> EventPage | None:
-        """Return the next events after one; None if there are none, or the ledger is away.
+    def page(self, after: int) -> EventPage | None:
+        """Return the next events after one; None if there are none, or not yet: ``changed`` is set once they are read.
 
         Raises:
             LedgerError: they cannot be read, nor what comes later.
         """
         if self._fault is not None:
             raise self._fault
-        if not self._is_behind(after):
+        if self.now is None or after >= self.now.mark.last_event:
             return None
-        async with self._paging:  # those who come meanwhile find the page
-            if (now := self._is_behind(after)) is None:
-                return None
-            key = (after, now.mark.last_event)
-            if key not in self._pages:
-                try:
-                    self._pages[key] = await self.read(self._read_page, now.mark, after)
-                except LedgerAway:
-                    self.now = None  # until the next look; nothing is lost, as events are read by their ids
-                    return None
-                if len(self._pages) > PAGES_KEPT:
-                    self._pages.pop(next(iter(self._pages)))
-            return self._pages[key]
+        place = (self.now.mark.sweep_id, after)
+        if place not in self._pages and place not in self._coming:
+            self._coming[place] = asyncio.ensure_future(self._fetch(place, self.now.mark))
+        return self._pages.get(place)
 
-    async def read(self, verb: Callable[..., Read], *arguments: object) -> Read:
-        """Call a verb in one of the few threads in which feeds read the ledger."""
-        async with self._reading:
-            return await run_in_threadpool(verb, *arguments)
+    def standing(self, actor: Token) -> "asyncio.Task[bool]":
+        """Begin to ask whether somebody may still follow: yes while the ledger is away. ``changed`` is set if not."""
+        asked = asyncio.ensure_future(self._stands(actor))
+        asked.add_done_callback(self._asked)
+        return asked
 
     @staticmethod
     async def wait(event: asyncio.Event, until: float) -> None:
@@ -104,8 +98,13 @@ class Feed:
 
     @property
     def is_broken(self) -> bool:
-        """Whether a look failed for another reason than that the ledger is away."""
+        """Whether a read failed for another reason than that the ledger is away."""
         return self._fault is not None
+
+    async def _read(self, verb: Callable[..., Read], *arguments: object) -> Read:
+        """Call a verb in one of the few threads in which feeds read the ledger."""
+        async with self._reading:
+            return await run_in_threadpool(verb, *arguments)
 
     async def _look_on(self) -> None:
         try:
@@ -119,7 +118,7 @@ class Feed:
     async def _look(self) -> None:
         before = None if self.now is None else self.now.mark
         try:
-            now = await self.read(self._read_now, before)
+            now = await self._read(self._read_now, before)
         except LedgerAway:
             return
         if now is not None:
@@ -130,8 +129,28 @@ class Feed:
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
 
-    def _is_behind(self, after: int) -> Now | None:
-        return self.now if self.now is not None and after < self.now.mark.last_event else None
+    async def _fetch(self, place: _Place, mark: Mark) -> None:
+        try:
+            self._pages[place] = await self._read(self._read_page, mark, place[1])
+            if len(self._pages) > PAGES_KEPT:
+                del self._pages[next(iter(self._pages))]
+        except LedgerAway:
+            self.now = None  # until the next look; nothing is lost, as events are read by their ids
+        except Exception as error:  # all who follow raise it
+            self._fault = error
+        finally:
+            del self._coming[place]
+            self._tell()
+
+    async def _stands(self, actor: Token) -> bool:
+        try:
+            return await self._read(self._desk.stands, actor)
+        except LedgerAway:
+            return True
+
+    def _asked(self, standing: "asyncio.Task[bool]") -> None:
+        if not standing.cancelled() and (standing.exception() is not None or not standing.result()):
+            self._tell()
 
     def _read_now(self, before: Mark | None) -> Now | None:
         if (found := self._desk.progress(self._id, before)) is None:
@@ -167,13 +186,6 @@ class Feeds:
                 feed.close()
                 if self._feeds.get(id) is feed:
                     del self._feeds[id]
-
-    async def stands(self, feed: Feed, actor: Token) -> bool:
-        """Whether somebody who follows may still do so; yes while the ledger is away."""
-        try:
-            return await feed.read(self._desk.stands, actor)
-        except LedgerAway:
-            return True
 
 
 def sent(event: Happening) -> str:

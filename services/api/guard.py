@@ -1,11 +1,16 @@
-"""Who is asking: tokens, what they allow, and how often."""
+"""Who is asking: tokens, what they allow, and how often; and turns, in which their requests are carried out."""
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import ParamSpec, TypeVar
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
 from services.api.problems import Problem
 from sweeps.ledger.submissions.rows import Token
@@ -14,6 +19,27 @@ from sweeps.ledger.submissions.tokens import SCOPES, Tokens
 RATE, BURST = 50.0, 200.0  # requests a second of one token, and at once
 WRONG_RATE, WRONG_BURST = 1.0, 20.0  # of one address without a valid token
 MOST_KNOWN = 10_000  # tokens and addresses that are counted
+MOST_READING = 4  # threads that read tokens
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+class Turns:
+    """A few threads that carry out calls in the order in which they are asked for.
+
+    As many threads as requests would compete for the one interpreter, and whoever loses waits several times as long.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads)
+
+    async def call(self, verb: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
+        """Carry out a call once it has its turn; one whose caller leaves before that is dropped."""
+        context = copy_context()  # of the request's span, if there are traces
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: context.run(verb, *given, **named)
+        )
 
 
 class Allowance:
@@ -40,34 +66,39 @@ class Guard:
     """Checks the token of every request."""
 
     def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
+        self._tokens, self._reading = tokens, Turns(MOST_READING)
         self._calls, self._misses = Allowance(RATE, BURST), Allowance(WRONG_RATE, WRONG_BURST)
 
-    def actor(self, request: Request, scope: str) -> Token:
+    async def actor(self, request: Request, scope: str) -> Token:
         """Return the token of a request that allows ``scope``.
 
         Raises:
             Problem: 401 none, unknown, expired or revoked; 403 it does not allow this; 429 too often.
         """
-        token = self._token(request)
+        token = await self._token(request)
         if not self._calls.take(token.id):
             raise Problem(429, f"at most {RATE:g} requests a second", headers={"Retry-After": "1"})
         if max(SCOPES.index(one) for one in token.scopes) < SCOPES.index(scope):
-            self._tokens.note(token.owner, "refused", request.url.path[:200], f"token {token.id} lacks {scope}")
+            await self._note(request, token, f"lacks {scope}")
             raise Problem(403, f"scope: must be {scope}, got {' '.join(token.scopes)}")
         return token
 
-    def _token(self, request: Request) -> Token:
+    async def _token(self, request: Request) -> Token:
         kind, _, text = request.headers.get("authorization", "").partition(" ")
-        found = self._tokens.known(text.strip()) if kind.lower() == "bearer" else None
+        found = await self._reading.call(self._tokens.known, text.strip()) if kind.lower() == "bearer" else None
         if found is not None and found.is_valid:
             return found
         address = request.client.host if request.client else ""
         if not self._misses.take(address):
             raise Problem(429, "too many requests without a valid token", headers={"Retry-After": "10"})
         if found is not None:
-            self._tokens.note(found.owner, "refused", request.url.path[:200], f"token {found.id} expired or revoked")
+            await self._note(request, found, "expired or revoked")
         raise Problem(401, _why(found, bool(text)), headers={"WWW-Authenticate": 'Bearer realm="abel"'})
+
+    async def _note(self, request: Request, token: Token, why: str) -> None:
+        """Enter a refusal in the audit log. That may wait for other writers, which no reader of tokens does."""
+        told = (token.owner, "refused", request.url.path[:200], f"token {token.id} {why}")
+        await run_in_threadpool(self._tokens.note, *told)
 
 
 def _why(found: Token | None, given: bool) -> str:

@@ -1,7 +1,6 @@
 """What the handlers of routes have in common: the parts of the service that they use, who asks, and how they answer."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,7 +8,7 @@ from fastapi import Depends, Path, Request, Response
 
 from services.api.document import refusals
 from services.api.feeds import Feeds
-from services.api.guard import Guard
+from services.api.guard import Guard, Turns
 from services.api.problems import Problem
 from services.encoding import to_json
 from services.errors import OperationError
@@ -20,15 +19,15 @@ from services.server.reports import Busy, Reports
 from services.settings import Settings
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.submissions.queue import OtherRequest, Submissions, TooManyOpen
+from sweeps.ledger.submissions.entering import OtherRequest, TooManyOpen
+from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Token
 from sweeps.ledger.submissions.tokens import Tokens
 from sweeps.results.values import BaselineError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 UNKNOWN = refusals(404, 422)  # of a submission
-# Threads of those who submit, of the 40 of all requests; the others wait in order of arrival. One at a time writes to the ledger.
-MOST_SUBMITTING = 8
+MOST_SUBMITTING = 8  # threads: one writes to the ledger what the others have read, who wait for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Parts:
 
     desk: Desk
     feeds: Feeds
-    submitting: asyncio.Semaphore
+    submitting: Turns
     guard: Guard
     reports: Reports
     finder: LinkFinder
@@ -49,7 +48,7 @@ class Parts:
         return cls(
             desk=(desk := Desk(settings, ledger, jobs)),
             feeds=Feeds(desk),
-            submitting=asyncio.Semaphore(MOST_SUBMITTING),
+            submitting=Turns(MOST_SUBMITTING),
             guard=Guard(Tokens.of(ledger)),
             reports=Reports(settings, ledger),
             finder=LinkFinder(settings, ledger),
@@ -57,7 +56,7 @@ class Parts:
         )
 
 
-# FastAPI runs a synchronous dependency in a thread; only the guard, which reads the ledger, needs one.
+# FastAPI would run a synchronous dependency in a thread.
 
 
 async def _desk(request: Request) -> Desk:
@@ -68,7 +67,7 @@ async def _feeds(request: Request) -> Feeds:
     return _parts(request).feeds
 
 
-async def _submitting(request: Request) -> asyncio.Semaphore:
+async def _submitting(request: Request) -> Turns:
     return _parts(request).submitting
 
 
@@ -84,11 +83,11 @@ async def _queue(request: Request) -> Submissions:
     return _parts(request).queue
 
 
-def allowed(scope: str) -> Callable[[Request], Token]:
+def allowed(scope: str) -> Callable[[Request], Awaitable[Token]]:
     """Return a dependency: the token of a request, which must allow ``scope``."""
 
-    def actor(request: Request) -> Token:
-        return _parts(request).guard.actor(request, scope)
+    async def actor(request: Request) -> Token:
+        return await _parts(request).guard.actor(request, scope)
 
     return actor
 
@@ -102,7 +101,7 @@ Reader = Annotated[Token, Depends(allowed("read"))]
 Submitter = Annotated[Token, Depends(allowed("submit"))]
 TheDesk = Annotated[Desk, Depends(_desk)]
 TheFeeds = Annotated[Feeds, Depends(_feeds)]
-Submitting = Annotated[asyncio.Semaphore, Depends(_submitting)]
+Submitting = Annotated[Turns, Depends(_submitting)]
 TheReports = Annotated[Reports, Depends(_reports)]
 TheFinder = Annotated[LinkFinder, Depends(_finder)]
 TheQueue = Annotated[Submissions, Depends(_queue)]

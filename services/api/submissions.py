@@ -46,8 +46,7 @@ async def post_sweep(request: Request, actor: Submitter, desk: TheDesk, submitti
     """Submit a sweep. With an `Idempotency-Key`, the same request again returns the same submission."""
     key = _key(request)
     document = await bodies.read_json(request)
-    async with submitting:
-        return await run_in_threadpool(_submitted, desk, actor, document, key)
+    return await submitting.call(_submitted, desk, actor, document, key)
 
 
 @router.post(
@@ -143,8 +142,7 @@ async def post_extension(request: Request, id: Id, actor: Submitter, desk: TheDe
     given = bodies.decoded(bodies.ExtendBody, await bodies.read_json(request)).model_dump(exclude_none=True)
     changes = {name: given.pop(name) for name in ("seeds", "epochs") if name in given}
     key = _key(request)
-    async with submitting:
-        return await run_in_threadpool(_extended, desk, actor, id, changes, given, key)
+    return await submitting.call(_extended, desk, actor, id, changes, given, key)
 
 
 def _submitted(desk: Desk, actor: Token, document: Any, key: str | None) -> Response:

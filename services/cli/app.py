@@ -24,6 +24,7 @@ from services.cli.options import (
     DataDir,
     NoSharing,
     NoTracking,
+    NotServed,
     OneTrial,
     SaveEvery,
     Seeds,
@@ -36,6 +37,7 @@ from services.cli.options import (
     Workers,
     carry_out,
     complain,
+    refuse_server,
     run_ended,
     seeds_of,
     settings_of,
@@ -174,11 +176,14 @@ def cancel(
 
 
 @app.command()
-def retry(sweep: Sweep, arm: Arm = None, trial: OneTrial = None, as_json: AsJson = False) -> None:
+def retry(
+    sweep: Sweep, arm: Arm = None, trial: OneTrial = None, server: NotServed = None, as_json: AsJson = False
+) -> None:
     """Queue failed or cancelled trials for the sweep's next run.
 
     Example: abel retry fig-s6a-digits --arm constant
     """
+    refuse_server(server, "submit the spec again, and its failed and cancelled trials are trained once more")
     from services.verbs import control
 
     show(control.retry(settings_of(), sweep, arm, trial), rendering.retried, as_json, done=True)

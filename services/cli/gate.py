@@ -15,12 +15,14 @@ from services.cli.group import INTERRUPTED, STOPPED, broke_down, fail, give_up, 
 from services.cli.options import (
     AsJson,
     DataDir,
+    NotServed,
     Seeds,
     Server,
     Sweep,
     Workers,
     carry_out,
     complain,
+    refuse_server,
     seeds_of,
     settings_of,
     show,
@@ -31,6 +33,7 @@ from sweeps.files import PathFault, named, resolve
 from sweeps.results.values import Verdict
 
 EXIT_CODES = {Verdict.HOLDS: 0, Verdict.REGRESSED: 1, Verdict.CANNOT_TELL: 3}
+OF_BASELINES = "use it where the service runs, with its ABEL_HOME, or where the sweep was run before"
 BROKE_DOWN = 70  # EX_SOFTWARE of sysexits.h; Python's own exit code 1 means regressed here
 
 baseline_app = typer.Typer(help="Save a sweep's results as a baseline for `abel check`.", no_args_is_help=True)
@@ -52,6 +55,7 @@ def power(
     sweep: Sweep,
     margin: Margins = [],  # noqa: B006 (Typer reads the default)
     data_dir: DataDir = None,
+    server: NotServed = None,
     as_json: AsJson = False,
 ) -> None:
     """Estimate how many seeds a margin needs: how often `abel check` would be right at the noise level of a sweep.
@@ -61,6 +65,7 @@ def power(
 
     Example: abel baseline power fig-s6a-digits --margin mean=1
     """
+    refuse_server(server, OF_BASELINES)
     from services.cli import verdicts
     from services.verbs import gate
 
@@ -68,11 +73,12 @@ def power(
 
 
 @baseline_app.command("save")
-def save(sweep: Sweep, data_dir: DataDir = None) -> None:
+def save(sweep: Sweep, data_dir: DataDir = None, server: NotServed = None) -> None:
     """Print a finished sweep's results as a baseline: JSON to commit with the code.
 
     Example: abel baseline save fig-s6a-digits > fig-s6a-digits.baseline.json
     """
+    refuse_server(server, OF_BASELINES)
     from services.verbs import gate
 
     streams.write(gate.save(settings_of(data_dir), sweep) + "\n")

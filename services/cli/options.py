@@ -113,7 +113,15 @@ Server = Annotated[
         help="Ask the service at this address (default: ABEL_SERVER) instead of working here.",
     ),
 ]
+# Of commands that work on this machine alone, also where ABEL_SERVER is set.
+NotServed = Annotated[str | None, typer.Option("--server", metavar="URL", hidden=True)]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
+
+
+def refuse_server(server: str | None, why: str) -> None:
+    """Refuse the address of a service, for a command that works on this machine alone."""
+    if server is not None:
+        raise typer.BadParameter(f"works on this machine only: {why}", param_hint="--server")
 
 
 def settings_of(data_dir: Path | None = None) -> "Settings":

@@ -5,6 +5,7 @@ Everybody sees and commands their own submissions; those of others do not exist 
 
 import json
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -23,6 +24,8 @@ from services.verbs import status
 from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
+from sweeps.ledger.submissions.entering import SubmissionRequest
+from sweeps.ledger.submissions.pulses import Pulse
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Phase, Submission, Token, Wanted
 from sweeps.ledger.submissions.tokens import Tokens
@@ -37,14 +40,20 @@ class NotThere(OperationError):
 
 
 class Mark(NamedTuple):
-    """What changes whenever there is news of a submission. ``last_event`` is the id of its sweep's last event, or 0."""
+    """What changes whenever a submission is shown differently, or there is an event of its sweep."""
 
     phase: Phase
     wanted: Wanted
     error: str | None
     sweep_id: str | None
+    workers: int | None
     launches: int
-    last_event: int
+    pulse: Pulse | None
+
+    @property
+    def last_event(self) -> int:
+        """The id of its sweep's last event, or 0."""
+        return 0 if self.pulse is None else self.pulse.last_event
 
 
 class Desk:
@@ -55,6 +64,7 @@ class Desk:
         # SQLite lets its writers sleep in turns that grow, so that one in a hundred would wait for seconds; and PostgreSQL's do
         # not see each other's submissions, so that two at once could exceed an owner's limit.
         self._writing = threading.Lock()
+        self._waiting: deque[SubmissionRequest] = deque()
         self._queue, self._tokens = Submissions.of(ledger), Tokens.of(ledger)
         self._trial_names = lru_cache(SWEEPS_KNOWN)(self._read_names)
 
@@ -65,9 +75,20 @@ class Desk:
             OtherRequest: the idempotency key was used for another request.
             TooManyOpen: the owner has too many open submissions.
         """
-        given = (actor.owner, str(asked.spec["name"]), asked.spec, asked.options)
+        request = SubmissionRequest(
+            owner=actor.owner,
+            name=str(asked.spec["name"]),
+            spec=asked.spec,
+            options=asked.options,
+            priority=asked.priority,
+            idempotency=key,
+            most_open=MOST_OPEN,
+        )
+        self._waiting.append(request)
         with self._writing:
-            one, new = self._queue.submit(*given, priority=asked.priority, idempotency=key, most_open=MOST_OPEN)
+            if request.answer is None:  # whoever has waited longest enters those who came meanwhile too
+                self._queue.submit_all([self._waiting.popleft() for _ in range(len(self._waiting))])
+        one, new = request.result()
         return self._shown(one), new
 
     def listed(
@@ -199,8 +220,9 @@ class Desk:
     def progress(self, id: str, before: Mark | None) -> tuple[Mark, Submitted] | None:
         """Return a submission with its mark; None if that is as before, which is cheap enough to ask every second."""
         one = self._queue.submission(id)  # before its sweep: if it has ended, the mark has the last event
-        last = 0 if one.sweep_id is None else self._queue.last_event(one.sweep_id)
-        mark = Mark(phase_of(one), one.wanted, one.error, one.sweep_id, one.launches, last)
+        phase = phase_of(one, self._state(one))
+        pulse = None if one.sweep_id is None else self._queue.pulse(one.sweep_id)
+        mark = Mark(phase, one.wanted, one.error, one.sweep_id, one.workers, one.launches, pulse)
         return None if mark == before else (mark, self._shown(one))
 
     def output(self, actor: Token, id: str) -> str:
@@ -219,9 +241,10 @@ class Desk:
         return self._shown(changed)
 
     def _shown(self, one: Submission) -> Submitted:
-        return shown_submission(
-            self._ledger, one, self.sweep_of(one), self._states([one]).get(one.id, JobState.UNKNOWN)
-        )
+        return shown_submission(self._ledger, one, self.sweep_of(one), self._state(one))
+
+    def _state(self, one: Submission) -> JobState:
+        return self._states([one]).get(one.id, JobState.UNKNOWN)
 
     def _states(self, ones: Sequence[Submission]) -> Mapping[str, JobState]:
         """What the place says of launches that have not taken their submissions yet; asked only if that takes long."""

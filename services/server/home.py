@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from services import ledgers
 from services.schemas import SweepDetail
 from services.server.jobs import end_of, log_of
+from services.server.reconciling import phase_of
 from services.server.showing import happening, phase_here, shown_sweep
 from services.server.values import Happening, Submitted
 from services.settings import Settings
@@ -157,5 +158,5 @@ def _want(ledger: Ledger, row: SweepRow, wanted: Wanted) -> int:
 def _mark(ledger: Ledger, sweep_id: str) -> tuple[object, ...]:
     """What changes whenever there is something new to tell of a sweep; cheap enough to ask every second."""
     row = ledger.sweep(sweep_id)
-    ones = [(one.id, one.wanted, one.is_held, one.error) for one in _ones(ledger, row)]
-    return phase_here(ledger, row), Submissions.of(ledger).last_event(sweep_id), ones
+    ones = [(one.id, phase_of(one), one.wanted, one.error) for one in _ones(ledger, row)]
+    return phase_here(ledger, row), Submissions.of(ledger).pulse(sweep_id).last_event, ones

@@ -45,7 +45,7 @@ class Reports:
         told = json.dumps([one.spec, self._settings.mlflow_url], sort_keys=True)
         words = hashlib.sha256(told.encode()).hexdigest()[:12]
         place = self._settings.reports / "service" / f"{sweep.id}-{words}"
-        mark = str(Submissions.of(self._ledger).last_event(sweep.id))
+        mark = str(Submissions.of(self._ledger).pulse(sweep.id).last_event)
         if not self._asking.acquire(blocking=False):
             raise Busy("report: others are being drawn; ask again later")
         try:

@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, Dialect, Engine, Table, create_engine, e
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from sweeps.files import make_private, private
 from sweeps.ledger.sealing import Damage
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
 BUSY_TIMEOUT_MS = 30_000  # wait this long for another writer
-BUSY_LOOK_SECONDS = 0.01
+BUSY_LOOK_SECONDS = 0.002
+KEPT_CONNECTIONS = 16  # of a process; what it opens beyond that is closed after use
 IDLE_TIMEOUT_MS = 10_000  # PostgreSQL ends a transaction that is idle for longer, as others wait for its locks
 CONNECT_TIMEOUT_SECONDS = 10
 # libpq's settings for giving up a connection when the other machine is silent, while idle or with unacknowledged data.
@@ -177,6 +179,8 @@ def refusals_told(url: URL, cannot: str) -> Iterator[None]:
     except UnicodeDecodeError as error:  # from sqlite3, if SQLite quotes damaged text in its message
         why = masked(error.object.decode(errors="replace")[:300])
         raise LedgerDamaged(f"ledger {printable(url)}: is damaged: the database reports {why!r}; {CURE}") from error
+    except NoConnection as error:  # all are used, as by reads that a silent server has not answered yet
+        raise LedgerAway(f"ledger {printable(url)}: cannot be {cannot}: every connection is in use") from error
     except DBAPIError as error:  # a full disk, a lock held too long, an unreachable server, a wrong password
         why = masked(" ".join(str(error.orig).split())[:300])
         if _is_damage(error):
@@ -209,13 +213,33 @@ def _is_away(error: DBAPIError) -> bool:
 
 def _write_ahead(connection: DBAPIConnection) -> None:
     """Keep a write-ahead log from now on. SQLite itself does not wait for others when it begins one."""
+    _wait_for(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+
+
+def _lock(connection: Connection) -> None:
+    """Begin a transaction that may write.
+
+    SQLite itself would look for the lock at intervals that grow to 0.1 s, and lose it to whoever writes all the time.
+    """
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=0")
+    try:
+        _wait_for(lambda: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.close()
+
+
+def _wait_for(locking: Callable[[], object]) -> None:
+    """Carry out what needs a lock of SQLite's, once others have released it."""
     until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            locking()
             return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+        except (sqlite3.OperationalError, OperationalError) as error:
+            code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
+            if code is None or code & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
                 raise
             time.sleep(BUSY_LOOK_SECONDS)
 
@@ -225,7 +249,7 @@ def _sqlite(place: URL) -> Engine:
     reading = file.exists() and not (os.access(file.parent, os.W_OK) and os.access(file, os.W_OK))
     if not reading:
         make_private(file.parent)
-    made = create_engine(place)
+    made = create_engine(place, pool_size=KEPT_CONNECTIONS)
 
     @event.listens_for(made, "do_connect")
     def _connect(dialect: Dialect, _: object, arguments: list[Any], options: dict[str, Any]) -> Any:
@@ -244,7 +268,7 @@ def _sqlite(place: URL) -> Engine:
     def _begin(connection: Connection) -> None:
         # Writers lock up front: a deferred transaction that reads and then writes fails at once if another wrote in between.
         write = connection.get_execution_options().get("abel_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        _lock(connection) if write else connection.exec_driver_sql("BEGIN")
 
     return made
 
@@ -260,7 +284,9 @@ def _postgresql(place: URL) -> Engine:
     ours = {"connect_timeout": CONNECT_TIMEOUT_SECONDS} | KEEPALIVES
     waits = {name: value for name, value in ours.items() if name not in place.query}
     # Connections are tested before use: after a restart of the server the old ones are dead.
-    made = create_engine(place.set(drivername="postgresql+psycopg"), connect_args=waits, pool_pre_ping=True)
+    made = create_engine(
+        place.set(drivername="postgresql+psycopg"), connect_args=waits, pool_pre_ping=True, pool_size=KEPT_CONNECTIONS
+    )
 
     @event.listens_for(made, "connect")
     def _configure(connection: Any, _: object) -> None:

@@ -4,38 +4,27 @@ A launch has a number. The process that it starts takes the submission by that n
 renewal what is wanted. So a process that was started twice, or that hung beyond its lease, finds another number and ends.
 """
 
-import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, select
 
 from sweeps.ledger import leases, tables
-from sweeps.ledger.database import LedgerError, upsert
+from sweeps.ledger.database import LedgerDamaged, LedgerError
 from sweeps.ledger.driving import Driving
 from sweeps.ledger.holding import now_ms
-from sweeps.ledger.integrity import held_by, intact_rows
+from sweeps.ledger.integrity import intact_rows
 from sweeps.ledger.leases import Fenced, Holder
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.records import encode, storable
-from sweeps.ledger.sealing import change_rows, seal
+from sweeps.ledger.records import storable
+from sweeps.ledger.sealing import change_rows
+from sweeps.ledger.submissions.entering import SubmissionRequest, count_open_of, enter
+from sweeps.ledger.submissions.pulses import Pulse, pulse_of
 from sweeps.ledger.submissions.rows import Submission, Wanted
 from sweeps.ledger.submissions.tokens import add_audit_row
 
 AT = tables.submissions.c
-# Made once, as to make a statement takes longer than to carry it out.
-OPEN_OF = select(func.count()).where(AT.owner == bindparam("owner"), AT.outcome.is_(None))
-OF_KEY = select(tables.submissions).where(AT.owner == bindparam("owner"), AT.idempotency == bindparam("idempotency"))
 ACTIONS = {Wanted.RUNNING: "resume", Wanted.PAUSED: "pause", Wanted.CANCELLED: "cancel"}  # in the audit log
-
-
-class OtherRequest(LedgerError):
-    """The idempotency key was used for another request."""
-
-
-class TooManyOpen(LedgerError):
-    """An owner would have too many submissions without an outcome."""
 
 
 class Submissions(Driving):
@@ -70,20 +59,25 @@ class Submissions(Driving):
             OtherRequest: the key was used for another request.
             TooManyOpen: it would be one more than the owner may have.
         """
-        row = seal(tables.submissions, _new_row(owner, name, spec, options, priority, idempotency))
-        with self._write() as connection:
-            entry = upsert(connection, tables.submissions).on_conflict_do_nothing().returning(tables.submissions)
-            made = intact_rows(connection, tables.submissions, entry, Submission.read, row)
-            if made and most_open is not None and (open_now := _count_open(connection, owner)) > most_open:
-                rule = f"must be at most {most_open} without an outcome, got one more than {open_now - 1}"
-                raise TooManyOpen(f"submissions: {rule}")
-            if made:
-                add_audit_row(connection, owner, "submit", made[0].id, name)
-            asked = {"owner": owner, "idempotency": idempotency}
-            (found,) = made or intact_rows(connection, tables.submissions, OF_KEY, Submission.read, asked)
-        if found.body != row["body"]:
-            raise OtherRequest(f"idempotency key {idempotency!r}: was used for another request (submission {found.id})")
-        return found, bool(made)
+        given: dict[str, Any] = {"spec": spec, "options": options, "priority": priority, "most_open": most_open}
+        one = SubmissionRequest(owner=owner, name=name, idempotency=idempotency, **given)
+        self.submit_all([one])
+        return one.result()
+
+    def submit_all(self, requests: Sequence[SubmissionRequest]) -> None:
+        """Enter requests in one transaction and answer each; what one of them is refused for, or damaged, harms no other."""
+        try:
+            with self._write() as connection:
+                for one in sorted(requests, key=_by_key):
+                    enter(connection, one)
+        except LedgerDamaged as error:  # of one of them, and nothing was written
+            for one in requests:
+                one.answer = error
+                if len(requests) > 1:
+                    self.submit_all([one])
+        except Exception as error:
+            for one in requests:
+                one.answer = error
 
     def submission(self, id: str) -> Submission:
         """Return a submission.
@@ -137,12 +131,12 @@ class Submissions(Driving):
     def count_open(self, owner: str) -> int:
         """Return the number of an owner's submissions without an outcome."""
         with self._read() as connection:
-            return _count_open(connection, owner)
+            return count_open_of(connection, owner)
 
-    def last_event(self, sweep_id: str) -> int:
-        """Return the id of the sweep's last event; 0 if nothing has happened."""
+    def pulse(self, sweep_id: str) -> Pulse:
+        """Return what tells that a sweep has changed; cheap enough to ask every second."""
         with self._read() as connection:
-            return int(held_by(connection, sweep_id)["last_event"])
+            return pulse_of(connection, sweep_id)
 
     def sweeps_of(self, owner: str) -> set[str]:
         """Return the ids of the sweeps that an owner's submissions ran."""
@@ -229,28 +223,9 @@ class Submissions(Driving):
         return found[0]
 
 
-def _new_row(
-    owner: str, name: str, spec: Mapping[str, Any], options: Mapping[str, Any], priority: int, idempotency: str | None
-) -> dict[str, Any]:
-    request = encode([name, spec, options, priority], sort_keys=True)
-    now = now_ms()
-    return {
-        "id": secrets.token_hex(8),
-        "owner": owner,
-        "idempotency": idempotency,
-        "body": hashlib.sha256(request.encode()).hexdigest(),
-        "name": name,
-        "spec": encode(spec, sort_keys=False),
-        "options": encode(options),
-        "priority": priority,
-        "wanted": Wanted.RUNNING,
-        "created_ms": now,
-        "changed_ms": now,
-    }
-
-
-def _count_open(connection: Connection, owner: str) -> int:
-    return connection.scalar(OPEN_OF, {"owner": owner}) or 0
+def _by_key(one: SubmissionRequest) -> tuple[str, str]:
+    """An order that all services have in common, or two of them could wait for each other's keys."""
+    return one.owner, one.idempotency or ""
 
 
 def _rows(connection: Connection, which: Any) -> Sequence[Submission]:

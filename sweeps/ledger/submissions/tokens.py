@@ -23,7 +23,9 @@ from sweeps.ledger.submissions.rows import AuditRow, Token
 
 SCOPES = ("read", "submit", "admin")  # each includes those before it
 FORM = re.compile(r"abel_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
-OF_ID = select(tables.tokens).where(tables.tokens.c.id == bindparam("id"))  # made once, as every request needs it
+# Made once, as every request needs them.
+OF_ID = select(tables.tokens).where(tables.tokens.c.id == bindparam("id"))
+AUDITED = insert(tables.audit)
 OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
@@ -117,7 +119,7 @@ class Tokens(Driving):
 def add_audit_row(connection: Connection, actor: str, action: str, target: str, detail: str = "") -> None:
     """Add an entry to the audit log, in the transaction of what it tells."""
     row = {"at_ms": now_ms(), "actor": actor, "action": action, "target": target, "detail": storable(detail)}
-    connection.execute(insert(tables.audit), seal(tables.audit, row))
+    connection.execute(AUDITED, seal(tables.audit, row))
 
 
 def _hashed(secret: str) -> str:

@@ -1,7 +1,9 @@
 """One who follows a submission costs the service no reads of the ledger beyond those for all, and misses nothing."""
 
+import asyncio
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +12,14 @@ from typing import Any
 import pytest
 import requests
 from desks import Api, desk_over
+from fastapi.responses import StreamingResponse
 from stories import Story
 from waiting import wait_for
 
+from services.api.events import stream
+from services.api.feeds import Feeds
 from services.server.desk import Desk, Mark
+from services.settings import Settings
 from sweeps.ledger.database import LedgerAway, LedgerDamaged
 
 FOLLOWERS = 12
@@ -187,3 +193,59 @@ def test_a_token_follows_at_most_so_many_at_once(
         assert requests.get(url, headers=headers, timeout=30).status_code == 429
         with requests.get(url, headers={"Authorization": f"Bearer {api.token('ada')}"}, timeout=30, stream=True) as own:
             assert own.status_code == 200
+    wait_for(lambda: requests.get(url, headers=headers, timeout=30, stream=True).status_code == 200)
+
+
+def test_of_streams_that_begin_at_once_only_so_many_pass_and_those_that_never_begin_take_no_place(
+    api: Api, carried_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.api.events.MOST_STREAMS", 2)
+    token = api.tokens.known(api.token("ada"))
+    assert token is not None
+
+    async def race() -> tuple[list[int], list[int]]:
+        feeds = Feeds(Desk(Settings.from_env({}), api.ledger, api.jobs))
+        made = [stream(feeds, token, carried_out, 0) for _ in range(7)]  # all of them before one begins
+        return await begun(made[:4]), await begun(made[4:5])
+
+    assert asyncio.run(race()) == ([200, 200, 429, 429], [200])
+
+
+async def begun(streams: Sequence[StreamingResponse]) -> list[int]:
+    """The status of each stream when all have begun; then their clients leave."""
+    statuses: list[int] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    answering = [asyncio.ensure_future(one({"type": "http"}, asyncio.Event().wait, send)) for one in streams]
+    while len(statuses) < len(streams):
+        await asyncio.sleep(0.01)
+    for one in answering:
+        one.cancel()
+    await asyncio.gather(*answering, return_exceptions=True)
+    return sorted(statuses)
+
+
+@pytest.mark.parametrize("hanging", ["progress", "events", "stands"])
+def test_hearts_beat_while_the_ledger_hangs(
+    api: Api, story: Story, carried_out: str, monkeypatch: pytest.MonkeyPatch, hanging: str
+) -> None:
+    monkeypatch.setattr("services.api.events.BEAT_SECONDS", 0.1)
+    monkeypatch.setattr("services.api.events.MOST_STREAMS", 1)
+    answers, verb = threading.Event(), getattr(Desk, hanging)
+    monkeypatch.setattr(Desk, hanging, lambda *given: (answers.wait(60), verb(*given))[1])
+    events = [row.id for row in api.ledger.events(story.tell(upto=2).end().sweep_id)]
+    api.queue.release(carried_out, 1, outcome="finished" if hanging != "stands" else None)
+    headers, url = {"Authorization": f"Bearer {api.token('ada')}"}, f"{api.url}/v1/sweeps/{carried_out}/events"
+    with requests.get(url, headers=headers, timeout=30, stream=True) as one:
+        beats = (line for line in one.iter_lines() if line.startswith(b":"))
+        for _ in range(4):
+            next(beats)
+    wait_for(lambda: requests.get(url, headers=headers, timeout=30, stream=True).status_code == 200)
+    if hanging == "stands":
+        api.queue.settle(carried_out, "finished")
+    answers.set()
+    again = {"Authorization": f"Bearer {api.token('ada')}"}
+    assert [id for id, _ in messages(requests.get(url, headers=again, timeout=30).text) if id is not None] == events

@@ -165,6 +165,9 @@ def test_without_a_server_nothing_is_submitted(told: Story) -> None:
         (["extend", "nothing"], "give --seeds or --epochs"),
         (["extend", "nothing", "--epochs", "9", "--hours", "2"], "need --server"),
         (["resume", "nothing", "--workers", "2", "--server", "http://127.0.0.1:9"], "does not go with --server"),
+        (["retry", "nothing", "--server", "http://127.0.0.1:9"], "works on this machine only: submit the spec again"),
+        (["baseline", "save", "nothing", "--server", "http://127.0.0.1:9"], "use it where the service runs"),
+        (["baseline", "power", "nothing", "--server", "http://127.0.0.1:9"], "use it where the service runs"),
     ],
 )
 def test_bad_input_is_one_error(told: Story, words: list[str], told_of: str) -> None:

@@ -8,7 +8,8 @@ import pytest
 from sweeps.ledger import leases
 from sweeps.ledger.leases import Fenced
 from sweeps.ledger.ledger import Ledger
-from sweeps.ledger.submissions.queue import OtherRequest, Submissions, TooManyOpen
+from sweeps.ledger.submissions.entering import OtherRequest, TooManyOpen
+from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Submission, Wanted
 from sweeps.ledger.submissions.tokens import Tokens
 
@@ -115,7 +116,8 @@ def test_nothing_is_entered_that_the_audit_log_cannot_take(
     queue: Submissions, submit: Callable[..., Submission], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = submit()
-    monkeypatch.setattr("sweeps.ledger.submissions.queue.add_audit_row", lambda *_: 1 / 0)
+    for module in ("entering", "queue"):
+        monkeypatch.setattr(f"sweeps.ledger.submissions.{module}.add_audit_row", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         submit()
     with pytest.raises(ZeroDivisionError):

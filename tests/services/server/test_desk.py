@@ -1,0 +1,188 @@
+"""What the desk does for many at once: it tells whether there is news of a submission, and enters new ones."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from desks import NoJobs
+from stories import Story
+from waiting import wait_for
+
+from services.server import reconciling
+from services.server.desk import Desk
+from services.server.jobs import JobState
+from services.server.values import Asked
+from services.settings import Settings
+from sweeps.ledger import leases
+from sweeps.ledger.database import LedgerDamaged
+from sweeps.ledger.entries import Batch
+from sweeps.ledger.records import SweepStatus, TrialStatus
+from sweeps.ledger.submissions.entering import OtherRequest, SubmissionRequest, TooManyOpen
+from sweeps.ledger.submissions.queue import Submissions
+from sweeps.ledger.submissions.rows import Token, Wanted
+from sweeps.ledger.submissions.tokens import Tokens
+
+
+@dataclass
+class Watched:
+    """A submission that somebody watches, and all that can change it."""
+
+    desk: Desk
+    queue: Submissions
+    jobs: NoJobs
+    story: Story
+    id: str
+    patch: pytest.MonkeyPatch
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Set the clock forward."""
+        for module, name in ((reconciling, "now_ms"), (leases, "_now_ms")):
+            now = getattr(module, name)
+            self.patch.setattr(module, name, lambda now=now: now() + round(1000 * seconds))
+
+    def launch(self, workers: int | None = None) -> None:
+        self.queue.count_launch(self.queue.submission(self.id), workers)
+
+    def commit(self, **batch: Any) -> None:
+        self.story.ledger.commit(self.story.sweep_id, self.story.invocation, Batch(**batch))
+
+    def fail_a_trial(self) -> None:
+        trial = self.story.ledger.trials(self.story.sweep_id)[0]
+        self.commit(ended={trial.id: (TrialStatus.FAILED, "out of memory")})
+        self.story.end(SweepStatus.INTERRUPTED)
+
+    def retry(self) -> None:
+        trials = self.story.ledger.trials(self.story.sweep_id)
+        assert self.story.ledger.retry_trials(self.story.sweep_id, [one.id for one in trials]) == 1
+
+
+@pytest.fixture
+def watched(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Before its launch; the sweep of the story, which is being trained, becomes its own by ``renew``."""
+    story.seeds, story.epochs, story.decays = 1, 3, (1,)
+    story.begin()
+    jobs, queue = NoJobs(), Submissions.of(story.ledger)
+    desk = Desk(Settings.from_env({"ABEL_HOME": str(tmp_path)}), story.ledger, jobs)
+    one, _ = queue.submit("ada", "tiny", {"name": "tiny"}, {})
+    return Watched(desk, queue, jobs, story, one.id, monkeypatch)
+
+
+Step = Callable[[Watched], Any]
+CHANGES: dict[str, Step] = {
+    "launches": lambda on: on.launch(),
+    "workers": lambda on: on.launch(3),
+    "wanted": lambda on: on.queue.want(on.id, Wanted.PAUSED),
+    "why": lambda on: on.queue.excuse_launch(on.id, 0, "the quota is used up"),
+    "ended": lambda on: on.queue.settle(on.id, "cancelled"),
+}
+CHANGES_OF_A_LAUNCH: dict[str, Step] = {
+    "phase": lambda on: on.pass_seconds(90),
+    "sweep_id": lambda on: (on.queue.take(on.id, 1), on.queue.renew(on.id, 1, sweep_id=on.story.sweep_id)),
+}
+CHANGES_OF_A_SWEEP: dict[str, Step] = {  # those before "covered" without an event
+    "replayed": lambda on: on.commit(replayed=2),
+    "status": lambda on: on.story.ledger.pause_sweep(on.story.sweep_id),
+    "covered": lambda on: on.story.tell(upto=1),
+    "best": lambda on: on.story.tell(upto=2),
+    "diverged": lambda on: on.commit(
+        ended={on.story.ledger.trials(on.story.sweep_id)[0].id: (TrialStatus.DIVERGED, None)}
+    ),
+}
+
+
+def check_told(on: Watched, what: str, change: Step) -> None:
+    before = on.desk.progress(on.id, None)
+    assert before is not None and on.desk.progress(on.id, before[0]) is None
+    change(on)
+    after = on.desk.progress(on.id, before[0])
+    assert after is not None, f"{what} changed, and nobody is told"
+    assert _figures(before[1])[what] != _figures(after[1])[what]
+    assert on.desk.progress(on.id, after[0]) is None
+
+
+def _figures(shown: Any) -> dict[str, Any]:
+    figures = asdict(shown)
+    return {**(figures.pop("sweep") or {}), **figures}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_each_change_of_a_submission_is_told(watched: Watched, what: str) -> None:
+    check_told(watched, what, CHANGES[what])
+
+
+@pytest.mark.parametrize("what", CHANGES_OF_A_LAUNCH)
+def test_each_change_of_a_launch_is_told(watched: Watched, what: str) -> None:
+    watched.launch()
+    check_told(watched, what, CHANGES_OF_A_LAUNCH[what])
+
+
+def test_what_a_place_says_of_a_slow_start_is_told(watched: Watched) -> None:
+    watched.launch()
+    watched.pass_seconds(90)
+    check_told(watched, "phase", lambda on: setattr(on.jobs, "state", JobState.ALIVE))
+
+
+@pytest.mark.parametrize("what", CHANGES_OF_A_SWEEP)
+def test_each_change_of_a_sweep_is_told(watched: Watched, what: str) -> None:
+    watched.launch()
+    CHANGES_OF_A_LAUNCH["sweep_id"](watched)
+    check_told(watched, what, CHANGES_OF_A_SWEEP[what])
+
+
+def test_the_loss_of_a_process_is_told(watched: Watched) -> None:
+    watched.launch()
+    CHANGES_OF_A_LAUNCH["sweep_id"](watched)
+    check_told(watched, "status", lambda on: on.pass_seconds(leases.LEASE_SECONDS + 1))
+
+
+def test_a_retry_is_told(watched: Watched) -> None:
+    watched.launch()
+    CHANGES_OF_A_LAUNCH["sweep_id"](watched)
+    watched.fail_a_trial()
+    check_told(watched, "failed", lambda on: on.retry())
+
+
+def test_those_who_wait_are_entered_together_and_each_has_its_answer(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, enter = list[int](), Submissions.submit_all
+
+    def noted(queue: Submissions, requests: Sequence[SubmissionRequest]) -> None:
+        together.append(len(requests))
+        enter(queue, requests)
+
+    monkeypatch.setattr(Submissions, "submit_all", noted)
+    monkeypatch.setattr("services.server.desk.MOST_OPEN", 2)
+    ada, bob = (Token(id=one, owner=one, scopes=(), created_ms=0, expires_ms=None, revoked_ms=None) for one in "ab")
+    first, _ = watched.desk.submit(ada, Asked(spec={"name": "one"}), "k1")
+    asked = [(ada, "one", "k1"), (ada, "two", "k1"), (ada, "two", "k2"), (ada, "three", None), (bob, "one", "k1")]
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    with ThreadPoolExecutor(len(asked)) as threads:
+        other.execute("BEGIN IMMEDIATE")
+        entering = [
+            threads.submit(watched.desk.submit, who, Asked(spec={"name": name}), key) for who, name, key in asked
+        ]
+        wait_for(lambda: len(watched.desk._waiting) == len(asked) - together[-1])
+        other.execute("ROLLBACK")
+    other.close()
+    assert together[0] == 1 and sum(together) == 1 + len(asked) and len(together) == 3
+    assert entering[0].result() == (first, False)
+    assert isinstance(entering[1].exception(), OtherRequest)
+    assert {type(one.exception()) for one in entering[2:4]} == {type(None), TooManyOpen}
+    assert (entering[4].result()[0].owner, entering[4].result()[1]) == ("b", True)
+    assert [one.owner for one in watched.queue.open_ones()].count("a") == 2
+    assert [row.action for row in Tokens.of(watched.story.ledger).audit()].count("submit") == 4
+
+
+def test_a_damaged_row_that_one_asks_for_harms_nobody_else(watched: Watched) -> None:
+    watched.queue.submit("ada", "one", {"name": "one"}, {}, idempotency="k1")
+    with watched.story.ledger._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE submissions SET name = 'other' WHERE idempotency = 'k1'")
+    given = {"owner": "ada", "name": "one", "spec": {"name": "one"}, "options": {}}
+    asked = [SubmissionRequest(**given, idempotency=key) for key in ("k1", "k2")]
+    watched.queue.submit_all(asked)
+    assert isinstance(asked[0].answer, LedgerDamaged) and asked[1].result()[1]
