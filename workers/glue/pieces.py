@@ -68,8 +68,8 @@ class Vocabulary:
 
     def number(self, piece: str) -> int | None:
         """Return the number of a piece; None if there is no such piece."""
-        number = int(self._processor.piece_to_id(piece))
-        return number if self._processor.id_to_piece(number) == piece else None
+        number = self.opened.number(piece)
+        return number if self.opened.piece(number) == piece else None
 
     def encoded(self, text: str) -> list[int]:
         """Return the pieces of a text, as ALBERT's code does: a comma after a digit is a piece of its own."""

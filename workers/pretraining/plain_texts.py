@@ -5,9 +5,7 @@ Axes: N lines, T positions.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +19,7 @@ from workers.data import DataError, DataMissing
 from workers.glue.benchmark import GLUE_NAMES, GlueName
 from workers.glue.pieces import EncodedSentences, Vocabulary, read_vocabulary, trained_vocabulary
 from workers.glue.reading import LabelledSentences, sentences_of_tfds, sentences_of_tsv
+from workers.text.lines import lines_of
 
 MASK = "[MASK]"
 _ENDS = 2  # pieces that mark the ends of a line, which are never masked
@@ -164,17 +163,10 @@ def _unlabelled(lines: Sequence[str]) -> LabelledSentences:
 
 
 def _lines(name: str, data_dir: Path) -> list[str]:
-    """Return the lines of a file, split at line feeds alone: texts have other characters that `splitlines` splits at."""
     file = next((one for one in (data_dir / name, data_dir / f"{name}.gz") if one.is_file()), None)
     if file is None:
         raise DataMissing(f"data.files: must name text files below the data directory, {data_dir} has no {name!r}")
-    try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        lines = content.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: must be UTF-8 text, the byte at {error.start} is not") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{file}: cannot be read: {error}") from None
+    lines = list(lines_of(file))
     if not any(map(str.strip, lines)):
         raise DataError(f"{file}: must have at least one line that is not empty, got none")
     return lines

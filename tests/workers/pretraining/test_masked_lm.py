@@ -302,12 +302,12 @@ def test_glue_starts_from_the_exported_weights_bit_by_bit(
     [
         ({"files": ("none.txt",)}, DataMissing, r"must name text files below the data directory, .* has no 'none.txt'"),
         ({"files": ("empty.txt",)}, DataError, r"empty.txt: must have at least one line that is not empty, got none"),
-        ({"files": ("latin.txt",)}, DataError, r"latin.txt: must be UTF-8 text, the byte at 3 is not"),
+        ({"files": ("latin.txt",)}, DataError, r"latin.txt:1: must be UTF-8 text, got 0xe9 as byte 4 of the line"),
         ({"files": ("cut.gz",)}, DataError, r"cut.gz: cannot be read: "),
         ({"files": ("few.txt",)}, DataError, r"data.held_out must be below 3, the number of distinct lines, got 3"),
         ({"vocabulary": "none.model"}, DataMissing, r"data.vocabulary must be the SentencePiece file .* 'none.model'"),
         ({"vocabulary": "no_mask.model"}, DataError, r"data.vocabulary no_mask.model: must have the piece \[MASK\]"),
-        ({"vocabulary_size": 5000}, DataError, r"data.vocabulary_size must fit 1 training texts, got 5000"),
+        ({"vocabulary_size": 5000}, DataError, r"vocabulary_size must fit the training texts, got 5000"),
     ],
 )
 def test_texts_that_cannot_be_used_are_refused(
