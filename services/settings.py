@@ -7,7 +7,7 @@
 | `ABEL_TRACKING_URI`, else `MLFLOW_TRACKING_URI` | MLflow database or server | `sqlite:///<home>/mlflow.db` |
 | `ABEL_MLFLOW_URL` | where browsers reach MLflow's UI, for the links of the service's page | none |
 | `ABEL_STORE` | where checkpoints and reports go: a folder, `s3://bucket/prefix` or `gs://bucket/prefix` | `<home>` |
-| `ABEL_DATA_DIR`, else `TFDS_DATA_DIR` | directory of prepared TFDS data sets | none |
+| `ABEL_DATA_DIR`, else `TFDS_DATA_DIR` | data: prepared TFDS data sets, files of texts, pre-trained weights | none |
 | `ABEL_CACHE_DIR` | directory of compiled programs, which several homes may share | `<home>/cache` |
 | `ABEL_RAY_ADDRESS` | Ray cluster to join | none: start a local one |
 | `ABEL_RAY_LABELS` | labels, as `name=value,name=value`, that a worker's node in the cluster must have | none |

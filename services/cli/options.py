@@ -62,7 +62,10 @@ SweepsOfOneProgram = Annotated[
         metavar="SWEEP...", help="Names or ids of sweeps of the same program.", autocompletion=completion.sweep_names
     ),
 ]
-DataDir = Annotated[Path | None, typer.Option(help="Directory of prepared TFDS data sets (default: ABEL_DATA_DIR).")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Prepared TFDS data sets, files of texts, pre-trained weights (default: ABEL_DATA_DIR)."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, max=10_000, help="Number of concurrent workers (default: cores / threads).")

@@ -1,6 +1,7 @@
 """The verbs that copy out of a home: ``backup`` the ledger, even while sweeps run, ``weights`` what a trial has trained."""
 
 import os
+import shutil
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -30,7 +31,10 @@ def backup(settings: Settings, directory: Path) -> BackedUp:
         raise OperationError("backup: the ledger must be SQLite, got PostgreSQL; use pg_dump")
     if not ledger.exists():
         raise OperationError(f"backup: needs a ledger, but {settings.home} has none yet")
-    _create(directory)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperationError(f"{directory}: cannot be created: {error.strerror}") from None
     target = directory.absolute() / f"ledger-{copies.stamp()}.db"
     copies.copy_ledger(ledger, target)
     try:
@@ -51,13 +55,14 @@ def weights(settings: Settings, sweep: str, trial: str, directory: Path) -> Expo
         LedgerError: no such sweep.
         IdentityError: the task exports nothing, the checkpoint is damaged, or the data differ from those of the sweep.
         IdentityLost: the process that restores was killed or stopped three times.
-        StoreError: the object store fails.
+        StoreError: the object store, or reading or writing a file in that process, fails.
     """
     with ledgers.found(settings, sweep) as (ledger, _):
         row, (one,) = chosen_trials(ledger, sweep, None, trial)
     key = _last_state(settings, row, one)
-    _create(directory)
-    with tempfile.TemporaryDirectory(prefix=".weights-", dir=directory) as draft:
+    environment = WorkerEnvironment(threads=1, cache=settings.prepare().cache)
+    draft = _draft(directory)
+    try:
         question = {
             "checkpoints": str(settings.checkpoints),
             "store": settings.store,
@@ -65,16 +70,38 @@ def weights(settings: Settings, sweep: str, trial: str, directory: Path) -> Expo
             "program": one.program,
             "data": next(each.data for each in row.identities if each.program == one.program),
             "key": key,
-            "folder": draft,
+            "folder": str(draft),
         }
-        environment = WorkerEnvironment(threads=1, cache=settings.prepare().cache)
         ask_worker("sweeps.processes.exporting", question, environment, "the process that exports weights")
-        files = sorted(Path(draft).iterdir())
-        for file in files:
-            os.replace(file, directory / file.name)
-    return Exported(
-        sweep=row.name, trial=one.name, epoch=one.epoch, files=tuple(directory.absolute() / file.name for file in files)
-    )
+        files = _moved(draft, directory.absolute())
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Exported(sweep=row.name, trial=one.name, epoch=one.epoch, files=files)
+
+
+def _draft(directory: Path) -> Path:
+    """Return a new folder in a folder that is created if missing, as readable for others as the umask lets it be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".weights-", dir=directory.absolute()))
+    except OSError as error:
+        raise OperationError(f"{directory}: cannot be written: {error.strerror}") from None
+
+
+def _moved(draft: Path, directory: Path) -> tuple[Path, ...]:
+    """Move all files of a folder into another; return where they are.
+
+    A kill in between leaves new weights beside an old vocabulary. Weights name their vocabulary, so such a pair is refused.
+    """
+    found = []
+    for file in sorted(draft.iterdir()):
+        target = directory / file.name
+        try:
+            os.replace(file, target)
+        except OSError as error:
+            raise OperationError(f"{target}: cannot be written: {error.strerror}") from None
+        found.append(target)
+    return tuple(found)
 
 
 def _last_state(settings: Settings, row: SweepRow, trial: TrialRow) -> str:
@@ -86,13 +113,6 @@ def _last_state(settings: Settings, row: SweepRow, trial: TrialRow) -> str:
         place = settings.store or settings.checkpoints
         raise OperationError(f"{what}: its last checkpoint must be in {place}, got none for state {trial.head}")
     return trial.head
-
-
-def _create(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise OperationError(f"{directory}: cannot be created: {error.strerror}") from None
 
 
 def _verified(file: Path) -> int:

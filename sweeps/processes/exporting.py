@@ -1,7 +1,8 @@
 """The weights of a recorded state as files, written by its task (`export` of `workers.contracts.Training`).
 
 The question is ``{"checkpoints": folder, "store": URL or null, "data_dir": folder or null, "program", "data": sha256, "key",
-"folder"}``: the recorded program, data and key of the state, and where to write. The answer is ``{}`` or ``{"fault": message}``.
+"folder"}``: the recorded program, data and key of the state, and where to write. The answer is ``{}``, or
+``{"fault": message, "store": whether the machine failed: an object store, or reading or writing files}``.
 """
 
 from collections.abc import Mapping
@@ -23,9 +24,14 @@ def main(question: Mapping[str, Any]) -> dict[str, Any]:
     try:
         _export(question)
     except FileNotFoundError:
-        return {"fault": f"checkpoint {question['key']}: must be in {_place(question)}, which lacks it"}
-    except (ConfigError, DataError, ValueError, CheckpointDamaged, StoreError) as error:
-        return {"fault": str(error)}
+        return {"fault": f"checkpoint {question['key']}: must be in {_place(question)}, which lacks it", "store": False}
+    except (ConfigError, DataError, ValueError, CheckpointDamaged) as error:
+        return {"fault": str(error), "store": False}
+    except StoreError as error:
+        return {"fault": str(error), "store": True}
+    except OSError as error:
+        what = f"checkpoint {question['key']} in {_place(question)}: cannot be read, or its weights not be written"
+        return {"fault": f"{what}: {error}", "store": True}
     return {}
 
 
@@ -34,7 +40,9 @@ def _export(question: Mapping[str, Any]) -> None:
 
     Raises:
         FileNotFoundError: the checkpoint is not there.
-        ConfigError, DataError, ValueError, CheckpointDamaged, StoreError: as it says.
+        ConfigError, DataError: the program or its data cannot be used, or the data differ.
+        ValueError: the task exports nothing, or its parts do not fit.
+        CheckpointDamaged, StoreError, OSError: the checkpoint cannot be restored, or a file not be written.
     """
     program = program_from_dict(question["program"])
     data_dir = None if question["data_dir"] is None else Path(question["data_dir"])

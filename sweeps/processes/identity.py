@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import psutil
 
+from workers.checkpoints import StoreError
 from workers.config import Program, to_dict
 from workers.trajectory import Identity
 
@@ -114,6 +115,7 @@ def ask_worker(
 
     Raises:
         IdentityError: the process answers with a fault, or does not answer.
+        StoreError: it answers that an object store, or reading or writing files, failed.
         IdentityLost: the process was killed or stopped three times.
     """
     asked = partial(_asked_once, module, json.dumps(question).encode(), environment, process)
@@ -152,8 +154,15 @@ def _asked_once(module: str, question: bytes, environment: WorkerEnvironment, wh
             code = process.returncode
             raise IdentityError(f"a worker process must start here, but ended with code {code}: {_end(said)}") from None
     if "fault" in found:
-        raise (DataAbsent if found.get("missing") else IdentityError)(found["fault"])
+        raise fault_in(found)
     return found
+
+
+def fault_in(answer: Mapping[str, Any]) -> Exception:
+    """Return the error that a process answers with, by what the answer says of its cause."""
+    if answer.get("store"):
+        return StoreError(answer["fault"])
+    return (DataAbsent if answer.get("missing") else IdentityError)(answer["fault"])
 
 
 def _wait(process: subprocess.Popen[bytes], what: str) -> None:

@@ -20,7 +20,7 @@ def answer_here(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Mapping[str, Any]:
         found: Mapping[str, Any] = importlib.import_module(module).main(json.loads(json.dumps(question)))
         if "fault" in found:
-            raise identity.IdentityError(found["fault"])
+            raise identity.fault_in(found)
         return found
 
     for asking in (identity, replays, backup):

@@ -13,16 +13,16 @@ from flax import nnx
 
 from workers.glue.albert import Albert
 
-_NORMAL = nnx.initializers.truncated_normal(0.02)
+NORMAL = nnx.initializers.truncated_normal(0.02)
 _HIDDEN_FROM_ATTENTION = -1e9  # logit of a position that no example counts
 
 
 def _linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=_NORMAL, rngs=rngs)
+    return nnx.Linear(inputs, outputs, kernel_init=NORMAL, rngs=rngs)
 
 
 def _embed(count: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:
-    return nnx.Embed(count, width, embedding_init=_NORMAL, rngs=rngs)
+    return nnx.Embed(count, width, embedding_init=NORMAL, rngs=rngs)
 
 
 def _layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -79,19 +79,23 @@ class AlbertLayer(nnx.Module):
         return output_BTD
 
 
-class AlbertNet(nnx.Module):
-    """ALBERT with a linear head on the pooled first position, without dropout, as in the paper."""
+class AlbertEncoder(nnx.Module):
+    """ALBERT's embeddings and layers, without dropout, as in the paper."""
 
-    def __init__(self, config: Albert, outputs: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Albert, rngs: nnx.Rngs) -> None:
         self.layers = config.layers
         self.embeddings = AlbertEmbeddings(config, rngs)
         self.widen = _linear(config.embedding, config.hidden, rngs)
         self.layer = AlbertLayer(config, rngs)
-        self.pooler = _linear(config.hidden, config.hidden, rngs)
-        self.head = _linear(config.hidden, outputs, rngs)
 
-    def hidden(self, pieces_BT: jax.Array, lengths_B: jax.Array, seconds_B: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the last layer's hidden_BTD, and pooled_BD of the first position."""
+    def hidden(self, pieces_BT: jax.Array, lengths_B: jax.Array, seconds_B: jax.Array) -> jax.Array:
+        """Return the last layer's hidden_BTD.
+
+        Args:
+            pieces_BT: numbers of pieces.
+            lengths_B: pieces of each example; the positions after them are ignored.
+            seconds_B: where the second sentence begins; the number of pieces if there is only one.
+        """
         pieces_BT = pieces_BT.astype(jnp.int32)
         positions_T = jnp.arange(pieces_BT.shape[1])
         counts_BT = positions_T < lengths_B[:, None]
@@ -101,17 +105,23 @@ class AlbertNet(nnx.Module):
         def layer(hidden_BTD: jax.Array, _: None) -> tuple[jax.Array, None]:
             return self.layer(hidden_BTD, counts_BT), None
 
-        hidden_BTD, _ = jax.lax.scan(layer, start_BTD, None, length=self.layers)
-        return hidden_BTD, jnp.tanh(self.pooler(hidden_BTD[:, 0]))
+        hidden_BTD: jax.Array = jax.lax.scan(layer, start_BTD, None, length=self.layers)[0]
+        return hidden_BTD
+
+
+class AlbertNet(AlbertEncoder):
+    """ALBERT with a linear head on the pooled first position."""
+
+    def __init__(self, config: Albert, outputs: int, rngs: nnx.Rngs) -> None:
+        super().__init__(config, rngs)
+        self.pooler = _linear(config.hidden, config.hidden, rngs)
+        self.head = _linear(config.hidden, outputs, rngs)
+
+    def pooled(self, hidden_BTD: jax.Array) -> jax.Array:
+        """Return pooled_BD of the first position."""
+        return jnp.tanh(self.pooler(hidden_BTD[:, 0]))
 
     def __call__(self, pieces_BT: jax.Array, lengths_B: jax.Array, seconds_B: jax.Array) -> jax.Array:
-        """Return outputs_BK.
-
-        Args:
-            pieces_BT: numbers of pieces.
-            lengths_B: pieces of each example; the positions after them are ignored.
-            seconds_B: where the second sentence begins; the number of pieces if there is only one.
-        """
-        _, pooled_BD = self.hidden(pieces_BT, lengths_B, seconds_B)
-        outputs_BK: jax.Array = self.head(pooled_BD)
+        """Return outputs_BK, of the arguments of `hidden`."""
+        outputs_BK: jax.Array = self.head(self.pooled(self.hidden(pieces_BT, lengths_B, seconds_B)))
         return outputs_BK

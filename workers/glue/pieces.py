@@ -74,7 +74,7 @@ class Vocabulary:
     def encoded(self, text: str) -> list[int]:
         """Return the pieces of a text, as ALBERT's code does: a comma after a digit is a piece of its own."""
         found = list[int]()
-        for piece in self.opened.pieces(_cleaned(text, self.lower_case)):
+        for piece in self.opened.pieces(cleaned_text(text, self.lower_case)):
             parts = self._without_comma(piece) if piece[-1:] == "," and piece[-2:-1].isdigit() else [piece]
             found += map(self.opened.number, parts)
         return found
@@ -141,12 +141,12 @@ def trained_vocabulary(texts: Sequence[str], size: int, *, lower_case: bool) -> 
     """
     special = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1}
     symbols = {"control_symbols": ["[CLS]", "[SEP]"], "user_defined_symbols": ["[MASK]"]}
-    model = trained_pieces((_cleaned(text, lower_case) for text in texts), size, **special, **symbols)
+    model = trained_pieces((cleaned_text(text, lower_case) for text in texts), size, **special, **symbols)
     return Vocabulary(model=model, lower_case=lower_case)
 
 
-def _cleaned(text: str, lower_case: bool) -> str:
-    """Return a text without accents and with single spaces."""
+def cleaned_text(text: str, lower_case: bool) -> str:
+    """Return a text as a vocabulary reads it: without accents, with single spaces, and in lower case if so asked."""
     plain = unicodedata.normalize("NFKD", " ".join(text.split()))
     plain = "".join(character for character in plain if not unicodedata.combining(character))
     return plain.lower() if lower_case else plain

@@ -58,6 +58,7 @@ class GlueTexts:
             tests=tuple(encoded_tests),
             vocabulary=vocabulary.size,
             vocabulary_digest=vocabulary.digest,
+            lower_case=self.lower_case,
         )
 
 
@@ -70,6 +71,7 @@ class EncodedGlue:
     tests: tuple[EncodedSentences, ...]  # two for MNLI: matched and mismatched
     vocabulary: int
     vocabulary_digest: str  # sha256 (hex) of the SentencePiece model
+    lower_case: bool  # whether the texts were written in lower case first
 
     @property
     def examples(self) -> int:

@@ -66,6 +66,7 @@ def bound_glue(task: Glue, program: GlueProgram, load: Load) -> GlueTraining:
     if program.weights is not None:
         weights = load(PretrainedWeights(path=program.weights))
         weights.check(compiled.parameter_shapes(recipe))
+        weights.check_vocabulary(dataset.vocabulary_digest, dataset.lower_case)
     return GlueTraining(
         recipe=recipe,
         dataset=dataset,

@@ -16,9 +16,14 @@ import numpy as np
 
 from workers.data import DataError, DataMissing
 from workers.data.libraries import import_failure
+from workers.glue.pieces import Vocabulary
 from workers.glue.tf_checkpoint import tf_variables
 
 HEAD = "head/"  # the parameters of the task, which no checkpoint has
+_POOLER = "pooler/"  # which masked language models lack
+# What our files say of themselves beyond Hugging Face's "format"; files of others lack it.
+_WITHOUT, _VOCABULARY, _LOWER_CASE = "without", "vocabulary_sha256", "lower_case"
+_TRUTHS = {"true": True, "false": False}
 _GROUP = "encoder.albert_layer_groups.0.albert_layers.0."
 _TF_GROUP = "encoder/transformer/group_0/inner_group_0/"
 # Our part of the network, its name in a safetensors file after "albert.", and in a checkpoint of TensorFlow after "bert/".
@@ -89,25 +94,32 @@ class PretrainedWeights:
         if not (file if is_safetensors else file.with_name(f"{file.name}.index")).is_file():
             rule = "must be a .safetensors file or the prefix of a TensorFlow checkpoint, below the data directory"
             raise DataMissing(f"weights {rule}, got {self.path!r}, and {file} does not exist")
-        stored = _safetensors(file) if is_safetensors else _tensorflow(file)
+        stored, said = _safetensors(file) if is_safetensors else (_tensorflow(file), {})
         arrays, names = {}, {}
         for ours, name in _NAMES.items():
             theirs = name.safetensors if is_safetensors else name.tensorflow
             if theirs not in stored:
+                if ours.startswith(_POOLER) and said.get(_WITHOUT) == "pooler":
+                    continue
                 raise DataError(f"weights {self.path}: must have ALBERT's parameter {theirs}, which the file lacks")
             array = stored[theirs].astype(np.float32)
             arrays[ours] = array.T if name.transposed and is_safetensors and array.ndim == 2 else array
             names[ours] = theirs
-        return LoadedWeights(path=self.path, arrays=arrays, names=names)
+        vocabulary, lower_case = said.get(_VOCABULARY), _TRUTHS.get(said.get(_LOWER_CASE, ""))
+        return LoadedWeights(
+            path=self.path, arrays=arrays, names=names, vocabulary_digest=vocabulary, lower_case=lower_case
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedWeights:
-    """Arrays by the path of our parameter, and the names that they have in their file."""
+    """Arrays by the path of our parameter, and the names that they have in their file; without a pooler if the file says so."""
 
     path: str
     arrays: Mapping[str, np.ndarray]  # f32
     names: Mapping[str, str]
+    vocabulary_digest: str | None = None  # sha256 (hex) of the SentencePiece model; None if the file does not say
+    lower_case: bool | None = None  # whether texts were written in lower case first; None if the file does not say
 
     @property
     def digest(self) -> str:
@@ -119,9 +131,9 @@ class LoadedWeights:
         return hashed.hexdigest()
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Raise ValueError unless the network's parameters, but for its head, have these shapes."""
+        """Raise ValueError unless the network's parameters, but for its head and a lacking pooler, have these shapes."""
         for path, shape in shapes.items():
-            if path.startswith(HEAD):
+            if path.startswith(HEAD) or (path.startswith(_POOLER) and path not in self.arrays):
                 continue
             found = self.arrays[path].shape
             if found != shape:
@@ -131,30 +143,55 @@ class LoadedWeights:
                 )
                 raise ValueError(f"{rule}, got {stored}")
 
+    def check_vocabulary(self, digest: str, lower_case: bool) -> None:
+        """Raise ValueError unless texts are encoded as in pre-training, as far as the file says how.
+
+        Args:
+            digest: sha256 (hex) of the SentencePiece model.
+            lower_case: whether texts are written in lower case first.
+        """
+        if self.vocabulary_digest not in (None, digest):
+            rule = f"data.vocabulary must be the one of weights {self.path}, sha256 {str(self.vocabulary_digest)[:12]}"
+            raise ValueError(f"{rule}, got {digest[:12]}")
+        if self.lower_case not in (None, lower_case):
+            rule = f"data.lower_case must be {self.lower_case} as for weights {self.path}"
+            raise ValueError(f"{rule}, got {lower_case}")
+
     def _is_turned(self, path: str) -> bool:
         return _NAMES[path].transposed and self.names[path] == _NAMES[path].safetensors
 
 
-def write_safetensors(file: Path, params: Mapping[str, np.ndarray]) -> None:
+def write_safetensors(file: Path, params: Mapping[str, np.ndarray], vocabulary: Vocabulary) -> None:
     """Write the parameters of a network, but for its head, under Hugging Face's names for `AlbertModel`.
 
     Args:
-        params: by our path, such as "layer/query/kernel".
+        params: by our path, such as "layer/query/kernel"; the pooler may be missing, which the file then says.
+        vocabulary: of the texts that the network was trained on; the file has its digest.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     arrays = {}
+    said = {"format": "pt", _VOCABULARY: vocabulary.digest, _LOWER_CASE: str(vocabulary.lower_case).lower()}
     for path, name in _NAMES.items():
+        if path.startswith(_POOLER) and path not in params:
+            said[_WITHOUT] = "pooler"
+            continue
         array = np.asarray(params[path], np.float32)
         arrays[name.safetensors] = np.ascontiguousarray(array.T if name.transposed else array)
-    _library().numpy.save_file(arrays, file, metadata={"format": "pt"})
+    file.write_bytes(_library().numpy.save(arrays, metadata=said))
 
 
-def _safetensors(file: Path) -> dict[str, np.ndarray]:
+def _safetensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return arrays by name, and what the file says of itself."""
     library = _library()
     try:
-        stored: dict[str, np.ndarray] = library.numpy.load_file(file)
+        with library.safe_open(file, framework="np") as opened:
+            stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, not a mapping
+            said = dict(opened.metadata() or {})
     except (library.SafetensorError, ValueError) as error:
         raise DataError(f"{file}: must be a safetensors file, and is damaged or of another kind: {error}") from None
-    return {name.removeprefix("albert."): array for name, array in stored.items()}
+    return {name.removeprefix("albert."): array for name, array in stored.items()}, said
 
 
 def _library() -> Any:

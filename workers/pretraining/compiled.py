@@ -36,7 +36,7 @@ class PlacedLines(NamedTuple):
 
     pieces: jax.Array  # uint16 or i32[N, T]
     lengths: jax.Array  # i32[N]
-    chosen: jax.Array  # i32[N]: how many pieces of a line are masked
+    to_mask: jax.Array  # i32[N]: how many pieces of a line are masked
 
 
 class MaskedSums(NamedTuple):
@@ -51,7 +51,7 @@ class MaskedSums(NamedTuple):
 
 
 class MaskedTests(NamedTuple):
-    """Of the held-out lines."""
+    """What a state guesses of each held-out line."""
 
     loss: jax.Array  # f32[N]: sum over the masked pieces of a line
     right: jax.Array  # i32[N]
@@ -102,11 +102,11 @@ def train_masked(
     numbers = first + jnp.arange(steps)
 
     def step(carried: tuple[Tree, Tree], inputs: tuple[jax.Array, ...]) -> tuple[tuple[Tree, Tree], Any]:
-        (params, slots), (chosen_B, number, learning_rate) = carried, inputs
-        chosen_B = mesh.split(chosen_B)
-        some = PlacedLines(*(mesh.split(array[chosen_B]) for array in lines))
+        (params, slots), (rows_B, number, learning_rate) = carried, inputs
+        rows_B = mesh.split(rows_B)
+        some = PlacedLines(*(mesh.split(array[rows_B]) for array in lines))
         batch = _masked(recipe, jax.random.fold_in(key, number), some)
-        masked = batch.counts.sum()
+        masked = batch.is_masked.sum()
 
         def loss(params: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             losses_B, right_B = _guessed(recipe, params, some.lengths, batch)
@@ -135,9 +135,9 @@ def evaluate_masked(recipe: MaskedRecipe, state: GlueState, lines: PlacedLines) 
     whole = _masked(recipe, jax.random.key(_TEST_MASKS), lines)
 
     def batch(start: jax.Array) -> tuple[jax.Array, jax.Array]:
-        chosen_B = mesh.split(jnp.minimum(start + jnp.arange(batch_size), count - 1))
-        some = MaskedPieces(*(mesh.split(array[chosen_B]) for array in whole))
-        return _guessed(recipe, params, mesh.split(lines.lengths[chosen_B]), some)
+        rows_B = mesh.split(jnp.minimum(start + jnp.arange(batch_size), count - 1))
+        some = MaskedPieces(*(mesh.split(array[rows_B]) for array in whole))
+        return _guessed(recipe, params, mesh.split(lines.lengths[rows_B]), some)
 
     columns = lax.map(batch, jnp.arange(0, count, batch_size))
     return mesh.everywhere(MaskedTests(*(column.reshape(-1)[:count] for column in columns)))
@@ -154,5 +154,5 @@ def _guessed(
     network = nnx.merge(_graph(recipe.model), params, copy=True)
     logits_BMV = network.logits_at(masked.pieces, lengths_B, masked.positions)
     losses_BM = optax.softmax_cross_entropy_with_integer_labels(logits_BMV, masked.targets)
-    right_BM = (logits_BMV.argmax(-1) == masked.targets) & masked.counts
-    return jnp.where(masked.counts, losses_BM, 0.0).sum(1), right_BM.sum(1)
+    right_BM = (logits_BMV.argmax(-1) == masked.targets) & masked.is_masked
+    return jnp.where(masked.is_masked, losses_BM, 0.0).sum(1), right_BM.sum(1)

@@ -22,14 +22,16 @@ class MaskedPieces(NamedTuple):
     pieces: jax.Array  # i32[B, T]
     positions: jax.Array  # i32[B, M]: different ones in each row
     targets: jax.Array  # i32[B, M]: the pieces that were there
-    counts: jax.Array  # bool[B, M]: false for the positions that a short line has too many, which are left as they were
+    is_masked: (
+        jax.Array
+    )  # bool[B, M]: false for positions beyond those to mask in a short line, which stay as they were
 
 
 def mask_pieces(
     key: jax.Array,
     pieces_BT: jax.Array,
     lengths_B: jax.Array,
-    chosen_B: jax.Array,
+    to_mask_B: jax.Array,
     *,
     most: int,
     mask: int,
@@ -39,7 +41,7 @@ def mask_pieces(
 
     Args:
         lengths_B: pieces of each line, its ends included.
-        chosen_B: how many pieces of each line to choose, at most `most`.
+        to_mask_B: how many pieces of each line to choose, at most `most`.
         mask: the number of the piece [MASK].
         vocabulary: number of pieces.
     """
@@ -49,11 +51,11 @@ def mask_pieces(
     inner_BT = (positions_T > 0) & (positions_T < lengths_B[:, None] - 1)
     order_BT = jnp.where(inner_BT, jax.random.uniform(places_key, pieces_BT.shape), -1.0)
     _, positions_BM = lax.top_k(order_BT, most)
-    counts_BM = jnp.arange(most) < chosen_B[:, None]
+    is_masked_BM = jnp.arange(most) < to_mask_B[:, None]
     targets_BM = jnp.take_along_axis(pieces_BT, positions_BM, axis=1)
     kinds_BM = jax.random.uniform(kinds_key, positions_BM.shape)
     drawn_BM = jax.random.randint(drawn_key, positions_BM.shape, 0, vocabulary)
     shown_BM = jnp.where(kinds_BM < _MASKED, mask, jnp.where(kinds_BM < _MASKED_OR_DRAWN, drawn_BM, targets_BM))
-    shown_BM = jnp.where(counts_BM, shown_BM, targets_BM)
+    shown_BM = jnp.where(is_masked_BM, shown_BM, targets_BM)
     rows_B1 = jnp.arange(len(pieces_BT))[:, None]
-    return MaskedPieces(pieces_BT.at[rows_B1, positions_BM].set(shown_BM), positions_BM, targets_BM, counts_BM)
+    return MaskedPieces(pieces_BT.at[rows_B1, positions_BM].set(shown_BM), positions_BM, targets_BM, is_masked_BM)

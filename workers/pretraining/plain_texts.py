@@ -17,11 +17,14 @@ import numpy as np
 from workers.config import is_inside, require
 from workers.data import DataError, DataMissing
 from workers.glue.benchmark import GLUE_NAMES, GlueName
-from workers.glue.pieces import EncodedSentences, Vocabulary, read_vocabulary, trained_vocabulary
+from workers.glue.pieces import EncodedSentences, Vocabulary, cleaned_text, read_vocabulary, trained_vocabulary
 from workers.glue.reading import LabelledSentences, sentences_of_tfds, sentences_of_tsv
+from workers.text.kept import kept_model
 from workers.text.lines import lines_of
+from workers.text.vocabulary import trainer_version
 
 MASK = "[MASK]"
+_CHARACTERS = 10_000_000  # of the lines that a vocabulary is trained on, as for translations
 _ENDS = 2  # pieces that mark the ends of a line, which are never masked
 
 
@@ -61,7 +64,7 @@ class PlainTexts:
         """
         train, test = self._split(list(self._distinct(data_dir)))
         if self.vocabulary is None:
-            vocabulary = trained_vocabulary(train, self.vocabulary_size, lower_case=self.lower_case)
+            vocabulary = self._trained(train, data_dir)
         else:
             vocabulary = read_vocabulary(self.vocabulary, data_dir, lower_case=self.lower_case)
         mask = vocabulary.number(MASK)
@@ -73,14 +76,27 @@ class PlainTexts:
             raise DataError("data: training and held-out lines must have pieces, got only lines without any")
         return EncodedLines(train=splits[0], test=splits[1], vocabulary=vocabulary, mask=mask)
 
+    def _trained(self, lines: Sequence[str], data_dir: Path | None) -> Vocabulary:
+        """Return the vocabulary of the lines, from the data directory if it is kept there."""
+        texts = lines[:: max(1, -(-sum(map(len, lines)) // _CHARACTERS))]
+        settings = (trainer_version(), "masked_lm", self.vocabulary_size, self.lower_case)
+        named = hashlib.sha256(repr(settings).encode())
+        named.update("\n".join(texts).encode())
+        model = kept_model(
+            data_dir,
+            named.hexdigest(),
+            lambda: trained_vocabulary(texts, self.vocabulary_size, lower_case=self.lower_case).model,
+        )
+        return Vocabulary(model=model, lower_case=self.lower_case)
+
     def _distinct(self, data_dir: Path | None) -> Iterator[str]:
-        """Yield lines with single spaces, each once."""
+        """Yield lines with single spaces, of those that a vocabulary reads alike the first."""
         seen: set[str] = set()
         for text in self._texts(data_dir):
             line = " ".join(text.split())
-            told = line.lower() if self.lower_case else line
-            if line and told not in seen:
-                seen.add(told)
+            compared = cleaned_text(line, self.lower_case)
+            if line and compared not in seen:
+                seen.add(compared)
                 yield line
 
     def _texts(self, data_dir: Path | None) -> Iterator[str]:
@@ -98,9 +114,9 @@ class PlainTexts:
         if self.held_out >= len(lines):
             rule = f"data.held_out must be below {len(lines)}, the number of distinct lines"
             raise DataError(f"{rule}, got {self.held_out}")
-        chosen = {number * len(lines) // self.held_out for number in range(self.held_out)}
-        train = [line for number, line in enumerate(lines) if number not in chosen]
-        return train, [lines[number] for number in sorted(chosen)]
+        tested = {number * len(lines) // self.held_out for number in range(self.held_out)}
+        train = [line for number, line in enumerate(lines) if number not in tested]
+        return train, [lines[number] for number in sorted(tested)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,7 +132,7 @@ class EncodedSplit:
         kept = split.lengths > _ENDS
         return cls(pieces=split.pieces[kept], lengths=split.lengths[kept])
 
-    def chosen(self, share: float) -> np.ndarray:
+    def to_mask(self, share: float) -> np.ndarray:
         """Return how many pieces of each line are masked, i32[N]: a share of them, rounded, and at least one."""
         return np.maximum(1, np.floor(share * (self.lengths - _ENDS) + 0.5)).astype(np.int32)
 

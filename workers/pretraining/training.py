@@ -60,7 +60,7 @@ def bound_masked_lm(task: MaskedLm, program: MaskedLmProgram, load: Load) -> Mas
         l2_on=program.l2_on,
         vocabulary=lines.vocabulary.size,
         mask=lines.mask,
-        most=max(int(split.chosen(task.masked).max()) for split in (lines.train, lines.test)),
+        most=max(int(split.to_mask(task.masked).max()) for split in (lines.train, lines.test)),
     )
     return MaskedLmTraining(recipe=recipe, task=task, lines=lines, numbers=hyper_numbers(program))
 
@@ -137,7 +137,7 @@ class MaskedLmTraining:
         parts, test = jax.device_get((list(train_sums), test_sums))
         found = {name: np.concatenate([getattr(part, name) for part in parts]) for name in MaskedSums._fields[:5]}
         after = parts[-1].weight_norm_sq
-        tested = int(self.lines.test.chosen(self.task.masked).sum())
+        tested = int(self.lines.test.to_mask(self.task.masked).sum())
         trained = int(found["masked"].sum())
         return {
             "train_loss": float(np.sum(found["loss"], dtype=np.float64)) / trained,
@@ -151,9 +151,14 @@ class MaskedLmTraining:
         }
 
     def export(self, state: Any, folder: Path) -> None:
-        """Write the network without its head as Hugging Face names it, and the vocabulary, which a GLUE program reads."""
+        """Write the network without its head as Hugging Face names it, and the vocabulary, which a GLUE program reads.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
         params = update.evaluated(self.recipe.optimizer, state.params, state.slots)
-        write_safetensors(folder / WEIGHTS, flatten_dict(jax.device_get(params), sep="/"))  # type: ignore[no-untyped-call]
+        by_path = flatten_dict(jax.device_get(params), sep="/")  # type: ignore[no-untyped-call]
+        write_safetensors(folder / WEIGHTS, by_path, self.lines.vocabulary)
         (folder / VOCABULARY).write_bytes(self.lines.vocabulary.model)
 
 
@@ -161,5 +166,5 @@ class MaskedLmTraining:
 def _placed(split: EncodedSplit, masked: float) -> PlacedLines:
     """Return a split on the device, placed once and shared by all programs that use it."""
     with jax.ensure_compile_time_eval():  # the first to ask may be a trace that only wants to know shapes
-        arrays = (split.pieces, split.lengths, split.chosen(masked))
+        arrays = (split.pieces, split.lengths, split.to_mask(masked))
         return mesh.placed(PlacedLines(*map(jnp.asarray, arrays)))

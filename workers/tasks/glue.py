@@ -29,6 +29,8 @@ class GlueProgram(Program):
         super().__post_init__()
         inside = self.weights is None or is_inside(self.weights)
         require(inside, "weights", "be a path inside the data directory, or null", self.weights)
+        named = self.weights is None or self.data.vocabulary is not None
+        require(named, "data.vocabulary", "name the vocabulary of weights, a SentencePiece file", self.data.vocabulary)
 
     def check_batch(self, batch_size: int, devices: int) -> None:
         """Raise ValueError unless the devices of a worker can share a batch."""

@@ -19,7 +19,7 @@ from services.settings import Settings
 from sweeps.ledger.ledger import Ledger
 from sweeps.run.frontier import Frontier
 from sweeps.spec.sweep import parse_document
-from workers.checkpoints import open_checkpoints
+from workers.checkpoints import Checkpoints, StoreError, open_checkpoints
 from workers.fold import part, states
 from workers.glue.weights import PretrainedWeights
 from workers.pretraining.training import MaskedLmTraining
@@ -118,6 +118,9 @@ def test_the_weights_of_a_finished_trial_are_written_bit_by_bit(
     check_files(trained, tmp_path / "new" / "folder")
     again = weights(trained, tmp_path / "new" / "folder", "constant seed=0", "--json")
     assert json.loads(again.stdout)["files"][0].endswith("/new/folder/model.safetensors")
+    like = tmp_path / "like"
+    like.mkdir()
+    assert (tmp_path / "new" / "folder").stat().st_mode == like.stat().st_mode  # other users may read weights
     check_files(trained, tmp_path / "new" / "folder")
 
 
@@ -162,3 +165,43 @@ def test_what_cannot_be_exported_is_refused_in_a_sentence(
     assert "its files do not match its manifest" in refused()
     open_checkpoints(settings.checkpoints).discard(key)
     assert f"its last checkpoint must be in {settings.checkpoints}, got none for state {key}" in refused()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_in_a_sentence(
+    trained: Trained, own_directories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_here(monkeypatch)
+    finish_one(trained)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder" / "model.safetensors").mkdir(parents=True)
+    for place, named in (("file", "file"), ("file/below", "file/below"), ("folder", "folder/model.safetensors")):
+        done = weights(trained, tmp_path / place)
+        assert (done.exit_code, f"{tmp_path / named}: cannot be written: " in done.stderr) == (2, True)
+    assert [one.name for one in (tmp_path / "folder").iterdir()] == ["model.safetensors"]  # no draft is left
+
+
+@pytest.mark.parametrize("fault", [StoreError("the store: does not answer"), PermissionError(13, "Permission denied")])
+def test_a_fault_of_the_machine_is_not_one_of_the_input(
+    trained: Trained, own_directories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    answer_here(monkeypatch)
+    settings, key = finish_one(trained)
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(Checkpoints, "restore", failing)
+    done = weights(trained, tmp_path / "weights")
+    assert (done.exit_code, str(fault) in done.stderr) == (1, True)
+    if isinstance(fault, OSError):
+        assert f"checkpoint {key} in {settings.checkpoints}: " in done.stderr
+
+
+def test_a_process_of_its_own_writes_into_a_relative_folder(
+    trained: Trained, own_directories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish_one(trained)
+    monkeypatch.chdir(tmp_path)
+    done = weights(trained, Path("new/folder"))
+    assert (done.exit_code, done.stderr) == (0, "")
+    check_files(trained, tmp_path / "new" / "folder")

@@ -23,6 +23,7 @@ from workers.glue import compiled
 from workers.glue.albert import Albert
 from workers.glue.benchmark import GlueName
 from workers.glue.network import AlbertNet
+from workers.glue.pieces import trained_vocabulary
 from workers.glue.scores import glue_scores
 from workers.glue.texts import GlueTexts
 from workers.glue.weights import PretrainedWeights
@@ -42,6 +43,11 @@ PROGRAM = GlueProgram(
     batch_size=8,
     clip=1.0,
 )
+OF_WEIGHTS: dict[str, Any] = {
+    "data": replace(PROGRAM.data, vocabulary="spiece.model", vocabulary_size=2000),
+    "weights": "albert.safetensors",
+}
+PRETRAINED = replace(PROGRAM, **OF_WEIGHTS)
 RATES = np.full(2, 1e-2, np.float32)
 WORDS = "a film with some story and its cast in one long scene"
 EXAMPLES = 24  # a segment of 16 ends inside a pass, and the second one inside the next
@@ -71,6 +77,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "glue" / "STS-B" / f"sts-{file}.tsv").write_text("\n".join(pairs) + "\n")
     for file in GOLDEN.glob("albert.safetensors"):
         (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "spiece.model").write_bytes(trained_vocabulary([WORDS] * 5, 30, lower_case=True).model)
     return folder
 
 
@@ -203,9 +210,9 @@ def test_sharing_changes_no_bit(tmp_path: Path, data_dir: Path) -> None:
 
 
 def test_pretrained_weights_are_where_training_starts(load: Callable[[Any], Any]) -> None:
-    scratch = PROGRAM.task.build(PROGRAM, load)
-    program = replace(PROGRAM, weights="albert.safetensors")
-    training = program.task.build(program, load)
+    program = replace(PRETRAINED, weights=None)
+    scratch = program.task.build(program, load)
+    training = PRETRAINED.task.build(PRETRAINED, load)
     params = training.init(jax.random.key(0)).params
     found = PretrainedWeights(path="albert.safetensors").load(GOLDEN)
     np.testing.assert_array_equal(params["layer"]["up"]["kernel"], found.arrays["layer/up/kernel"])
@@ -268,11 +275,11 @@ def test_scores_are_trained_by_their_squared_error(load: Callable[[Any], Any], d
         ({"model": replace(TINY, positions=8)}, r"model.positions must be at least \d+, the length .* got 8"),
         ({"batch_size": 17}, "batch_size must be at most task.segment_examples = 16, got 17"),
         (
-            {"weights": "albert.safetensors", "model": replace(TINY, hidden=32)},
+            {**OF_WEIGHTS, "model": replace(TINY, hidden=32)},
             r"attention.LayerNorm.bias must have the shape \(32,\) that",
         ),
         (
-            {"weights": "albert.safetensors", "model": replace(TINY, vocabulary=60)},
+            {**OF_WEIGHTS, "model": replace(TINY, vocabulary=60)},
             r"word_embeddings.weight .* \(60, 12\) that",
         ),
     ],
@@ -287,6 +294,11 @@ def test_parts_that_do_not_fit_are_refused(load: Callable[[Any], Any], changes: 
 def test_weights_lie_inside_the_data_directory(place: str) -> None:
     with pytest.raises(ValueError, match="weights must be a path inside the data directory, or null"):
         replace(PROGRAM, weights=place)
+
+
+def test_weights_need_their_vocabulary() -> None:
+    with pytest.raises(ValueError, match=r"data.vocabulary must name the vocabulary of weights, .* got None"):
+        replace(PROGRAM, weights="albert.safetensors")
 
 
 def test_scores_are_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:

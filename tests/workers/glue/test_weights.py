@@ -17,11 +17,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from workers.data import DataError, DataMissing
 from workers.glue.albert import Albert
 from workers.glue.network import AlbertNet
+from workers.glue.pieces import trained_vocabulary
 from workers.glue.weights import LoadedWeights, PretrainedWeights, write_safetensors
 
 GOLDEN = Path(__file__).with_name("golden")
 TINY = Albert(vocabulary=50, embedding=12, hidden=16, layers=3, heads=4, intermediate=24, positions=20)
 FILES = ("albert.safetensors", "model.ckpt-best")
+VOCABULARY = trained_vocabulary(["a film with some story"] * 5, 20, lower_case=False)
 
 
 @cache
@@ -46,7 +48,8 @@ def test_hidden_states_equal_hugging_face_s(activation: Any, theirs: str) -> Non
     model = nnx.merge(network(config)[0], unflatten_dict({**head, **loaded(FILES[0]).arrays}, sep="/"))
     with np.load(GOLDEN / "albert.npz") as stored:
         given = [stored[name] for name in ("pieces", "lengths", "seconds")]
-        hidden, pooled = jax.jit(lambda *arrays: model.hidden(*arrays))(*given)
+        hidden = jax.jit(lambda *arrays: model.hidden(*arrays))(*given)
+        pooled = model.pooled(hidden)
         counts = np.arange(given[0].shape[1]) < given[1][:, None]
         np.testing.assert_allclose(hidden[counts], stored[f"hidden_{theirs}"][counts], rtol=1e-4, atol=2e-5)
         np.testing.assert_allclose(pooled, stored[f"pooled_{theirs}"], rtol=1e-4, atol=2e-5)
@@ -82,8 +85,33 @@ def test_weights_of_another_shape_are_refused_by_name(file: str, message: str) -
 
 def test_written_weights_are_read_back(tmp_path: Path) -> None:
     found = loaded(FILES[0])
-    write_safetensors(tmp_path / "own.safetensors", found.arrays)
+    write_safetensors(tmp_path / "own.safetensors", found.arrays, VOCABULARY)
     assert PretrainedWeights(path="own.safetensors").load(tmp_path).digest == found.digest
+
+
+def test_weights_say_which_vocabulary_they_are_of(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "own.safetensors", loaded(FILES[0]).arrays, VOCABULARY)
+    found = PretrainedWeights(path="own.safetensors").load(tmp_path)
+    found.check_vocabulary(VOCABULARY.digest, False)
+    with pytest.raises(ValueError, match=f"must be the one of weights own.safetensors, sha256 .*got {'0' * 12}"):
+        found.check_vocabulary("0" * 64, False)
+    with pytest.raises(ValueError, match=r"data.lower_case must be False as for weights own.safetensors, got True"):
+        found.check_vocabulary(VOCABULARY.digest, True)
+    for file in FILES:  # Hugging Face's and TensorFlow's files do not say
+        loaded(file).check_vocabulary("0" * 64, True)
+
+
+def test_a_file_may_lack_the_pooler_only_if_it_says_so(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    arrays = {path: array for path, array in loaded(FILES[0]).arrays.items() if not path.startswith("pooler/")}
+    write_safetensors(tmp_path / "own.safetensors", arrays, VOCABULARY)
+    found = PretrainedWeights(path="own.safetensors").load(tmp_path)
+    assert found.arrays.keys() == arrays.keys()
+    found.check(shapes())
+    save_file(load_file(tmp_path / "own.safetensors"), tmp_path / "silent.safetensors")
+    with pytest.raises(DataError, match=r"must have ALBERT's parameter pooler.weight, which the file lacks"):
+        PretrainedWeights(path="silent.safetensors").load(tmp_path)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
