@@ -39,8 +39,8 @@ class Metric:
         higher_is_better: whether trials are better the larger it is.
         bounds: the smallest and largest possible value; measures of robustness are in percent of this range.
         worst: what a diverged trial counts as, such as the error of guessing; None if unknown, as in ledgers of version 0.1.
-        scale: the game, or whatever else has a range of values that is chosen by hand: values of two scales are not comparable,
-            and the best bound may be out of reach. Empty if the bounds are those of the metric itself, as of an accuracy.
+        bounds_of: what the bounds were chosen for, such as a game; empty if they are those of the metric itself, as of an
+            accuracy. Values are not comparable between two games, and the best bound of one may be out of reach.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Metric:
     higher_is_better: bool = False
     bounds: tuple[float, float] = (0.0, 100.0)
     worst: float | None = None
-    scale: str = ""
+    bounds_of: str = ""
 
     def __post_init__(self) -> None:
         low, high = self.bounds

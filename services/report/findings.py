@@ -24,26 +24,32 @@ def unheard(shown: Frames, guessing: float | None = None) -> Iterator[str]:
     Args:
         guessing: the error of guessing, in percent; None if unknown.
     """
-    diverged = list(shown.trials.loc[shown.trials["outcome"] == "diverged", "name"])
-    if diverged:
-        named, many = f"{counted(len(diverged), 'trial')} diverged: {_some(diverged)}.", len(diverged) > 1
-        guesses = {shown.chance.guesses.get(name, guessing) for name in diverged}
-        if None in guesses:
-            yield (
-                f"{named} A diverged trial counts as guessing, but the error of guessing is unknown: the sweep does not record "
-                f"the number of classes, and its data set is not here. {'They are' if many else 'It is'} left out, and so are "
-                "the measures of such arms."
-            )
-        else:
-            counts = "They count" if many else "It counts"
-            known = " or ".join(f"{error:g}" for error in sorted(one for one in guesses if one is not None))
-            worst = f"{known} % {shown.metric.error_label}"
-            yield f"{named} {counts} as guessing, {worst}, wherever errors are averaged or compared."
+    yield from _diverged(shown, guessing)
     outcomes = zip(shown.trials["name"], shown.trials["outcome"], strict=True)
     others = [f"{name} ({outcome})" for name, outcome in outcomes if outcome not in ("finished", "diverged")]
     if others:
         many = len(others) > 1
         yield f"{counted(len(others), 'trial')} did not finish and {'are' if many else 'is'} left out: {_some(others)}."
+
+
+def _diverged(shown: Frames, guessing: float | None) -> Iterator[str]:
+    diverged = shown.trials.loc[shown.trials["outcome"] == "diverged", "name"]
+    guesses = {name: shown.chance.guesses.get(name, guessing) for name in diverged}
+    known = {name: error for name, error in guesses.items() if error is not None}
+    if known:
+        errors = " or ".join(f"{error:g}" for error in sorted(set(known.values())))
+        counts = f"{'They count' if len(known) > 1 else 'It counts'} as guessing, {errors} % {shown.metric.error_label}"
+        yield f"{_diverged_names(list(known))} {counts}, wherever errors are averaged or compared."
+    if unknown := [name for name in guesses if name not in known]:
+        yield (
+            f"{_diverged_names(unknown)} A diverged trial counts as guessing, but the error of guessing is unknown: the sweep "
+            "does not record the number of classes, and its data set is not here. "
+            f"{'They are' if len(unknown) > 1 else 'It is'} left out, and so are the measures of such arms."
+        )
+
+
+def _diverged_names(names: Sequence[str]) -> str:
+    return f"{counted(len(names), 'trial')} diverged: {_some(names)}."
 
 
 def _some(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 Reading a spec needs pydantic's models, schedules and NumPy, which only the verbs that do so import.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ _TASKS = {  # in the order of the catalogue
     "glue": "GLUE",
     "ppo": "Games",
 }
-_SMALL = "worker of one core"  # in the cost of what two cores train
+_MOST_SECONDS = 60  # per epoch of a worker of one core, in what two cores train
 
 
 def catalog() -> list[CatalogEntry]:
@@ -37,9 +38,10 @@ def catalog_groups() -> dict[str, list[CatalogEntry]]:
     """The sweeps that ship with the package by task and size, under headings; those that two cores train come first."""
     found: dict[tuple[int, bool], list[CatalogEntry]] = {}
     for text in map(shipped.entry, shipped.names()):
-        first = yaml.first_entries(text, (*_FIELDS, "program"))
+        first = yaml.first_entries(text, (*_FIELDS, "epoch_seconds", "program"))
         entry, task = _entry(first), first["program"]["task"]["kind"]
-        found.setdefault((list(_TASKS).index(task), _SMALL not in entry.cost), []).append(entry)
+        is_larger = first.get("epoch_seconds", math.inf) > _MOST_SECONDS
+        found.setdefault((list(_TASKS).index(task), is_larger), []).append(entry)
     headings = [f"{name}, {size}" for name in _TASKS.values() for size in ("sized for two cores", "larger")]
     return {headings[2 * task + is_larger]: found[task, is_larger] for task, is_larger in sorted(found)}
 

@@ -21,14 +21,13 @@ from sweeps.ledger.records import TrialStatus
 from sweeps.results.grids import Grid, Point, grid
 from sweeps.results.guessing import UNKNOWN
 from sweeps.results.measures import measures
-from sweeps.results.values import BaselineError, Chance, Scalar, TrialResult
+from sweeps.results.values import UNKNOWN_CHANCE, BaselineError, Chance, Scalar, TrialResult
 from sweeps.spec.sections import MAX_EPOCHS, Statistic
 
 FORMAT = 1
 MAX_BYTES = 2**20
 RULE = "must be the output of `abel baseline save SWEEP`"
 DIGITS = 6
-NOTHING_KNOWN = Chance()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ def spec_hash(spec: Mapping[str, Any]) -> str:
 
 
 def tables(
-    trials: Sequence[TrialResult], error: Statistic, guessing: float | None, chance: Chance = NOTHING_KNOWN
+    trials: Sequence[TrialResult], error: Statistic, guessing: float | None, chance: Chance = UNKNOWN_CHANCE
 ) -> dict[str, Grid]:
     """Return the table of each arm. A diverged trial has the error of guessing.
 

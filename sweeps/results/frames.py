@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.ledger.records import Work
-from sweeps.results.values import Chance, TrialResult
+from sweeps.results.values import UNKNOWN_CHANCE, Chance, TrialResult
 from workers.contracts import Metric
 from workers.trajectory import TEST_ERROR
 
@@ -45,7 +45,7 @@ class Frames:
         spec: the sweep's spec; empty for several sweeps.
         work: the total work for the sweep; None for several sweeps.
         metric: what the trials are compared by; of several sweeps, that of the first.
-        chance: what trials that learned nothing come to.
+        chance: the errors of trials that have learned nothing.
         programs: what identifies each trial's program, but for fields that its grid varies, by the trial's name.
     """
 
@@ -55,7 +55,7 @@ class Frames:
     spec: Mapping[str, Any] = field(default_factory=dict)
     work: Work | None = None
     metric: Metric = TEST_ERROR
-    chance: Chance = Chance()
+    chance: Chance = UNKNOWN_CHANCE
     programs: Mapping[str, str] = field(default_factory=dict)
 
     @property

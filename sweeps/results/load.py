@@ -68,7 +68,7 @@ def _chance(sweep: SweepRow, trials: Sequence[TrialRow]) -> Chance:
     metrics = {encode(one.program): one.metric for one in reversed(sweep.identities)}
     known = {trial.name: metrics.get(encode(trial.program)) for trial in trials}
     guesses = {name: one.worst_error for name, one in known.items() if one is not None and one.worst_error is not None}
-    return Chance(guesses=guesses, is_by_hand=bool(sweep.metric.scale))
+    return Chance(guesses=guesses, is_by_hand=bool(sweep.metric.bounds_of))
 
 
 def _program_digest(trial: TrialRow) -> str:

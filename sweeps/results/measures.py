@@ -231,22 +231,32 @@ def trusted(measure: str, seeds: int) -> bool:
 
 
 def near_chance(table: Grid) -> bool:
-    """Whether even the best setting has learned next to nothing; False if the error of guessing is unknown.
-
-    Its error then exceeds `NEAR_CHANCE` times that of guessing. In a range that was chosen by hand, such as that of a game's
-    returns, a share of the range means nothing: there its interval, or with one seed its error, must lie below guessing.
-    """
+    """Whether even the best setting has not learned (see `has_learned`); False if the error of guessing is unknown."""
     if table.guessing is None:
         return False
-    if not table.is_by_hand:
-        return float(settled(table.errors).min()) > NEAR_CHANCE * table.guessing
-    found = best(table, bands(table.errors))
-    return (found.value if math.isnan(found.high) else found.high) >= table.guessing
+    value = float(settled(table.errors).min())
+    found = best(table, bands(table.errors))._replace(value=value) if table.is_by_hand else without_bounds(value)
+    return not has_learned(found, table.guessing, table.is_by_hand)
 
 
 def chance_error(guessing: float, is_by_hand: bool) -> float:
-    """Return the error below which an interval must lie if something was learned; see `near_chance`."""
+    """Return the error below which something was learned, in percent; see `has_learned`."""
     return guessing if is_by_hand else NEAR_CHANCE * guessing
+
+
+def has_learned(found: Interval, guessing: float, is_by_hand: bool) -> bool:
+    """Whether an error, in percent, is that of trials that have learned something.
+
+    It is below `NEAR_CHANCE` times that of guessing. In a range that was chosen by hand, such as that of a game's returns, a
+    share of the range means nothing: there the whole interval, or with one seed the error, lies below guessing.
+    """
+    surely = is_by_hand and not math.isnan(found.high)
+    return (found.high if surely else found.value) < chance_error(guessing, is_by_hand)
+
+
+def chance_in_words(is_by_hand: bool) -> str:
+    """Return what errors of trials that have not learned are, in words."""
+    return "not surely better than guessing" if is_by_hand else f"at {NEAR_CHANCE:.0%} of the error of guessing or more"
 
 
 def telling(table: Grid) -> dict[str, Interval]:

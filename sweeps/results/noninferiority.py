@@ -17,7 +17,7 @@ import numpy as np
 from sweeps.results import confidence as intervals
 from sweeps.results.confidence import level
 from sweeps.results.grids import Grid
-from sweeps.results.measures import NEAR_CHANCE, measure, near_chance, rounding, trusted
+from sweeps.results.measures import chance_in_words, measure, near_chance, rounding, trusted
 from sweeps.results.values import Finding, Interval, Verdict
 from sweeps.spec.measures import MEASURES, Rule
 
@@ -101,9 +101,7 @@ def _unsure(name: str, *tables: Grid) -> str:
     if name == "diverged" and any(table.diverged is None for table in tables):
         return "the baseline does not say which seeds diverged; `abel baseline save` makes a new one"
     if MEASURES[name].praises_flatness and near_chance(tables[-1]):
-        share = f"at {NEAR_CHANCE:.0%} of the error of guessing or more"
-        level = "not surely better than guessing" if tables[-1].is_by_hand else share
-        return f"the arm is near chance, {level}: its steadiness says nothing"
+        return f"the arm is near chance, {chance_in_words(tables[-1].is_by_hand)}: its steadiness says nothing"
     return ""
 
 

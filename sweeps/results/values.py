@@ -22,7 +22,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Chance:
-    """What a trial that learned nothing comes to, where the ledger records it.
+    """The errors of trials that have learned nothing, where the ledger records them.
 
     Args:
         guesses: error of guessing on the data of a trial's program, in percent, by the trial's name; diverged trials have it.
@@ -40,6 +40,9 @@ class Chance:
         """
         found = {self.guesses.get(name, otherwise) for name in trials}
         return found.pop() if len(found) == 1 else None
+
+
+UNKNOWN_CHANCE = Chance()
 
 
 class Verdict(StrEnum):

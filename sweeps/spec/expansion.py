@@ -17,9 +17,14 @@ from sweeps.errors import Faults, join, leads
 from sweeps.spec import arms, programs, sampling, schedules, sections
 from sweeps.spec.arms import DecodedArm
 from sweeps.spec.grid import Between, spelled, values
-from sweeps.spec.sections import Arm, Check
+from sweeps.spec.sections import Arm, Claim, Document, Figure
 from sweeps.spec.trial import Trial, trained_as
 from workers.config import Program
+
+_BY_EPOCH: Claim = "curves"  # compares errors after every epoch
+# These take the error of simple decay with L2 at its lowest training loss, if it rises after the decay.
+_AS_REPORTED: tuple[Claim, ...] = ("cosine", "linear", "l2_gap", "small_rate", "easy", "short_run")
+_WITH_REPORTED: tuple[Figure, ...] = ("table", "training_curves")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,18 +226,16 @@ def _check_batches(trials: Iterable[Trial], faults: Faults) -> None:
             faults.add(f"arms.{arm}.program", str(error))
 
 
-def check_cadence(trials: Iterable[Trial], arms: Mapping[str, Arm], check: Check | None, faults: Faults) -> None:
+def check_cadence(trials: Iterable[Trial], spec: Document, faults: Faults) -> None:
     """Add a fault for each field by which a repeated value of the metric would count.
 
     A task may measure its metric after every so many epochs, its cadence, and repeat it in the records between. A repeated value
     belongs to an earlier state. So trials must end, compete and be judged at epochs at which it is new.
     """
-    for trial in {(trial.arm, _cadence(trial)): trial for trial in trials}.values():
+    for trial in trials:
         if (every := _cadence(trial)) > 1:
-            _check_arm(trial, arms[trial.arm], every, faults)
-            if check is not None and check.error == "selected":
-                rule = "must be minimum or final, as the epoch with the lowest training loss may have a repeated metric"
-                faults.add("check.error", f"{rule}: {_measured(every)}, got selected")
+            _check_lengths(trial, spec.arms[trial.arm], every, faults)
+            _check_judged(trial, spec, every, faults)
 
 
 def _cadence(trial: Trial) -> int:
@@ -240,7 +243,7 @@ def _cadence(trial: Trial) -> int:
     return int(getattr(trial.program.task, "cadence", 1))
 
 
-def _check_arm(trial: Trial, arm: Arm, every: int, faults: Faults) -> None:
+def _check_lengths(trial: Trial, arm: Arm, every: int, faults: Faults) -> None:
     lengths = {"epochs" if arm.epochs is None else f"arms.{trial.arm}.epochs": trial.epochs}
     if trial.halving is not None:  # later rungs are its multiples
         lengths[f"arms.{trial.arm}.halving.grace_epochs"] = trial.halving.grace_epochs
@@ -249,7 +252,31 @@ def _check_arm(trial: Trial, arm: Arm, every: int, faults: Faults) -> None:
             faults.add(path, f"must be a multiple of {every}, as {_measured(every)}, got {epochs}")
     if (gain := getattr(trial.schedule, "gain_threshold", None)) is not None:
         rule = "must be left out, as training may then end at an epoch with a repeated metric"
-        faults.add(f"arms.{trial.arm}.schedule.gain_threshold", f"{rule}: {_measured(every)}, got {gain}")
+        faults.add(_where(trial, arm, "schedule.gain_threshold"), f"{rule}: {_measured(every)}, got {gain}")
+
+
+def _check_judged(trial: Trial, spec: Document, every: int, faults: Faults) -> None:
+    tested = spec.claims.tested if spec.claims is not None else []
+    if spec.check is not None and spec.check.error == "selected":
+        rule = "must be minimum or final, as the epoch with the lowest training loss may have a repeated metric"
+        faults.add("check.error", f"{rule}: {_measured(every)}, got selected")
+    if _BY_EPOCH in tested:
+        rule = f"must not name {_BY_EPOCH}, as it compares errors after every epoch"
+        faults.add("claims.tested", f"{rule}: {_measured(every)}, got {', '.join(tested)}")
+    readers = [f"claim {claim}" for claim in tested if claim in _AS_REPORTED]
+    readers += [f"figure {spec.figure}"] if spec.figure in _WITH_REPORTED else []
+    if readers and trial.schedule.kind == "simple" and trial.program.l2 > 0:
+        rule = f"must be 0 with simple decay, as {' and '.join(readers)} may take an epoch with a repeated metric"
+        path = _where(trial, spec.arms[trial.arm], "program.l2")
+        faults.add(path, f"{rule}: {_measured(every)}, got {trial.program.l2:g}")
+
+
+def _where(trial: Trial, arm: Arm, field: str) -> str:
+    """Return the path at which a spec gives a field of a trial's program or schedule."""
+    if field in trial.settings:
+        return f"arms.{trial.arm}.grid.{field}"
+    top, _, name = field.partition(".")
+    return f"arms.{trial.arm}.{field}" if name in getattr(arm, top) else field
 
 
 def _measured(every: int) -> str:

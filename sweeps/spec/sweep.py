@@ -109,7 +109,7 @@ def _parse(document: Any, source: str, faults: Faults) -> SweepSpec:
     spec = shapes.read_shape(SweepSpec, document, faults)
     trials = expand(_request(document), faults)
     if spec is not None:
-        check_cadence(trials, spec.arms, spec.check, faults)
+        check_cadence(trials, spec, faults)
         if spec.check is not None:
             _check_arms(spec.check, spec.arms, faults)
     faults.raise_if_any(source)

@@ -214,8 +214,8 @@ def test_the_paper_s_network_has_its_size() -> None:
 
 
 def test_returns_are_compared_within_one_game() -> None:
-    scales = []
+    games = []
     for game in ("breakout", "space_invaders"):
         program = replace(SMALL, data=MinAtar(game=game))
-        scales.append(program.task.build(program, lambda data: data.load(None)).metric.scale)
-    assert scales == ["minatar: breakout", "minatar: space_invaders"]
+        games.append(program.task.build(program, lambda data: data.load(None)).metric.bounds_of)
+    assert games == ["minatar: breakout", "minatar: space_invaders"]

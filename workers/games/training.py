@@ -95,7 +95,7 @@ class PpoTraining:
             higher_is_better=True,
             bounds=(own.low, own.high),
             worst=own.random,
-            scale=self.environment.name,
+            bounds_of=self.environment.name,
         )
 
     @property

@@ -109,10 +109,11 @@ def _check(spec: SweepSpec, identities: Mapping[Program, Identity]) -> None:
     except ValueError as error:
         raise OperationError(f"{spec.name}: {error}") from None
     metrics = [identity.metric for identity in identities.values()]
-    if len({(one.name, one.bounds, one.scale) for one in metrics}) > 1:
+    if len({(one.name, one.bounds, one.bounds_of) for one in metrics}) > 1:
         names = {one.name for one in metrics}
         ranges = {
-            f"{one.name} in {one.bounds[0]:g}..{one.bounds[1]:g}{one.scale and f' of {one.scale}'}" for one in metrics
+            f"{one.name} in {one.bounds[0]:g}..{one.bounds[1]:g}{one.bounds_of and f' of {one.bounds_of}'}"
+            for one in metrics
         }
         found = ", ".join(sorted(names if len(names) > 1 else ranges))
         rule = "its trials must be compared by one metric"

@@ -4,7 +4,7 @@ Errors are those that the paper compares (`reported.py`). As in `robustness_evid
 what is missing if there is no deciding number.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
@@ -32,7 +32,7 @@ from sweeps.results.claims.trial_rows import (
 )
 from sweeps.results.comparison import lowest_mean
 from sweeps.results.confidence import level
-from sweeps.results.measures import NEAR_CHANCE
+from sweeps.results.measures import chance_in_words, has_learned
 from sweeps.results.wording import bounded, in_words, percent, signed
 
 COSINE = "finished trials of cosine and simple decay"
@@ -62,8 +62,8 @@ def linear_gap(evidence: Evidence, margin: float) -> Seen:
     found = paired_gap(errors[0], errors[1], LINEAR)
     means = [float(np.mean(list(own.values()))) for own in errors]
     told = f"simple decay {means[0]:.2f} %{_at(simple)}, linear {means[1]:.2f} %{_at(linear)}"
-    if needed := _needed_to_have_learned(evidence, errors):
-        raise ValueError(f"{needed}, as trials that have not learned are alike; {told}")
+    if needed := _needed_to_have_learned(evidence, (*simple, *linear)):
+        raise ValueError(f"{needed}; {told}")
     return Seen(found, f"{told}: {points_text(found)} apart")
 
 
@@ -100,17 +100,20 @@ def _at(rows: Rows) -> str:
     return f" at {found.pop()}" if len(found) == 1 else ""
 
 
-def _needed_to_have_learned(evidence: Evidence, errors: Sequence[Mapping[int, float]]) -> str:
-    """Return what is missing if a schedule has learned next to nothing; empty if all have learned, or guessing is unknown."""
-    guessing = evidence.guessing
-    if guessing is None:
-        return ""
-    found = [level(list(by_seed.values())).interval() for by_seed in errors]
-    if evidence.frames.chance.is_by_hand:
-        near = any(one.high >= guessing for one in found)
-        return f"needs errors surely below that of guessing, {guessing:g} %" if near else ""
-    near = max(one.value for one in found) >= NEAR_CHANCE * guessing
-    return f"needs errors below {NEAR_CHANCE:.0%} of that of guessing, {guessing:g} %" if near else ""
+def _needed_to_have_learned(evidence: Evidence, rows: Rows) -> str:
+    """Return what is missing if a schedule has not learned one of its programs; empty if the ledger has no error of guessing."""
+    chance, of_program = evidence.frames.chance, dict[tuple[str, str], list[Row]]()
+    for row in rows:
+        of_program.setdefault((evidence.frames.programs.get(row["name"], ""), row["kind"]), []).append(row)
+    for own in of_program.values():
+        guessing = chance.common([row["name"] for row in own], evidence.guessing)
+        if guessing is None and chance.guesses:
+            return "needs one error of guessing for all trials of a program"
+        found = level(list(final_errors(own).values())).interval()
+        if guessing is not None and not has_learned(found, guessing, chance.is_by_hand):
+            near = f"{chance_in_words(chance.is_by_hand)}, {guessing:g} %"
+            return f"needs trials that have learned, as others are alike; an error is {near}"
+    return ""
 
 
 def training_error(evidence: Evidence, margin: float) -> Seen:

@@ -10,7 +10,7 @@ from typing import cast
 import pandas as pd
 
 from sweeps.results.claims.evidence import Evidence
-from sweeps.results.claims.trial_rows import L2, Row, finished_rows, program_value, rows_of_kind
+from sweeps.results.claims.trial_rows import L2, Row, finished_rows, program_value, rows_of_kind, setting_key
 from sweeps.results.frames import Frames
 
 
@@ -36,10 +36,9 @@ def _selected_trials(evidence: Evidence) -> set[str]:
     simple = rows_of_kind(finished_rows(evidence), "simple")
     with_l2 = [row for row in simple if row["decay_epochs"] and program_value(frames, row, L2)]
     curves = frames.curve(frames.metric.name) if with_l2 else pd.DataFrame()
-    rises: dict[tuple[object, ...], dict[str, float]] = {}
+    rises: dict[tuple[str, str], dict[str, float]] = {}
     for row in with_l2:
-        setting = row["arm"], *sorted(row["settings"].items())
-        rises.setdefault(setting, {})[row["trial_id"]] = _rise(frames, row, curves)
+        rises.setdefault(setting_key(row), {})[row["trial_id"]] = _rise(frames, row, curves)
     return {trial for seeds in rises.values() if sum(seeds.values()) > 0 for trial in seeds}
 
 

@@ -18,7 +18,7 @@ from sweeps.results.claims.sensitivity import last_decays
 from sweeps.results.comparison import best_setting, compare, difference, quantities, with_common_seeds
 from sweeps.results.confidence import ROUNDING, Difference, Level, Quantity, mean_difference, without_bounds
 from sweeps.results.grids import Grid
-from sweeps.results.measures import bands, chance_error, measure, rounding
+from sweeps.results.measures import bands, chance_error, has_learned, measure, rounding
 from sweeps.results.values import Interval, Scalar
 from sweeps.results.wording import in_words, percent, signed
 
@@ -240,7 +240,7 @@ def _at_rate(evidence: Evidence, kind: str, rate: Scalar) -> Interval:
     """Return the lowest error at a rate, without bounds if training seeds agree by chance, but with bounds if all guess."""
     table = at_value(evidence.table(kind, "final", RATE), RATE, rate)
     found = measure("best", table)
-    trains = table.guessing is not None and found.value < chance_error(table.guessing, table.is_by_hand)
+    trains = table.guessing is not None and has_learned(found, table.guessing, table.is_by_hand)
     return without_bounds(found.value) if trains and found.high - found.low <= ROUNDING else found
 
 

@@ -57,19 +57,23 @@ def rows_by_l2(evidence: Evidence, among: Rows | None = None) -> tuple[Rows, Row
 
 
 def longest_rows(rows: Rows, among: Rows) -> Rows:
-    """Return the finished trials with as many epochs as the longest trials have, whether these have finished or not.
+    """Return those of the rows with as many epochs as the longest trials of the sweep.
+
+    Args:
+        rows: trials that finished, or whose errors count.
+        among: all trials of the sweep, finished or not.
 
     Raises:
-        ValueError: none of the longest has finished.
+        ValueError: none of the rows is that long.
     """
     return _of_length(rows, max((row["epochs"] for row in among), default=0))
 
 
 def shortest_rows(rows: Rows, among: Rows) -> Rows:
-    """Return the finished trials with as few epochs as the shortest trials have, whether these have finished or not.
+    """Return those of the rows with as few epochs as the shortest trials of the sweep; see `longest_rows`.
 
     Raises:
-        ValueError: all are of one length, or none of the shortest has finished.
+        ValueError: all trials are of one length, or none of the rows is that short.
     """
     lengths = {row["epochs"] for row in among}
     if len(lengths) < 2:
@@ -110,7 +114,7 @@ def seed_differences(first: Mapping[int, float], second: Mapping[int, float]) ->
 
 
 def mean_count_over_seeds(counts: Sequence[tuple[Row, float]], lack: str) -> Interval:
-    """Return the mean of one count per trial with the interval of a count, as of decays among the measures.
+    """Return the mean of one count per trial; its interval is that of the measure `decays`.
 
     Raises:
         ValueError: there is no trial; it says that the sweep needs `lack`.

@@ -17,6 +17,14 @@ def spec(arm: dict[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
     return given | {"arms": {"other": other, **given["arms"]}} | parts
 
 
+def faults(given: dict[str, Any]) -> list[str]:
+    try:
+        parse_document(given)
+    except SpecError as error:
+        return error.faults
+    return []
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -43,13 +51,46 @@ def spec(arm: dict[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
     ],
 )
 def test_what_would_read_a_repeated_value_is_refused_once(given: dict[str, Any], expected: list[str]) -> None:
-    with pytest.raises(SpecError) as raised:
-        parse_document(given)
-    assert raised.value.faults == expected
+    assert faults(given) == expected
+
+
+@pytest.mark.parametrize("thresholds", [[0.1, None], [None, 0.1]])
+def test_every_point_of_a_grid_is_checked(thresholds: list[float | None]) -> None:
+    schedule = {"kind": "abel", "learning_rate": 3e-3, "decay_factor": 0.1, "last_decay_epoch": None}
+    given = spec({"schedule": schedule, "grid": {"schedule.gain_threshold": thresholds}})
+    (fault,) = faults(given)
+    assert fault.startswith("arms.other.grid.schedule.gain_threshold: must be left out") and fault.endswith("got 0.1")
+
+
+def test_simple_decay_with_l2_may_take_the_error_of_any_epoch() -> None:
+    given = spec()
+    rule = f"must be 0 with simple decay, as claim linear and figure table may take an epoch with a repeated metric: {EVERY}"
+    assert faults(given | {"program": given["program"] | {"l2": 1e-4}}) == [f"program.l2: {rule}, got 0.0001"]
+    simple, linear = ({**given["arms"][name], "program": {"l2": 1e-4}} for name in ("simple", "linear"))
+    assert faults(given | {"arms": {"simple": simple}}) == [f"arms.simple.program.l2: {rule}, got 0.0001"]
+    assert faults(given | {"arms": {"simple": given["arms"]["simple"], "linear": linear}}) == []
+    grid = given["arms"]["simple"] | {"grid": {"program.l2": [1e-4, 0.0]}}
+    assert faults(given | {"arms": {"simple": grid}}) == [f"arms.simple.grid.program.l2: {rule}, got 0.0001"]
+    unread = {"figure": None, "claims": {"tested": ["no_bounce", "abel_simple"]}}
+    assert faults(given | {"arms": {"simple": simple}} | unread) == []
+    assert (
+        "as figure training_curves may"
+        in faults(given | {"arms": {"simple": simple}} | unread | {"figure": "training_curves"})[0]
+    )
+
+
+def test_a_claim_on_every_epoch_is_refused() -> None:
+    rule = f"must not name curves, as it compares errors after every epoch: {EVERY}"
+    assert faults(spec(claims={"tested": ["linear", "curves"]})) == [f"claims.tested: {rule}, got linear, curves"]
 
 
 def test_what_reads_new_values_alone_is_valid() -> None:
     assert parse_document(spec({"halving": {"grace_epochs": 5}, "epochs": 20})).count() > 0
     task = {"kind": "translate", "segment_steps": 72, "bleu_every": 1}
     program = load_spec("table-2-nlp-mini").to_dict()["program"] | {"task": task}
-    assert parse_document(spec({"epochs": 7}, program=program, check={"error": "selected"})).count() > 0
+    assert (
+        parse_document(
+            spec({"epochs": 7}, program=program, check={"error": "selected"}, claims={"tested": ["curves"]})
+        ).count()
+        > 0
+    )

@@ -22,6 +22,7 @@ from sweeps.results.claims.trial_rows import (
     mean_count_over_seeds,
     paired_gap,
     rows_of_kind,
+    setting_key,
 )
 from sweeps.results.confidence import level
 from sweeps.results.values import Interval
@@ -84,8 +85,8 @@ def _pairs(evidence: Evidence, rows: Rows) -> list[tuple[Row, Row]]:
     programs = evidence.frames.programs
 
     def place(row: Row) -> tuple[str, int, int, str]:
-        settings = repr(sorted(row["settings"].items()))
-        return programs.get(row["name"], ""), int(row["seed"]), int(row["epochs"]), settings
+        _, point = setting_key(row)
+        return programs.get(row["name"], ""), int(row["seed"]), int(row["epochs"]), point
 
     simple = {place(row): row for row in rows_of_kind(rows, "simple")}
     return [(row, simple[place(row)]) for row in rows_of_kind(rows, "abel") if place(row) in simple]

@@ -75,7 +75,7 @@ def test_trials_are_compared_by_one_metric_of_one_range_and_game(
                     name="mean_return",
                     label="return",
                     bounds=(0.0, ends[program.data.game]),
-                    scale=f"minatar: {program.data.game}" if scaled else "",
+                    bounds_of=f"minatar: {program.data.game}" if scaled else "",
                 ),
             )
             for program in programs

@@ -87,6 +87,13 @@ def test_a_diverged_trial_counts_as_guessing() -> None:
     (name,) = shown.trials.loc[shown.trials["outcome"] == "diverged", "name"].tolist()[:1]
     (said,) = unheard(replace(shown, chance=Chance(guesses={name: 60.0})), 90.0)
     assert "They count as guessing, 60 or 90 % test error" in said, "on the data of each"
+    known, unknown = unheard(replace(shown, chance=Chance(guesses={name: 60.0})))
+    assert (
+        known
+        == f"1 trial diverged: {name}. It counts as guessing, 60 % test error, wherever errors are averaged or compared."
+    )
+    assert unknown.startswith("2 trials diverged: ") and name not in unknown
+    assert unknown.endswith("They are left out, and so are the measures of such arms.")
 
 
 def replace_outcome(row: Mapping[str, Any], outcome: str) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from evidences import RATE, evidence, trial
 
 from sweeps.results.claims.paper import ClaimResult, Held, evaluate_claims
-from sweeps.results.values import Chance
+from sweeps.results.grids import Grid
+from sweeps.results.measures import has_learned, near_chance
+from sweeps.results.values import Chance, Interval
 
 NOISE = {"linear": (0.0, 0.3, -0.2, 0.1), "simple": (0.2, -0.1, 0.1, 0.0)}
 
@@ -83,5 +86,35 @@ def test_in_a_range_chosen_by_hand_all_that_is_surely_better_than_guessing_has_l
     assert linear(rows, 99.5, chance).here is Held.HELD
     near = linear(rows, 95.2, chance)
     assert near.here is Held.CANNOT_TELL and near.numbers.startswith(
-        "needs errors surely below that of guessing, 95.2 %"
+        "needs trials that have learned, as others are alike; an error is not surely better than guessing, 95.2 %"
     )
+    lone = [row for row in rows if row["seed"] == 0]
+    assert "not surely better than guessing" in linear(lone, 94.0, chance).numbers, "one seed has no interval"
+
+
+def test_every_program_must_have_learned_by_the_error_of_guessing_on_its_own_data() -> None:
+    rows, programs, guesses = [], {}, {}
+    for program, guessing in (("hard", 90.0), ("easy", 21.0)):
+        for arm in ("linear", "simple"):
+            own = [row | {"name": f"{row['name']} {program}"} for row in seeds(arm, 20.0)]
+            own = [row | {"trial_id": row["name"], "arm": f"{program}-{arm}"} for row in own]
+            rows += own
+            programs |= {row["name"]: program for row in own}
+            guesses |= {row["name"]: guessing for row in own}
+    found = linear(rows, chance=Chance(guesses=guesses), programs=programs)
+    assert found.here is Held.CANNOT_TELL
+    assert "an error is at 90 % of the error of guessing or more, 21 %" in found.numbers
+    learned = Chance(guesses={name: max(error, 50.0) for name, error in guesses.items()})
+    assert linear(rows, chance=learned, programs=programs).here is Held.HELD
+    lacking = Chance(guesses={name: error for name, error in guesses.items() if programs[name] == "hard"})
+    assert linear(rows, chance=lacking, programs=programs).numbers.startswith(
+        "needs one error of guessing for all trials"
+    )
+
+
+def test_an_error_at_nine_tenths_of_guessing_is_that_of_nothing_learned() -> None:
+    assert not has_learned(Interval(81.0, 80.0, 82.0), 90.0, is_by_hand=False)
+    assert has_learned(Interval(80.9, 79.0, 83.0), 90.0, is_by_hand=False), "its value decides"
+    errors = np.full((1, 2), 81.0)
+    table = Grid(settings=((("x", 1),),), seeds=(0, 1), errors=errors, decays=0 * errors, guessing=90.0)
+    assert near_chance(table) and not near_chance(replace(table, errors=errors - 0.1))

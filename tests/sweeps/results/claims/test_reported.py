@@ -1,16 +1,18 @@
 """Tests for `reported.py`: which of simple decay's errors counts, in every rule and table that compares it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from evidences import BOUNCE, evidence, trial
 
+from sweeps.results.claims import gains, robustness_evidence
 from sweeps.results.claims.evidence import RATE, Evidence
 from sweeps.results.claims.paper import Held, evaluate_claims
 from sweeps.results.claims.reported import as_reported
 from sweeps.results.claims.schedule_table import schedule_table, table_findings
 from sweeps.spec.sections import Claim
+from sweeps.spec.sweep import SpecError, load_spec, parse_document
 
 HELD, NOT = Held.HELD, Held.NOT_HELD
 WITH_L2 = {"program": {"l2": 0.01}}
@@ -74,6 +76,23 @@ def test_every_rule_on_simple_decay_has_the_paper_s_error() -> None:
     assert here([*simple(), *cosine(20.2), *plain], "l2_gap") == [NOT, HELD]
     slow = [trial("constant", seed, (26.0 + seed / 100,) * 5, {RATE: 0.02}) for seed in range(3)]
     assert here([*simple(settings={RATE: 0.1}), *slow], "small_rate")[0] is HELD, "equal to its last error"
+
+
+def test_a_spec_is_refused_for_each_claim_that_takes_these_errors_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated metric may stand at the lowest training loss, so specs know which claims look there."""
+    taken: list[Claim] = []
+    for module in (gains, robustness_evidence):
+        monkeypatch.setattr(module, "as_reported", lambda seen: taken.append(claim) or seen)
+    given = load_spec("table-2-nlp-mini").to_dict() | {"figure": None}
+    given |= {"program": given["program"] | {"l2": 1e-4}}
+    refused = []
+    for claim in get_args(Claim):
+        evaluate_claims(evidence(simple()), [claim], 2.0)
+        try:
+            parse_document(given | {"claims": {"tested": [claim]}})
+        except SpecError as error:
+            refused += [claim] if error.faults[0].startswith("program.l2") else []
+    assert refused == list(dict.fromkeys(taken)) and len(refused) > 1
 
 
 def test_a_table_has_the_same_errors_and_says_so() -> None:
