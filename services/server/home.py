@@ -159,4 +159,4 @@ def _mark(ledger: Ledger, sweep_id: str) -> tuple[object, ...]:
     """What changes whenever there is something new to tell of a sweep; cheap enough to ask every second."""
     row = ledger.sweep(sweep_id)
     ones = [(one.id, phase_of(one), one.wanted, one.error) for one in _ones(ledger, row)]
-    return phase_here(ledger, row), Submissions.of(ledger).pulse(sweep_id).last_event, ones
+    return phase_here(ledger, row), Submissions.of(ledger).pulse(sweep_id), ones

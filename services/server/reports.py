@@ -15,7 +15,6 @@ from services.settings import Settings
 from sweeps.files import private
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
-from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Submission
 
 DRAW_SECONDS = 300.0
@@ -45,7 +44,7 @@ class Reports:
         told = json.dumps([one.spec, self._settings.mlflow_url], sort_keys=True)
         words = hashlib.sha256(told.encode()).hexdigest()[:12]
         place = self._settings.reports / "service" / f"{sweep.id}-{words}"
-        mark = str(Submissions.of(self._ledger).pulse(sweep.id).last_event)
+        mark = str(self._ledger.last_event(sweep.id))
         if not self._asking.acquire(blocking=False):
             raise Busy("report: others are being drawn; ask again later")
         try:

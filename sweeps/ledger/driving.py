@@ -119,6 +119,7 @@ class Driving(Reading):
             for kind, payload in batch.events:
                 sweep.append(kind, payload)
             _change_invocation(connection, invocation, lambda row: spent(row, batch))
+            sweep.count("changes", 1)
 
     # A pause, which others ask for and the driver heeds
 

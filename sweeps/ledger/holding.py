@@ -16,9 +16,12 @@ from sweeps.ledger.sealing import check_row, digest, seal
 
 
 def holdings(text: str = "{}") -> dict[str, Any]:
-    """Return the counts of a sweep: rows in each other table, events by kind, and the id of the last event."""
+    """Return the counts of a sweep: rows in each other table, events by kind, the id of the last event, and ``changes``.
+
+    ``changes`` grows with every commit and retry, which may change trials or work without an event.
+    """
     found: dict[str, Any] = json.loads(text)
-    return {"trials": 0, "invocations": 0, "tracking": 0, "events": {}, "last_event": 0} | found
+    return {"trials": 0, "invocations": 0, "tracking": 0, "events": {}, "last_event": 0, "changes": 0} | found
 
 
 @dataclass
@@ -29,9 +32,9 @@ class HeldSweep:
     row: dict[str, Any]
     holds: dict[str, Any]
 
-    def count(self, table: str, more: int) -> None:
-        """Add to the number of rows that the sweep has in a table."""
-        self.holds[table] += more
+    def count(self, what: str, more: int) -> None:
+        """Add to the number of rows that the sweep has in a table, or to its ``changes``."""
+        self.holds[what] += more
 
     def append(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Append an event: it gets its id while the sweep's row is locked, and refers to the previous event."""

@@ -85,8 +85,8 @@ def register(connection: Connection) -> dict[str, str]:
     return listed
 
 
-def held_by(connection: Connection, sweep_id: str) -> dict[str, Any]:
-    """Return the counts of a sweep's rows in other tables; zeros if there is no such sweep.
+def sweep_row(connection: Connection, sweep_id: str) -> Mapping[Any, Any] | None:
+    """Return the row of a sweep; None if there is no such sweep.
 
     Raises:
         Damage: the sweep's row is damaged or missing.
@@ -95,9 +95,19 @@ def held_by(connection: Connection, sweep_id: str) -> dict[str, Any]:
     if row is None:
         if sweep_id in (listed := register(connection)):
             raise Damage(f"the row of sweep {listed[sweep_id]!r} ({sweep_id}) is missing")
-        return holdings()
+        return None
     check_row(tables.sweeps, row)
-    return holdings(row["holds"])
+    return row
+
+
+def held_by(connection: Connection, sweep_id: str) -> dict[str, Any]:
+    """Return the counts of a sweep's rows in other tables; zeros if there is no such sweep.
+
+    Raises:
+        Damage: the sweep's row is damaged or missing.
+    """
+    row = sweep_row(connection, sweep_id)
+    return holdings() if row is None else holdings(row["holds"])
 
 
 def expect(sweep_id: str, what: str, found: int, written: int) -> None:

@@ -152,6 +152,7 @@ class Ledger(Driving):
             for page in pages(list(trials)):
                 ended = at.id.in_(page) & at.status.in_((TrialStatus.FAILED, TrialStatus.CANCELLED))
                 retried += len(change_rows(sweep.connection, tables.trials, ended, {**AGAIN, "cancel_asked_ms": None}))
+            sweep.count("changes", 1)
             if retried and sweep.row["status"] != SweepStatus.PAUSED:
                 sweep.row["status"] = SweepStatus.INTERRUPTED
         return retried

@@ -191,6 +191,11 @@ class Reading:
             linked(sweep_id, rows, after, last if len(rows) < limit else None)
             return rows
 
+    def last_event(self, sweep_id: str) -> int:
+        """Return the id of the sweep's last event; 0 if nothing has happened."""
+        with self._read() as connection:
+            return int(held_by(connection, sweep_id)["last_event"])
+
     def events_of(self, sweep_id: str, kind: str) -> list[EventRow]:
         """Return all the sweep's events of one kind, in order."""
         at = tables.events.c

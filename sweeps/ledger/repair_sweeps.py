@@ -109,6 +109,7 @@ class BrokenSweep:
             sweep.holds = holdings() | {
                 "events": dict(Counter(event["kind"] for event in events)),
                 "last_event": events[-1]["id"] if events else 0,
+                "changes": written["changes"] + 1,
                 **{table.name: self._size(table) for table in (tables.trials, tables.invocations, tables.tracking)},
             }
             if not self.whole:

@@ -46,7 +46,7 @@ sweeps = Table(
     Column("invocation", Wide, nullable=False, server_default="0"),
     Column("holder", String),
     Column("lease_until_ms", Wide, nullable=False, server_default="0"),
-    Column("holds", Text, nullable=False, server_default="{}"),  # numbers of the sweep's rows in the other tables
+    Column("holds", Text, nullable=False, server_default="{}"),  # numbers of its changes, and rows in other tables
     _digest(),
 )
 

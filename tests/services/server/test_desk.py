@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from desks import NoJobs
+from sqlalchemy import event
 from stories import Story
 from waiting import wait_for
 
@@ -144,6 +145,28 @@ def test_a_retry_is_told(watched: Watched) -> None:
     CHANGES_OF_A_LAUNCH["sweep_id"](watched)
     watched.fail_a_trial()
     check_told(watched, "failed", lambda on: on.retry())
+
+
+def test_a_renewed_lease_is_no_news(watched: Watched) -> None:
+    watched.launch()
+    CHANGES_OF_A_LAUNCH["sweep_id"](watched)
+    before = watched.desk.progress(watched.id, None)
+    assert before is not None
+    watched.pass_seconds(leases.LEASE_SECONDS / 2)
+    until = watched.story.ledger.sweep(watched.story.sweep_id).lease_until_ms
+    watched.story.ledger.renew_lease(watched.story.sweep_id, watched.story.invocation)
+    assert watched.story.ledger.sweep(watched.story.sweep_id).lease_until_ms > until
+    assert watched.desk.progress(watched.id, before[0]) is None
+
+
+def test_a_look_reads_no_trials(watched: Watched) -> None:
+    read = list[str]()
+    event.listen(
+        watched.story.ledger._engine, "before_cursor_execute", lambda *given: read.append(str(given[2]).lower())
+    )
+    watched.queue.pulse(watched.story.sweep_id)
+    assert len([one for one in read if "from sweeps" in one.replace("\n", " ")]) == 1
+    assert not [one for one in read if "trials" in one.replace("\n", " ").partition("from ")[2]]
 
 
 def test_those_who_wait_are_entered_together_and_each_has_its_answer(
