@@ -21,8 +21,8 @@ from sweeps.ledger.database import LedgerAway
 from sweeps.ledger.submissions.rows import Token
 
 LOOK_SECONDS = 1.0
-MOST_READING = 8  # threads of all feeds together, of the 40 of all requests
-PAGES_KEPT = MOST_READING  # no fewer, or a page could be dropped before those who wait for it have it
+FEED_READERS = 8  # threads of all feeds together, of the 40 of all requests
+PAGES_KEPT = FEED_READERS  # no fewer, or a page could be dropped before those who wait for it have it
 
 Read = TypeVar("Read")
 _Place = tuple[str | None, int]  # where somebody has got to: a sweep, and the id of its last event that they have
@@ -90,7 +90,8 @@ class Feed:
     async def wait(event: asyncio.Event, until: float) -> None:
         """Wait for an event, at most until a time of the monotonic clock."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), max(0.0, until - time.monotonic()))
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):  # wait_for may swallow a cancellation
+                await event.wait()
 
     def close(self) -> None:
         """Look no more."""
@@ -168,7 +169,7 @@ class Feeds:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._reading = asyncio.Semaphore(MOST_READING)
+        self._reading = asyncio.Semaphore(FEED_READERS)
         self._feeds: dict[str, Feed] = {}
 
     @contextmanager

@@ -19,7 +19,7 @@ from sweeps.ledger.submissions.tokens import SCOPES, Tokens
 RATE, BURST = 50.0, 200.0  # requests a second of one token, and at once
 WRONG_RATE, WRONG_BURST = 1.0, 20.0  # of one address without a valid token
 MOST_KNOWN = 10_000  # tokens and addresses that are counted
-MOST_READING = 4  # threads that read tokens
+TOKEN_READERS = 4  # threads
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -66,7 +66,7 @@ class Guard:
     """Checks the token of every request."""
 
     def __init__(self, tokens: Tokens) -> None:
-        self._tokens, self._reading = tokens, Turns(MOST_READING)
+        self._tokens, self._reading = tokens, Turns(TOKEN_READERS)
         self._calls, self._misses = Allowance(RATE, BURST), Allowance(WRONG_RATE, WRONG_BURST)
 
     async def actor(self, request: Request, scope: str) -> Token:

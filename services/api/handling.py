@@ -27,7 +27,7 @@ from sweeps.results.values import BaselineError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 UNKNOWN = refusals(404, 422)  # of a submission
-MOST_SUBMITTING = 8  # threads: one writes to the ledger what the others have read, who wait for it
+MOST_SUBMITTING = 8  # threads: they parse in parallel; one thread writes for all that wait
 
 
 @dataclass(frozen=True, kw_only=True)

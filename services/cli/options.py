@@ -116,7 +116,7 @@ Server = Annotated[
         help="Ask the service at this address (default: ABEL_SERVER) instead of working here.",
     ),
 ]
-# Of commands that work on this machine alone, also where ABEL_SERVER is set.
+# For local-only commands, which ignore ABEL_SERVER.
 NotServed = Annotated[str | None, typer.Option("--server", metavar="URL", hidden=True)]
 Seeds = Annotated[str | None, typer.Option(metavar="0,1", help="Run these seeds instead of the spec's.")]
 

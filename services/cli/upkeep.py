@@ -11,7 +11,18 @@ import typer
 from services import streams
 from services.cli import rendering, rendering_sweeps, rendering_upkeep
 from services.cli.group import INTERRUPTED
-from services.cli.options import AnySweep, AsJson, DataDir, Sweep, carry_out, complain, settings_of, show
+from services.cli.options import (
+    AnySweep,
+    AsJson,
+    DataDir,
+    NotServed,
+    Sweep,
+    carry_out,
+    complain,
+    refuse_server,
+    settings_of,
+    show,
+)
 from services.schemas import Request
 from services.upkeep import Repaired, Retrained
 
@@ -45,6 +56,7 @@ def weights(
     trial: Annotated[str, typer.Argument(help="Its name; `abel status SWEEP --trials` lists them.")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files; created if missing.")],
     data_dir: DataDir = None,
+    server: NotServed = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the weights of a finished trial as files that other programs read, such as `program.weights` of a GLUE sweep.
@@ -54,6 +66,7 @@ def weights(
 
     Example: abel weights albert-mini "linear seed=0" --to data/albert-mini --data-dir data
     """
+    refuse_server(server, "use it where the service runs, with its ABEL_HOME")
     from services.verbs import backup as backups
 
     done = backups.weights(settings_of(data_dir), sweep, trial, to.expanduser())

@@ -7,7 +7,6 @@ import json
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,7 +14,8 @@ from services import ledgers
 from services.errors import OperationError
 from services.schemas import Checked, SweepDetail
 from services.server.curves import Stretch, SweepCurves, curves_of, tree_of
-from services.server.jobs import JobPlace, JobsAway, JobState
+from services.server.jobs import JobPlace, JobState
+from services.server.launches import LaunchStates
 from services.server.reconciling import phase_of
 from services.server.showing import happening, shown_submission
 from services.server.values import Asked, Happening, Submitted, SubmittedDetail, SubmittedPage
@@ -46,7 +46,6 @@ class Mark(NamedTuple):
     wanted: Wanted
     error: str | None
     sweep_id: str | None
-    workers: int | None
     launches: int
     pulse: Pulse | None
 
@@ -61,8 +60,9 @@ class Desk:
 
     def __init__(self, settings: Settings, ledger: Ledger, jobs: JobPlace) -> None:
         self._settings, self._ledger, self._jobs = settings, ledger, jobs
-        # SQLite lets its writers sleep in turns that grow, so that one in a hundred would wait for seconds; and PostgreSQL's do
-        # not see each other's submissions, so that two at once could exceed an owner's limit.
+        self._states = LaunchStates(jobs)
+        # Those who wait for it are entered in one transaction; and PostgreSQL's writers do not see each other's submissions, so
+        # two at once could exceed an owner's limit.
         self._writing = threading.Lock()
         self._waiting: deque[SubmissionRequest] = deque()
         self._queue, self._tokens = Submissions.of(ledger), Tokens.of(ledger)
@@ -86,7 +86,7 @@ class Desk:
         )
         self._waiting.append(request)
         with self._writing:
-            if request.answer is None:  # whoever has waited longest enters those who came meanwhile too
+            if request.answer is None:  # whoever has the lock enters all who wait for it
                 self._queue.submit_all([self._waiting.popleft() for _ in range(len(self._waiting))])
         one, new = request.result()
         return self._shown(one), new
@@ -102,10 +102,9 @@ class Desk:
         found = self._queue.page(_owner(actor), before=_before(cursor), limit=limit + 1, name=name)
         known = {one.sweep_id for one in found if one.sweep_id is not None}
         sweeps = {row.id: row for row in self._ledger.intact_sweeps(known)}
-        states = self._states(shown := found[:limit])
+        states = self._states.asked(shown := found[:limit])
         items = tuple(
-            shown_submission(self._ledger, one, sweeps.get(one.sweep_id or ""), states.get(one.id, JobState.UNKNOWN))
-            for one in shown
+            shown_submission(self._ledger, one, sweeps.get(one.sweep_id or ""), states[one.id]) for one in shown
         )
         more = f"{found[limit - 1].created_ms}-{found[limit - 1].id}" if len(found) > limit else None
         return SubmittedPage(items=items, next=more)
@@ -218,12 +217,15 @@ class Desk:
         return self._tokens.stands(actor)
 
     def progress(self, id: str, before: Mark | None) -> tuple[Mark, Submitted] | None:
-        """Return a submission with its mark; None if that is as before, which is cheap enough to ask every second."""
+        """Return a submission with its mark; None if that is as before, which is cheap enough to ask every second.
+
+        It waits for the ledger alone: of a slow start it tells what the place of jobs said last.
+        """
         one = self._queue.submission(id)  # before its sweep: if it has ended, the mark has the last event
-        phase = phase_of(one, self._state(one))
+        phase = phase_of(one, state := self._states.latest(one))
         pulse = None if one.sweep_id is None else self._queue.pulse(one.sweep_id)
-        mark = Mark(phase, one.wanted, one.error, one.sweep_id, one.workers, one.launches, pulse)
-        return None if mark == before else (mark, self._shown(one))
+        mark = Mark(phase, one.wanted, one.error, one.sweep_id, one.launches, pulse)
+        return None if mark == before else (mark, self._shown(one, state))
 
     def output(self, actor: Token, id: str) -> str:
         """Return the end of what a submission's last process printed."""
@@ -240,21 +242,10 @@ class Desk:
             changed = self._queue.want(one.id, wanted, actor=actor.owner)
         return self._shown(changed)
 
-    def _shown(self, one: Submission) -> Submitted:
-        return shown_submission(self._ledger, one, self.sweep_of(one), self._state(one))
-
-    def _state(self, one: Submission) -> JobState:
-        return self._states([one]).get(one.id, JobState.UNKNOWN)
-
-    def _states(self, ones: Sequence[Submission]) -> Mapping[str, JobState]:
-        """What the place says of launches that have not taken their submissions yet; asked only if that takes long."""
-        found: dict[str, JobState] = {}
-        with suppress(JobsAway):  # it is asked once, as each answer that does not come is waited for
-            for one in ones:
-                waits = one.outcome is None and not one.is_held and one.launched_ms is not None
-                if waits and phase_of(one) is not Phase.STARTING:
-                    found[one.id] = self._jobs.observe(one.id, one.launches)
-        return found
+    def _shown(self, one: Submission, state: JobState | None = None) -> Submitted:
+        """A submission in one line; the place of its last launch is asked unless ``state`` is what it says."""
+        said = self._states.asked([one])[one.id] if state is None else state
+        return shown_submission(self._ledger, one, self.sweep_of(one), said)
 
 
 def _owner(actor: Token) -> str | None:

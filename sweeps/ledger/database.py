@@ -268,7 +268,10 @@ def _sqlite(place: URL) -> Engine:
     def _begin(connection: Connection) -> None:
         # Writers lock up front: a deferred transaction that reads and then writes fails at once if another wrote in between.
         write = connection.get_execution_options().get("abel_write", False)
-        _lock(connection) if write else connection.exec_driver_sql("BEGIN")
+        if write:
+            _lock(connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return made
 

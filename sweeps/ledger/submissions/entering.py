@@ -17,10 +17,10 @@ from sweeps.ledger.sealing import seal
 from sweeps.ledger.submissions.rows import Submission, Wanted
 from sweeps.ledger.submissions.tokens import add_audit_row
 
-_AT = tables.submissions.c
-# Made once, as to make a statement takes longer than to carry it out.
-_OPEN_OF = select(func.count()).where(_AT.owner == bindparam("owner"), _AT.outcome.is_(None))
-_OF_KEY = select(tables.submissions).where(_AT.owner == bindparam("owner"), _AT.idempotency == bindparam("idempotency"))
+AT = tables.submissions.c
+# Built once: building a statement costs more than executing it.
+_OPEN_OF = select(func.count()).where(AT.owner == bindparam("owner"), AT.outcome.is_(None))
+_OF_KEY = select(tables.submissions).where(AT.owner == bindparam("owner"), AT.idempotency == bindparam("idempotency"))
 _ENTRIES: dict[str, Executable] = {}  # by kind of database
 
 
@@ -75,7 +75,7 @@ def enter(connection: Connection, one: SubmissionRequest) -> None:
         why = f"idempotency key {one.idempotency!r}: was used for another request (submission {found.id})"
         one.answer = (found, False) if found.body == one.row["body"] else OtherRequest(why)
     elif one.most_open is not None and (open_now := count_open_of(connection, one.owner)) > one.most_open:
-        connection.execute(delete(tables.submissions).where(_AT.id == made[0].id))
+        connection.execute(delete(tables.submissions).where(AT.id == made[0].id))
         rule = f"must be at most {one.most_open} without an outcome, got one more than {open_now - 1}"
         one.answer = TooManyOpen(f"submissions: {rule}")
     else:

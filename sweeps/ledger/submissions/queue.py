@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from sweeps.ledger import leases, tables
-from sweeps.ledger.database import LedgerDamaged, LedgerError
+from sweeps.ledger.database import LedgerAway, LedgerError
 from sweeps.ledger.driving import Driving
 from sweeps.ledger.holding import now_ms
 from sweeps.ledger.integrity import intact_rows
@@ -18,12 +18,11 @@ from sweeps.ledger.leases import Fenced, Holder
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import storable
 from sweeps.ledger.sealing import change_rows
-from sweeps.ledger.submissions.entering import SubmissionRequest, count_open_of, enter
+from sweeps.ledger.submissions.entering import AT, SubmissionRequest, count_open_of, enter
 from sweeps.ledger.submissions.pulses import Pulse, pulse_of
 from sweeps.ledger.submissions.rows import Submission, Wanted
 from sweeps.ledger.submissions.tokens import add_audit_row
 
-AT = tables.submissions.c
 ACTIONS = {Wanted.RUNNING: "resume", Wanted.PAUSED: "pause", Wanted.CANCELLED: "cancel"}  # in the audit log
 
 
@@ -59,25 +58,36 @@ class Submissions(Driving):
             OtherRequest: the key was used for another request.
             TooManyOpen: it would be one more than the owner may have.
         """
-        given: dict[str, Any] = {"spec": spec, "options": options, "priority": priority, "most_open": most_open}
-        one = SubmissionRequest(owner=owner, name=name, idempotency=idempotency, **given)
+        one = SubmissionRequest(
+            owner=owner,
+            name=name,
+            spec=spec,
+            options=options,
+            priority=priority,
+            idempotency=idempotency,
+            most_open=most_open,
+        )
         self.submit_all([one])
         return one.result()
 
     def submit_all(self, requests: Sequence[SubmissionRequest]) -> None:
-        """Enter requests in one transaction and answer each; what one of them is refused for, or damaged, harms no other."""
+        """Enter requests in one transaction, in their order, and answer each; an error of one of them harms no other.
+
+        On PostgreSQL the order is that of their keys, so at an owner's limit the keys decide which are refused.
+        """
+        begun = False
         try:
             with self._write() as connection:
-                for one in sorted(requests, key=_by_key):
+                begun = True
+                for one in _in_order(connection, requests):
                     enter(connection, one)
-        except LedgerDamaged as error:  # of one of them, and nothing was written
-            for one in requests:
-                one.answer = error
-                if len(requests) > 1:
-                    self.submit_all([one])
         except Exception as error:
+            # Nothing was written. If the transaction had begun, it may be due to one of them.
+            singly = begun and len(requests) > 1 and not isinstance(error, LedgerAway)
             for one in requests:
                 one.answer = error
+                if singly:
+                    self.submit_all([one])
 
     def submission(self, id: str) -> Submission:
         """Return a submission.
@@ -223,9 +233,14 @@ class Submissions(Driving):
         return found[0]
 
 
-def _by_key(one: SubmissionRequest) -> tuple[str, str]:
-    """An order that all services have in common, or two of them could wait for each other's keys."""
-    return one.owner, one.idempotency or ""
+def _in_order(connection: Connection, requests: Sequence[SubmissionRequest]) -> Sequence[SubmissionRequest]:
+    """The order in which requests are entered: as they came, where there is one writer at a time.
+
+    Elsewhere it is one that all services have in common, or two of them could wait for each other's keys.
+    """
+    if connection.dialect.name == "sqlite":
+        return requests
+    return sorted(requests, key=lambda one: (one.owner, one.idempotency or ""))
 
 
 def _rows(connection: Connection, which: Any) -> Sequence[Submission]:

@@ -17,7 +17,7 @@ from stories import Story
 from waiting import wait_for
 
 from services.api.events import stream
-from services.api.feeds import Feeds
+from services.api.feeds import Feed, Feeds
 from services.server.desk import Desk, Mark
 from services.settings import Settings
 from sweeps.ledger.database import LedgerAway, LedgerDamaged
@@ -196,7 +196,7 @@ def test_a_token_follows_at_most_so_many_at_once(
     wait_for(lambda: requests.get(url, headers=headers, timeout=30, stream=True).status_code == 200)
 
 
-def test_of_streams_that_begin_at_once_only_so_many_pass_and_those_that_never_begin_take_no_place(
+def test_of_streams_begun_at_once_only_so_many_pass(
     api: Api, carried_out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.api.events.MOST_STREAMS", 2)
@@ -228,7 +228,21 @@ async def begun(streams: Sequence[StreamingResponse]) -> list[int]:
     return sorted(statuses)
 
 
-@pytest.mark.parametrize("hanging", ["progress", "events", "stands"])
+def test_whoever_leaves_as_news_arrives_does_not_wait_on() -> None:
+    async def leave() -> bool:
+        news = asyncio.Event()
+        waiting = asyncio.ensure_future(Feed.wait(news, time.monotonic() + 60))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        news.set()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        return waiting.cancelled()
+
+    assert asyncio.run(leave())
+
+
+@pytest.mark.parametrize("hanging", ["events", "stands"])
 def test_hearts_beat_while_the_ledger_hangs(
     api: Api, story: Story, carried_out: str, monkeypatch: pytest.MonkeyPatch, hanging: str
 ) -> None:

@@ -1,7 +1,9 @@
 """Who may ask: every rung of the ladder, on every route."""
 
+import asyncio
 import statistics
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -10,7 +12,7 @@ import pytest
 import requests
 from desks import Api
 
-from services.api.guard import Allowance
+from services.api.guard import Allowance, Turns
 from sweeps.ledger.database import LedgerAway
 from sweeps.ledger.holding import now_ms
 from sweeps.ledger.submissions.tokens import Tokens
@@ -164,3 +166,20 @@ def test_an_allowance_is_used_up_and_comes_back() -> None:
     assert allowance.take("b")
     now[0] = 0.5
     assert [allowance.take("a") for _ in range(2)] == [True, False]
+
+
+def test_turns_are_taken_in_order_and_a_dropped_call_takes_none() -> None:
+    carried_out, free = list[int](), threading.Event()
+
+    async def take() -> None:
+        turns = Turns(1)
+        first = asyncio.ensure_future(turns.call(free.wait, 30))
+        others = [asyncio.ensure_future(turns.call(carried_out.append, number)) for number in range(4)]
+        await asyncio.sleep(0)
+        others[1].cancel()
+        await asyncio.wait([others[1]])
+        free.set()
+        await asyncio.gather(first, *others, return_exceptions=True)
+
+    asyncio.run(take())
+    assert carried_out == [0, 2, 3]

@@ -47,12 +47,13 @@ def test_an_owner_has_at_most_so_many_open_submissions(api: Api, monkeypatch: py
 def test_nobody_waits_for_what_a_place_says_of_another_submission(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     id = api.submit("patient")
     api.queue.count_launch(api.queue.submission(id), None)
-    asked, answer = threading.Event(), threading.Event()
+    asked, answer, now = threading.Event(), threading.Event(), reconciling.now_ms
+    monkeypatch.setattr(reconciling, "now_ms", lambda: now() + 90_000)
 
     def observe(id: str, number: int) -> JobState:
         asked.set()
         assert answer.wait(30)
-        return JobState.RUNNING
+        return JobState.ALIVE
 
     monkeypatch.setattr(api.jobs, "observe", observe)
     cancelling = threading.Thread(target=lambda: api.ask("POST", f"/v1/sweeps/{id}/cancel", of="patient"))
@@ -137,6 +138,7 @@ def test_a_slow_start_is_shown_as_one_as_long_as_its_place_says_so(api: Api, mon
     api.queue.count_launch(api.queue.submission(id), None)
     now = reconciling.now_ms
     monkeypatch.setattr(reconciling, "now_ms", lambda: now() + 90_000)
+    monkeypatch.setattr("services.server.launches.KEPT_SECONDS", 0.0)
     phases = []
     for state in (JobState.ALIVE, JobState.WAITING, JobState.ENDED, JobState.UNKNOWN):
         monkeypatch.setattr(api.jobs, "state", state)

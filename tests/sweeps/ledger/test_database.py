@@ -12,6 +12,7 @@ import cluster as networks
 import pytest
 from postgres_server import Cluster
 from sqlalchemy import make_url
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from sweeps.ledger import database, tables
 from sweeps.ledger.database import LedgerAway, LedgerError
@@ -167,3 +168,11 @@ def _stop_inside_a_transaction(url: str, trials: Any, identity: Identity) -> Non
             connection.execute(tables.tracking.update().values(event_id=4))
         other.close()
         assert ledger.tracking_offset(sweep, "here") == 3
+
+
+def test_a_ledger_whose_connections_are_all_in_use_is_away() -> None:
+    with (
+        pytest.raises(LedgerAway, match=r"ledger postgresql://db/abel: cannot be read: every connection is in use"),
+        database.refusals_told(make_url("postgresql://db/abel"), "read"),
+    ):
+        raise NoConnection("QueuePool limit of size 16 overflow 10 reached")

@@ -167,6 +167,7 @@ def test_without_a_server_nothing_is_submitted(told: Story) -> None:
         (["resume", "nothing", "--workers", "2", "--server", "http://127.0.0.1:9"], "does not go with --server"),
         (["retry", "nothing", "--server", "http://127.0.0.1:9"], "works on this machine only: submit the spec again"),
         (["baseline", "save", "nothing", "--server", "http://127.0.0.1:9"], "use it where the service runs"),
+        (["weights", "a", "b", "--to", "c", "--server", "http://127.0.0.1:9"], "use it where the service runs"),
         (["baseline", "power", "nothing", "--server", "http://127.0.0.1:9"], "use it where the service runs"),
     ],
 )
