@@ -256,7 +256,11 @@ def has_learned(found: Interval, guessing: float, is_by_hand: bool) -> bool:
 
 def chance_in_words(is_by_hand: bool) -> str:
     """Return what errors of trials that have not learned are, in words."""
-    return "not surely better than guessing" if is_by_hand else f"at {NEAR_CHANCE:.0%} of the error of guessing or more"
+    return (
+        "not surely better than guessing"
+        if is_by_hand
+        else f"at {100 * NEAR_CHANCE:g} % of the error of guessing or more"
+    )
 
 
 def telling(table: Grid) -> dict[str, Interval]:
