@@ -35,7 +35,7 @@ SIDES = ("jax", "pytorch")
 
 
 def batches_of(program: Any) -> list[PairTokens]:
-    """Return random pairs for the batches of each bucket, as many as fill them; every pair has a token of the longest length."""
+    """Return random pairs that fill the batches of each bucket; the longer side of every pair falls into its bucket."""
     random, buckets = np.random.default_rng(0), program.data.buckets
     found = []
     for (shorter, longest), count in zip(pairwise((SHORTEST, *buckets)), BATCHES, strict=True):

@@ -31,7 +31,7 @@ def translating(directory: Path) -> Program:
 
 
 def on_glue(directory: Path) -> Program:
-    """Segments of two steps, which end inside a pass over 24 sentences."""
+    """Segments of two steps, which can be left after one, and which end inside a pass over 24 sentences."""
     (folder := directory / "glue" / "SST-2").mkdir(parents=True)
     for file, count in (("train", 24), ("dev", 10)):
         turned = [WORDS[number % 7 :] + WORDS[: number % 5] for number in range(count)]
@@ -43,7 +43,7 @@ def on_glue(directory: Path) -> Program:
     sizes = {"vocabulary": 50, "embedding": 8, "hidden": 8, "layers": 1, "heads": 2, "intermediate": 8, "positions": 20}
     return program_from_dict(
         {
-            "task": {"kind": "glue", "segment_examples": 16},
+            "task": {"kind": "glue", "segment_examples": 16, "save_every_steps": 1},
             "model": sizes,
             "data": {"name": "sst2", "source": "tsv", "vocabulary_size": 30, "max_length": 16},
             "optimizer": "adam",

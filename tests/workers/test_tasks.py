@@ -32,8 +32,9 @@ from workers.workshop import Workshop
 SEED = 3
 LATER = 2  # epochs that are trained after a kill
 PATIENCE_SECONDS = 600  # for a process to start, on a machine that has other work
+MOST = 10_000  # epochs, more than a process trains before it is killed
 # A rate of its own for every step: one that is trained twice, or left out, changes all numbers.
-LINEAR = Member(trial="linear", schedule=SCHEDULES["linear"](learning_rate=0.02, epochs=50))
+LINEAR = Member(trial="linear", schedule=SCHEDULES["linear"](learning_rate=0.02, epochs=MOST))
 
 
 @pytest.fixture(params=SMALL_TASKS, scope="module")
@@ -75,13 +76,13 @@ from workers.workshop import Workshop
 
 with open(sys.argv[1], "rb") as given:
     cohort, settings = pickle.load(given)
-with open(sys.argv[2], "ab", buffering=0) as told:
+with open(sys.argv[2], "ab", buffering=0) as log:
     for report in train(cohort, Workshop(**settings)):
-        told.write(pickle.dumps(report))
+        log.write(pickle.dumps(report))
 """
 
 
-def told(file: Path) -> list[Any]:
+def reports_in(file: Path) -> list[Any]:
     """The reports that a process has written, without one that its death has cut off."""
     found: list[Any] = []
     with file.open("rb") as written:
@@ -94,15 +95,15 @@ def told(file: Path) -> list[Any]:
 
 def killed(cohort: Cohort, folder: Path, data_dir: Path, start: Callable[..., Any], draw: random.Random) -> list[Any]:
     """Train in a process of its own, saving whenever it can, and kill it; return what it had reported."""
-    given, written, count = folder.with_suffix(".given"), folder.with_suffix(".told"), draw.randint(3, 8)
+    given, log, count = folder.with_suffix(".given"), folder.with_suffix(".log"), draw.randint(3, 8)
     given.write_bytes(pickle.dumps((cohort, {"checkpoints": folder, "data_dir": data_dir, "save_every_seconds": 0.0})))
-    written.touch()
-    running = start([sys.executable, "-c", TRAINED, str(given), str(written)])
-    wait_for(lambda: running.process.poll() is not None or len(told(written)) >= count, PATIENCE_SECONDS)
+    log.touch()
+    running = start([sys.executable, "-c", TRAINED, str(given), str(log)])
+    wait_for(lambda: running.process.poll() is not None or len(reports_in(log)) >= count, PATIENCE_SECONDS)
     time.sleep(draw.uniform(0, 0.2))  # into a stretch, an evaluation or a save
     running.process.kill()
     assert running.process.wait() == -signal.SIGKILL, running.said
-    return told(written)
+    return reports_in(log)
 
 
 @pytest.mark.slow
@@ -113,7 +114,7 @@ def test_a_process_killed_at_any_moment_goes_on_with_the_same_bits(
     print(f"KILL_SEED={seed}")
     program, data_dir = small
     undisturbed = Workshop(checkpoints=tmp_path / "undisturbed", data_dir=data_dir)
-    begun = cohort_of(program, undisturbed, LINEAR, epochs=10**6)
+    begun = cohort_of(program, undisturbed, LINEAR, epochs=MOST)
     left = killed(begun, tmp_path / "killed", data_dir, start, random.Random(seed))
     recorded = records(left)
     epochs = len(recorded) + LATER

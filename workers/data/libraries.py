@@ -1,4 +1,4 @@
-"""What is said of a library that cannot be imported."""
+"""Errors for libraries that fail to import."""
 
 from __future__ import annotations
 

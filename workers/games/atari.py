@@ -42,7 +42,7 @@ class Atari:
 
         Raises:
             DataError: ale-py is not installed, or does not import.
-            ValueError: ale-py has no such game, or its returns are neither known nor given.
+            ValueError: ale-py cannot play such a game, or its returns are neither known nor given.
         """
         from workers.games import emulator  # ale-py, an optional extra
 

@@ -5,8 +5,9 @@ reward is the sum over the frames of the sign of the points; four screens are st
 the first. There are no random actions at the beginning, lost lives do not end an episode, and actions are never repeated by
 chance. Episodes end after 27,000 actions.
 
-An emulator's saved state does not restore exactly, so a position in a game is the actions of its episode (`GamePlace`), which
-are played again from its beginning. All episodes of a game begin alike. Axes: N agents, H height, W width.
+An emulator's saved state does not restore a game exactly, so a position in a game is the actions of its episode (`GamePlace`),
+which are played again from its beginning. There the saved state restores the random generator; `reset_game` does the rest. All
+episodes of a game begin alike. Axes: N agents, H height, W width.
 """
 
 from __future__ import annotations
@@ -162,16 +163,19 @@ def atari_game(name: str, returns: ReturnRange | None) -> EmulatedGame:
 
     Raises:
         DataError: ale-py is not installed, or does not import.
-        ValueError: ale-py has no such game, or its returns are None.
+        ValueError: ale-py cannot play such a game, or its returns are None.
     """
     ale_py = _ale_py(name)
     from ale_py import roms
 
-    check_game(name, roms.get_all_rom_ids())
+    folder = Path(roms.__file__).parent
+    # Loading one that the emulator does not support ends the process.
+    playable = [one for one in roms.get_all_rom_ids() if ale_py.ALEInterface.isSupportedROM(folder / f"{one}.bin")]
+    check_game(name, playable)
     if returns is None:
         rule = "returns must be given for a game whose returns are not known here: lowest, highest, of random actions"
         raise ValueError(f"{rule}; got null for {name!r}")
-    rom = Path(roms.__file__).with_name(f"{name}.bin")
+    rom = folder / f"{name}.bin"
     content = hashlib.sha256(rom.read_bytes()).hexdigest()
     version = importlib.metadata.version("ale-py")
     facts = f"atari {name}, ale-py {version}, ROM {content}, OpenCV {cv2.__version__} {cv2.getCPUFeaturesLine()}"

@@ -53,7 +53,7 @@ class Vocabulary:
 
     @cached_property
     def opened(self) -> PieceModel:
-        """The model; raises `DataError` if the bytes are none."""
+        """The model; raises `DataError` if the bytes are not one."""
         return PieceModel(self.model, self.name)
 
     @property
@@ -68,7 +68,7 @@ class Vocabulary:
 
     def number(self, piece: str) -> int | None:
         """Return the number of a piece; None if there is no such piece."""
-        number = self.opened.number(piece)
+        number = self.opened.number_or_unknown(piece)
         return number if self.opened.piece(number) == piece else None
 
     def encoded(self, text: str) -> list[int]:
@@ -76,7 +76,7 @@ class Vocabulary:
         found = list[int]()
         for piece in self.opened.pieces(cleaned_text(text, self.lower_case)):
             parts = self._without_comma(piece) if piece[-1:] == "," and piece[-2:-1].isdigit() else [piece]
-            found += map(self.opened.number, parts)
+            found += map(self.opened.number_or_unknown, parts)
         return found
 
     def _without_comma(self, piece: str) -> list[str]:
@@ -87,7 +87,7 @@ class Vocabulary:
 
     def rows(self, sentences: LabelledSentences, max_length: int) -> Iterator[tuple[list[int], int]]:
         """Yield the pieces of each example and the position of its second sentence."""
-        begins, ends = map(self.opened.number, ("[CLS]", "[SEP]"))
+        begins, ends = map(self.opened.number_or_unknown, ("[CLS]", "[SEP]"))
         for index, first in enumerate(sentences.firsts):
             one = self.encoded(first)
             if sentences.seconds is None:
@@ -128,7 +128,7 @@ def read_vocabulary(name: str, data_dir: Path | None, *, lower_case: bool) -> Vo
         rule = "must be the SentencePiece file of the model, below the data directory"
         raise DataMissing(f"data.vocabulary {rule}, got {name!r}, and {file} does not exist")
     found = Vocabulary(model=file.read_bytes(), lower_case=lower_case, name=f"data.vocabulary: {file}")
-    if {"[CLS]", "[SEP]"} - set(map(found.opened.piece, range(found.size))):
+    if None in map(found.number, ("[CLS]", "[SEP]")):
         raise DataError(f"data.vocabulary: {file} must have the pieces [CLS] and [SEP], which it lacks")
     return found
 

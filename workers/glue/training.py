@@ -88,7 +88,7 @@ class GlueTraining:
     segment_examples: int
     save_every_steps: int | None = None
 
-    @property
+    @cached_property
     def metric(self) -> Metric:
         """The score that the paper reports of the task, 0 where it is negative; a diverged trial counts as a constant answer.
 

@@ -17,7 +17,7 @@ _DIGITS = 32  # of a sha256 in a name
 
 
 def kept_model(data_dir: Path | None, trained_on: str, train: Callable[[], bytes]) -> bytes:
-    """Return the model that is kept in a data directory; if there is none that is whole, train and keep it.
+    """Return the model that is kept whole in a data directory; otherwise train it and keep it.
 
     Args:
         trained_on: sha256 (hex) of all that determines the model.

@@ -29,7 +29,7 @@ class PieceModel:
         except RuntimeError:
             size = 0
         if not size:
-            raise DataError(f"{name}: must be a SentencePiece model, got {len(model)} bytes that are none")
+            raise DataError(f"{name}: must be a SentencePiece model, got {len(model)} bytes that are not one")
         self.size = size
         self.digest = hashlib.sha256(model).hexdigest()
 
@@ -43,7 +43,7 @@ class PieceModel:
         """The number of the piece that ends a sentence; -1 if there is none."""
         return int(self._processor.eos_id())
 
-    def number(self, piece: str) -> int:
+    def number_or_unknown(self, piece: str) -> int:
         """Return the number of a piece; of an unknown one, that of the piece that stands for all unknown ones."""
         return int(self._processor.piece_to_id(piece))
 

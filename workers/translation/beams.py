@@ -41,7 +41,7 @@ def beam_search(
     Args:
         following: returns the logits of the next tokens.
         cache: what it remembers; leaves of shape [rows * beams, ...], where the beams of a row follow each other. They are moved
-            with the beams at every token, so what all beams of a row share belongs into `following`.
+            with the beams at every token, so what all beams of a row share belongs in `following`.
         end: the token that closes a sequence.
         alpha: exponent of the length penalty ((5 + tokens) / 6) ** alpha.
     """

@@ -96,7 +96,7 @@ def encoded(
     sources: Sequence[PairSource], counts: Sequence[int], subwords: Subwords, longest: int | None = None
 ) -> tuple[PairTokens, int]:
     """Return the tokens of the first so many pairs of each source, and how many were left out as longer than `longest`."""
-    tokens = array.array("H" if subwords.size <= 2**16 else "i")  # they grow in place, two or four bytes a token
+    tokens = array.array("H" if subwords.size <= 2**16 else "i")  # an array grows in place; two or four bytes a token
     lengths = array.array("i")
     left_out = 0
     for pair in _encoded_pairs(sources, counts, subwords):

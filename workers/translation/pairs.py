@@ -32,6 +32,7 @@ class TextFiles:
     def __init__(self, place: str, languages: tuple[str, str], data_dir: Path | None) -> None:
         self.name = place
         self._files = [_file(place, language, data_dir) for language in languages]
+        self._versions = list(map(_version, self._files))
         first, second = (sum(1 for _ in lines_of(file)) for file in self._files)
         if first != second:
             rule = "must have one line for each of the other"
@@ -42,10 +43,18 @@ class TextFiles:
         return self._pairs
 
     def blocks(self, count: int) -> Iterator[list[TextPair]]:
-        """Yield the first so many pairs, a block at a time."""
-        pairs = zip(*map(lines_of, self._files), strict=True)
+        """Yield the first so many pairs, a block at a time.
+
+        Raises:
+            DataError: a file has changed since it was opened.
+        """
+        pairs = zip(*map(lines_of, self._files), strict=False)
         for start in range(0, count, _BLOCK):
-            yield [TextPair(*pair) for pair in islice(pairs, min(_BLOCK, count - start))]
+            block = [TextPair(*pair) for pair in islice(pairs, min(_BLOCK, count - start))]
+            for file, version in zip(self._files, self._versions, strict=True):
+                if _version(file) != version:
+                    raise DataError(f"{file}: changed while it was read; start again")
+            yield block
 
 
 class TfdsPairs:
@@ -110,6 +119,15 @@ def texts_of(source: PairSource, count: int) -> Iterator[list[TextPair]]:
                 raise DataError(f"{source.name}: both sides of pair {number} must have text, got {tuple(pair)!r}")
         seen += len(found)
         yield found
+
+
+def _version(file: Path) -> tuple[int, int, int] | None:
+    """Return what differs after a file is written or replaced; None if it cannot be found."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _file(place: str, language: str, data_dir: Path | None) -> Path:

@@ -6,7 +6,8 @@ by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from workers.data import DataError
 from workers.text.vocabulary import PieceModel, trained_pieces
@@ -60,11 +61,21 @@ class Subwords:
         return [token - self._shift for token in kept if token != PAD]
 
 
+# What SentencePiece's trainer is given besides texts and size, which determine the model with its version.
+TRAINER: Mapping[str, Any] = {
+    "model_type": "unigram",
+    "character_coverage": 1.0,
+    "pad_id": PAD,
+    "eos_id": 1,
+    "unk_id": 2,
+    "bos_id": -1,
+}
+
+
 def trained_model(texts: Iterable[str], size: int) -> bytes:
     """Return a unigram model of so many tokens, as the bytes of a `.model` file; equal texts give equal bytes.
 
     Raises:
         DataError: the texts are too short for so many tokens.
     """
-    settings = {"character_coverage": 1.0, "pad_id": PAD, "eos_id": 1, "unk_id": 2, "bos_id": -1}
-    return trained_pieces(texts, size, model_type="unigram", **settings)
+    return trained_pieces(texts, size, **TRAINER)

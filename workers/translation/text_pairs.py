@@ -105,10 +105,10 @@ class TextPairs:
         """Return the model trained on the texts, from the data directory if one of the same texts is kept there."""
         from workers.text.kept import kept_model
         from workers.text.vocabulary import trainer_version
-        from workers.translation.subwords import trained_model
+        from workers.translation.subwords import TRAINER, trained_model
 
         texts = list(_sampled(sources, [_count(source, self.subset, "subset") for source in sources]))
-        named = hashlib.sha256(repr((trainer_version(), self.vocabulary_size)).encode())
+        named = hashlib.sha256(repr((trainer_version(), self.vocabulary_size, sorted(TRAINER.items()))).encode())
         named.update("\n".join(texts).encode())
         return kept_model(data_dir, named.hexdigest(), lambda: trained_model(texts, self.vocabulary_size))
 

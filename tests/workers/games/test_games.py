@@ -119,6 +119,12 @@ def test_an_unknown_game_is_refused_with_the_nearest_name() -> None:
         Atari(game="Pong")
 
 
+@pytest.mark.parametrize("game", ["combat", "joust", "maze_craze", "warlords"])
+def test_a_rom_that_the_emulator_does_not_support_is_refused(game: str) -> None:
+    with pytest.raises(ValueError, match=f"game must be the name of a game in lower case, got '{game}'"):
+        Atari(game=game, returns=(0.0, 1.0, 0.0)).load()
+
+
 def test_a_game_whose_returns_are_not_known_needs_them() -> None:
     with pytest.raises(ValueError, match="returns must be given for a game .* got null for 'boxing'"):
         Atari(game="boxing").load()

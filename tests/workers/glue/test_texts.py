@@ -240,7 +240,7 @@ def test_a_vocabulary_file_is_read_or_refused(tmp_path: Path, vocabulary: Vocabu
     ):
         read_vocabulary("other.model", tmp_path, lower_case=True)
     (tmp_path / "other.model").write_bytes(b"no model")
-    with pytest.raises(DataError, match=r"other.model: must be a SentencePiece model, got 8 bytes that are none"):
+    with pytest.raises(DataError, match=r"other.model: must be a SentencePiece model, got 8 bytes that are not one"):
         read_vocabulary("other.model", tmp_path, lower_case=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 from workers.data import DataError
 from workers.text.lines import lines_of
 
-ODD = "a\u2028b\x0bc\x0cd\x85e\x1cf\u2029g\rh"  # str.splitlines would make nine of it
+ODD = "a\u2028b\x0bc\x0cd\x85e\x1cf\u2029g\rh"  # str.splitlines would make eight of it
 
 
 @pytest.mark.parametrize(

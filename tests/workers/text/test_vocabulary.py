@@ -9,7 +9,7 @@ from workers.text.vocabulary import PieceModel, trained_pieces
 
 @pytest.mark.parametrize("content", [b"", b"no model", bytes(100)])
 def test_bytes_that_are_no_model_are_refused(content: bytes) -> None:
-    message = f"my.model: must be a SentencePiece model, got {len(content)} bytes that are none"
+    message = f"my.model: must be a SentencePiece model, got {len(content)} bytes that are not one"
     with pytest.raises(DataError, match=message):
         PieceModel(content, "my.model")
 
@@ -24,4 +24,4 @@ def test_texts_come_back_from_their_pieces() -> None:
     (numbers,) = found.encode(texts[7:8])
     assert found.decode(numbers) == texts[7]
     assert [found.piece(number) for number in numbers] == found.pieces(texts[7])
-    assert [found.number(piece) for piece in found.pieces(texts[7])] == numbers
+    assert [found.number_or_unknown(piece) for piece in found.pieces(texts[7])] == numbers

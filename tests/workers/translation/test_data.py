@@ -13,7 +13,7 @@ from tfds_files import TfdsWriter
 from workers.data import DataError, DataMissing
 from workers.translation import PAD, pairs, text_pairs
 from workers.translation.corpus import PairTokens, ParallelCorpus, encoded
-from workers.translation.subwords import Subwords, trained_model
+from workers.translation.subwords import TRAINER, Subwords, trained_model
 from workers.translation.text_pairs import TextPairs
 
 
@@ -84,8 +84,11 @@ def test_a_vocabulary_is_trained_once_with_the_same_bits(
     kept.write_bytes(trained_model([text for pair in made_up(120) for text in pair], 39))  # whole, but another
     assert pairs_of(given).load(tmp_path).digest == first.digest
     assert again == kept.read_bytes()
-    monkeypatch.setattr("workers.translation.subwords.trained_model", None)
-    assert pairs_of(given).load(tmp_path).digest == first.digest
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.translation.subwords.trained_model", None)
+        assert pairs_of(given).load(tmp_path).digest == first.digest
+    monkeypatch.setattr("workers.translation.subwords.TRAINER", {**TRAINER, "eos_id": 2, "unk_id": 1})
+    assert pairs_of(given).load(tmp_path).digest != first.digest  # trained anew, with other settings
 
 
 def test_a_given_vocabulary_is_used_and_its_file_is_in_the_digest(given: dict[str, Any], tmp_path: Path) -> None:
@@ -170,6 +173,34 @@ def test_loading_holds_neither_texts_nor_an_object_for_each_pair(
     assert (len(found), left_out, found.tokens.dtype) == (count, 0, np.uint16)
     kept = found.tokens.nbytes + found.starts.nbytes
     assert kept < peak < kept + 60 * count  # an object for each pair is over 100 bytes
+
+
+def shorter(content: bytes) -> bytes:
+    return b"".join(content.splitlines(keepends=True)[:60])
+
+
+def longer(content: bytes) -> bytes:
+    return content + b"rot\n"
+
+
+@pytest.mark.parametrize("change", [shorter, longer])
+@pytest.mark.parametrize("sides", [("en",), ("de",), ("en", "de")])
+def test_a_file_that_changes_while_it_is_read_is_named(
+    given: dict[str, Any], tmp_path: Path, sides: tuple[str, ...], change: Callable[[bytes], bytes]
+) -> None:
+    source = pairs.open_pairs("made-up/train", ("en", "de"), tmp_path)
+    files = [tmp_path / "made-up" / f"train.{side}" for side in sides]
+    for file in files:
+        file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(DataError, match=rf"{files[0]}: changed while it was read"):
+        list(source.blocks(120))
+
+
+def test_a_file_that_is_removed_while_it_is_read_is_named(given: dict[str, Any], tmp_path: Path) -> None:
+    source = pairs.open_pairs("made-up/train", ("en", "de"), tmp_path)
+    (tmp_path / "made-up" / "train.de").unlink()
+    with pytest.raises(DataError, match=r"train\.de: cannot be read"):
+        list(source.blocks(120))
 
 
 def without_a_line(directory: Path) -> None:
