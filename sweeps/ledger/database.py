@@ -267,8 +267,7 @@ def _sqlite(place: URL) -> Engine:
     @event.listens_for(made, "begin")
     def _begin(connection: Connection) -> None:
         # Writers lock up front: a deferred transaction that reads and then writes fails at once if another wrote in between.
-        write = connection.get_execution_options().get("abel_write", False)
-        if write:
+        if connection.get_execution_options().get("abel_write", False):
             _lock(connection)
         else:
             connection.exec_driver_sql("BEGIN")

@@ -1,6 +1,6 @@
 """Reads of a ledger: sweeps, trials, states, checkpoints, events and totals of work, as frozen rows."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -210,12 +210,9 @@ class Reading:
         """Return the total work of all invocations of the sweep so far."""
         query = select(tables.invocations).where(tables.invocations.c.sweep_id == sweep_id)
         with self._read() as connection:
-            holds = held_by(connection, sweep_id)
             rows = intact_rows(connection, tables.invocations, query, lambda row: row._mapping)
-            expect(sweep_id, "invocations", len(rows), holds["invocations"])
-        summed = {name: sum(row[name] or 0 for row in rows) for name in WORK_COLUMNS}
-        wall_ms = sum(row["ended_ms"] - row["started_ms"] for row in rows if row["ended_ms"] is not None)
-        return Work(invocations=len(rows), seconds_wall=wall_ms / 1000, **summed)
+            expect(sweep_id, "invocations", len(rows), held_by(connection, sweep_id)["invocations"])
+        return _total(rows)
 
     def tracking_offset(self, sweep_id: str, target: str) -> int:
         """Return the id of the sweep's last event that the tracking store at ``target`` has acknowledged."""
@@ -225,6 +222,12 @@ class Reading:
             rows = intact_rows(connection, tables.tracking, query, lambda row: row._mapping)
             expect(sweep_id, "tracking stores", len(rows), holds["tracking"])
         return next((int(row["event_id"]) for row in rows if row["target"] == target), 0)
+
+
+def _total(invocations: Sequence[Mapping[str, Any]]) -> Work:
+    summed = {name: sum(row[name] or 0 for row in invocations) for name in WORK_COLUMNS}
+    wall_ms = sum(row["ended_ms"] - row["started_ms"] for row in invocations if row["ended_ms"] is not None)
+    return Work(invocations=len(invocations), seconds_wall=wall_ms / 1000, **summed)
 
 
 def pages(keys: list[str]) -> Iterator[list[str]]:

@@ -32,7 +32,7 @@ class TooManyOpen(LedgerError):
     """An owner would have too many submissions without an outcome."""
 
 
-@dataclass(kw_only=True)
+@dataclass
 class SubmissionRequest:
     """A request for a sweep, and once it has been entered its answer.
 

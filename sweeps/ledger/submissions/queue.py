@@ -58,15 +58,7 @@ class Submissions(Driving):
             OtherRequest: the key was used for another request.
             TooManyOpen: it would be one more than the owner may have.
         """
-        one = SubmissionRequest(
-            owner=owner,
-            name=name,
-            spec=spec,
-            options=options,
-            priority=priority,
-            idempotency=idempotency,
-            most_open=most_open,
-        )
+        one = SubmissionRequest(owner, name, spec, options, priority, idempotency, most_open)
         self.submit_all([one])
         return one.result()
 
