@@ -108,6 +108,17 @@ def test_the_readme_is_finished_and_its_files_are_there() -> None:
     assert [path for path in linked if not (ROOT / path).exists()] == []
 
 
+def test_the_readme_counts_the_verdicts_of_the_page_on_the_paper() -> None:
+    page = (ROOT / "docs" / "explanation" / "paper.md").read_text()
+    verdicts = re.findall(r"^\|[^|]+\| *(held|\*\*did not hold|cannot tell)", page, re.MULTILINE)
+    broken = verdicts.count("**did not hold")
+    known = verdicts.count("held") + broken
+    assert (
+        f"{known} of {len(verdicts)} comparisons with the paper are conclusive; {broken} of the {known} did not hold"
+        in README
+    )
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 120
 
