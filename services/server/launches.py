@@ -78,9 +78,13 @@ class LaunchStates:
             self._is_asking = True
         threading.Thread(target=self._ask_all, name="launch-states", daemon=True).start()
 
+    def _next(self) -> _Launch | None:
+        with self._changing:
+            return next(iter(self._due), None)
+
     def _ask_all(self) -> None:
         try:
-            while launch := next(iter(self._due), None):
+            while launch := self._next():
                 self._ask(launch)
                 with self._changing:
                     del self._due[launch]
