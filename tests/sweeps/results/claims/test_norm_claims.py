@@ -275,6 +275,6 @@ def test_linear_and_simple_decay_are_level_only_if_surely_within_the_margin(
 def test_trials_that_learned_nothing_are_not_level() -> None:
     rows = [trial(arm, seed, (99.0, 99.0), {}) for arm in ("linear", "simple") for seed in range(3)]
     (found,) = evaluate_claims(evidence(rows, guessing=100.0), ["linear"], 2.0)
-    assert found.here is OPEN and "needs errors below 90%" in found.numbers
+    assert found.here is OPEN and "90 % of the error of guessing" in found.numbers
     (found,) = evaluate_claims(evidence(rows[:3]), ["linear"], 2.0)
     assert found.here is OPEN and "needs finished trials of linear and simple decay" in found.numbers
