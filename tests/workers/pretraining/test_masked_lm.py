@@ -363,7 +363,7 @@ def test_glue_refuses_weights_of_other_pieces(
     training: MaskedLmTraining, drawn: Any, data_dir: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     training.export(drawn, tmp_path)
-    (tmp_path / "other.model").write_bytes(trained_vocabulary([" ".join(WORDS)] * 5, 32, lower_case=True).model)
+    (tmp_path / "other.model").write_bytes(trained_vocabulary([" ".join(WORDS)] * 5, 30, lower_case=True).model)
     (tmp_path / "glue").symlink_to(data_dir / "glue")
     data = {"name": "sst2", "source": "tsv", "vocabulary": "spiece.model", "max_length": 14} | changes
     program = GlueProgram(
