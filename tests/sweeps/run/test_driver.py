@@ -238,7 +238,8 @@ def test_a_killed_worker_is_replaced_if_cohorts_are_shorter_than_starts(
             killed.extend(state.worker for state in shop.ledger.states(heads).values())
             os.kill(int(killed[0].rpartition(":")[2]), signal.SIGKILL)
 
-    many = {"epochs": 2, "seeds": list(range(250)), "arms": {"c": CONSTANT}}
+    # It must last longer than a start beside other tests: of 500 epochs, the other worker has once trained the whole rest.
+    many = {"epochs": 2, "seeds": list(range(400)), "arms": {"c": CONSTANT}}
     sweep_id, outcome = drive(shop, spec_of(**many), on_progress=kill_one, workers=2, **OFTEN)
     assert outcome.status is SweepStatus.FINISHED
     workers = Counter(workers_of(shop, sweep_id)[0].values())
