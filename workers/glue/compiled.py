@@ -38,6 +38,17 @@ class GlueState(NamedTuple):
     passes: jax.Array  # i32[]: passes over the data that are done
     offset: jax.Array  # i32[]: examples of the present pass that are done
 
+    @classmethod
+    def first(cls, params: Tree, slots: Tree, order_key: jax.Array) -> GlueState:
+        """Return the state before the first pass, whose orders are drawn from a key."""
+        start = jnp.zeros((), jnp.int32)
+        return cls(params, slots, jax.random.key_data(order_key), start, start)
+
+    def after(self, params: Tree, slots: Tree, trained: int, examples: int) -> GlueState:
+        """Return the state with these parameters, so many examples of a set of so many later."""
+        offset = self.offset + trained
+        return GlueState(params, slots, self.order, self.passes + offset // examples, offset % examples)
+
 
 class Sentences(NamedTuple):
     """A split on the device, as `workers.glue.pieces.EncodedSentences`."""
@@ -96,8 +107,7 @@ def initial_glue_state(
     drawn = nnx.to_pure_dict(nnx.state(AlbertNet(recipe.model, recipe.outputs, nnx.Rngs(weights_key))))
     params = unflatten_dict(_by_path(drawn) | dict(pretrained), sep="/")  # type: ignore[no-untyped-call]
     slots = recipe.optimizer.transform(hyper).init(params)
-    start = jnp.zeros((), jnp.int32)
-    return mesh.everywhere(GlueState(params, slots, jax.random.key_data(order_key), start, start))
+    return mesh.everywhere(GlueState.first(params, slots, order_key))
 
 
 @partial(jax.jit, static_argnames=("recipe", "batch_size"), donate_argnames="state")
@@ -128,8 +138,7 @@ def train_glue(
         return mesh.everywhere(((params, slots), (value, measured)))
 
     (params, slots), (losses, measured) = lax.scan(step, (state.params, state.slots), (order, learning_rates))
-    offset = state.offset + steps * batch_size
-    after = GlueState(params, slots, state.order, state.passes + offset // examples, offset % examples)
+    after = state.after(params, slots, steps * batch_size, examples)
     sums = GlueSums(losses, measured.grad_norm_sq, measured.grad_dot_weight, norms.per_leaf(params))
     return mesh.everywhere((after, sums))
 

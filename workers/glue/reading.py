@@ -16,7 +16,7 @@ import numpy as np
 from workers.data import DataError, DataMissing
 from workers.data.tfds import open_prepared
 from workers.glue.benchmark import TFDS_SENTENCES, TFDS_TESTS, TSV_LAYOUTS, GlueName, TsvLayout
-from workers.text.lines import decoded_text, lines_of
+from workers.text.lines import decoded_text, lines_of, plain_or_zipped
 
 _MOST_SCORE = 5.0  # of STS-B
 
@@ -90,16 +90,11 @@ def _existing(name: str, data_dir: Path | None) -> Path:
 def _chosen(name: str, folder: Path, choices: Sequence[Sequence[str]]) -> list[Path]:
     """Return the files of the first choice that is there in full."""
     for choice in choices:
-        found = [file for file in (_found(folder / one) for one in choice) if file is not None]
+        found = [file for file in (plain_or_zipped(folder / one) for one in choice) if file is not None]
         if len(found) == len(choice):
             return found
     named = " or ".join(" and ".join(choice) for choice in choices)
     raise DataMissing(f"glue {name}: {folder} must have {named} (or .gz of them), which it lacks")
-
-
-def _found(file: Path) -> Path | None:
-    packed = file.with_name(f"{file.name}.gz")
-    return file if file.is_file() else packed if packed.is_file() else None
 
 
 def _read_tsv(layout: TsvLayout, files: Sequence[Path]) -> LabelledSentences:
@@ -135,7 +130,7 @@ def _rows(layout: TsvLayout, file: Path) -> Iterator[tuple[int, str, str, float]
 
 
 def _empty(layout: TsvLayout, sentences: Sequence[str]) -> int | None:
-    """Return the position of a sentence without text that the task does not have, None if there is none."""
+    """Return the position of the first sentence that must have text and has none; None if all are as they must be."""
     for place, sentence in enumerate(sentences):
         if not sentence.strip() and not (place and layout.has_empty_seconds):
             return place

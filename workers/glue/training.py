@@ -43,20 +43,12 @@ def bound_glue(task: Glue, program: GlueProgram, load: Load) -> GlueTraining:
         ValueError: the program's parts do not fit its texts, its weights or each other.
     """
     program.check_batch(program.batch_size, jax.device_count())
-    if program.batch_size > task.segment_examples:
-        rule = f"batch_size must be at most task.segment_examples = {task.segment_examples}"
-        raise ValueError(f"{rule}, got {program.batch_size}")
+    program.check_segment(task.segment_examples)
     dataset: EncodedGlue = load(program.data)
-    model = program.model
-    if dataset.vocabulary > model.vocabulary:
-        rule = f"model.vocabulary must be at least {dataset.vocabulary}, the number of pieces of data.vocabulary"
-        raise ValueError(f"{rule}, got {model.vocabulary}")
-    if dataset.width > model.positions:
-        rule = f"model.positions must be at least {dataset.width}, the length of the longest example"
-        raise ValueError(f"{rule}, got {model.positions}; or set data.max_length")
+    program.model.check_fits(dataset.vocabulary, dataset.width, "example")
     classes = TSV_LAYOUTS[dataset.name].classes
     recipe = GlueRecipe(
-        model=model,
+        model=program.model,
         optimizer=program.optimizer.static(),
         outputs=len(classes) or 1,
         is_score=not classes,

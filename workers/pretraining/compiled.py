@@ -81,8 +81,7 @@ def initial_masked_state(recipe: MaskedRecipe, hyper: Mapping[str, jax.Array], k
     weights_key, order_key = jax.random.split(key)
     params = nnx.to_pure_dict(nnx.state(MaskedAlbert(recipe.model, nnx.Rngs(weights_key))))
     slots = recipe.optimizer.transform(hyper).init(params)
-    start = jnp.zeros((), jnp.int32)
-    return mesh.everywhere(GlueState(params, slots, jax.random.key_data(order_key), start, start))
+    return mesh.everywhere(GlueState.first(params, slots, order_key))
 
 
 @partial(jax.jit, static_argnames=("recipe", "batch_size"), donate_argnames="state")
@@ -120,8 +119,7 @@ def train_masked(
 
     (params, slots), found = lax.scan(step, (state.params, state.slots), (order, numbers, learning_rates))
     summed, right, masked, measured = found
-    offset = state.offset + steps * batch_size
-    after = GlueState(params, slots, state.order, state.passes + offset // count, offset % count)
+    after = state.after(params, slots, steps * batch_size, count)
     gradients = measured.grad_norm_sq, measured.grad_dot_weight
     return mesh.everywhere((after, MaskedSums(summed, right, masked, *gradients, norms.per_leaf(params))))
 

@@ -20,7 +20,7 @@ from workers.glue.benchmark import GLUE_NAMES, GlueName
 from workers.glue.pieces import EncodedSentences, Vocabulary, cleaned_text, read_vocabulary, trained_vocabulary
 from workers.glue.reading import LabelledSentences, sentences_of_tfds, sentences_of_tsv
 from workers.text.kept import kept_model
-from workers.text.lines import lines_of
+from workers.text.lines import lines_of, plain_or_zipped
 from workers.text.vocabulary import trainer_version
 
 MASK = "[MASK]"
@@ -179,7 +179,7 @@ def _unlabelled(lines: Sequence[str]) -> LabelledSentences:
 
 
 def _lines(name: str, data_dir: Path) -> list[str]:
-    file = next((one for one in (data_dir / name, data_dir / f"{name}.gz") if one.is_file()), None)
+    file = plain_or_zipped(data_dir / name)
     if file is None:
         raise DataMissing(f"data.files: must name text files below the data directory, {data_dir} has no {name!r}")
     lines = list(lines_of(file))

@@ -43,19 +43,11 @@ def bound_masked_lm(task: MaskedLm, program: MaskedLmProgram, load: Load) -> Mas
         ValueError: the program's parts do not fit its lines or each other.
     """
     program.check_batch(program.batch_size, jax.device_count())
-    if program.batch_size > task.segment_examples:
-        rule = f"batch_size must be at most task.segment_examples = {task.segment_examples}"
-        raise ValueError(f"{rule}, got {program.batch_size}")
+    program.check_segment(task.segment_examples)
     lines: EncodedLines = load(program.data)
-    model = program.model
-    if lines.vocabulary.size > model.vocabulary:
-        rule = f"model.vocabulary must be at least {lines.vocabulary.size}, the number of pieces of data.vocabulary"
-        raise ValueError(f"{rule}, got {model.vocabulary}")
-    if lines.width > model.positions:
-        rule = f"model.positions must be at least {lines.width}, the length of the longest line"
-        raise ValueError(f"{rule}, got {model.positions}; or set data.max_length")
+    program.model.check_fits(lines.vocabulary.size, lines.width, "line")
     recipe = MaskedRecipe(
-        model=model,
+        model=program.model,
         optimizer=program.optimizer.static(),
         l2_on=program.l2_on,
         vocabulary=lines.vocabulary.size,

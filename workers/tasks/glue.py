@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from workers.config import Program, added, is_inside, require
+from workers.config import added, is_inside, require
 from workers.contracts import Load
-from workers.glue.albert import Albert
+from workers.glue.albert import AlbertProgram
 from workers.glue.texts import GlueTexts
 
 if TYPE_CHECKING:
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GlueProgram(Program):
+class GlueProgram(AlbertProgram):
     """ALBERT with a linear head, trained on the sentences of a task of GLUE."""
 
     data: GlueTexts  # the task and its sentences
-    model: Albert = Albert()  # sizes of the network
     weights: str | None = None  # pre-trained: a .safetensors file or a TensorFlow checkpoint; null: from scratch
 
     def __post_init__(self) -> None:
@@ -31,11 +30,6 @@ class GlueProgram(Program):
         require(inside, "weights", "be a path inside the data directory, or null", self.weights)
         named = self.weights is None or self.data.vocabulary is not None
         require(named, "data.vocabulary", "name the vocabulary of weights, a SentencePiece file", self.data.vocabulary)
-
-    def check_batch(self, batch_size: int, devices: int) -> None:
-        """Raise ValueError unless the devices of a worker can share a batch."""
-        if batch_size % devices:
-            raise ValueError(f"batch_size must be divisible by the {devices} devices of a worker, got {batch_size}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from workers.config import Program, require
+from workers.config import require
 from workers.contracts import Load
-from workers.glue.albert import Albert
+from workers.glue.albert import AlbertProgram
 from workers.pretraining.plain_texts import PlainTexts
 
 if TYPE_CHECKING:
@@ -18,16 +18,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedLmProgram(Program):
+class MaskedLmProgram(AlbertProgram):
     """ALBERT from scratch, trained to guess masked pieces of lines of text."""
 
     data: PlainTexts  # the lines
-    model: Albert = Albert()  # sizes of the network
-
-    def check_batch(self, batch_size: int, devices: int) -> None:
-        """Raise ValueError unless the devices of a worker can share a batch."""
-        if batch_size % devices:
-            raise ValueError(f"batch_size must be divisible by the {devices} devices of a worker, got {batch_size}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,11 @@ def lines_of(file: Path) -> Iterator[str]:
         raise DataError(f"{file}: cannot be read: {error}") from None
 
 
+def plain_or_zipped(file: Path) -> Path | None:
+    """Return a file, or that of its name with `.gz` if only this is there; None if neither is."""
+    return next((one for one in (file, file.with_name(f"{file.name}.gz")) if one.is_file()), None)
+
+
 def decoded_text(value: Any, place: str) -> str:
     """Return a text of TensorFlow Datasets, which stores them as bytes.
 

@@ -35,12 +35,12 @@ class PieceModel:
 
     @property
     def filling(self) -> int:
-        """The number of the piece that fills up rows; -1 if there is none."""
+        """The number of the padding piece; -1 without one."""
         return int(self._processor.pad_id())
 
     @property
     def end(self) -> int:
-        """The number of the piece that ends a sentence; -1 if there is none."""
+        """The number of the end-of-sentence piece; -1 without one."""
         return int(self._processor.eos_id())
 
     def number_or_unknown(self, piece: str) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from workers.data import DataError, DataMissing
 from workers.data.tfds import open_prepared
 from workers.data.translations import translated_languages
-from workers.text.lines import decoded_text, lines_of
+from workers.text.lines import decoded_text, lines_of, plain_or_zipped
 
 _BLOCK = 20_000  # pairs that are read at a time
 TFDS = "tfds:"  # before NAME@SPLIT
@@ -134,8 +134,6 @@ def _file(place: str, language: str, data_dir: Path | None) -> Path:
     if data_dir is None:
         raise DataMissing(f"{place}: a data directory must be given (--data-dir)")
     plain = Path(data_dir) / f"{place}.{language}"
-    zipped = plain.with_name(f"{plain.name}.gz")
-    found = next((file for file in (plain, zipped) if file.is_file()), None)
-    if found is None:
-        raise DataMissing(f"{plain}: does not exist, and neither does {zipped.name}")
+    if (found := plain_or_zipped(plain)) is None:
+        raise DataMissing(f"{plain}: does not exist, and neither does {plain.name}.gz")
     return found

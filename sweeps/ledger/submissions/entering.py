@@ -38,7 +38,7 @@ class SubmissionRequest:
 
     Args:
         most_open: how many submissions without an outcome the owner may have; callers take turns to have it kept exactly.
-        answer: the submission, and whether it is new; or why there is none.
+        answer: the submission and whether it is new, or the error that refused it.
     """
 
     owner: str

@@ -102,7 +102,7 @@ def check_told(on: Watched, what: str, change: Step) -> None:
     assert before is not None and on.desk.progress(on.id, before[0]) is None
     change(on)
     after = on.desk.progress(on.id, before[0])
-    assert after is not None, f"{what} changed, and nobody is told"
+    assert after is not None, f"a change of {what} does not change the mark"
     assert _figures(before[1])[what] != _figures(after[1])[what]
     assert on.desk.progress(on.id, after[0]) is None
 
