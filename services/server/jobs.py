@@ -1,7 +1,8 @@
 """Where jobs run. A job is one process that carries out one launch of a submission; three verbs: launch, observe, stop.
 
 Its command is fixed, and its arguments are the service's own: the spec travels by the ledger. What a job is doing, the
-ledger says, by the lease that it holds; a place is asked only for jobs that hold none, and for their output.
+ledger says, by the lease that it holds; a place is asked only for jobs that hold none or do not renew theirs, and for
+their output.
 """
 
 import os
@@ -23,6 +24,9 @@ class JobState(Enum):
     ALIVE = "alive"
     WAITING = "waiting"  # the place starts it once there is room, however long that takes
     ENDED = "ended"
+    FORGOTTEN = (
+        "forgotten"  # the place would list it, had it not been lost and replaced since, or were it not still to come
+    )
     UNKNOWN = "unknown"  # it was started by another service, or is no longer listed
 
 

@@ -56,7 +56,7 @@ class RayJobs:
         """Say what is known of it."""
         found = self._find(id, number)
         if found is None:
-            return JobState.UNKNOWN
+            return JobState.FORGOTTEN
         return JobState.ENDED if found.get("status") in ENDED else JobState.ALIVE
 
     def stop(self, id: str, number: int) -> None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from services.server.jobs import JobPlace, JobsAway, JobState
 from services.server.shares import ServiceLimits, to_launch
 from services.traces import spanned
+from sweeps.ledger import leases
 from sweeps.ledger.database import LedgerDamaged, LedgerError
 from sweeps.ledger.holding import now_ms
-from sweeps.ledger.leases import is_held
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow
 from sweeps.ledger.submissions.queue import Submissions
@@ -27,6 +27,7 @@ START_SECONDS = 60.0  # a job that has not taken its submission by then is lost
 SLOW_START_SECONDS = 600.0  # one whose place says that it is alive
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 300.0  # after launches in a row that came to nothing
 MOST_FAILURES = 6
+LOST = (JobState.ENDED, JobState.FORGOTTEN)  # of a process that holds a submission
 HOUR_SECONDS = 3600.0
 
 
@@ -96,13 +97,25 @@ class Reconciler:
 
         One that waits for room at its place is called back if its submission is no longer wanted running.
         """
-        if one.is_held or one.launched_ms is None:
-            return one.is_held
+        if one.is_held:
+            self._give_up_if_lost(one)
+            return True  # until the next look, even if it was given up
+        if one.launched_ms is None:
+            return False
         state = self.jobs.observe(one.id, one.launches)
         if one.wanted is not Wanted.RUNNING and state is JobState.WAITING:
             self.jobs.stop(one.id, one.launches)
             return False
         return is_starting(one, state)
+
+    def _give_up_if_lost(self, one: Submission) -> None:
+        """Free the leases of a process that renews them no more and has ended, as its place says.
+
+        They would run out by themselves: this saves most of their 30 s where a process or the head of a cluster is killed.
+        """
+        if leases.is_silent(one.lease_until_ms) and self.jobs.observe(one.id, one.launches) in LOST:
+            with suppress(LedgerDamaged):  # `abel repair` tells of it; the other submissions go on
+                self._queue.give_up(one)
 
     def _may_start(self, one: Submission, sweeps: Mapping[str, SweepRow]) -> bool:
         if one.failures >= MOST_FAILURES:
@@ -111,7 +124,7 @@ class Reconciler:
             return False
         # Another submission, or a command, may be running the same sweep.
         row = sweeps.get(one.sweep_id or "")
-        return now_ms() >= next_start_ms(one) and not (row is not None and is_held(row))
+        return now_ms() >= next_start_ms(one) and not (row is not None and leases.is_held(row))
 
     def _cancel(self, one: Submission, ones: Sequence[Submission], sweeps: Mapping[str, SweepRow]) -> None:
         """End a submission that no process carries out, and its trials, unless another submission wants them."""

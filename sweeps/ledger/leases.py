@@ -22,6 +22,7 @@ from sweeps.ledger.database import LedgerError
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 5.0
+SILENT_SECONDS = 12.5  # two renewals are missing: worth asking whether the holder is still there
 
 _command: int | None = None  # in a driver process: the process that started it
 
@@ -76,6 +77,10 @@ class Holder(NamedTuple):
         """Whether the process is, or was, one of this machine since it started."""
         return (self.host, self.place) == (socket.gethostname(), _place())
 
+    def is_for(self, command: "Holder") -> bool:
+        """Whether this process is a command, or a driver that it started."""
+        return (self.host, self.place, self.command) == (command.host, command.place, command.pid)
+
     @property
     def has_command(self) -> bool:
         """Whether the process that would replace this one, if it was lost, may still run on this machine."""
@@ -100,6 +105,11 @@ def is_held(sweep: Any) -> bool:
 def stands(holder: str | None, lease_until_ms: int) -> bool:
     """Whether a lease is valid; see :func:`is_held`."""
     return holder is not None and lease_until_ms > _now_ms() and not Holder.read(holder).is_gone
+
+
+def is_silent(lease_until_ms: int) -> bool:
+    """Whether a lease was not renewed for so long that its holder may be lost."""
+    return lease_until_ms - _now_ms() < (LEASE_SECONDS - SILENT_SECONDS) * 1000
 
 
 def refuse_held(row: Mapping[str, Any]) -> None:

@@ -149,9 +149,9 @@ def token_sums(logits_BTV: jax.Array, targets_BT: jax.Array, smoothing: float = 
     # Not a gather of the targets' logits: its gradient is a scatter into an array of zeros as large as the logits.
     aimed_BTV = jnp.where(targets_BT[..., None] == jnp.arange(vocabulary), 1 - smoothing, share)
     losses_BT = jax.nn.logsumexp(logits_BTV, axis=-1) - (aimed_BTV * logits_BTV).sum(axis=-1) - least
-    # Not argmax, which takes as long as the product that gives the logits; the loss needs this maximum anyway. NaN is wrong.
+    # Not argmax, which takes as long as the product that gives the logits. NaN is wrong, and so is a tie.
     fixed_BTV = jax.lax.stop_gradient(logits_BTV)
     right_BT = jnp.take_along_axis(fixed_BTV, targets_BT[..., None], axis=-1)[..., 0]
-    wrong_BT = ~(right_BT >= fixed_BTV.max(axis=-1))
+    wrong_BT = (fixed_BTV < right_BT[..., None]).sum(axis=-1) != vocabulary - 1
     loss = jnp.where(counts_BT, losses_BT, 0).sum()
     return TokenSums(loss, (wrong_BT & counts_BT).sum(dtype=jnp.int32), counts_BT.sum(dtype=jnp.int32))

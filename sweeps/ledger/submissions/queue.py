@@ -19,6 +19,7 @@ from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import storable
 from sweeps.ledger.sealing import change_rows
 from sweeps.ledger.submissions.entering import AT, SubmissionRequest, count_open_of, enter
+from sweeps.ledger.submissions.lost import free_leases
 from sweeps.ledger.submissions.pulses import Pulse, pulse_of
 from sweeps.ledger.submissions.rows import Submission, Wanted
 from sweeps.ledger.submissions.tokens import add_audit_row
@@ -88,10 +89,7 @@ class Submissions(Driving):
             LedgerError: no submission has this id.
         """
         with self._read() as connection:
-            found = _rows(connection, AT.id == id)
-        if not found:
-            raise LedgerError(f"submission {id!r}: must be one of this service")
-        return found[0]
+            return _one(_rows(connection, AT.id == id), id)
 
     def page(
         self, owner: str | None, *, before: tuple[int, str] | None = None, limit: int = 50, name: str | None = None
@@ -171,6 +169,11 @@ class Submissions(Driving):
                 lambda row: {"failures": max(0, row["failures"] - 1), "error": storable(why)},
             )
 
+    def give_up(self, one: Submission) -> None:
+        """Free the leases of a process that its place says has ended; see :func:`free_leases`."""
+        with self._write() as connection:
+            free_leases(connection, one)
+
     def settle(self, id: str, outcome: str, error: str | None = None) -> Submission:
         """Give a submission that no process carries out its outcome, unless it has one."""
         which = (AT.id == id) & AT.outcome.is_(None)
@@ -220,9 +223,7 @@ class Submissions(Driving):
             found = _rows(connection, AT.id == id)
             if found and actor is not None:
                 add_audit_row(connection, actor, ACTIONS[how["wanted"]], id, found[0].name)
-        if not found:
-            raise LedgerError(f"submission {id!r}: must be one of this service")
-        return found[0]
+        return _one(found, id)
 
 
 def _in_order(connection: Connection, requests: Sequence[SubmissionRequest]) -> Sequence[SubmissionRequest]:
@@ -233,6 +234,12 @@ def _in_order(connection: Connection, requests: Sequence[SubmissionRequest]) -> 
     if connection.dialect.name == "sqlite":
         return requests
     return sorted(requests, key=lambda one: (one.owner, one.idempotency or ""))
+
+
+def _one(found: Sequence[Submission], id: str) -> Submission:
+    if not found:
+        raise LedgerError(f"submission {id!r}: must be one of this service")
+    return found[0]
 
 
 def _rows(connection: Connection, which: Any) -> Sequence[Submission]:

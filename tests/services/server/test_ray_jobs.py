@@ -91,7 +91,7 @@ def test_the_state_of_a_job(head: Head, place: RayJobs, status: str, state: JobS
 
 
 def test_a_head_that_was_replaced_knows_no_job(place: RayJobs) -> None:
-    assert place.observe(ID, 1) is JobState.UNKNOWN
+    assert place.observe(ID, 1) is JobState.FORGOTTEN
     assert place.output(ID, 1) == ""
     place.stop(ID, 1)
 
@@ -125,7 +125,7 @@ def test_a_new_token_is_read_without_a_restart(place: RayJobs, token_file: Path)
     with pytest.raises(JobsAway, match=r"refuses the token in .*token \(403\)"):
         place.observe(ID, 1)
     token_file.write_text(TOKEN)
-    assert place.observe(ID, 1) is JobState.UNKNOWN
+    assert place.observe(ID, 1) is JobState.FORGOTTEN
 
 
 def test_without_a_token_the_head_refuses(head: Head) -> None:

@@ -11,6 +11,7 @@ from services.server.jobs import JobsAway, JobState
 from services.server.reconciling import Reconciler, phase_of
 from services.server.shares import ServiceLimits
 from sweeps.ledger import leases
+from sweeps.ledger.leases import Fenced
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
@@ -24,6 +25,7 @@ class Noted:
     stopped: list[tuple[str, int]] = field(default_factory=list)
     ended: set[tuple[str, int]] = field(default_factory=set)
     alive: set[tuple[str, int]] = field(default_factory=set)
+    forgotten: set[tuple[str, int]] = field(default_factory=set)
     away: bool = False
     refuses: bool = False
 
@@ -37,6 +39,8 @@ class Noted:
             raise JobsAway("the place is away")
         if (id, number) in self.ended:
             return JobState.ENDED
+        if (id, number) in self.forgotten:
+            return JobState.FORGOTTEN
         return JobState.ALIVE if (id, number) in self.alive else JobState.UNKNOWN
 
     def stop(self, id: str, number: int) -> None:
@@ -104,6 +108,77 @@ def test_a_job_whose_lease_runs_out_is_followed_by_another(
     loop.tick()
     assert len(jobs.launched) == 1
     clock.wait(2)
+    loop.tick()
+    assert jobs.launched == [(one.id, 1), (one.id, 2)]
+
+
+@pytest.mark.parametrize("known", ["ended", "forgotten"])
+def test_a_job_that_its_place_knows_to_be_lost_is_followed_by_another_before_its_lease_runs_out(
+    loop: Reconciler,
+    jobs: Noted,
+    queue: Submissions,
+    submit: Callable[..., Submission],
+    story: Story,
+    clock: Clock,
+    known: str,
+) -> None:
+    one, story = submit(), story.begin()
+    sweep = story.ledger.sweeps()[-1]
+    loop.tick()
+    queue.take(one.id, 1)
+    queue.renew(one.id, 1, failures=0, sweep_id=sweep.id)
+    getattr(jobs, known).add((one.id, 1))
+    clock.wait(leases.SILENT_SECONDS - 1)
+    loop.tick()
+    loop.tick()
+    assert len(jobs.launched) == 1
+    clock.wait(1.5)
+    loop.tick()  # frees the leases
+    assert not leases.is_held(queue.submission(one.id))
+    assert not leases.is_held(story.ledger.sweeps()[-1])
+    loop.tick()
+    assert jobs.launched == [(one.id, 1), (one.id, 2)]
+    with pytest.raises(Fenced):
+        queue.renew(one.id, 1)
+    with pytest.raises(Fenced):
+        story.ledger.renew_lease(sweep.id, story.invocation)
+
+
+@pytest.mark.parametrize("known", ["alive", None])
+def test_a_silent_job_that_may_live_keeps_its_lease(
+    loop: Reconciler,
+    jobs: Noted,
+    queue: Submissions,
+    submit: Callable[..., Submission],
+    clock: Clock,
+    known: str | None,
+) -> None:
+    one = submit()
+    loop.tick()
+    queue.take(one.id, 1)
+    if known:
+        getattr(jobs, known).add((one.id, 1))
+    clock.wait(leases.SILENT_SECONDS + 1)
+    loop.tick()
+    loop.tick()
+    assert len(jobs.launched) == 1
+    queue.renew(one.id, 1)
+
+
+def test_a_driver_that_outlives_its_command_keeps_the_sweep(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], story: Story, clock: Clock
+) -> None:
+    one, story = submit(), story.begin()
+    loop.tick()
+    queue.take(one.id, 1)
+    queue.renew(one.id, 1, failures=0, sweep_id=story.ledger.sweeps()[-1].id)
+    jobs.ended.add((one.id, 1))
+    clock.wait(leases.SILENT_SECONDS + 1)
+    story.tell()  # it saves what it has, and renews its lease
+    loop.tick()
+    loop.tick()
+    assert len(jobs.launched) == 1
+    story.end()
     loop.tick()
     assert jobs.launched == [(one.id, 1), (one.id, 2)]
 
