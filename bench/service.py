@@ -16,12 +16,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from queue import Empty
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -116,22 +119,24 @@ def measure(server: "subprocess.Popen[str]", url: str, home: Path, asked: argpar
     shares = [share for start in range(asked.processes) if (share := owners[start :: asked.processes])]
     spawn = multiprocessing.get_context("spawn")
     start, told, saw = spawn.Barrier(len(shares) + 2), spawn.Queue(), spawn.Queue()
-    watching = spawn.Process(target=watch_all, args=(url, watched.id, readers, start, saw))
-    submitting = [spawn.Process(target=submit_all, args=(url, share, asked.each, start, told)) for share in shares]
-    for process in (watching, *submitting):
-        process.start()
+    clients = [spawn.Process(target=watch_all, args=(url, watched.id, readers, start, saw), daemon=True)]
+    clients += [
+        spawn.Process(target=submit_all, args=(url, share, asked.each, start, told), daemon=True) for share in shares
+    ]
+    for client in clients:
+        client.start()
     start.wait(PATIENCE_SECONDS)
     server.stdin.write("go\n")  # type: ignore[union-attr]
     server.stdin.flush()  # type: ignore[union-attr]
     began = time.perf_counter()
     story.tell().end()
     recorded = time.perf_counter() - began
-    answers = [told.get(timeout=PATIENCE_SECONDS) for _ in shares]
+    answers = [_told(told, clients) for _ in shares]
     lasted = time.perf_counter() - began
     queue.release(watched.id, number, outcome="finished")
-    seen, watched_cpu = saw.get(timeout=PATIENCE_SECONDS)
-    for process in (watching, *submitting):
-        process.join()
+    seen, watched_cpu = _told(saw, clients)
+    for client in clients:
+        client.join()
     events = [row.id for row in ledger.events(story.sweep_id, limit=10**6)]
     latencies = [one for answer in answers for one in answer[0]]
     return {
@@ -163,13 +168,10 @@ def submit_all(url: str, tokens: Sequence[str], each: int, start: Barrier, told:
             latencies.append(1000 * (time.perf_counter() - began))
             made.add(one.id)
 
-    threads = [threading.Thread(target=submit, args=(token,)) for token in tokens]
-    start.wait(PATIENCE_SECONDS)
-    before = time.process_time()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(tokens)) as pool:
+        start.wait(PATIENCE_SECONDS)
+        before = time.process_time()
+        deque(pool.map(submit, tokens), maxlen=0)  # raises what one of them raised
     told.put((latencies, made, time.process_time() - before))
 
 
@@ -196,14 +198,29 @@ def watch_all(url: str, id: str, tokens: Sequence[str], start: Barrier, saw: "Qu
 
     async def every() -> Sequence[Sequence[int]]:
         following = asyncio.Semaphore(0)
-        watchers = [asyncio.ensure_future(watch(token, following)) for token in tokens]
-        for _ in tokens:
-            await following.acquire()
-        await asyncio.to_thread(start.wait, PATIENCE_SECONDS)
-        return await asyncio.gather(*watchers)
+        async with asyncio.TaskGroup() as group:  # the first that raises ends all
+            watchers = [group.create_task(watch(token, following)) for token in tokens]
+            for _ in tokens:
+                await following.acquire()
+            await asyncio.to_thread(start.wait, PATIENCE_SECONDS)
+        return [watcher.result() for watcher in watchers]
 
-    seen = asyncio.run(every())
+    try:
+        seen = asyncio.run(every())
+    except BaseException:
+        start.abort()
+        raise
     saw.put((seen, time.process_time()))
+
+
+def _told(answers: "Queue[Any]", clients: Sequence[SpawnProcess]) -> Any:
+    """Wait for the next answer; exit if a client has failed, which has printed why."""
+    while True:
+        try:
+            return answers.get(timeout=1)
+        except Empty:
+            if any(client.exitcode for client in clients):
+                sys.exit("a client failed, as said above")
 
 
 def _distinct(each: int) -> int:
