@@ -25,6 +25,7 @@ from sweeps.results.claims.trial_rows import (
     final_errors,
     finished_rows,
     longest_rows,
+    mean_count_over_seeds,
     mean_over_seeds,
     program_value,
     rows_by_l2,
@@ -91,8 +92,8 @@ def fall_without_l2(evidence: Evidence, margin: float) -> Seen:
 def decays_without_l2(evidence: Evidence, margin: float) -> Seen:
     """Return how many decays after a bounce ABEL makes without L2."""
     rows = rows_of_kind(rows_by_l2(evidence)[1], "abel")
-    counts = seed_means([(row, len(row["bounce_epochs"])) for row in rows])
-    found = mean_over_seeds(counts, "a finished trial of ABEL with an L2 of 0")
+    counts = [(row, float(len(row["bounce_epochs"]))) for row in rows]
+    found = mean_count_over_seeds(counts, "a finished trial of ABEL with an L2 of 0")
     return Seen(found, f"ABEL decays {signed(found)} times after a bounce")
 
 

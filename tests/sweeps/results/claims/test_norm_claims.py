@@ -21,15 +21,15 @@ def here(rows: Sequence[Any], claim: Claim, spec: Any = None) -> list[Held]:
 
 
 def seeds(arm: str, error: float, norm: Sequence[float] = BOUNCE, **more: Any) -> list[dict[str, Any]]:
-    """Three seeds of an arm, whose norms and errors differ a little."""
-    settings = more.pop("settings", {})
+    """Three seeds of an arm, or as many as there are shifts, whose norms and errors differ a little."""
+    settings, shifts = more.pop("settings", {}), more.pop("shifts", (-0.1, 0.0, 0.1))
     return [
         trial(
             *(arm, seed, (error + 9, error + 2, error + 1, error + shift), settings),
             norm=tuple(value * (1 + shift / 1000) for value in norm),
             **more,
         )
-        for seed, shift in enumerate((-0.1, 0.0, 0.1))
+        for seed, shift in enumerate(shifts)
     ]
 
 
@@ -56,9 +56,14 @@ def test_a_norm_that_collapses_is_no_bounce() -> None:
 
 
 def test_without_l2_the_norm_rises_and_abel_does_not_decay_on_its_own() -> None:
-    rows = [*seeds("constant", 20.0, RISE), *seeds("abel", 20.0, RISE, decay_epochs=(3,), forced_epochs=(3,))]
+    simple = {"decay_epochs": (3,), "forced_epochs": (3,)}
+    four = {"shifts": (-0.1, 0.0, 0.1, 0.2)}
+    rows = [*seeds("constant", 20.0, RISE), *seeds("abel", 20.0, RISE, **simple, **four)]
     assert here(rows, "no_l2") == [HELD, HELD]
-    rows = [*seeds("constant", 20.0, BOUNCE), *seeds("abel", 20.0, BOUNCE, decay_epochs=(3,), bounce_epochs=(3,))]
+    rows = [*seeds("constant", 20.0, RISE), *seeds("abel", 20.0, RISE, **simple)]
+    assert here(rows, "no_l2") == [HELD, OPEN], "three counts of 0 do not show that their mean is below one half"
+    bounces = {"decay_epochs": (3,), "bounce_epochs": (3,)}
+    rows = [*seeds("constant", 20.0, BOUNCE), *seeds("abel", 20.0, BOUNCE, **bounces, **four)]
     assert here(rows, "no_l2") == [NOT, NOT]
     assert here(rows, "no_l2", WITH_L2) == [OPEN, OPEN], "these trials have L2"
     assert here(seeds("constant", 20.0, (10.0, 12.0, 11.0, 13.0)), "no_l2")[0] is NOT, "it falls above where it began"
