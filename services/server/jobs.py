@@ -24,9 +24,7 @@ class JobState(Enum):
     ALIVE = "alive"
     WAITING = "waiting"  # the place starts it once there is room, however long that takes
     ENDED = "ended"
-    FORGOTTEN = (
-        "forgotten"  # the place would list it, had it not been lost and replaced since, or were it not still to come
-    )
+    FORGOTTEN = "forgotten"  # the place lists all of its jobs, and not this one: it was replaced, or never had it
     UNKNOWN = "unknown"  # it was started by another service, or is no longer listed
 
 

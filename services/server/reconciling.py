@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from services.server.jobs import JobPlace, JobsAway, JobState
 from services.server.shares import ServiceLimits, to_launch
@@ -24,9 +25,11 @@ from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
 
 TICK_SECONDS = 1.0
 START_SECONDS = 60.0  # a job that has not taken its submission by then is lost
+FORGOTTEN_SECONDS = 40.0  # one that its place does not know; a request that starts one is given up earlier
 SLOW_START_SECONDS = 600.0  # one whose place says that it is alive
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 300.0  # after launches in a row that came to nothing
 MOST_FAILURES = 6
+Answer = TypeVar("Answer")
 LOST = (JobState.ENDED, JobState.FORGOTTEN)  # of a process that holds a submission
 HOUR_SECONDS = 3600.0
 
@@ -42,6 +45,7 @@ class Reconciler:
 
     def __post_init__(self) -> None:
         self._queue = Submissions.of(self.ledger)
+        self._away: JobsAway | None = None  # why the place is asked nothing more in this look
 
     def run(self, stop: threading.Event) -> None:
         """Repeat until ``stop`` is set. An unreachable ledger or cluster, or a bug, is reported once and ends nothing."""
@@ -60,7 +64,12 @@ class Reconciler:
                     self.say(f"the loop of the service has a bug, and goes on:\n{traceback.format_exc()}")
 
     def tick(self) -> None:
-        """Look at every open submission once, and do the next thing for it."""
+        """Look at every open submission once, and do the next thing for it.
+
+        Raises:
+            JobsAway: the place does not answer, or refuses; what needs only the ledger was done.
+        """
+        self._away = None
         waiting, running = [], []
         sweeps = {row.id: row for row in self.ledger.intact_sweeps()}
         ones = self._queue.open_ones()
@@ -77,20 +86,31 @@ class Reconciler:
             self._ends_over_budget(one, used, sweeps)
         for one, workers in to_launch(waiting, running, self.limits):
             self._launch(one, workers)
+        if self._away is not None:
+            raise self._away
+
+    def _asked(self, verb: Callable[[str, int], Answer], one: Submission) -> Answer | None:
+        """Ask the place about the last launch; None if it is away, and in the rest of the look."""
+        if self._away is None:  # each answer that does not come is waited for
+            try:
+                return verb(one.id, one.launches)
+            except JobsAway as error:
+                self._away = error
+        return None
 
     def _launch(self, one: Submission, workers: int | None) -> None:
-        state = self.jobs.observe(one.id, one.launches)  # if the place is away, this raises, and no launch is counted
+        state = self._asked(self.jobs.observe, one)
         is_slow = state is JobState.ALIVE and one.launched_ms is not None
         if is_slow or state is JobState.WAITING:  # as of a job that lost its place: it would find itself replaced
-            self.jobs.stop(one.id, one.launches)
-        number = self._queue.count_launch(one, workers)
-        if number is not None:
-            try:
-                with spanned("launch", submission=one.id, launch=number):
-                    self.jobs.launch(one.id, number)
-            except JobsAway as error:
-                self._queue.excuse_launch(one.id, number, str(error))
-                raise
+            self._asked(self.jobs.stop, one)
+        if self._away is not None or (number := self._queue.count_launch(one, workers)) is None:
+            return
+        try:
+            with spanned("launch", submission=one.id, launch=number):
+                self.jobs.launch(one.id, number)
+        except JobsAway as error:
+            self._queue.excuse_launch(one.id, number, str(error))
+            self._away = error
 
     def _is_busy(self, one: Submission) -> bool:
         """Whether a process carries a submission out, or was started and may still take it.
@@ -102,18 +122,18 @@ class Reconciler:
             return True  # until the next look, even if it was given up
         if one.launched_ms is None:
             return False
-        state = self.jobs.observe(one.id, one.launches)
+        state = self._asked(self.jobs.observe, one)
         if one.wanted is not Wanted.RUNNING and state is JobState.WAITING:
-            self.jobs.stop(one.id, one.launches)
+            self._asked(self.jobs.stop, one)
             return False
-        return is_starting(one, state)
+        return state is None or is_starting(one, state)
 
     def _give_up_if_lost(self, one: Submission) -> None:
         """Free the leases of a process that renews them no more and has ended, as its place says.
 
         They would run out by themselves: this saves most of their 30 s where a process or the head of a cluster is killed.
         """
-        if leases.is_silent(one.lease_until_ms) and self.jobs.observe(one.id, one.launches) in LOST:
+        if leases.is_silent(one.lease_until_ms) and self._asked(self.jobs.observe, one) in LOST:
             with suppress(LedgerDamaged):  # `abel repair` tells of it; the other submissions go on
                 self._queue.give_up(one)
 
@@ -168,7 +188,8 @@ def is_starting(one: Submission, state: JobState) -> bool:
         return False
     if state is JobState.WAITING:
         return True
-    patience = SLOW_START_SECONDS if state is JobState.ALIVE else START_SECONDS  # a busy machine takes its time
+    # A busy machine takes its time.
+    patience = {JobState.ALIVE: SLOW_START_SECONDS, JobState.FORGOTTEN: FORGOTTEN_SECONDS}.get(state, START_SECONDS)
     return now_ms() - one.launched_ms < patience * 1000
 
 

@@ -41,7 +41,7 @@ class TokenSums(NamedTuple):
     """Sums over the target tokens of a batch."""
 
     loss: jax.Array  # f32[]
-    wrong: jax.Array  # i32[]: tokens that are less probable than another; none is wrong where all are equal
+    wrong: jax.Array  # i32[]: tokens that are not more probable than every other
     tokens: jax.Array  # i32[]
 
 

@@ -1,30 +1,42 @@
 """The leases of a process that has ended without giving them back: freed before they run out, where its place knows it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import Connection
 
 from sweeps.ledger import leases, tables
-from sweeps.ledger.holding import held, now_ms
+from sweeps.ledger.integrity import sweep_row
 from sweeps.ledger.leases import Holder
 from sweeps.ledger.sealing import change_rows
 from sweeps.ledger.submissions.entering import AT
 from sweeps.ledger.submissions.rows import Submission
 
+AT_SWEEP = tables.sweeps.c
+
 
 def free_leases(connection: Connection, one: Submission) -> None:
-    """Free a submission's lease, unless it was renewed meanwhile, and that of its sweep if the same process held it.
+    """Free the lease of a submission and that of its sweep, if the same process holds both; nothing if either was renewed.
 
-    A driver that outlives its command for a moment renews the sweep's lease, which is left to it. Its fence stays, so a
-    process that was taken for lost writes nothing more.
+    A driver that outlives its command for a moment renews the sweep's lease: both are left until it is silent too. The fence
+    stays, so a process that was wrongly taken for lost writes nothing more.
 
     Raises:
         Damage: the sweep's row is damaged or missing.
     """
-    as_seen = (AT.id == one.id) & (AT.holder == one.holder) & (AT.lease_until_ms == one.lease_until_ms)
-    freed = {"holder": None, "lease_until_ms": 0, "changed_ms": now_ms()}
-    if not change_rows(connection, tables.submissions, as_seen, freed) or one.holder is None or one.sweep_id is None:
+    sweep = sweep_row(connection, one.sweep_id) if one.sweep_id is not None else None
+    own = sweep if sweep is not None and _is_for(one, sweep) else None
+    if own is not None and not leases.is_silent(own["lease_until_ms"]):
         return
-    process = Holder.read(one.holder)
-    with held(connection, one.sweep_id) as sweep:
-        holder, until_ms = sweep.row["holder"], sweep.row["lease_until_ms"]
-        if holder is not None and Holder.read(holder).is_for(process) and leases.is_silent(until_ms):
-            sweep.row |= leases.RELEASED
+    as_seen = (AT.id == one.id) & (AT.holder == one.holder) & (AT.lease_until_ms == one.lease_until_ms)
+    freed = change_rows(connection, tables.submissions, as_seen, {"holder": None, "lease_until_ms": 0})
+    if freed and own is not None:
+        as_read = (AT_SWEEP.id == own["id"]) & (AT_SWEEP.lease_until_ms == own["lease_until_ms"])
+        change_rows(connection, tables.sweeps, as_read, leases.RELEASED)
+
+
+def _is_for(one: Submission, sweep: Mapping[Any, Any]) -> bool:
+    """Whether a sweep is held by the process that carries a submission out, or by a driver that it started."""
+    if one.holder is None or sweep["holder"] is None:
+        return False
+    return Holder.read(sweep["holder"]).is_for(Holder.read(one.holder))

@@ -150,6 +150,7 @@ class Submissions(Driving):
         None if somebody else launched it meanwhile, or it is no longer wanted.
         """
         which = (AT.id == one.id) & (AT.launches == one.launches) & (AT.wanted == Wanted.RUNNING) & AT.outcome.is_(None)
+        which &= AT.lease_until_ms == one.lease_until_ms  # else its process has renewed it since
         now = now_ms()
         counts = {"launches": one.launches + 1, "failures": one.failures + 1}
         again = {**counts, "workers": workers, "launched_ms": now, "changed_ms": now}
@@ -159,14 +160,15 @@ class Submissions(Driving):
         return one.launches + 1
 
     def excuse_launch(self, id: str, launch: int, why: str) -> None:
-        """Do not count a launch that its place refused as one that came to nothing, and record why."""
+        """Record why a place refused a launch, which may be tried again after a pause; it never leads to giving up."""
         which = (AT.id == id) & (AT.launches == launch) & AT.outcome.is_(None)
+        excused = {"launched_ms": None, "changed_ms": now_ms(), "error": storable(why)}
         with self._write() as connection:
             change_rows(
                 connection,
                 tables.submissions,
                 which,
-                lambda row: {"failures": max(0, row["failures"] - 1), "error": storable(why)},
+                lambda row: {"failures": max(1, row["failures"] - 1), **excused},
             )
 
     def give_up(self, one: Submission) -> None:

@@ -1,5 +1,6 @@
 """The loop that keeps submissions running: over a real ledger, with jobs that only say that they were started."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,7 @@ from services.server.shares import ServiceLimits
 from sweeps.ledger import leases
 from sweeps.ledger.leases import Fenced
 from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.submissions import queue as submissions
 from sweeps.ledger.submissions.queue import Submissions
 from sweeps.ledger.submissions.rows import Phase, Submission, Wanted
 
@@ -28,6 +30,7 @@ class Noted:
     forgotten: set[tuple[str, int]] = field(default_factory=set)
     away: bool = False
     refuses: bool = False
+    asked: int = 0  # while it is away
 
     def launch(self, id: str, number: int) -> None:
         if self.refuses:
@@ -36,6 +39,7 @@ class Noted:
 
     def observe(self, id: str, number: int) -> JobState:
         if self.away:
+            self.asked += 1
             raise JobsAway("the place is away")
         if (id, number) in self.ended:
             return JobState.ENDED
@@ -63,7 +67,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made, now, lease_now = Clock(), reconciling.now_ms, leases._now_ms
-    monkeypatch.setattr(reconciling, "now_ms", lambda: now() + made.ahead_ms)
+    for module in (reconciling, submissions):
+        monkeypatch.setattr(module, "now_ms", lambda: now() + made.ahead_ms)
     monkeypatch.setattr(leases, "_now_ms", lambda: lease_now() + made.ahead_ms)
     return made
 
@@ -165,22 +170,103 @@ def test_a_silent_job_that_may_live_keeps_its_lease(
     queue.renew(one.id, 1)
 
 
-def test_a_driver_that_outlives_its_command_keeps_the_sweep(
-    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], story: Story, clock: Clock
+def test_a_driver_that_outlives_its_command_keeps_the_sweep_until_it_is_silent_too(
+    loop: Reconciler,
+    jobs: Noted,
+    queue: Submissions,
+    submit: Callable[..., Submission],
+    story: Story,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one, story = submit(), story.begin()
+    one = submit()
+    with monkeypatch.context() as driver:
+        driver.setattr(leases, "_command", os.getpid())
+        driver.setattr(leases.os, "getpid", lambda: os.getppid())  # a process of its own, started by this one
+        story.begin()
     loop.tick()
     queue.take(one.id, 1)
-    queue.renew(one.id, 1, failures=0, sweep_id=story.ledger.sweeps()[-1].id)
+    queue.renew(one.id, 1, failures=0, sweep_id=story.sweep_id)
+    jobs.ended.add((one.id, 1))
+    clock.wait(leases.SILENT_SECONDS - 1)
+    story.tell()  # it saves what it has, and renews its lease
+    clock.wait(2)
+    loop.tick()
+    loop.tick()
+    assert queue.submission(one.id).is_held and len(jobs.launched) == 1
+    clock.wait(leases.SILENT_SECONDS - 1)
+    loop.tick()
+    loop.tick()
+    assert jobs.launched == [(one.id, 1), (one.id, 2)], "before its lease ran out"
+
+
+def test_a_sweep_that_another_process_holds_stays_held(
+    loop: Reconciler,
+    jobs: Noted,
+    queue: Submissions,
+    submit: Callable[..., Submission],
+    story: Story,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = submit()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(leases.socket, "gethostname", lambda: "elsewhere")
+        story.begin()
+    loop.tick()
+    queue.take(one.id, 1)
+    queue.renew(one.id, 1, sweep_id=story.sweep_id)
     jobs.ended.add((one.id, 1))
     clock.wait(leases.SILENT_SECONDS + 1)
-    story.tell()  # it saves what it has, and renews its lease
     loop.tick()
+    assert not queue.submission(one.id).is_held
+    assert leases.is_held(story.ledger.sweeps()[-1])
+
+
+def test_a_job_that_was_lost_before_its_sweep_was_entered_is_given_up_too(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], clock: Clock
+) -> None:
+    one = submit()
     loop.tick()
-    assert len(jobs.launched) == 1
-    story.end()
+    queue.take(one.id, 1)
+    queue.renew(one.id, 1, sweep_id="never entered")
+    jobs.forgotten.add((one.id, 1))
+    clock.wait(leases.SILENT_SECONDS + 1)
+    loop.tick()
     loop.tick()
     assert jobs.launched == [(one.id, 1), (one.id, 2)]
+
+
+def test_what_was_renewed_since_the_look_is_neither_given_up_nor_started_again(
+    loop: Reconciler, queue: Submissions, submit: Callable[..., Submission], clock: Clock
+) -> None:
+    one = submit()
+    loop.tick()
+    queue.take(one.id, 1)
+    seen = queue.submission(one.id)
+    clock.wait(leases.LEASE_SECONDS + 1)
+    queue.renew(one.id, 1)
+    queue.give_up(seen)
+    assert queue.submission(one.id).is_held
+    assert queue.count_launch(seen, None) is None
+
+
+def test_a_place_that_is_away_holds_up_nothing_that_needs_only_the_ledger(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], clock: Clock
+) -> None:
+    silent, cancelled = submit(), submit()
+    loop.tick()
+    queue.take(silent.id, 1)
+    queue.take(cancelled.id, 1)
+    queue.release(cancelled.id, 1)
+    queue.want(cancelled.id, Wanted.CANCELLED)
+    clock.wait(leases.SILENT_SECONDS + 1)
+    jobs.away = True
+    with pytest.raises(JobsAway):
+        loop.tick()
+    assert jobs.asked == 1
+    assert queue.submission(silent.id).is_held
+    assert queue.submission(cancelled.id).outcome == "cancelled"
 
 
 def test_a_place_that_refuses_launches_uses_up_no_patience(
@@ -191,10 +277,13 @@ def test_a_place_that_refuses_launches_uses_up_no_patience(
     for _ in range(2 * reconciling.MOST_FAILURES):
         with pytest.raises(JobsAway):
             loop.tick()
-        clock.wait(reconciling.START_SECONDS + 1)
+        assert phase_of(queue.submission(one.id)) is Phase.QUEUED
+        loop.tick()  # in the pause it is not asked again
+        clock.wait(reconciling.FIRST_PAUSE_SECONDS + 1)
     now = queue.submission(one.id)
-    assert (now.failures, now.error, now.outcome) == (0, "the quota is used up", None)
+    assert (now.failures, now.error, now.outcome) == (1, "the quota is used up", None)
     jobs.refuses = False
+    clock.wait(reconciling.FIRST_PAUSE_SECONDS)
     loop.tick()
     assert [id for id, _ in jobs.launched] == [one.id]
 
