@@ -59,10 +59,11 @@ class DataSet(NamedTuple):
 
 def data_of(sweep: SweepRow, trial: TrialRow) -> DataSet | None:
     """What a trial is trained on; None for a program that the sweep does not know."""
-    given = trial.program.get("data") or trial.program["task"]  # a task may make its data itself
+    task = trial.program["task"]
+    given = trial.program.get("data") or task  # a task may make its data itself
     for identity in sweep.identities:
         if identity.program == trial.program:
-            name = str(given.get("name") or given["kind"])
+            name = str(given.get("name") or given.get("kind") or task["kind"])
             profile = json.dumps({"num_rows": identity.examples})
             return DataSet(name, identity.data[:DIGEST_LIMIT], _text(given), profile)
     return None

@@ -21,11 +21,14 @@ from services.tracking import projection, view
 from services.tracking.mirror import Mirror
 from services.tracking.runs import sweep_runs
 from services.tracking.store import Store, TrackingError
+from sweeps import catalog
 from sweeps.ledger.entries import Batch
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepStatus, TrialRow, TrialStatus
 from sweeps.results.load import load
+from sweeps.spec.sweep import load_spec
 from sweeps.urls import without_credentials
+from workers.config import to_dict
 from workers.trajectory import TEST_ERROR
 
 Everything = Callable[[str, str], dict[str, Any]]
@@ -173,6 +176,19 @@ def test_a_program_that_the_sweep_does_not_know_has_no_data_set(small: Story) ->
     sweep, (trial, *_) = small.ledger.sweep(small.sweep_id), small.ledger.trials(small.sweep_id)
     assert projection.data_of(sweep, trial) is not None
     assert projection.data_of(sweep, replace(trial, program={**trial.program, "l2": 1.0})) is None
+
+
+def test_the_data_set_of_every_entry_of_the_catalogue_has_a_name(small: Story) -> None:
+    sweep, (trial, *_) = small.ledger.sweep(small.sweep_id), small.ledger.trials(small.sweep_id)
+    found = {}
+    for name in catalog.names():
+        program = to_dict(load_spec(name).expand()[0].program)
+        known = replace(sweep, identities=(replace(sweep.identities[0], program=program),))
+        data = projection.data_of(known, replace(trial, program=program))
+        assert data is not None
+        found[program["task"]["kind"]] = data.name
+    assert found.keys() >= {"classify", "translate", "glue", "masked_lm", "ppo"}
+    assert found["masked_lm"] == "masked_lm", "its lines come from several files"
 
 
 def test_abels_decisions_are_told_apart(story: Story, tracking_uri: str, tmp_path: Path) -> None:
