@@ -41,6 +41,7 @@ class Metric:
         worst: what a diverged trial counts as, such as the error of guessing; None if unknown, as in ledgers of version 0.1.
         bounds_of: what the bounds were chosen for, such as a game; empty if they are those of the metric itself, as of an
             accuracy. Values are not comparable between two games, and the best bound of one may be out of reach.
+        cadence: epochs from one measurement to the next; records between repeat it. Its task says so, not its training.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Metric:
     bounds: tuple[float, float] = (0.0, 100.0)
     worst: float | None = None
     bounds_of: str = ""
+    cadence: int = 1
 
     def __post_init__(self) -> None:
         low, high = self.bounds
@@ -67,6 +69,10 @@ class Metric:
     def error_of(self, record: Mapping[str, float]) -> float:
         """Return the error of an epoch, from the metrics of its record."""
         return self.error(record[self.name])
+
+    def is_measured(self, epoch: int) -> bool:
+        """Whether the record of an epoch has a new value, and not that of an earlier epoch."""
+        return epoch % self.cadence == 0
 
     def column(self, statistic: str) -> str:
         """Return the name of the minimum, final or selected value of a trial: "final_test_error", "maximum_accuracy"."""

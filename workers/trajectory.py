@@ -91,7 +91,7 @@ def identify(program: Program, training: Training) -> Identity:
         examples=training.segment.examples,
         numerics=numerics(),
         code=code_digest(program),
-        metric=training.metric,
+        metric=replace(training.metric, cadence=getattr(program.task, "cadence", 1)),
     )
 
 

@@ -157,7 +157,7 @@ class Mirror:
         news = self._records.news(row, shown, change, states)
         path = self._records.path(row, change, states) if change.ended else []
         kept = self._records.kept(row, shown, change, news, path)
-        points, tags = projection.trial_update(shown.tags, change, news, kept)
+        points, tags = projection.trial_update(shown.tags, change, news, self._sweep.metric, kept)
         if change.ended:
             points += [*self._errors(row, change.ended, path), *projection.bounce_points(path)]
         data = projection.data_of(self._sweep, row)

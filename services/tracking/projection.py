@@ -192,16 +192,22 @@ def trial_parameters(trial: TrialRow) -> dict[str, str]:
 
 
 def trial_update(
-    known: Mapping[str, str], change: Change, news: Sequence[StateRow], shown: Sequence[StateRow] | None = None
+    known: Mapping[str, str],
+    change: Change,
+    news: Sequence[StateRow],
+    metric: Metric,
+    shown: Sequence[StateRow] | None = None,
 ) -> tuple[list[MetricPoint], dict[str, str]]:
     """The points and tags to send for a change of a trial.
 
     Args:
+        metric: what the trials are compared by; it is sent where it is measured.
         known: the tags of the trial's run.
         news: the records that the run lacks.
         shown: the records to show, if not all of ``news``; see `services.tracking.downsampling`.
     """
     points = [point for state in (news if shown is None else shown) for point in epoch_points(state)]
+    points = [point for point in points if point.key != metric_key(metric.name) or metric.is_measured(point.step)]
     _, decays = turns(known, change.decisions)
     points += [point for point in decision_points(change.decisions) if point.step in decays[: downsampling.POINTS]]
     nonfinite = {name: text for name, text in nonfinite_tags(news).items() if not known.get(name)}

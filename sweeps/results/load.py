@@ -50,7 +50,7 @@ def load(
     for trial, epochs in zip(trials, ledger.curves(sweep, trials), strict=True):
         after = summary.schedule_states(trial.schedule, epochs)
         rows.append(_row(trial, epochs, after, sweep.metric))
-        curves += _curves(trial, epochs, asked, by_layer=by_layer)
+        curves += _curves(trial, epochs, asked, sweep.metric, by_layer=by_layer)
         events += _events(trial, after)
     return Frames(
         trials=pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)),
@@ -126,12 +126,15 @@ def _events(trial: TrialRow, after: Sequence[ScheduleState]) -> Iterator[tuple[A
             yield trial.id, trial.arm, trial.seed, state.epoch, str(flag.name).lower()
 
 
-def _curves(trial: TrialRow, epochs: Sequence[StateRow], asked: Sequence[str], *, by_layer: bool) -> Iterator[_Curve]:
+def _curves(
+    trial: TrialRow, epochs: Sequence[StateRow], asked: Sequence[str], metric: Metric, *, by_layer: bool
+) -> Iterator[_Curve]:
     known = epochs[0].metrics if epochs else {}
     layers = (name for name in known if by_layer and name.startswith(LAYER))
     for name in (*(one for one in asked if one in known), *layers):
         values = np.array([one.metrics.get(name, math.nan) for one in epochs])
-        yield _Curve(trial, name, np.where(np.isfinite(values), values, np.nan))
+        measured = [name != metric.name or metric.is_measured(one.epoch) for one in epochs]
+        yield _Curve(trial, name, np.where(np.isfinite(values) & measured, values, np.nan))
 
 
 def _long(curves: Sequence[_Curve]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Tests for `services/tracking/projection.py`."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from abel.schedules import Event
@@ -15,6 +16,7 @@ from services.tracking.projection import (
     trial_update,
 )
 from sweeps.ledger.records import EventRow, StateRow
+from workers.trajectory import TEST_ERROR
 
 
 def event(number: int, kind: str, **payload: Any) -> EventRow:
@@ -49,10 +51,18 @@ def test_only_the_first_epoch_that_is_not_finite_is_told() -> None:
     assert next(epoch_points(states[0])) == MetricPoint("x", 1.0, 10, 1)
 
 
+def test_a_metric_is_sent_where_it_is_measured() -> None:
+    change = changes([event(1, "progress", trials=["a"], keys=["k4", "k5", "k6"])])["a"]
+    news = [state(epoch, bleu=7.0, x=float(epoch)) for epoch in (4, 5, 6)]
+    points, _ = trial_update({}, change, news, replace(TEST_ERROR, name="bleu", cadence=5))
+    assert [(point.step, point.value) for point in points if point.key == "bleu"] == [(5, 7.0)]
+    assert [point.step for point in points if point.key == "x"] == [4, 5, 6]
+
+
 def test_an_update_vouches_for_the_last_epoch_it_holds() -> None:
     ended = event(9, "trial_ended", trial="a", status="failed", epoch=None, error="Boom: no")
     change = changes([event(1, "progress", trials=["a"], keys=["k4"]), ended])["a"]
-    points, tags = trial_update({"abel.epoch": "3"}, change, [state(4, x=1.0)])
+    points, tags = trial_update({"abel.epoch": "3"}, change, [state(4, x=1.0)], TEST_ERROR)
     assert points == [MetricPoint("x", 1.0, 40, 4)]
     outcome = {"abel.outcome": "failed", "abel.outcome_epoch": "4", "abel.error": "Boom: no"}
     assert tags == outcome | {"abel.epoch": "4"}
@@ -69,7 +79,7 @@ def test_an_incident_that_is_counted_is_not_counted_again() -> None:
 def test_an_incident_alone_does_not_bring_an_ended_trial_back() -> None:
     change = changes([event(3, "incident", text="a checkpoint is damaged", trials=["a"])])["a"]
     known = {"abel.outcome": "failed", "abel.error": "boom", "abel.epoch": "4"}
-    _, tags = trial_update(known, change, [])
+    _, tags = trial_update(known, change, [], TEST_ERROR)
     assert tags == {
         "abel.incidents": "1",
         "abel.incident": "a checkpoint is damaged",
@@ -82,4 +92,4 @@ def test_names_and_texts_are_made_such_that_mlflow_takes_them() -> None:
     (point,) = epoch_points(state(1, **{"weight_norm_sq/conv1/kernel[0]": 1.0}))
     assert point.key == "weight_norm_sq.conv1.kernel.0."
     ended = event(9, "trial_ended", trial="a", status="failed", epoch=1, error="no file \udcff")
-    assert trial_update({}, changes([ended])["a"], [])[1]["abel.error"] == "no file ?"
+    assert trial_update({}, changes([ended])["a"], [], TEST_ERROR)[1]["abel.error"] == "no file ?"

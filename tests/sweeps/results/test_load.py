@@ -182,6 +182,17 @@ def test_a_value_that_is_not_finite_is_missing_in_its_curve(story: Story) -> Non
     assert diverged not in set(old.counted(None)["trial_id"])
 
 
+def test_a_metric_is_missing_in_its_curve_where_its_record_repeats_it(told: Story) -> None:
+    sweep = told.ledger.sweep(told.sweep_id)
+    metric = replace(sweep.metric, cadence=5)
+    rare = replace(sweep, identities=tuple(replace(one, metric=metric) for one in sweep.identities))
+    found, whole = load(told.ledger, rare), load(told.ledger, sweep)
+    curve, trial = found.curve(metric.name), found.trials["trial_id"][0]
+    assert list(curve[trial].dropna().index) == [5, 10, 15, 20, 25, 30, 35]
+    assert curve[trial][10] == whole.curve(metric.name)[trial][10]
+    assert found.curve("weight_norm_sq").equals(whole.curve("weight_norm_sq")), "others are measured in every epoch"
+
+
 def test_a_sweep_whose_plug_in_is_gone_can_be_read(told: Story, uninstall: Callable[[], None]) -> None:
     before = frames(told)
     uninstall()

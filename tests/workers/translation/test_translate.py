@@ -20,6 +20,7 @@ from workers.config import Program, to_dict
 from workers.fold import Member
 from workers.reports import Cohort, Ended, Forked, Partway, Record
 from workers.tasks.translate import Translate
+from workers.trajectory import identify
 from workers.workshop import Workshop
 
 EPOCHS, STEPS = 4, 4
@@ -91,6 +92,8 @@ def test_bleu_is_taken_at_its_cadence_and_kept_between(program: Program, texts: 
         for texts in (["a b c d"] * 4, ["rot katze"] * 4)
     ]
     assert [record.metrics["bleu"] for record in found] == pytest.approx([0.0, *[expected[0]] * 2, expected[1]])
+    metric = identify(program, training).metric
+    assert [metric.is_measured(epoch) for epoch in range(1, EPOCHS + 1)] == [False, True, False, True]
 
 
 def test_translations_come_in_the_order_of_the_test(program: Program, texts: Path, tmp_path: Path) -> None:
