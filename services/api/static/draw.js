@@ -18,7 +18,7 @@ function drawCurves(place, curves, shown, { log, bands }) {
   const known = (metric) => shown.some(({ setting }) => setting.metrics[metric]?.mean.some((value) => value !== null));
   const boxes = [curves.error, "train_loss", "weight_norm_sq", "learning_rate_first"].filter(known).map((metric) => {
     const box = document.createElement("div"), heading = box.appendChild(document.createElement("h3"));
-    heading.textContent = metric === curves.error ? `${curves.label}, ${curves.unit}` : NAMES[metric] ?? metric;
+    heading.textContent = metric === curves.error ? [curves.label, curves.unit].filter(Boolean).join(", ") : NAMES[metric] ?? metric;
     return { metric, box };
   });
   place.replaceChildren(...boxes.map(({ box }) => box)); // first, as a plot is as wide as its place
@@ -32,10 +32,12 @@ function drawPlot(box, metric, epochs, shown, { log, bands }) {
   for (const { setting, colour } of shown) {
     const { mean, low, high } = setting.metrics[metric];
     data.push(positive(mean));
-    series.push({ label: setting.label, stroke: colour, width: 1.6, paths, points: { show: epochs.length < 3 } });
+    // A metric may be measured every few epochs: the line goes on over those between, and few values are shown as points.
+    const few = mean.filter((value) => value !== null).length < 3;
+    series.push({ label: setting.label, stroke: colour, width: 1.6, paths, spanGaps: true, points: { show: few } });
     if (bands && setting.seeds > 1) {
       data.push(positive(high), positive(low));
-      const edge = { stroke: "transparent", paths, points: { show: false } };
+      const edge = { stroke: "transparent", paths, spanGaps: true, points: { show: false } };
       series.push({ ...edge, label: "highest" }, { ...edge, label: "lowest" });
       areas.push({ series: [data.length - 2, data.length - 1], fill: colour + "2e" });
     }
