@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
@@ -214,13 +215,14 @@ def watch_all(url: str, id: str, tokens: Sequence[str], start: Barrier, saw: "Qu
 
 
 def _told(answers: "Queue[Any]", clients: Sequence[SpawnProcess]) -> Any:
-    """Wait for the next answer; exit if a client has failed, which has printed why."""
-    while True:
-        try:
+    """Wait for the next answer; exit if there is none in time, or if a client has failed, which has printed why."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        with suppress(Empty):
             return answers.get(timeout=1)
-        except Empty:
-            if any(client.exitcode for client in clients):
-                sys.exit("a client failed, as said above")
+        if any(client.exitcode for client in clients):
+            sys.exit("a client failed, as said above")
+    sys.exit(f"no answer within {PATIENCE_SECONDS:.0f} s")
 
 
 def _distinct(each: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -59,6 +60,8 @@ class Metric:
             raise ValueError(
                 f"metric {self.name}: bounds must be two finite numbers, the first smaller, got {self.bounds!r}"
             )
+        if self.cadence < 1:
+            raise ValueError(f"metric {self.name}: cadence must be at least 1, got {self.cadence}")
 
     def error(self, value: float) -> float:
         """Return a value in percent of the range, counted from its best end: an error as it is, 100 minus an accuracy."""
@@ -66,13 +69,19 @@ class Metric:
         percent = value if self.bounds == (0.0, 100.0) else 100 * (value - low) / (high - low)
         return 100 - percent if self.higher_is_better else percent
 
-    def error_of(self, record: Mapping[str, float]) -> float:
-        """Return the error of an epoch, from the metrics of its record."""
-        return self.error(record[self.name])
+    def error_in(self, epoch: int, record: Mapping[str, float]) -> float | None:
+        """Return the error of an epoch, from the metrics of its record; None where this only repeats an earlier value."""
+        return self.error(record[self.name]) if self.is_measured(epoch) else None
 
     def is_measured(self, epoch: int) -> bool:
         """Whether the record of an epoch has a new value, and not that of an earlier epoch."""
         return epoch % self.cadence == 0
+
+    def spaced(self, epochs: int, most: int) -> range:
+        """Return at most so many evenly spaced epochs of a trial; its measurements are all among them, or evenly spaced too."""
+        least = max(1, -(-epochs // most))
+        stride = next(n for n in count(least) if n % self.cadence == 0 or self.cadence % n == 0)
+        return range((self.cadence - 1) % stride + 1, epochs + 1, stride)
 
     def column(self, statistic: str) -> str:
         """Return the name of the minimum, final or selected value of a trial: "final_test_error", "maximum_accuracy"."""

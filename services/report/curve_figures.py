@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from services.report.figures import arm_colors
+from services.report.figures import arm_colors, points
 from services.report.themes import DASHED, LIGHT, SEQUENCE, blank, fitted_legend, themed
 from sweeps.results.frames import Frames
 from sweeps.results.wording import setting
@@ -85,7 +85,7 @@ def _draw(
     for line in dict.fromkeys(line for line, _ in trials):
         curves = table[[trial for other, trial in trials if other == line and trial in table.columns]].dropna(how="all")
         color = colors[line]
-        axes.plot(curves.index, curves.mean(axis=1), color=color, linewidth=1.8, **_dashed(color))
+        axes.plot(curves.index, curves.mean(axis=1), color=color, linewidth=1.8, **points(curves), **_dashed(color))
         if is_norm:
             axes.fill_between(curves.index, curves.min(axis=1), curves.max(axis=1), color=color, alpha=0.2, linewidth=0)
     axes.grid(axis="y", color=LIGHT.rule, linewidth=0.7)

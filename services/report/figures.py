@@ -21,6 +21,7 @@ from sweeps.results.values import Interval
 from sweeps.results.wording import in_words, percent
 
 MANY_LINES = 16  # more groups than this share one colour per arm
+FEW_EPOCHS = 3  # with a value
 MANY_GROUPS = 60  # with more groups than this, each arm is drawn as a range
 
 
@@ -117,16 +118,17 @@ def curves_figure(frames: Frames, metric: str, label: str, *, log: bool = False,
         groups = list(_groups(frames))
         ranges = len(groups) > MANY_GROUPS
         for name, kind, color, trials in _by_arm(frames) if ranges else groups:
-            known = table[[trial for trial in trials if trial in table.columns]]
+            known = table[[trial for trial in trials if trial in table.columns]].dropna(how="all")
             if known.empty:
                 continue
             order = 3 if kind == "constant" else 2  # a shared trunk has the colour of those that never fork
             if ranges:
                 _draw_range(axes, known, color, order)
             elif mean:
-                axes.plot(known.index, known.mean(axis=1), color=color, linewidth=1.5, zorder=order)
+                axes.plot(known.index, known.mean(axis=1), color=color, linewidth=1.5, zorder=order, **points(known))
             else:
-                axes.plot(known.index, known, color=color, linewidth=1.0, drawstyle="steps-mid", zorder=order)
+                steps = {"drawstyle": "steps-mid", **points(known)}
+                axes.plot(known.index, known, color=color, linewidth=1.0, zorder=order, **steps)
             if name not in entries:
                 entries[name] = Line2D([], [], color=color, linewidth=2, label=name)
         axes.set_xlabel("epoch")
@@ -144,7 +146,12 @@ def _draw_range(axes: Axes, known: pd.DataFrame, color: Any, order: int) -> None
     """Draw the median and the 5 % to 95 % range of curves, one for each column."""
     low, middle, high = (known.quantile(part, axis=1) for part in (0.05, 0.5, 0.95))
     axes.fill_between(known.index, low, high, color=color, alpha=0.18, linewidth=0, zorder=order - 1)
-    axes.plot(known.index, middle, color=color, linewidth=1.8, zorder=order)
+    axes.plot(known.index, middle, color=color, linewidth=1.8, zorder=order, **points(known))
+
+
+def points(curves: pd.DataFrame) -> dict[str, Any]:
+    """Return the style that shows the values of a curve as points, if they are so few that its line may be missed."""
+    return {"marker": "o", "markersize": 4} if len(curves) < FEW_EPOCHS else {}
 
 
 def many(frames: Frames) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.records import SweepRow, TrialRow
 from sweeps.results.wording import setting
+from workers.contracts import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,7 @@ def curves_of(ledger: Ledger, sweep: SweepRow, most: int) -> SweepCurves:
     names = [sweep.metric.name, *METRICS]
     tables = {name: frames.curve(name) for name in names}
     length = max((len(table) for table in tables.values()), default=0)
-    shown = _thinned(length)
+    shown = _thinned(length, sweep.metric)
     groups = _groups(ledger.trials(sweep.id))
     trials = frames.trials.set_index("trial_id")
     errors, diverged = trials["minimum_error"], trials["outcome"] == "diverged"
@@ -151,9 +152,8 @@ def _common(paths: Iterator[Sequence[str]]) -> int:
     return low
 
 
-def _thinned(length: int) -> tuple[int, ...]:
-    step = max(1, -(-length // MOST_POINTS))
-    return tuple(sorted({*range(1, length + 1, step), *([length] if length else ())}))
+def _thinned(length: int, metric: Metric) -> tuple[int, ...]:
+    return tuple(sorted({*metric.spaced(length, MOST_POINTS), *([length] if length else ())}))
 
 
 def _spread(table: "pd.DataFrame", ids: Sequence[str], epochs: Sequence[int]) -> Spread:

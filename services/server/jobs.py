@@ -24,8 +24,10 @@ class JobState(Enum):
     ALIVE = "alive"
     WAITING = "waiting"  # the place starts it once there is room, however long that takes
     ENDED = "ended"
-    FORGOTTEN = "forgotten"  # the place lists all of its jobs, and not this one: it was replaced, or never had it
-    UNKNOWN = "unknown"  # it was started by another service, or is no longer listed
+    FORGOTTEN = (
+        "forgotten"  # the place has no such job, so it does not run there: its head was replaced, or never had it
+    )
+    UNKNOWN = "unknown"  # the place cannot tell: another service started it, or its entry was removed
 
 
 class JobPlace(Protocol):

@@ -125,7 +125,7 @@ class Reconciler:
         state = self._asked(self.jobs.observe, one)
         if one.wanted is not Wanted.RUNNING and state is JobState.WAITING:
             self._asked(self.jobs.stop, one)
-            return False
+            return self._away is not None  # then it is called back at the next look
         return state is None or is_starting(one, state)
 
     def _give_up_if_lost(self, one: Submission) -> None:

@@ -109,6 +109,7 @@ def _recorded_errors(ledger: Ledger, sweep: SweepRow) -> list[float]:
     """The errors of all epochs, as versions up to 0.2 kept none in a trial's row; none if some are damaged."""
     trained = [trial for trial in ledger.trials(sweep.id) if trial.status is not TrialStatus.DIVERGED]
     with suppress(LedgerDamaged):
-        errors = (sweep.metric.error_of(state.metrics) for curve in ledger.curves(sweep, trained) for state in curve)
-        return [error for error in errors if math.isfinite(error)]
+        states = (state for curve in ledger.curves(sweep, trained) for state in curve)
+        errors = (sweep.metric.error_in(state.epoch, state.metrics) for state in states)
+        return [error for error in errors if error is not None and math.isfinite(error)]
     return []

@@ -5,9 +5,9 @@ curve has at most 320 points. Whether an epoch is shown depends only on what is 
 sends the same points.
 
 - Up to 320 planned epochs: every epoch.
-- More: the first and every n-th after it, at most 256; the first 20 epochs after which the schedule saw a minimum and the
-  first 40 after which it decayed; and for a finished or diverged trial, the last epoch and those of the best value
-  of its metric and the lowest norm.
+- More: at most 256 evenly spaced epochs, in which the metric is measured, or all of its measurements among them; the first 20
+  epochs after which the schedule saw a minimum and the first 40 after which it decayed; and for a finished or diverged trial,
+  the last epoch and those of the best value of its metric and the lowest norm.
 """
 
 import math
@@ -28,9 +28,9 @@ def is_whole(epochs: int) -> bool:
     return epochs <= POINTS
 
 
-def on_grid(epoch: int, epochs: int) -> bool:
+def on_grid(epoch: int, epochs: int, metric: Metric) -> bool:
     """Whether an epoch (from 1) of a trial with this many planned epochs is always shown."""
-    return is_whole(epochs) or (epoch - 1) % math.ceil(epochs / GRID) == 0
+    return is_whole(epochs) or epoch in metric.spaced(epochs, GRID)
 
 
 def eventful(minima: Iterable[int], decays: Iterable[int]) -> set[int]:
@@ -42,7 +42,8 @@ def ends(curve: Sequence[StateRow], metric: Metric) -> set[int]:
     """The last epoch of a finished or diverged trial, and those of the best value of its metric and the lowest norm."""
     if not curve:
         return set()
-    errors = [metric.error_of(state.metrics) for state in curve]
+    found = (metric.error_in(state.epoch, state.metrics) for state in curve)
+    errors = [math.nan if error is None else error for error in found]
     norms = [state.metrics["weight_norm_sq"] for state in curve]
     least = (
         min((value, state.epoch) for value, state in zip(values, curve, strict=True) if math.isfinite(value))[1]

@@ -115,17 +115,17 @@ def error_points(curve: Sequence[StateRow], metric: Metric) -> Iterator[MetricPo
     The best and its epoch, the final one, and the one at the lowest training loss. For diverged trials, see
     :func:`guessing_points`.
     """
-    known = [state for state in curve if math.isfinite(state.metrics[metric.name])]
+    known = [state for state in curve if metric.is_measured(state.epoch) and math.isfinite(state.metrics[metric.name])]
     if not known:
         return
-    best = min(known, key=lambda state: metric.error_of(state.metrics))
+    best = min(known, key=lambda state: metric.error(state.metrics[metric.name]))
     found = {
         metric.column("minimum"): best.metrics[metric.name],
         "minimum_epoch": float(best.epoch),
         metric.column("final"): known[-1].metrics[metric.name],
     }
     chosen = summary.selected(curve)
-    if chosen is not None and math.isfinite(chosen.metrics[metric.name]):
+    if chosen in known:
         found[metric.column("selected")] = chosen.metrics[metric.name]
     for key, value in found.items():
         yield MetricPoint(key, value, curve[-1].finished_at_ms, curve[-1].epoch)

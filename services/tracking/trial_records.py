@@ -38,7 +38,7 @@ class TrialRecords:
             return news
         decided = {decision.payload["epoch"] for decision in change.decisions}
         wanted = downsampling.eventful(*projection.turns(shown.tags, change.decisions)) & decided
-        wanted |= {state.epoch for state in news if downsampling.on_grid(state.epoch, row.epochs)}
+        wanted |= {state.epoch for state in news if downsampling.on_grid(state.epoch, row.epochs, self._sweep.metric)}
         if change.ended and change.ended.payload["status"] in downsampling.AT_THEIR_END:
             wanted |= downsampling.ends(path, self._sweep.metric)
         at_hand = path or news

@@ -90,7 +90,7 @@ class CurveResult:
     """What a trial's curve comes to: errors in percent, and the epochs after which its schedule decayed the rate.
 
     ``minimum`` is the lowest finite error, ``final`` the last one, and ``selected`` the one at the epoch with the lowest finite
-    training loss, which is ``lowest_loss``. A value is None if no epoch has one.
+    training loss, which is ``lowest_loss``. A value is None if no epoch has one, as before the metric is first measured.
     """
 
     minimum: float | None = None
@@ -99,13 +99,13 @@ class CurveResult:
     lowest_loss: float | None = None
     decays: tuple[int, ...] = ()
 
-    def after(self, epoch: int, error: float, train_loss: float, *, decayed: bool) -> "CurveResult":
-        """Return the result after another epoch."""
-        is_lower = math.isfinite(error) and (self.minimum is None or error < self.minimum)
+    def after(self, epoch: int, error: float | None, train_loss: float, *, decayed: bool) -> "CurveResult":
+        """Return the result after another epoch, whose error is None if the metric is not measured in it."""
+        is_lower = error is not None and math.isfinite(error) and (self.minimum is None or error < self.minimum)
         fits_better = math.isfinite(train_loss) and (self.lowest_loss is None or train_loss < self.lowest_loss)
         return CurveResult(
             minimum=error if is_lower else self.minimum,
-            final=error,
+            final=self.final if error is None else error,
             selected=error if fits_better else self.selected,
             lowest_loss=train_loss if fits_better else self.lowest_loss,
             decays=(*self.decays, epoch) if decayed else self.decays,

@@ -251,7 +251,7 @@ class BrokenSweep:
             if found is None:
                 break
             self._lead(trial, found, before, epoch)
-            seen, error = observation(found.metrics), self.row.metric.error_of(found.metrics)
+            seen, error = observation(found.metrics), self.row.metric.error_in(epoch, found.metrics)
             state = updated(schedule, state, seen)
             decayed = not diverged(seen) and bool(state.event & DECAYS)
             result = result.after(epoch, error, seen.train_loss, decayed=decayed)

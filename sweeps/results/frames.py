@@ -40,7 +40,7 @@ class Frames:
     Args:
         trials: one row per trial, by number; ``settings`` holds dicts, ``*_epochs`` tuples, ``*_error`` the errors by the metric
             in percent.
-        curves: one row per trial, epoch (from 1) and metric; NaN if a value was not finite.
+        curves: one row per trial, epoch (from 1) and metric; NaN if a value was not finite, or not measured.
         events: one row per decision of a schedule: ``minimum``, ``decay``, ``last_decay``, ``milestone`` or ``plateau``.
         spec: the sweep's spec; empty for several sweeps.
         work: the total work for the sweep; None for several sweeps.

@@ -113,7 +113,9 @@ def _row(
 
 def _first(epochs: Sequence[StateRow], error: float | None, metric: Metric) -> int:
     """Return the first epoch with this error; 0 if no epoch has it."""
-    return next((one.epoch for one in epochs if metric.error_of(one.metrics) == error), 0)
+    if error is None:
+        return 0
+    return next((one.epoch for one in epochs if metric.error_in(one.epoch, one.metrics) == error), 0)
 
 
 def _number(error: float | None) -> float:

@@ -47,7 +47,7 @@ def curve_result(epochs: Sequence[StateRow], after: Sequence[ScheduleState], met
     """Reduce recorded epochs, and the schedule's states after them, to a result."""
     found, decays = CurveResult(), {state.epoch for state in after if state.event & DECAYS}
     for one in epochs:
-        error, loss = metric.error_of(one.metrics), one.metrics["train_loss"]
+        error, loss = metric.error_in(one.epoch, one.metrics), one.metrics["train_loss"]
         found = found.after(one.epoch, error, loss, decayed=one.epoch in decays)
     return found
 

@@ -138,7 +138,8 @@ def _error(
         return worst
     if len(curve) < epoch and status is not TrialStatus.FINISHED:
         return None
-    errors = [metric.error_of(state.metrics) for state in curve[:epoch]]
+    found = (metric.error_in(state.epoch, state.metrics) for state in curve[:epoch])
+    errors = [error for error in found if error is not None]
     counted = errors[-1:] if halving.error == "last" else errors
     known = (error for error in counted if math.isfinite(error))
     return min((min(max(error, 0.0), LARGEST) for error in known), default=worst)

@@ -64,7 +64,8 @@ class TrialProgress:
 
     def step(self, branch: Branch, key: str, metrics: Mapping[str, float], gathered: Gathered) -> None:
         """Move a branch over one recorded epoch, and gather what is new for its trials."""
-        seen, error, epoch = observation(metrics), self._metric.error_of(metrics), branch.cohort.epoch + 1
+        seen, epoch = observation(metrics), branch.cohort.epoch + 1
+        error = self._metric.error_in(epoch, metrics)
         branch.cohort = replace(branch.cohort, observations=(*branch.cohort.observations, seen))
         branch.key = key
         branch.states = [updated(member.schedule, state, seen) for member, state in branch.pairs]

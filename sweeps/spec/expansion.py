@@ -230,12 +230,17 @@ def check_cadence(trials: Iterable[Trial], spec: Document, faults: Faults) -> No
     """Add a fault for each field by which a repeated value of the metric would count.
 
     A task may measure its metric after every so many epochs, its cadence, and repeat it in the records between. A repeated value
-    belongs to an earlier state. So trials must end, compete and be judged at epochs at which it is new.
+    belongs to an earlier state. So trials must end, compete and be judged at epochs at which it is new, which are those of all.
     """
+    cadences = dict[int, str]()
     for trial in trials:
-        if (every := _cadence(trial)) > 1:
+        cadences.setdefault(every := _cadence(trial), trial.arm)
+        if every > 1:
             _check_lengths(trial, spec.arms[trial.arm], every, faults)
             _check_judged(trial, spec, every, faults)
+    if len(cadences) > 1:
+        found = ", ".join(f"every {every} epochs in arm {arm}" for every, arm in cadences.items())
+        faults.add("program.task", f"must have the metric measured in the same epochs in all trials, got {found}")
 
 
 def _cadence(trial: Trial) -> int:

@@ -22,22 +22,22 @@ function drawCurves(place, curves, shown, { log, bands }) {
     return { metric, box };
   });
   place.replaceChildren(...boxes.map(({ box }) => box)); // first, as a plot is as wide as its place
-  for (const { metric, box } of boxes) drawPlot(box, metric, curves.epochs, shown, { log, bands });
+  for (const { metric, box } of boxes) drawPlot(box, metric, curves.epochs, shown, { log, bands, error: curves.error });
 }
 
-function drawPlot(box, metric, epochs, shown, { log, bands }) {
+function drawPlot(box, metric, epochs, shown, { log, bands, error }) {
   const paths = metric.startsWith("learning_rate") ? uPlot.paths.stepped({ align: -1 }) : undefined;
+  const spanGaps = metric === error; // it may be measured every few epochs
   const data = [epochs], series = [{ label: "epoch" }], areas = [];
   const positive = (values) => (log ? values.map((value) => (value !== null && value > 0 ? value : null)) : values);
   for (const { setting, colour } of shown) {
     const { mean, low, high } = setting.metrics[metric];
     data.push(positive(mean));
-    // A metric may be measured every few epochs: the line goes on over those between, and few values are shown as points.
     const few = mean.filter((value) => value !== null).length < 3;
-    series.push({ label: setting.label, stroke: colour, width: 1.6, paths, spanGaps: true, points: { show: few } });
+    series.push({ label: setting.label, stroke: colour, width: 1.6, paths, spanGaps, points: { show: few } });
     if (bands && setting.seeds > 1) {
       data.push(positive(high), positive(low));
-      const edge = { stroke: "transparent", paths, spanGaps: true, points: { show: false } };
+      const edge = { stroke: "transparent", paths, spanGaps, points: { show: false } };
       series.push({ ...edge, label: "highest" }, { ...edge, label: "lowest" });
       areas.push({ series: [data.length - 2, data.length - 1], fill: colour + "2e" });
     }

@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from sweeps.ledger import leases, tables
-from sweeps.ledger.integrity import sweep_row
 from sweeps.ledger.leases import Holder
 from sweeps.ledger.sealing import change_rows
 from sweeps.ledger.submissions.entering import AT
 from sweeps.ledger.submissions.rows import Submission
-
-AT_SWEEP = tables.sweeps.c
 
 
 def free_leases(connection: Connection, one: Submission) -> None:
@@ -22,17 +19,18 @@ def free_leases(connection: Connection, one: Submission) -> None:
     stays, so a process that was wrongly taken for lost writes nothing more.
 
     Raises:
-        Damage: the sweep's row is damaged or missing.
+        Damage: the row of the submission or of the sweep is damaged.
     """
-    sweep = sweep_row(connection, one.sweep_id) if one.sweep_id is not None else None
-    own = sweep if sweep is not None and _is_for(one, sweep) else None
-    if own is not None and not leases.is_silent(own["lease_until_ms"]):
+    # The sweep's row first, as every writer locks it before rows of other tables.
+    of_sweep = tables.sweeps.c.id == one.sweep_id
+    row = connection.execute(select(tables.sweeps).where(of_sweep).with_for_update()).mappings().one_or_none()
+    holds_sweep = row is not None and _is_for(one, row)
+    if row is not None and holds_sweep and not leases.is_silent(row["lease_until_ms"]):
         return
     as_seen = (AT.id == one.id) & (AT.holder == one.holder) & (AT.lease_until_ms == one.lease_until_ms)
     freed = change_rows(connection, tables.submissions, as_seen, {"holder": None, "lease_until_ms": 0})
-    if freed and own is not None:
-        as_read = (AT_SWEEP.id == own["id"]) & (AT_SWEEP.lease_until_ms == own["lease_until_ms"])
-        change_rows(connection, tables.sweeps, as_read, leases.RELEASED)
+    if freed and holds_sweep:
+        change_rows(connection, tables.sweeps, of_sweep, leases.RELEASED)
 
 
 def _is_for(one: Submission, sweep: Mapping[Any, Any]) -> bool:

@@ -1,11 +1,13 @@
 """Tests for `services/report/figures.py`: what is drawn, not how it looks."""
 
+import math
 import re
 from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.colors import to_hex
 
 from services.report.figures import MANY_LINES, curves_figure, decay_time_figure, mean_percent
@@ -88,6 +90,18 @@ def test_curves_are_means_over_seeds_or_every_trial() -> None:
     mean = curves_figure(frames(3), "m", "label").axes[0].lines
     assert [list(line.get_ydata()) for line in mean] == [[1.5, 2.5]] * 3
     assert len(curves_figure(frames(3), "m", "label", mean=False).axes[0].lines) == 6
+
+
+@pytest.mark.parametrize("mean", [True, False])
+def test_a_metric_that_is_seldom_measured_is_drawn_where_it_is(mean: bool) -> None:
+    shown = frames(1, seeds=1)
+    (trial,) = shown.trials["trial_id"]
+    values = {4: math.nan, 5: 15.0, 6: math.nan, 10: 17.0}
+    rows = [[trial, "grid", 0, epoch, "m", value] for epoch, value in values.items()]
+    table = pd.DataFrame(rows, columns=list(shown.curves.columns))
+    (line,) = curves_figure(replace(shown, curves=table), "m", "label", mean=mean).axes[0].lines
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([5, 10], [15.0, 17.0])
+    assert line.get_marker() == "o", "two values are a short line"
 
 
 def test_many_settings_share_their_arms_legend_entry() -> None:

@@ -30,7 +30,9 @@ class Noted:
     forgotten: set[tuple[str, int]] = field(default_factory=set)
     away: bool = False
     refuses: bool = False
+    keeps: bool = False  # it answers, but stops nothing
     asked: int = 0  # while it is away
+    waiting: set[tuple[str, int]] = field(default_factory=set)
 
     def launch(self, id: str, number: int) -> None:
         if self.refuses:
@@ -45,9 +47,13 @@ class Noted:
             return JobState.ENDED
         if (id, number) in self.forgotten:
             return JobState.FORGOTTEN
+        if (id, number) in self.waiting:
+            return JobState.WAITING
         return JobState.ALIVE if (id, number) in self.alive else JobState.UNKNOWN
 
     def stop(self, id: str, number: int) -> None:
+        if self.keeps:
+            raise JobsAway("the place takes no orders")
         self.stopped.append((id, number))
 
     def output(self, id: str, number: int) -> str:
@@ -379,6 +385,22 @@ def test_a_cancelled_one_without_a_sweep_holds_nobody_up(
     loop.tick()
     assert queue.submission(one.id).outcome == "cancelled"
     assert jobs.launched[-1] == (other.id, 1)
+
+
+def test_a_cancelled_one_whose_job_waits_ends_once_the_job_is_called_back(
+    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission]
+) -> None:
+    one = submit()
+    loop.tick()
+    jobs.waiting.add((one.id, 1))
+    queue.want(one.id, Wanted.CANCELLED)
+    jobs.keeps = True
+    with pytest.raises(JobsAway):
+        loop.tick()
+    assert queue.submission(one.id).outcome is None
+    jobs.keeps = False
+    loop.tick()
+    assert (jobs.stopped, queue.submission(one.id).outcome) == ([(one.id, 1)], "cancelled")
 
 
 def test_what_was_cancelled_stays_so(queue: Submissions, submit: Callable[..., Submission]) -> None:

@@ -27,9 +27,9 @@ LONG = 701  # every third epoch, and the last is none of them
 
 
 def test_up_to_320_epochs_all_are_shown_beyond_that_fewer() -> None:
-    assert all(downsampling.on_grid(epoch, 320) for epoch in range(1, 321))
-    assert [epoch for epoch in range(1, 10) if downsampling.on_grid(epoch, 321)] == [1, 3, 5, 7, 9]
-    assert [epoch for epoch in range(1, 10) if downsampling.on_grid(epoch, LONG)] == [1, 4, 7]
+    assert all(downsampling.on_grid(epoch, 320, TEST_ERROR) for epoch in range(1, 321))
+    assert [epoch for epoch in range(1, 10) if downsampling.on_grid(epoch, 321, TEST_ERROR)] == [1, 3, 5, 7, 9]
+    assert [epoch for epoch in range(1, 10) if downsampling.on_grid(epoch, LONG, TEST_ERROR)] == [1, 4, 7]
 
 
 @given(
@@ -41,7 +41,7 @@ def test_up_to_320_epochs_all_are_shown_beyond_that_fewer() -> None:
 def test_a_curve_never_has_more_points_than_the_ui_draws(
     epochs: int, minima: set[int], decays: set[int], told: int
 ) -> None:
-    grid = {epoch for epoch in range(1, epochs + 1) if downsampling.on_grid(epoch, epochs)}
+    grid = {epoch for epoch in range(1, epochs + 1) if downsampling.on_grid(epoch, epochs, TEST_ERROR)}
     shown = downsampling.eventful(minima, decays)
     assert 1 in grid and len(grid) >= 128
     assert len(grid | shown) + 3 <= downsampling.POINTS  # the last, and those of least error and norm

@@ -131,6 +131,14 @@ def test_a_value_that_is_not_finite_leaves_minimum_and_selection() -> None:
     assert CurveResult().after(1, math.nan, math.inf, decayed=False).minimum is None
 
 
+def test_an_epoch_without_a_measurement_leaves_minimum_and_final_error() -> None:
+    before = CurveResult().after(1, None, 0.3, decayed=False)
+    assert before == CurveResult(lowest_loss=0.3)
+    measured = before.after(2, 5.0, 0.2, decayed=False)
+    after = measured.after(3, None, 0.1, decayed=True)
+    assert after == CurveResult(minimum=5.0, final=5.0, selected=None, lowest_loss=0.1, decays=(3,))
+
+
 def test_decays_have_their_reasons(told: Story) -> None:
     found = frames(told)
     trials = found.trials.set_index("name")
@@ -190,6 +198,7 @@ def test_a_metric_is_missing_in_its_curve_where_its_record_repeats_it(told: Stor
     curve, trial = found.curve(metric.name), found.trials["trial_id"][0]
     assert list(curve[trial].dropna().index) == [5, 10, 15, 20, 25, 30, 35]
     assert curve[trial][10] == whole.curve(metric.name)[trial][10]
+    assert found.trials["minimum_epoch"].isin([0, 5, 10, 15, 20, 25, 30, 35]).all()
     assert found.curve("weight_norm_sq").equals(whole.curve("weight_norm_sq")), "others are measured in every epoch"
 
 

@@ -54,6 +54,13 @@ def test_what_would_read_a_repeated_value_is_refused_once(given: dict[str, Any],
     assert faults(given) == expected
 
 
+def test_two_arms_measure_their_metric_in_the_same_epochs() -> None:
+    task = load_spec("table-2-nlp-mini").to_dict()["program"]["task"]
+    given = spec({"program": {"task": {**task, "bleu_every": 2}}})
+    rule = "must have the metric measured in the same epochs in all trials"
+    assert faults(given) == [f"program.task: {rule}, got every 2 epochs in arm other, every 5 epochs in arm linear"]
+
+
 @pytest.mark.parametrize("thresholds", [[0.1, None], [None, 0.1]])
 def test_every_point_of_a_grid_is_checked(thresholds: list[float | None]) -> None:
     schedule = {"kind": "abel", "learning_rate": 3e-3, "decay_factor": 0.1, "last_decay_epoch": None}

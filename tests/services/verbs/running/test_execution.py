@@ -19,6 +19,7 @@ from services.tracking import downsampling
 from services.tracking.runs import MlflowClient, sweep_runs
 from sweeps.ledger.ledger import Ledger
 from workers.config import Program, to_dict
+from workers.trajectory import TEST_ERROR
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -111,7 +112,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_the_same_command_does(
         ("constant seed=0", "FINISHED"),
         ("wild seed=0", "FAILED"),
     ]
-    grid = sum(downsampling.on_grid(epoch, EPOCHS) for epoch in range(1, EPOCHS + 1))
+    grid = sum(downsampling.on_grid(epoch, EPOCHS, TEST_ERROR) for epoch in range(1, EPOCHS + 1))
     assert grid < before[0][-1] <= downsampling.POINTS  # and the last, and the least
 
     again = json.loads(run(spec, "--json").stdout)
