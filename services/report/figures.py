@@ -118,9 +118,10 @@ def curves_figure(frames: Frames, metric: str, label: str, *, log: bool = False,
         groups = list(_groups(frames))
         ranges = len(groups) > MANY_GROUPS
         for name, kind, color, trials in _by_arm(frames) if ranges else groups:
-            known = table[[trial for trial in trials if trial in table.columns]].dropna(how="all")
+            known = table[[trial for trial in trials if trial in table.columns]]
             if known.empty:
                 continue
+            known = known.dropna(how="all")
             order = 3 if kind == "constant" else 2  # a shared trunk has the colour of those that never fork
             if ranges:
                 _draw_range(axes, known, color, order)

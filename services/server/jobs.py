@@ -24,9 +24,7 @@ class JobState(Enum):
     ALIVE = "alive"
     WAITING = "waiting"  # the place starts it once there is room, however long that takes
     ENDED = "ended"
-    FORGOTTEN = (
-        "forgotten"  # the place has no such job, so it does not run there: its head was replaced, or never had it
-    )
+    FORGOTTEN = "forgotten"  # the place has no such job, so it does not run there
     UNKNOWN = "unknown"  # the place cannot tell: another service started it, or its entry was removed
 
 

@@ -99,7 +99,7 @@ def _figures(ledger: Ledger, sweep: SweepRow) -> dict[str, Any]:
     places = ledger.places(sweep.id)
     trained = [place for place in places if place.status is not TrialStatus.DIVERGED]
     errors = [place.minimum for place in trained if place.minimum is not None]
-    if not errors and any(place.epoch for place in trained):
+    if not errors and sweep.metric.cadence == 1 and any(place.epoch for place in trained):
         errors = _recorded_errors(ledger, sweep)
     figures = status.overview(ledger, sweep, places)
     return {"sweep": figures, "best": min(errors, default=None), "unit": sweep.metric.unit}

@@ -5,9 +5,10 @@ curve has at most 320 points. Whether an epoch is shown depends only on what is 
 sends the same points.
 
 - Up to 320 planned epochs: every epoch.
-- More: at most 256 evenly spaced epochs, in which the metric is measured, or all of its measurements among them; the first 20
-  epochs after which the schedule saw a minimum and the first 40 after which it decayed; and for a finished or diverged trial,
-  the last epoch and those of the best value of its metric and the lowest norm.
+- More: the first and every n-th after it, at most 256; the first 20 epochs after which the schedule saw a minimum and the
+  first 40 after which it decayed; and for a finished or diverged trial, the last epoch and those of the best value
+  of its metric and the lowest norm. If the metric is measured every few epochs, n is such that every n-th epoch has all of its
+  measurements or is one of them.
 """
 
 import math

@@ -230,7 +230,7 @@ def check_cadence(trials: Iterable[Trial], spec: Document, faults: Faults) -> No
     """Add a fault for each field by which a repeated value of the metric would count.
 
     A task may measure its metric after every so many epochs, its cadence, and repeat it in the records between. A repeated value
-    belongs to an earlier state. So trials must end, compete and be judged at epochs at which it is new, which are those of all.
+    belongs to an earlier state. So trials must end, compete and be judged at epochs at which it is new, the same epochs in all.
     """
     cadences = dict[int, str]()
     for trial in trials:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from sweeps.ledger import leases, tables
 from sweeps.ledger.leases import Holder
-from sweeps.ledger.sealing import change_rows
+from sweeps.ledger.sealing import change_rows, check_row
 from sweeps.ledger.submissions.entering import AT
 from sweeps.ledger.submissions.rows import Submission
 
@@ -24,6 +24,8 @@ def free_leases(connection: Connection, one: Submission) -> None:
     # The sweep's row first, as every writer locks it before rows of other tables.
     of_sweep = tables.sweeps.c.id == one.sweep_id
     row = connection.execute(select(tables.sweeps).where(of_sweep).with_for_update()).mappings().one_or_none()
+    if row is not None:
+        check_row(tables.sweeps, row)
     holds_sweep = row is not None and _is_for(one, row)
     if row is not None and holds_sweep and not leases.is_silent(row["lease_until_ms"]):
         return

@@ -92,6 +92,12 @@ def test_curves_are_means_over_seeds_or_every_trial() -> None:
     assert len(curves_figure(frames(3), "m", "label", mean=False).axes[0].lines) == 6
 
 
+def test_an_arm_without_a_finite_value_is_named_all_the_same() -> None:
+    shown = frames(1)
+    figure = curves_figure(replace(shown, curves=shown.curves.assign(value=math.nan)), "m", "label")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] != []
+
+
 @pytest.mark.parametrize("mean", [True, False])
 def test_a_metric_that_is_seldom_measured_is_drawn_where_it_is(mean: bool) -> None:
     shown = frames(1, seeds=1)

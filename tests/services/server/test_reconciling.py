@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
+from sqlalchemy import text
 from stories import Story
 
 from services.server import reconciling
@@ -241,6 +242,30 @@ def test_a_job_that_was_lost_before_its_sweep_was_entered_is_given_up_too(
     loop.tick()
     loop.tick()
     assert jobs.launched == [(one.id, 1), (one.id, 2)]
+
+
+def test_a_damaged_sweep_of_a_lost_job_holds_nobody_up(
+    ledger: Ledger,
+    loop: Reconciler,
+    jobs: Noted,
+    queue: Submissions,
+    submit: Callable[..., Submission],
+    story: Story,
+    clock: Clock,
+) -> None:
+    one = submit()
+    story.begin()
+    loop.tick()
+    queue.take(one.id, 1)
+    queue.renew(one.id, 1, sweep_id=story.sweep_id)
+    jobs.ended.add((one.id, 1))
+    with ledger._engine.begin() as connection:
+        connection.execute(text("UPDATE sweeps SET holder = 'x'"))
+    clock.wait(leases.SILENT_SECONDS + 1)
+    other = submit("bob")
+    loop.tick()
+    assert queue.submission(one.id).is_held
+    assert jobs.launched[-1] == (other.id, 1)
 
 
 def test_what_was_renewed_since_the_look_is_neither_given_up_nor_started_again(
