@@ -100,15 +100,11 @@ def main() -> None:
         with ray_cluster(options, leave=lambda: None) as directory:
             print(f"{'cohorts':>8}  {'each':>11} {'driver':>12}", *(f"{one:>12}" for one in ("GCS", "raylet")))
             cohorts: Any = Cohorts(given.cohorts, given.every)
-            settings: Any = None
-            sweep = Shared(cohorts, settings, threading.Event(), _nothing, _nothing, WorkerNodes(options))
-            sweep.settings = argparse.Namespace(checkpoints=place)  # type: ignore[assignment]
+            settings: Any = argparse.Namespace(checkpoints=place)
+            nobody: Any = argparse.Namespace(announce=lambda staged: None)
+            sweep = Shared(cohorts, settings, threading.Event(), nobody, lambda: None, WorkerNodes(options))
             driver._tune(sweep, options, "stand-in", directory)
     print(f"{cohorts.done} cohorts" + (f"; {sweep.error}" if sweep.error else ""))
-
-
-def _nothing() -> None:
-    pass
 
 
 if __name__ == "__main__":
