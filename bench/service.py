@@ -215,7 +215,7 @@ def watch_all(url: str, id: str, tokens: Sequence[str], start: Barrier, saw: "Qu
 
 
 def _told(answers: "Queue[Any]", clients: Sequence[SpawnProcess]) -> Any:
-    """Wait for the next answer; exit if there is none in time, or if a client has failed, which has printed why."""
+    """Wait for the next answer; exit after `PATIENCE_SECONDS`, or as soon as a client has failed and printed its error."""
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         with suppress(Empty):

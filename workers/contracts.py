@@ -174,6 +174,11 @@ class Training(Protocol):
         """
 
 
+def cadence_of(task: Task) -> int:
+    """Return the number of epochs from one measurement of a task's metric to the next; 1 unless the task says otherwise."""
+    return int(getattr(task, "cadence", 1))
+
+
 class Variant(Protocol):
     """A frozen dataclass that is looked up by its kind."""
 

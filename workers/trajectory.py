@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from workers.code import code_digest
 from workers.config import Program, to_dict
-from workers.contracts import Metric, Training
+from workers.contracts import Metric, Training, cadence_of
 
 if TYPE_CHECKING:
     from abel.schedules import EpochPlan
@@ -91,7 +91,7 @@ def identify(program: Program, training: Training) -> Identity:
         examples=training.segment.examples,
         numerics=numerics(),
         code=code_digest(program),
-        metric=replace(training.metric, cadence=getattr(program.task, "cadence", 1)),
+        metric=replace(training.metric, cadence=cadence_of(program.task)),
     )
 
 

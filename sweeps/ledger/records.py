@@ -90,8 +90,8 @@ class CurveResult:
     """What a trial's curve comes to: errors in percent, and the epochs after which its schedule decayed the rate.
 
     ``minimum`` is the lowest finite error, ``final`` the last measured one, and ``selected`` the one at the epoch with the lowest
-    finite training loss, which is ``lowest_loss``. A value is None if there is none, as before the metric is first measured;
-    ``selected`` also if the metric is not measured in that epoch.
+    finite training loss, which is ``lowest_loss``. A value is None while no epoch has one, and
+    ``selected`` also if the metric is not measured in its epoch.
     """
 
     minimum: float | None = None

@@ -20,6 +20,7 @@ from sweeps.spec.grid import Between, spelled, values
 from sweeps.spec.sections import Arm, Claim, Document, Figure
 from sweeps.spec.trial import Trial, trained_as
 from workers.config import Program
+from workers.contracts import cadence_of
 
 _BY_EPOCH: Claim = "curves"  # compares errors after every epoch
 # These take the error of simple decay with L2 at its lowest training loss, if it rises after the decay.
@@ -234,18 +235,13 @@ def check_cadence(trials: Iterable[Trial], spec: Document, faults: Faults) -> No
     """
     cadences = dict[int, str]()
     for trial in trials:
-        cadences.setdefault(every := _cadence(trial), trial.arm)
+        cadences.setdefault(every := cadence_of(trial.program.task), trial.arm)
         if every > 1:
             _check_lengths(trial, spec.arms[trial.arm], every, faults)
             _check_judged(trial, spec, every, faults)
     if len(cadences) > 1:
         found = ", ".join(f"every {every} epochs in arm {arm}" for every, arm in cadences.items())
         faults.add("program.task", f"must have the metric measured in the same epochs in all trials, got {found}")
-
-
-def _cadence(trial: Trial) -> int:
-    """Return the number of epochs from one measurement of a trial's metric to the next; 1 unless its task says otherwise."""
-    return int(getattr(trial.program.task, "cadence", 1))
 
 
 def _check_lengths(trial: Trial, arm: Arm, every: int, faults: Faults) -> None:

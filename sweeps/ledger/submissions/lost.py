@@ -26,12 +26,12 @@ def free_leases(connection: Connection, one: Submission) -> None:
     row = connection.execute(select(tables.sweeps).where(of_sweep).with_for_update()).mappings().one_or_none()
     if row is not None:
         check_row(tables.sweeps, row)
-    holds_sweep = row is not None and _is_for(one, row)
-    if row is not None and holds_sweep and not leases.is_silent(row["lease_until_ms"]):
+    own = row if row is not None and _is_for(one, row) else None
+    if own is not None and not leases.is_silent(own["lease_until_ms"]):
         return
     as_seen = (AT.id == one.id) & (AT.holder == one.holder) & (AT.lease_until_ms == one.lease_until_ms)
     freed = change_rows(connection, tables.submissions, as_seen, {"holder": None, "lease_until_ms": 0})
-    if freed and holds_sweep:
+    if freed and own is not None:
         change_rows(connection, tables.sweeps, of_sweep, leases.RELEASED)
 
 

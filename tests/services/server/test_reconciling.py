@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -95,6 +96,19 @@ def submit(queue: Submissions) -> Callable[..., Submission]:
     return lambda owner="ada", **options: queue.submit(owner, "tiny", {"name": "tiny"}, options)[0]
 
 
+@pytest.fixture
+def taken(loop: Reconciler, queue: Submissions, submit: Callable[..., Submission]) -> Callable[..., Submission]:
+    """Make a submission whose first launch this process has taken, and change its row as given."""
+
+    def make(**changes: Any) -> Submission:
+        one = submit()
+        loop.tick()
+        queue.take(one.id, 1)
+        return queue.renew(one.id, 1, **changes)
+
+    return make
+
+
 def test_what_is_wanted_is_started_once_and_taken(
     loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission]
 ) -> None:
@@ -129,16 +143,13 @@ def test_a_job_that_its_place_knows_to_be_lost_is_followed_by_another_before_its
     loop: Reconciler,
     jobs: Noted,
     queue: Submissions,
-    submit: Callable[..., Submission],
+    taken: Callable[..., Submission],
     story: Story,
     clock: Clock,
     known: str,
 ) -> None:
-    one, story = submit(), story.begin()
-    sweep = story.ledger.sweeps()[-1]
-    loop.tick()
-    queue.take(one.id, 1)
-    queue.renew(one.id, 1, failures=0, sweep_id=sweep.id)
+    sweep = story.begin().ledger.sweeps()[-1]
+    one = taken(failures=0, sweep_id=sweep.id)
     getattr(jobs, known).add((one.id, 1))
     clock.wait(leases.SILENT_SECONDS - 1)
     loop.tick()
@@ -161,13 +172,11 @@ def test_a_silent_job_that_may_live_keeps_its_lease(
     loop: Reconciler,
     jobs: Noted,
     queue: Submissions,
-    submit: Callable[..., Submission],
+    taken: Callable[..., Submission],
     clock: Clock,
     known: str | None,
 ) -> None:
-    one = submit()
-    loop.tick()
-    queue.take(one.id, 1)
+    one = taken()
     if known:
         getattr(jobs, known).add((one.id, 1))
     clock.wait(leases.SILENT_SECONDS + 1)
@@ -181,19 +190,16 @@ def test_a_driver_that_outlives_its_command_keeps_the_sweep_until_it_is_silent_t
     loop: Reconciler,
     jobs: Noted,
     queue: Submissions,
-    submit: Callable[..., Submission],
+    taken: Callable[..., Submission],
     story: Story,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one = submit()
     with monkeypatch.context() as driver:
         driver.setattr(leases, "_command", os.getpid())
         driver.setattr(leases.os, "getpid", lambda: os.getppid())  # a process of its own, started by this one
         story.begin()
-    loop.tick()
-    queue.take(one.id, 1)
-    queue.renew(one.id, 1, failures=0, sweep_id=story.sweep_id)
+    one = taken(failures=0, sweep_id=story.sweep_id)
     jobs.ended.add((one.id, 1))
     clock.wait(leases.SILENT_SECONDS - 1)
     story.tell()  # it saves what it has, and renews its lease
@@ -211,18 +217,15 @@ def test_a_sweep_that_another_process_holds_stays_held(
     loop: Reconciler,
     jobs: Noted,
     queue: Submissions,
-    submit: Callable[..., Submission],
+    taken: Callable[..., Submission],
     story: Story,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one = submit()
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(leases.socket, "gethostname", lambda: "elsewhere")
         story.begin()
-    loop.tick()
-    queue.take(one.id, 1)
-    queue.renew(one.id, 1, sweep_id=story.sweep_id)
+    one = taken(sweep_id=story.sweep_id)
     jobs.ended.add((one.id, 1))
     clock.wait(leases.SILENT_SECONDS + 1)
     loop.tick()
@@ -231,12 +234,9 @@ def test_a_sweep_that_another_process_holds_stays_held(
 
 
 def test_a_job_that_was_lost_before_its_sweep_was_entered_is_given_up_too(
-    loop: Reconciler, jobs: Noted, queue: Submissions, submit: Callable[..., Submission], clock: Clock
+    loop: Reconciler, jobs: Noted, taken: Callable[..., Submission], clock: Clock
 ) -> None:
-    one = submit()
-    loop.tick()
-    queue.take(one.id, 1)
-    queue.renew(one.id, 1, sweep_id="never entered")
+    one = taken(sweep_id="never entered")
     jobs.forgotten.add((one.id, 1))
     clock.wait(leases.SILENT_SECONDS + 1)
     loop.tick()
@@ -250,14 +250,12 @@ def test_a_damaged_sweep_of_a_lost_job_holds_nobody_up(
     jobs: Noted,
     queue: Submissions,
     submit: Callable[..., Submission],
+    taken: Callable[..., Submission],
     story: Story,
     clock: Clock,
 ) -> None:
-    one = submit()
     story.begin()
-    loop.tick()
-    queue.take(one.id, 1)
-    queue.renew(one.id, 1, sweep_id=story.sweep_id)
+    one = taken(sweep_id=story.sweep_id)
     jobs.ended.add((one.id, 1))
     with ledger._engine.begin() as connection:
         connection.execute(text("UPDATE sweeps SET holder = 'x'"))
@@ -269,11 +267,9 @@ def test_a_damaged_sweep_of_a_lost_job_holds_nobody_up(
 
 
 def test_what_was_renewed_since_the_look_is_neither_given_up_nor_started_again(
-    loop: Reconciler, queue: Submissions, submit: Callable[..., Submission], clock: Clock
+    queue: Submissions, taken: Callable[..., Submission], clock: Clock
 ) -> None:
-    one = submit()
-    loop.tick()
-    queue.take(one.id, 1)
+    one = taken()
     seen = queue.submission(one.id)
     clock.wait(leases.LEASE_SECONDS + 1)
     queue.renew(one.id, 1)
