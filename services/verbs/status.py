@@ -1,6 +1,6 @@
 """The verb `status`: the state of sweeps, from the ledger."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
@@ -10,6 +10,7 @@ from services.settings import Settings
 from sweeps.ledger import leases
 from sweeps.ledger.database import LedgerError
 from sweeps.ledger.ledger import ADOPTED, Ledger
+from sweeps.ledger.queries import OUTCOMES
 from sweeps.ledger.records import EventRow, Place, SweepRow, SweepStatus, TrialStatus
 
 STOPPED = "stopped"  # marked as running, but without a process: it was killed, or the machine went down
@@ -36,7 +37,7 @@ def overview(ledger: Ledger, sweep: SweepRow, places: Sequence[Place] | None = N
 def _overview(ledger: Ledger, sweep: SweepRow, places: Sequence[Place]) -> SweepOverview:
     work = ledger.work(sweep.id)
     alive = sweep.status is not SweepStatus.RUNNING or leases.is_held(sweep)
-    statuses = [place.status for place in places]
+    statuses = Counter(place.status for place in places)
     return SweepOverview(
         id=sweep.id,
         name=sweep.name,
@@ -44,11 +45,11 @@ def _overview(ledger: Ledger, sweep: SweepRow, places: Sequence[Place]) -> Sweep
         sharing=sweep.sharing,
         created_ms=sweep.created_ms,
         trials=len(places),
-        ended=sum(status.final for status in statuses),
-        diverged=statuses.count(TrialStatus.DIVERGED),
-        failed=statuses.count(TrialStatus.FAILED),
-        cancelled=statuses.count(TrialStatus.CANCELLED),
-        stopped=statuses.count(TrialStatus.STOPPED),
+        ended=sum(statuses[outcome] for outcome in OUTCOMES),
+        diverged=statuses[TrialStatus.DIVERGED],
+        failed=statuses[TrialStatus.FAILED],
+        cancelled=statuses[TrialStatus.CANCELLED],
+        stopped=statuses[TrialStatus.STOPPED],
         covered=sum(place.epoch for place in places),
         total=sum(place.epochs for place in places),
         trained=work.trained,

@@ -10,14 +10,14 @@ from sqlalchemy import Connection, Executable, Table, select
 from sweeps.ledger import tables
 from sweeps.ledger.holding import holdings
 from sweeps.ledger.records import EventRow, StateRow, SweepRow, TrialRow
-from sweeps.ledger.sealing import Damage, check_row, name
+from sweeps.ledger.sealing import Damage, Row, check_row, name
 
 SWEEPS = "sweeps"  # the row of `meta` that lists the sweeps: id to name
 
 Read = TypeVar("Read")
 
 
-READERS: dict[str, Callable[[Any], object]] = {
+READERS: dict[str, Callable[[Row], object]] = {
     tables.sweeps.name: SweepRow.read,
     tables.trials.name: TrialRow.read,
     tables.states.name: StateRow.read,
@@ -25,7 +25,7 @@ READERS: dict[str, Callable[[Any], object]] = {
 }
 
 
-def is_readable(table: Table, row: Any) -> bool:
+def is_readable(table: Table, row: Row) -> bool:
     """Whether a row matches its digest and can be decoded: it may have been damaged before its digest was computed."""
     try:
         _decoded(table, row, READERS.get(table.name, lambda row: row))
@@ -38,7 +38,7 @@ def intact_rows(
     connection: Connection,
     table: Table,
     query: Executable,
-    read: Callable[[Any], Read],
+    read: Callable[[Row], Read],
     given: Mapping[str, Any] | None = None,
 ) -> list[Read]:
     """Return the rows of a query for whole rows of a table, checked and decoded.
@@ -49,7 +49,10 @@ def intact_rows(
     Raises:
         Damage: a row does not match its digest, or matches it but cannot be decoded.
     """
-    return [_decoded(table, row, read) for row in connection.execute(query, given)]
+    found = connection.execute(query, given)
+    names = tuple(found.keys())
+    # Plain dictionaries: looking a column up in SQLAlchemy's mapping takes several times as long.
+    return [_decoded(table, dict(zip(names, row, strict=True)), read) for row in found]
 
 
 def sweep_rows(connection: Connection, ids: Collection[str] | None = None) -> tuple[list[SweepRow], dict[str, str]]:
@@ -59,11 +62,11 @@ def sweep_rows(connection: Connection, ids: Collection[str] | None = None) -> tu
     if ids is not None:
         listed = {key: text for key, text in listed.items() if key in ids}
         query = query.where(tables.sweeps.c.id.in_(ids))
-    for row in connection.execute(query):
-        if row.id in listed and is_readable(tables.sweeps, row):
+    for row in connection.execute(query).mappings():
+        if row["id"] in listed and is_readable(tables.sweeps, row):
             intact.append(SweepRow.read(row))
-        elif row.id not in listed:
-            listed[str(row.id)] = str(row.name)
+        elif row["id"] not in listed:
+            listed[str(row["id"])] = str(row["name"])
     known = {row.id for row in intact}
     return intact, {key: text for key, text in listed.items() if key not in known}
 
@@ -160,9 +163,9 @@ def about(sweep: SweepRow, trial: TrialRow) -> Iterator[None]:
         raise Damage(f"sweep {sweep.name!r} ({sweep.id}): trial {trial.name!r}: {damage}") from None
 
 
-def _decoded(table: Table, row: Any, read: Callable[[Any], Read]) -> Read:
-    check_row(table, row._mapping)
+def _decoded(table: Table, row: Row, read: Callable[[Row], Read]) -> Read:
+    check_row(table, row)
     try:
         return read(row)
     except (ValueError, KeyError, TypeError, AttributeError):  # damaged before its digest was computed
-        raise Damage(f"{name(table, row._mapping)} cannot be decoded") from None
+        raise Damage(f"{name(table, row)} cannot be decoded") from None

@@ -210,7 +210,7 @@ class Reading:
         """Return the total work of all invocations of the sweep so far."""
         query = select(tables.invocations).where(tables.invocations.c.sweep_id == sweep_id)
         with self._read() as connection:
-            rows = intact_rows(connection, tables.invocations, query, lambda row: row._mapping)
+            rows = intact_rows(connection, tables.invocations, query, dict)
             expect(sweep_id, "invocations", len(rows), held_by(connection, sweep_id)["invocations"])
         return _total(rows)
 
@@ -219,7 +219,7 @@ class Reading:
         query = select(tables.tracking).where(tables.tracking.c.sweep_id == sweep_id)
         with self._read() as connection:
             holds = held_by(connection, sweep_id)
-            rows = intact_rows(connection, tables.tracking, query, lambda row: row._mapping)
+            rows = intact_rows(connection, tables.tracking, query, dict)
             expect(sweep_id, "tracking stores", len(rows), holds["tracking"])
         return next((int(row["event_id"]) for row in rows if row["target"] == target), 0)
 

@@ -69,19 +69,19 @@ class SweepRow:
         return self.identities[0].metric
 
     @classmethod
-    def read(cls, row: Any) -> "SweepRow":
+    def read(cls, row: Mapping[Any, Any]) -> "SweepRow":
         """Decode a row of the table."""
         return cls(
-            id=row.id,
-            name=row.name,
-            spec=json.loads(row.spec),
-            sharing=bool(row.sharing),
-            status=SweepStatus(row.status),
-            created_ms=row.created_ms,
-            forecast=None if row.forecast is None else json.loads(row.forecast),
-            identities=tuple(Identity.from_dict(values) for values in json.loads(row.identities)),
-            holder=row.holder,
-            lease_until_ms=row.lease_until_ms,
+            id=row["id"],
+            name=row["name"],
+            spec=json.loads(row["spec"]),
+            sharing=bool(row["sharing"]),
+            status=SweepStatus(row["status"]),
+            created_ms=row["created_ms"],
+            forecast=None if row["forecast"] is None else json.loads(row["forecast"]),
+            identities=tuple(Identity.from_dict(values) for values in json.loads(row["identities"])),
+            holder=row["holder"],
+            lease_until_ms=row["lease_until_ms"],
         )
 
 
@@ -120,7 +120,8 @@ class CurveResult:
     def read(cls, text: str) -> "CurveResult":
         """Decode it."""
         values = json.loads(text)
-        return cls(**values | {"decays": tuple(values["decays"])})
+        values["decays"] = tuple(values["decays"])
+        return _filled(cls, values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +152,7 @@ class TrialRow:
     result: CurveResult | None = None
 
     @classmethod
-    def read(cls, row: Any) -> "TrialRow":
+    def read(cls, row: Mapping[Any, Any]) -> "TrialRow":
         """Decode a row of the table."""
         values = _given(row)
         for name in ("settings", "program", "schedule"):
@@ -171,10 +172,11 @@ class Place(NamedTuple):
     minimum: float | None
 
     @classmethod
-    def read(cls, row: Any) -> "Place":
+    def read(cls, row: Mapping[Any, Any]) -> "Place":
         """Decode these columns of a row of the table of trials."""
-        minimum = None if row.result is None else CurveResult.read(row.result).minimum
-        return cls(TrialStatus(row.status), int(row.epoch), int(row.epochs), minimum)
+        result = row["result"]
+        minimum = None if result is None else CurveResult.read(result).minimum
+        return cls(TrialStatus(row["status"]), int(row["epoch"]), int(row["epochs"]), minimum)
 
     @classmethod
     def of(cls, trial: TrialRow) -> "Place":
@@ -194,9 +196,9 @@ class StateRow:
     worker: str
 
     @classmethod
-    def read(cls, row: Any) -> "StateRow":
+    def read(cls, row: Mapping[Any, Any]) -> "StateRow":
         """Decode a row of the table."""
-        return _filled(cls, _given(row) | {"metrics": json.loads(row.metrics)})
+        return _filled(cls, _given(row) | {"metrics": json.loads(row["metrics"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,9 +213,9 @@ class EventRow:
     previous: int = 0  # id of the sweep's previous event
 
     @classmethod
-    def read(cls, row: Any) -> "EventRow":
+    def read(cls, row: Mapping[Any, Any]) -> "EventRow":
         """Decode a row of the table."""
-        return _filled(cls, _given(row) | {"payload": json.loads(row.payload)})
+        return _filled(cls, _given(row) | {"payload": json.loads(row["payload"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,8 +244,8 @@ def _decoded(text: str) -> Mapping[str, Any]:
     return found
 
 
-def _given(row: Any) -> dict[str, Any]:
-    values = dict(zip(row._fields, row, strict=True))
+def _given(row: Mapping[Any, Any]) -> dict[str, Any]:
+    values = dict(row)
     del values["digest"]
     return values
 

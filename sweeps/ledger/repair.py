@@ -131,11 +131,11 @@ class LedgerRepair:
         # In the order of their keys, as others lock them too.
         order = (*table.primary_key, place)
         places = self.connection.scalars(select(cast(place, String)).select_from(table).order_by(*order)).all()
-        rows = self.connection.execute(select(table).order_by(*order))
+        rows = self.connection.execute(select(table).order_by(*order)).mappings()
         damaged = [(at, row) for at, row in zip(places, rows, strict=True) if not is_readable(table, row)]
         for at, _ in damaged:
             self.connection.execute(delete(table).where(cast(place, String) == at))
-        return [dict(row._mapping) for _, row in damaged]
+        return [dict(row) for _, row in damaged]
 
     def _listed(self) -> dict[str, str] | None:
         """Return the list of sweeps, or None if it is damaged or missing."""
@@ -165,7 +165,7 @@ class LedgerRepair:
         for key in listed.keys() - known:
             self._forget(key, listed[key])
         rows = self.connection.execute(select(tables.sweeps).order_by(tables.sweeps.c.used_ms, tables.sweeps.c.id))
-        return [SweepRow.read(row) for row in rows], again
+        return [SweepRow.read(row) for row in rows.mappings()], again
 
     def _names(self, sweep_id: str) -> dict[int, tuple[str, str]]:
         """Return arm and name of a sweep's trials by their numbers."""

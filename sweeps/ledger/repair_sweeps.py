@@ -175,7 +175,7 @@ class BrokenSweep:
         if self.whole and self._size(tables.trials) == written:
             return
         rows = self.connection.execute(select(tables.trials).where(at.sweep_id == self.row.id).order_by(at.number))
-        known = [TrialRow.read(row) for row in rows]
+        known = [TrialRow.read(row) for row in rows.mappings()]
         there = {trial.id for trial in known}
         try:
             trials = spec_as_entered(self.row, known).expand()
@@ -197,7 +197,7 @@ class BrokenSweep:
         """Reset trials whose path has a gap to their last contiguous record; return how many wait for training."""
         at, links = tables.trials.c, self._links()
         rows = self.connection.execute(select(tables.trials).where(at.sweep_id == self.row.id).order_by(at.number))
-        for trial in map(TrialRow.read, rows.all()):
+        for trial in map(TrialRow.read, rows.mappings().all()):
             if self._is_sound(trial, links):
                 continue
             new = self._reached(trial)
@@ -268,13 +268,13 @@ class BrokenSweep:
             self.told.append((f"trial {trial.name!r}: the parent of epoch {epoch}", "restored from its path", True))
 
     def _state(self, key: str) -> StateRow | None:
-        row = self.connection.execute(select(tables.states).where(tables.states.c.key == key)).first()
+        row = self.connection.execute(select(tables.states).where(tables.states.c.key == key)).mappings().first()
         return None if row is None else StateRow.read(row)
 
     def _unsaid(self, endings: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the trials whose outcome has no event, with that event."""
         rows = self.connection.execute(select(tables.trials).where(tables.trials.c.sweep_id == self.row.id))
-        for trial in map(TrialRow.read, rows.all()):
+        for trial in map(TrialRow.read, rows.mappings().all()):
             if trial.status.final and trial.id not in endings:
                 ending = {"trial": trial.id, "status": trial.status, "epoch": trial.epoch, "error": trial.error}
                 yield trial.name, ending

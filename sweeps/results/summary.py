@@ -1,13 +1,13 @@
 """Results of a sweep, by trial and by arm."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
 from abel.schedules import DECAYS, Event, ScheduleState
-from sweeps.ledger.queries import Reading
+from sweeps.ledger.queries import OUTCOMES, Reading
 from sweeps.ledger.records import CurveResult, StateRow, SweepRow, TrialRow, TrialStatus
 from sweeps.results.values import ArmSummary, TrialResult
 from sweeps.spec.schedules import schedule_from_dict
@@ -96,15 +96,16 @@ def summarise(trials: Sequence[TrialRow], results: Sequence[TrialResult]) -> tup
 def _arm(arm: str, kind: str, results: Sequence[TrialResult]) -> ArmSummary:
     best = best_seeds(results)
     finals = [result.final_error for result in best if result.final_error is not None]
+    statuses = Counter(result.status for result in results)
     return ArmSummary(
         arm=arm,
         kind=kind,
         trials=len(results),
-        ended=sum(TrialStatus(result.status).final for result in results),
-        diverged=sum(result.status == TrialStatus.DIVERGED for result in results),
-        failed=sum(result.status == TrialStatus.FAILED for result in results),
-        cancelled=sum(result.status == TrialStatus.CANCELLED for result in results),
-        stopped=sum(result.status == TrialStatus.STOPPED for result in results),
+        ended=sum(statuses[outcome] for outcome in OUTCOMES),
+        diverged=statuses[TrialStatus.DIVERGED],
+        failed=statuses[TrialStatus.FAILED],
+        cancelled=statuses[TrialStatus.CANCELLED],
+        stopped=statuses[TrialStatus.STOPPED],
         seeds=len({result.seed for result in results}),
         settings=best[0].settings if best else None,
         minimum_error=_mean_minimum(best) if best else None,
@@ -124,4 +125,4 @@ def best_seeds(results: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def _mean_minimum(seeds: Sequence[TrialResult]) -> float:
-    return fmean(result.minimum_error for result in seeds if result.minimum_error is not None)
+    return fmean([result.minimum_error for result in seeds if result.minimum_error is not None])

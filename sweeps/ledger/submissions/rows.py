@@ -71,11 +71,10 @@ class Submission:
         return leases.is_held(self)
 
     @classmethod
-    def read(cls, row: Any) -> "Submission":
+    def read(cls, row: Mapping[Any, Any]) -> "Submission":
         """Decode a row of the table."""
-        values = dict(row._mapping)
-        texts = {name: json.loads(values[name]) for name in ("spec", "options")}
-        return cls(**{field.name: values[field.name] for field in fields(cls)} | texts | {"wanted": Wanted(row.wanted)})
+        decoded = {name: json.loads(row[name]) for name in ("spec", "options")} | {"wanted": Wanted(row["wanted"])}
+        return cls(**{field.name: row[field.name] for field in fields(cls)} | decoded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +94,10 @@ class Token:
         return self.revoked_ms is None and (self.expires_ms is None or self.expires_ms > now_ms())
 
     @classmethod
-    def read(cls, row: Any) -> "Token":
+    def read(cls, row: Mapping[Any, Any]) -> "Token":
         """Decode a row of the table."""
-        values = dict(row._mapping)
-        return cls(
-            **{field.name: values[field.name] for field in fields(cls)} | {"scopes": tuple(row.scopes.split(" "))}
-        )
+        scopes = tuple(row["scopes"].split(" "))
+        return cls(**{field.name: row[field.name] for field in fields(cls)} | {"scopes": scopes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +112,6 @@ class AuditRow:
     detail: str
 
     @classmethod
-    def read(cls, row: Any) -> "AuditRow":
+    def read(cls, row: Mapping[Any, Any]) -> "AuditRow":
         """Decode a row of the table."""
-        values = dict(row._mapping)
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        return cls(**{field.name: row[field.name] for field in fields(cls)})

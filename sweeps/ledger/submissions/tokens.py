@@ -77,11 +77,11 @@ class Tokens(Driving):
             return None
         id, secret = match.groups()
         with self._read() as connection:
-            row = connection.execute(OF_ID, {"id": id}).one_or_none()
+            row = connection.execute(OF_ID, {"id": id}).mappings().one_or_none()
             if row is not None:
-                check_row(tables.tokens, row._mapping)
+                check_row(tables.tokens, row)
         # An unknown id costs the same comparison as a wrong secret, so the time an answer takes tells nothing.
-        kept = row._mapping["secret"] if row is not None else _hashed("")
+        kept = row["secret"] if row is not None else _hashed("")
         if not hmac.compare_digest(kept, _hashed(secret)) or row is None:
             return None
         return Token.read(row)
