@@ -63,7 +63,7 @@ def axes(table: Grid) -> dict[str, tuple[Scalar, ...]]:
     return {name: several for name, several in values.items() if len(several) > 1}
 
 
-def is_whole(table: Grid) -> bool:
+def is_full_grid(table: Grid) -> bool:
     """Whether the settings are all combinations of the axes' values, as opposed to drawn settings."""
     return len(table.settings) == math.prod(map(len, axes(table).values()))
 

@@ -9,7 +9,7 @@ from sweeps.results.frames import Frames
 from sweeps.results.grids import Grid
 from sweeps.results.measures import near_chance
 from sweeps.results.robustness_tables import Robustness, robustness
-from sweeps.results.study.rate_sensitivity import rate_sensitivity, training_losses
+from sweeps.results.study.rate_sensitivity import end_losses, rate_sensitivity
 from sweeps.results.study.tunability import default_row, tunability
 from sweeps.results.study.tuning_curves import FROM_SOBOL, NOT_DRAWN, tuning_curve
 from sweeps.results.study.values import ArmInWorkload, Design
@@ -105,7 +105,7 @@ def _rate_sensitivity(frames: Frames, arm: Robustness) -> tuple[Interval, float]
         raise ValueError(_BY_HAND)
     _must_have_learned(arm.table)
     trials, curves = (frame[frame["arm"] == arm.arm] for frame in (frames.trials, frames.curves))
-    return rate_sensitivity(arm.table, training_losses(replace(frames, trials=trials, curves=curves), arm.table))
+    return rate_sensitivity(arm.table, end_losses(replace(frames, trials=trials, curves=curves), arm.table))
 
 
 def _must_have_learned(table: Grid) -> None:

@@ -21,21 +21,21 @@ from sweeps.results.values import Interval
 LOSS = "train_loss"
 
 
-class Losses(NamedTuple):
+class EndLosses(NamedTuple):
     """Training losses of the first and the last epoch of each trial, f64[settings, seeds]; NaN if not finite."""
 
     first: Floats
     last: Floats
 
 
-def training_losses(frames: Frames, table: Grid) -> Losses:
+def end_losses(frames: Frames, table: Grid) -> EndLosses:
     """Return the losses of the trials of a table; the last loss of a diverged trial is NaN.
 
     Args:
         frames: the trials of the table's arm alone.
     """
     curve = frames.curve(LOSS)
-    losses = Losses(*(np.full(table.errors.shape, math.nan) for _ in Losses._fields))
+    losses = EndLosses(*(np.full(table.errors.shape, math.nan) for _ in EndLosses._fields))
     rows = {setting: row for row, setting in enumerate(table.settings)}
     for trial in frames.trials.to_dict("records"):
         row = rows.get(tuple(sorted(trial["settings"].items())))
@@ -48,7 +48,7 @@ def training_losses(frames: Frames, table: Grid) -> Losses:
     return losses
 
 
-def rate_sensitivity(table: Grid, losses: Losses) -> tuple[Interval, float]:
+def rate_sensitivity(table: Grid, losses: EndLosses) -> tuple[Interval, float]:
     """Return LR sensitivity with Student's interval over seeds, and the initial loss, averaged over seeds.
 
     A loss that is not finite counts as the initial loss. If the grid varies other fields too, it is the mean over their settings.

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from sweeps.results.axes import axes, is_whole
+from sweeps.results.axes import axes, is_full_grid
 from sweeps.results.comparison import best_setting
 from sweeps.results.confidence import Floats
 from sweeps.results.grids import Grid
@@ -31,12 +31,14 @@ def study_of(workloads: Sequence[Workload], curves: Sequence[str] = ()) -> Study
         curves: arms whose tuning curves are wanted; by default those of all arms whose settings were drawn.
 
     Raises:
-        ValueError: the sweeps are compared by different metrics or errors, one has no arm with results, they share no arm, or
+        ValueError: the sweeps are compared by different metrics, one has no arm with results, they share no arm, or
             an arm can have no tuning curve.
     """
     _must_be_comparable(workloads)
+    notes: list[str] = []
+    workloads = _of_one_error(workloads, notes)
     read = {one.label: one.arms() for one in workloads}
-    notes = [sentence for _, lacking in read.values() for sentence in lacking]
+    notes += [sentence for _, lacking in read.values() for sentence in lacking]
     if empty := [(label, lacking) for label, (found, lacking) in read.items() if not found]:
         label, lacking = empty[0]
         raise ValueError(f"sweep {label!r}: must have an arm with results, got none: {' '.join(lacking)}")
@@ -85,15 +87,21 @@ def _with_curves(arms: Sequence[ArmInWorkload], wanted: Sequence[str]) -> Iterat
 
 def _must_be_comparable(workloads: Sequence[Workload]) -> None:
     first, *others = workloads
+    old = first.frames.metric.label
     for other in others:
-        for what, old, new in (
-            ("be compared by one metric", first.frames.metric.label, other.frames.metric.label),
-            ("count one error of a trial (check.error in the spec)", first.error, other.error),
-        ):
-            if old != new:
-                raise ValueError(
-                    f"sweeps of a study must {what}, but {first.label} has {old} and {other.label} has {new}"
-                )
+        if (new := other.frames.metric.label) != old:
+            raise ValueError(
+                f"sweeps of a study must be compared by one metric, but {first.label} has {old} and {other.label} has {new}"
+            )
+
+
+def _of_one_error(workloads: Sequence[Workload], notes: list[str]) -> list[Workload]:
+    """Return the workloads with the same error of a trial counted in all; note if their specs ask for different ones."""
+    if len({one.error for one in workloads}) == 1:
+        return list(workloads)
+    asked = ", ".join(f"{one.label} {one.error}" for one in workloads)
+    notes.append(f"The specs count different errors of a trial (check.error: {asked}); here the minimum counts.")
+    return [replace(one, error="minimum") for one in workloads]
 
 
 def _common(arms: Mapping[str, Mapping[str, Robustness]], notes: list[str]) -> dict[str, Tables]:
@@ -151,7 +159,7 @@ def _with_reliance(found: ArmAcross, scores: Floats, table: Grid) -> ArmAcross:
         common_setting=dict(table.settings[known.row]),
         sensitivity=known.sensitivity,
     )
-    if not is_whole(table):
+    if not is_full_grid(table):
         return replace(found, missing={"dimensions": NOT_WHOLE})
     try:
         fields = dimensions(scores, table.settings)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from studies import RATES, table
 
 from sweeps.results.grids import Grid
-from sweeps.results.study.rate_sensitivity import Losses, rate_sensitivity
+from sweeps.results.study.rate_sensitivity import EndLosses, rate_sensitivity
 
 RATE, FACTOR = "schedule.learning_rate", "schedule.decay_factor"
 OVER_RATES = [{RATE: rate} for rate in RATES]
@@ -20,8 +20,8 @@ def arm(settings: list[dict[str, float]], seeds: int = 1) -> Grid:
     return table(settings, np.full((len(settings), seeds), 10.0))
 
 
-def losses(first: list[list[float]], last: list[list[float]]) -> Losses:
-    return Losses(np.array(first), np.array(last))
+def losses(first: list[list[float]], last: list[list[float]]) -> EndLosses:
+    return EndLosses(np.array(first), np.array(last))
 
 
 def test_it_is_the_mean_capped_loss_minus_the_best() -> None:
