@@ -57,7 +57,8 @@ def study_tables(result: Study) -> RenderableType:
         parts += [_scores(result.across), *_reasons(result.across), _means(result.across)]
     if result.improvements:
         parts.append(_pairs(result.improvements))
-    return Group(*parts, *map(Text, result.notes))
+    written = (Text(f"Wrote {file}", no_wrap=True, overflow="ignore") for file in result.files)
+    return Group(*parts, *map(Text, result.notes), *written)
 
 
 def _arms(arms: Sequence[ArmInWorkload]) -> Fitted:
@@ -82,10 +83,11 @@ def _reasons(arms: Sequence[ArmInWorkload | ArmAcross]) -> Iterator[Text]:
         by_reason: dict[str, list[str]] = {}
         for name, why in arm.missing.items():
             by_reason.setdefault(why, []).append(NAMES[name])
-        for why, measures in by_reason.items():
-            alike.setdefault((tuple(measures), why), {})[arm.arm] = None
+        for why, names in by_reason.items():
+            alike.setdefault((tuple(names), why), {})[arm.arm] = None
     for (lacking, why), named in alike.items():
-        yield Text(f"No {' or '.join(lacking)} of {', '.join(named)}: {why}.")
+        measures = " or ".join(filter(None, (", ".join(lacking[:-1]), lacking[-1])))
+        yield Text(f"No {measures} of {', '.join(named)}: {why}.")
 
 
 def _curves(arms: Sequence[ArmInWorkload]) -> Fitted:

@@ -1,5 +1,6 @@
 """The command `abel study`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ Curves = Annotated[
 def study(
     sweeps: Workloads,
     curve: Curves = [],  # noqa: B006 (Typer reads the default)
+    out: Annotated[Path | None, typer.Option(help="Also write figures as PNG to this folder.")] = None,
     data_dir: DataDir = None,
     server: NotServed = None,
     as_json: AsJson = False,
@@ -40,4 +42,4 @@ def study(
     from services.cli.studies import rendering_studies
     from services.verbs.studies import study as verb
 
-    show(verb.study(settings_of(data_dir), sweeps, curve), rendering_studies.study_tables, as_json)
+    show(verb.study(settings_of(data_dir), sweeps, curve, out), rendering_studies.study_tables, as_json)

@@ -16,12 +16,12 @@ from sweeps.results.study.values import ArmInWorkload, Design
 from sweeps.results.values import Interval
 from sweeps.spec.sections import Statistic
 
-_NEAR_CHANCE = "near chance even its best setting has learned nothing, so a small difference says nothing"
+_NEAR_CHANCE = "the arm is near chance, so a small difference says nothing"
 _ONE_SETTING = "there is only one setting"
 _BY_HAND = "the training loss of games does not measure how well they are played"
 
 _CURVE_REASONS = {
-    Design.SINGLE: {"tuning_curve": NOT_DRAWN},
+    Design.SINGLE: {"tuning_curve": _ONE_SETTING},
     Design.GRID: {"tuning_curve": NOT_DRAWN},
     Design.SOBOL: {"exact_band": FROM_SOBOL},
 }

@@ -19,7 +19,7 @@ def default_row(table: Grid, spec: Mapping[str, Any], arm: str) -> int:
         ValueError: the spec leaves out a field of the grid, or the grid lacks the setting.
     """
     known = spec["arms"][arm]
-    written = {"schedule": known["schedule"], "program": {**spec.get("program", {}), **known.get("program", {})}}
+    written = {"schedule": known.get("schedule"), "program": {**spec.get("program", {}), **known.get("program", {})}}
     default = {}
     for name, _ in table.settings[0]:
         default[name] = _at(written, name)

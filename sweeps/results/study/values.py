@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 from sweeps.results.values import Interval, Scalar
@@ -113,6 +114,7 @@ class Study:
         across: the arms that all workloads have; empty with one workload.
         improvements: pairs of these arms.
         notes: what was left out, and why.
+        files: its figures, if they were written.
     """
 
     error: str
@@ -121,3 +123,4 @@ class Study:
     across: tuple[ArmAcross, ...]
     improvements: tuple[Improvement, ...]
     notes: tuple[str, ...]
+    files: tuple[Path, ...] = ()

@@ -204,8 +204,8 @@ def test_the_text_has_every_table_and_cuts_nothing(recorder: Recorder, columns: 
     text = " ".join(done.stdout.split())
     for part in (
         "1 of 2: learning_rate",
-        "No tuning curve of constant, abel, fixed: settings must be drawn",
-        "No tunability or LR sensitivity of fixed: there is only one setting.",
+        "No tuning curve of constant, abel: settings must be drawn",
+        "No tuning curve, tunability or LR sensitivity of fixed: there is only one setting.",
         "Common setting of constant: learning_rate=0.1.",
         "probability of improvement",
         "IQM at the best setting",
@@ -219,3 +219,12 @@ def test_its_order_is_that_of_the_command_line(recorder: Recorder) -> None:
     one_way, other = told("a", "b"), told("b", "a")
     assert list(other["workloads"]) == ["b", "a"]
     assert one_way["across"][0]["sensitivity"] == pytest.approx(other["across"][0]["sensitivity"])
+
+
+def test_figures_are_written_where_it_is_told(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.sweep("a", OVER_RATES)
+    files = told("a", "--out", str(tmp_path / "figures"))["files"]
+    assert files == [str(tmp_path / "figures" / "tunability.png")] and Path(files[0]).stat().st_size > 1000
+    assert f"Wrote {files[0]}" in abel("a", "--out", str(tmp_path / "figures")).stdout
+    (tmp_path / "file").touch()
+    assert "cannot be written: " in refused("a", "--out", str(tmp_path / "file"))
