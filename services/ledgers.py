@@ -1,6 +1,6 @@
 """The ledger of an ABEL_HOME, opened for a verb and closed after it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from services.errors import OperationError
@@ -54,6 +54,17 @@ def row_of(settings: Settings, sweep: str) -> SweepRow:
     """
     with found(settings, sweep) as (_, row):
         return row
+
+
+def labels(ledger: Ledger, rows: Sequence[SweepRow]) -> dict[str, str]:
+    """Return the name of each sweep by its id, with part of the id if the name is ambiguous among them or in the ledger."""
+    names = [row.name for row in rows]
+    return {
+        row.id: row.name
+        if names.count(row.name) == 1 and ledger.sweep(row.name).id == row.id
+        else f"{row.name} {row.id[:6]}"
+        for row in rows
+    }
 
 
 def intact_sweep(ledger: Ledger, sweep_id: str) -> SweepRow | None:

@@ -44,6 +44,7 @@ from services.cli.options import (
     show,
 )
 from services.cli.service import going_on, remote, serve
+from services.cli.studies import study
 from services.schemas import UI_PORT, Request
 from sweeps.processes import OBJECTS_PER_COLLECTION
 
@@ -220,6 +221,7 @@ def report(
     show(verb.report(settings_of(), sweeps, out, export, ui_url), rendering.report_files, as_json, done=True)
 
 
+app.command()(study.study)
 for command in (remote.submit, remote.watch, remote.logs, remote.pause, going_on.resume, going_on.extend):
     app.command()(command)
 app.command("list")(remote.list_submissions)

@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from services import ledgers
 from services.errors import OperationError
 from services.report import figures, page, sections, themes
 from services.report.exhibits import Exhibit, exhibit, missing
@@ -169,7 +170,7 @@ def _look(settings: Settings, names: Sequence[str], spec: Mapping[str, Any] | No
         found = map(ledger.sweep, names)
         rows = {row.id: row if spec is None else replace(row, spec=spec) for row in found}
         _one_program(list(rows.values()))
-        labels = {row.id: _label(row, list(rows.values()), ledger.sweep(row.name)) for row in rows.values()}
+        labels = ledgers.labels(ledger, list(rows.values()))
         frames = {row.id: load(ledger, row) for row in rows.values()}
         guesses = {
             row.id: guessing.guessing_error(row, ledger.trials(row.id)[0].program, settings.data_dir)
@@ -205,12 +206,6 @@ def _trained(row: SweepRow) -> dict[str, Any]:
     """Return what a sweep trains, with the data of all arms, which an arm may replace."""
     data = {json.dumps(one.program.get("data"), sort_keys=True) for one in row.identities}
     return {"epochs": row.spec.get("epochs"), **row.spec.get("program", {}), "data": " and ".join(sorted(data))}
-
-
-def _label(row: SweepRow, rows: Sequence[SweepRow], newest: SweepRow) -> str:
-    """Its name, with part of its id if the name is ambiguous in the report or the ledger."""
-    alone = sum(one.name == row.name for one in rows) == 1 and newest.id == row.id
-    return row.name if alone else f"{row.name} {row.id[:6]}"
 
 
 def _file(sweep: ReportedSweep) -> str:

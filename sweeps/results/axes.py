@@ -63,6 +63,11 @@ def axes(table: Grid) -> dict[str, tuple[Scalar, ...]]:
     return {name: several for name, several in values.items() if len(several) > 1}
 
 
+def is_full_grid(table: Grid) -> bool:
+    """Whether the settings are all combinations of the axes' values, as opposed to drawn settings."""
+    return len(table.settings) == math.prod(map(len, axes(table).values()))
+
+
 def at_value(table: Grid, axis: str, value: Scalar) -> Grid:
     """Return the settings at one value of an axis, without that axis.
 

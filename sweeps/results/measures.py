@@ -140,30 +140,30 @@ def mean(table: Grid, known: Bands) -> Interval:
 
 def best(table: Grid, known: Bands) -> Interval:
     """Return the error of the best setting."""
-    return _interval(known.means.min(), known.low.min(), known.high.min())
+    return within_bounds(known.means.min(), known.low.min(), known.high.min())
 
 
 def median(table: Grid, known: Bands) -> Interval:
     """Return the median of the settings' errors."""
-    return _interval(np.median(known.means), np.median(known.low), np.median(known.high))
+    return within_bounds(np.median(known.means), np.median(known.low), np.median(known.high))
 
 
 def worst(table: Grid, known: Bands) -> Interval:
     """Return the error of the worst setting."""
-    return _interval(known.means.max(), known.low.max(), known.high.max())
+    return within_bounds(known.means.max(), known.low.max(), known.high.max())
 
 
 def spread(table: Grid, known: Bands) -> Interval:
     """Return worst minus best, in points: the cost of the worst choice in the grid."""
     low, high = known.above
-    return _interval(np.ptp(known.means), low.max(), high.max())
+    return within_bounds(np.ptp(known.means), low.max(), high.max())
 
 
 def area(table: Grid, known: Bands) -> Interval:
     """Return the weighted mean over the grid of the error above the best, in points."""
     low, high = (table.weights @ bound for bound in known.above)
     mean = table.weights @ table.errors.mean(axis=1)
-    return _interval(mean - known.means.min(), low.max(), high.max())
+    return within_bounds(mean - known.means.min(), low.max(), high.max())
 
 
 def near(table: Grid, known: Bands) -> Interval:
@@ -172,7 +172,7 @@ def near(table: Grid, known: Bands) -> Interval:
     close = known.means <= known.means.min() + NEAR_POINTS
     if math.isnan(known.low[0]):
         return without_bounds(float(table.weights @ close))
-    return _interval(table.weights @ close, table.weights @ low, table.weights @ high)
+    return within_bounds(table.weights @ close, table.weights @ low, table.weights @ high)
 
 
 def diverged_share(table: Grid, known: Bands) -> Interval:
@@ -216,7 +216,7 @@ def measure(name: str, table: Grid, confidence: float = CONFIDENCE) -> Interval:
     return ESTIMATES[name](table, bands(table.errors, confidence))
 
 
-def _interval(value: float, low: float, high: float) -> Interval:
+def within_bounds(value: float, low: float, high: float) -> Interval:
     """Return a value with its bounds; a shrunk value outside its bounds is moved to the nearer one."""
     if math.isnan(low):
         return without_bounds(float(value))

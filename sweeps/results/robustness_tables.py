@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeps.results.axes import axes
+from sweeps.results.axes import axes, is_full_grid
 from sweeps.results.baseline import tables
 from sweeps.results.confidence import ROUNDING
 from sweeps.results.frames import Frames
@@ -48,7 +48,7 @@ class Robustness:
     @property
     def whole(self) -> bool:
         """Whether its settings are all combinations of its axes' values, as opposed to drawn settings."""
-        return len(self.table.settings) == math.prod(map(len, axes(self.table).values()))
+        return is_full_grid(self.table)
 
 
 def robustness(

@@ -31,9 +31,10 @@ def decay_words(by_seed: Sequence[Sequence[int]]) -> str:
     return texts[0] if len(set(texts)) == 1 else " | ".join(texts) or "—"
 
 
-def bounded(found: Interval) -> str:
+def bounded(found: Interval, decimals: int = 1) -> str:
     """Return a number with its bounds, if it has any: 5.9 (5.2 to 6.6)."""
-    return f"{found.value:.1f}" + ("" if math.isnan(found.low) else f" ({found.low:.1f} to {found.high:.1f})")
+    value, low, high = (f"{number:.{decimals}f}" for number in found)
+    return value + ("" if math.isnan(found.low) else f" ({low} to {high})")
 
 
 def percent(found: Interval) -> str:

@@ -46,6 +46,7 @@ def shown(command: str, width: int) -> list[str]:
         "status release --trials",
         "list",
         "check release --baseline baseline.json",
+        "study release",
         "gc --dry-run",
         "data list",
         "validate fig-s6a-digits",

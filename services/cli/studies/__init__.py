@@ -1,0 +1,1 @@
+"""The command `abel study` and its output."""

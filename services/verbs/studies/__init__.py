@@ -1,0 +1,1 @@
+"""The verb that takes several sweeps as one study."""
