@@ -17,6 +17,7 @@ from sweeps.results.values import Interval
 
 RESAMPLES = 2000
 TRIMMED = 0.25  # of the scores, at either end
+AT_ONCE = 1_000_000  # scores of resamples in memory
 
 
 def iqm(scores: Sequence[Floats]) -> Interval:
@@ -63,7 +64,14 @@ def _bootstrapped(tables: Sequence[Floats], statistic: Callable[[Sequence[Any]],
     if min(map(len, every)) < 2:
         return without_bounds(value)
     found = stats.bootstrap(
-        every, drawn, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", vectorized=True, rng=0
+        every,
+        drawn,
+        n_resamples=RESAMPLES,
+        batch=max(1, AT_ONCE // sum(table.size for table in tables)),
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=0,
     ).confidence_interval
     low, high = min(float(found.low), value), max(float(found.high), value)
     return without_bounds(value) if high - low <= ROUNDING else Interval(value, low, high)
