@@ -120,8 +120,7 @@ class CurveResult:
     def read(cls, text: str) -> "CurveResult":
         """Decode it."""
         values = json.loads(text)
-        values["decays"] = tuple(values["decays"])
-        return _filled(cls, values)
+        return cls(**values | {"decays": tuple(values["decays"])})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,17 +25,21 @@ OF_ARMS = (
     "loss. In brackets: 95 % intervals over seeds."
 )
 OF_CURVES = (
-    "Draws: median {} in % of the best of so many random draws. In brackets: the 95 % band of the whole curve, 0 where it has "
-    "no lower end."
+    "Draws: median {} in % of the best of so many random draws. In brackets: the 95 % band of the whole curve, 0 or 100 where "
+    "it has no end."
 )
 OF_SCORES = (
-    "Scores: 0 and 1 are the errors at the 95th and 5th percentile of all settings in a workload. Tuned: the best setting of "
-    "each workload. Common: the best single setting. Sensitivity: tuned minus common. Fields to tune: the fewest that, tuned "
-    "per workload, reach 95 % of tuned."
+    "Scores: 0 and 1 are the errors at the 95th and 5th percentile of all settings of these arms in a workload. Tuned: the best "
+    "setting of each workload. Common: the best single setting. Sensitivity: tuned minus common. Fields to tune: the fewest "
+    "that, tuned per workload, reach 95 % of tuned."
 )
-OF_MEANS = "Interquartile means of the scores, with 95 % bootstrap intervals over seeds."
+OF_MEANS = (
+    "Interquartile means of the scores, with 95 % bootstrap intervals over seeds. The best setting of a seed is that of the "
+    "other seeds."
+)
 OF_PAIRS = (
-    "Probability that the first arm has a lower error, each arm at its best setting, with 95 % bootstrap intervals."
+    "Probability that the first arm has a lower error, each seed at the best setting of the other seeds, with 95 % "
+    "bootstrap intervals."
 )
 
 
@@ -47,6 +51,7 @@ def study_tables(result: Study) -> RenderableType:
         parts += [Text.assemble((workload, "bold"), f"  sweep {sweep_id}"), _arms(arms)]
         if drawn := [arm for arm in arms if arm.tuning_curve]:
             parts.append(_curves(drawn))
+        parts += _cautions(arms)
     parts.append(Text(OF_ARMS.format(result.error), style="dim"))
     if any(arm.tuning_curve for arm in result.arms):
         parts.append(Text(OF_CURVES.format(result.error), style="dim"))
@@ -76,18 +81,36 @@ def _arms(arms: Sequence[ArmInWorkload]) -> Fitted:
     return table
 
 
+def _cautions(arms: Sequence[ArmInWorkload]) -> Iterator[Text]:
+    """Yield what to know about the arms of a workload before reading their measures."""
+    if near := [arm.arm for arm in arms if arm.near_chance]:
+        yield Text(f"Near chance: {', '.join(near)}.")
+    if diverged := [f"{arm.arm} {arm.diverged}" for arm in arms if arm.diverged]:
+        yield Text(f"Diverged trials, which count as guessing: {', '.join(diverged)}.")
+    if initial := [f"{arm.arm} {arm.initial_loss:.2f}" for arm in arms if arm.initial_loss is not None]:
+        yield Text(f"Initial loss of LR sensitivity: {', '.join(initial)}.")
+
+
 def _reasons(arms: Sequence[ArmInWorkload | ArmAcross]) -> Iterator[Text]:
     """Yield why measures are missing, once for all arms, workloads and measures with the same reason."""
-    alike: dict[tuple[tuple[str, ...], str], dict[str, None]] = {}
+    alike: dict[tuple[tuple[str, ...], str], list[ArmInWorkload | ArmAcross]] = {}
     for arm in arms:
         by_reason: dict[str, list[str]] = {}
         for name, why in arm.missing.items():
             by_reason.setdefault(why, []).append(NAMES[name])
         for why, names in by_reason.items():
-            alike.setdefault((tuple(names), why), {})[arm.arm] = None
-    for (lacking, why), named in alike.items():
+            alike.setdefault((tuple(names), why), []).append(arm)
+    for (lacking, why), found in alike.items():
         measures = " or ".join(filter(None, (", ".join(lacking[:-1]), lacking[-1])))
-        yield Text(f"No {measures} of {', '.join(named)}: {why}.")
+        yield Text(f"No {measures} of {', '.join(_named(found, arms))}: {why}.")
+
+
+def _named(found: Sequence[ArmInWorkload | ArmAcross], arms: Sequence[ArmInWorkload | ArmAcross]) -> Iterator[str]:
+    """Yield the arms by name, with their workloads unless these are all in which the arm is."""
+    for name in dict.fromkeys(arm.arm for arm in found):
+        places = [arm.workload for arm in found if isinstance(arm, ArmInWorkload) and arm.arm == name]
+        everywhere = len(places) == sum(arm.arm == name for arm in arms)
+        yield name if everywhere or not places else f"{name} in {', '.join(places)}"
 
 
 def _curves(arms: Sequence[ArmInWorkload]) -> Fitted:

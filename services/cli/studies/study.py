@@ -36,7 +36,7 @@ def study(
     more: sensitivity, effective dimensionality, interquartile means and probabilities of improvement. The page Statistics
     of the documentation defines them.
 
-    Example: abel study fig-s6a-digits gate-digits
+    Example: abel study fig-s6a-digits my-sweep
     """
     refuse_server(server, "use it where the sweeps were run, with their ABEL_HOME")
     from services.cli.studies import rendering_studies

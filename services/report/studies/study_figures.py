@@ -17,9 +17,9 @@ ROW = 3  # panels side by side
 
 def write_figures(result: Study, folder: Path) -> tuple[Path, ...]:
     """Write the figures that have data as PNG; return their files."""
-    folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, figure in _figures(result):
+        folder.mkdir(parents=True, exist_ok=True)
         files.append(folder / f"{name}.png")
         files[-1].write_bytes(png(figure))
     return tuple(files)

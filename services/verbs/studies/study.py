@@ -18,9 +18,11 @@ from sweeps.results.study.study import study_of
 from sweeps.results.study.values import Study
 from sweeps.results.summary import counted_error
 
+NOTHING_TO_DRAW = "There is no figure, as no arm has a tunability or a tuning curve."
+
 
 def study(settings: Settings, sweeps: Sequence[str], curves: Sequence[str] = (), out: Path | None = None) -> Study:
-    """Return what the field measures of tuning, for each arm in each sweep and over all sweeps.
+    """Return the study of sweeps: measures of tuning for each arm in each sweep, and over all sweeps.
 
     Args:
         sweeps: names or ids.
@@ -40,7 +42,10 @@ def study(settings: Settings, sweeps: Sequence[str], curves: Sequence[str] = (),
         found = study_of(workloads, curves)
     except ValueError as fault:
         raise OperationError(str(fault)) from None
-    return found if out is None else replace(found, files=_drawn(found, out))
+    if out is None:
+        return found
+    files = _drawn(found, out)
+    return replace(found, files=files, notes=found.notes if files else (*found.notes, NOTHING_TO_DRAW))
 
 
 def _drawn(found: Study, out: Path) -> tuple[Path, ...]:

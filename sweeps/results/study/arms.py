@@ -16,12 +16,12 @@ from sweeps.results.study.values import ArmInWorkload, Design
 from sweeps.results.values import Interval
 from sweeps.spec.sections import Statistic
 
-_NEAR_CHANCE = "the arm is near chance, so a small difference says nothing"
-_ONE_SETTING = "there is only one setting"
+NEAR_CHANCE = "the arm is near chance, so a small difference says nothing"
+ONE_SETTING = "there is only one setting"
 _BY_HAND = "the training loss of games does not measure how well they are played"
 
 _CURVE_REASONS = {
-    Design.SINGLE: {"tuning_curve": _ONE_SETTING},
+    Design.SINGLE: {"tuning_curve": ONE_SETTING},
     Design.GRID: {"tuning_curve": NOT_DRAWN},
     Design.SOBOL: {"exact_band": FROM_SOBOL},
 }
@@ -109,7 +109,7 @@ def _rate_sensitivity(frames: Frames, arm: Robustness) -> tuple[Interval, float]
 
 
 def _must_have_learned(table: Grid) -> None:
-    if len(table.settings) < 2:
-        raise ValueError(_ONE_SETTING)
     if near_chance(table):
-        raise ValueError(_NEAR_CHANCE)
+        raise ValueError(NEAR_CHANCE)
+    if len(table.settings) < 2:
+        raise ValueError(ONE_SETTING)

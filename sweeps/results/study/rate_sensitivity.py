@@ -1,9 +1,9 @@
 """LR sensitivity of an arm: what a wrong learning rate costs, in training loss.
 
 Source: Wortsman et al., arXiv 2309.14322 (2023), section 2.2: the mean over learning rates of min(loss, loss at initialisation),
-minus the loss at the best rate. They take the validation loss. Here it is the training loss that the ledger has for every task,
-the mean over an epoch without the L2 penalty, and the loss at initialisation, which no epoch records, is that of the first
-epoch at the lowest rate, where the weights have moved least.
+minus the loss at the best rate. Their rates are even on a logarithmic scale; here they are weighted by the trapezoid rule on it.
+They take the validation loss. Here it is the training loss that the ledger has for every task, the mean over an epoch without
+the L2 penalty. No epoch records the loss at initialisation, so that of the first epoch at the lowest rate takes its place.
 """
 
 import math
@@ -15,7 +15,7 @@ from sweeps.results import confidence
 from sweeps.results.claims.evidence import RATE
 from sweeps.results.confidence import Floats
 from sweeps.results.frames import Frames
-from sweeps.results.grids import Grid, numbers_of
+from sweeps.results.grids import Grid, numbers_of, trapezoid
 from sweeps.results.values import Interval
 
 LOSS = "train_loss"
@@ -71,5 +71,6 @@ def rate_sensitivity(table: Grid, losses: EndLosses) -> tuple[Interval, float]:
         raise ValueError("the trials at the lowest rate must have a finite training loss in their first epoch")
     capped = np.fmin(losses.last[cube], initial)  # f64[groups, rates, seeds]
     best = capped.mean(axis=2).argmin(axis=1)
-    above = capped.mean(axis=1) - capped[np.arange(len(capped)), best]
+    weighted = np.einsum("r,grs->gs", trapezoid(RATE, rates), capped)
+    above = weighted - capped[np.arange(len(capped)), best]
     return confidence.mean_count(above.mean(axis=0)), float(initial.mean())

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sweeps.results.confidence import ROUNDING, Floats
-from sweeps.results.grids import Grid
+from sweeps.results.grids import Grid, Setting
 from sweeps.results.measures import settled
 from sweeps.results.wording import setting as in_short
 from sweeps.spec.trial import trained_as
@@ -46,13 +46,28 @@ def aligned(tables: Mapping[str, Grid]) -> dict[str, Grid]:
         ValueError: the settings of two workloads differ.
     """
     (label, first), *others = tables.items()
-    wanted = {trained_as(dict(setting)): setting for setting in first.settings}
-    found = {label: first}
+    wanted, found = _rows(first), {label: first}
     for other, table in others:
-        rows = {trained_as(dict(setting)): row for row, setting in enumerate(table.settings)}
-        for here, keys, left in ((label, wanted, rows), (other, rows, wanted)):
-            if alone := [key for key in keys if key not in left]:
-                shown = in_short(dict(alone[0]))
+        rows = _rows(table)
+        for here, own, keys, lacking in ((label, first, wanted, rows), (other, table, rows, wanted)):
+            if alone := [row for key, row in keys.items() if key not in lacking]:
+                shown = in_short(dict(own.settings[alone[0]]))
                 raise ValueError(f"the settings must be the same in all workloads, but only {here} has {shown}")
-        found[other] = table.of_settings([rows[key] for key in wanted], tuple(wanted.values()))
+        found[other] = table.of_settings([rows[key] for key in wanted], first.settings)
     return found
+
+
+def best_errors(table: Grid) -> Floats:
+    """Return the error of each seed at the setting that is best over the other seeds, f64[seeds].
+
+    A setting that is chosen on the same seeds looks better than it is, the more so the more settings an arm has. A single seed
+    has no others.
+    """
+    seeds = len(table.seeds)
+    others = table.errors.sum(axis=1, keepdims=True) - table.errors if seeds > 1 else table.errors
+    found: Floats = table.errors[others.argmin(axis=0), np.arange(seeds)]
+    return found
+
+
+def _rows(table: Grid) -> dict[Setting, int]:
+    return {trained_as(dict(setting)): row for row, setting in enumerate(table.settings)}

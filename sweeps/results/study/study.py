@@ -7,15 +7,14 @@ from itertools import combinations
 import numpy as np
 
 from sweeps.results.axes import axes, is_full_grid
-from sweeps.results.comparison import best_setting
 from sweeps.results.confidence import Floats
 from sweeps.results.grids import Grid
-from sweeps.results.measures import settled
+from sweeps.results.measures import near_chance, settled
 from sweeps.results.robustness_tables import Robustness
 from sweeps.results.study.across import dimensions, reliance
 from sweeps.results.study.aggregates import improvement, iqm
-from sweeps.results.study.arms import Workload, in_workload
-from sweeps.results.study.scores import Scale, aligned, score_scale
+from sweeps.results.study.arms import NEAR_CHANCE, ONE_SETTING, Workload, in_workload
+from sweeps.results.study.scores import Scale, aligned, best_errors, score_scale
 from sweeps.results.study.tuning_curves import NOT_DRAWN
 from sweeps.results.study.values import ArmAcross, ArmInWorkload, Improvement, Study
 from sweeps.results.wording import error_words
@@ -112,7 +111,7 @@ def _common(arms: Mapping[str, Mapping[str, Robustness]], notes: list[str]) -> d
         lacking = [one for one, own in arms.items() if name not in own]
         kinds = {own[name].kind for own in arms.values() if name in own}
         if lacking:
-            notes.append(f"{name} is not compared over workloads: {', '.join(lacking)} has no results of it.")
+            notes.append(f"{name} is not compared over workloads: it has no results in {', '.join(lacking)}.")
         elif len(kinds) > 1:
             notes.append(f"{name} is not compared over workloads: its schedule is {' and '.join(sorted(kinds))}.")
         else:
@@ -133,7 +132,7 @@ def _scale(label: str, tables: Sequence[Grid]) -> Scale:
 def _across(arm: str, tables: Tables, scales: Mapping[str, Scale]) -> ArmAcross:
     """Return an arm over all workloads."""
     scored = {label: scales[label].scores(table.errors) for label, table in tables.items()}
-    best = [scored[label][[_best_row(table)]] for label, table in tables.items()]
+    best = [scales[label].scores(best_errors(table))[None] for label, table in tables.items()]
     tuned = [scales[label].scores(settled(table.errors)).max() for label, table in tables.items()]
     found = ArmAcross(
         arm=arm,
@@ -143,11 +142,19 @@ def _across(arm: str, tables: Tables, scales: Mapping[str, Scale]) -> ArmAcross:
         iqm_over_settings=iqm(list(scored.values())),
     )
     try:
+        _must_rely_on_settings(tables)
         alike = aligned(tables)
     except ValueError as fault:
         return replace(found, missing={"sensitivity": str(fault), "dimensions": str(fault)})
     scores = np.array([scales[label].scores(settled(table.errors)) for label, table in alike.items()])
     return _with_reliance(found, scores, next(iter(alike.values())))
+
+
+def _must_rely_on_settings(tables: Tables) -> None:
+    if near := [label for label, table in tables.items() if near_chance(table)]:
+        raise ValueError(f"in {', '.join(near)} {NEAR_CHANCE}")
+    if all(len(table.settings) == 1 for table in tables.values()):
+        raise ValueError(ONE_SETTING)
 
 
 def _with_reliance(found: ArmAcross, scores: Floats, table: Grid) -> ArmAcross:
@@ -168,12 +175,8 @@ def _with_reliance(found: ArmAcross, scores: Floats, table: Grid) -> ArmAcross:
     return replace(found, dimensions=len(fields), tuned_fields=fields)
 
 
-def _best_row(table: Grid) -> int:
-    return table.settings.index(best_setting(table))
-
-
 def _improvements(common: Mapping[str, Tables]) -> Iterator[Improvement]:
     """Yield every pair of arms, each at its best setting in each workload."""
-    errors = {arm: [table.errors[_best_row(table)] for table in tables.values()] for arm, tables in common.items()}
+    errors = {arm: [best_errors(table) for table in tables.values()] for arm, tables in common.items()}
     for first, second in combinations(errors, 2):
         yield Improvement(first, second, improvement(errors[first], errors[second]))

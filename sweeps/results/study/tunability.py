@@ -5,8 +5,9 @@ from typing import Any
 
 from sweeps.results.grids import Grid
 from sweeps.results.measures import bands, within_bounds
-from sweeps.results.values import Interval
+from sweeps.results.values import Interval, Scalar
 from sweeps.results.wording import setting as in_short
+from sweeps.spec.grid import spelled
 from sweeps.spec.trial import trained_as
 
 _ABSENT = object()
@@ -20,11 +21,12 @@ def default_row(table: Grid, spec: Mapping[str, Any], arm: str) -> int:
     """
     known = spec["arms"][arm]
     written = {"schedule": known.get("schedule"), "program": {**spec.get("program", {}), **known.get("program", {})}}
-    default = {}
+    default: dict[str, Scalar] = {}
     for name, _ in table.settings[0]:
-        default[name] = _at(written, name)
-        if default[name] is _ABSENT:
+        value = _at(written, name)
+        if value is _ABSENT:
             raise ValueError(f"the spec gives no value of {name} beside the grid")
+        default[name] = spelled(value)
     settings = [trained_as(dict(setting)) for setting in table.settings]
     if (wanted := trained_as(default)) not in settings:
         raise ValueError(f"the default must be among the settings, but {in_short(default)} is not")

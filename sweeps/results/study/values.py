@@ -77,7 +77,7 @@ class ArmAcross:
         dimensions: number of fields to tune per workload, the others as in `common_setting`, for 95 % of `tuned_score`.
         tuned_fields: the fields to tune.
         fields: number of fields that its grid varies.
-        iqm_at_best: interquartile mean of the scores at the best setting of each workload.
+        iqm_at_best: interquartile mean of the scores at the best setting of each workload, chosen on the other seeds.
         iqm_over_settings: interquartile mean of the scores of all settings.
         missing: why a measure is missing, by the measure's name.
     """

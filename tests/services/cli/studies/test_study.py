@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from stories import ACCURACY
-from studies import RATES, Recorder, drawn, grid, over_rates
+from studies import GUESSING, RATES, Recorder, drawn, grid, over_rates
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
@@ -68,8 +68,8 @@ def test_measures_of_two_workloads_by_hand(recorder: Recorder) -> None:
     assert first["best"][0] == pytest.approx(21) and second["best_setting"] == {RATE: 1.0}
     assert first["default"] == {RATE: 0.1} == second["default"]
     assert [first["tunability"][0], second["tunability"][0]] == pytest.approx([0, 10])
-    # The training loss is 2 at first and a hundredth of the error at last.
-    assert [first["rate_sensitivity"][0], second["rate_sensitivity"][0]] == pytest.approx([0.2 / 3, 0.3 / 3])
+    # The training loss is 2 at first and a hundredth of the error at last; the rates at both ends count half.
+    assert [first["rate_sensitivity"][0], second["rate_sensitivity"][0]] == pytest.approx([0.1 / 2, 0.2 / 2])
     assert first["initial_loss"] == 2
     (across,) = result["across"]
     scores = {"a": {0.1: 10 / 9, 1.0: 0.0}, "b": {0.1: 9 / 18, 1.0: 19 / 18}}
@@ -96,13 +96,15 @@ def test_arms_are_compared_pair_by_pair(recorder: Recorder) -> None:
 
 def test_a_diverged_trial_counts_as_guessing_and_as_the_initial_loss(recorder: Recorder) -> None:
     def errors(arm: str, settings: Mapping[str, Any], seed: int) -> float:
-        return math.nan if settings[RATE] == 1.0 else over_rates(arm, settings, seed)
+        return math.nan if settings[RATE] == 0.1 else over_rates(arm, settings, seed)
 
     recorder.sweep("a", OVER_RATES, errors, seeds=1)
     found = one(told("a"), "a")
     assert (found["diverged"], found["seeds"]) == (1, 1)
-    assert found["rate_sensitivity"] == [pytest.approx((0.3 + 0.2 + 2.0) / 3 - 0.2), None, None]
-    assert found["best"] == [20, None, None]
+    assert found["rate_sensitivity"] == [pytest.approx((0.3 / 2 + 2.0 + 0.3 / 2) / 2 - 0.3), None, None]
+    assert found["best"] == [30, None, None]
+    assert found["tunability"] == [GUESSING - 30, None, None]
+    assert "Diverged trials, which count as guessing: constant 1." in abel("a").stdout
 
 
 def test_drawn_settings_have_a_curve_and_a_grid_says_why_not(recorder: Recorder) -> None:
@@ -134,6 +136,31 @@ def test_an_arm_near_chance_is_not_praised(recorder: Recorder) -> None:
     found = one(told("a"), "a")
     assert found["near_chance"] and found["tunability"] is None and found["rate_sensitivity"] is None
     assert "near chance" in found["missing"]["tunability"]
+    assert "Near chance: constant." in abel("a").stdout
+
+
+def test_an_arm_near_chance_in_one_workload_has_no_sensitivity(recorder: Recorder) -> None:
+    arms = OVER_RATES | {"flat": grid("cosine", learning_rate=list(RATES))}
+
+    def errors(arm: str, settings: Mapping[str, Any], seed: int) -> float:
+        return 89.0 if arm == "flat" else over_rates(arm, settings, seed)
+
+    recorder.sweep("a", arms)
+    recorder.sweep("b", arms, errors)
+    across = {found["arm"]: found for found in told("a", "b")["across"]}
+    assert across["constant"]["sensitivity"] is not None
+    assert across["flat"]["sensitivity"] is None and across["flat"]["dimensions"] is None
+    assert across["flat"]["missing"]["sensitivity"].startswith("in b the arm is near chance")
+    text = " ".join(abel("a", "b").stdout.split())
+    assert "No tunability or LR sensitivity of flat in b: the arm is near chance" in text
+
+
+def test_arms_of_one_setting_have_no_sensitivity(recorder: Recorder) -> None:
+    for name in ("a", "b"):
+        recorder.sweep(name, OVER_RATES | {"fixed": grid("cosine")})
+    across = {found["arm"]: found for found in told("a", "b")["across"]}
+    assert across["fixed"]["sensitivity"] is None
+    assert across["fixed"]["missing"]["sensitivity"] == "there is only one setting"
 
 
 def test_what_the_workloads_do_not_share_is_named(recorder: Recorder) -> None:
@@ -146,7 +173,7 @@ def test_what_the_workloads_do_not_share_is_named(recorder: Recorder) -> None:
     assert across["missing"] == {"sensitivity": why, "dimensions": why} and across["sensitivity"] is None
     assert result["notes"] == [
         "abel is not compared over workloads: its schedule is abel and cosine.",
-        "more is not compared over workloads: a has no results of it.",
+        "more is not compared over workloads: it has no results in a.",
     ]
 
 
@@ -226,5 +253,8 @@ def test_figures_are_written_where_it_is_told(recorder: Recorder, tmp_path: Path
     files = told("a", "--out", str(tmp_path / "figures"))["files"]
     assert files == [str(tmp_path / "figures" / "tunability.png")] and Path(files[0]).stat().st_size > 1000
     assert f"Wrote {files[0]}" in abel("a", "--out", str(tmp_path / "figures")).stdout
+    recorder.sweep("b", {"abel": grid("abel")})
+    assert told("b", "--out", str(tmp_path / "none"))["notes"][-1].startswith("There is no figure")
+    assert not (tmp_path / "none").exists()
     (tmp_path / "file").touch()
     assert "cannot be written: " in refused("a", "--out", str(tmp_path / "file"))

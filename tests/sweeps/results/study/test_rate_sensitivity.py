@@ -25,15 +25,27 @@ def losses(first: list[list[float]], last: list[list[float]]) -> EndLosses:
 
 
 def test_it_is_the_mean_capped_loss_minus_the_best() -> None:
+    """Of three rates that are even on a logarithmic scale, each end counts half."""
     found, initial = rate_sensitivity(arm(OVER_RATES), losses([[2.0], [1.5], [9.0]], [[0.5], [0.2], [7.0]]))
     assert initial == 2.0
-    assert found.value == pytest.approx((0.5 + 0.2 + 2.0) / 3 - 0.2)
+    assert found.value == pytest.approx((0.5 / 2 + 0.2 + 2.0 / 2) / 2 - 0.2)
     assert math.isnan(found.low)
 
 
 def test_a_diverged_trial_counts_as_the_initial_loss() -> None:
     found, _ = rate_sensitivity(arm(OVER_RATES), losses([[2.0], [1.5], [9.0]], [[0.5], [0.2], [math.nan]]))
-    assert found.value == pytest.approx((0.5 + 0.2 + 2.0) / 3 - 0.2)
+    assert found.value == pytest.approx((0.5 / 2 + 0.2 + 2.0 / 2) / 2 - 0.2)
+
+
+def test_a_rate_between_two_others_does_not_count_twice() -> None:
+    """The loss is 1 from the rate 1 on: more rates there leave the measure as it is."""
+    dense = [{RATE: rate} for rate in (0.01, 0.1, 1.0, 2.0, 5.0, 10.0)]
+    even = [{RATE: rate} for rate in (0.01, 0.1, 1.0, 10.0)]
+    found, fewer = (
+        rate_sensitivity(arm(rates), losses([[2.0]] * len(rates), [[0.5], [0.5], *[[1.0]] * (len(rates) - 2)]))[0]
+        for rates in (dense, even)
+    )
+    assert found.value == pytest.approx(fewer.value)
 
 
 def test_the_initial_loss_is_that_of_the_lowest_rate_of_each_seed() -> None:
@@ -41,7 +53,7 @@ def test_the_initial_loss_is_that_of_the_lowest_rate_of_each_seed() -> None:
     found, initial = rate_sensitivity(
         arm(shuffled, 2), losses([[9, 9], [2, 4], [1, 1]], [[math.nan, math.nan], [1, 1], [0.5, 0.5]])
     )
-    by_seed = [(2 + 1 + 0.5) / 3 - 0.5, (4 + 1 + 0.5) / 3 - 0.5]
+    by_seed = [(2 / 2 + 1 / 2 + 0.5) / 2 - 0.5, (4 / 2 + 1 / 2 + 0.5) / 2 - 0.5]
     assert initial == 3
     assert found.value == pytest.approx(np.mean(by_seed))
     assert found.low < found.value < found.high
@@ -50,7 +62,7 @@ def test_the_initial_loss_is_that_of_the_lowest_rate_of_each_seed() -> None:
 def test_other_fields_are_averaged_over() -> None:
     last = [[0.5], [0.2], [0.8], [0.3], [0.6], [0.9]]
     found, _ = rate_sensitivity(arm(OVER_BOTH), losses([[2.0]] * 6, last))
-    assert found.value == pytest.approx(((1.5 / 3 - 0.2) + (1.8 / 3 - 0.3)) / 2)
+    assert found.value == pytest.approx(((0.425 - 0.2) + (0.6 - 0.3)) / 2)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,11 @@ def test_the_arm_replaces_fields_of_the_program() -> None:
     assert default_row(made, spec({"kind": "abel"}, {"l2": 0.01}, {"l2": 0.0}), "abel") == 0
 
 
+def test_a_default_that_is_a_list_is_found_by_its_text() -> None:
+    made = table([{"schedule.decay_epochs": epochs} for epochs in ("10,20", "15,30")], [[10.0], [9.0]])
+    assert default_row(made, spec({"kind": "step", "decay_epochs": [15, 30]}), "abel") == 1
+
+
 @pytest.mark.parametrize(
     ("schedule", "why"),
     [
