@@ -46,9 +46,9 @@ def aligned(tables: Mapping[str, Grid]) -> dict[str, Grid]:
         ValueError: the settings of two workloads differ.
     """
     (label, first), *others = tables.items()
-    wanted, found = _rows(first), {label: first}
+    wanted, found = trained_rows(first), {label: first}
     for other, table in others:
-        rows = _rows(table)
+        rows = trained_rows(table)
         for here, own, keys, lacking in ((label, first, wanted, rows), (other, table, rows, wanted)):
             if alone := [row for key, row in keys.items() if key not in lacking]:
                 shown = in_short(dict(own.settings[alone[0]]))
@@ -69,5 +69,6 @@ def best_errors(table: Grid) -> Floats:
     return found
 
 
-def _rows(table: Grid) -> dict[Setting, int]:
+def trained_rows(table: Grid) -> dict[Setting, int]:
+    """Return the row of each setting, by the setting as it is trained (`trained_as`)."""
     return {trained_as(dict(setting)): row for row, setting in enumerate(table.settings)}

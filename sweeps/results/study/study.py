@@ -131,7 +131,7 @@ def _scale(label: str, tables: Sequence[Grid]) -> Scale:
 
 def _across(arm: str, tables: Tables, scales: Mapping[str, Scale]) -> ArmAcross:
     """Return an arm over all workloads."""
-    scored = {label: scales[label].scores(table.errors) for label, table in tables.items()}
+    scored = [scales[label].scores(table.errors) for label, table in tables.items()]
     best = [scales[label].scores(best_errors(table))[None] for label, table in tables.items()]
     tuned = [scales[label].scores(settled(table.errors)).max() for label, table in tables.items()]
     found = ArmAcross(
@@ -139,7 +139,7 @@ def _across(arm: str, tables: Tables, scales: Mapping[str, Scale]) -> ArmAcross:
         fields=len(axes(next(iter(tables.values())))),
         tuned_score=float(np.mean(tuned)),
         iqm_at_best=iqm(best),
-        iqm_over_settings=iqm(list(scored.values())),
+        iqm_over_settings=iqm(scored),
     )
     try:
         _must_rely_on_settings(tables)
@@ -176,7 +176,7 @@ def _with_reliance(found: ArmAcross, scores: Floats, table: Grid) -> ArmAcross:
 
 
 def _improvements(common: Mapping[str, Tables]) -> Iterator[Improvement]:
-    """Yield every pair of arms, each at its best setting in each workload."""
+    """Yield the probability of improvement for every pair of arms, each at its best setting in each workload."""
     errors = {arm: [best_errors(table) for table in tables.values()] for arm, tables in common.items()}
     for first, second in combinations(errors, 2):
         yield Improvement(first, second, improvement(errors[first], errors[second]))

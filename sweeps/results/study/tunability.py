@@ -5,6 +5,7 @@ from typing import Any
 
 from sweeps.results.grids import Grid
 from sweeps.results.measures import bands, within_bounds
+from sweeps.results.study.scores import trained_rows
 from sweeps.results.values import Interval, Scalar
 from sweeps.results.wording import setting as in_short
 from sweeps.spec.grid import spelled
@@ -27,10 +28,10 @@ def default_row(table: Grid, spec: Mapping[str, Any], arm: str) -> int:
         if value is _ABSENT:
             raise ValueError(f"the spec gives no value of {name} beside the grid")
         default[name] = spelled(value)
-    settings = [trained_as(dict(setting)) for setting in table.settings]
-    if (wanted := trained_as(default)) not in settings:
+    row = trained_rows(table).get(trained_as(default))
+    if row is None:
         raise ValueError(f"the default must be among the settings, but {in_short(default)} is not")
-    return settings.index(wanted)
+    return row
 
 
 def tunability(table: Grid, default: int) -> Interval:
@@ -45,7 +46,7 @@ def tunability(table: Grid, default: int) -> Interval:
 
 
 def _at(document: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted path; `_ABSENT` if there is none."""
+    """Return the value at a dotted path, or `_ABSENT`."""
     value: Any = document
     for part in path.split("."):
         value = value.get(part, _ABSENT) if isinstance(value, Mapping) else _ABSENT

@@ -39,7 +39,7 @@ def told(*arguments: str) -> Any:
 
 
 def refused(*arguments: str) -> str:
-    """Check that one error was told, in both forms; return it on one line."""
+    """Check that the command prints one error, as text and as JSON; return it on one line."""
     done, as_json = abel(*arguments), abel(*arguments, "--json")
     assert (done.exit_code, as_json.exit_code) == (2, 2), done.output
     assert done.stderr.count("error: ") == 1 and not done.stdout and "Traceback" not in done.output
